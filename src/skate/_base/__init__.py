@@ -1,0 +1,1 @@
+"""The vocabulary of every role: ids, resources, configuration, errors. Standard library only."""

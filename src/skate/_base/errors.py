@@ -1,0 +1,330 @@
+"""The exception tree, by Ray's names, so that ``except`` clauses written for Ray work.
+
+Every class survives pickling; every message says what happened, to what, why, and what to do.
+Classes appear here when the behaviour that raises them does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RayError(Exception):
+    """Base of everything that the runtime raises about tasks, actors and objects."""
+
+
+class RayTaskError(RayError):
+    """A task or actor method raised. What ``get`` raises is also an instance of the user's own type.
+
+    Args:
+        function_name: the task or ``Class.method`` that raised.
+        traceback_str: the traceback as the worker saw it, formatted there.
+        cause: the user's exception, or a stand-in that says why it could not be pickled.
+        proctitle: what the worker ran, as ``ps`` shows it.
+        pid: process id of the worker.
+        ip: address of the worker's node.
+        actor_repr: ``repr`` of the actor, if it was one.
+        actor_id: hex id of the actor, if it was one.
+
+    Attributes:
+        cause: the user's exception itself.
+    """
+
+    def __init__(
+        self,
+        function_name: str,
+        traceback_str: str,
+        cause: BaseException,
+        proctitle: str | None = None,
+        pid: int | None = None,
+        ip: str | None = None,
+        actor_repr: str | None = None,
+        actor_id: str | None = None,
+    ) -> None:
+        self.function_name = function_name
+        self.traceback_str = traceback_str
+        self.cause = cause
+        self.proctitle = proctitle
+        self.pid = pid
+        self.ip = ip
+        self.actor_repr = actor_repr
+        self.actor_id = actor_id
+        super().__init__(function_name, traceback_str, cause, proctitle, pid, ip, actor_repr, actor_id)
+
+    def __str__(self) -> str:
+        actor = f", actor {self.actor_repr}" if self.actor_repr else ""
+        head = f"{self.function_name} failed in worker process {self.pid}{actor}:"
+        return f"{head}\n{self.traceback_str.rstrip()}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RayTaskError, (
+            self.function_name,
+            self.traceback_str,
+            self.cause,
+            self.proctitle,
+            self.pid,
+            self.ip,
+            self.actor_repr,
+            self.actor_id,
+        )
+
+    def as_instanceof_cause(self) -> RayTaskError:
+        """Return this error as an instance of the user's type as well, where Python allows it."""
+        cause_type = type(self.cause)
+        if issubclass(RayTaskError, cause_type):
+            return self
+        try:
+            return self.make_dual_exception_instance()
+        except TypeError:
+            # The type forbids subclasses or its layout conflicts: ``except RayTaskError`` still works.
+            return self
+
+    def make_dual_exception_instance(self) -> RayTaskError:
+        """Return an instance of ``RayTaskError(<type of the cause>)``; attributes of the cause are there.
+
+        Raises:
+            TypeError: the cause's type cannot be subclassed together with this one.
+        """
+        dual = _dual_type(type(self.cause))
+        error = dual.__new__(dual)
+        for name, value in getattr(self.cause, "__dict__", {}).items():
+            error.__dict__.setdefault(name, value)
+        error.__dict__.update(self.__dict__)
+        error.args = self.cause.args
+        # Slots of C types (errno of OSError, code of SystemExit, ...) are copied where they can be.
+        for name in _C_FIELDS:
+            value = getattr(self.cause, name, None)
+            if value is not None:
+                try:
+                    setattr(error, name, value)
+                except (AttributeError, TypeError):
+                    pass
+        assert isinstance(error, RayTaskError)
+        return error
+
+
+_C_FIELDS = ("errno", "strerror", "filename", "filename2", "code", "value", "name", "path", "msg",
+             "lineno", "offset", "text", "encoding", "object", "start", "end", "reason", "obj")  # fmt: skip
+_dual_types: dict[type[BaseException], type[BaseException]] = {}
+
+
+def _dual_type(cause_type: type[BaseException]) -> type[BaseException]:
+    """Return the class that is both; made once a cause type, so that tracebacks name it alike."""
+    dual = _dual_types.get(cause_type)
+    if dual is None:
+        name = f"RayTaskError({cause_type.__name__})"
+        members = {"__module__": cause_type.__module__, "__init__": lambda self, *a, **k: None}
+        dual = type(name, (RayTaskError, cause_type), members)
+        dual.__qualname__ = name
+        _dual_types[cause_type] = dual
+    return dual
+
+
+class UserCodeException(RayError):
+    """Stands in for a user's exception that could not be pickled; its text says which and why."""
+
+
+class UnserializableException(RayError):
+    """An exception that arrived could not be unpickled here; the text has its traceback.
+
+    Args:
+        original_stack_trace: the remote traceback, formatted there.
+    """
+
+    def __init__(self, original_stack_trace: str) -> None:
+        super().__init__(original_stack_trace)
+        self.original_stack_trace = original_stack_trace
+
+    def __str__(self) -> str:
+        return (
+            "a remote task raised an exception that cannot be unpickled in this process (is its "
+            f"module importable here?). Its traceback there:\n{self.original_stack_trace}"
+        )
+
+
+class RaySystemError(RayError):
+    """The runtime itself failed: a role died or sent what nobody expects.
+
+    Args:
+        client_exc: what happened.
+        traceback_str: where, if known.
+    """
+
+    def __init__(self, client_exc: object, traceback_str: str | None = None) -> None:
+        super().__init__(client_exc, traceback_str)
+        self.client_exc = client_exc
+        self.traceback_str = traceback_str
+
+    def __str__(self) -> str:
+        tail = f"\n{self.traceback_str}" if self.traceback_str else ""
+        return f"{self.client_exc}{tail}"
+
+
+class LocalRayletDiedError(RaySystemError):
+    """The node daemon of this process is gone, so nothing new can be started here."""
+
+
+class WorkerCrashedError(RayError):
+    """The worker of a task ended before the task did, more often than its retries allow."""
+
+
+class RayActorError(RayError):
+    """A call of an actor could not be carried out.
+
+    Args:
+        actor_id: hex id of the actor.
+        error_msg: what happened.
+        actor_init_failed: whether the constructor raised.
+        preempted: whether the node was taken away.
+    """
+
+    BASE_ERROR_MSG = "The actor experienced an error before finishing this task."
+
+    def __init__(
+        self,
+        actor_id: str | None = None,
+        error_msg: str = BASE_ERROR_MSG,
+        actor_init_failed: bool = False,
+        preempted: bool = False,
+    ) -> None:
+        super().__init__(actor_id, error_msg, actor_init_failed, preempted)
+        self.actor_id = actor_id
+        self.error_msg = error_msg
+        self.actor_init_failed = actor_init_failed
+        self.preempted = preempted
+
+    def __str__(self) -> str:
+        return self.error_msg
+
+
+class ActorDiedError(RayActorError):
+    """The actor is dead and will not come back: its process ended, it was killed, or its constructor raised.
+
+    Args:
+        cause: what happened, or the error of the constructor.
+    """
+
+    BASE_ERROR_MSG = "The actor died before this call was finished."
+
+    def __init__(self, cause: str | RayTaskError | None = None, actor_id: str | None = None) -> None:
+        if isinstance(cause, RayTaskError):
+            message = f"the actor died because its constructor raised: {cause}"
+            super().__init__(actor_id or cause.actor_id, message, actor_init_failed=True)
+        else:
+            super().__init__(actor_id, cause or self.BASE_ERROR_MSG)
+        self.cause = cause
+        self.args = (cause, actor_id)
+
+    @classmethod
+    def from_task_error(cls, task_error: RayTaskError) -> ActorDiedError:
+        """Return the error for callers of an actor whose constructor raised ``task_error``."""
+        return cls(task_error)
+
+
+class ActorUnavailableError(RayActorError):
+    """The actor is restarting; whether this call was carried out is not known. Later calls may work.
+
+    Args:
+        error_message: what happened.
+        actor_id: hex id of the actor.
+    """
+
+    def __init__(self, error_message: str, actor_id: str | None) -> None:
+        super().__init__(actor_id, error_message)
+        self.args = (error_message, actor_id)
+
+
+class GetTimeoutError(RayError, TimeoutError):
+    """``get`` with a timeout found the value not ready in time; the task goes on."""
+
+
+class ObjectLostError(RayError):
+    """The value of an object is gone and could not be made again.
+
+    Args:
+        object_ref_hex: the object.
+        owner_address: the process that owned it.
+        call_site: what happened, and where the object came from.
+    """
+
+    def __init__(self, object_ref_hex: str, owner_address: str | None, call_site: str | None) -> None:
+        super().__init__(object_ref_hex, owner_address, call_site)
+        self.object_ref_hex = object_ref_hex
+        self.owner_address = owner_address
+        self.call_site = call_site
+
+    def __str__(self) -> str:
+        return f"object {self.object_ref_hex} is lost: {self.call_site or 'no copy of it is left'}"
+
+
+class OwnerDiedError(ObjectLostError):
+    """The process that owned the object ended, and the object with it."""
+
+    def __str__(self) -> str:
+        return (
+            f"object {self.object_ref_hex} is gone because the process that owned it "
+            f"({self.owner_address}) ended: {self.call_site}. The caller of .remote() or put() owns "
+            "the result: create what must outlive a worker in the driver or in an actor that stays."
+        )
+
+
+class ReferenceCountingAssertionError(ObjectLostError, AssertionError):
+    """The object was freed although a reference to it arrived later: a bug in the runtime; report it."""
+
+
+class ObjectStoreFullError(RayError):
+    """Shared memory is full and nothing in it can make room; the text names the largest holders."""
+
+
+class TaskUnschedulableError(RayError):
+    """The task cannot be placed.
+
+    Args:
+        error_message: why, and what to change.
+    """
+
+    def __init__(self, error_message: str) -> None:
+        super().__init__(error_message)
+        self.error_message = error_message
+
+    def __str__(self) -> str:
+        return f"the task cannot be placed: {self.error_message}"
+
+
+class ActorUnschedulableError(RayError):
+    """The actor cannot be placed.
+
+    Args:
+        error_message: why, and what to change.
+    """
+
+    def __init__(self, error_message: str) -> None:
+        super().__init__(error_message)
+        self.error_message = error_message
+
+    def __str__(self) -> str:
+        return f"the actor cannot be placed: {self.error_message}"
+
+
+class ActorAlreadyExistsError(ValueError, RayError):
+    """An actor with this name lives in this namespace already.
+
+    Args:
+        error_message: which, and what to do.
+    """
+
+    def __init__(self, error_message: str) -> None:
+        super().__init__(error_message)
+        self.error_message = error_message
+
+
+class ActorHandleNotFoundError(ValueError, RayError):
+    """The handle names an actor that this cluster does not know, such as one of an earlier session.
+
+    Args:
+        error_message: which, and what to do.
+    """
+
+    def __init__(self, error_message: str) -> None:
+        super().__init__(error_message)
+        self.error_message = error_message

@@ -1,0 +1,184 @@
+"""Ids: what they are made of, and the public classes that wrap them.
+
+Inside the runtime an id is ``bytes``. An object id names its owner::
+
+    | 8 bytes: the owning process | 6 bytes: its counter | 2 bytes: return index |
+      ^ worker id                   ^ one a task or put
+      '--------- task id ---------------------------'
+
+So whoever holds a ref knows whom to ask, and no table maps objects to owners.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+WORKER_ID_SIZE = 8
+TASK_ID_SIZE = 14
+OBJECT_ID_SIZE = 16
+ACTOR_ID_SIZE = 16
+NODE_ID_SIZE = 16
+JOB_ID_SIZE = 4
+
+#: A task may have at most this many returns: the index has two bytes.
+MAX_RETURNS = 65_535
+
+Self = TypeVar("Self", bound="BaseID")
+
+
+def new_worker_id() -> bytes:
+    """Return the random prefix that makes a process's ids unique in every cluster."""
+    return os.urandom(WORKER_ID_SIZE)
+
+
+def task_id(worker_id: bytes, counter: int) -> bytes:
+    """Return the id of the task that ``worker_id`` submitted under ``counter``."""
+    return worker_id + counter.to_bytes(6, "big")
+
+
+def object_id(worker_id: bytes, counter: int, index: int = 0) -> bytes:
+    """Return the id of return ``index`` of that task (a put has index 0)."""
+    return worker_id + (counter << 16 | index).to_bytes(8, "big")
+
+
+def owner_of(object_id_: bytes) -> bytes:
+    """Return the worker id of the process that owns this object."""
+    return object_id_[:WORKER_ID_SIZE]
+
+
+class BaseID:
+    """A public id: immutable, hashable, comparable, printable as hex."""
+
+    __slots__ = ("_bytes",)
+    SIZE = OBJECT_ID_SIZE
+
+    def __init__(self, id_bytes: bytes) -> None:
+        if not isinstance(id_bytes, bytes):
+            raise TypeError(f"{type(self).__name__} takes bytes, got {type(id_bytes).__name__}")
+        if len(id_bytes) != self.SIZE:
+            raise ValueError(f"{type(self).__name__} takes {self.SIZE} bytes, got {len(id_bytes)}")
+        self._bytes = id_bytes
+
+    @classmethod
+    def from_hex(cls: type[Self], hex_id: str) -> Self:
+        """Return the id that ``hex()`` printed."""
+        return cls(bytes.fromhex(hex_id))
+
+    @classmethod
+    def from_binary(cls: type[Self], id_bytes: bytes) -> Self:
+        """Return the id that ``binary()`` gave."""
+        return cls(id_bytes)
+
+    @classmethod
+    def from_random(cls: type[Self]) -> Self:
+        """Return a new random id."""
+        return cls(os.urandom(cls.SIZE))
+
+    @classmethod
+    def nil(cls: type[Self]) -> Self:
+        """Return the id that stands for none: all bits set."""
+        return cls(b"\xff" * cls.SIZE)
+
+    @classmethod
+    def size(cls) -> int:
+        """Return how many bytes an id of this kind has."""
+        return cls.SIZE
+
+    def is_nil(self) -> bool:
+        """Tell whether this is the nil id."""
+        return self._bytes == b"\xff" * self.SIZE
+
+    def binary(self) -> bytes:
+        """Return the id as bytes."""
+        return self._bytes
+
+    def hex(self) -> str:
+        """Return the id as lower-case hexadecimal digits."""
+        return self._bytes.hex()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._bytes == self._bytes  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash(self._bytes)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.hex()})"
+
+    def __reduce__(self) -> tuple[type, tuple[bytes]]:
+        return type(self), (self._bytes,)
+
+
+class UniqueID(BaseID):
+    """Any 16-byte id."""
+
+    __slots__ = ()
+
+
+class WorkerID(BaseID):
+    """A process that runs tasks: a driver or a worker."""
+
+    __slots__ = ()
+    SIZE = WORKER_ID_SIZE
+
+
+class NodeID(BaseID):
+    """A machine of the cluster (one node daemon)."""
+
+    __slots__ = ()
+    SIZE = NODE_ID_SIZE
+
+
+class JobID(BaseID):
+    """A driver's run: all that it started, directly or not."""
+
+    __slots__ = ()
+    SIZE = JOB_ID_SIZE
+
+    @classmethod
+    def from_int(cls, value: int) -> JobID:
+        """Return the job with this number."""
+        return cls(value.to_bytes(JOB_ID_SIZE, "big"))
+
+    def int(self) -> int:
+        """Return the job's number."""
+        return int.from_bytes(self._bytes, "big")
+
+
+class ActorID(BaseID):
+    """An actor, through all its incarnations."""
+
+    __slots__ = ()
+    SIZE = ACTOR_ID_SIZE
+
+
+class TaskID(BaseID):
+    """One call: of a remote function or of an actor's method."""
+
+    __slots__ = ()
+    SIZE = TASK_ID_SIZE
+
+
+class PlacementGroupID(BaseID):
+    """A group of resource bundles placed together."""
+
+    __slots__ = ()
+
+
+class FunctionID(BaseID):
+    """A pickled remote function, by content."""
+
+    __slots__ = ()
+
+
+class ActorClassID(BaseID):
+    """A pickled actor class, by content."""
+
+    __slots__ = ()
+
+
+class ClusterID(BaseID):
+    """A cluster, from the start of its control store."""
+
+    __slots__ = ()

@@ -1,0 +1,70 @@
+"""Facts about processes and the machine; how a process ended, in words."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+
+def describe_status(status: int) -> str:
+    """Return a wait status in words: ``was killed by signal 9 (SIGKILL)``."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = "unknown"
+        return f"was killed by signal {number} ({name})"
+    return f"exited with code {os.WEXITSTATUS(status)}"
+
+
+def hint_for_status(status: int) -> str:
+    """Return what usually is behind such an end, or an empty string."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number == signal.SIGKILL:
+            return "somebody sent SIGKILL, or the kernel ran out of memory (see dmesg)"
+        if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT):
+            return "native code crashed; its traceback is in the worker's log"
+    return ""
+
+
+def cpu_count() -> int:
+    """Return how many CPUs this process may use: affinity and cgroup limits respected."""
+    count = float(len(os.sched_getaffinity(0)))
+    quota = _cgroup_cpus()
+    if quota is not None:
+        count = min(count, quota)
+    return max(1, int(count))
+
+
+def memory_bytes() -> int:
+    """Return how much memory this machine or container has."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = _read(path)
+        if text is not None and text.isdigit():
+            total = min(total, int(text))
+    return total
+
+
+def _cgroup_cpus() -> float | None:
+    text = _read("/sys/fs/cgroup/cpu.max")
+    if text is not None:
+        quota, _, period = text.partition(" ")
+        if quota.isdigit() and period.isdigit():
+            return int(quota) / int(period)
+        return None
+    quota_text = _read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+    period_text = _read("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+    if quota_text is not None and period_text is not None and int(quota_text) > 0:
+        return int(quota_text) / int(period_text)
+    return None
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError:
+        return None

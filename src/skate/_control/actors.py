@@ -1,0 +1,272 @@
+"""The actor directory: which actors there are, where each lives, what its death means. Decisions only.
+
+Owner: the control store's loop. An actor lives through::
+
+             create            started                    ended, restarts left
+    (none) ---------> PENDING ---------> ALIVE ---------------------------------> RESTARTING
+                         |                 |  ended on purpose, killed, released,     |   |
+                         |                 |  owner died, no restarts left            |   | started
+                         '-----------------+------------------------------------------'   '--> ALIVE
+                                           v
+                                         DEAD (its name is free again)
+
+Each incarnation has a number; what a past one says is dropped at the door.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from skate._base.transitions import TransitionTable
+from skate._wire.control import ActorSpec
+
+
+class ActorState(enum.Enum):
+    """See the module's text. The values are what users see."""
+
+    PENDING = "PENDING_CREATION"
+    ALIVE = "ALIVE"
+    RESTARTING = "RESTARTING"
+    DEAD = "DEAD"
+
+
+class ActorEvent(enum.Enum):
+    """What can happen to an actor."""
+
+    STARTED = "started"
+    RESTART = "ended with restarts left"
+    END = "ended for good"
+
+
+TABLE = TransitionTable(
+    {
+        (ActorState.PENDING, ActorEvent.STARTED): ActorState.ALIVE,
+        (ActorState.PENDING, ActorEvent.RESTART): ActorState.RESTARTING,
+        (ActorState.PENDING, ActorEvent.END): ActorState.DEAD,
+        (ActorState.ALIVE, ActorEvent.RESTART): ActorState.RESTARTING,
+        (ActorState.ALIVE, ActorEvent.END): ActorState.DEAD,
+        (ActorState.RESTARTING, ActorEvent.STARTED): ActorState.ALIVE,
+        (ActorState.RESTARTING, ActorEvent.RESTART): ActorState.RESTARTING,
+        (ActorState.RESTARTING, ActorEvent.END): ActorState.DEAD,
+    }
+)
+
+
+class ActorRecord:
+    """One actor, through all its incarnations."""
+
+    __slots__ = ("id", "spec", "state", "incarnation", "address", "node", "worker", "cause", "error",
+                 "begun_owner", "begun_seq", "restarts", "doomed", "spec_bytes")  # fmt: skip
+
+    def __init__(self, actor_id: bytes, spec: ActorSpec, spec_bytes: bytes) -> None:
+        self.id = actor_id
+        self.spec = spec
+        self.spec_bytes = spec_bytes
+        self.state = ActorState.PENDING
+        self.incarnation = 0
+        self.address = ""
+        self.node = b""
+        self.worker = b""
+        self.cause = ""
+        #: Pickled exception of the constructor.
+        self.error = b""
+        self.begun_owner = b""
+        self.begun_seq = 0
+        self.restarts = 0
+        #: Why it was told to end for good, while its process has not ended yet.
+        self.doomed = ""
+
+
+class Place(NamedTuple):
+    """Start this incarnation on the node."""
+
+    node: bytes
+    actor: ActorRecord
+
+
+class Stop(NamedTuple):
+    """End this incarnation on the node."""
+
+    node: bytes
+    actor: ActorRecord
+    incarnation: int
+    cause: str
+
+
+class Publish(NamedTuple):
+    """Tell the watchers; record it."""
+
+    actor: ActorRecord
+
+
+Command = Place | Stop | Publish
+
+
+class NameTaken(ValueError):
+    """An actor with this name lives already."""
+
+    def __init__(self, actor_id: bytes) -> None:
+        super().__init__(actor_id)
+        self.actor_id = actor_id
+
+
+class Actors:
+    """The directory."""
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, ActorRecord] = {}
+        self._names: dict[tuple[str, str], bytes] = {}
+        self._unplaced: list[ActorRecord] = []
+        self._nodes: list[bytes] = []
+
+    # ------------------------------------------------------------------ nodes
+
+    def node_joined(self, node: bytes) -> list[Command]:
+        """A node can take actors."""
+        self._nodes.append(node)
+        waiting, self._unplaced = self._unplaced, []
+        return [command for actor in waiting for command in self._place(actor)]
+
+    def node_lost(self, node: bytes) -> list[Command]:
+        """A node is gone, and the actors there."""
+        if node in self._nodes:
+            self._nodes.remove(node)
+        commands: list[Command] = []
+        for actor in list(self.records.values()):
+            if actor.node == node and actor.state is not ActorState.DEAD:
+                cause = "its node was lost: the node daemon ended or cannot be reached"
+                commands += self.ended(actor.id, actor.incarnation, cause, False, b"", 0)
+        return commands
+
+    def _place(self, actor: ActorRecord) -> list[Command]:
+        if not self._nodes:
+            self._unplaced.append(actor)
+            return []
+        actor.node = self._nodes[0]
+        return [Place(actor.node, actor)]
+
+    # ------------------------------------------------------------------ life
+
+    def create(self, actor_id: bytes, spec: ActorSpec, spec_bytes: bytes) -> list[Command]:
+        """Record a new actor. A repeat of the same id changes nothing.
+
+        Raises:
+            NameTaken: with the id of the actor that has the name.
+        """
+        if actor_id in self.records:
+            return []
+        if spec.name:
+            key = (spec.namespace, spec.name)
+            if key in self._names:
+                raise NameTaken(self._names[key])
+            self._names[key] = actor_id
+        actor = self.records[actor_id] = ActorRecord(actor_id, spec, spec_bytes)
+        return [Publish(actor), *self._place(actor)]
+
+    def started(
+        self, actor_id: bytes, incarnation: int, worker: bytes, address: str, error: bytes
+    ) -> list[Command]:
+        """Its constructor returned, or raised ``error``: then it is dead, whatever its restarts."""
+        actor = self._current(actor_id, incarnation)
+        if actor is None or actor.state is ActorState.ALIVE:
+            return []
+        actor.worker, actor.address = worker, address
+        if error:
+            actor.error = error
+            actor.doomed = "its constructor raised"
+            self._end(actor, "its constructor raised")
+            return [Publish(actor), Stop(actor.node, actor, incarnation, "its constructor raised")]
+        if actor.doomed:
+            return [Stop(actor.node, actor, incarnation, actor.doomed)]
+        actor.state = TABLE.next(f"actor {actor_id.hex()}", actor.state, ActorEvent.STARTED)
+        return [Publish(actor)]
+
+    def ended(
+        self,
+        actor_id: bytes,
+        incarnation: int,
+        cause: str,
+        intended: bool,
+        begun_owner: bytes,
+        begun_seq: int,
+    ) -> list[Command]:
+        """The process of this incarnation ended: restart it or bury it."""
+        actor = self._current(actor_id, incarnation)
+        if actor is None:
+            return []
+        actor.begun_owner, actor.begun_seq = begun_owner, begun_seq
+        limit = actor.spec.max_restarts
+        if actor.doomed or intended or (limit >= 0 and actor.restarts >= limit):
+            cause = actor.doomed or cause
+            if limit > 0 and not actor.doomed and not intended:
+                cause = f"{cause} (it was restarted {actor.restarts} times, the limit of max_restarts)"
+            self._end(actor, cause)
+            return [Publish(actor)]
+        actor.state = TABLE.next(f"actor {actor_id.hex()}", actor.state, ActorEvent.RESTART)
+        actor.cause = cause
+        actor.restarts += 1
+        actor.incarnation += 1
+        actor.address = ""
+        return [Publish(actor), *self._place(actor)]
+
+    def kill(self, actor_id: bytes, no_restart: bool, reason: str) -> list[Command]:
+        """End its process; for good, or for a restart if any are left."""
+        actor = self.records.get(actor_id)
+        if actor is None or actor.state is ActorState.DEAD:
+            return []
+        if no_restart:
+            actor.doomed = actor.doomed or reason
+            if actor in self._unplaced:
+                self._unplaced.remove(actor)
+        if no_restart and actor.node:
+            # Callers need not wait for the process to be gone: nothing of it will be heard again.
+            incarnation = actor.incarnation
+            self._end(actor, actor.doomed)
+            return [Publish(actor), Stop(actor.node, actor, incarnation, reason)]
+        if no_restart:
+            self._end(actor, reason)
+            return [Publish(actor)]
+        return [Stop(actor.node, actor, actor.incarnation, reason)] if actor.node else []
+
+    def owner_died(self, owner: bytes) -> list[Command]:
+        """The process that created actors is gone: they end."""
+        commands: list[Command] = []
+        for actor in list(self.records.values()):
+            if actor.spec.owner_id == owner:
+                commands += self.kill(actor.id, True, "the process that created it ended")
+        return commands
+
+    def _end(self, actor: ActorRecord, cause: str) -> None:
+        if actor.state is not ActorState.DEAD:
+            actor.state = TABLE.next(f"actor {actor.id.hex()}", actor.state, ActorEvent.END)
+        actor.cause = cause
+        actor.address = ""
+        key = (actor.spec.namespace, actor.spec.name)
+        if self._names.get(key) == actor.id:
+            del self._names[key]
+
+    def _current(self, actor_id: bytes, incarnation: int) -> ActorRecord | None:
+        """Return the actor if this is its living incarnation; None drops a late message."""
+        actor = self.records.get(actor_id)
+        if actor is None or actor.state is ActorState.DEAD or actor.incarnation != incarnation:
+            return None
+        return actor
+
+    # ------------------------------------------------------------------ questions
+
+    def named(self, namespace: str, name: str) -> ActorRecord | None:
+        """Return the living actor of this name."""
+        actor_id = self._names.get((namespace, name))
+        return self.records[actor_id] if actor_id is not None else None
+
+    def names(self) -> Iterable[tuple[str, str]]:
+        """Return (namespace, name) of every living named actor."""
+        return self._names.keys()
+
+    def restore(self, actor: ActorRecord) -> None:
+        """Put a record back that was read from storage."""
+        self.records[actor.id] = actor
+        if actor.spec.name and actor.state is not ActorState.DEAD:
+            self._names[actor.spec.namespace, actor.spec.name] = actor.id

@@ -1,0 +1,287 @@
+"""The control store: builds the tables, decodes requests, carries out commands. No rules here.
+
+One thread, one loop. Never on the path of a call: processes ask it where an actor is once, and are
+told when that changes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+
+import msgspec
+
+from skate._control.actors import ActorRecord, Actors, ActorState, Command, NameTaken, Place, Publish, Stop
+from skate._control.storage import Storage
+from skate._transport.connection import Connection, Handler, Listener
+from skate._transport.reactor import Reactor
+from skate._wire import control, node
+from skate._wire.codec import PROTOCOL, pack, unpack
+
+
+#: A handle may get here before its creator's CreateActor, on another connection: wait (seconds).
+_OVERTAKEN = 1.0
+_UNKNOWN = "this cluster does not know the actor: the handle belongs to an earlier session"
+
+
+class ControlSettings(msgspec.Struct, frozen=True):
+    """What a control store is started with: JSON on its command line, written by ``_launch``."""
+
+    session_dir: str
+    #: The control store ends when this connection (its driver's) does; -1: it is nobody's.
+    driver_fd: int
+    listen_fd: int
+
+
+class Peer:
+    """A connected process."""
+
+    def __init__(self, is_lifeline: bool) -> None:
+        self.is_lifeline = is_lifeline
+        self.id = b""
+        self.node: control.NodeInfo | None = None
+        self.watching: set[bytes] = set()
+
+    def __repr__(self) -> str:
+        return f"{'node' if self.node else 'process'} {self.id.hex()}"
+
+
+class _StoredActor(msgspec.Struct, array_like=True):
+    state: str
+    incarnation: int
+    restarts: int
+    cause: str
+    spec: bytes
+
+
+class ControlStore:
+    """Everything of one cluster."""
+
+    def __init__(self, settings: ControlSettings) -> None:
+        self.reactor = Reactor("control store")
+        self._storage = Storage(os.path.join(settings.session_dir, "control.db"))
+        self._actors = Actors()
+        self._nodes: dict[bytes, Connection] = {}
+        self._watchers: dict[bytes, set[Connection]] = {}
+        self._last_job = len(self._storage.all("job"))
+        self._handlers: dict[type, Handler] = {
+            control.RegisterNode: self._register_node,
+            control.NodeUpdate: self._node_update,
+            control.RegisterJob: self._register_job,
+            control.CreateActor: self._create_actor,
+            control.WatchActor: self._watch_actor,
+            control.KillActor: self._kill_actor,
+            control.FindActor: self._find_actor,
+            control.ReleaseActor: self._release_actor,
+            control.ListNodes: self._list_nodes,
+            control.ActorStarted: self._actor_started,
+            control.ActorEnded: self._actor_ended,
+            node.Shutdown: self._shutdown,
+        }
+        self._restore()
+        self.reactor.on_turn = self._storage.commit
+        Listener(self.reactor, socket.socket(fileno=settings.listen_fd), self._accept)
+        if settings.driver_fd >= 0:
+            self._accept(socket.socket(fileno=settings.driver_fd), is_lifeline=True)
+
+    def _accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
+        connection = Connection(self.reactor, sock, self._handlers, self._disconnected)
+        connection.peer = Peer(is_lifeline)
+
+    def _disconnected(self, connection: Connection) -> None:
+        peer: Peer = connection.peer
+        for actor_id in peer.watching:
+            self._watchers[actor_id].discard(connection)
+        if peer.is_lifeline:
+            self.stop()
+        elif peer.node is not None and self._nodes.get(peer.id) is connection:
+            del self._nodes[peer.id]
+            self._run(self._actors.node_lost(peer.id))
+        elif peer.id:
+            self._run(self._actors.owner_died(peer.id))
+
+    def stop(self) -> None:
+        """End the loop."""
+        self._storage.close()
+        self.reactor.on_turn = None
+        self.reactor.stop()
+
+    def _shutdown(self, connection: Connection, message: node.Shutdown) -> None:
+        if connection.peer.is_lifeline:
+            self.stop()
+
+    # ------------------------------------------------------------------ nodes and jobs
+
+    def _register_node(self, connection: Connection, message: control.RegisterNode) -> None:
+        peer: Peer = connection.peer
+        if message.protocol != PROTOCOL:
+            connection.close(f"it speaks protocol {message.protocol}, this control store {PROTOCOL}")
+            return
+        peer.id = message.node_id
+        peer.node = control.NodeInfo(
+            message.node_id, True, message.address, message.hostname, message.pid,
+            message.resources, message.resources,
+        )  # fmt: skip
+        self._nodes[peer.id] = connection
+        self._run(self._actors.node_joined(peer.id))
+
+    def _node_update(self, connection: Connection, message: control.NodeUpdate) -> None:
+        peer: Peer = connection.peer
+        if peer.node is not None:
+            peer.node = msgspec.structs.replace(peer.node, available=message.available)
+
+    def _list_nodes(self, connection: Connection, message: control.ListNodes) -> None:
+        nodes = [other.peer.node for other in self._nodes.values()]
+        connection.send(control.Answer(message.request, pack(nodes)))
+
+    def _register_job(self, connection: Connection, message: control.RegisterJob) -> None:
+        if message.protocol != PROTOCOL:
+            text = f"this process speaks protocol {message.protocol}, the control store {PROTOCOL}"
+            connection.send(control.Answer(message.request, b"", "RuntimeError", text))
+            return
+        connection.peer.id = message.worker_id
+        job_id = message.job_id
+        if not job_id:
+            self._last_job += 1
+            job_id = self._last_job.to_bytes(4, "big")
+            self._storage.put("job", job_id, message.entrypoint.encode())
+        connection.send(control.Answer(message.request, job_id))
+
+    # ------------------------------------------------------------------ actors
+
+    def _create_actor(self, connection: Connection, message: control.CreateActor) -> None:
+        spec = unpack(message.spec, type=control.ActorSpec)
+        actor_id = message.actor_id
+        try:
+            self._run(self._actors.create(actor_id, spec, message.spec))
+        except NameTaken as taken:
+            if not message.get_if_exists:
+                text = (
+                    f"an actor named {spec.name!r} lives already in namespace {spec.namespace!r}; choose "
+                    "another name, kill it first, or pass get_if_exists=True"
+                )
+                connection.send(control.Answer(message.request, b"", "ActorAlreadyExistsError", text))
+                return
+            actor_id = taken.actor_id
+        found = control.FoundActor(actor_id, self._actors.records[actor_id].spec)
+        connection.send(control.Answer(message.request, pack(found)))
+
+    def _find_actor(self, connection: Connection, message: control.FindActor) -> None:
+        actor = self._actors.named(message.namespace, message.name)
+        if actor is None:
+            text = (
+                f"no living actor is named {message.name!r} in namespace {message.namespace!r}. It may "
+                "have ended, have another namespace (get_actor(name, namespace=...)), or not be created yet"
+            )
+            connection.send(control.Answer(message.request, b"", "ValueError", text))
+            return
+        connection.send(control.Answer(message.request, pack(control.FoundActor(actor.id, actor.spec))))
+
+    def _watch_actor(self, connection: Connection, message: control.WatchActor) -> None:
+        self._watchers.setdefault(message.actor_id, set()).add(connection)
+        connection.peer.watching.add(message.actor_id)
+        actor = self._actors.records.get(message.actor_id)
+        if actor is not None:
+            connection.send(_update(actor))
+            return
+
+        def unknown() -> None:
+            if message.actor_id not in self._actors.records:
+                update = control.ActorUpdate(
+                    message.actor_id, ActorState.DEAD.value, 0, "", _UNKNOWN, b"", b"", 0
+                )
+                connection.send(update)
+
+        self.reactor.call_later(_OVERTAKEN, unknown)
+
+    def _kill_actor(self, connection: Connection, message: control.KillActor) -> None:
+        def kill() -> None:
+            if message.actor_id not in self._actors.records:
+                answer = control.Answer(message.request, b"", "ActorHandleNotFoundError", _UNKNOWN)
+                connection.send(answer)
+                return
+            self._run(self._actors.kill(message.actor_id, message.no_restart, message.reason))
+            connection.send(control.Answer(message.request, b""))
+
+        if message.actor_id in self._actors.records:
+            kill()
+        else:
+            self.reactor.call_later(_OVERTAKEN, kill)
+
+    def _release_actor(self, connection: Connection, message: control.ReleaseActor) -> None:
+        self._run(self._actors.kill(message.actor_id, True, "all handles to it went out of scope"))
+
+    def _actor_started(self, connection: Connection, message: control.ActorStarted) -> None:
+        self._run(
+            self._actors.started(
+                message.actor_id, message.incarnation, message.worker_id, message.address, message.error
+            )
+        )
+
+    def _actor_ended(self, connection: Connection, message: control.ActorEnded) -> None:
+        self._run(
+            self._actors.ended(
+                message.actor_id,
+                message.incarnation,
+                message.cause,
+                message.intended,
+                message.begun_owner,
+                message.begun_seq,
+            )
+        )
+
+    def _run(self, commands: Sequence[Command]) -> None:
+        """Carry out what the directory decided."""
+        for command in commands:
+            if isinstance(command, Publish):
+                self._publish(command.actor)
+            elif isinstance(command, Place):
+                actor = command.actor
+                place = control.PlaceActor(actor.id, actor.incarnation, actor.spec_bytes)
+                self._nodes[command.node].send(place)
+            elif isinstance(command, Stop):
+                connection = self._nodes.get(command.node)
+                if connection is not None:
+                    stop = control.StopActor(command.actor.id, command.incarnation, command.cause)
+                    connection.send(stop)
+
+    def _publish(self, actor: ActorRecord) -> None:
+        if actor.state is ActorState.DEAD:
+            self._storage.delete("actor", actor.id)
+        else:
+            stored = _StoredActor(
+                actor.state.value, actor.incarnation, actor.restarts, actor.cause, actor.spec_bytes
+            )
+            self._storage.put("actor", actor.id, pack(stored))
+        update = _update(actor)
+        for watcher in self._watchers.get(actor.id, ()):
+            watcher.send(update)
+
+    def _restore(self) -> None:
+        for actor_id, value in self._storage.all("actor"):
+            stored = unpack(value, type=_StoredActor)
+            actor = ActorRecord(actor_id, unpack(stored.spec, type=control.ActorSpec), stored.spec)
+            actor.state = ActorState(stored.state)
+            actor.incarnation, actor.restarts, actor.cause = stored.incarnation, stored.restarts, stored.cause
+            self._actors.restore(actor)
+
+
+def _update(actor: ActorRecord) -> control.ActorUpdate:
+    return control.ActorUpdate(
+        actor.id,
+        actor.state.value,
+        actor.incarnation,
+        actor.address,
+        actor.cause,
+        actor.error,
+        actor.begun_owner,
+        actor.begun_seq,
+    )
+
+
+def main(settings_json: str) -> None:
+    """Run a control store until its driver is gone."""
+    store = ControlStore(msgspec.json.decode(settings_json, type=ControlSettings))
+    store.reactor.run()
+

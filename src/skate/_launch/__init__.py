@@ -1,0 +1,1 @@
+"""Starts the roles as processes; names them as strings, imports none."""

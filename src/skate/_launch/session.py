@@ -1,0 +1,75 @@
+"""The folder of a session: sockets, logs, the control store's file. Others cannot enter it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+
+#: A Unix socket's path has at most 107 bytes; ours add this many to the session's folder.
+_LONGEST_TAIL = len("/s/") + 16
+_LONGEST_PATH = 107
+
+
+def root() -> str:
+    """Return the folder of all sessions of this user, made if need be.
+
+    Raises:
+        RuntimeError: somebody else owns it, or others may enter it.
+    """
+    base = tempfile.gettempdir()
+    if len(base) + 40 + _LONGEST_TAIL > _LONGEST_PATH:
+        base = "/tmp"  # noqa: S108  (the folder below is ours alone)
+    path = os.path.join(base, f"skate-{os.getuid()}")
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    found = os.stat(path, follow_symlinks=False)
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise RuntimeError(
+            f"{path} is not a private folder of this user (owner {found.st_uid}, mode "
+            f"{found.st_mode & 0o777:o}); remove it or set TMPDIR"
+        )
+    return path
+
+
+def create(keep: int) -> str:
+    """Make the folder of a new session; sweep what old sessions left, but for the newest ``keep``."""
+    base = root()
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    path = tempfile.mkdtemp(prefix=f"{stamp}-{os.getpid()}-", dir=base)
+    for folder in ("s", "logs"):
+        os.mkdir(os.path.join(path, folder), 0o700)
+    sweep(base, keep, path)
+    return path
+
+
+def sweep(base: str, keep: int, current: str) -> None:
+    """Remove the folders of sessions whose driver is gone, oldest first."""
+    ended = [
+        entry.path for entry in sorted(os.scandir(base), key=lambda e: e.name)
+        if entry.is_dir(follow_symlinks=False) and entry.path != current and not _alive(entry.name)
+    ]  # fmt: skip
+    for path in ended[: max(0, len(ended) - keep)]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in ended[max(0, len(ended) - keep) :]:
+        remove_sockets(path)
+
+
+def remove_sockets(path: str) -> None:
+    """Leave only the logs of a session that ended."""
+    shutil.rmtree(os.path.join(path, "s"), ignore_errors=True)
+    for name in ("node.sock", "control.sock", "control.db", "control.db-wal", "control.db-shm"):
+        try:
+            os.unlink(os.path.join(path, name))
+        except OSError:
+            pass
+
+
+def _alive(name: str) -> bool:
+    try:
+        os.kill(int(name.split("-")[2]), 0)
+    except (IndexError, ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,146 @@
+"""The zygote: a small process that holds everything imported and forks workers from it.
+
+Executed by the daemon, single-threaded. It reaps its workers and reports how each ended. When the
+daemon's socket closes, it kills them all and ends: a worker whose user code holds the interpreter
+lock for ever would not notice by itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import types
+from typing import Any
+
+from skate._wire import zygote as wire
+from skate._worker import process
+
+
+def main(socket_fd: int, board_fd: int, session: str) -> None:
+    """Serve the daemon until it closes the socket."""
+    sock = socket.socket(fileno=socket_fd)
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    workers: dict[int, bytes] = {}
+    gc.collect()
+    gc.freeze()
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
+    try:
+        while True:
+            for fd, _ in poll.poll():
+                if fd == wake_read:
+                    os.read(wake_read, 512)
+                    _reap(sock, workers)
+                else:
+                    data, fds, _, _ = socket.recv_fds(sock, wire.MAX_MESSAGE, 2)
+                    if not data:
+                        return
+                    message = wire.decode(data)
+                    assert isinstance(message, wire.Spawn)
+                    _spawn(sock, workers, message, fds, (wake_read, wake_write), board_fd, session)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+    finally:
+        for pid in workers:
+            _kill_group(pid)
+
+
+def _spawn(
+    sock: socket.socket,
+    workers: dict[int, bytes],
+    spawn: wire.Spawn,
+    fds: list[int],
+    wake_fds: tuple[int, int],
+    board_fd: int,
+    session: str,
+) -> None:
+    try:
+        pid = os.fork()
+    except OSError as error:
+        sock.send(wire.encode(wire.Spawned(spawn.worker_id, 0, str(error))))
+        pid = -1
+    if pid == 0:
+        code = 1
+        try:
+            os.setsid()
+            sock.close()
+            for fd in wake_fds:
+                os.close(fd)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            job = json.loads(spawn.job_config)
+            _become_worker(job, fds)
+            code = process.run_worker(spawn.worker_id, session, board_fd, spawn.slot, job)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+    for fd in fds:
+        os.close(fd)
+    if pid > 0:
+        workers[pid] = spawn.worker_id
+        sock.send(wire.encode(wire.Spawned(spawn.worker_id, pid, "")))
+
+
+def _become_worker(job: dict[str, Any], fds: list[int]) -> None:
+    """In the child: the driver's paths, folder and environment; the log pipes; fresh randomness."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(fds[0], 1)
+    os.dup2(fds[1], 2)
+    for fd in (null, *fds):
+        os.close(fd)
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    try:
+        os.chdir(job["cwd"])
+    except OSError:
+        pass  # the driver's folder is gone; it could not use it either
+    sys.path[:] = job["sys_path"]
+    sys.argv = job["argv"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def _reap(sock: socket.socket, workers: dict[int, bytes]) -> None:
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None:
+            return
+        # Its children first, while its pid still names its group.
+        _kill_group(ended.si_pid)
+        pid, status = os.waitpid(ended.si_pid, 0)
+        worker_id = workers.pop(pid, None)
+        if worker_id is not None:
+            sock.send(wire.encode(wire.Exited(worker_id, pid, status)))
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        try:
+            os.kill(pid, signal.SIGKILL)  # it was forked, but had no session of its own yet
+        except ProcessLookupError:
+            pass

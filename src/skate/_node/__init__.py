@@ -1,0 +1,1 @@
+"""The node daemon: worker pool, leases, object store, logs."""

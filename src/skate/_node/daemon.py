@@ -1,0 +1,140 @@
+"""The node daemon: builds the tables and their effects, starts and stops them. No rules here.
+
+One thread, one loop. It is on the path of leases, of large objects and of deaths, never on the
+path of a call. It ends when the connection of the driver that started it does.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+
+import msgspec
+
+from skate._base.config import Config
+from skate._node.handlers.actors import ActorHandlers
+from skate._node.handlers.leases import LeaseHandlers
+from skate._node.handlers.objects import ObjectHandlers
+from skate._node.handlers.processes import Client, ProcessHandlers
+from skate._node.launcher import Board, Launcher
+from skate._node.leases import Leases
+from skate._node.settings import NodeSettings
+from skate._node.workers import Workers
+from skate._store.segment import Segments
+from skate._store.table import StoreTable
+from skate._transport.connection import Connection, Handler, Listener, dial
+from skate._transport.reactor import Reactor
+from skate._wire import control
+from skate._wire.codec import PROTOCOL
+
+
+class Daemon:
+    """Everything of one node."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        self.settings = settings
+        self.config = Config(**settings.config)
+        self.node_id = bytes.fromhex(settings.node_id)
+        self.reactor = Reactor("node daemon")
+        self.leases = Leases(settings.resources, self.config.max_workers)
+        self.workers = Workers()
+        self.store = StoreTable(settings.store_capacity)
+        self.segments = Segments()
+        #: Every process that said hello, by worker id.
+        self.clients: dict[bytes, Client] = {}
+        self.control: Connection | None = None
+        self.closing = False
+
+        self.processes = ProcessHandlers(self)
+        self.lease_handlers = LeaseHandlers(self)
+        self.objects = ObjectHandlers(self)
+        self.actors = ActorHandlers(self)
+        self.board = Board()
+        log_fd = os.dup(2)
+        self.launcher = Launcher(
+            self.reactor,
+            settings.zygote_argv,
+            self.board,
+            log_fd,
+            self.processes.spawned,
+            self.processes.exited,
+            self.processes.zygote_died,
+        )
+        self.handlers: dict[type, Handler] = {
+            **self.processes.table(),
+            **self.lease_handlers.table(),
+            **self.objects.table(),
+            **self.actors.table(),
+        }
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self.launcher.start()
+        listening = socket.socket(fileno=self.settings.listen_fd)
+        Listener(self.reactor, listening, self._accept)
+        if self.settings.driver_fd >= 0:
+            self._accept(socket.socket(fileno=self.settings.driver_fd), is_lifeline=True)
+        self._join_cluster()
+
+    def _accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
+        connection = Connection(self.reactor, sock, self.handlers, self.processes.disconnected)
+        connection.peer = Client(connection, is_lifeline)
+
+    def _join_cluster(self) -> None:
+        try:
+            sock = dial(os.path.join(self.settings.session_dir, "control.sock"))
+        except OSError as error:
+            self._control_lost(f"cannot reach the control store: {error}")
+            return
+        self.control = Connection(
+            self.reactor, sock, self.actors.control_table(), lambda c: self._control_lost(c.close_reason)
+        )
+        self.control.peer = "the control store"
+        self.control.send(
+            control.RegisterNode(
+                self.node_id,
+                os.path.join(self.settings.session_dir, "node.sock"),
+                self.settings.hostname,
+                os.getpid(),
+                self.settings.resources,
+                PROTOCOL,
+            )
+        )
+
+    def _control_lost(self, reason: str) -> None:
+        """Running work goes on; only new actors and names need the control store."""
+        self.control = None
+        if not self.closing:
+            self.log(f"the control store is gone ({reason})")
+
+    def log(self, text: str) -> None:
+        """Write a line to the daemon's log."""
+        print(text, file=sys.stderr, flush=True)
+
+    def shutdown(self, reason: str) -> None:
+        """End every worker, pass on what they printed last, and stop."""
+        if self.closing:
+            return
+        self.closing = True
+        self.log(f"shutting down: {reason}")
+        self.launcher.close()  # the zygote kills its workers, and is reaped here
+        for worker in self.workers:
+            self.processes.kill(worker, "the session ended")
+        self.processes.drain_logs()
+        self.reactor.flush()
+        self.reactor.stop()
+
+
+def main(settings_json: str) -> None:
+    """Run a daemon until its driver is gone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    settings = msgspec.json.decode(settings_json, type=NodeSettings)
+    daemon = Daemon(settings)
+    with daemon.reactor.lock:
+        daemon.start()
+    daemon.reactor.run()
+
+

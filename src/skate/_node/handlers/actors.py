@@ -1,0 +1,119 @@
+"""Actors of this node: the control store says which, here they get a worker and are started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from skate._node.handlers.leases import CONTROL
+from skate._node.leases import Lease
+from skate._node.workers import WorkerProcess
+from skate._transport.connection import Connection, Handler
+from skate._wire import control, node
+from skate._wire.codec import unpack
+
+if TYPE_CHECKING:
+    from skate._node.daemon import Daemon
+
+
+class _Placement(msgspec.Struct):
+    """An incarnation that the control store wants here, until it has a worker."""
+
+    place: control.PlaceActor
+    spec: control.ActorSpec
+
+
+class ActorHandlers:
+    """The daemon's part about actors."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        #: By the shape under which its lease is demanded.
+        self._placements: dict[int, _Placement] = {}
+        self._last_shape = 0
+
+    def table(self) -> dict[type, Handler]:
+        """Return which message of workers goes where."""
+        return {node.ActorReady: self._ready}
+
+    def control_table(self) -> dict[type, Handler]:
+        """Return which message of the control store goes where."""
+        return {control.PlaceActor: self._place, control.StopActor: self._stop}
+
+    def _place(self, connection: Connection, message: control.PlaceActor) -> None:
+        spec = unpack(message.spec, type=control.ActorSpec)
+        self._last_shape += 1
+        shape = self._last_shape
+        self._placements[shape] = _Placement(message, spec)
+        leases = self._daemon.leases
+        self._daemon.lease_handlers.run(
+            leases.demand(CONTROL, shape, spec.owner_job, spec.placement, 1, 0)
+        )
+
+    def granted(self, lease: Lease, worker: WorkerProcess) -> None:
+        """There is a worker for it: start the actor there."""
+        daemon = self._daemon
+        placement = self._placements.pop(lease.shape)
+        place, spec = placement.place, placement.spec
+        worker.actor = (place.actor_id, place.incarnation)
+        worker.name = spec.class_name
+        worker.connection.send(node.StartActor(place.actor_id, place.incarnation, place.spec))
+        # One lease is all it wanted; what it needs to run it keeps until its worker ends.
+        commands = daemon.leases.demand(CONTROL, lease.shape, lease.job, lease.resources, 0, 0)
+        daemon.lease_handlers.run(commands)
+        daemon.lease_handlers.run(daemon.leases.shrink(lease.id, spec.running))
+
+    def refused(self, shape: int, reason: str, fatal: bool) -> None:
+        """Nothing here can satisfy it: its owner is told; it waits on unless that is fatal."""
+        placement = self._placements.get(shape)
+        if placement is None:
+            return
+        owner = self._daemon.clients.get(placement.spec.owner_id)
+        text = f"actor {placement.spec.class_name}: {reason}"
+        if owner is not None:
+            owner.connection.send(node.DemandRefused(-1, text, False))
+        if fatal:
+            del self._placements[shape]
+            self._report(placement.place, f"it could not be placed: {reason}", False)
+
+    def _ready(self, connection: Connection, message: node.ActorReady) -> None:
+        worker = self._daemon.workers.get(connection.peer.id)
+        if worker is None or self._daemon.control is None:
+            return
+        self._daemon.control.send(
+            control.ActorStarted(
+                message.actor_id, message.incarnation, worker.id, worker.address, message.error
+            )
+        )
+
+    def worker_ended(self, worker: WorkerProcess, cause: str, begun_owner: bytes, begun_seq: int) -> None:
+        """The actor's process is dead: report its certificate."""
+        assert worker.actor is not None
+        if self._daemon.control is not None:
+            actor_id, incarnation = worker.actor
+            self._daemon.control.send(
+                control.ActorEnded(
+                    actor_id, incarnation, cause, bool(worker.left), begun_owner, begun_seq
+                )
+            )
+
+    def _stop(self, connection: Connection, message: control.StopActor) -> None:
+        for shape, placement in list(self._placements.items()):
+            place = placement.place
+            if (place.actor_id, place.incarnation) == (message.actor_id, message.incarnation):
+                del self._placements[shape]
+                self._daemon.lease_handlers.run(
+                    self._daemon.leases.demand(CONTROL, shape, placement.spec.owner_job, {}, 0, 0)
+                )
+                self._report(place, message.cause, True)
+                return
+        worker = self._daemon.workers.actor(message.actor_id, message.incarnation)
+        if worker is not None:
+            self._daemon.processes.kill(worker, message.cause, intended=True)
+
+    def _report(self, place: control.PlaceActor, cause: str, intended: bool) -> None:
+        if self._daemon.control is not None:
+            self._daemon.control.send(
+                control.ActorEnded(place.actor_id, place.incarnation, cause, intended, b"", 0)
+            )

@@ -1,0 +1,129 @@
+"""Leases: demands in, grants out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from skate._node.leases import Command, EndWorker, Grant, Reclaim, Refuse, StartWorkers
+from skate._transport.connection import Connection, Handler
+from skate._transport.reactor import Timer
+from skate._wire import control, node
+
+if TYPE_CHECKING:
+    from skate._node.daemon import Daemon
+
+#: The owner of actors' leases: the control store asked for them.
+CONTROL = b""
+#: A demand that waits this long asks others for their share (seconds).
+_TIME_SLICE = 0.01
+#: The control store hears what is free at most this often (seconds).
+_REPORT_EVERY = 0.005
+
+
+class LeaseHandlers:
+    """The daemon's part about leases; carries out what the lease table decides."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._slice: Timer | None = None
+        self._report: Timer | None = None
+        self._retire: Timer | None = None
+        self._reported: dict[str, int] = {}
+
+    def table(self) -> dict[type, Handler]:
+        """Return which message goes where."""
+        return {node.LeaseDemand: self._demand, node.LeaseReturned: self._returned,
+                node.Blocked: self._blocked}  # fmt: skip
+
+    def _demand(self, connection: Connection, message: node.LeaseDemand) -> None:
+        client = connection.peer
+        self.run(
+            self._daemon.leases.demand(
+                client.id, message.shape, client.job, message.resources, message.count, message.depth
+            )
+        )
+
+    def _returned(self, connection: Connection, message: node.LeaseReturned) -> None:
+        lease = self._daemon.leases.leases.get(message.lease)
+        if lease is not None and lease.owner == connection.peer.id:
+            self.run(self._daemon.leases.returned(message.lease))
+
+    def _blocked(self, connection: Connection, message: node.Blocked) -> None:
+        self.run(self._daemon.leases.blocked(connection.peer.id, message.blocked))
+
+    # ------------------------------------------------------------------ effects
+
+    def run(self, commands: Sequence[Command]) -> None:
+        """Carry out what the lease table decided."""
+        daemon = self._daemon
+        for command in commands:
+            if isinstance(command, Grant):
+                self._grant(command)
+            elif isinstance(command, StartWorkers):
+                daemon.processes.start_workers(command.job, command.count)
+            elif isinstance(command, Reclaim):
+                owner = daemon.clients.get(command.owner)
+                if owner is not None:
+                    owner.connection.send(node.LeaseReclaim(command.busy))
+            elif isinstance(command, Refuse):
+                self._refuse(command)
+            elif isinstance(command, EndWorker):
+                worker = daemon.workers.get(command.worker)
+                if worker is not None:
+                    daemon.processes.kill(worker, command.reason)
+        if daemon.closing:
+            return
+        if self._slice is None and daemon.leases.waiting:
+            # At once for idle leases, again each time slice while somebody waits.
+            self._time_slice()
+        if self._report is None and daemon.leases.free != self._reported:
+            self._report = daemon.reactor.call_later(_REPORT_EVERY, self._send_report)
+        if self._retire is None and daemon.leases.worker_count > daemon.settings.resources.get("CPU", 0) // 10_000:
+            delay = daemon.config.idle_worker_ms / 1000
+            self._retire = daemon.reactor.call_later(delay, self._retire_idle)
+
+    def _grant(self, command: Grant) -> None:
+        daemon, lease = self._daemon, command.lease
+        worker = daemon.workers.get(lease.worker)
+        if worker is None:
+            return  # it died in this very turn; its certificate is under way
+        if lease.owner == CONTROL:
+            daemon.actors.granted(lease, worker)
+            return
+        owner = daemon.clients.get(lease.owner)
+        if owner is not None:
+            owner.connection.send(node.LeaseGranted(lease.shape, lease.id, worker.id, worker.address))
+
+    def _refuse(self, command: Refuse) -> None:
+        daemon = self._daemon
+        if command.owner == CONTROL:
+            daemon.actors.refused(command.shape, command.reason, command.fatal)
+            return
+        owner = daemon.clients.get(command.owner)
+        if owner is not None:
+            owner.connection.send(node.DemandRefused(command.shape, command.reason, command.fatal))
+
+    def _time_slice(self) -> None:
+        daemon = self._daemon
+        self._slice = None
+        commands = daemon.leases.unmet()
+        if daemon.leases.waiting and not daemon.closing:
+            self._slice = daemon.reactor.call_later(_TIME_SLICE, self._time_slice)
+        if commands:
+            for command in commands:
+                assert isinstance(command, Reclaim)
+                owner = daemon.clients.get(command.owner)
+                if owner is not None:
+                    owner.connection.send(node.LeaseReclaim(command.busy))
+
+    def _send_report(self) -> None:
+        self._report = None
+        daemon = self._daemon
+        if daemon.control is not None:
+            self._reported = dict(daemon.leases.free)
+            daemon.control.send(control.NodeUpdate(self._reported))
+
+    def _retire_idle(self) -> None:
+        self._retire = None
+        self._daemon.processes.retire_idle()

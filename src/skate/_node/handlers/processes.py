@@ -1,0 +1,260 @@
+"""Drivers and workers come and go: hello, death certificates, output, the end of the session."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from skate._base import ids
+from skate._node.launcher import Orphan, kill_group
+from skate._node.logs import WorkerLog
+from skate._node.workers import WorkerProcess
+from skate._transport.connection import Connection, Handler
+from skate._wire import node, zygote
+from skate._wire.codec import PROTOCOL, pack
+
+if TYPE_CHECKING:
+    from skate._node.daemon import Daemon
+
+#: A driver that has this much unread output is slow: workers wait with theirs.
+_LOG_BACKLOG = 1 << 20
+#: Workers forked before anybody asks, at most.
+_PRESTART = 8
+
+
+class Client:
+    """A connected process, before and after its hello."""
+
+    def __init__(self, connection: Connection, is_lifeline: bool) -> None:
+        self.connection = connection
+        self.is_lifeline = is_lifeline
+        self.id = b""
+        self.kind = ""
+        #: The driver whose job this process works for.
+        self.job = b""
+        #: Segments whose descriptor it has.
+        self.segments: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"{self.kind or 'unknown process'} {self.id.hex()}"
+
+
+class ProcessHandlers:
+    """The daemon's part about processes."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._logs: dict[bytes, WorkerLog] = {}
+        self._job_configs: dict[bytes, bytes] = {}
+        self._drivers: dict[bytes, Connection] = {}
+
+    def table(self) -> dict[type, Handler]:
+        """Return which message goes where."""
+        return {node.Hello: self._hello, node.Leaving: self._leaving, node.Shutdown: self._shutdown,
+                node.ExitRefused: self._exit_refused}  # fmt: skip
+
+    # ------------------------------------------------------------------ coming
+
+    def _hello(self, connection: Connection, hello: node.Hello) -> None:
+        client: Client = connection.peer
+        daemon = self._daemon
+        if hello.protocol != PROTOCOL:
+            connection.close(f"it speaks protocol {hello.protocol}, this daemon {PROTOCOL}")
+            return
+        client.id, client.kind = hello.worker_id, hello.kind
+        if hello.kind == "driver":
+            client.job = hello.worker_id
+            self._job_configs[client.job] = hello.job_config
+            self._drivers[client.job] = connection
+            connection.send(node.Welcome(daemon.node_id, pack(daemon.config._asdict())))
+            cpus = daemon.settings.resources.get("CPU", 0) // 10_000
+            self.start_workers(client.job, min(max(cpus, 1), _PRESTART))
+        else:
+            worker = daemon.workers.connected(hello.worker_id, connection, hello.address)
+            if worker is None:
+                connection.close("it is not a worker that this daemon started")
+                return
+            client.job = worker.job
+        daemon.clients[client.id] = client
+        if hello.kind == "worker":
+            daemon.lease_handlers.run(daemon.leases.worker_ready(client.id, client.job))
+
+    # ------------------------------------------------------------------ starting
+
+    def start_workers(self, job: bytes, count: int) -> None:
+        """Fork workers for a job."""
+        daemon = self._daemon
+        job_config = self._job_configs.get(job)
+        if job_config is None:
+            return  # its driver left
+        daemon.leases.starting(job, count)
+        for _ in range(count):
+            worker_id = ids.new_worker_id()
+            worker = daemon.workers.add(worker_id, job, daemon.board.take())
+            log = WorkerLog(
+                daemon.reactor,
+                os.path.join(daemon.settings.session_dir, "logs"),
+                worker_id,
+                job,
+                self._forward,
+            )
+            self._logs[worker_id] = log
+            out, err = log.open()
+            daemon.launcher.spawn(worker_id, worker.slot, job_config, out, err)
+
+    def spawned(self, message: zygote.Spawned) -> None:
+        """The zygote forked it."""
+        worker = self._daemon.workers.get(message.worker_id)
+        if worker is None:
+            return
+        if not message.pid:
+            worker.reason = f"it could not be forked: {message.error}"
+            self._ended(self._daemon.workers.exited(message.worker_id, None))
+            return
+        worker.pid = message.pid
+        self._logs[message.worker_id].pid = message.pid
+        if worker.reason:  # it was to be killed before its pid was known
+            kill_group(worker.pid)
+
+    # ------------------------------------------------------------------ going
+
+    def kill(self, worker: WorkerProcess, reason: str, intended: bool = False) -> None:
+        """End a worker's process group; its certificate will name the reason."""
+        worker.reason = worker.reason or reason
+        worker.intended = worker.intended or intended
+        if worker.pid:
+            kill_group(worker.pid)
+
+    def exited(self, message: zygote.Exited) -> None:
+        """The zygote reaped it."""
+        worker = self._daemon.workers.get(message.worker_id)
+        if worker is not None and worker.connection is not None:
+            worker.connection.drain()  # what it said last, and the end of the stream
+        if worker is not None and worker.connection is not None:
+            worker.connection.close("its process ended")
+        self._ended(self._daemon.workers.exited(message.worker_id, message.status))
+
+    def zygote_died(self, how: str) -> None:
+        """Workers that run go on; what was being forked is forked again by the next zygote."""
+        daemon = self._daemon
+        if daemon.closing:
+            return
+        daemon.log(f"the zygote {how}; starting another")
+        daemon.launcher.start()
+        for worker in daemon.workers:
+            if not worker.pid:
+                worker.reason = "its zygote died while forking it"
+                self._ended(daemon.workers.exited(worker.id, None))
+                continue
+            try:
+                Orphan(daemon.reactor, worker.pid, lambda w=worker.id: self._orphan_exited(w))  # type: ignore[misc]
+            except ProcessLookupError:
+                self._orphan_exited(worker.id)
+
+    def _orphan_exited(self, worker_id: bytes) -> None:
+        worker = self._daemon.workers.get(worker_id)
+        if worker is not None and worker.connection is not None:
+            worker.connection.drain()
+        if worker is not None and worker.connection is not None:
+            worker.connection.close("its process ended")
+        self._ended(self._daemon.workers.exited(worker_id, None))
+
+    def disconnected(self, connection: Connection) -> None:
+        """A client's stream ended."""
+        client: Client = connection.peer
+        daemon = self._daemon
+        if client.is_lifeline:
+            daemon.shutdown("the driver of this session ended")
+            return
+        if daemon.clients.get(client.id) is client:
+            del daemon.clients[client.id]
+        if client.kind == "driver":
+            self._driver_left(client)
+        elif client.kind == "worker":
+            worker = daemon.workers.get(client.id)
+            if worker is not None and not worker.exited and worker.pid:
+                kill_group(worker.pid)  # without its daemon a worker is nothing; do not wait for it
+            self._ended(daemon.workers.disconnected(client.id))
+
+    def _driver_left(self, client: Client) -> None:
+        daemon = self._daemon
+        self._drivers.pop(client.job, None)
+        self._job_configs.pop(client.job, None)
+        for worker in daemon.workers.of_job(client.job):
+            self.kill(worker, "the driver of its job ended", intended=True)
+        daemon.objects.process_ended(client.id)
+        daemon.lease_handlers.run(daemon.leases.owner_gone(client.id))
+
+    def _ended(self, worker: WorkerProcess | None) -> None:
+        """A worker is dead, and all that it said is read: tell everybody concerned."""
+        if worker is None:
+            return
+        daemon = self._daemon
+        log = self._logs.pop(worker.id)
+        log.drain()
+        begun_owner, begun_seq = daemon.board.read(worker.slot)
+        daemon.board.give_back(worker.slot)
+        if daemon.closing:
+            return
+        cause = worker.certificate(log.path)
+        if not worker.intended and worker.pid:
+            daemon.log(cause)
+        daemon.objects.process_ended(worker.id)
+        if not worker.address:
+            if not worker.reason:
+                daemon.log(f"it had not said hello: {cause}")
+            commands = daemon.leases.worker_not_started(worker.job)
+            lease = None
+        else:
+            lease, commands = daemon.leases.worker_lost(worker.id)
+            commands += daemon.leases.owner_gone(worker.id)
+        if worker.actor is not None:
+            daemon.actors.worker_ended(worker, cause, begun_owner, begun_seq)
+        elif lease is not None:
+            owner = daemon.clients.get(lease.owner)
+            if owner is not None:
+                owner.connection.send(
+                    node.WorkerDied(lease.id, worker.id, cause, begun_owner, begun_seq)
+                )
+        daemon.lease_handlers.run(commands)
+
+    # ------------------------------------------------------------------ leaving on purpose
+
+    def _leaving(self, connection: Connection, message: node.Leaving) -> None:
+        worker = self._daemon.workers.get(connection.peer.id)
+        if worker is not None:
+            worker.left = message.reason
+            worker.intended = True
+
+    def retire_idle(self) -> None:
+        """Ask idle workers beyond the node's CPUs to end."""
+        daemon = self._daemon
+        keep = max(1, daemon.settings.resources.get("CPU", 0) // 10_000)
+        for worker_id in daemon.leases.take_idle(keep):
+            worker = daemon.workers.get(worker_id)
+            if worker is not None and worker.connection is not None:
+                worker.connection.send(node.Exit())
+
+    def _exit_refused(self, connection: Connection, message: node.ExitRefused) -> None:
+        daemon = self._daemon
+        daemon.lease_handlers.run(daemon.leases.put_back(connection.peer.id))
+
+    def _shutdown(self, connection: Connection, message: node.Shutdown) -> None:
+        if connection.peer.is_lifeline:
+            self._daemon.shutdown("the driver asked for it")
+
+    # ------------------------------------------------------------------ output
+
+    def _forward(self, log: WorkerLog, is_error: bool, text: str) -> bool:
+        """Pass lines on to the driver. False: it is slow."""
+        driver = self._drivers.get(log.job)
+        if driver is None:
+            return True
+        driver.send(node.LogLines(log.name, log.pid, is_error, text))
+        return driver.queued_bytes < _LOG_BACKLOG
+
+    def drain_logs(self) -> None:
+        """Pass on everything that is still in pipes."""
+        for log in self._logs.values():
+            log.drain()
+

@@ -1,0 +1,172 @@
+"""Carries out the start of worker processes: through the zygote, which it starts and replaces."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable
+
+from skate._transport.reactor import READABLE, Reactor
+from skate._wire import zygote as wire
+
+_WORD = struct.Struct("<8sQ")
+_SLOTS = 8192
+
+
+class Board:
+    """Shared memory with a word a worker: the task that it began last (owner, seq)."""
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("skate-board", os.MFD_CLOEXEC)
+        os.ftruncate(self.fd, _SLOTS * _WORD.size)
+        self._memory = mmap.mmap(self.fd, _SLOTS * _WORD.size)
+        self._free = list(range(_SLOTS - 1, -1, -1))
+
+    def take(self) -> int:
+        """Return the number of an unused word, cleared."""
+        slot = self._free.pop()
+        _WORD.pack_into(self._memory, slot * _WORD.size, b"", 0)
+        return slot
+
+    def read(self, slot: int) -> tuple[bytes, int]:
+        """Return owner and seq of the task begun last."""
+        owner, seq = _WORD.unpack_from(self._memory, slot * _WORD.size)
+        return owner, seq
+
+    def give_back(self, slot: int) -> None:
+        """The worker of this word is no more."""
+        self._free.append(slot)
+
+
+class Launcher:
+    """The zygote as the daemon sees it. All methods run on the daemon's loop."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        argv: list[str],
+        board: Board,
+        log_fd: int,
+        on_spawned: Callable[[wire.Spawned], None],
+        on_exited: Callable[[wire.Exited], None],
+        on_zygote_died: Callable[[str], None],
+    ) -> None:
+        self._reactor = reactor
+        self._argv = argv
+        self._board = board
+        self._log_fd = log_fd
+        self._on_spawned = on_spawned
+        self._on_exited = on_exited
+        self._on_zygote_died = on_zygote_died
+        self._sock: socket.socket | None = None
+        self.pid = 0
+
+    def start(self) -> None:
+        """Execute a zygote."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for sock in (ours, theirs):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.MAX_MESSAGE * 2)
+        # Numbers that are 3 or 4 already would be overwritten by each other: move them up first.
+        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (theirs.fileno(), self._board.fd)]
+        actions = [
+            (os.POSIX_SPAWN_DUP2, fds[0], 3),
+            (os.POSIX_SPAWN_DUP2, fds[1], 4),
+            (os.POSIX_SPAWN_DUP2, self._log_fd, 1),
+            (os.POSIX_SPAWN_DUP2, self._log_fd, 2),
+        ]
+        self.pid = os.posix_spawn(self._argv[0], self._argv, os.environ, file_actions=actions, setsid=True)
+        theirs.close()
+        for fd in fds:
+            os.close(fd)
+        self._sock = ours
+        ours.setblocking(False)
+        self._reactor.register(ours.fileno(), self)
+
+    def spawn(self, worker_id: bytes, slot: int, job_config: bytes, stdout: int, stderr: int) -> None:
+        """Fork a worker; ``on_spawned`` tells its pid. The descriptors are closed here."""
+        if self._sock is None:
+            self.start()
+        assert self._sock is not None
+        message = wire.encode(wire.Spawn(worker_id, slot, job_config))
+        try:
+            self._sock.setblocking(True)
+            socket.send_fds(self._sock, [message], [stdout, stderr])
+            self._sock.setblocking(False)
+        except OSError:
+            pass  # the zygote is dying: handle() will see it, and the worker counts as not started
+        finally:
+            os.close(stdout)
+            os.close(stderr)
+
+    def handle(self, events: int) -> None:
+        """Called by the reactor: the zygote said something, or died."""
+        assert self._sock is not None
+        while self._sock is not None:
+            try:
+                data = self._sock.recv(wire.MAX_MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._lost()
+                return
+            message = wire.decode(data)
+            if isinstance(message, wire.Spawned):
+                self._on_spawned(message)
+            elif isinstance(message, wire.Exited):
+                self._on_exited(message)
+
+    def _lost(self) -> None:
+        assert self._sock is not None
+        self._reactor.unregister(self._sock.fileno())
+        self._sock.close()
+        self._sock = None
+        _, status = os.waitpid(self.pid, 0)
+        from skate._base.process import describe_status
+
+        self._on_zygote_died(describe_status(status))
+
+    def close(self) -> None:
+        """End the zygote, and with it every worker that it forked."""
+        if self._sock is not None:
+            self._reactor.unregister(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                pass
+
+
+class Orphan:
+    """Watches a worker whose zygote died: its pidfd tells when it ends, nobody can tell how."""
+
+    def __init__(self, reactor: Reactor, pid: int, on_exit: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._on_exit = on_exit
+        self._fd = os.pidfd_open(pid)
+        reactor.register(self._fd, self, READABLE)
+
+    def handle(self, events: int) -> None:
+        """Called by the reactor: the process ended."""
+        self._reactor.unregister(self._fd)
+        os.close(self._fd)
+        self._on_exit()
+
+
+def kill_group(pid: int) -> None:
+    """Kill a worker and all the processes that it started."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+

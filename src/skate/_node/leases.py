@@ -1,0 +1,384 @@
+"""Who gets which worker: demands, leases, resources of one node. Decisions only.
+
+Owner: the daemon's loop. Owners state *how many leases in all* they want of a resource shape; the
+node grants while resources and workers last. A lease lives through::
+
+    RESERVED --worker ready--> GRANTED <--blocked/unblocked--> BLOCKED (its CPUs lent)
+        |  resources taken,        |                              |
+        |  no worker yet           '---returned, worker lost------'--> gone
+        '--demand fell, owner gone--> gone
+
+Order: deeper callers first (a nested task's caller sits in ``get``: serving it first ends things,
+serving it last starts ever more); among equals the owner with the fewest leases; then first come.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from skate._base.resources import Resources, add, describe, fits, subtract
+
+
+class LeaseState(enum.Enum):
+    """See the module's text."""
+
+    RESERVED = "reserved"
+    GRANTED = "granted"
+    BLOCKED = "blocked"
+
+
+class Lease:
+    """A promise of one worker, and the resources it takes."""
+
+    __slots__ = ("id", "owner", "shape", "job", "resources", "worker", "state", "retiring")
+
+    def __init__(self, lease_id: int, owner: bytes, shape: int, job: bytes, resources: Resources) -> None:
+        self.id = lease_id
+        self.owner = owner
+        self.shape = shape
+        self.job = job
+        self.resources = resources
+        self.worker = b""
+        self.state = LeaseState.RESERVED
+        #: Asked back already.
+        self.retiring = False
+
+
+class Demand:
+    """What an owner wants of one shape."""
+
+    __slots__ = ("owner", "shape", "job", "resources", "count", "depth", "order", "held", "refused")
+
+    def __init__(self, owner: bytes, shape: int, job: bytes, resources: Resources, order: int) -> None:
+        self.owner = owner
+        self.shape = shape
+        self.job = job
+        self.resources = resources
+        self.count = 0
+        self.depth = 0
+        self.order = order
+        #: Leases of any state.
+        self.held = 0
+        self.refused = False
+
+
+class Grant(NamedTuple):
+    """Tell the owner that the worker is its."""
+
+    lease: Lease
+
+
+class StartWorkers(NamedTuple):
+    """Start that many worker processes for the job."""
+
+    job: bytes
+    count: int
+
+
+class Reclaim(NamedTuple):
+    """Ask the owner for its idle leases, and for ``busy`` more when they are through."""
+
+    owner: bytes
+    busy: int
+
+
+class Refuse(NamedTuple):
+    """Tell the owner that this shape cannot be served."""
+
+    owner: bytes
+    shape: int
+    reason: str
+    fatal: bool
+
+
+class EndWorker(NamedTuple):
+    """End this worker process: the owner of what it runs is gone."""
+
+    worker: bytes
+    reason: str
+
+
+Command = Grant | StartWorkers | Reclaim | Refuse | EndWorker
+
+#: Leases of shapes that take no resources, not counting blocked ones: more would only compete.
+ZERO_SHAPE_LIMIT = 100
+
+
+class Leases:
+    """The lease table of one node."""
+
+    def __init__(self, total: Mapping[str, int], max_workers: int) -> None:
+        self.total: Resources = dict(total)
+        self.free: Resources = dict(total)
+        self.leases: dict[int, Lease] = {}
+        self._by_worker: dict[bytes, Lease] = {}
+        self._demands: dict[tuple[bytes, int], Demand] = {}
+        self._idle: dict[bytes, list[bytes]] = {}  # job to its idle workers, newest last
+        self._starting: dict[bytes, int] = {}
+        self._workers: dict[bytes, bytes] = {}  # every live worker and its job
+        self._max_workers = max_workers
+        self._last_lease = 0
+        self._last_order = 0
+
+    # ------------------------------------------------------------------ events from owners
+
+    def demand(
+        self, owner: bytes, shape: int, job: bytes, resources: Mapping[str, int], count: int, depth: int
+    ) -> list[Command]:
+        """The owner wants ``count`` leases of the shape in all. Absolute: a repeat changes nothing."""
+        key = (owner, shape)
+        demand = self._demands.get(key)
+        if demand is None:
+            if count <= 0:
+                return []
+            self._last_order += 1
+            demand = self._demands[key] = Demand(owner, shape, job, dict(resources), self._last_order)
+        demand.count = count
+        demand.depth = depth
+        if count <= demand.held:
+            self._drop_surplus(demand)
+        if count <= 0 and demand.held == 0:
+            del self._demands[key]
+        return self._schedule()
+
+    def _drop_surplus(self, demand: Demand) -> None:
+        """Reservations that are no longer wanted give their resources back."""
+        for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED]:
+            if demand.held <= demand.count:
+                break
+            if (lease.owner, lease.shape) == (demand.owner, demand.shape):
+                self._end(lease)
+
+    def returned(self, lease_id: int) -> list[Command]:
+        """The owner is done with the lease; its worker is idle now. Unknown ids are late repeats."""
+        lease = self.leases.get(lease_id)
+        if lease is None:
+            return []
+        self._end(lease)
+        if lease.worker:
+            self._idle.setdefault(lease.job, []).append(lease.worker)
+        return self._schedule()
+
+    def owner_gone(self, owner: bytes) -> list[Command]:
+        """A driver, worker or the control store is gone, and its demands with it."""
+        for key in [key for key in self._demands if key[0] == owner]:
+            self._demands[key].count = 0
+            if self._demands[key].held == 0:
+                del self._demands[key]
+        commands: list[Command] = []
+        for lease in [x for x in self.leases.values() if x.owner == owner]:
+            self._end(lease)
+            if lease.worker:
+                commands.append(EndWorker(lease.worker, "the process that had sent it its task ended"))
+        return commands + self._schedule()
+
+    # ------------------------------------------------------------------ events from workers
+
+    def starting(self, job: bytes, count: int) -> None:
+        """That many workers are being started (StartWorkers was carried out, or they are prestarted)."""
+        self._starting[job] = self._starting.get(job, 0) + count
+
+    def worker_ready(self, worker: bytes, job: bytes) -> list[Command]:
+        """A worker process said hello."""
+        self._starting[job] = max(0, self._starting.get(job, 0) - 1)
+        self._workers[worker] = job
+        self._idle.setdefault(job, []).append(worker)
+        return self._schedule()
+
+    def worker_not_started(self, job: bytes) -> list[Command]:
+        """A process that was being started ended before it said hello."""
+        self._starting[job] = max(0, self._starting.get(job, 0) - 1)
+        return self._schedule()
+
+    def worker_lost(self, worker: bytes) -> tuple[Lease | None, list[Command]]:
+        """A worker ended. Return the lease that it served, and what to do."""
+        job = self._workers.pop(worker, b"")
+        idle = self._idle.get(job, [])
+        if worker in idle:
+            idle.remove(worker)
+        lease = self._by_worker.get(worker)
+        if lease is not None:
+            self._end(lease)
+        return lease, self._schedule()
+
+    def blocked(self, worker: bytes, blocked: bool) -> list[Command]:
+        """The worker's task waits in get (or no longer does): its CPUs are lent (or taken back).
+
+        Taken back at once, even if that means more in use than there is: it runs already.
+        """
+        lease = self._by_worker.get(worker)
+        if lease is None or blocked == (lease.state is LeaseState.BLOCKED):
+            return []
+        cpus = {"CPU": lease.resources.get("CPU", 0)}
+        if blocked:
+            lease.state = LeaseState.BLOCKED
+            add(self.free, cpus)
+        else:
+            lease.state = LeaseState.GRANTED
+            subtract(self.free, cpus)
+        return self._schedule()
+
+    def shrink(self, lease_id: int, resources: Mapping[str, int]) -> list[Command]:
+        """The lease goes on with these resources only (an actor needs more to be placed than to run)."""
+        lease = self.leases[lease_id]
+        add(self.free, lease.resources)
+        lease.resources = dict(resources)
+        subtract(self.free, lease.resources)
+        return self._schedule()
+
+    def take_idle(self, keep: int) -> list[bytes]:
+        """Remove and return idle workers beyond ``keep``, oldest first: they may end."""
+        surplus: list[bytes] = []
+        for idle in self._idle.values():
+            count = max(0, len(idle) - keep)
+            surplus += idle[:count]
+            del idle[:count]
+        return surplus
+
+    def put_back(self, worker: bytes) -> list[Command]:
+        """A worker that was taken as idle stays after all (it owns objects)."""
+        job = self._workers.get(worker)
+        if job is None:
+            return []
+        self._idle.setdefault(job, []).insert(0, worker)
+        return self._schedule()
+
+    # ------------------------------------------------------------------ deciding
+
+    def _end(self, lease: Lease) -> None:
+        del self.leases[lease.id]
+        if lease.worker:
+            self._by_worker.pop(lease.worker, None)
+        resources = lease.resources
+        if lease.state is LeaseState.BLOCKED:  # its CPUs are back already
+            resources = {name: units for name, units in resources.items() if name != "CPU"}
+        add(self.free, resources)
+        demand = self._demands.get((lease.owner, lease.shape))
+        if demand is not None:
+            demand.held -= 1
+            if demand.held == 0 and demand.count <= 0:
+                del self._demands[demand.owner, demand.shape]
+
+    def _schedule(self) -> list[Command]:
+        """Reserve resources for what is wanted most, give reservations their workers."""
+        commands: list[Command] = []
+        wanting = [d for d in self._demands.values() if d.held < d.count]
+        if wanting:
+            held: dict[bytes, int] = {}
+            for lease in self.leases.values():
+                held[lease.owner] = held.get(lease.owner, 0) + 1
+            while wanting:
+                demand = min(wanting, key=lambda d: (-d.depth, held.get(d.owner, 0), d.order))
+                if not self._may_reserve(demand, commands):
+                    wanting.remove(demand)
+                    continue
+                self._reserve(demand)
+                held[demand.owner] = held.get(demand.owner, 0) + 1
+                if demand.held >= demand.count:
+                    wanting.remove(demand)
+        self._give_workers(commands)
+        return commands
+
+    def _may_reserve(self, demand: Demand, commands: list[Command]) -> bool:
+        if not fits(demand.resources, self.free):
+            if not demand.refused and not fits(demand.resources, self.total):
+                demand.refused = True
+                commands.append(
+                    Refuse(
+                        demand.owner,
+                        demand.shape,
+                        f"it needs {describe(demand.resources)}, and this node has "
+                        f"{describe(self.total)} in all",
+                        fatal=False,
+                    )
+                )
+            return False
+        if not demand.resources:
+            running = sum(
+                1 for x in self.leases.values() if not x.resources and x.state is not LeaseState.BLOCKED
+            )
+            return running < ZERO_SHAPE_LIMIT or demand.owner == b""
+        return True
+
+    def _reserve(self, demand: Demand) -> None:
+        self._last_lease += 1
+        lease = Lease(self._last_lease, demand.owner, demand.shape, demand.job, demand.resources)
+        self.leases[lease.id] = lease
+        subtract(self.free, lease.resources)
+        demand.held += 1
+
+    def _give_workers(self, commands: list[Command]) -> None:
+        short: dict[bytes, int] = {}
+        for lease in list(self.leases.values()):
+            if lease.state is not LeaseState.RESERVED:
+                continue
+            idle = self._idle.get(lease.job)
+            if idle:
+                lease.worker = idle.pop()
+                lease.state = LeaseState.GRANTED
+                self._by_worker[lease.worker] = lease
+                commands.append(Grant(lease))
+            else:
+                short[lease.job] = short.get(lease.job, 0) + 1
+        for job, count in short.items():
+            count -= self._starting.get(job, 0)
+            room = self._max_workers - len(self._workers) - sum(self._starting.values())
+            if count > room:
+                commands += self._refuse_for_room(job)
+            if min(count, room) > 0:
+                commands.append(StartWorkers(job, min(count, room)))
+
+    def _refuse_for_room(self, job: bytes) -> list[Command]:
+        """Nothing but a clear error is left where every worker waits for yet another one."""
+        if any(x.state is LeaseState.GRANTED for x in self.leases.values()) or self._starting.get(job):
+            return []  # somebody runs: room may come
+        refused: list[Command] = []
+        for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.job == job]:
+            self._end(lease)
+            reason = (
+                f"all {len(self._workers)} worker processes of this node (the limit: SKATE_MAX_WORKERS) "
+                "wait in get() for tasks that need yet another worker; nest tasks less deeply, or wait "
+                "for their results in the driver"
+            )
+            refused.append(Refuse(lease.owner, lease.shape, reason, fatal=True))
+        return refused
+
+    def unmet(self) -> list[Command]:
+        """Called a time slice after a demand was left waiting: ask others for their share.
+
+        An owner that holds at least two leases more than one that waits gives one up when its
+        current task is through; everybody gives up idle ones.
+        """
+        waiting = [d for d in self._demands.values() if d.held < d.count and fits(d.resources, self.total)]
+        if not waiting:
+            return []
+        held: dict[bytes, list[Lease]] = {}
+        for lease in self.leases.values():
+            if lease.state is LeaseState.GRANTED and lease.resources and not lease.retiring:
+                held.setdefault(lease.owner, []).append(lease)
+        first = min(waiting, key=lambda d: (-d.depth, len(held.get(d.owner, ())), d.order))
+        mine = len(held.get(first.owner, ()))
+        commands: list[Command] = []
+        for owner, leases in held.items():
+            if owner == first.owner:
+                # Its own leases of other shapes may be idle.
+                commands.append(Reclaim(owner, 0))
+            else:
+                commands.append(Reclaim(owner, 1 if len(leases) > mine + 1 or mine == 0 else 0))
+        return commands
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any demand that could be served is not."""
+        return any(d.held < d.count and fits(d.resources, self.total) for d in self._demands.values())
+
+    @property
+    def worker_count(self) -> int:
+        """Live worker processes."""
+        return len(self._workers)
+
+    def job_of(self, worker: bytes) -> bytes:
+        """Return the job that a live worker serves."""
+        return self._workers.get(worker, b"")

@@ -1,0 +1,1 @@
+"""User values, code and exceptions to bytes and back."""

@@ -1,0 +1,78 @@
+"""Finds what in a value cannot be pickled, so that the error can name the path to it."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any
+
+from skate._serialize.values import serialize
+
+#: Give up the search after this many attempts; the message then names the last container.
+_BUDGET = 500
+
+
+def explain(value: Any, path: str, error: BaseException) -> str:
+    """Return a sentence that names the innermost part of ``value`` that cannot be pickled."""
+    culprit_path, culprit, budget = path, value, _BUDGET
+    seen: set[int] = set()
+    while budget > 0 and id(culprit) not in seen:
+        seen.add(id(culprit))
+        for child_path, child in _children(culprit, culprit_path):
+            budget -= 1
+            if not _pickles(child):
+                culprit_path, culprit = child_path, child
+                break
+        else:
+            break
+    kind = type(culprit)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    article = "an" if name[:1].lower() in "aeiou" else "a"
+    return (
+        f"{culprit_path} is {article} {name}, which cannot be sent to another process "
+        f"({type(error).__name__}: {error}). Create it inside the task or actor instead, or give its "
+        "class a __reduce__ method that leaves it out."
+    )
+
+
+def _pickles(value: Any) -> bool:
+    try:
+        serialize(value)
+    except Exception:
+        return False
+    return True
+
+
+def _children(value: Any, path: str) -> list[tuple[str, Any]]:
+    """Return the parts that pickling would visit, with the Python expression for each."""
+    if isinstance(value, dict):
+        return [(f"{path}[{key!r}]", item) for key, item in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    if isinstance(value, (set, frozenset)):
+        return [(f"an element of {path}", item) for item in value]
+    if isinstance(value, FunctionType):
+        return _function_parts(value, path)
+    if isinstance(value, type):
+        parts = {n: v for n, v in vars(value).items() if not (n.startswith("__") and n.endswith("__"))}
+        return [(f"{path}.{name}", part) for name, part in parts.items()]
+    if hasattr(value, "__func__") and hasattr(value, "__self__"):
+        return [(f"{path}.__self__", value.__self__)]
+    state = getattr(value, "__dict__", None)
+    if isinstance(state, dict):
+        return [(f"{path}.{name}", item) for name, item in state.items()]
+    return []
+
+
+def _function_parts(function: FunctionType, path: str) -> list[tuple[str, Any]]:
+    parts: list[tuple[str, Any]] = []
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            parts.append((f"the variable {name!r} captured by {path}", cell.cell_contents))
+        except ValueError:
+            pass  # not assigned yet
+    for name in function.__code__.co_names:
+        if name in function.__globals__:
+            parts.append((f"the global {name!r} used by {path}", function.__globals__[name]))
+    for index, default in enumerate(function.__defaults__ or ()):
+        parts.append((f"default {index} of {path}", default))
+    return parts

@@ -1,0 +1,217 @@
+"""User values to bytes and back, with large buffers apart so that they are read in place.
+
+Three ways, cheapest first: plain scalars by C ``pickle``; everything that is importable by a C
+pickler that watches for what is not; the rest (``__main__`` classes, lambdas, closures) by
+cloudpickle. Refs and handles found inside are collected for the reference counts: their
+``__reduce__`` appends them to ``collecting.refs``.
+
+Layout of a value with buffers, in a message or in shared memory::
+
+    u32 buffers | u32 pickle bytes | u64 size of each buffer | pickle | pad | buffer | pad | buffer ...
+
+Each buffer starts at a multiple of 64 bytes, so that vector instructions like it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from skate._wire.worker import BUFFERS, NONE, PICKLE
+
+ALIGNMENT = 64
+_PLAIN = frozenset({int, str, float, bool, bytes, complex, type(None)})
+_COUNTS = struct.Struct("<II")
+
+
+class _Collecting(threading.local):
+    """What this thread's current ``serialize`` found. None: no serialisation of ours is running,
+    so a ref that is pickled now leaves our sight and is kept until the job ends."""
+
+    refs: list[Any] | None = None
+
+
+collecting = _Collecting()
+
+#: Reducers that the user registered: type to function (see util.register_serializer).
+custom_reducers: dict[type, Callable[[Any], Any]] = {}
+
+
+class _ByValue(Exception):
+    """Something inside cannot be found by name in another process."""
+
+
+class _FastPickler(pickle.Pickler):
+    """C pickler that gives up when it meets a class or function that workers could not import."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind in custom_reducers:
+            return custom_reducers[kind](obj)
+        if (kind is FunctionType or isinstance(obj, type)) and _needs_value(obj):
+            raise _ByValue
+        return NotImplemented
+
+
+def _needs_value(obj: Any) -> bool:
+    module = getattr(obj, "__module__", None)
+    if module is None or module == "__main__" or module == "__mp_main__":
+        return True
+    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+    if cloudpickle is not None:
+        registered = cloudpickle.list_registry_pickle_by_value()
+        while registered and module:
+            if module in registered:
+                return True
+            module = module.rpartition(".")[0]
+    return False
+
+
+class Serialized:
+    """A value as bytes: ``data`` and, apart from it, the large ``buffers``, not yet copied."""
+
+    __slots__ = ("kind", "data", "buffers", "size", "refs")
+
+    def __init__(self, kind: int, data: bytes, buffers: list[memoryview], refs: list[Any]) -> None:
+        self.kind = kind
+        self.data = data
+        self.buffers = buffers
+        #: Object refs inside, in no order, with repeats.
+        self.refs = refs
+        size = len(data)
+        if buffers:
+            size += _COUNTS.size + 8 * len(buffers)
+            for buffer in buffers:
+                size = _align(size) + buffer.nbytes
+        self.size = size
+
+    def to_bytes(self) -> bytes:
+        """Return the value as one piece, for a message."""
+        if not self.buffers:
+            return self.data
+        out = bytearray(self.size)
+        self.write_into(memoryview(out))
+        return bytes(out)
+
+    def write_into(self, target: memoryview) -> int:
+        """Write the layout (also for values without buffers) into memory; return the bytes used."""
+        buffers = self.buffers
+        position = _COUNTS.size + 8 * len(buffers)
+        _COUNTS.pack_into(target, 0, len(buffers), len(self.data))
+        struct.pack_into(f"<{len(buffers)}Q", target, _COUNTS.size, *[b.nbytes for b in buffers])
+        target[position : position + len(self.data)] = self.data
+        position += len(self.data)
+        for buffer in buffers:
+            position = _align(position)
+            target[position : position + buffer.nbytes] = buffer
+            position += buffer.nbytes
+        return position
+
+    @property
+    def laid_out_size(self) -> int:
+        """Bytes that ``write_into`` needs."""
+        return self.size if self.buffers else self.size + _COUNTS.size
+
+
+def _align(position: int) -> int:
+    return (position + ALIGNMENT - 1) & -ALIGNMENT
+
+
+_NOTHING: list[Any] = []
+
+
+def serialize(value: Any) -> Serialized:
+    """Return the value as bytes.
+
+    Raises:
+        TypeError, pickle.PicklingError, ...: whatever the pickler raised; see ``culprit.explain``.
+    """
+    if value is None:
+        return Serialized(NONE, b"", _NOTHING, _NOTHING)
+    if type(value) in _PLAIN:
+        return Serialized(PICKLE, pickle.dumps(value, 5), _NOTHING, _NOTHING)
+    outer = collecting.refs
+    refs: list[Any] = []
+    collecting.refs = refs
+    try:
+        out = io.BytesIO()
+        pickle_buffers: list[pickle.PickleBuffer] = []
+        try:
+            _FastPickler(out, 5, buffer_callback=pickle_buffers.append).dump(value)
+        except (_ByValue, pickle.PicklingError, AttributeError, TypeError, ImportError):
+            # The slow way also gives the better error where both fail.
+            out = io.BytesIO()
+            pickle_buffers = []
+            refs.clear()
+            _slow_pickler()(out, 5, buffer_callback=pickle_buffers.append).dump(value)
+        data = out.getvalue()
+    finally:
+        collecting.refs = outer
+    if not pickle_buffers:
+        return Serialized(PICKLE, data, _NOTHING, refs)
+    return Serialized(BUFFERS, data, [_raw(buffer) for buffer in pickle_buffers], refs)
+
+
+def _raw(buffer: pickle.PickleBuffer) -> memoryview:
+    return buffer.raw()
+
+
+def deserialize(kind: int, data: bytes | memoryview) -> Any:
+    """Return the value. Buffers stay where they are: views into ``data``, read-only if it is.
+
+    The refs inside are rebuilt by their own classes, which ask the runtime of this process.
+    """
+    if kind == PICKLE:
+        return pickle.loads(data)
+    if kind == NONE:
+        return None
+    view = memoryview(data)
+    count, pickle_size = _COUNTS.unpack_from(view, 0)
+    sizes = struct.unpack_from(f"<{count}Q", view, _COUNTS.size)
+    position = _COUNTS.size + 8 * count
+    pickled = view[position : position + pickle_size]
+    position += pickle_size
+    buffers: list[memoryview] = []
+    for size in sizes:
+        position = _align(position)
+        buffers.append(view[position : position + size])
+        position += size
+    return pickle.loads(pickled, buffers=buffers)
+
+
+_slow: type[pickle.Pickler] | None = None
+
+
+def _slow_pickler() -> type[pickle.Pickler]:
+    """Return the cloudpickle pickler, with the user's reducers; imported at first need."""
+    global _slow
+    if _slow is None:
+        import cloudpickle
+
+        class SlowPickler(cloudpickle.Pickler):  # type: ignore[misc]
+            def reducer_override(self, obj: Any) -> Any:
+                kind = type(obj)
+                if kind in custom_reducers:
+                    return custom_reducers[kind](obj)
+                return super().reducer_override(obj)
+
+        _slow = SlowPickler
+    return _slow
+
+
+def dump_code(code: Any) -> tuple[bytes, list[Any]]:
+    """Return a function or class as bytes, and the refs in its closure or defaults."""
+    outer = collecting.refs
+    collecting.refs = refs = []
+    try:
+        out = io.BytesIO()
+        _slow_pickler()(out, 5).dump(code)
+    finally:
+        collecting.refs = outer
+    return out.getvalue(), refs

@@ -1,0 +1,1 @@
+"""Shared-memory objects: extents, tables, segments, views."""

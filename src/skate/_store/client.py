@@ -1,0 +1,195 @@
+"""A process's side of the store: mappings, kept extents, and the views handed to users.
+
+A view is never invalidated. Each one is exported through a ctypes array of its own, placed in the
+segment's mapping; slices, numpy arrays and memoryviews of it all keep that array alive, and when it
+goes, its weak reference reports the object. Until then the object stays pinned at the daemon.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from skate._store.allocator import Extent, round_up
+from skate._store.segment import populate
+
+if TYPE_CHECKING:
+    import ctypes
+
+
+class _Exporter(weakref.ref):  # type: ignore[type-arg]
+    """Reports that the array behind a view is gone. Its callback may run anywhere: it only appends."""
+
+    __slots__ = ("object_id",)
+    object_id: bytes
+
+
+class LocalObject:
+    """What this process knows of one object in shared memory."""
+
+    __slots__ = ("extent", "size", "views", "pinned", "kept")
+
+    def __init__(self, extent: Extent, size: int) -> None:
+        self.extent = extent
+        self.size = size
+        self.views = 0
+        #: Pinned at the daemon for this process.
+        self.pinned = False
+        #: Created here: readable without a pin until it is freed here.
+        self.kept = False
+
+
+class StoreClient:
+    """Called under the process's lock, but for ``write`` and ``view`` on what the caller holds."""
+
+    def __init__(self, cache_bytes: int) -> None:
+        self._cache_bytes = cache_bytes
+        self._maps: dict[int, mmap.mmap] = {}
+        self._fds: dict[int, int] = {}
+        self._cache: list[Extent] = []
+        self._cached = 0
+        self._exporters: set[_Exporter] = set()
+        #: Views that ended, to be drained by the reactor.
+        self.dead_views: deque[_Exporter] = deque()
+        #: Called (from any thread, any bytecode) after an append to ``dead_views``.
+        self.on_dead_view: Callable[[], None] | None = None
+        self.objects: dict[bytes, LocalObject] = {}
+
+    # ------------------------------------------------------------------ mappings
+
+    def attach(self, segment: int, size: int, fd: int) -> None:
+        """Map a segment seen for the first time; takes over the descriptor."""
+        if segment in self._maps:
+            os.close(fd)
+            return
+        self._maps[segment] = mmap.mmap(fd, size)
+        self._fds[segment] = fd
+
+    def populate(self, extent: Extent) -> None:
+        """Make the pages of a fresh extent exist. May take long: call it without the lock."""
+        populate(self._fds[extent.segment], extent.offset, extent.size)
+
+    def target(self, extent: Extent) -> memoryview:
+        """Return the memory of an extent that this process holds, for writing."""
+        return memoryview(self._maps[extent.segment])[extent.offset : extent.offset + extent.size]
+
+    # ------------------------------------------------------------------ extents
+
+    def take_cached(self, size: int) -> Extent | None:
+        """Return a kept extent for an object of this size, the tightest, without asking anybody.
+
+        The whole of it: what the object leaves over is split off when it is sealed, in the order
+        in which the daemon sees it too.
+        """
+        size = round_up(size)
+        best = -1
+        for index, extent in enumerate(self._cache):
+            if extent.size >= size and (best < 0 or extent.size < self._cache[best].size):
+                best = index
+        if best < 0:
+            return None
+        extent = self._cache.pop(best)
+        self._cached -= extent.size
+        return extent
+
+    def sealed(self, object_id: bytes, extent: Extent, size: int) -> LocalObject:
+        """Remember an object written here; what it leaves of its extent is kept for later.
+
+        The daemon splits alike when it reads the Seal (see ``StoreTable.seal``).
+        """
+        used = round_up(size)
+        if extent.size > used:
+            rest = Extent(extent.segment, extent.offset + used, extent.size - used)
+            self._cache.append(rest)
+            self._cached += rest.size
+        local = self.add(object_id, Extent(extent.segment, extent.offset, used), size)
+        local.kept = True
+        return local
+
+    def keep(self, extent: Extent) -> bool:
+        """Keep a free extent for later, if there is room; tell whether it was kept."""
+        if self._cached + extent.size > self._cache_bytes:
+            return False
+        self._cache.append(extent)
+        self._cached += extent.size
+        return True
+
+    def drain_cache(self) -> list[Extent]:
+        """Return all kept extents; they are the caller's to give back."""
+        cache, self._cache, self._cached = self._cache, [], 0
+        return cache
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes in kept extents."""
+        return self._cached
+
+    # ------------------------------------------------------------------ views
+
+    def add(self, object_id: bytes, extent: Extent, size: int) -> LocalObject:
+        """Remember where an object lies."""
+        local = self.objects[object_id] = LocalObject(extent, size)
+        return local
+
+    def view(self, object_id: bytes, local: LocalObject) -> memoryview:
+        """Return a read-only view that keeps the object in place as long as anything of it lives."""
+        array = _array_type(local.extent.size).from_buffer(
+            self._maps[local.extent.segment], local.extent.offset
+        )
+        exporter = _Exporter(array, self._on_dead)
+        exporter.object_id = object_id
+        self._exporters.add(exporter)
+        local.views += 1
+        return memoryview(array).toreadonly().cast("B")[: local.size]
+
+    def _on_dead(self, exporter: Any) -> None:
+        self.dead_views.append(exporter)
+        if self.on_dead_view is not None:
+            self.on_dead_view()
+
+    def drain_dead(self) -> list[tuple[bytes, LocalObject]]:
+        """Return the objects whose last view ended since the last call."""
+        ended: list[tuple[bytes, LocalObject]] = []
+        while self.dead_views:
+            exporter = self.dead_views.popleft()
+            self._exporters.discard(exporter)
+            local = self.objects.get(exporter.object_id)
+            if local is not None:
+                local.views -= 1
+                if local.views == 0:
+                    ended.append((exporter.object_id, local))
+        return ended
+
+    def close(self) -> None:
+        """Unmap what nobody has views of; the rest lives as long as its views do."""
+        self.on_dead_view = None
+        for mapping in self._maps.values():
+            try:
+                mapping.close()
+            except BufferError:
+                pass  # the views keep the mapping; it goes with the last of them
+        for fd in self._fds.values():
+            os.close(fd)
+        self._maps.clear()
+        self._fds.clear()
+        self.objects.clear()
+        self._cache.clear()
+
+
+_types: dict[int, Any] = {}
+
+
+def _array_type(size: int) -> type[ctypes.Array[ctypes.c_char]]:
+    """Return ``c_char * size``; sizes are whole pages, so there are few."""
+    kind = _types.get(size)
+    if kind is None:
+        import ctypes
+
+        if len(_types) > 1000:
+            _types.clear()
+        kind = _types[size] = ctypes.c_char * size
+    return kind  # type: ignore[no-any-return]

@@ -1,0 +1,47 @@
+"""The memory itself: memfd segments, created by the daemon, mapped by every process.
+
+Nothing here has a name in a file system: when the last process that has the descriptor or a mapping
+ends, the kernel frees the memory. There is nothing to unlink and nothing to leak.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+_MADV_REMOVE = getattr(mmap, "MADV_REMOVE", 9)
+
+
+class Segments:
+    """The daemon's descriptors."""
+
+    def __init__(self) -> None:
+        self._fds: dict[int, int] = {}
+        self._maps: dict[int, mmap.mmap] = {}
+
+    def create(self, segment: int, size: int) -> None:
+        """Make the segment; its pages come when they are asked for (see ``populate``)."""
+        fd = os.memfd_create(f"skate-{segment}", os.MFD_CLOEXEC)
+        os.ftruncate(fd, size)
+        self._fds[segment] = fd
+
+    def fd(self, segment: int) -> int:
+        """Return the descriptor, to be sent along."""
+        return self._fds[segment]
+
+    def punch(self, segment: int, offset: int, size: int) -> None:
+        """Give the pages of a free range back to the system."""
+        mapping = self._maps.get(segment)
+        if mapping is None:
+            fd = self._fds[segment]
+            mapping = self._maps[segment] = mmap.mmap(fd, os.fstat(fd).st_size)
+        mapping.madvise(_MADV_REMOVE, offset, size)
+
+
+def populate(fd: int, offset: int, size: int) -> None:
+    """Make the kernel provide the pages now: no SIGBUS later, and others run meanwhile.
+
+    Raises:
+        OSError: ENOSPC or ENOMEM: the system has no memory left.
+    """
+    os.posix_fallocate(fd, offset, size)

@@ -1,0 +1,156 @@
+"""Which object lies where, who reads it, who may still write. Decisions only.
+
+Owner: the daemon's loop. An extent is always in exactly one of these hands::
+
+    free (allocator) --granted--> held by a process --sealed--> object --freed, no pins--> free
+                                     ^                             |
+                                     '----- freed with keep -------'
+
+An object is *pinned* by the processes that have views of it; what is pinned stays where it is,
+whoever frees it and whoever dies.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from skate._store.allocator import Allocator, Extent, Grant, round_up
+
+
+class StoredObject:
+    """One sealed object."""
+
+    __slots__ = ("extent", "size", "owner", "creator", "label", "pins", "freed")
+
+    def __init__(self, extent: Extent, size: int, owner: bytes, creator: bytes, label: str) -> None:
+        self.extent = extent
+        self.size = size
+        self.owner = owner
+        self.creator = creator
+        self.label = label
+        #: Processes with views.
+        self.pins: set[bytes] = set()
+        #: Nobody refers to it any more; it goes when the last pin does.
+        self.freed = False
+
+
+class StoreTable:
+    """The objects and extents of one node. Processes are named by their worker ids."""
+
+    def __init__(self, capacity: int) -> None:
+        self.allocator = Allocator(capacity)
+        self.objects: dict[bytes, StoredObject] = {}
+        #: Extents that a process writes to or keeps for later: (segment, offset) to size.
+        self.held: dict[bytes, dict[tuple[int, int], int]] = {}
+        #: Freed before the creator's seal was read: two sockets have no order between them.
+        self.freed_early: set[bytes] = set()
+
+    def allocate(self, process: bytes, size: int) -> Grant | None:
+        """Grant an extent to a process, or None if the store is full."""
+        grant = self.allocator.allocate(size)
+        if grant is not None:
+            extent = grant.extent
+            self.held.setdefault(process, {})[extent.segment, extent.offset] = extent.size
+        return grant
+
+    def seal(self, process: bytes, object_id: bytes, owner: bytes, extent: Extent, label: str) -> bool:
+        """The process finished writing. Tell whether the object is new here (a repeat is not).
+
+        ``extent.size`` is the object's size. What the process did not hold it cannot seal.
+        """
+        if object_id in self.objects:
+            return False
+        held = self.held.get(process, {})
+        whole = held.pop((extent.segment, extent.offset), None)
+        if whole is None:
+            raise ValueError(f"process {process.hex()} sealed {extent}, which it does not hold")
+        used = round_up(extent.size)
+        if used < whole:  # a kept extent was larger than this object: the rest stays in its hand
+            held[extent.segment, extent.offset + used] = whole - used
+        place = Extent(extent.segment, extent.offset, used)
+        self.objects[object_id] = StoredObject(place, extent.size, owner, process, label)
+        if object_id in self.freed_early:
+            self.freed_early.discard(object_id)
+            self.free(object_id)
+        return True
+
+    def pin(self, process: bytes, object_id: bytes) -> StoredObject | None:
+        """Let a process read the object; None if there is no such object (yet)."""
+        stored = self.objects.get(object_id)
+        if stored is not None:
+            stored.pins.add(process)
+        return stored
+
+    def unpin(self, process: bytes, object_id: bytes) -> None:
+        """The process has no view any more."""
+        stored = self.objects.get(object_id)
+        if stored is not None:
+            stored.pins.discard(process)
+            self._drop_if_done(object_id, stored)
+
+    def free(self, object_id: bytes, keeper: bytes | None = None) -> None:
+        """Nobody refers to the object. Its extent goes to ``keeper``, if given and nobody has views."""
+        stored = self.objects.get(object_id)
+        if stored is None:
+            self.freed_early.add(object_id)
+            return
+        stored.freed = True
+        if keeper is not None and not stored.pins - {keeper}:
+            del self.objects[object_id]
+            extent = stored.extent
+            self.held.setdefault(keeper, {})[extent.segment, extent.offset] = extent.size
+        else:
+            self._drop_if_done(object_id, stored)
+
+    def give_back(self, process: bytes, segment: int, offset: int) -> None:
+        """The process does not need this extent. Unknown ones are ignored (a repeat)."""
+        size = self.held.get(process, {}).pop((segment, offset), None)
+        if size is not None:
+            self.allocator.free(Extent(segment, offset, size))
+
+    def process_ended(self, process: bytes) -> None:
+        """Drop the pins, extents and objects of a process that is no more."""
+        for (segment, offset), size in self.held.pop(process, {}).items():
+            self.allocator.free(Extent(segment, offset, size))
+        for object_id, stored in list(self.objects.items()):
+            stored.pins.discard(process)
+            if stored.owner == process:
+                stored.freed = True
+            self._drop_if_done(object_id, stored)
+
+    def _drop_if_done(self, object_id: bytes, stored: StoredObject) -> None:
+        if stored.freed and not stored.pins:
+            del self.objects[object_id]
+            self.allocator.free(stored.extent)
+
+    def keepers(self) -> list[bytes]:
+        """Processes that hold extents, perhaps only kept for later."""
+        return [process for process, extents in self.held.items() if extents]
+
+    @property
+    def used_by_objects(self) -> int:
+        """Bytes of the sealed objects' extents."""
+        return sum(stored.extent.size for stored in self.objects.values())
+
+    def describe_full(self, size: int) -> str:
+        """Return the words for an ObjectStoreFullError: who holds the memory."""
+        by_owner: Counter[tuple[bytes, str]] = Counter()
+        count: Counter[tuple[bytes, str]] = Counter()
+        for stored in self.objects.values():
+            by_owner[stored.owner, stored.label] += stored.extent.size
+            count[stored.owner, stored.label] += 1
+        lines = [
+            f"  {_mib(total)} in {count[key]} object(s) of type {key[1]}, owned by process {key[0].hex()}"
+            for key, total in by_owner.most_common(5)
+        ]
+        holders = "\n".join(lines) or "  (no objects: the request alone exceeds the capacity)"
+        return (
+            f"an object of {_mib(size)} does not fit: {_mib(self.used_by_objects)} of "
+            f"{_mib(self.allocator.capacity)} are in use and everything in use is referenced. "
+            f"The largest holders:\n{holders}\nDrop refs (del, smaller batches), or give the store more "
+            "room with init(object_store_memory=BYTES)."
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"

@@ -1,0 +1,1 @@
+"""Sockets: framed connections and the reactor that serves them."""

@@ -1,0 +1,404 @@
+"""The event loop of every process: led by whichever thread waits, so a call needs no hand-off.
+
+Drivers and workers have user threads; whoever must wait *leads* (polls, reads, dispatches) until
+what it waits for is there, others *follow* (sleep on a gate) and are promoted when the leader
+leaves. A background thread leads when nobody else has for a tick, so that peers are served while
+user code computes. Daemon and control store have one thread, which calls ``run``.
+
+::
+
+    submit (any thread)                 wait (any thread)
+         |  under self.lock                  |
+         v                                   v          no leader
+    tables, conn.send --dirty--> flush   [follower] ---------------> [leader] --turn()--> poll,
+                                             ^   promoted: hand_over()  |     dispatch under lock,
+                                             '--------------------------'     flush, timers
+
+Rules: every table of the process is touched under ``lock`` only; nothing that can block, no user
+code and no unpickling happens under it. ``__del__`` methods and signal handlers never take it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from skate._base.clock import monotonic
+
+if TYPE_CHECKING:
+    from skate._transport.connection import Connection
+
+#: The background thread looks this often whether it should lead (seconds).
+TICK = 0.002
+
+READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
+WRITABLE = select.EPOLLOUT
+
+
+class Source(Protocol):
+    """Something with a descriptor that the reactor watches."""
+
+    def handle(self, events: int) -> None:
+        """React to readiness; called under the reactor's lock."""
+
+
+class Waiter:
+    """One thread's wait. ``notify`` it under the lock, once or more."""
+
+    __slots__ = ("done", "gate")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.gate: threading.Lock | None = None
+
+    def notify(self) -> None:
+        """End the wait."""
+        self.done = True
+        self.open_gate()
+
+    def open_gate(self) -> None:
+        """Wake the thread if it sleeps as a follower."""
+        gate = self.gate
+        if gate is not None and gate.locked():
+            gate.release()
+
+
+class Timer:
+    """A call to come. ``cancel`` it if it is not wanted any more."""
+
+    __slots__ = ("when", "order", "callback")
+
+    def __init__(self, when: float, order: int, callback: Callable[[], None] | None) -> None:
+        self.when, self.order, self.callback = when, order, callback
+
+    def cancel(self) -> None:
+        """Forget the call."""
+        self.callback = None
+
+    def __lt__(self, other: Timer) -> bool:
+        return (self.when, self.order) < (other.when, other.order)
+
+
+class Reactor:
+    """See the module's text. Built once a process; ``close`` frees its descriptors."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        #: Guards every table of this process.
+        self.lock = threading.Lock()
+        #: Called under the lock in each turn: drains what __del__ methods left (see _worker.refs).
+        self.on_turn: Callable[[], None] | None = None
+        #: Called under the lock when the background thread takes the lead: user threads are busy.
+        self.on_background: Callable[[], None] | None = None
+        #: Somebody sleeps in poll, or is about to: what is left behind needs ``request_turn``.
+        self.polling = False
+        #: Called outside of everything when a handler failed: a bug of ours, never the user's.
+        self.on_bug: Callable[[BaseException], None] = _print_bug
+        #: Raises in the main thread what a signal asked for; called at safe points of a wait.
+        self.check_interrupt: Callable[[], None] = _nothing
+        self.dirty: list[Connection] = []
+        self._epoll = select.epoll()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._sources: dict[int, Source] = {}
+        self._timers: list[Timer] = []
+        self._timer_count = 0
+        self._turn_requested = False
+        self._lead = threading.Lock()
+        self._followers: deque[Waiter] = deque()
+        self._entered = 0  # times that a user thread took the lead
+        self._background_leads = False
+        self._background: threading.Thread | None = None
+        self._parked = False
+        self._park_gate = threading.Lock()
+        self._park_gate.acquire()
+        self._stopped = False
+
+    # ------------------------------------------------------------------ sources and timers
+
+    def register(self, fd: int, source: Source, events: int = READABLE) -> None:
+        """Watch a descriptor."""
+        self._sources[fd] = source
+        self._epoll.register(fd, events)
+
+    def modify(self, fd: int, events: int) -> None:
+        """Change what a descriptor is watched for."""
+        self._epoll.modify(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        """Stop watching; the caller closes the descriptor afterwards."""
+        if self._sources.pop(fd, None) is not None:
+            try:
+                self._epoll.unregister(fd)
+            except (OSError, ValueError):
+                pass
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` under the lock after that time. Take the lock before you call this."""
+        self._timer_count += 1
+        timer = Timer(monotonic() + seconds, self._timer_count, callback)
+        heapq.heappush(self._timers, timer)
+        if self._timers[0] is timer:
+            self.request_turn()
+        return timer
+
+    def request_turn(self) -> None:
+        """Make whoever leads go round soon: there is something to flush or to drain.
+
+        Safe in ``__del__`` and signal handlers: one write to an eventfd, no lock.
+        """
+        if not self._turn_requested:
+            self._turn_requested = True
+            try:
+                os.eventfd_write(self._wake_fd, 1)
+            except (BlockingIOError, OSError):
+                pass
+
+    def wake(self) -> None:
+        """Like request_turn, whether or not a turn was requested before."""
+        self._turn_requested = False
+        self.request_turn()
+
+    def nudge(self) -> None:
+        """Make every waiting thread look whether it was interrupted. For signal handlers."""
+        self.wake()
+        for waiter in list(self._followers):
+            waiter.open_gate()
+
+    # ------------------------------------------------------------------ turning
+
+    def flush(self) -> None:
+        """Send what is queued. Called under the lock."""
+        dirty = self.dirty
+        while dirty:
+            dirty.pop().flush()
+
+    def turn(self, timeout: float | None) -> None:
+        """Poll once and dispatch. The caller leads and does not hold the lock."""
+        timers = self._timers
+        if timers:
+            left = timers[0].when - monotonic()
+            if timeout is None or left < timeout:
+                timeout = left if left > 0 else 0
+        self.polling = True
+        events = self._epoll.poll(timeout)
+        self.polling = False
+        with self.lock:
+            self._turn_requested = False
+            for fd, event in events:
+                source = self._sources.get(fd)
+                if source is not None:
+                    try:
+                        source.handle(event)
+                    except Exception as bug:  # a handler's bug must not stop the loop
+                        self.on_bug(bug)
+                elif fd == self._wake_fd:
+                    try:
+                        os.eventfd_read(fd)
+                    except BlockingIOError:
+                        pass
+            if timers:
+                self._run_timers()
+            if self.on_turn is not None:
+                self.on_turn()
+            if self.dirty:
+                self.flush()
+
+    def _run_timers(self) -> None:
+        now = monotonic()
+        while self._timers and self._timers[0].when <= now:
+            callback = heapq.heappop(self._timers).callback
+            if callback is not None:
+                try:
+                    callback()
+                except Exception as bug:
+                    self.on_bug(bug)
+
+    def run(self) -> None:
+        """Lead until ``stop``: the main loop of a role with one thread."""
+        self._lead.acquire()
+        try:
+            while not self._stopped:
+                self.turn(None)
+        finally:
+            self._lead.release()
+
+    def stop(self) -> None:
+        """End ``run`` or the background thread."""
+        self._stopped = True
+        self.wake()
+        self._unpark()
+
+    @property
+    def background_leads(self) -> bool:
+        """Whether no user thread waits: all of them compute."""
+        return self._background_leads
+
+    @property
+    def stopped(self) -> bool:
+        """Whether ``stop`` was called."""
+        return self._stopped
+
+    # ------------------------------------------------------------------ waiting
+
+    def wait(self, waiter: Waiter, deadline: float | None = None) -> bool:
+        """Return True when the waiter is notified, False at the deadline (monotonic seconds).
+
+        Call it without the lock. Leads where nobody does, else follows.
+        """
+        while not waiter.done:
+            if not self._lead.acquire(False) and not self._follow(waiter, deadline):
+                return waiter.done
+            if waiter.done:  # notified while it followed; it does not hold the lead
+                return True
+            self._entered += 1
+            try:
+                if self.dirty:
+                    with self.lock:
+                        self.flush()
+                while not waiter.done:
+                    if deadline is None:
+                        self.turn(None)
+                    else:
+                        # At least one turn, so that polling with a timeout of 0 gets on.
+                        left = deadline - monotonic()
+                        self.turn(left if left > 0 else 0)
+                        if left <= 0:
+                            return waiter.done
+                    self.check_interrupt()
+                    if self._stopped:
+                        return waiter.done
+            finally:
+                self._lead.release()
+                self._hand_over()
+        return True
+
+    def _follow(self, waiter: Waiter, deadline: float | None) -> bool:
+        """Sleep until notified or promoted. Return True with the lead held or the waiter done."""
+        gate = waiter.gate = threading.Lock()
+        gate.acquire()
+        while not waiter.done:
+            with self.lock:
+                self._followers.append(waiter)
+            # A leader that left before it could see us does not promote us: look again.
+            if self._lead.acquire(False):
+                with self.lock:
+                    if waiter in self._followers:
+                        self._followers.remove(waiter)
+                return self._keep_lead_unless_done(waiter)
+            if self._background_leads:
+                self.wake()
+            timeout = -1.0
+            if deadline is not None:
+                timeout = max(deadline - monotonic(), 0)
+            woken = False
+            try:
+                woken = gate.acquire(timeout=timeout)
+            finally:
+                with self.lock:
+                    promoted = waiter not in self._followers
+                    if not promoted:
+                        self._followers.remove(waiter)
+                if promoted and (waiter.done or not woken):
+                    self._hand_over()  # pass on a promotion that we cannot use
+            if not woken or self._stopped:
+                return False
+            self.check_interrupt()
+            if not waiter.done and self._lead.acquire(False):
+                return self._keep_lead_unless_done(waiter)
+        return True
+
+    def _keep_lead_unless_done(self, waiter: Waiter) -> bool:
+        if waiter.done:
+            self._lead.release()
+            self._hand_over()
+        return True
+
+    def _hand_over(self) -> None:
+        """After the lead was released: promote a follower, or let the background thread know."""
+        if self._followers:
+            with self.lock:
+                if self._followers:
+                    self._followers.popleft().open_gate()
+        elif self._parked:
+            self._unpark()
+
+    def _unpark(self) -> None:
+        if self._park_gate.locked():
+            try:
+                self._park_gate.release()
+            except RuntimeError:
+                pass  # two threads were here at once; it is open
+
+    # ------------------------------------------------------------------ background
+
+    def start_background(self) -> None:
+        """Start the thread that leads while no user thread does."""
+        self._background = threading.Thread(target=self._lead_in_background, name="skate-io", daemon=True)
+        self._background.start()
+
+    def _lead_in_background(self) -> None:
+        seen = -1
+        while not self._stopped:
+            if self._lead.locked():
+                if self._entered == seen:
+                    # The same leader for a whole tick: sleep until it leaves.
+                    self._parked = True
+                    if self._lead.locked() and not self._stopped:
+                        self._park_gate.acquire()
+                    self._parked = False
+                else:
+                    seen = self._entered
+                    self._park_gate.acquire(timeout=TICK)
+            elif self._entered != seen or not self._lead.acquire(False):
+                seen = self._entered
+                self._park_gate.acquire(timeout=TICK)
+            else:
+                self._background_leads = True
+                try:
+                    with self.lock:
+                        if self.on_turn is not None:
+                            self.on_turn()
+                        if self.on_background is not None:
+                            self.on_background()
+                        self.flush()
+                    while not self._followers and not self._stopped:
+                        self.turn(None)
+                finally:
+                    self._background_leads = False
+                    self._lead.release()
+                    self._hand_over()
+
+    def close(self) -> None:
+        """Stop, join the background thread, free the descriptors."""
+        self.stop()
+        if self._background is not None and self._background is not threading.current_thread():
+            self._background.join()
+        with self.lock:
+            for waiter in self._followers:
+                waiter.open_gate()
+        self._epoll.close()
+        os.close(self._wake_fd)
+
+    def abandon(self) -> None:
+        """In a forked child: drop the descriptors; threads and locks of the parent are not here."""
+        self._stopped = True
+        self._epoll.close()
+        os.close(self._wake_fd)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _print_bug(bug: BaseException) -> None:
+    import traceback
+
+    print("skate: internal error; please report it", file=sys.stderr)
+    traceback.print_exception(type(bug), bug, bug.__traceback__)

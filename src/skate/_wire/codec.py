@@ -1,0 +1,44 @@
+"""Messages to frames and back."""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import msgspec
+
+from skate._wire import control, node, worker
+from skate._wire.framing import HEADER_SIZE, pack_header_into
+
+#: Peers of another protocol version are refused at their first frame.
+PROTOCOL = 1
+
+MESSAGES: dict[int, type[msgspec.Struct]] = {
+    tag: cls
+    for module in (worker, node, control)
+    for cls in vars(module).values()
+    if isinstance(cls, type)
+    and issubclass(cls, msgspec.Struct)
+    and isinstance(tag := cls.__struct_config__.tag, int)
+}
+"""Every message by its tag."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Union[tuple(MESSAGES.values())])  # noqa: UP007
+
+#: Message type and body to bytes and back, for structs outside of frames (ActorSpec, ...).
+pack = _encoder.encode
+unpack = msgspec.msgpack.decode
+
+#: A frame's body to its message. Raises msgspec.DecodeError or ValidationError for garbage.
+decode = _decoder.decode
+
+_encode_into = _encoder.encode_into
+_NO_HEADER = bytes(HEADER_SIZE)
+
+
+def append_frame(message: msgspec.Struct, out: bytearray) -> None:
+    """Append the message's frame to ``out``."""
+    start = len(out)
+    out += _NO_HEADER
+    _encode_into(message, out, -1)
+    pack_header_into(out, start, len(out) - start - HEADER_SIZE)

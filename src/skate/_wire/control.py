@@ -1,0 +1,186 @@
+"""What the control store says with daemons, drivers and workers."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class ActorSpec(Struct, frozen=True):
+    """All that is needed to start an actor, again and again: kept by the control store."""
+
+    class_name: str
+    class_blob: bytes
+    args_kind: int
+    args: bytes
+    #: Arguments given as refs: position or keyword, and the ref.
+    dependencies: list[tuple[int | str, bytes, str]]
+    #: Held while it is placed, and while it runs (a default actor: 1 CPU, then none).
+    placement: dict[str, int]
+    running: dict[str, int]
+    max_restarts: int
+    max_task_retries: int
+    name: str
+    namespace: str
+    #: The worker id of the driver whose job it belongs to.
+    owner_job: bytes
+    owner_id: bytes
+    owner_address: str
+    #: The object that stands for all handles: when nobody refers to it, the actor ends.
+    handle: bytes
+    #: Method name to its options, for handles made from the name alone.
+    methods: dict[str, dict[str, int]]
+
+
+class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
+    """Daemon to control store, at each connect."""
+
+    node_id: bytes
+    address: str
+    hostname: str
+    pid: int
+    resources: dict[str, int]
+    protocol: int
+
+
+class NodeUpdate(Struct, array_like=True, frozen=True, tag=91):
+    """Daemon to control store: what is free now. Absolute; the newest counts."""
+
+    available: dict[str, int]
+
+
+class RegisterJob(Struct, array_like=True, frozen=True, tag=92):
+    """Driver (or worker, with its job's id) to control store, at each connect."""
+
+    request: int
+    worker_id: bytes
+    job_id: bytes  # empty: a new job
+    namespace: str
+    entrypoint: str
+    protocol: int
+
+
+class Answer(Struct, array_like=True, frozen=True, tag=93):
+    """Control store to whoever asked: the result, or an error's type and text."""
+
+    request: int
+    data: bytes
+    error_type: str = ""
+    error: str = ""
+
+
+class CreateActor(Struct, array_like=True, frozen=True, tag=94):
+    """Owner to control store: place and start this actor. Answered when it is recorded (with the
+    id of the actor that has the name already, if ``get_if_exists``)."""
+
+    request: int
+    actor_id: bytes
+    spec: bytes
+    get_if_exists: bool
+
+
+class WatchActor(Struct, array_like=True, frozen=True, tag=95):
+    """Anyone to control store: tell me each state of this actor, from now's on."""
+
+    actor_id: bytes
+
+
+class ActorUpdate(Struct, array_like=True, frozen=True, tag=96):
+    """Control store to watchers. Absolute: state, incarnation, address; for RESTARTING and DEAD
+    the cause, and the task that the dead incarnation had begun."""
+
+    actor_id: bytes
+    state: str
+    incarnation: int
+    address: str
+    cause: str
+    #: Pickled exception of the constructor.
+    error: bytes
+    begun_owner: bytes
+    begun_seq: int
+
+
+class KillActor(Struct, array_like=True, frozen=True, tag=97):
+    """Anyone to control store: end the actor's process."""
+
+    request: int
+    actor_id: bytes
+    no_restart: bool
+    reason: str
+
+
+class FindActor(Struct, array_like=True, frozen=True, tag=98):
+    """Anyone to control store: the living actor of this name. Answered with id and spec."""
+
+    request: int
+    name: str
+    namespace: str
+
+
+class FoundActor(Struct, frozen=True):
+    """Body of the answer to FindActor and CreateActor."""
+
+    actor_id: bytes
+    spec: ActorSpec
+
+
+class ListNodes(Struct, array_like=True, frozen=True, tag=99):
+    """Anyone to control store: the nodes, their resources, what is free."""
+
+    request: int
+
+
+class NodeInfo(Struct, frozen=True):
+    """One node, in the answer to ListNodes."""
+
+    node_id: bytes
+    alive: bool
+    address: str
+    hostname: str
+    pid: int
+    resources: dict[str, int]
+    available: dict[str, int]
+
+
+class PlaceActor(Struct, array_like=True, frozen=True, tag=100):
+    """Control store to daemon: lease a worker, start the actor on it, report."""
+
+    actor_id: bytes
+    incarnation: int
+    spec: bytes
+
+
+class ActorStarted(Struct, array_like=True, frozen=True, tag=101):
+    """Daemon to control store: it runs at this address, or its constructor raised ``error``."""
+
+    actor_id: bytes
+    incarnation: int
+    worker_id: bytes
+    address: str
+    error: bytes
+
+
+class ActorEnded(Struct, array_like=True, frozen=True, tag=102):
+    """Daemon to control store: the process of this incarnation ended (or never could start)."""
+
+    actor_id: bytes
+    incarnation: int
+    cause: str
+    intended: bool
+    begun_owner: bytes
+    begun_seq: int
+
+
+class StopActor(Struct, array_like=True, frozen=True, tag=103):
+    """Control store to daemon: end the process of this incarnation, or stop trying to place it."""
+
+    actor_id: bytes
+    incarnation: int
+    cause: str
+
+
+class ReleaseActor(Struct, array_like=True, frozen=True, tag=104):
+    """Owner to control store: no handle refers to this actor any more."""
+
+    actor_id: bytes
+
+

@@ -1,0 +1,63 @@
+"""Frames: ``u32 length (little endian) | body``. Sans I/O: bytes in, bodies out."""
+
+from __future__ import annotations
+
+import struct
+
+_HEADER = struct.Struct("<I")
+HEADER_SIZE = _HEADER.size
+unpack_header = _HEADER.unpack_from
+pack_header_into = _HEADER.pack_into
+
+#: A longer frame is taken for garbage: values above the inline limit go through shared memory.
+MAX_FRAME = 1 << 30
+
+
+class FrameError(ValueError):
+    """The peer sent what cannot be a frame."""
+
+
+class FrameReader:
+    """Cuts a stream into bodies. Keeps only the bytes of a frame that is not complete."""
+
+    __slots__ = ("_rest", "_wanted")
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._wanted = 0  # size of the incomplete frame, header included, once its header is known
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take received bytes; return the bodies now complete, in order.
+
+        Raises:
+            FrameError: a header announces more than MAX_FRAME bytes.
+        """
+        rest = self._rest
+        if rest:
+            rest += data
+            if len(rest) < self._wanted:
+                return []
+            data = bytes(rest)
+            rest.clear()
+        bodies: list[bytes] = []
+        position, end = 0, len(data)
+        while end - position >= HEADER_SIZE:
+            (length,) = unpack_header(data, position)
+            if length > MAX_FRAME:
+                raise FrameError(f"a frame of {length} bytes was announced; the limit is {MAX_FRAME}")
+            start = position + HEADER_SIZE
+            if end - start < length:
+                self._wanted = HEADER_SIZE + length
+                break
+            position = start + length
+            bodies.append(data[start:position])
+        else:
+            self._wanted = HEADER_SIZE
+        if position < end:
+            rest += data[position:]
+        return bodies
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of an incomplete frame held back."""
+        return len(self._rest)

@@ -1,0 +1,218 @@
+"""What the node daemon says with the drivers and workers of its machine, and they with it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Hello(Struct, array_like=True, frozen=True, tag=40):
+    """Driver or worker to daemon, first frame. ``job_config`` comes from drivers: pickled by nobody,
+    JSON that the daemon hands to the workers it starts for the job."""
+
+    kind: str  # "driver" or "worker"
+    worker_id: bytes
+    pid: int
+    address: str
+    protocol: int
+    job_config: bytes
+
+
+class Welcome(Struct, array_like=True, frozen=True, tag=41):
+    """Daemon to driver: the session that it joined."""
+
+    node_id: bytes
+    config: bytes
+
+
+class LeaseDemand(Struct, array_like=True, frozen=True, tag=42):
+    """Owner to daemon: for this resource shape I want ``count`` leases in all (not: more).
+
+    Absolute, so that a repeated or late message does no harm. ``depth`` is how deep the owner's
+    tasks are nested; deeper ones are served first, so that recursion ends instead of spreading.
+    """
+
+    shape: int
+    resources: dict[str, int]
+    count: int
+    depth: int
+
+
+class LeaseGranted(Struct, array_like=True, frozen=True, tag=43):
+    """Daemon to owner: this worker is yours."""
+
+    shape: int
+    lease: int
+    worker_id: bytes
+    address: str
+
+
+class LeaseReturned(Struct, array_like=True, frozen=True, tag=44):
+    """Owner to daemon: I am done with this lease."""
+
+    lease: int
+
+
+class LeaseReclaim(Struct, array_like=True, frozen=True, tag=45):
+    """Daemon to owner: others wait. Return idle leases now, and ``busy`` more when they are through."""
+
+    busy: int
+
+
+class DemandRefused(Struct, array_like=True, frozen=True, tag=46):
+    """Daemon to owner: nothing here can satisfy this shape (``fatal``: and its tasks must fail)."""
+
+    shape: int
+    reason: str
+    fatal: bool
+
+
+class Blocked(Struct, array_like=True, frozen=True, tag=47):
+    """Worker to daemon: my task waits; lend my CPUs. ``blocked`` false takes them back."""
+
+    blocked: bool
+
+
+class WorkerDied(Struct, array_like=True, frozen=True, tag=48):
+    """Daemon to the owner of a lease: how that worker ended (its death certificate), and the task
+    it had begun last: owner and seq, from the worker's word in shared memory."""
+
+    lease: int
+    worker_id: bytes
+    cause: str
+    begun_owner: bytes
+    begun_seq: int
+
+
+class Allocate(Struct, array_like=True, frozen=True, tag=50):
+    """Process to daemon: an extent of shared memory of at least ``size`` bytes."""
+
+    request: int
+    size: int
+
+
+class Extent(Struct, array_like=True, frozen=True, tag=51):
+    """Daemon to process: the extent, or why there is none. The segment's descriptor comes along
+    the first time this process sees the segment (``has_fd``)."""
+
+    request: int
+    segment: int
+    segment_size: int
+    offset: int
+    size: int
+    fresh: bool  # never touched: make the kernel provide the pages before writing
+    has_fd: bool
+    error: str = ""
+
+
+class Seal(Struct, array_like=True, frozen=True, tag=52):
+    """Creator to daemon: the extent now holds this object, complete and never to change."""
+
+    object_id: bytes
+    segment: int
+    offset: int
+    size: int
+    #: What it is, for messages to people ("numpy.ndarray", "bytes", ...).
+    label: str
+
+
+class Free(Struct, array_like=True, frozen=True, tag=53):
+    """Owner to daemon: nobody refers to these objects any more. ``keep`` asks for the extents back
+    for objects to come (granted if nobody else has a view)."""
+
+    object_ids: list[bytes]
+    keep: bool
+
+
+class Pin(Struct, array_like=True, frozen=True, tag=54):
+    """Process to daemon: I am going to read this object; keep it where it is."""
+
+    request: int
+    object_id: bytes
+
+
+class Pinned(Struct, array_like=True, frozen=True, tag=55):
+    """Daemon to process: where the object is, or why not."""
+
+    request: int
+    segment: int
+    segment_size: int
+    offset: int
+    size: int
+    has_fd: bool
+    error: str = ""
+
+
+class Unpin(Struct, array_like=True, frozen=True, tag=56):
+    """Process to daemon: my last view of this object is gone."""
+
+    object_id: bytes
+
+
+class ReturnExtents(Struct, array_like=True, frozen=True, tag=57):
+    """Process to daemon: free extents that I kept and do not need: (segment, offset)."""
+
+    extents: list[tuple[int, int]]
+
+
+class LogLines(Struct, array_like=True, frozen=True, tag=58):
+    """Daemon to driver: what a worker printed, whole lines."""
+
+    name: str
+    pid: int
+    error: bool
+    text: str
+
+
+class StartActor(Struct, array_like=True, frozen=True, tag=60):
+    """Daemon to worker: become this actor."""
+
+    actor_id: bytes
+    incarnation: int
+    spec: bytes
+
+
+class ActorReady(Struct, array_like=True, frozen=True, tag=61):
+    """Worker to daemon: the constructor returned, or raised (``error`` is the pickled exception)."""
+
+    actor_id: bytes
+    incarnation: int
+    error: bytes
+
+
+class Exit(Struct, array_like=True, frozen=True, tag=62):
+    """Daemon to worker: end, unless you own or hold objects (then answer ExitRefused)."""
+
+
+class ExitRefused(Struct, array_like=True, frozen=True, tag=63):
+    """Worker to daemon: objects live here; ask again later."""
+
+
+class Leaving(Struct, array_like=True, frozen=True, tag=64):
+    """Worker to daemon: I am about to end on purpose, for this reason."""
+
+    reason: str
+
+
+class Shutdown(Struct, array_like=True, frozen=True, tag=65):
+    """Driver to the daemon (and control store) of its own ``init()``: end the session."""
+
+
+class StoreStatus(Struct, array_like=True, frozen=True, tag=66):
+    """Process to daemon: how full is the store?"""
+
+    request: int
+
+
+class StoreReport(Struct, array_like=True, frozen=True, tag=67):
+    """Daemon to process: bytes in use by objects, objects, capacity, and the live workers' pids."""
+
+    request: int
+    used: int
+    objects: int
+    capacity: int
+    workers: list[tuple[bytes, int]]
+
+
+class TrimExtents(Struct, array_like=True, frozen=True, tag=68):
+    """Daemon to process: the store is full; give back what you keep for later (answer with
+    ReturnExtents, empty if there is nothing)."""

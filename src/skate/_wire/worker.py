@@ -1,0 +1,117 @@
+"""What drivers and workers say to each other: calls, replies, objects, borrowing.
+
+The *dialer* opens a connection to the *listener*'s Unix socket; calls flow from dialer to listener,
+replies back. Ids and counters make every message safe to repeat (see ``services.py``).
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+#: How the bytes of a value are to be read.
+NONE, PICKLE, BUFFERS, SHARED, ERROR = range(5)
+
+#: Bits of ``Call.flags``; the call depth stands above them.
+SHORT = 1  #: the owner knows this function to take less than ``Config.short_task_us``
+DEPTH_SHIFT = 1
+
+Dependency = tuple[int | str, int, bytes, bytes]
+"""An argument given as a ref: position or keyword, kind, data, object id."""
+
+
+class PeerHello(Struct, array_like=True, frozen=True, tag=1):
+    """First frame of a connection between two runtimes: who dials, and how to dial back."""
+
+    worker_id: bytes
+    address: str
+    protocol: int
+
+
+class DefineFunction(Struct, array_like=True, frozen=True, tag=2):
+    """Owner to worker, once a connection and function, before its first call."""
+
+    fn: int
+    name: str
+    blob: bytes
+    #: Threads that numeric libraries may use: the CPUs of the task.
+    threads: int
+
+
+class Call(Struct, array_like=True, frozen=True, tag=3, gc=False):
+    """Run a function (``fn`` is its number) or an actor's method (``fn`` is its name).
+
+    ``seq`` counts the owner's tasks, so owner and seq name the task and, with an index, its returns.
+    A receiver drops a seq that it has already seen from this owner.
+    """
+
+    seq: int
+    fn: int | str
+    args: bytes
+    kind: int = NONE
+    num_returns: int = 1
+    flags: int = 0
+    dependencies: list[Dependency] | None = None
+    name: str | None = None
+
+
+class Reply(Struct, array_like=True, frozen=True, tag=4, gc=False):
+    """The result of a call. ``microseconds`` is what user code took, for the pipeline depth."""
+
+    seq: int
+    kind: int
+    data: bytes
+    microseconds: int = 0
+    #: Results beyond the first, for num_returns above 1.
+    more: list[tuple[int, bytes]] | None = None
+    #: Refs of the caller that the worker still holds: it borrows them from now on, under this epoch.
+    borrowed: list[tuple[bytes, int]] | None = None
+    #: Refs inside the results: (return index, ref). The worker keeps them until ReplyAck.
+    contained: list[tuple[int, bytes, str]] | None = None
+
+
+class ReplyAck(Struct, array_like=True, frozen=True, tag=5):
+    """Owner to worker: the refs inside the results of this call are registered with their owners."""
+
+    seq: int
+
+
+class Returned(Struct, array_like=True, frozen=True, tag=6):
+    """Worker to owner: calls not begun and now given back, because the one before them takes long."""
+
+    seqs: list[int]
+
+
+class GetObject(Struct, array_like=True, frozen=True, tag=7):
+    """Borrower to owner: send the value as soon as there is one."""
+
+    object_id: bytes
+
+
+class ObjectValue(Struct, array_like=True, frozen=True, tag=8):
+    """Owner to borrower: the value, or the error that stands for it."""
+
+    object_id: bytes
+    kind: int
+    data: bytes
+
+
+class AddBorrower(Struct, array_like=True, frozen=True, tag=9):
+    """Borrower to owner: I hold a ref. ``epoch`` grows with each registration by this borrower."""
+
+    object_id: bytes
+    epoch: int
+
+
+class BorrowAck(Struct, array_like=True, frozen=True, tag=10):
+    """Owner to borrower: registered; ``alive`` is false if the object was gone already."""
+
+    object_id: bytes
+    epoch: int
+    alive: bool
+
+
+class RemoveBorrower(Struct, array_like=True, frozen=True, tag=11):
+    """Borrower to owner: the registration of this epoch, and every earlier one, is over."""
+
+    object_id: bytes
+    epoch: int

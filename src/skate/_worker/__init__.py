@@ -1,0 +1,1 @@
+"""The runtime inside every driver and worker process."""

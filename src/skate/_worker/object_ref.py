@@ -1,0 +1,153 @@
+"""ObjectRef: the name of a value that is, or will be, somewhere in the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from skate._base import ids
+from skate._serialize.values import collecting
+from skate._worker import current
+from skate._worker.refs import ObjectEntry
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from skate._worker.core import Core
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class ObjectRef(Generic[T_co]):
+    """A future: the result of a task, or what ``put`` stored. ``get`` returns its value.
+
+    While any ref to a value exists in any process, the value is kept. Refs can be passed to tasks
+    and actors, stored in structures, awaited (``await ref``) and turned into ``concurrent.futures``
+    (``ref.future()``), on any thread.
+
+    Example:
+        >>> ref = skate.put([1, 2])
+        >>> skate.get(ref)
+        [1, 2]
+    """
+
+    __slots__ = ("_entry", "_core", "__weakref__")
+
+    def __init__(self, id: bytes) -> None:  # noqa: A002  (Ray's name)
+        made = adopt(id, "")
+        self._entry: ObjectEntry = made._entry
+        self._core: Core = made._core
+        with self._core.lock:
+            self._entry.local += 1
+
+    def __del__(self) -> None:
+        # May run on any thread, at any bytecode, inside our own code too: only append.
+        try:
+            core = self._core
+        except AttributeError:
+            return
+        core.dead_refs.append(self._entry)
+        if core.reactor.polling:
+            core.reactor.request_turn()
+
+    def hex(self) -> str:
+        """Return the id as hexadecimal digits."""
+        return self._entry.id.hex()
+
+    def binary(self) -> bytes:
+        """Return the id as bytes."""
+        return self._entry.id
+
+    def is_nil(self) -> bool:
+        """Tell whether this is the id of nothing; refs that a call returned never are."""
+        return self._entry.id == b"\xff" * ids.OBJECT_ID_SIZE
+
+    @classmethod
+    def size(cls) -> int:
+        """Return how many bytes an id has."""
+        return ids.OBJECT_ID_SIZE
+
+    def task_id(self) -> ids.TaskID:
+        """Return the id of the task that makes the value (of the put that made it)."""
+        return ids.TaskID(self._entry.id[: ids.TASK_ID_SIZE])
+
+    def job_id(self) -> ids.JobID:
+        """Return the id of the job that this process belongs to."""
+        return ids.JobID(self._core.job_id)
+
+    def owner_address(self) -> str:
+        """Return the address of the process that owns the value."""
+        return self._entry.owner_address or self._core.address
+
+    def future(self) -> Future[T_co]:
+        """Return a ``concurrent.futures.Future`` that gets the value, or the exception.
+
+        Example:
+            >>> skate.put(3).future().result()
+            3
+        """
+        return self._core.objects.as_concurrent_future(self)
+
+    def as_future(self, _internal: bool = False) -> asyncio.Future[T_co]:
+        """Return an asyncio future of the running loop that gets the value, or the exception."""
+        return self._core.objects.as_asyncio_future(self)
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self.as_future().__await__()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectRef) and other._entry.id == self._entry.id
+
+    def __lt__(self, other: ObjectRef[Any]) -> bool:
+        return self._entry.id < other._entry.id
+
+    def __le__(self, other: ObjectRef[Any]) -> bool:
+        return self._entry.id <= other._entry.id
+
+    def __gt__(self, other: ObjectRef[Any]) -> bool:
+        return self._entry.id > other._entry.id
+
+    def __ge__(self, other: ObjectRef[Any]) -> bool:
+        return self._entry.id >= other._entry.id
+
+    def __hash__(self) -> int:
+        return hash(self._entry.id)
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self._entry.id.hex()})"
+
+    def __copy__(self) -> ObjectRef[T_co]:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> ObjectRef[T_co]:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        core = self._core
+        found = collecting.refs
+        if found is None:
+            # Pickled behind our back (to a file, a socket): whoever unpickles it some day must find
+            # the value, so it is kept until the job ends.
+            with core.lock:
+                self._entry.pins += 1
+        else:
+            found.append(self)
+        return adopt, (self._entry.id, self._entry.owner_address or core.address)
+
+
+def make_ref(entry: ObjectEntry, core: Core) -> ObjectRef[Any]:
+    """Return a ref for an entry whose ``local`` the caller has counted already."""
+    ref = _new(ObjectRef)
+    ref._entry = entry
+    ref._core = core
+    return ref
+
+
+_new = ObjectRef.__new__
+
+
+def adopt(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
+    """Rebuild a ref that was pickled: this process now borrows the object (or owns it)."""
+    core = current.require_core("unpickle an ObjectRef")
+    return core.objects.adopt(object_id, owner_address)

@@ -1,0 +1,411 @@
+"""Values: put, get, wait; inline in the entry or in shared memory; as futures."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from skate._base import errors, ids
+from skate._base.clock import monotonic
+from skate._serialize import culprit
+from skate._serialize.exceptions import dump_error, load_error
+from skate._serialize.values import Serialized, deserialize, serialize
+from skate._store.allocator import Extent
+from skate._store.client import LocalObject
+from skate._transport.reactor import Timer, Waiter
+from skate._wire import node
+from skate._wire.worker import BUFFERS, ERROR, SHARED
+from skate._worker.object_ref import ObjectRef, make_ref
+from skate._worker.refs import PENDING, UNREGISTERED, ObjectEntry
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from skate._worker.core import Core
+
+
+class _Arrivals(threading.local):
+    """Entries of the refs that this thread's current deserialisation has met."""
+
+    entries: list[ObjectEntry] | None = None
+
+
+arrivals = _Arrivals()
+
+
+class CountWaiter(Waiter):
+    """Waits for a number of entries, or (``on_error``) for the first that is an error."""
+
+    __slots__ = ("missing", "on_error")
+
+    def __init__(self, missing: int, on_error: bool) -> None:
+        super().__init__()
+        self.missing = missing
+        self.on_error = on_error
+
+    def one_ready(self, kind: int) -> None:
+        """An entry got its value."""
+        self.missing -= 1
+        if self.missing <= 0 or (kind == ERROR and self.on_error):
+            self.notify()
+
+
+class Objects:
+    """The process's part about values. Built by Core."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._lock = core.lock
+        self._refs = core.refs
+        self._store = core.store
+        self._trim: Timer | None = None
+        self._callbacks: Any = None
+
+    # ------------------------------------------------------------------ put
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """Store a value; this process owns it."""
+        core = self._core
+        try:
+            serialized = serialize(value)
+        except RecursionError:
+            raise
+        except Exception as error:
+            raise TypeError(f"cannot put: {culprit.explain(value, 'value', error)}") from None
+        with self._lock:
+            entry = self._refs.own(ids.object_id(core.worker_id, core.next_counter()))
+            entry.local = 1
+            self.contain(entry, serialized.refs)
+        ref = make_ref(entry, core)
+        kind, data = self.store_value(entry.id, serialized, type(value), mine=True)
+        with self._lock:
+            self._refs.fulfil(entry, kind, data)
+        return ref
+
+    def contain(self, entry: ObjectEntry, refs: Sequence[ObjectRef[Any]]) -> None:
+        """The value of ``entry`` has these refs inside. Called under the lock."""
+        if refs:
+            self._refs.contain(entry, list({id(r._entry): r._entry for r in refs}.values()))
+
+    def store_value(
+        self, object_id: bytes, serialized: Serialized, kind: type, *, mine: bool
+    ) -> tuple[int, bytes]:
+        """Put a value where its size belongs; return what stands for it in messages.
+
+        ``mine``: this process owns the object and may read it without asking.
+        Raises:
+            ObjectStoreFullError: there is no room for it.
+        """
+        if serialized.size <= self._core.config.max_inline_bytes:
+            return serialized.kind, serialized.to_bytes()
+        extent = self._allocate(serialized.laid_out_size)
+        size = serialized.write_into(self._store.target(extent))
+        label = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
+        with self._lock:
+            local = self._store.sealed(object_id, extent, size)
+            if not mine:
+                del self._store.objects[object_id]
+            self._core.node.send(
+                node.Seal(object_id, local.extent.segment, local.extent.offset, size, label)
+            )
+            # Before anybody hears of the object: if we die then, the daemon has read its seal.
+            self._core.node.flush()
+        return SHARED, size.to_bytes(8, "little")
+
+    def _allocate(self, size: int) -> Extent:
+        core = self._core
+        with self._lock:
+            extent = self._store.take_cached(size)
+        if extent is not None:
+            return extent
+        reply = core.request(core.node, lambda request: node.Allocate(request, size))
+        if reply.error:
+            raise errors.ObjectStoreFullError(reply.error)
+        extent = Extent(reply.segment, reply.offset, reply.size)
+        if reply.fresh:
+            try:
+                self._store.populate(extent)
+            except OSError as error:
+                with self._lock:
+                    core.node.send(node.ReturnExtents([(extent.segment, extent.offset)]))
+                raise errors.ObjectStoreFullError(
+                    f"the machine has no memory left for an object of {size} bytes: {error.strerror}"
+                ) from None
+        return extent
+
+    # ------------------------------------------------------------------ get
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """Return the values of all refs, in their order; raise the first error."""
+        entries = [ref._entry for ref in refs]
+        self.wait_ready(entries, len(entries), timeout, on_error=True)
+        for entry in entries:
+            if entry.kind == ERROR:
+                raise load_error(entry.data)
+        return [self.value(entry) for entry in entries]
+
+    def get_one(self, ref: ObjectRef[Any], timeout: float | None) -> Any:
+        """Return the value of one ref."""
+        entry = ref._entry
+        if entry.kind == PENDING:
+            self.wait_ready([entry], 1, timeout, on_error=True)
+        return self.value(entry)
+
+    def wait_ready(
+        self, entries: Sequence[ObjectEntry], count: int, timeout: float | None, *, on_error: bool
+    ) -> None:
+        """Return when ``count`` entries have values.
+
+        Raises:
+            GetTimeoutError: they have not in time (only where ``on_error``).
+        """
+        core = self._core
+        core.check_usable()
+        ready = 0
+        waiter = None
+        pending: list[ObjectEntry] = []
+        with self._lock:
+            for entry in entries:
+                if entry.kind != PENDING:
+                    ready += 1
+                    if ready >= count or (on_error and entry.kind == ERROR):
+                        return
+                else:
+                    pending.append(entry)
+            waiter = CountWaiter(count - ready, on_error)
+            for entry in pending:
+                if entry.waiters is None:
+                    entry.waiters = [waiter]
+                else:
+                    entry.waiters.append(waiter)
+                if entry.owner_address is not None:
+                    core.peers.fetch(entry)
+        try:
+            done = core.wait(waiter, None if timeout is None else monotonic() + timeout)
+        finally:
+            if not waiter.done:
+                with self._lock:
+                    for entry in pending:
+                        if entry.waiters and waiter in entry.waiters:
+                            entry.waiters.remove(waiter)
+        if not done and on_error:
+            core.check_usable()
+            missing = [entry.id.hex() for entry in pending if entry.kind == PENDING]
+            raise errors.GetTimeoutError(
+                f"get() waited {timeout:g} s, and {len(missing)} of {len(entries)} object(s) were not ready, "
+                f"among them {missing[0] if missing else '(just now ready)'}. The tasks go on; call get() again "
+                "or give it more time."
+            )
+
+    def value(self, entry: ObjectEntry) -> Any:
+        """Return the value of an entry that has one; raise it if it is an error."""
+        kind = entry.kind
+        data: bytes | memoryview = entry.data
+        if kind == ERROR:
+            raise load_error(entry.data)
+        if kind == SHARED:
+            data = self.view(entry.id)
+            kind = BUFFERS
+        outer, arrivals.entries = arrivals.entries, []
+        try:
+            value = deserialize(kind, data)
+            met = arrivals.entries
+        finally:
+            arrivals.entries = outer
+        if met:
+            self.protect_until_registered(met, entry)
+        return value
+
+    def protect_until_registered(self, met: Sequence[ObjectEntry], outer: ObjectEntry) -> None:
+        """The value of ``outer`` keeps the refs inside alive until their owners know of us."""
+        with self._lock:
+            for inner in met:
+                if inner.owner_address is not None and inner.borrow_state == UNREGISTERED:
+                    outer.pins += 1
+                    self._refs.register(inner, lambda: self._refs.unpin(outer))
+            self._core.drain()
+
+    def view(self, object_id: bytes) -> memoryview:
+        """Return the bytes of an object in shared memory, in place, pinned while any view lives."""
+        core = self._core
+        with self._lock:
+            local = self._store.objects.get(object_id)
+            if local is not None:
+                return self._store.view(object_id, local)
+        reply = core.request(core.node, lambda request: node.Pin(request, object_id))
+        if reply.error:
+            owner = ids.owner_of(object_id).hex()
+            raise errors.ObjectLostError(object_id.hex(), owner, reply.error)
+        with self._lock:
+            local = self._store.objects.get(object_id)
+            if local is None:  # no other thread was faster
+                local = self._store.add(object_id, Extent(reply.segment, reply.offset, reply.size), reply.size)
+                local.pinned = True
+            return self._store.view(object_id, local)
+
+    # ------------------------------------------------------------------ wait
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Return (ready, not ready), the first with at most ``num_returns`` refs, in input order."""
+        if timeout != 0 or any(r._entry.kind == PENDING for r in refs[:num_returns]):
+            self.wait_ready([ref._entry for ref in refs], num_returns, timeout, on_error=False)
+        ready: list[ObjectRef[Any]] = []
+        for index, ref in enumerate(refs):
+            if ref._entry.kind != PENDING:
+                ready.append(ref)
+                if len(ready) == num_returns:
+                    break
+        if len(ready) == num_returns and index + 1 == num_returns:
+            return ready, list(refs[num_returns:])
+        taken = {id(ref) for ref in ready}
+        return ready, [ref for ref in refs if id(ref) not in taken]
+
+    # ------------------------------------------------------------------ refs that arrive
+
+    def adopt(self, object_id: bytes, owner_address: str) -> ObjectRef[Any]:
+        """Return a ref for an id that came from elsewhere."""
+        core = self._core
+        with self._lock:
+            entry = self._refs.entries.get(object_id)
+            if entry is None:
+                if not owner_address or owner_address == core.address:
+                    # It was ours and is gone; whoever sent it did not keep it alive.
+                    entry = ObjectEntry(object_id, None)
+                    entry.gone = True
+                    text = "a ref to it arrived after the last known one was gone"
+                    error = errors.ReferenceCountingAssertionError(object_id.hex(), core.address, text)
+                    self._refs.fulfil(entry, ERROR, dump_error(error))
+                else:
+                    entry = self._refs.borrow(object_id, owner_address)
+            entry.local += 1
+        met = arrivals.entries
+        if met is not None:
+            met.append(entry)
+        elif entry.owner_address is not None:
+            with self._lock:
+                self._refs.register(entry)
+                core.drain()
+        return make_ref(entry, core)
+
+    # ------------------------------------------------------------------ freeing
+
+    def free_value(self, entry: ObjectEntry) -> tuple[bytes, bool] | None:
+        """An owned entry is gone: return what the daemon must be told: (id, keep the extent)."""
+        if entry.kind != SHARED:
+            return None
+        local = self._store.objects.get(entry.id)
+        if local is None or not local.kept:
+            return entry.id, False
+        if local.views:
+            return None  # freed when the last view goes: see view_ended
+        del self._store.objects[entry.id]
+        return entry.id, self._keep(entry, local)
+
+    def _keep(self, entry: ObjectEntry, local: LocalObject) -> bool:
+        """Keep the extent of an object that no other process ever knew of, for the next one."""
+        if entry.exported or not self._store.keep(local.extent):
+            return False
+        if self._trim is None:
+            self._arm_trim()
+        return True
+
+    def view_ended(self, object_id: bytes, local: LocalObject) -> tuple[bytes, bool] | None:
+        """The last view of an object is gone. Return what is to be freed, if anything."""
+        if local.pinned:
+            del self._store.objects[object_id]
+            self._core.node.send(node.Unpin(object_id))
+            return None
+        if object_id in self._refs.entries:
+            return None  # still referenced, and readable without a pin
+        del self._store.objects[object_id]
+        return object_id, False
+
+    def _arm_trim(self) -> None:
+        seen = self._core.counter
+
+        def trim() -> None:
+            self._trim = None
+            if not self._store.cached_bytes:
+                return
+            if self._core.counter != seen:
+                self._arm_trim()  # it is busy: look again later
+            else:
+                self.give_extents_back()
+
+        self._trim = self._core.reactor.call_later(self._core.config.store_idle_ms / 1000, trim)
+
+    def give_extents_back(self) -> None:
+        """Return every kept extent to the daemon. Called under the lock."""
+        extents = [(extent.segment, extent.offset) for extent in self._store.drain_cache()]
+        self._core.node.send(node.ReturnExtents(extents))
+
+    # ------------------------------------------------------------------ futures
+
+    def when_ready(self, entry: ObjectEntry, call: Callable[[], None]) -> bool:
+        """Have ``call`` called under the lock when the value is there. False: it is there already."""
+        with self._lock:
+            if entry.kind != PENDING:
+                return False
+            if entry.dependents is None:
+                entry.dependents = []
+            entry.dependents.append(lambda _: call())
+            if entry.owner_address is not None:
+                self._core.peers.fetch(entry)
+            self._core.drain()
+        self._core.reactor.request_turn()
+        return True
+
+    def as_asyncio_future(self, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
+        """Return a future of the running loop."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def resolve() -> None:
+            if not future.done():
+                try:
+                    future.set_result(self.value(ref._entry))
+                except BaseException as error:
+                    future.set_exception(error)
+
+        def ready() -> None:
+            try:
+                loop.call_soon_threadsafe(resolve)
+            except RuntimeError:
+                pass  # the loop was closed; nobody waits any more
+
+        if not self.when_ready(ref._entry, ready):
+            resolve()
+        return future
+
+    def as_concurrent_future(self, ref: ObjectRef[Any]) -> Future[Any]:
+        """Return a future for threads. Its callbacks run on a thread of their own."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+
+        def resolve() -> None:
+            try:
+                future.set_result(self.value(ref._entry))
+            except BaseException as error:
+                future.set_exception(error)
+
+        if not self.when_ready(ref._entry, lambda: self._run_callback(resolve)):
+            resolve()
+        return future
+
+    def _run_callback(self, callback: Callable[[], None]) -> None:
+        if self._callbacks is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._callbacks = ThreadPoolExecutor(1, "skate-callbacks")
+        self._callbacks.submit(callback)
+
+    def close(self) -> None:
+        """End the callback thread."""
+        if self._callbacks is not None:
+            self._callbacks.shutdown(wait=False)

@@ -1,0 +1,44 @@
+"""stdout and stderr of a worker: whoever prints is announced, so that lines can be prefixed."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from typing import Any
+
+
+class _Names:
+    #: The task or actor that runs.
+    current = ""
+
+
+names = _Names()
+
+#: The daemon takes a line that begins with it for the name of what follows (_node.logs).
+MARK = "\x1e"
+
+
+class NamedStream(io.TextIOWrapper):
+    """A text stream that says, before output, on whose behalf it is, if that changed."""
+
+    _announced = ""
+
+    def write(self, text: str) -> int:
+        """Write text, after the name if it is a new one."""
+        if names.current != self._announced and text:
+            self._announced = names.current
+            super().write(f"{MARK}{self._announced}\n")
+        return super().write(text)
+
+
+def install() -> None:
+    """Replace this process's standard streams."""
+    sys.stdout = _stream(1)
+    sys.stderr = _stream(2)
+
+
+def _stream(fd: int) -> Any:
+    raw = open(fd, "wb", buffering=0, closefd=False)  # noqa: SIM115
+    buffered = io.BufferedWriter(raw)
+    return NamedStream(buffered, encoding="utf-8", errors="replace", line_buffering=True)

@@ -1,0 +1,113 @@
+"""What a process remembers of its own calls: functions and tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skate._worker.refs import ObjectEntry
+
+if TYPE_CHECKING:
+    from skate._transport.connection import Connection
+    from skate._worker.actors import ActorClient
+    from skate._worker.pool import LeasePool, WorkerLease
+
+
+class FunctionRecord:
+    """A remote function, pickled once. ``microseconds`` is a moving average of what its calls took."""
+
+    __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "pins")
+
+    def __init__(self, number: int, name: str, blob: bytes, threads: int, pins: list[ObjectEntry]) -> None:
+        self.number = number
+        self.name = name
+        self.blob = blob
+        self.threads = threads
+        #: Entries of the refs in its closure.
+        self.pins = pins
+        self.microseconds = -1.0
+        #: How many calls may be in flight to one worker.
+        self.depth = 1
+
+    def measured(self, microseconds: int, short_us: int, max_depth: int) -> None:
+        """A call took this long: learn from it. A long call counts at once, short ones by and by."""
+        old = self.microseconds
+        if old < 0 or microseconds > 10 * old + short_us:
+            new = float(microseconds)
+        else:
+            new = old + (microseconds - old) * 0.2
+        self.microseconds = new
+        if new >= short_us:
+            self.depth = 1
+        else:
+            # As much as a worker does in two milliseconds: enough to hide the round trip.
+            self.depth = min(max_depth, int(2000 / (new + 10)))
+
+
+class TaskRecord:
+    """One call of this process, until its last return is there."""
+
+    __slots__ = ("seq", "function", "method", "args_kind", "args", "dependencies", "returns", "pins",
+                 "retries_left", "name", "unresolved", "pool", "lease", "actor", "flags", "connection")  # fmt: skip
+
+    def __init__(
+        self,
+        seq: int,
+        function: FunctionRecord | None,
+        method: str,
+        args_kind: int,
+        args: bytes,
+        returns: list[ObjectEntry],
+        retries: int,
+        flags: int,
+    ) -> None:
+        self.seq = seq
+        self.function = function
+        self.method = method
+        self.args_kind = args_kind
+        self.args = args
+        #: Arguments given as refs: (position or keyword, entry).
+        self.dependencies: list[tuple[int | str, ObjectEntry]] | None = None
+        self.returns = returns
+        #: Entries that this call keeps alive.
+        self.pins: list[ObjectEntry] | None = None
+        #: Below zero: for ever.
+        self.retries_left = retries
+        self.name: str | None = None
+        #: Arguments that have no value yet.
+        self.unresolved = 0
+        self.flags = flags
+        self.pool: LeasePool | None = None
+        self.lease: WorkerLease | None = None
+        self.actor: ActorClient | None = None
+        self.connection: Connection | None = None
+
+    def describe(self) -> str:
+        """Return what users call it."""
+        if self.actor is not None:
+            return f"{self.actor.class_name}.{self.method}"
+        assert self.function is not None
+        return self.name or self.function.name
+
+    def spend_retry(self) -> bool:
+        """Tell whether it may run again, and count that."""
+        if self.retries_left < 0:
+            return True
+        if self.retries_left == 0:
+            return False
+        self.retries_left -= 1
+        return True
+
+
+def split_begun(calls: list[TaskRecord], begun_seq: int | None) -> tuple[list[TaskRecord], list[TaskRecord]]:
+    """Divide the calls in flight to a process that died, in the order sent: begun, and not begun.
+
+    ``begun_seq`` is the one it began last, None if that is not known: then all count as begun.
+    Those before it are begun too: they were through, but their replies did not get out.
+    """
+    if begun_seq is None:
+        return calls, []
+    for index, call in enumerate(calls):
+        if call.seq == begun_seq:
+            return calls[: index + 1], calls[index + 1 :]
+    return [], calls
+

@@ -1,0 +1,251 @@
+"""Who refers to which object: owner and borrower reference counts. Decisions only.
+
+Every driver and worker has one table: of the objects it owns and of those it borrows.
+
+Owner's side. An entry lives while any of these is left: *local* ObjectRefs, *pins* (it is an
+argument of a task in flight, or a ref inside another value that lives), *borrowers* (processes).
+
+Borrower's side. A ref that arrives is protected by whoever sent it: an argument by its caller until
+the reply, a ref inside a value by that value. Before that protection ends, the process must be
+registered with the owner, or have dropped the ref::
+
+    UNREGISTERED --piggyback on the reply to the owner itself------------.
+         |                                                               v
+         '-- AddBorrower(epoch) --> REGISTERING -- BorrowAck --> REGISTERED
+    and when the last ref is gone: RemoveBorrower(epoch), from either state on the right.
+
+Epochs make it exact when messages are repeated or overtake each other on different connections: an
+owner ignores an Add whose epoch is not above that borrower's last Remove. Borrowers are a set of
+processes, never a counter. Invariant: what has a live ref anywhere is never freed; what has none is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from skate._transport.reactor import Waiter
+
+#: ``ObjectEntry.kind`` while there is no value yet; else one of the kinds of _wire.worker.
+PENDING = -1
+
+UNREGISTERED, REGISTERING, REGISTERED = range(3)
+
+
+class ObjectEntry:
+    """One object as this process sees it."""
+
+    __slots__ = ("id", "kind", "data", "local", "pins", "borrowers", "removed", "contained", "waiters",
+                 "dependents", "task", "owner_address", "borrow_state", "epoch", "on_registered",
+                 "fetching", "exported", "gone", "label")  # fmt: skip
+
+    def __init__(self, object_id: bytes, owner_address: str | None) -> None:
+        self.id = object_id
+        self.kind = PENDING
+        self.data: bytes = b""
+        self.local = 0
+        self.pins = 0
+        #: Process to the epoch of its registration; None: never had one.
+        self.borrowers: dict[bytes, int] | None = None
+        #: Process to the highest epoch that it removed.
+        self.removed: dict[bytes, int] | None = None
+        #: Entries of the refs inside the value, each pinned by it.
+        self.contained: list[ObjectEntry] | None = None
+        self.waiters: list[Any] | None = None
+        #: Called once, when the value (or error) is there.
+        self.dependents: list[Callable[[ObjectEntry], None]] | None = None
+        #: The task that makes it (owned objects).
+        self.task: Any = None
+        #: None: owned by this process.
+        self.owner_address = owner_address
+        self.borrow_state = UNREGISTERED
+        self.epoch = 0
+        self.on_registered: list[Callable[[], None]] | None = None
+        self.fetching = False
+        #: Another process may know where the value lies.
+        self.exported = False
+        #: Freed: out of the table.
+        self.gone = False
+        self.label = ""
+
+    def __repr__(self) -> str:
+        role = "owned" if self.owner_address is None else f"borrowed({self.borrow_state})"
+        return (
+            f"<{role} {self.id.hex()} kind={self.kind} local={self.local} pins={self.pins} "
+            f"borrowers={self.borrowers}>"
+        )
+
+
+class Freed(NamedTuple):
+    """Nobody refers to this owned object: free its value, wherever it is."""
+
+    entry: ObjectEntry
+
+
+class Dropped(NamedTuple):
+    """This process refers to the borrowed object no more; tell the owner if ``tell``."""
+
+    entry: ObjectEntry
+    tell: bool
+
+
+class Register(NamedTuple):
+    """Send AddBorrower(entry.epoch) to the owner."""
+
+    entry: ObjectEntry
+
+
+Command = Freed | Dropped | Register
+
+
+class RefTable:
+    """All references of one process. The effects of each event are appended to ``commands``."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, ObjectEntry] = {}
+        self.commands: list[Command] = []
+        self._epoch = 0
+
+    # ------------------------------------------------------------------ local refs and pins
+
+    def own(self, object_id: bytes) -> ObjectEntry:
+        """Add an object that this process makes; the caller adds its first ref."""
+        entry = ObjectEntry(object_id, None)
+        self.entries[object_id] = entry
+        return entry
+
+    def drop_local(self, entry: ObjectEntry) -> None:
+        """An ObjectRef of this process is gone."""
+        entry.local -= 1
+        if entry.local == 0 and entry.pins == 0:
+            self._settle(entry)
+
+    def unpin(self, entry: ObjectEntry) -> None:
+        """A use that kept the object (an argument in flight, a value around it) is over."""
+        entry.pins -= 1
+        if entry.pins == 0 and entry.local == 0:
+            self._settle(entry)
+
+    def _settle(self, entry: ObjectEntry) -> None:
+        """Free or give up the entry if nothing at all is left, and then what only it kept."""
+        work = [entry]
+        while work:
+            entry = work.pop()
+            if entry.local or entry.pins or entry.borrowers or entry.gone:
+                continue
+            entry.gone = True
+            del self.entries[entry.id]
+            if entry.owner_address is None:
+                self.commands.append(Freed(entry))
+            else:
+                self.commands.append(Dropped(entry, entry.borrow_state != UNREGISTERED))
+            contained, entry.contained = entry.contained, None
+            for inner in contained or ():
+                inner.pins -= 1
+                work.append(inner)
+
+    def contain(self, outer: ObjectEntry, inner: list[ObjectEntry]) -> None:
+        """The value of ``outer`` has these refs inside: they live as long as it does."""
+        if not inner:
+            return
+        for entry in inner:
+            entry.pins += 1
+        if outer.gone:
+            for entry in inner:
+                self.unpin(entry)
+            return
+        outer.contained = (outer.contained or []) + inner
+
+    # ------------------------------------------------------------------ as a borrower
+
+    def borrow(self, object_id: bytes, owner_address: str) -> ObjectEntry:
+        """A ref arrived: return its entry. Its sender protects it until it is registered."""
+        entry = self.entries.get(object_id)
+        if entry is None:
+            entry = self.entries[object_id] = ObjectEntry(object_id, owner_address)
+            self._epoch += 1
+            entry.epoch = self._epoch
+        return entry
+
+    def register(self, entry: ObjectEntry, then: Callable[[], None] | None = None) -> None:
+        """Make the owner know of us; call ``then`` when it does (at once, if it does already)."""
+        if entry.owner_address is None or entry.borrow_state == REGISTERED or entry.gone:
+            if then is not None:
+                then()
+            return
+        if then is not None:
+            if entry.on_registered is None:
+                entry.on_registered = []
+            entry.on_registered.append(then)
+        if entry.borrow_state == UNREGISTERED:
+            entry.borrow_state = REGISTERING
+            self.commands.append(Register(entry))
+
+    def registered(self, object_id: bytes, epoch: int) -> ObjectEntry | None:
+        """The owner acknowledged, or is gone: either way nobody need wait any longer."""
+        entry = self.entries.get(object_id)
+        if entry is None or entry.epoch != epoch or entry.borrow_state == REGISTERED:
+            return None
+        entry.borrow_state = REGISTERED
+        callbacks, entry.on_registered = entry.on_registered, None
+        for callback in callbacks or ():
+            callback()
+        return entry
+
+    def piggyback(self, entry: ObjectEntry) -> tuple[bytes, int]:
+        """The reply to the owner itself says that we still hold the ref: that registers us."""
+        entry.borrow_state = REGISTERED
+        return entry.id, entry.epoch
+
+    # ------------------------------------------------------------------ as an owner
+
+    def add_borrower(self, object_id: bytes, borrower: bytes, epoch: int) -> bool:
+        """Register a process; tell whether the object is alive."""
+        entry = self.entries.get(object_id)
+        if entry is None or entry.owner_address is not None:
+            return False
+        if entry.removed is not None and entry.removed.get(borrower, 0) >= epoch:
+            return True  # its Remove overtook this Add
+        if entry.borrowers is None:
+            entry.borrowers = {}
+        if entry.borrowers.get(borrower, 0) < epoch:
+            entry.borrowers[borrower] = epoch
+        return True
+
+    def remove_borrower(self, object_id: bytes, borrower: bytes, epoch: int) -> None:
+        """End that registration and every earlier one of the process."""
+        entry = self.entries.get(object_id)
+        if entry is None or entry.owner_address is not None:
+            return
+        if entry.removed is None:
+            entry.removed = {}
+        if entry.removed.get(borrower, 0) < epoch:
+            entry.removed[borrower] = epoch
+        if entry.borrowers and entry.borrowers.get(borrower, epoch + 1) <= epoch:
+            del entry.borrowers[borrower]
+            self._settle(entry)
+
+    def borrower_died(self, borrower: bytes) -> None:
+        """A process ended: it borrows nothing any more."""
+        for entry in list(self.entries.values()):
+            if entry.borrowers and entry.borrowers.pop(borrower, None) is not None:
+                self._settle(entry)
+
+    def owned_by(self, owner_address: str) -> list[ObjectEntry]:
+        """Return the borrowed entries of one owner."""
+        return [entry for entry in self.entries.values() if entry.owner_address == owner_address]
+
+    # ------------------------------------------------------------------ values
+
+    def fulfil(self, entry: ObjectEntry, kind: int, data: bytes) -> list[Waiter] | None:
+        """The value is there. Return who waits for it; dependents are called."""
+        entry.kind = kind
+        entry.data = data
+        entry.task = None
+        waiters, entry.waiters = entry.waiters, None
+        dependents, entry.dependents = entry.dependents, None
+        if dependents is not None:
+            for dependent in dependents:
+                dependent(entry)
+        return waiters

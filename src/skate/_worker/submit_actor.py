@@ -1,0 +1,158 @@
+"""Actors: creation, calls, their news from the control store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skate._base import errors
+from skate._serialize.exceptions import dump_error, load_error
+from skate._transport.connection import EAGER_BYTES, Connection
+from skate._wire import control
+from skate._wire import worker as wire
+from skate._worker.actors import ActorClient, Command, Connect, Fail
+from skate._worker.records import TaskRecord
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+
+
+class ActorSubmitter:
+    """The process's part about actors. Everything runs under the core's lock."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._clients: dict[bytes, ActorClient] = {}
+
+    def client(self, actor_id: bytes, class_name: str, max_task_retries: int) -> ActorClient:
+        """Return this process's view of the actor; the same for all its handles here."""
+        client = self._clients.get(actor_id)
+        if client is None:
+            client = ActorClient(
+                actor_id, class_name, max_task_retries, self._core.worker_id, self._send
+            )
+            self._clients[actor_id] = client
+        return client
+
+    def forget(self, actor_id: bytes) -> None:
+        """No handle of this process is left. What is in flight keeps its client by itself."""
+        client = self._clients.get(actor_id)
+        if client is not None and not client.queue and not client.inflight:
+            del self._clients[actor_id]
+
+    def submit(self, call: TaskRecord, client: ActorClient) -> None:
+        """A method was called."""
+        call.actor = client
+        if not client.watched:
+            client.watched = True
+            self._core.control_send(control.WatchActor(client.id))
+        commands = client.submit(call)
+        if commands:
+            self._run(commands)
+
+    def ready(self, call: TaskRecord) -> None:
+        """The last argument of a queued call got its value."""
+        assert call.actor is not None
+        call.actor.pump()
+
+    def failed_argument(self, call: TaskRecord) -> None:
+        """An argument of a queued call is an error: the call is over, those behind it may go."""
+        assert call.actor is not None
+        call.actor.withdraw(call)
+
+    # ------------------------------------------------------------------ effects
+
+    def _send(self, client: ActorClient, call: TaskRecord) -> None:
+        connection = client.connection
+        assert connection is not None
+        calls = connection.peer.calls
+        calls[call.seq] = call
+        dependencies = None
+        if call.dependencies is not None:
+            dependencies = []
+            for where, entry in call.dependencies:
+                entry.exported = True
+                dependencies.append((where, entry.kind, entry.data, entry.id))
+        connection.send(
+            wire.Call(
+                call.seq,
+                call.method,
+                call.args,
+                call.args_kind,
+                len(call.returns),
+                call.flags,
+                dependencies,
+                call.name,
+            )
+        )
+        if len(calls) == 1 or len(connection.out) > EAGER_BYTES:
+            connection.flush()
+
+    def _run(self, commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Connect):
+                connection = self._core.peers.connect(command.address)
+                # Nobody there: it died again, and the control store is about to say so.
+                if connection is not None:
+                    command.client.connected(connection)
+            else:
+                self._fail(command)
+
+    def _fail(self, command: Fail) -> None:
+        client = command.client
+        for call in command.calls:
+            if call.connection is not None:
+                call.connection.peer.calls.pop(call.seq, None)
+            self._core.finish_with_error(call, dump_error(self._error(client, call, command.unavailable)))
+
+    def _error(self, client: ActorClient, call: TaskRecord, unavailable: bool) -> Exception:
+        who = f"actor {client.class_name} ({client.id.hex()})"
+        if unavailable:
+            return errors.ActorUnavailableError(
+                f"{who} is unavailable, and whether {call.describe()} was carried out is not known: "
+                f"{client.cause}. Later calls may work; max_task_retries repeats such calls.",
+                client.id.hex(),
+            )
+        if client.error:
+            cause = load_error(client.error)
+            if isinstance(cause, errors.RayTaskError):
+                return errors.ActorDiedError(errors.RayTaskError(*cause.__reduce__()[1]), client.id.hex())
+            return errors.ActorDiedError(f"{who} never came to life: {cause}", client.id.hex())
+        return errors.ActorDiedError(f"{who} is dead: {client.cause}", client.id.hex())
+
+    # ------------------------------------------------------------------ news
+
+    def updated(self, connection: Connection, message: control.ActorUpdate) -> None:
+        """The control store told an actor's state."""
+        client = self._clients.get(message.actor_id)
+        if client is None:
+            return
+        if client.connection is not None and message.state != "ALIVE":
+            client.connection.drain()  # replies that it got out before it ended
+        self._run(client.updated(message))
+
+    def disconnected(self, connection: Connection) -> None:
+        """A process is gone; the control store will tell what that means for its actor."""
+        for client in self._clients.values():
+            if client.connection is connection:
+                client.disconnected()
+
+    def replied(self, call: TaskRecord) -> None:
+        """A call is through."""
+        assert call.actor is not None
+        call.actor.inflight.pop(call.seq, None)
+
+    def cut_off(self, reason: str) -> None:
+        """The control store is gone: calls that wait for its news end."""
+        for client in self._clients.values():
+            self._run(client.cut_off(reason))
+
+    def fail_all(self, reason: str) -> None:
+        """The session is gone: every call ends."""
+        for client in self._clients.values():
+            client.cause = reason
+            calls = [*client.inflight.values(), *client.queue]
+            client.inflight.clear()
+            client.queue.clear()
+            client.connection = None
+            if calls:
+                self._fail(Fail(client, calls, True))

@@ -1,0 +1,215 @@
+"""Remote functions: from ``.remote()`` to the last return, on leased workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skate._base import errors
+from skate._base.clock import monotonic
+from skate._serialize.exceptions import dump_error
+from skate._transport.connection import EAGER_BYTES, Connection
+from skate._transport.reactor import Timer
+from skate._wire import node
+from skate._wire import worker as wire
+from skate._worker.current import context
+from skate._worker.pool import LeasePool, WorkerLease
+from skate._worker.records import TaskRecord, split_begun
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+
+
+class NormalSubmitter:
+    """The process's part about its tasks. Everything runs under the core's lock."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._pools: dict[tuple[tuple[str, int], ...], LeasePool] = {}
+        self._by_shape: dict[int, LeasePool] = {}
+        self._leases: dict[int, WorkerLease] = {}
+        self._linger: Timer | None = None
+        self._last_shape = 0
+
+    def pool(self, resources: dict[str, int]) -> LeasePool:
+        """Return the pool of a resource shape."""
+        key = tuple(sorted(resources.items()))
+        pool = self._pools.get(key)
+        if pool is None:
+            self._last_shape += 1
+            pool = LeasePool(self._last_shape, resources, self._send, self._demand, self._give_back)
+            self._pools[key] = self._by_shape[pool.shape] = pool
+        return pool
+
+    def submit(self, task: TaskRecord, pool: LeasePool) -> None:
+        """A task whose arguments are there is to run."""
+        task.pool = pool
+        if context.depth > pool.depth:
+            pool.depth = context.depth
+        pool.submit(task)
+
+    # ------------------------------------------------------------------ effects of the pools
+
+    def _send(self, lease: WorkerLease, task: TaskRecord) -> None:
+        connection = lease.connection
+        function = task.function
+        assert function is not None
+        peer = connection.peer
+        if function.number not in peer.defined:
+            peer.defined.add(function.number)
+            connection.send(
+                wire.DefineFunction(function.number, function.name, function.blob, function.threads)
+            )
+        task.lease = lease
+        peer.calls[task.seq] = task
+        dependencies = None
+        if task.dependencies is not None:
+            dependencies = []
+            for where, entry in task.dependencies:
+                entry.exported = True
+                dependencies.append((where, entry.kind, entry.data, entry.id))
+        connection.send(
+            wire.Call(
+                task.seq,
+                function.number,
+                task.args,
+                task.args_kind,
+                len(task.returns),
+                task.flags | (function.depth > 1),
+                dependencies,
+                task.name,
+            )
+        )
+        if len(peer.calls) == 1 or len(connection.out) > EAGER_BYTES:
+            connection.flush()  # it idles: it shall begin now
+
+    def _demand(self, pool: LeasePool, count: int) -> None:
+        self._core.node.send(node.LeaseDemand(pool.shape, pool.resources, count, pool.depth))
+        self._core.node.flush()
+
+    def _give_back(self, lease: WorkerLease) -> None:
+        self._leases.pop(lease.id, None)
+        self._core.node.send(node.LeaseReturned(lease.id))
+
+    # ------------------------------------------------------------------ what the daemon says
+
+    def granted(self, connection: Connection, message: node.LeaseGranted) -> None:
+        """A worker is ours."""
+        pool = self._by_shape[message.shape]
+        peer = self._core.peers.connect(message.address, message.worker_id)
+        if peer is None:  # it died meanwhile
+            self._core.node.send(node.LeaseReturned(message.lease))
+            return
+        lease = WorkerLease(message.lease, message.worker_id, peer, pool)
+        lease.idle_since = monotonic()
+        self._leases[lease.id] = lease
+        pool.granted(lease)
+        if not lease.inflight:
+            self._arm_linger()
+
+    def refused(self, connection: Connection, message: node.DemandRefused) -> None:
+        """The node cannot serve a shape: warn, or end its tasks."""
+        pool = self._by_shape.get(message.shape)
+        if not message.fatal:
+            name = pool.queue[0].describe() if pool is not None and pool.queue else ""
+            subject = f"task {name}: " if name else ""
+            self._core.warn(
+                f"{subject}{message.reason}. It waits until that changes: ask for less, or start the "
+                "session with more (init(num_cpus=..., resources=...))."
+            )
+            return
+        assert pool is not None
+        tasks = list(pool.queue)
+        pool.queue.clear()
+        error = dump_error(errors.TaskUnschedulableError(message.reason))
+        for task in tasks:
+            self._core.finish_with_error(task, error)
+
+    def reclaim(self, connection: Connection, message: node.LeaseReclaim) -> None:
+        """Others wait for workers."""
+        busy = message.busy
+        for pool in self._pools.values():
+            before = len(pool.leases)
+            pool.reclaim(busy)
+            if len(pool.leases) < before:
+                busy = max(0, busy - (before - len(pool.leases)))
+
+    def worker_died(self, connection: Connection, message: node.WorkerDied) -> None:
+        """The daemon certifies how the worker of a lease ended: decide about its calls."""
+        lease = self._leases.pop(message.lease, None)
+        if lease is None:
+            return
+        core = self._core
+        lease.connection.drain()  # replies that it got out
+        calls = list(lease.inflight.values())
+        lease.inflight.clear()
+        lease.pool.lost(lease)
+        mine = message.begun_owner == core.worker_id
+        begun, fresh = split_begun(calls, message.begun_seq if mine else 0)
+        again: list[TaskRecord] = []
+        for task in begun:
+            if task.spend_retry():
+                again.append(task)
+            else:
+                core.finish_with_error(task, dump_error(self._crashed(task, message.cause)))
+        for task in calls:
+            lease.connection.peer.calls.pop(task.seq, None)
+            task.lease = None
+        lease.pool.requeue(again + fresh)
+
+    def _crashed(self, task: TaskRecord, cause: str) -> Exception:
+        return errors.WorkerCrashedError(
+            f"task {task.describe()} ({self._core.worker_id.hex()}/{task.seq}) did not finish: {cause}. "
+            "It has no retries left (max_retries)."
+        )
+
+    def fail_all(self, error: bytes) -> None:
+        """The daemon is gone: nothing that waits for a worker will run."""
+        for pool in self._pools.values():
+            tasks = list(pool.queue)
+            pool.queue.clear()
+            for lease in pool.leases:
+                tasks += lease.inflight.values()
+                lease.inflight.clear()
+            pool.leases.clear()
+            for task in tasks:
+                self._core.finish_with_error(task, error)
+
+    # ------------------------------------------------------------------ what workers say
+
+    def replied(self, task: TaskRecord, microseconds: int) -> None:
+        """A call is through: its worker can take the next."""
+        function, lease = task.function, task.lease
+        assert function is not None and lease is not None
+        config = self._core.config
+        function.measured(microseconds, config.short_task_us, config.max_pipeline_depth)
+        lease.inflight.pop(task.seq, None)
+        lease.pool.replied(lease, monotonic)
+        if not lease.inflight and self._linger is None:
+            self._arm_linger()
+
+    def returned(self, connection: Connection, message: wire.Returned) -> None:
+        """A worker gave calls back that it had not begun."""
+        by_lease: dict[WorkerLease, list[TaskRecord]] = {}
+        for seq in message.seqs:
+            task = connection.peer.calls.pop(seq, None)
+            if task is not None and task.lease is not None:
+                task.lease.inflight.pop(seq, None)
+                by_lease.setdefault(task.lease, []).append(task)
+        for lease, tasks in by_lease.items():
+            lease.pool.returned(lease, tasks)
+
+    # ------------------------------------------------------------------ idle leases
+
+    def _arm_linger(self) -> None:
+        if self._linger is None:
+            delay = self._core.config.lease_linger_ms / 1000
+            self._linger = self._core.reactor.call_later(delay, self._return_idle)
+
+    def _return_idle(self) -> None:
+        self._linger = None
+        since = monotonic() - self._core.config.lease_linger_ms / 1000
+        left = False
+        for pool in self._pools.values():
+            left |= pool.give_back_idle(since)
+        if left:
+            self._arm_linger()

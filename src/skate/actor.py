@@ -1,0 +1,235 @@
+"""Actors: classes whose instances live in processes of their own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, NoReturn, TypeVar
+
+from skate import options as _options
+from skate import remote_function
+from skate._worker import current
+from skate._worker.object_ref import ObjectRef
+from skate.engine import ActorInfo, RuntimeEngine, Submit, engine, exit_actor
+
+C = TypeVar("C")
+
+__all__ = ["ActorClass", "ActorHandle", "ActorMethod", "exit_actor", "method"]
+
+#: Methods that every actor has: wait until it is up, run a function on it, end it.
+_BUILT_IN = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
+_NOTHING: dict[str, int] = {}
+
+
+def _engine() -> RuntimeEngine:
+    remote_function.ensure_started()
+    found = engine()
+    assert found is not None
+    return found
+
+
+def method(*args: Any, **kwargs: Any) -> Any:
+    """Give an actor's method default options.
+
+    Args:
+        num_returns: how many values the method returns, each with a ref of its own.
+        max_task_retries: overrides the actor's for this method.
+
+    Returns:
+        A decorator for a method of a class that is to become an actor.
+
+    Example:
+        >>> @skate.remote
+        ... class Pair:
+        ...     @skate.method(num_returns=2)
+        ...     def both(self):
+        ...         return 1, 2
+    """
+    if args or not kwargs:
+        raise TypeError("use @method with options, such as @method(num_returns=2)")
+    _options.check(kwargs, _options.METHOD_OPTIONS, "an actor method")
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__skate_method__ = dict(kwargs)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+class ActorClass(Generic[C]):
+    """A class that ``@remote`` made remote: ``.remote(...)`` starts an actor and returns its handle."""
+
+    def __init__(self, cls: type[C], given: dict[str, Any]) -> None:
+        _options.check(given, _options.ACTOR_OPTIONS, "an actor class")
+        self._class = cls
+        self._given = given
+        self._options = _options.actor_options(given)
+        self._methods = _methods_of(cls)
+        self.__name__ = cls.__name__
+        self.__qualname__ = cls.__qualname__
+        self.__module__ = cls.__module__
+        self.__doc__ = cls.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: an actor class is not instantiated directly."""
+        name = self._class.__name__
+        raise TypeError(
+            f"the actor class {name} cannot be instantiated directly: use {name}.remote(...) to start an actor"
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[C]:
+        """Start an actor: a process that holds one instance of the class.
+
+        Args:
+            args, kwargs: the constructor's arguments; ObjectRefs are replaced by their values there.
+
+        Returns:
+            The handle, at once. If the constructor raises, every call through it does.
+
+        Raises:
+            ActorAlreadyExistsError: the name is taken (a ValueError).
+
+        Example:
+            >>> @skate.remote
+            ... class Counter:
+            ...     def __init__(self):
+            ...         self.n = 0
+            ...     def add(self):
+            ...         self.n += 1
+            ...         return self.n
+            >>> counter = Counter.remote()
+            >>> skate.get(counter.add.remote())
+            1
+        """
+        info = _engine().create_actor(self._class, self._methods, args, kwargs, self._options)
+        return ActorHandle(info)
+
+    def options(self, **actor_options: Any) -> ActorClass[C]:
+        """Return the same class with other options.
+
+        Args:
+            actor_options: any option of ``@skate.remote`` for classes.
+
+        Example:
+            >>> Counter.options(name="counter", get_if_exists=True).remote()
+        """
+        return ActorClass(self._class, {**self._given, **actor_options})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ActorClass, (self._class, self._given)
+
+    def __repr__(self) -> str:
+        return f"ActorClass({self._class.__module__}.{self._class.__qualname__})"
+
+
+def _methods_of(cls: type) -> dict[str, dict[str, int]]:
+    """Return every method's options; refuse what this version cannot run."""
+    methods: dict[str, dict[str, int]] = {}
+    for name, function in inspect.getmembers(cls, callable):
+        if name.startswith("__") and name.endswith("__") and name != "__call__":
+            continue
+        if isinstance(function, type):
+            continue
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise ValueError(
+                f"{cls.__name__}.{name} is async; async actors are not supported by this version of skate yet"
+            )
+        given = getattr(function, "__skate_method__", _NOTHING)
+        chosen = {key: given[key] for key in ("num_returns", "max_task_retries") if given.get(key) is not None}
+        methods[name] = chosen
+    if hasattr(cls, "__call__") and "__call__" not in vars(cls):
+        methods.pop("__call__", None)
+    return methods
+
+
+class ActorHandle(Generic[C]):
+    """Names an actor. Pass it to tasks and other actors; call ``handle.method.remote(...)``.
+
+    When the last handle is gone, and the calls made through it are done, the actor ends.
+    """
+
+    def __init__(self, info: ActorInfo) -> None:
+        self._info = info
+
+    def __getattr__(self, name: str) -> Any:
+        info: ActorInfo = self.__dict__["_info"]
+        given = info.methods.get(name)
+        if given is None:
+            if name in _BUILT_IN:
+                given = _NOTHING
+            elif name.startswith("__") and name.endswith("__"):
+                raise AttributeError(name)
+            else:
+                known = ", ".join(sorted(info.methods)) or "none"
+                raise AttributeError(
+                    f"actor class {info.class_name} has no method {name!r}; it has: {known}. Attributes of an "
+                    "actor are read through its methods."
+                )
+        bound = ActorMethod(info, name, given)
+        self.__dict__[name] = bound
+        return bound
+
+    @property
+    def _actor_id(self) -> Any:
+        from skate._base.ids import ActorID
+
+        return ActorID(self._info.actor_id)
+
+    def __repr__(self) -> str:
+        return f"Actor({self._info.class_name}, {self._info.actor_id.hex()})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorHandle) and other._info.actor_id == self._info.actor_id
+
+    def __hash__(self) -> int:
+        return hash(self._info.actor_id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _handle, tuple(self._info)
+
+
+def _handle(*fields: Any) -> ActorHandle[Any]:
+    return ActorHandle(ActorInfo(*fields))
+
+
+class ActorMethod:
+    """A method of an actor: ``.remote(...)`` calls it."""
+
+    __slots__ = ("_info", "_name", "_given", "_core", "_submit")
+
+    def __init__(self, info: ActorInfo, name: str, given: dict[str, int]) -> None:
+        self._info = info
+        self._name = name
+        self._given = given
+        self._core: Any = None
+        self._submit: Submit
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: methods of actors are not called directly."""
+        raise TypeError(
+            f"the actor method {self._name} cannot be called directly: use handle.{self._name}.remote(...)"
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> ObjectRef[Any]:
+        """Call the method. Calls from one process run in the order in which they were made.
+
+        Returns:
+            The ref of the result; a list of refs if ``num_returns`` is above 1; None if it is 0.
+        """
+        if current.process.core is not self._core or self._core is None:
+            self._bind()
+        return self._submit(args, kwargs)  # type: ignore[no-any-return]
+
+    def _bind(self) -> None:
+        found = _engine()
+        num_returns = self._given.get("num_returns", 1)
+        self._submit = found.bind_method(
+            self._info, self._name, num_returns, self._given.get("max_task_retries")
+        )
+        self._core = current.process.core
+
+    def options(self, **options: Any) -> ActorMethod:
+        """Return the same method with other options (``num_returns``, ``max_task_retries``)."""
+        _options.check(options, _options.METHOD_OPTIONS, "an actor method")
+        known = {key: value for key, value in options.items() if value is not None and key != "name"}
+        return ActorMethod(self._info, self._name, {**self._given, **known})

@@ -1,0 +1,504 @@
+"""The public functions: thin, typed, validated."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, overload
+
+from skate import remote_function
+from skate._base.config import Config
+from skate._base.process import cpu_count, memory_bytes
+from skate._base.resources import to_fixed
+from skate._launch.connect import Driver
+from skate._worker import current
+from skate._worker.object_ref import ObjectRef
+from skate.actor import ActorClass, ActorHandle
+from skate.engine import RuntimeEngine, cluster_total, engine
+from skate.remote_function import P, R, RemoteFunction
+
+T = TypeVar("T")
+C = TypeVar("C")
+
+
+class _State:
+    """The session that this process started."""
+
+    driver: Driver | None = None
+    #: Guards starting and stopping it.
+    lock = threading.RLock()
+
+
+class RayContext(Mapping[str, Any]):
+    """What ``init`` returns: the session's addresses, as a mapping and as a context manager.
+
+    Example:
+        >>> with skate.init():
+        ...     ...
+    """
+
+    dashboard_url: str | None = None
+
+    def __init__(self, address_info: dict[str, Any]) -> None:
+        self.address_info = address_info
+
+    def __getitem__(self, key: str) -> Any:
+        return self.address_info[key]
+
+    def __iter__(self) -> Any:
+        return iter(self.address_info)
+
+    def __len__(self) -> int:
+        return len(self.address_info)
+
+    def __enter__(self) -> RayContext:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        shutdown()
+
+    def disconnect(self) -> None:
+        """End the session."""
+        shutdown()
+
+    def __repr__(self) -> str:
+        return f"RayContext({self.address_info!r})"
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: int | None = None,
+    num_gpus: int | None = None,
+    resources: dict[str, float] | None = None,
+    object_store_memory: int | None = None,
+    ignore_reinit_error: bool = False,
+    include_dashboard: bool | None = None,
+    configure_logging: bool = True,
+    logging_level: Any = "info",
+    log_to_driver: bool | None = None,
+    namespace: str | None = None,
+    runtime_env: dict[str, Any] | None = None,
+    _system_config: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> RayContext:
+    """Start the runtime on this machine and connect this process to it as a driver.
+
+    Not needed for most programs: the first ``.remote()`` or ``put`` does it with the defaults.
+
+    Args:
+        address: None or "local": a session of this process's own. Joining a running one is not
+            supported by this version yet.
+        num_cpus: CPUs to schedule on; default: what this process may use, cgroups respected.
+        num_gpus: GPUs to schedule on, as a count.
+        resources: amounts of resources of your own: ``{"license": 2}``.
+        object_store_memory: bytes of shared memory for objects; default 30 % of the machine's memory.
+            It is taken only as objects need it.
+        ignore_reinit_error: return the running session's addresses instead of raising.
+        include_dashboard, configure_logging, logging_level: taken for Ray's sake; there is no
+            dashboard, and the runtime prints nothing by itself.
+        log_to_driver: show what workers print (default True).
+        namespace: of named actors; default: one that only this job knows.
+        runtime_env: ``{"env_vars": {...}}`` for all workers; other fields are not supported yet.
+        _system_config: knobs of ``skate._base.config``; unknown ones are ignored.
+
+    Returns:
+        The session's addresses.
+
+    Raises:
+        RuntimeError: this process is connected already.
+        ConnectionError: nobody answers at the address.
+        ValueError, TypeError: an argument is wrong.
+
+    Example:
+        >>> skate.init(num_cpus=4)
+    """
+    with _State.lock:
+        if current.process.core is not None:
+            if ignore_reinit_error:
+                return _context()
+            raise RuntimeError(
+                "init() was called, but this process is connected already. Call shutdown() first, or pass "
+                "ignore_reinit_error=True."
+            )
+        _check_address(address)
+        environment = _check_runtime_env(runtime_env)
+        unknown = [name for name in kwargs if not name.startswith("_") and name not in _RAY_ONLY]
+        if unknown:
+            raise TypeError(f"init() got unknown arguments: {', '.join(unknown)}")
+        _check_amount("num_cpus", num_cpus, int)
+        _check_amount("num_gpus", num_gpus, int)
+        _check_amount("object_store_memory", object_store_memory, int)
+        amounts: dict[str, float] = {}
+        for name, amount in (resources or {}).items():
+            if name in ("CPU", "GPU", "memory"):
+                raise ValueError(f"resources must not name {name!r}: use num_cpus or num_gpus")
+            _check_amount(f"resources[{name!r}]", amount, (int, float))
+            amounts[name] = amount
+        memory = memory_bytes()
+        store = object_store_memory if object_store_memory is not None else int(memory * 0.3)
+        amounts["CPU"] = cpu_count() if num_cpus is None else num_cpus
+        if num_gpus:
+            amounts["GPU"] = num_gpus
+        amounts["memory"] = max(0, int(memory * 0.7))
+        amounts["object_store_memory"] = store
+        amounts["node:127.0.0.1"] = 1.0
+        config = Config.load(_system_config)
+        # A namespace of its own, as Ray's anonymous ones: names of one program do not meet another's.
+        driver = Driver.start(
+            to_fixed(amounts), store, config, namespace or "", environment, log_to_driver is not False
+        )
+        _State.driver = driver
+        return _context()
+
+
+_RAY_ONLY = frozenset({"labels", "local_mode", "dashboard_host", "dashboard_port", "job_config",
+                       "logging_format", "logging_config", "enable_resource_isolation", "cgroup_path",
+                       "system_reserved_cpu", "system_reserved_memory", "proxy_server_url"})  # fmt: skip
+
+
+def _check_address(address: str | None) -> None:
+    if address is None or address == "local":
+        return
+    if not isinstance(address, str):
+        raise TypeError(f"address takes a string, got {address!r}")
+    raise ConnectionError(
+        f"nobody answers at {address!r}: this version of skate starts sessions of its own only (init() without "
+        "an address); joining a running one is not supported yet"
+    )
+
+
+def _check_runtime_env(runtime_env: dict[str, Any] | None) -> dict[str, str]:
+    if not runtime_env:
+        return {}
+    rest = set(runtime_env) - {"env_vars"}
+    if rest:
+        raise ValueError(f"runtime_env fields not supported by this version yet: {', '.join(sorted(rest))}")
+    environment = runtime_env.get("env_vars") or {}
+    for name, value in environment.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"runtime_env['env_vars'] takes strings, got {name!r}: {value!r}")
+    return dict(environment)
+
+
+def _check_amount(name: str, value: Any, kinds: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise TypeError(f"{name} takes a number, got {value!r} ({type(value).__name__})")
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value!r}")
+
+
+def _context() -> RayContext:
+    core = current.require_core("init")
+    return RayContext(
+        {
+            "node_id": core.node_id.hex(),
+            "session_dir": core.session_dir,
+            "address": core.session_dir,
+            "gcs_address": f"{core.session_dir}/control.sock",
+            "raylet_socket_name": f"{core.session_dir}/node.sock",
+            "webui_url": None,
+        }
+    )
+
+
+def _ensure_started() -> None:
+    if current.process.core is None:
+        if current.process.forked:
+            current.require_core("use skate")
+        with _State.lock:
+            if current.process.core is None:
+                init()
+
+
+remote_function.ensure_started = _ensure_started
+
+
+def _engine() -> RuntimeEngine:
+    _ensure_started()
+    found = engine()
+    assert found is not None
+    return found
+
+
+def shutdown(wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
+    """End the session that this process started: its tasks, actors, objects, processes.
+
+    Refs and handles of it are useless afterwards; views of its objects stay valid. Without a session
+    it does nothing. Runs by itself when the interpreter ends.
+
+    Args:
+        wait_for_processes: taken for Ray's sake; all processes have ended when this returns.
+
+    Example:
+        >>> skate.shutdown()
+    """
+    with _State.lock:
+        driver, _State.driver = _State.driver, None
+        if driver is not None:
+            driver.stop()
+
+
+atexit.register(shutdown)
+
+
+def is_initialized() -> bool:
+    """Tell whether this process is connected to a session: a driver after ``init``, or a worker."""
+    return current.process.core is not None
+
+
+@overload
+def remote(__function: type[C]) -> ActorClass[C]: ...
+@overload
+def remote(__function: Callable[P, R]) -> RemoteFunction[P, R]: ...
+@overload
+def remote(*args: Any, **kwargs: Any) -> Callable[[Any], Any]: ...
+def remote(*args: Any, **kwargs: Any) -> Any:
+    """Make a function a task, or a class an actor class.
+
+    Bare (``@skate.remote``) or with options (``@skate.remote(num_cpus=2)``).
+
+    Args:
+        num_cpus: CPUs that it needs; default 1 for tasks; see ActorClass for actors. Fractions are fine.
+        num_gpus: GPUs that it needs.
+        resources: amounts of your own resources: ``{"license": 1}``.
+        memory: bytes of memory that it needs, as a resource to schedule by.
+        num_returns: (tasks) how many values it returns, each with a ref of its own; default 1.
+        max_retries: (tasks) how often it is run again after a crash of its worker; default 3, -1: always.
+        name: of the task, for people; or the actor's name, for ``get_actor``.
+        namespace: (actors) of the name.
+        get_if_exists: (actors) return the actor that has the name, if there is one.
+        max_restarts: (actors) how often its process is started again after a crash; default 0, -1: always.
+        max_task_retries: (actors) how often a call is repeated after a crash; default 0, -1: always.
+
+    Returns:
+        A RemoteFunction or an ActorClass.
+
+    Raises:
+        TypeError, ValueError: an option is unknown or has a wrong value.
+
+    Example:
+        >>> @skate.remote
+        ... def square(x: int) -> int:
+        ...     return x * x
+        >>> skate.get([square.remote(i) for i in range(3)])
+        [0, 1, 4]
+    """
+    if len(args) == 1 and not kwargs and callable(args[0]):
+        return _make_remote(args[0], {})
+    if args or not kwargs:
+        raise TypeError(
+            "remote takes one function or class, or options by name: @remote, or @remote(num_cpus=2)"
+        )
+    return lambda target: _make_remote(target, kwargs)
+
+
+def _make_remote(target: Any, given: dict[str, Any]) -> Any:
+    if inspect.isclass(target):
+        return ActorClass(target, given)
+    if isinstance(target, (RemoteFunction, ActorClass)):
+        raise TypeError(f"{target!r} is remote already; use its .options(...) to change options")
+    if not callable(target):
+        raise TypeError(f"remote takes a function or a class, got {target!r}")
+    return RemoteFunction(target, given)
+
+
+@overload
+def get(object_refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+@overload
+def get(object_refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bool = False) -> Any:
+    """Return the value of a ref, or of each ref of a list; wait until they are there.
+
+    Large numpy arrays, Arrow tables and other buffers are read-only views of shared memory.
+
+    Args:
+        object_refs: one ref, or a list of refs.
+        timeout: seconds to wait; None: for ever. 0 asks without waiting.
+
+    Returns:
+        The value, or the list of the values in the order of the refs.
+
+    Raises:
+        GetTimeoutError: the time is up (a TimeoutError).
+        RayTaskError: the task raised; also an instance of the exception's own type.
+        ActorDiedError, WorkerCrashedError, ObjectLostError, ...: it cannot be had; the message says why.
+        TypeError: something else than refs was given.
+
+    Example:
+        >>> skate.get(skate.put("x"))
+        'x'
+    """
+    found = engine()
+    if found is None:
+        found = _engine()
+    if timeout is not None:
+        _check_timeout(timeout)
+    if type(object_refs) is ObjectRef:
+        return found.get_one(object_refs, timeout)
+    if not isinstance(object_refs, (list, tuple)):
+        raise TypeError(
+            f"get() takes an ObjectRef or a list of them, got {type(object_refs).__name__} ({object_refs!r:.80})"
+        )
+    for index, ref in enumerate(object_refs):
+        if type(ref) is not ObjectRef:
+            raise TypeError(
+                f"get() takes an ObjectRef or a list of them; element {index} is {type(ref).__name__} "
+                f"({ref!r:.80})"
+            )
+    return found.get(object_refs, timeout)
+
+
+def _check_timeout(timeout: Any) -> None:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout takes a number of seconds, got {timeout!r}")
+    if timeout < 0:
+        raise ValueError(f"timeout must be at least 0 seconds, got {timeout!r}")
+
+
+def put(value: T, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef[T]:
+    """Store a value and return a ref to it; pass the ref instead of the value to many tasks.
+
+    Args:
+        value: anything that can be pickled.
+
+    Returns:
+        The ref. This process owns the object.
+
+    Raises:
+        TypeError: it cannot be pickled (the message names the culprit), or it is a ref already.
+        ObjectStoreFullError: there is no room for it.
+
+    Example:
+        >>> ref = skate.put([1, 2, 3])
+    """
+    if isinstance(value, ObjectRef):
+        raise TypeError("put() was given an ObjectRef; it is one already: pass it on, or put a list of it")
+    if _owner is not None:
+        raise ValueError("put(_owner=...) is not supported by this version of skate yet")
+    return _engine().put(value)
+
+
+def wait(
+    ray_waitables: list[ObjectRef[T]],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[ObjectRef[T]], list[ObjectRef[T]]]:
+    """Wait until some of the refs have values.
+
+    Args:
+        ray_waitables: a list of different refs.
+        num_returns: how many to wait for.
+        timeout: seconds to wait at most; None: for ever; 0: just look.
+        fetch_local: taken for Ray's sake: on one machine every value is local.
+
+    Returns:
+        (ready, not ready), each in the order given; at most ``num_returns`` are in the first.
+
+    Raises:
+        TypeError, ValueError: the list is no list of different refs, or ``num_returns`` does not fit it.
+
+    Example:
+        >>> ready, rest = skate.wait(refs, num_returns=2, timeout=1.0)
+    """
+    found = engine()
+    if found is None:
+        found = _engine()
+    if isinstance(ray_waitables, ObjectRef):
+        raise TypeError("wait() takes a list of ObjectRefs, got a single one: write wait([ref])")
+    if not isinstance(ray_waitables, (list, tuple)):
+        raise TypeError(f"wait() takes a list of ObjectRefs, got {type(ray_waitables).__name__}")
+    if timeout is not None:
+        _check_timeout(timeout)
+    try:
+        different = len({ref._entry for ref in ray_waitables})
+    except AttributeError:
+        wrong = next(ref for ref in ray_waitables if not isinstance(ref, ObjectRef))
+        raise TypeError(f"wait() takes a list of ObjectRefs; it has a {type(wrong).__name__} in it") from None
+    if different != len(ray_waitables):
+        raise ValueError("wait() takes a list of different ObjectRefs; one is in it twice")
+    if not ray_waitables and num_returns == 1:
+        return [], []
+    if isinstance(num_returns, bool) or not isinstance(num_returns, int):
+        raise TypeError(f"num_returns takes a whole number, got {num_returns!r}")
+    if not 0 < num_returns <= len(ray_waitables):
+        raise ValueError(
+            f"num_returns must be from 1 to the number of refs ({len(ray_waitables)}), got {num_returns}"
+        )
+    return found.wait(ray_waitables, num_returns, timeout)
+
+
+def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
+    """End an actor's process at once; calls under way raise ActorDiedError at their callers.
+
+    Args:
+        actor: its handle.
+        no_restart: False: a restart takes place if ``max_restarts`` allows one.
+
+    Raises:
+        TypeError: that is no actor handle.
+        ActorHandleNotFoundError: the actor is of another session (a ValueError).
+
+    Example:
+        >>> skate.kill(counter)
+    """
+    if not isinstance(actor, ActorHandle):
+        hint = "; tasks are ended with cancel()" if isinstance(actor, ObjectRef) else ""
+        raise TypeError(f"kill() takes an actor handle, got {type(actor).__name__}{hint}")
+    _engine().kill_actor(actor._info.actor_id, no_restart)
+
+
+def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
+    """Return a handle to the living actor of that name.
+
+    Args:
+        name: as given in ``.options(name=...)``.
+        namespace: where the name was given; default: this job's.
+
+    Raises:
+        ValueError: there is none.
+
+    Example:
+        >>> skate.get_actor("counter")
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"get_actor() takes a name, got {name!r}")
+    return ActorHandle(_engine().find_actor(name, namespace))
+
+
+def nodes() -> list[dict[str, Any]]:
+    """Return the nodes of the cluster: id, address, resources, whether alive."""
+    return [
+        {
+            "NodeID": one.node_id.hex(),
+            "Alive": one.alive,
+            "alive": one.alive,
+            "NodeManagerAddress": "127.0.0.1",
+            "NodeManagerHostname": one.hostname,
+            "RayletSocketName": one.address,
+            "Resources": cluster_total([one], available=False),
+            "Labels": {},
+        }
+        for one in _connected().nodes()
+    ]
+
+
+def cluster_resources() -> dict[str, float]:
+    """Return all resources of the cluster, by name: CPUs, bytes of memory, your own."""
+    return cluster_total(_connected().nodes(), available=False)
+
+
+def available_resources() -> dict[str, float]:
+    """Return the resources that nobody uses just now, a few milliseconds old; what is used up is absent."""
+    return cluster_total(_connected().nodes(), available=True)
+
+
+def _connected() -> RuntimeEngine:
+    current.require_core("ask for the cluster's state")
+    return _engine()

@@ -1,0 +1,255 @@
+"""The small interface behind the public API, and our runtime as its first implementation.
+
+Nothing above this module knows which engine runs: others (in the driver's own process, on a Ray
+cluster) fit in here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from skate._base import ids
+from skate._base.resources import to_float
+from skate._serialize import culprit
+from skate._serialize.values import dump_code
+from skate._wire import control, node
+from skate._wire.codec import pack, unpack
+from skate._worker import current
+from skate._worker.core import Core
+from skate._worker.executor import ActorExit
+from skate._worker.object_ref import ObjectRef, make_ref
+from skate.options import ActorOptions, TaskOptions
+
+Submit = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+"""Runs one call: (args, kwargs) to a ref, a list of refs, or None."""
+
+
+class ActorInfo(NamedTuple):
+    """What a handle is made of."""
+
+    actor_id: bytes
+    class_name: str
+    #: Method name to its options.
+    methods: dict[str, dict[str, int]]
+    max_task_retries: int
+    #: Stands for all handles: the actor ends when nobody refers to it. None: it does not count.
+    ref: ObjectRef[Any] | None
+
+
+class Engine(Protocol):
+    """What the public API needs."""
+
+    def bind_function(self, function: Any, name: str, options: TaskOptions) -> Submit:
+        """Return what runs the function."""
+
+    def bind_method(self, info: ActorInfo, method: str, num_returns: int, retries: int | None) -> Submit:
+        """Return what calls the method."""
+
+    def create_actor(
+        self, cls: type, methods: dict[str, dict[str, int]], args: Any, kwargs: Any, options: ActorOptions
+    ) -> ActorInfo:
+        """Start an actor, or find the one of that name if the options say so."""
+
+    def find_actor(self, name: str, namespace: str | None) -> ActorInfo:
+        """Return the living actor of a name."""
+
+    def kill_actor(self, actor_id: bytes, no_restart: bool) -> None:
+        """End an actor's process."""
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """Store a value."""
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """Return values."""
+
+    def get_one(self, ref: ObjectRef[Any], timeout: float | None) -> Any:
+        """Return one value."""
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Return (ready, not ready)."""
+
+    def nodes(self) -> list[control.NodeInfo]:
+        """Return the cluster's nodes."""
+
+
+class RuntimeEngine:
+    """Engine on the core of this process. See Engine for what the methods do."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.put = core.objects.put
+        self.get = core.objects.get
+        self.get_one = core.objects.get_one
+        self.wait = core.objects.wait
+
+    # ------------------------------------------------------------------ tasks
+
+    def bind_function(self, function: Any, name: str, options: TaskOptions) -> Submit:
+        """See Engine."""
+        core = self.core
+        record = core.make_function(function, name, options.threads)
+        pool = core.normal.pool(options.resources)
+        num_returns, retries, label = options.num_returns, options.max_retries, options.name
+        submit_task = core.submit_task
+
+        def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return submit_task(record, args, kwargs, pool, num_returns, retries, label)
+
+        return submit
+
+    # ------------------------------------------------------------------ actors
+
+    def bind_method(self, info: ActorInfo, method: str, num_returns: int, retries: int | None) -> Submit:
+        """See Engine."""
+        core = self.core
+        with core.lock:
+            client = core.actors.client(info.actor_id, info.class_name, info.max_task_retries)
+        times = info.max_task_retries if retries is None else retries
+        submit_call, ref = core.submit_call, info.ref
+
+        def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return submit_call(client, ref, method, args, kwargs, num_returns, times, None)
+
+        return submit
+
+    def create_actor(
+        self, cls: type, methods: dict[str, dict[str, int]], args: Any, kwargs: Any, options: ActorOptions
+    ) -> ActorInfo:
+        """See Engine."""
+        core = self.core
+        name = cls.__name__
+        try:
+            blob, code_refs = dump_code(cls)
+        except Exception as error:
+            raise TypeError(f"cannot send actor class {name}: {culprit.explain(cls, name, error)}") from None
+        arguments = core.encode_arguments(args, kwargs, f"{name}.__init__")
+        actor_id = os.urandom(ids.ACTOR_ID_SIZE)
+        dependencies = arguments.dependencies or []
+        kept = [*code_refs, *arguments.refs, *(ref for _, ref in dependencies)]
+        if arguments.blob is not None:
+            kept.append(arguments.blob)
+        with core.lock:
+            entry = core.refs.own(ids.object_id(core.worker_id, core.next_counter()))
+            entry.local = 1
+            entry.kind = 0
+            entry.label, entry.data = "actor", actor_id
+            core.objects.contain(entry, kept)
+        handle = make_ref(entry, core)
+        spec = control.ActorSpec(
+            class_name=name,
+            class_blob=blob,
+            args_kind=arguments.kind,
+            args=arguments.data,
+            dependencies=[(where, ref.binary(), ref.owner_address()) for where, ref in dependencies],
+            placement=options.placement,
+            running=options.running,
+            max_restarts=options.max_restarts,
+            max_task_retries=options.max_task_retries,
+            name=options.name,
+            namespace=core.namespace if options.namespace is None else options.namespace,
+            owner_job=core.job_owner,
+            owner_id=core.worker_id,
+            owner_address=core.address,
+            handle=entry.id,
+            methods=methods,
+        )
+        info = ActorInfo(actor_id, name, methods, options.max_task_retries, handle)
+        if not options.name:
+            # Nobody else can know of it yet: its calls wait for it, its creator need not.
+            with core.lock:
+                core.check_usable()
+                core.control_send(control.CreateActor(0, actor_id, pack(spec), False))
+            return info
+        try:
+            data = core.ask_control(
+                lambda request: control.CreateActor(request, actor_id, pack(spec), options.get_if_exists)
+            )
+        except BaseException:
+            with core.lock:
+                entry.label = ""  # there is no actor to end with it
+            raise
+        found = unpack(data, type=control.FoundActor)
+        if found.actor_id != actor_id:
+            with core.lock:
+                entry.label = ""
+            return self._info(found)
+        return info
+
+    def find_actor(self, name: str, namespace: str | None) -> ActorInfo:
+        """See Engine."""
+        core = self.core
+        where = core.namespace if namespace is None else namespace
+        return self._info(
+            unpack(
+                core.ask_control(lambda request: control.FindActor(request, name, where)),
+                type=control.FoundActor,
+            )
+        )
+
+    def _info(self, found: control.FoundActor) -> ActorInfo:
+        spec = found.spec
+        ref = self.core.objects.adopt(spec.handle, spec.owner_address)
+        return ActorInfo(found.actor_id, spec.class_name, spec.methods, spec.max_task_retries, ref)
+
+    def kill_actor(self, actor_id: bytes, no_restart: bool) -> None:
+        """See Engine."""
+        who = f"{self.core.kind} process {os.getpid()}"
+        self.core.ask_control(
+            lambda request: control.KillActor(request, actor_id, no_restart, f"it was killed by kill() in {who}")
+        )
+
+    # ------------------------------------------------------------------ the cluster
+
+    def nodes(self) -> list[control.NodeInfo]:
+        """See Engine."""
+        return unpack(self.core.ask_control(control.ListNodes), type=list[control.NodeInfo])
+
+    def store_report(self) -> node.StoreReport:
+        """Return how full this node's object store is."""
+        report = self.core.request(self.core.node, node.StoreStatus)
+        assert isinstance(report, node.StoreReport)
+        return report
+
+
+def engine() -> RuntimeEngine | None:
+    """Return the engine of this process, or None before ``init``."""
+    core = current.process.core
+    if core is None:
+        return None
+    found = core.engine
+    if found is None:
+        found = core.engine = RuntimeEngine(core)
+    return found  # type: ignore[no-any-return]
+
+
+def exit_actor() -> None:
+    """End the actor whose method calls this, on purpose: it is not restarted.
+
+    The call itself and later ones raise ActorDiedError at their callers.
+
+    Raises:
+        TypeError: this is not an actor.
+
+    Example:
+        >>> class Worker:
+        ...     def stop(self):
+        ...         skate.actor.exit_actor()
+    """
+    core = current.process.core
+    if core is None or core.executor is None or core.executor.actor_spec is None:
+        raise TypeError("exit_actor() ends the actor that calls it; this process is not an actor")
+    raise ActorExit
+
+
+def cluster_total(nodes: Sequence[control.NodeInfo], *, available: bool) -> dict[str, float]:
+    """Return the sum of the nodes' resources, in all or free; what is lent out counts as used."""
+    total: dict[str, int] = {}
+    for one in nodes:
+        for name, units in (one.available if available else one.resources).items():
+            total[name] = total.get(name, 0) + max(0, units)
+    return to_float({name: units for name, units in total.items() if units > 0})
+

@@ -1,0 +1,226 @@
+"""Every option of ``@remote``, ``.options()`` and ``@method``: its type, default, check.
+
+Checked once, where it is written; never on the path of a call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from skate._base import ids
+from skate._base.resources import Resources, to_fixed
+
+Check = Callable[[str, Any], None]
+
+
+def _number(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"option {name!r} takes a number, got {value!r} ({type(value).__name__})")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"option {name!r} takes a finite number of at least 0, got {value!r}")
+
+
+def _whole(least: int, nullable: bool = True) -> Check:
+    def check(name: str, value: Any) -> None:
+        if value is None and nullable:
+            return
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"option {name!r} takes a whole number, got {value!r} ({type(value).__name__})")
+        if value < least:
+            meaning = " (-1: without limit)" if least == -1 else ""
+            raise ValueError(f"option {name!r} takes at least {least}{meaning}, got {value}")
+
+    return check
+
+
+def _num_returns(name: str, value: Any) -> None:
+    if isinstance(value, str):
+        raise ValueError(
+            f"option 'num_returns' takes a whole number; generators (num_returns={value!r}) are not "
+            "supported by this version yet"
+        )
+    _whole(0)(name, value)
+    if value is not None and value > ids.MAX_RETURNS:
+        raise ValueError(f"option 'num_returns' takes at most {ids.MAX_RETURNS}, got {value}")
+
+
+def _text(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"option {name!r} takes a string, got {value!r} ({type(value).__name__})")
+    if value == "":
+        raise ValueError(f"option {name!r} must not be empty")
+
+
+def _flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"option {name!r} takes True or False, got {value!r}")
+
+
+def _resources(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Mapping):
+        raise TypeError(f"option 'resources' takes a dict, got {value!r} ({type(value).__name__})")
+    for key, amount in value.items():
+        if not isinstance(key, str) or not key:
+            raise TypeError(f"option 'resources' has the key {key!r}; keys are names")
+        if key in ("CPU", "GPU", "memory"):
+            instead = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}[key]
+            raise ValueError(f"option 'resources' must not name {key!r}: use the option {instead!r}")
+        _number(f"resources[{key!r}]", amount)
+
+
+def _later(*harmless: Any) -> Check:
+    """Ray has it, this version has not: only its neutral values are taken."""
+
+    def check(name: str, value: Any) -> None:
+        if not any(value is one or value == one for one in harmless):
+            raise ValueError(f"option {name!r} is not supported by this version of skate yet (got {value!r})")
+
+    return check
+
+
+def _anything(name: str, value: Any) -> None:
+    pass
+
+
+_COMMON: dict[str, tuple[Any, Check]] = {
+    "num_cpus": (None, _number),
+    "num_gpus": (None, _number),
+    "memory": (None, _number),
+    "resources": (None, _resources),
+    "name": (None, _text),
+    "runtime_env": (None, _later(None, {})),
+    "scheduling_strategy": (None, _later(None, "DEFAULT", "SPREAD")),
+    "label_selector": (None, _later(None, {})),
+    "fallback_strategy": (None, _later(None, [])),
+    "accelerator_type": (None, _later(None)),
+    "object_store_memory": (None, _later(None)),
+    "enable_task_events": (True, _flag),
+    "_labels": (None, _anything),
+    "_metadata": (None, _anything),
+}
+
+TASK_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
+    "num_returns": (None, _num_returns),
+    "max_retries": (3, _whole(-1)),
+    "max_calls": (0, _later(0, None)),
+    "retry_exceptions": (False, _later(False, None)),
+    "_generator_backpressure_num_objects": (None, _later(None)),
+    "_num_objects_per_yield": (1, _later(1, None)),
+}
+
+ACTOR_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
+    "namespace": (None, _text),
+    "get_if_exists": (False, _flag),
+    "max_restarts": (0, _whole(-1)),
+    "max_task_retries": (0, _whole(-1)),
+    "lifetime": (None, _later(None, "non_detached")),
+    "max_concurrency": (None, _later(None, 1)),
+    "concurrency_groups": (None, _later(None, {}, [])),
+    "max_pending_calls": (-1, _later(-1, None)),
+    "enable_tensor_transport": (None, _later(None, False)),
+    "allow_out_of_order_execution": (None, _later(None, False)),
+    "_actor_generator_backpressure_num_objects": (None, _later(None)),
+}
+
+METHOD_OPTIONS: dict[str, tuple[Any, Check]] = {
+    "num_returns": (None, _num_returns),
+    "name": (None, _anything),
+    "max_task_retries": (None, _whole(-1)),
+    "retry_exceptions": (None, _later(None, False)),
+    "concurrency_group": (None, _later(None)),
+    "enable_task_events": (None, _anything),
+    "tensor_transport": (None, _later(None)),
+    "_labels": (None, _anything),
+    "_generator_backpressure_num_objects": (None, _later(None)),
+    "_num_objects_per_yield": (None, _later(None, 1)),
+}
+
+
+def check(given: Mapping[str, Any], table: Mapping[str, tuple[Any, Check]], what: str) -> None:
+    """Raise if an option is unknown or has a wrong value.
+
+    Args:
+        given: the options as written.
+        table: one of the tables of this module.
+        what: ``a remote function``, ``an actor class``, ``an actor method``: for the message.
+
+    Raises:
+        ValueError: the name is unknown, or the value out of range.
+        TypeError: the value has the wrong type.
+    """
+    for name, value in given.items():
+        entry = table.get(name)
+        if entry is None:
+            known = ", ".join(sorted(key for key in table if not key.startswith("_")))
+            raise ValueError(f"{name!r} is no option of {what}; it has: {known}")
+        entry[1](name, value)
+
+
+class TaskOptions(NamedTuple):
+    """A remote function's options, ready to use."""
+
+    resources: Resources
+    num_returns: int
+    max_retries: int
+    name: str | None
+    threads: int
+
+
+class ActorOptions(NamedTuple):
+    """An actor class's options, ready to use."""
+
+    placement: Resources
+    running: Resources
+    name: str
+    namespace: str | None
+    get_if_exists: bool
+    max_restarts: int
+    max_task_retries: int
+
+
+def _explicit(given: Mapping[str, Any]) -> dict[str, float]:
+    amounts: dict[str, float] = dict(given.get("resources") or {})
+    for option, resource in (("num_cpus", "CPU"), ("num_gpus", "GPU"), ("memory", "memory")):
+        value = given.get(option)
+        if value is not None:
+            amounts[resource] = value
+    return amounts
+
+
+def task_options(given: Mapping[str, Any]) -> TaskOptions:
+    """Return checked options with Ray's defaults: one CPU, one return, three retries."""
+    amounts = {"CPU": 1.0} | _explicit(given)
+    num_returns = given.get("num_returns")
+    max_retries = given.get("max_retries", 3)
+    return TaskOptions(
+        to_fixed(amounts),
+        1 if num_returns is None else num_returns,
+        3 if max_retries is None else max_retries,
+        given.get("name"),
+        max(1, math.ceil(amounts["CPU"])),
+    )
+
+
+def actor_options(given: Mapping[str, Any]) -> ActorOptions:
+    """Return checked options with Ray's defaults.
+
+    Without explicit resources an actor needs one CPU to be placed and none to run; with any, it
+    holds them for life, and one CPU unless ``num_cpus`` says otherwise.
+    """
+    explicit = _explicit(given)
+    running = to_fixed({"CPU": 1.0} | explicit if explicit else {})
+    return ActorOptions(
+        placement=running if explicit else to_fixed({"CPU": 1.0}),
+        running=running,
+        name=given.get("name") or "",
+        namespace=given.get("namespace"),
+        get_if_exists=given.get("get_if_exists", False),
+        max_restarts=given.get("max_restarts") or 0,
+        max_task_retries=given.get("max_task_retries") or 0,
+    )

@@ -1,0 +1,111 @@
+"""RemoteFunction: what ``@remote`` makes of a function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from skate import options as _options
+from skate._worker import current
+from skate._worker.object_ref import ObjectRef
+from skate.engine import Submit, engine
+
+if TYPE_CHECKING:
+    from typing_extensions import ParamSpec
+
+    P = ParamSpec("P")
+else:
+    from typing import ParamSpec
+
+    P = ParamSpec("P")
+
+R = TypeVar("R")
+
+#: Starts the runtime if it does not run; set by ``skate.api``.
+ensure_started: Callable[[], None]
+
+
+class RemoteFunction(Generic[P, R]):
+    """A function that runs as a task in a worker process.
+
+    Made by ``@skate.remote``. Call ``.remote(...)``: it returns at once with an ObjectRef. Arguments
+    that are ObjectRefs are waited for and replaced by their values; refs inside other arguments stay
+    refs.
+    """
+
+    def __init__(self, function: Callable[P, R], given: dict[str, Any]) -> None:
+        if inspect.iscoroutinefunction(function):
+            raise ValueError(
+                f"{function.__qualname__} is an async function; tasks are plain functions (call "
+                "asyncio.run() inside), async methods belong to actors"
+            )
+        if inspect.isgeneratorfunction(function):
+            raise ValueError(
+                f"{function.__qualname__} is a generator; streaming generators are not supported by this "
+                "version yet: return a list, or set num_returns and return a tuple"
+            )
+        _options.check(given, _options.TASK_OPTIONS, "a remote function")
+        self._function = function
+        self._given = given
+        self._options = _options.task_options(given)
+        self._core: Any = None
+        self._submit: Submit
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: a remote function is not called directly."""
+        name = self._function.__name__
+        raise TypeError(
+            f"the remote function {name} cannot be called directly: use {name}.remote(...) to run it as a "
+            "task, or the plain function below its decorator"
+        )
+
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
+        """Run the function as a task.
+
+        Args:
+            args, kwargs: the function's arguments. Values are pickled now; refs are passed on.
+
+        Returns:
+            The ref of the result; a list of refs if ``num_returns`` is above 1; None if it is 0.
+
+        Raises:
+            TypeError: an argument cannot be pickled; the message names the path to the culprit.
+
+        Example:
+            >>> @skate.remote
+            ... def add(a, b):
+            ...     return a + b
+            >>> skate.get(add.remote(1, 2))
+            3
+        """
+        if current.process.core is not self._core or self._core is None:
+            self._bind()
+        return self._submit(args, kwargs)  # type: ignore[no-any-return]
+
+    def _bind(self) -> None:
+        ensure_started()
+        found = engine()
+        assert found is not None
+        name = getattr(self._function, "__name__", "function")
+        self._submit = found.bind_function(self._function, name, self._options)
+        self._core = current.process.core
+
+    def options(self, **task_options: Any) -> RemoteFunction[P, R]:
+        """Return the same function with other options.
+
+        Args:
+            task_options: any option of ``@skate.remote`` for functions.
+
+        Example:
+            >>> add.options(num_cpus=2, name="big addition").remote(1, 2)
+        """
+        return RemoteFunction(self._function, {**self._given, **task_options})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteFunction, (self._function, self._given)
+
+    def __repr__(self) -> str:
+        return f"RemoteFunction({self._function.__module__}.{self._function.__qualname__})"

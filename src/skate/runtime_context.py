@@ -1,0 +1,108 @@
+"""What a task, actor or driver can know about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skate._base import ids
+from skate._worker import current
+from skate._worker.core import Core
+
+
+class RuntimeContext:
+    """Facts about the running driver, task or actor. Get it from ``get_runtime_context()``."""
+
+    def __init__(self, worker: Core) -> None:
+        self._core = worker
+
+    def get_job_id(self) -> str:
+        """Return the job's id in hex."""
+        return self._core.job_id.hex()
+
+    def get_node_id(self) -> str:
+        """Return the node's id in hex."""
+        return self._core.node_id.hex()
+
+    def get_worker_id(self) -> str:
+        """Return this process's id in hex."""
+        return self._core.worker_id.hex()
+
+    def get_task_id(self) -> str | None:
+        """Return the running task's id in hex, or None in a driver."""
+        return current.context.task_id.hex() or None
+
+    def get_task_name(self) -> str | None:
+        """Return the running task's name: its option ``name``, or the function's."""
+        return current.context.task_name or None
+
+    def get_actor_id(self) -> str | None:
+        """Return the actor's id in hex, or None outside of actors."""
+        executor = self._core.executor
+        return executor.actor_id.hex() if executor is not None and executor.actor_id else None
+
+    def get_actor_name(self) -> str | None:
+        """Return the actor's name ("" if it has none), or None outside of actors."""
+        executor = self._core.executor
+        return executor.actor_spec.name if executor is not None and executor.actor_spec is not None else None
+
+    @property
+    def was_current_actor_reconstructed(self) -> bool:
+        """Whether this actor is not its first incarnation."""
+        executor = self._core.executor
+        return executor is not None and executor.incarnation > 0
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of this job's named actors."""
+        return self._core.namespace
+
+    @property
+    def current_actor(self) -> Any:
+        """A handle to the actor that this runs in.
+
+        Raises:
+            RuntimeError: this is not an actor.
+        """
+        executor = self._core.executor
+        if executor is None or executor.actor_spec is None:
+            raise RuntimeError("current_actor is known only inside an actor")
+        from skate.actor import ActorHandle
+        from skate.engine import ActorInfo
+
+        spec = executor.actor_spec
+        ref = self._core.objects.adopt(spec.handle, spec.owner_address)
+        return ActorHandle(
+            ActorInfo(executor.actor_id, spec.class_name, spec.methods, spec.max_task_retries, ref)
+        )
+
+    def get_session_name(self) -> str:
+        """Return the name of the session's folder."""
+        return self._core.session_dir.rpartition("/")[2]
+
+    def get_temp_dir(self) -> str:
+        """Return the folder in which the session's folder lies."""
+        return self._core.session_dir.rpartition("/")[0]
+
+    def get(self) -> dict[str, Any]:
+        """Return the ids as a dict, as older programs use it."""
+        found: dict[str, Any] = {
+            "job_id": ids.JobID(self._core.job_id),
+            "node_id": ids.NodeID(self._core.node_id),
+            "namespace": self.namespace,
+        }
+        if current.context.task_id:
+            found["task_id"] = ids.TaskID(current.context.task_id)
+        return found
+
+
+def get_runtime_context() -> RuntimeContext:
+    """Return facts about the running driver, task or actor.
+
+    Raises:
+        RuntimeError: this process is not connected.
+
+    Example:
+        >>> skate.get_runtime_context().get_job_id()
+        '00000001'
+    """
+    return RuntimeContext(current.require_core("get_runtime_context"))
