@@ -53,6 +53,8 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
     finally:
         for pid in workers:
             _kill_group(pid)
+        for pid in workers:
+            os.waitpid(pid, 0)
 
 
 def _spawn(

@@ -52,7 +52,8 @@ class StoreClient:
         self._fds: dict[int, int] = {}
         self._cache: list[Extent] = []
         self._cached = 0
-        self._exporters: set[_Exporter] = set()
+        #: Every exporter's reference, by its own id (its object cannot be hashed).
+        self._exporters: dict[int, _Exporter] = {}
         #: Views that ended, to be drained by the reactor.
         self.dead_views: deque[_Exporter] = deque()
         #: Called (from any thread, any bytecode) after an append to ``dead_views``.
@@ -142,7 +143,7 @@ class StoreClient:
         )
         exporter = _Exporter(array, self._on_dead)
         exporter.object_id = object_id
-        self._exporters.add(exporter)
+        self._exporters[id(exporter)] = exporter
         local.views += 1
         return memoryview(array).toreadonly().cast("B")[: local.size]
 
@@ -156,7 +157,7 @@ class StoreClient:
         ended: list[tuple[bytes, LocalObject]] = []
         while self.dead_views:
             exporter = self.dead_views.popleft()
-            self._exporters.discard(exporter)
+            self._exporters.pop(id(exporter), None)
             local = self.objects.get(exporter.object_id)
             if local is not None:
                 local.views -= 1

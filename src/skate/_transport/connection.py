@@ -15,8 +15,8 @@ from skate._transport.reactor import READABLE, WRITABLE, Reactor
 from skate._wire.codec import append_frame, decode
 from skate._wire.framing import FrameError, FrameReader
 
-#: Bytes read at once.
-CHUNK = 256 * 1024
+#: Bytes read at once: small enough for the allocator to keep, not map and unmap, the buffer.
+CHUNK = 64 * 1024
 #: Queued frames are sent without waiting for a turn once there are this many bytes.
 EAGER_BYTES = 8 * 1024
 #: A submitter waits while more than this is queued for a peer that does not read.

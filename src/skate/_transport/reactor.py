@@ -112,7 +112,7 @@ class Reactor:
         self._turn_requested = False
         self._lead = threading.Lock()
         self._followers: deque[Waiter] = deque()
-        self._entered = 0  # times that a user thread took the lead
+        self._entered = 0  # times that a user thread came to wait
         self._background_leads = False
         self._background: threading.Thread | None = None
         self._parked = False
@@ -283,6 +283,7 @@ class Reactor:
         """Sleep until notified or promoted. Return True with the lead held or the waiter done."""
         gate = waiter.gate = threading.Lock()
         gate.acquire()
+        self._entered += 1
         while not waiter.done:
             with self.lock:
                 self._followers.append(waiter)
@@ -368,7 +369,10 @@ class Reactor:
                         if self.on_background is not None:
                             self.on_background()
                         self.flush()
-                    while not self._followers and not self._stopped:
+                    seen = self._entered
+                    # A user thread that comes to wait ends this, even if its wait is over before
+                    # it could lead: the next one shall not have to hand over to us and back.
+                    while self._entered == seen and not self._stopped:
                         self.turn(None)
                 finally:
                     self._background_leads = False
