@@ -9,72 +9,81 @@
         return x * x
 
     print(skate.get([square.remote(i) for i in range(4)]))
+
+Names are loaded at first use: the runtime's own processes import parts of this package and need not
+pay for the rest.
 """
 
-from skate import actor, exceptions
-from skate._base.ids import (
-    ActorClassID,
-    ActorID,
-    ClusterID,
-    FunctionID,
-    JobID,
-    NodeID,
-    PlacementGroupID,
-    TaskID,
-    UniqueID,
-    WorkerID,
-)
-from skate._worker.object_ref import ObjectRef
-from skate.actor import method
-from skate.api import (
-    available_resources,
-    cluster_resources,
-    get,
-    get_actor,
-    init,
-    is_initialized,
-    kill,
-    nodes,
-    put,
-    remote,
-    shutdown,
-    wait,
-)
-from skate.runtime_context import get_runtime_context
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skate import actor as actor
+    from skate import exceptions as exceptions
+    from skate import runtime_context as runtime_context
+    from skate._base.ids import ActorClassID as ActorClassID
+    from skate._base.ids import ActorID as ActorID
+    from skate._base.ids import ClusterID as ClusterID
+    from skate._base.ids import FunctionID as FunctionID
+    from skate._base.ids import JobID as JobID
+    from skate._base.ids import NodeID as NodeID
+    from skate._base.ids import PlacementGroupID as PlacementGroupID
+    from skate._base.ids import TaskID as TaskID
+    from skate._base.ids import UniqueID as UniqueID
+    from skate._base.ids import WorkerID as WorkerID
+    from skate._worker.object_ref import ObjectRef as ObjectID
+    from skate._worker.object_ref import ObjectRef as ObjectRef
+    from skate.actor import method as method
+    from skate.api import available_resources as available_resources
+    from skate.api import cluster_resources as cluster_resources
+    from skate.api import get as get
+    from skate.api import get_actor as get_actor
+    from skate.api import init as init
+    from skate.api import is_initialized as is_initialized
+    from skate.api import kill as kill
+    from skate.api import nodes as nodes
+    from skate.api import put as put
+    from skate.api import remote as remote
+    from skate.api import shutdown as shutdown
+    from skate.api import wait as wait
+    from skate.runtime_context import get_runtime_context as get_runtime_context
 
 __version__ = "0.1.0"
 
-#: Ray's other name for it.
-ObjectID = ObjectRef
+_IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID",
+        "TaskID", "UniqueID", "WorkerID")  # fmt: skip
+_API = ("available_resources", "cluster_resources", "get", "get_actor", "init", "is_initialized", "kill",
+        "nodes", "put", "remote", "shutdown", "wait")  # fmt: skip
+_MODULES = ("actor", "exceptions", "runtime_context")
 
-__all__ = [
-    "ActorClassID",
-    "ActorID",
-    "ClusterID",
-    "FunctionID",
-    "JobID",
-    "NodeID",
-    "ObjectID",
-    "ObjectRef",
-    "PlacementGroupID",
-    "TaskID",
-    "UniqueID",
-    "WorkerID",
-    "__version__",
-    "actor",
-    "available_resources",
-    "cluster_resources",
-    "exceptions",
-    "get",
-    "get_actor",
-    "get_runtime_context",
-    "init",
-    "is_initialized",
-    "kill",
-    "method",
-    "nodes",
-    "put",
-    "remote",
-    "shutdown",
-    "wait",
-]
+#: Public name to (module, name there).
+_PLACES: dict[str, tuple[str, str]] = {
+    **{name: ("skate._base.ids", name) for name in _IDS},
+    **{name: ("skate.api", name) for name in _API},
+    "ObjectRef": ("skate._worker.object_ref", "ObjectRef"),
+    # Ray's other name for it.
+    "ObjectID": ("skate._worker.object_ref", "ObjectRef"),
+    "method": ("skate.actor", "method"),
+    "get_runtime_context": ("skate.runtime_context", "get_runtime_context"),
+}
+
+__all__ = sorted(["__version__", *_PLACES, *_MODULES])
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _MODULES:
+        found: object = import_module(f"skate.{name}")
+    elif name in _PLACES:
+        module, attribute = _PLACES[name]
+        found = getattr(import_module(module), attribute)
+    else:
+        raise AttributeError(f"module 'skate' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

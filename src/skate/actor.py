@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -125,12 +124,16 @@ class ActorClass(Generic[C]):
 def _methods_of(cls: type) -> dict[str, dict[str, int]]:
     """Return every method's options; refuse what this version cannot run."""
     methods: dict[str, dict[str, int]] = {}
-    for name, function in inspect.getmembers(cls, callable):
+    for name in dir(cls):
+        function = getattr(cls, name, None)
+        if not callable(function):
+            continue
         if name.startswith("__") and name.endswith("__") and name != "__call__":
             continue
         if isinstance(function, type):
             continue
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        flags = remote_function.code_flags(function)
+        if flags & (remote_function.CO_COROUTINE | remote_function.CO_ASYNC_GENERATOR):
             raise ValueError(
                 f"{cls.__name__}.{name} is async; async actors are not supported by this version of skate yet"
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
@@ -298,7 +297,7 @@ def remote(*args: Any, **kwargs: Any) -> Any:
 
 
 def _make_remote(target: Any, given: dict[str, Any]) -> Any:
-    if inspect.isclass(target):
+    if isinstance(target, type):
         return ActorClass(target, given)
     if isinstance(target, (RemoteFunction, ActorClass)):
         raise TypeError(f"{target!r} is remote already; use its .options(...) to change options")

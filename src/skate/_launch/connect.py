@@ -44,7 +44,7 @@ class Driver:
         log_to_driver: bool,
     ) -> Driver:
         """Start a session of this process's own and connect to it."""
-        session_dir = session.create(config.sessions_kept)
+        session_dir = session.create()
         node_id = os.urandom(ids.NODE_ID_SIZE)
         settings = {
             "resources": resources,
@@ -73,6 +73,9 @@ class Driver:
         with core.lock:
             core.peers.listen()
             box = core.connect_control(control_role.connection, b"", " ".join(sys.argv), registered)
+        # While they start: the first task will need it, and it takes 30 ms.
+        import cloudpickle  # noqa: F401
+
         if not core.reactor.wait(registered, deadline) or not box:
             raise self._start_failed(control_role)
         answer: control.Answer = box[0]
@@ -154,4 +157,5 @@ class Driver:
             role.connection.close()  # where the connection was never used
             role.finish(5)
         session.remove_sockets(core.session_dir)
+        session.sweep(self.config.sessions_kept, core.session_dir)
 

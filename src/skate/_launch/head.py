@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from skate._base.clock import monotonic
@@ -72,15 +73,17 @@ def start_node(session_dir: str, node_id: bytes, settings: dict[str, Any]) -> Ro
     settings = settings | {
         "node_id": node_id.hex(),
         "session_dir": session_dir,
-        "zygote_argv": commands.zygote_argv(session_dir),
         "driver_fd": 4,
         "listen_fd": 3,
         "hostname": socket.gethostname(),
     }
-    return _start("node daemon", "skate._node.daemon", session_dir, "node", settings)
+    zygote = commands.zygote_argv(session_dir)
+    return _start("node daemon", "skate._node.boot", session_dir, "node", settings, zygote)
 
 
-def _start(name: str, module: str, session_dir: str, short: str, settings: dict[str, Any]) -> Role:
+def _start(
+    name: str, module: str, session_dir: str, short: str, settings: dict[str, Any], more: Sequence[str] = ()
+) -> Role:
     listening = listen(os.path.join(session_dir, f"{short}.sock"))
     ours, theirs = socket.socketpair()
     log = os.open(
@@ -99,7 +102,7 @@ def _start(name: str, module: str, session_dir: str, short: str, settings: dict[
             (os.POSIX_SPAWN_DUP2, fds[0], 3),
             (os.POSIX_SPAWN_DUP2, fds[1], 4),
         ]
-        argv = commands.role_argv(module, json.dumps(settings))
+        argv = commands.role_argv(module, json.dumps(settings), *more)
         pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsid=True)
         for fd in fds:
             os.close(fd)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 
 #: A Unix socket's path has at most 107 bytes; ours add this many to the session's folder.
@@ -18,8 +16,8 @@ def root() -> str:
     Raises:
         RuntimeError: somebody else owns it, or others may enter it.
     """
-    base = tempfile.gettempdir()
-    if len(base) + 40 + _LONGEST_TAIL > _LONGEST_PATH:
+    base = os.environ.get("TMPDIR", "/tmp")  # noqa: S108  (tempfile takes 5 ms to import)
+    if not os.path.isdir(base) or len(base) + 40 + _LONGEST_TAIL > _LONGEST_PATH:
         base = "/tmp"  # noqa: S108  (the folder below is ours alone)
     path = os.path.join(base, f"skate-{os.getuid()}")
     os.makedirs(path, mode=0o700, exist_ok=True)
@@ -32,19 +30,23 @@ def root() -> str:
     return path
 
 
-def create(keep: int) -> str:
-    """Make the folder of a new session; sweep what old sessions left, but for the newest ``keep``."""
-    base = root()
+def create() -> str:
+    """Make the folder of a new session."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = tempfile.mkdtemp(prefix=f"{stamp}-{os.getpid()}-", dir=base)
-    for folder in ("s", "logs"):
-        os.mkdir(os.path.join(path, folder), 0o700)
-    sweep(base, keep, path)
+    path = os.path.join(root(), f"{stamp}-{os.getpid()}-{os.urandom(4).hex()}")
+    for folder in (path, os.path.join(path, "s"), os.path.join(path, "logs")):
+        os.mkdir(folder, 0o700)
     return path
 
 
-def sweep(base: str, keep: int, current: str) -> None:
-    """Remove the folders of sessions whose driver is gone, oldest first."""
+def sweep(keep: int, current: str) -> None:
+    """Remove what sessions left whose driver is gone: all but the logs of the newest ``keep``.
+
+    Runs when a session ends: nobody waits for it then.
+    """
+    import shutil
+
+    base = root()
     ended = [
         entry.path for entry in sorted(os.scandir(base), key=lambda e: e.name)
         if entry.is_dir(follow_symlinks=False) and entry.path != current and not _alive(entry.name)
@@ -57,6 +59,8 @@ def sweep(base: str, keep: int, current: str) -> None:
 
 def remove_sockets(path: str) -> None:
     """Leave only the logs of a session that ended."""
+    import shutil
+
     shutil.rmtree(os.path.join(path, "s"), ignore_errors=True)
     for name in ("node.sock", "control.sock", "control.db", "control.db-wal", "control.db-shm"):
         try:

@@ -8,15 +8,16 @@ lock for ever would not notice by itself.
 from __future__ import annotations
 
 import gc
-import json
+import importlib
 import os
-import random
 import select
 import signal
 import socket
 import sys
 import types
 from typing import Any
+
+import msgspec
 
 from skate._wire import zygote as wire
 from skate._worker import process
@@ -30,6 +31,9 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     workers: dict[int, bytes] = {}
+    # What every worker needs for its first task, imported once for all.
+    for name in ("cloudpickle", "traceback"):
+        importlib.import_module(name)
     gc.collect()
     gc.freeze()
     poll = select.poll()
@@ -81,7 +85,7 @@ def _spawn(
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            job = json.loads(spawn.job_config)
+            job = msgspec.json.decode(spawn.job_config)
             _become_worker(job, fds)
             code = process.run_worker(spawn.worker_id, session, board_fd, spawn.slot, job)
         except BaseException:
@@ -116,10 +120,10 @@ def _become_worker(job: dict[str, Any], fds: list[int]) -> None:
     sys.path[:] = job["sys_path"]
     sys.argv = job["argv"]
     sys.modules["__main__"] = types.ModuleType("__main__")
-    random.seed()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed()
+    for name in ("random", "numpy.random"):
+        module = sys.modules.get(name)
+        if module is not None:
+            module.seed()
 
 
 def _reap(sock: socket.socket, workers: dict[int, bytes]) -> None:

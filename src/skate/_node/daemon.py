@@ -33,7 +33,7 @@ from skate._wire.codec import PROTOCOL
 class Daemon:
     """Everything of one node."""
 
-    def __init__(self, settings: NodeSettings) -> None:
+    def __init__(self, settings: NodeSettings, zygote_argv: list[str], board_fd: int) -> None:
         self.settings = settings
         self.config = Config(**settings.config)
         self.node_id = bytes.fromhex(settings.node_id)
@@ -51,11 +51,11 @@ class Daemon:
         self.lease_handlers = LeaseHandlers(self)
         self.objects = ObjectHandlers(self)
         self.actors = ActorHandlers(self)
-        self.board = Board()
+        self.board = Board(board_fd)
         log_fd = os.dup(2)
         self.launcher = Launcher(
             self.reactor,
-            settings.zygote_argv,
+            zygote_argv,
             self.board,
             log_fd,
             self.processes.spawned,
@@ -71,7 +71,6 @@ class Daemon:
 
     def start(self) -> None:
         """Begin to serve."""
-        self.launcher.start()
         listening = socket.socket(fileno=self.settings.listen_fd)
         Listener(self.reactor, listening, self._accept)
         if self.settings.driver_fd >= 0:
@@ -127,13 +126,16 @@ class Daemon:
         self.reactor.stop()
 
 
-def main(settings_json: str) -> None:
-    """Run a daemon until its driver is gone."""
+def main(
+    settings_json: str, zygote_argv: list[str], board_fd: int, zygote_pid: int, zygote: socket.socket
+) -> None:
+    """Run a daemon, whose zygote was executed already, until its driver is gone."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     settings = msgspec.json.decode(settings_json, type=NodeSettings)
-    daemon = Daemon(settings)
+    daemon = Daemon(settings, zygote_argv, board_fd)
     with daemon.reactor.lock:
+        daemon.launcher.adopt(zygote_pid, zygote)
         daemon.start()
     daemon.reactor.run()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import signal
@@ -10,21 +9,21 @@ import socket
 import struct
 from collections.abc import Callable
 
+from skate._base.process import describe_status
+from skate._node.boot import BOARD_SIZE, start_zygote
 from skate._transport.reactor import READABLE, Reactor
 from skate._wire import zygote as wire
 
 _WORD = struct.Struct("<8sQ")
-_SLOTS = 8192
 
 
 class Board:
     """Shared memory with a word a worker: the task that it began last (owner, seq)."""
 
-    def __init__(self) -> None:
-        self.fd = os.memfd_create("skate-board", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, _SLOTS * _WORD.size)
-        self._memory = mmap.mmap(self.fd, _SLOTS * _WORD.size)
-        self._free = list(range(_SLOTS - 1, -1, -1))
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._memory = mmap.mmap(fd, BOARD_SIZE)
+        self._free = list(range(BOARD_SIZE // _WORD.size - 1, -1, -1))
 
     def take(self) -> int:
         """Return the number of an unused word, cleared."""
@@ -65,26 +64,15 @@ class Launcher:
         self._sock: socket.socket | None = None
         self.pid = 0
 
+    def adopt(self, pid: int, sock: socket.socket) -> None:
+        """Serve a zygote that was executed already."""
+        self.pid = pid
+        self._sock = sock
+        self._reactor.register(sock.fileno(), self)
+
     def start(self) -> None:
         """Execute a zygote."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for sock in (ours, theirs):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wire.MAX_MESSAGE * 2)
-        # Numbers that are 3 or 4 already would be overwritten by each other: move them up first.
-        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (theirs.fileno(), self._board.fd)]
-        actions = [
-            (os.POSIX_SPAWN_DUP2, fds[0], 3),
-            (os.POSIX_SPAWN_DUP2, fds[1], 4),
-            (os.POSIX_SPAWN_DUP2, self._log_fd, 1),
-            (os.POSIX_SPAWN_DUP2, self._log_fd, 2),
-        ]
-        self.pid = os.posix_spawn(self._argv[0], self._argv, os.environ, file_actions=actions, setsid=True)
-        theirs.close()
-        for fd in fds:
-            os.close(fd)
-        self._sock = ours
-        ours.setblocking(False)
-        self._reactor.register(ours.fileno(), self)
+        self.adopt(*start_zygote(self._argv, self._board.fd, self._log_fd))
 
     def spawn(self, worker_id: bytes, slot: int, job_config: bytes, stdout: int, stderr: int) -> None:
         """Fork a worker; ``on_spawned`` tells its pid. The descriptors are closed here."""
@@ -127,8 +115,6 @@ class Launcher:
         self._sock.close()
         self._sock = None
         _, status = os.waitpid(self.pid, 0)
-        from skate._base.process import describe_status
-
         self._on_zygote_died(describe_status(status))
 
     def close(self) -> None:

@@ -13,7 +13,6 @@ class NodeSettings(msgspec.Struct, frozen=True):
     #: User-visible amounts, in fixed point.
     resources: dict[str, int]
     store_capacity: int
-    zygote_argv: list[str]
     config: dict[str, int]
     #: The daemon ends when this connection (its driver's) does; -1: it is nobody's.
     driver_fd: int

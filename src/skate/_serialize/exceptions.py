@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import traceback
 from typing import Any
 
 from skate._base.errors import RayTaskError, UnserializableException, UserCodeException
@@ -49,6 +48,8 @@ def load_error(data: bytes) -> BaseException:
     try:
         error: Any = pickle.loads(data)
     except Exception:
+        import traceback
+
         return UnserializableException(traceback.format_exc())
     if isinstance(error, RayTaskError):
         return error.as_instanceof_cause()
@@ -65,6 +66,8 @@ def _safe_str(error: BaseException) -> str:
 
 def _user_traceback(error: BaseException, *, short: bool = False) -> str:
     """Format the traceback without the runtime's own frames around the user's."""
+    import traceback
+
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
     tb = error.__traceback__
     while tb is not None and tb.tb_frame.f_code.co_filename.startswith(here):

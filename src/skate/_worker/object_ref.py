@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from skate._base import ids
@@ -13,6 +12,7 @@ from skate._worker.refs import ObjectEntry
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Future
 
     from skate._worker.core import Core
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
@@ -22,6 +21,7 @@ from skate._worker.refs import PENDING, UNREGISTERED, ObjectEntry
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Future
 
     from skate._worker.core import Core
 
@@ -385,6 +385,8 @@ class Objects:
 
     def as_concurrent_future(self, ref: ObjectRef[Any]) -> Future[Any]:
         """Return a future for threads. Its callbacks run on a thread of their own."""
+        from concurrent.futures import Future
+
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
 
