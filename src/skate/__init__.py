@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from skate._base.ids import TaskID as TaskID
     from skate._base.ids import UniqueID as UniqueID
     from skate._base.ids import WorkerID as WorkerID
-    from skate._worker.object_ref import ObjectRef as ObjectID
     from skate._worker.object_ref import ObjectRef as ObjectRef
     from skate.actor import method as method
     from skate.api import available_resources as available_resources
@@ -48,6 +47,8 @@ if TYPE_CHECKING:
     from skate.api import shutdown as shutdown
     from skate.api import wait as wait
     from skate.runtime_context import get_runtime_context as get_runtime_context
+
+    ObjectID = ObjectRef
 
 __version__ = "0.1.0"
 

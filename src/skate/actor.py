@@ -21,7 +21,7 @@ _NOTHING: dict[str, int] = {}
 
 
 def _engine() -> RuntimeEngine:
-    remote_function.ensure_started()
+    remote_function.starter.start()
     found = engine()
     assert found is not None
     return found
@@ -73,7 +73,7 @@ class ActorClass(Generic[C]):
         """Refuse: an actor class is not instantiated directly."""
         name = self._class.__name__
         raise TypeError(
-            f"the actor class {name} cannot be instantiated directly: use {name}.remote(...) to start an actor"
+            f"the actor class {name} cannot be instantiated directly: use {name}.remote(...) to start one"
         )
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[C]:
@@ -128,7 +128,7 @@ def _methods_of(cls: type) -> dict[str, dict[str, int]]:
         function = getattr(cls, name, None)
         if not callable(function):
             continue
-        if name.startswith("__") and name.endswith("__") and name != "__call__":
+        if name.startswith("__") and name.endswith("__") and not (name == "__call__" and name in vars(cls)):
             continue
         if isinstance(function, type):
             continue
@@ -138,10 +138,10 @@ def _methods_of(cls: type) -> dict[str, dict[str, int]]:
                 f"{cls.__name__}.{name} is async; async actors are not supported by this version of skate yet"
             )
         given = getattr(function, "__skate_method__", _NOTHING)
-        chosen = {key: given[key] for key in ("num_returns", "max_task_retries") if given.get(key) is not None}
+        chosen = {
+            key: given[key] for key in ("num_returns", "max_task_retries") if given.get(key) is not None
+        }
         methods[name] = chosen
-    if hasattr(cls, "__call__") and "__call__" not in vars(cls):
-        methods.pop("__call__", None)
     return methods
 
 
@@ -165,8 +165,8 @@ class ActorHandle(Generic[C]):
             else:
                 known = ", ".join(sorted(info.methods)) or "none"
                 raise AttributeError(
-                    f"actor class {info.class_name} has no method {name!r}; it has: {known}. Attributes of an "
-                    "actor are read through its methods."
+                    f"actor class {info.class_name} has no method {name!r}; it has: {known}. Attributes of "
+                    "an actor are read through its methods."
                 )
         bound = ActorMethod(info, name, given)
         self.__dict__[name] = bound

@@ -164,8 +164,8 @@ def _check_address(address: str | None) -> None:
     if not isinstance(address, str):
         raise TypeError(f"address takes a string, got {address!r}")
     raise ConnectionError(
-        f"nobody answers at {address!r}: this version of skate starts sessions of its own only (init() without "
-        "an address); joining a running one is not supported yet"
+        f"nobody answers at {address!r}: this version of skate starts sessions of its own only (init() "
+        "without an address); joining a running one is not supported yet"
     )
 
 
@@ -214,7 +214,7 @@ def _ensure_started() -> None:
                 init()
 
 
-remote_function.ensure_started = _ensure_started
+remote_function.starter.start = _ensure_started
 
 
 def _engine() -> RuntimeEngine:
@@ -251,7 +251,7 @@ def is_initialized() -> bool:
 
 
 @overload
-def remote(__function: type[C]) -> ActorClass[C]: ...
+def remote(__function: type[C]) -> ActorClass[C]: ...  # type: ignore[overload-overlap]
 @overload
 def remote(__function: Callable[P, R]) -> RemoteFunction[P, R]: ...
 @overload
@@ -341,7 +341,8 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
         return found.get_one(object_refs, timeout)
     if not isinstance(object_refs, (list, tuple)):
         raise TypeError(
-            f"get() takes an ObjectRef or a list of them, got {type(object_refs).__name__} ({object_refs!r:.80})"
+            f"get() takes an ObjectRef or a list of them, got {type(object_refs).__name__} "
+            f"({object_refs!r:.80})"
         )
     for index, ref in enumerate(object_refs):
         if type(ref) is not ObjectRef:

@@ -91,10 +91,10 @@ class RuntimeEngine:
     def bind_function(self, function: Any, name: str, options: TaskOptions) -> Submit:
         """See Engine."""
         core = self.core
-        record = core.make_function(function, name, options.threads)
+        record = core.calls.make_function(function, name, options.threads)
         pool = core.normal.pool(options.resources)
         num_returns, retries, label = options.num_returns, options.max_retries, options.name
-        submit_task = core.submit_task
+        submit_task = core.calls.submit_task
 
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return submit_task(record, args, kwargs, pool, num_returns, retries, label)
@@ -109,7 +109,7 @@ class RuntimeEngine:
         with core.lock:
             client = core.actors.client(info.actor_id, info.class_name, info.max_task_retries)
         times = info.max_task_retries if retries is None else retries
-        submit_call, ref = core.submit_call, info.ref
+        submit_call, ref = core.calls.submit_call, info.ref
 
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return submit_call(client, ref, method, args, kwargs, num_returns, times, None)
@@ -126,7 +126,7 @@ class RuntimeEngine:
             blob, code_refs = dump_code(cls)
         except Exception as error:
             raise TypeError(f"cannot send actor class {name}: {culprit.explain(cls, name, error)}") from None
-        arguments = core.encode_arguments(args, kwargs, f"{name}.__init__")
+        arguments = core.calls.encode_arguments(args, kwargs, f"{name}.__init__")
         actor_id = os.urandom(ids.ACTOR_ID_SIZE)
         dependencies = arguments.dependencies or []
         kept = [*code_refs, *arguments.refs, *(ref for _, ref in dependencies)]
@@ -197,10 +197,8 @@ class RuntimeEngine:
 
     def kill_actor(self, actor_id: bytes, no_restart: bool) -> None:
         """See Engine."""
-        who = f"{self.core.kind} process {os.getpid()}"
-        self.core.ask_control(
-            lambda request: control.KillActor(request, actor_id, no_restart, f"it was killed by kill() in {who}")
-        )
+        reason = f"it was killed by kill() in {self.core.kind} process {os.getpid()}"
+        self.core.ask_control(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 
     # ------------------------------------------------------------------ the cluster
 
@@ -252,4 +250,3 @@ def cluster_total(nodes: Sequence[control.NodeInfo], *, available: bool) -> dict
         for name, units in (one.available if available else one.resources).items():
             total[name] = total.get(name, 0) + max(0, units)
     return to_float({name: units for name, units in total.items() if units > 0})
-

@@ -35,8 +35,13 @@ def code_flags(function: Any) -> int:
     return flags
 
 
-#: Starts the runtime if it does not run; set by ``skate.api``.
-ensure_started: Callable[[], None]
+class _Starter:
+    """Starts the runtime if it does not run; ``skate.api``, which is above this module, sets it."""
+
+    start: Callable[[], None]
+
+
+starter = _Starter()
 
 
 class RemoteFunction(Generic[P, R]):
@@ -99,7 +104,7 @@ class RemoteFunction(Generic[P, R]):
         return self._submit(args, kwargs)  # type: ignore[no-any-return]
 
     def _bind(self) -> None:
-        ensure_started()
+        starter.start()
         found = engine()
         assert found is not None
         name = getattr(self._function, "__name__", "function")

@@ -37,10 +37,7 @@ def to_float(resources: Mapping[str, int]) -> dict[str, float]:
 
 def fits(need: Mapping[str, int], free: Mapping[str, int]) -> bool:
     """Tell whether every amount needed is there."""
-    for name, units in need.items():
-        if free.get(name, 0) < units:
-            return False
-    return True
+    return all(free.get(name, 0) >= units for name, units in need.items())
 
 
 def add(into: Resources, amounts: Mapping[str, int]) -> None:
@@ -57,5 +54,6 @@ def subtract(from_: Resources, amounts: Mapping[str, int]) -> None:
 
 
 def describe(resources: Mapping[str, int]) -> str:
-    """Return ``{'CPU': 0.5}`` for messages to people."""
-    return str({name: f"{units / UNIT:g}" for name, units in sorted(resources.items())}).replace("': '", "': ").replace("',", ",").replace("'}", "}")
+    """Return ``{CPU: 0.5, GPU: 1}`` for messages to people."""
+    amounts = ", ".join(f"{name}: {units / UNIT:g}" for name, units in sorted(resources.items()))
+    return "{" + amounts + "}"

@@ -19,7 +19,6 @@ from skate._transport.reactor import Reactor
 from skate._wire import control, node
 from skate._wire.codec import PROTOCOL, pack, unpack
 
-
 #: A handle may get here before its creator's CreateActor, on another connection: wait (seconds).
 _OVERTAKEN = 1.0
 _UNKNOWN = "this cluster does not know the actor: the handle belongs to an earlier session"
@@ -284,4 +283,3 @@ def main(settings_json: str) -> None:
     """Run a control store until its driver is gone."""
     store = ControlStore(msgspec.json.decode(settings_json, type=ControlSettings))
     store.reactor.run()
-

@@ -25,5 +25,7 @@ def zygote_argv(session_dir: str) -> list[str]:
     Descriptor 3 is the daemon's socket, 4 the board.
     """
     paths = [os.path.abspath(path) for path in sys.path]
-    code = f"import sys; sys.path[:] = {paths!r}; from skate._launch.zygote import main; main(3, 4, sys.argv[1])"
+    code = (
+        f"import sys; sys.path[:] = {paths!r}; from skate._launch.zygote import main; main(3, 4, sys.argv[1])"
+    )
     return [sys.executable, "-c", code, session_dir]

@@ -102,7 +102,10 @@ class Driver:
 
     def _start_failed(self, role: Role) -> Exception:
         log = os.path.join(self.core.session_dir, "logs")
-        how = role.poll() or f"the {role.name} (pid {role.pid}) did not answer within {self.config.start_timeout_s} s"
+        how = (
+            role.poll()
+            or f"the {role.name} (pid {role.pid}) did not answer within {self.config.start_timeout_s} s"
+        )
         return errors.RaySystemError(f"init() failed: {how}; see its log in {log}")
 
     def _catch_interrupts(self) -> None:
@@ -133,7 +136,8 @@ class Driver:
         how = self._roles[0].poll() or f"the node daemon closed its connection ({reason})"
         self.core.fail_everything(
             f"{how}, and with it the session ended: its workers are gone. Its log: "
-            f"{os.path.join(self.core.session_dir, 'logs', 'node.log')}. Call shutdown() and init() to start anew."
+            f"{os.path.join(self.core.session_dir, 'logs', 'node.log')}. "
+            "Call shutdown() and init() to start anew."
         )
 
     # ------------------------------------------------------------------ end
@@ -143,9 +147,9 @@ class Driver:
         core = self.core
         if current.process.core is core:
             current.process.core = None
-        if self._previous_handler is not None and threading.current_thread() is threading.main_thread():
-            if signal.getsignal(signal.SIGINT) == core.interrupt:
-                signal.signal(signal.SIGINT, self._previous_handler)
+        in_main = threading.current_thread() is threading.main_thread()
+        if self._previous_handler and in_main and signal.getsignal(signal.SIGINT) == core.interrupt:
+            signal.signal(signal.SIGINT, self._previous_handler)
         if core.node is not None and not core.node.closed:
             with core.lock:
                 core.dead_reason = "this session was shut down"
@@ -158,4 +162,3 @@ class Driver:
             role.finish(5)
         session.remove_sockets(core.session_dir)
         session.sweep(self.config.sessions_kept, core.session_dir)
-

@@ -22,6 +22,10 @@ import msgspec
 from skate._wire import zygote as wire
 from skate._worker import process
 
+#: Imported for all workers, once the zygote had nothing to do for this long.
+_PRELOAD = ("skate.api", "traceback", "concurrent.futures")
+_IDLE_MS = 20
+
 
 def main(socket_fd: int, board_fd: int, session: str) -> None:
     """Serve the daemon until it closes the socket."""
@@ -31,17 +35,24 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     workers: dict[int, bytes] = {}
-    # What every worker needs for its first task, imported once for all.
-    for name in ("cloudpickle", "traceback"):
-        importlib.import_module(name)
+    importlib.import_module("cloudpickle")
     gc.collect()
     gc.freeze()
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     poll.register(wake_read, select.POLLIN)
     try:
+        idle_ms: int | None = _IDLE_MS
         while True:
-            for fd, _ in poll.poll():
+            ready = poll.poll(idle_ms)
+            if not ready:
+                # The workers of the start are forked: now what later ones are glad to find.
+                for name in _PRELOAD:
+                    importlib.import_module(name)
+                gc.collect()
+                gc.freeze()
+                idle_ms = None
+            for fd, _ in ready:
                 if fd == wake_read:
                     os.read(wake_read, 512)
                     _reap(sock, workers)

@@ -130,7 +130,7 @@ def main(
     settings_json: str, zygote_argv: list[str], board_fd: int, zygote_pid: int, zygote: socket.socket
 ) -> None:
     """Run a daemon, whose zygote was executed already, until its driver is gone."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     settings = msgspec.json.decode(settings_json, type=NodeSettings)
     daemon = Daemon(settings, zygote_argv, board_fd)
@@ -138,5 +138,3 @@ def main(
         daemon.launcher.adopt(zygote_pid, zygote)
         daemon.start()
     daemon.reactor.run()
-
-

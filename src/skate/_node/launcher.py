@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 
 from skate._base.process import describe_status
-from skate._node.boot import BOARD_SIZE, start_zygote
+from skate._node.zygote_start import start_zygote
 from skate._transport.reactor import READABLE, Reactor
 from skate._wire import zygote as wire
 
@@ -22,8 +22,9 @@ class Board:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._memory = mmap.mmap(fd, BOARD_SIZE)
-        self._free = list(range(BOARD_SIZE // _WORD.size - 1, -1, -1))
+        size = os.fstat(fd).st_size
+        self._memory = mmap.mmap(fd, size)
+        self._free = list(range(size // _WORD.size - 1, -1, -1))
 
     def take(self) -> int:
         """Return the number of an unused word, cleared."""
@@ -154,5 +155,3 @@ def kill_group(pid: int) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-
-

@@ -74,7 +74,7 @@ class StartWorkers(NamedTuple):
     """Start that many worker processes for the job."""
 
     job: bytes
-    count: int
+    number: int
 
 
 class Reclaim(NamedTuple):
@@ -290,7 +290,7 @@ class Leases:
                         demand.owner,
                         demand.shape,
                         f"it needs {describe(demand.resources)}, and this node has "
-                        f"{describe(self.total)} in all",
+                        f"{describe({name: self.total.get(name, 0) for name in demand.resources})} in all",
                         fatal=False,
                     )
                 )

@@ -13,7 +13,7 @@ what the worker said last (a sealed object, a reason to leave) counts.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from skate._base.process import describe_status, hint_for_status
@@ -130,7 +130,7 @@ class Workers:
                 return worker
         return None
 
-    def __iter__(self) -> Iterable[WorkerProcess]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(list(self._workers.values()))
 
     def __len__(self) -> int:

@@ -23,10 +23,10 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from skate._wire.worker import BUFFERS, NONE, PICKLE
+from skate._base.kinds import BUFFERS, NONE, PICKLE
 
 ALIGNMENT = 64
-_PLAIN = frozenset({int, str, float, bool, bytes, complex, type(None)})
+PLAIN = frozenset({int, str, float, bool, bytes, complex, type(None)})
 _COUNTS = struct.Struct("<II")
 
 
@@ -134,7 +134,7 @@ def serialize(value: Any) -> Serialized:
     """
     if value is None:
         return Serialized(NONE, b"", _NOTHING, _NOTHING)
-    if type(value) in _PLAIN:
+    if type(value) in PLAIN:
         return Serialized(PICKLE, pickle.dumps(value, 5), _NOTHING, _NOTHING)
     outer = collecting.refs
     refs: list[Any] = []
@@ -208,7 +208,8 @@ def _slow_pickler() -> type[pickle.Pickler]:
 def dump_code(code: Any) -> tuple[bytes, list[Any]]:
     """Return a function or class as bytes, and the refs in its closure or defaults."""
     outer = collecting.refs
-    collecting.refs = refs = []
+    refs: list[Any] = []
+    collecting.refs = refs
     try:
         out = io.BytesIO()
         _slow_pickler()(out, 5).dump(code)

@@ -193,4 +193,4 @@ def _array_type(size: int) -> type[ctypes.Array[ctypes.c_char]]:
         if len(_types) > 1000:
             _types.clear()
         kind = _types[size] = ctypes.c_char * size
-    return kind  # type: ignore[no-any-return]
+    return kind

@@ -182,5 +182,3 @@ class ReleaseActor(Struct, array_like=True, frozen=True, tag=104):
     """Owner to control store: no handle refers to this actor any more."""
 
     actor_id: bytes
-
-

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-#: How the bytes of a value are to be read.
-NONE, PICKLE, BUFFERS, SHARED, ERROR = range(5)
+from skate._base.kinds import BUFFERS as BUFFERS
+from skate._base.kinds import ERROR as ERROR
+from skate._base.kinds import NONE as NONE
+from skate._base.kinds import PICKLE as PICKLE
+from skate._base.kinds import SHARED as SHARED
 
 #: Bits of ``Call.flags``; the call depth stands above them.
 SHORT = 1  #: the owner knows this function to take less than ``Config.short_task_us``

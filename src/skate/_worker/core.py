@@ -7,59 +7,33 @@ pickling, waiting and user code happen outside of it.
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
 from skate._base.config import Config
-from skate._serialize import culprit
 from skate._serialize.exceptions import dump_error
-from skate._serialize.values import _PLAIN, dump_code, serialize
 from skate._store.client import StoreClient
-from skate._transport.connection import HIGH_WATER, Connection, Handler, dial
+from skate._transport.connection import Connection, Handler, dial
 from skate._transport.reactor import Reactor, Waiter
 from skate._wire import control, node
 from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
 from skate._worker import current
-from skate._worker.actors import ActorClient
-from skate._worker.current import context
-from skate._worker.object_ref import ObjectRef, make_ref
+from skate._worker.calls import Calls
 from skate._worker.objects import Objects
 from skate._worker.peers import Peers
-from skate._worker.pool import LeasePool
-from skate._worker.records import FunctionRecord, TaskRecord
 from skate._worker.refs import PENDING, Dropped, Freed, ObjectEntry, RefTable
 from skate._worker.submit_actor import ActorSubmitter
 from skate._worker.submit_normal import NormalSubmitter
 
 if TYPE_CHECKING:
     from skate._worker.executor import Executor
-
-
-class Arguments:
-    """The arguments of a call as they travel."""
-
-    __slots__ = ("kind", "data", "dependencies", "refs", "blob")
-
-    def __init__(self) -> None:
-        self.kind = wire.NONE
-        self.data = b""
-        #: Arguments that are refs themselves: the task waits for them and gets their values.
-        self.dependencies: list[tuple[int | str, ObjectRef[Any]]] | None = None
-        #: Refs inside other arguments: they stay refs.
-        self.refs: Sequence[ObjectRef[Any]] = ()
-        #: The object that holds the arguments, if they are too large for a message.
-        self.blob: ObjectRef[Any] | None = None
-
-
-_NO_ARGUMENTS = Arguments()
 
 
 class Core:
@@ -105,10 +79,8 @@ class Core:
         self._last_request = 0
         self._interrupted = False
         self._pid = os.getpid()
-        self._last_function = 0
-        self.peers.handlers.update(
-            {wire.Reply: self._reply, wire.Returned: self.normal.returned}
-        )
+        self.calls = Calls(self)
+        self.peers.handlers.update({wire.Reply: self.calls.replied, wire.Returned: self.normal.returned})
         self.welcome: node.Welcome | None = None
         self.on_welcome: Waiter | None = None
 
@@ -132,9 +104,7 @@ class Core:
             handlers.update(self.executor.node_handlers())
         self.node = Connection(self.reactor, sock, handlers, self._node_closed, receives_fds=True)
         self.node.peer = "the node daemon"
-        self.node.send(
-            node.Hello(self.kind, self.worker_id, os.getpid(), self.address, PROTOCOL, job_config)
-        )
+        self.node.send(node.Hello(self.kind, self.worker_id, os.getpid(), self.address, PROTOCOL, job_config))
         self.node.flush()
 
     def connect_control(
@@ -240,9 +210,9 @@ class Core:
             self._ensure_control()
         answer: control.Answer = self.request(self.control, make)
         if answer.error_type:
-            kind = getattr(errors, answer.error_type, None) or {"ValueError": ValueError}.get(
-                answer.error_type, RuntimeError
-            )
+            if answer.error_type == "ValueError":
+                raise ValueError(answer.error)
+            kind: type[Exception] = getattr(errors, answer.error_type, RuntimeError)
             raise kind(answer.error)
         return answer.data
 
@@ -365,321 +335,6 @@ class Core:
         """Return a number that names a task or put of this process. Under the lock."""
         self.counter += 1
         return self.counter
-
-    # ------------------------------------------------------------------ submitting
-
-    def make_function(self, function: Any, name: str, threads: int) -> FunctionRecord:
-        """Pickle a remote function, once a session."""
-        try:
-            blob, refs = dump_code(function)
-        except Exception as error:
-            raise TypeError(f"cannot send {name}: {culprit.explain(function, name, error)}") from None
-        with self.lock:
-            self._last_function += 1
-            pins = [ref._entry for ref in refs]
-            for entry in pins:
-                entry.pins += 1
-            return FunctionRecord(self._last_function, name, blob, threads, pins)
-
-    def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Arguments:
-        """Turn arguments into bytes, refs among them into dependencies.
-
-        Raises:
-            TypeError: one cannot be pickled; the message names the path to it.
-        """
-        if not args and not kwargs:
-            return _NO_ARGUMENTS
-        arguments = Arguments()
-        plain = True
-        for index, value in enumerate(args):
-            kind = type(value)
-            if kind not in _PLAIN:
-                plain = False
-                if kind is ObjectRef:
-                    if arguments.dependencies is None:
-                        arguments.dependencies = []
-                        args = tuple(args)
-                    arguments.dependencies.append((index, value))
-        for key, value in kwargs.items():
-            kind = type(value)
-            if kind not in _PLAIN:
-                plain = False
-                if kind is ObjectRef:
-                    if arguments.dependencies is None:
-                        arguments.dependencies = []
-                    arguments.dependencies.append((key, value))
-        if arguments.dependencies is not None:
-            args = tuple([None if type(value) is ObjectRef else value for value in args])
-            kwargs = {key: None if type(value) is ObjectRef else value for key, value in kwargs.items()}
-        if plain:
-            data = pickle.dumps((args, kwargs), 5)
-            if len(data) <= self.config.max_inline_bytes:
-                arguments.kind, arguments.data = wire.PICKLE, data
-                return arguments
-        try:
-            serialized = serialize((args, kwargs))
-        except RecursionError:
-            raise
-        except Exception as error:
-            for index, value in enumerate(args):
-                self._explain(value, f"args[{index}]", name, error)
-            for key, value in kwargs.items():
-                self._explain(value, f"kwargs[{key!r}]", name, error)
-            raise
-        arguments.refs = serialized.refs
-        if serialized.size <= self.config.max_inline_bytes:
-            arguments.kind, arguments.data = serialized.kind, serialized.to_bytes()
-            return arguments
-        with self.lock:
-            entry = self.refs.own(ids.object_id(self.worker_id, self.next_counter()))
-            entry.local = 1
-            entry.exported = True
-        arguments.blob = make_ref(entry, self)
-        kind_, data = self.objects.store_value(entry.id, serialized, tuple, mine=True)
-        with self.lock:
-            self.refs.fulfil(entry, kind_, data)
-        arguments.kind, arguments.data = wire.SHARED, entry.id
-        return arguments
-
-    def _explain(self, value: Any, path: str, name: str, error: Exception) -> None:
-        try:
-            serialize(value)
-        except Exception as own:
-            raise TypeError(f"cannot call {name}: {culprit.explain(value, path, own)}") from None
-
-    def _new_task(
-        self,
-        function: FunctionRecord | None,
-        method: str,
-        arguments: Arguments,
-        num_returns: int,
-        retries: int,
-    ) -> TaskRecord:
-        """Make the records of a call. Under the lock."""
-        seq = self.counter = self.counter + 1
-        own = self.refs.own
-        worker_id = self.worker_id
-        if num_returns == 1:
-            entries = [own(ids.object_id(worker_id, seq))]
-        else:
-            entries = [own(ids.object_id(worker_id, seq, index)) for index in range(num_returns)]
-        task = TaskRecord(
-            seq, function, method, arguments.kind, arguments.data, entries, retries,
-            context.depth + 1 << wire.DEPTH_SHIFT,
-        )  # fmt: skip
-        for entry in entries:
-            entry.local = 1
-            entry.task = task
-        if arguments is not _NO_ARGUMENTS:
-            pins: list[ObjectEntry] = [ref._entry for ref in arguments.refs]
-            if arguments.blob is not None:
-                pins.append(arguments.blob._entry)
-            if arguments.dependencies is not None:
-                task.dependencies = [(where, ref._entry) for where, ref in arguments.dependencies]
-                pins += [entry for _, entry in task.dependencies]
-                for _, entry in task.dependencies:
-                    self._depend(task, entry)
-            if pins:
-                for entry in pins:
-                    entry.pins += 1
-                task.pins = pins
-        return task
-
-    def _depend(self, task: TaskRecord, entry: ObjectEntry) -> None:
-        if entry.kind == PENDING:
-            task.unresolved += 1
-            if entry.dependents is None:
-                entry.dependents = []
-            entry.dependents.append(lambda ready: self._argument_ready(task, ready))
-            if entry.owner_address is not None:
-                self.peers.fetch(entry)
-
-    def _argument_ready(self, task: TaskRecord, entry: ObjectEntry) -> None:
-        if task.unresolved < 0:
-            return
-        if entry.kind == wire.ERROR:
-            task.unresolved = -1
-            if task.actor is not None:
-                self.actors.failed_argument(task)
-            self.finish_with_error(task, entry.data)
-            return
-        task.unresolved -= 1
-        if task.unresolved == 0:
-            if task.actor is not None:
-                self.actors.ready(task)
-            elif task.pool is not None:
-                self.normal.submit(task, task.pool)
-
-    def _failed_already(self, task: TaskRecord) -> bool:
-        """Whether an argument is an error, so that the task is one without being run."""
-        if task.dependencies is not None:
-            for _, entry in task.dependencies:
-                if entry.kind == wire.ERROR:
-                    task.unresolved = -1
-                    self.finish_with_error(task, entry.data)
-                    return True
-        return False
-
-    def submit_task(
-        self,
-        function: FunctionRecord,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        pool: LeasePool,
-        num_returns: int,
-        max_retries: int,
-        name: str | None,
-    ) -> Any:
-        """Run a remote function; return its ref, the list of its refs, or None for no returns."""
-        arguments = self.encode_arguments(args, kwargs, function.name)
-        with self.lock:
-            if self.dead_reason:
-                self.check_usable()
-            task = self._new_task(function, "", arguments, num_returns, max_retries)
-            task.name = name
-            entries = task.returns
-            task.pool = pool
-            if not self._failed_already(task) and task.unresolved == 0:
-                self.normal.submit(task, pool)
-            refs = [make_ref(entry, self) for entry in entries]
-        return self._submitted(refs, num_returns)
-
-    def _submitted(self, refs: list[ObjectRef[Any]], num_returns: int) -> Any:
-        if self.reactor.dirty and self.reactor.polling:
-            self.reactor.request_turn()
-        if num_returns == 1:
-            return refs[0]
-        return refs if refs else None
-
-    def submit_call(
-        self,
-        client: ActorClient,
-        handle: ObjectRef[Any] | None,
-        method: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        num_returns: int,
-        max_retries: int,
-        name: str | None,
-    ) -> Any:
-        """Call an actor's method; return like ``submit_task``."""
-        arguments = self.encode_arguments(args, kwargs, f"{client.class_name}.{method}")
-        with self.lock:
-            if self.dead_reason:
-                self.check_usable()
-            task = self._new_task(None, method, arguments, num_returns, max_retries)
-            task.name = name
-            entries = task.returns
-            if handle is not None:
-                # A call under way keeps the actor alive even if every handle is gone.
-                handle._entry.pins += 1
-                if task.pins is None:
-                    task.pins = [handle._entry]
-                else:
-                    task.pins.append(handle._entry)
-            task.actor = client
-            if not self._failed_already(task):
-                self.actors.submit(task, client)
-            refs = [make_ref(entry, self) for entry in entries]
-        if client.connection is not None and len(client.connection.out) > HIGH_WATER:
-            self._wait_for_room(client.connection)
-        return self._submitted(refs, num_returns)
-
-    def _wait_for_room(self, connection: Connection) -> None:
-        """Back-pressure: the peer reads more slowly than this thread submits."""
-        waiter = Waiter()
-
-        def look() -> None:
-            if connection.closed or connection.queued_bytes < HIGH_WATER // 2:
-                waiter.notify()
-            else:
-                self.reactor.call_later(0.005, look)
-
-        with self.lock:
-            connection.flush()
-            look()
-        self.reactor.wait(waiter)
-
-    # ------------------------------------------------------------------ finishing
-
-    def _reply(self, connection: Connection, message: wire.Reply) -> None:
-        task = connection.peer.calls.pop(message.seq, None)
-        if task is None:
-            return  # given up meanwhile
-        entries = task.returns
-        if message.borrowed:
-            for object_id, epoch in message.borrowed:
-                self.refs.add_borrower(object_id, connection.peer.id, epoch)
-        if message.contained:
-            self._take_contained(connection, task, message)
-        if entries:
-            kind = message.kind
-            self._set_return(entries[0], kind, message.data)
-            if kind == wire.ERROR:
-                for entry in entries[1:]:
-                    self._set_return(entry, kind, message.data)
-            elif message.more is not None:
-                for entry, (more_kind, more_data) in zip(entries[1:], message.more, strict=False):
-                    self._set_return(entry, more_kind, more_data)
-        if task.pins is not None:
-            self._unpin(task)
-        if task.actor is None:
-            self.normal.replied(task, message.microseconds)
-        else:
-            self.actors.replied(task)
-
-    def _set_return(self, entry: ObjectEntry, kind: int, data: bytes) -> None:
-        if entry.gone:
-            if kind == wire.SHARED:
-                self.node.send(node.Free([entry.id], False))
-            return
-        if entry.waiters is None and entry.dependents is None:
-            entry.kind = kind
-            entry.data = data
-            entry.task = None
-        else:
-            self.fulfil(entry, kind, data)
-
-    def _unpin(self, task: TaskRecord) -> None:
-        pins, task.pins = task.pins, None
-        for entry in pins or ():
-            self.refs.unpin(entry)
-
-    def _take_contained(self, connection: Connection, task: TaskRecord, message: wire.Reply) -> None:
-        """Results have refs inside: register with their owners, then release the worker's hold."""
-        missing = len(message.contained or ())
-        seq = message.seq
-
-        def registered() -> None:
-            nonlocal missing
-            missing -= 1
-            if not missing:
-                connection.send(wire.ReplyAck(seq))
-
-        for index, object_id, owner_address in message.contained or ():
-            if owner_address == self.address:
-                inner = self.refs.entries.get(object_id)
-                if inner is not None:
-                    self.refs.contain(task.returns[index], [inner])
-                registered()
-                continue
-            inner = self.refs.borrow(object_id, owner_address)
-            inner.pins += 1  # until it is registered, whatever becomes of the result
-            self.refs.contain(task.returns[index], [inner])
-
-            def done(entry: ObjectEntry = inner) -> None:
-                self.refs.unpin(entry)
-                registered()
-
-            self.refs.register(inner, done)
-
-    def finish_with_error(self, task: TaskRecord, error: bytes) -> None:
-        """A call is over without a reply. Under the lock."""
-        task.unresolved = -1
-        for entry in task.returns:
-            if not entry.gone:
-                self.fulfil(entry, wire.ERROR, error)
-        self._unpin(task)
 
     # ------------------------------------------------------------------ end
 

@@ -34,10 +34,20 @@ from skate._worker.refs import REGISTERED, ObjectEntry
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
+    from skate._worker.peers import Peer
 
 _WORD = struct.Struct("<8sQ")
 #: Replies of short calls are kept together at most this long (seconds).
 _HOLD = 0.001
+
+
+_Result = tuple[
+    int,  # kind
+    bytes,  # data of the first return
+    "list[tuple[int, bytes]] | None",  # further returns
+    "list[tuple[int, bytes, str]] | None",  # refs inside: (return index, id, owner's address)
+    "list[ObjectEntry] | None",  # their entries, to be kept until the owner acknowledges
+]
 
 
 class ActorExit(SystemExit):
@@ -207,49 +217,23 @@ class Executor:
     # ------------------------------------------------------------------ calls
 
     def _run_call(self, connection: Connection, call: wire.Call) -> None:
-        peer = connection.peer
+        core, peer = self._core, connection.peer
         _WORD.pack_into(self._board, self._word, peer.id, call.seq)
         context.task_id = ids.task_id(peer.id, call.seq)
         context.depth = call.flags >> wire.DEPTH_SHIFT
         self._running = True
         met: list[ObjectEntry] = []
-        contained: list[tuple[int, bytes, str]] | None = None
         kept: list[ObjectEntry] | None = None
-        more = None
-        name = call.fn
         started = perf_counter()
         try:
-            if self.actor_spec is None:
-                function = peer.functions[call.fn]
-                name = call.name or function.name
-                context.task_name = output.names.current = name
-                target = function.load()
-            else:
-                context.task_name = name = f"{self.actor_spec.class_name}.{call.fn}"
-                target = self._method(str(call.fn))
-            args, kwargs = self._decode_arguments(call, met)
-            result = target(*args, **kwargs)
-            del args, kwargs, target
-            count = call.num_returns
-            if count == 1:
-                kind, data, refs = self._encode(peer.id, call.seq, 0, result)
-                if refs:
-                    contained, kept = self._contain(0, refs)
-            elif count == 0:
-                kind, data = wire.NONE, b""
-            else:
-                kind, data, more, contained, kept = self._encode_many(peer.id, call.seq, count, result, name)
-            del result
+            kind, data, more, contained, kept = self._invoke(peer, call, met)
         except BaseException as error:
-            args = kwargs = target = result = None  # noqa: F841  (its refs must not outlive the call)
-            ended = self._failed(error, str(name))
-            if ended is None:
+            failed = self._failed(error, context.task_name or str(call.fn))
+            if failed is None:
                 return
-            kind, data = wire.ERROR, ended
-            more = contained = kept = None
+            kind, data, more, contained = wire.ERROR, failed, None, None
         taken = int((perf_counter() - started) * 1_000_000)
         self._running = False
-        core = self._core
         with core.lock:
             reply = wire.Reply(call.seq, kind, data, taken, more, None, contained)
             if kept is not None:
@@ -262,6 +246,29 @@ class Executor:
                 return
             connection.send(reply)
             self._flush(connection)
+
+    def _invoke(self, peer: Peer, call: wire.Call, met: list[ObjectEntry]) -> _Result:
+        """Run user code. Its arguments and results live in this frame only, so that they are gone
+        when the reply says which refs are still held."""
+        if self.actor_spec is None:
+            function = peer.functions[call.fn]  # type: ignore[index]
+            context.task_name = output.names.current = call.name or function.name
+            target = function.load()
+        else:
+            context.task_name = f"{self.actor_spec.class_name}.{call.fn}"
+            target = self._method(str(call.fn))
+        args, kwargs = self._decode_arguments(call, met)
+        result = target(*args, **kwargs)
+        count = call.num_returns
+        if count == 1:
+            kind, data, refs = self._encode(peer.id, call.seq, 0, result)
+            if not refs:
+                return kind, data, None, None, None
+            contained, kept = self._contain(0, refs)
+            return kind, data, None, contained, kept
+        if count == 0:
+            return wire.NONE, b"", None, None, None
+        return self._encode_many(peer.id, call.seq, count, result)
 
     def _flush(self, connection: Connection) -> None:
         """Send replies now, unless the next call is known to be short."""
@@ -337,9 +344,7 @@ class Executor:
         address = self._core.address
         return [(index, entry.id, entry.owner_address or address) for entry in entries], entries
 
-    def _encode_many(
-        self, owner: bytes, seq: int, count: int, result: Any, name: Any
-    ) -> tuple[int, bytes, list[tuple[int, bytes]], Any, Any]:
+    def _encode_many(self, owner: bytes, seq: int, count: int, result: Any) -> _Result:
         try:
             values = list(result)
         except TypeError:
@@ -348,7 +353,7 @@ class Executor:
         else:
             count_is = str(len(values))
         if len(values) != count:
-            raise ValueError(f"{name} has num_returns={count} and returned {count_is} value(s)")
+            raise ValueError(f"{context.task_name} has num_returns={count} and returned {count_is} value(s)")
         encoded: list[tuple[int, bytes]] = []
         contained: list[tuple[int, bytes, str]] = []
         kept: list[ObjectEntry] = []
@@ -439,12 +444,8 @@ class Executor:
         core = self._core
         met: list[ObjectEntry] = []
         try:
-            cls = pickle.loads(spec.class_blob)
-            args, kwargs = self._constructor_arguments(spec, met)
-            self.actor = cls(*args, **kwargs)
-            del args, kwargs
+            self.actor = self._construct(spec, met)
         except BaseException as raised:
-            args = kwargs = None
             error = dump_task_error(
                 raised, f"{spec.class_name}.__init__", spec.class_name, message.actor_id.hex()
             )
@@ -458,6 +459,11 @@ class Executor:
             core.drain()
             core.node.send(node.ActorReady(message.actor_id, message.incarnation, error))
             core.reactor.flush()
+
+    def _construct(self, spec: control.ActorSpec, met: list[ObjectEntry]) -> Any:
+        cls = pickle.loads(spec.class_blob)
+        args, kwargs = self._constructor_arguments(spec, met)
+        return cls(*args, **kwargs)
 
     def _constructor_arguments(
         self, spec: control.ActorSpec, met: list[ObjectEntry]

@@ -34,7 +34,7 @@ class ObjectRef(Generic[T_co]):
 
     __slots__ = ("_entry", "_core", "__weakref__")
 
-    def __init__(self, id: bytes) -> None:  # noqa: A002  (Ray's name)
+    def __init__(self, id: bytes) -> None:
         made = adopt(id, "")
         self._entry: ObjectEntry = made._entry
         self._core: Core = made._core

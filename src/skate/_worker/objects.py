@@ -107,9 +107,7 @@ class Objects:
             local = self._store.sealed(object_id, extent, size)
             if not mine:
                 del self._store.objects[object_id]
-            self._core.node.send(
-                node.Seal(object_id, local.extent.segment, local.extent.offset, size, label)
-            )
+            self._core.node.send(node.Seal(object_id, local.extent.segment, local.extent.offset, size, label))
             # Before anybody hears of the object: if we die then, the daemon has read its seal.
             self._core.node.flush()
         return SHARED, size.to_bytes(8, "little")
@@ -195,8 +193,8 @@ class Objects:
             missing = [entry.id.hex() for entry in pending if entry.kind == PENDING]
             raise errors.GetTimeoutError(
                 f"get() waited {timeout:g} s, and {len(missing)} of {len(entries)} object(s) were not ready, "
-                f"among them {missing[0] if missing else '(just now ready)'}. The tasks go on; call get() again "
-                "or give it more time."
+                f"among them {missing[0] if missing else '(just now ready)'}. The tasks go on; call "
+                "get() again or give it more time."
             )
 
     def value(self, entry: ObjectEntry) -> Any:
@@ -241,7 +239,9 @@ class Objects:
         with self._lock:
             local = self._store.objects.get(object_id)
             if local is None:  # no other thread was faster
-                local = self._store.add(object_id, Extent(reply.segment, reply.offset, reply.size), reply.size)
+                local = self._store.add(
+                    object_id, Extent(reply.segment, reply.offset, reply.size), reply.size
+                )
                 local.pinned = True
             return self._store.view(object_id, local)
 
@@ -254,13 +254,15 @@ class Objects:
         if timeout != 0 or any(r._entry.kind == PENDING for r in refs[:num_returns]):
             self.wait_ready([ref._entry for ref in refs], num_returns, timeout, on_error=False)
         ready: list[ObjectRef[Any]] = []
-        for index, ref in enumerate(refs):
+        looked = 0
+        for ref in refs:
+            looked += 1
             if ref._entry.kind != PENDING:
                 ready.append(ref)
                 if len(ready) == num_returns:
                     break
-        if len(ready) == num_returns and index + 1 == num_returns:
-            return ready, list(refs[num_returns:])
+        if looked == len(ready):  # the first ones: the common case in a loop over many refs
+            return ready, list(refs[looked:])
         taken = {id(ref) for ref in ready}
         return ready, [ref for ref in refs if id(ref) not in taken]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-
 from typing import Any
 
 
@@ -39,6 +38,6 @@ def install() -> None:
 
 
 def _stream(fd: int) -> Any:
-    raw = open(fd, "wb", buffering=0, closefd=False)  # noqa: SIM115
+    raw = open(fd, "wb", buffering=0, closefd=False)
     buffered = io.BufferedWriter(raw)
     return NamedStream(buffered, encoding="utf-8", errors="replace", line_buffering=True)

@@ -71,9 +71,13 @@ class LeasePool:
                     if not lease.retiring:
                         best = lease
                         break
-                elif load < function.depth and not lease.retiring and not lease.slow:
-                    if best is None or load < len(best.inflight):
-                        best = lease
+                elif (
+                    load < function.depth
+                    and not lease.retiring
+                    and not lease.slow
+                    and (best is None or load < len(best.inflight))
+                ):
+                    best = lease
             if best is not None:
                 best.inflight[task.seq] = task
                 self._send(best, task)

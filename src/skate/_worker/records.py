@@ -47,7 +47,8 @@ class TaskRecord:
     """One call of this process, until its last return is there."""
 
     __slots__ = ("seq", "function", "method", "args_kind", "args", "dependencies", "returns", "pins",
-                 "retries_left", "name", "unresolved", "pool", "lease", "actor", "flags", "connection")  # fmt: skip
+                 "retries_left", "name", "unresolved", "pool", "lease", "actor", "flags",
+                 "connection")  # fmt: skip
 
     def __init__(
         self,
@@ -110,4 +111,3 @@ def split_begun(calls: list[TaskRecord], begun_seq: int | None) -> tuple[list[Ta
         if call.seq == begun_seq:
             return calls[: index + 1], calls[index + 1 :]
     return [], calls
-

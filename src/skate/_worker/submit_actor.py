@@ -27,9 +27,7 @@ class ActorSubmitter:
         """Return this process's view of the actor; the same for all its handles here."""
         client = self._clients.get(actor_id)
         if client is None:
-            client = ActorClient(
-                actor_id, class_name, max_task_retries, self._core.worker_id, self._send
-            )
+            client = ActorClient(actor_id, class_name, max_task_retries, self._core.worker_id, self._send)
             self._clients[actor_id] = client
         return client
 
@@ -102,7 +100,9 @@ class ActorSubmitter:
         for call in command.calls:
             if call.connection is not None:
                 call.connection.peer.calls.pop(call.seq, None)
-            self._core.finish_with_error(call, dump_error(self._error(client, call, command.unavailable)))
+            self._core.calls.finish_with_error(
+                call, dump_error(self._error(client, call, command.unavailable))
+            )
 
     def _error(self, client: ActorClient, call: TaskRecord, unavailable: bool) -> Exception:
         who = f"actor {client.class_name} ({client.id.hex()})"

@@ -122,7 +122,7 @@ class NormalSubmitter:
         pool.queue.clear()
         error = dump_error(errors.TaskUnschedulableError(message.reason))
         for task in tasks:
-            self._core.finish_with_error(task, error)
+            self._core.calls.finish_with_error(task, error)
 
     def reclaim(self, connection: Connection, message: node.LeaseReclaim) -> None:
         """Others wait for workers."""
@@ -150,7 +150,7 @@ class NormalSubmitter:
             if task.spend_retry():
                 again.append(task)
             else:
-                core.finish_with_error(task, dump_error(self._crashed(task, message.cause)))
+                core.calls.finish_with_error(task, dump_error(self._crashed(task, message.cause)))
         for task in calls:
             lease.connection.peer.calls.pop(task.seq, None)
             task.lease = None
@@ -172,14 +172,15 @@ class NormalSubmitter:
                 lease.inflight.clear()
             pool.leases.clear()
             for task in tasks:
-                self._core.finish_with_error(task, error)
+                self._core.calls.finish_with_error(task, error)
 
     # ------------------------------------------------------------------ what workers say
 
     def replied(self, task: TaskRecord, microseconds: int) -> None:
         """A call is through: its worker can take the next."""
         function, lease = task.function, task.lease
-        assert function is not None and lease is not None
+        assert function is not None
+        assert lease is not None
         config = self._core.config
         function.measured(microseconds, config.short_task_us, config.max_pipeline_depth)
         lease.inflight.pop(task.seq, None)

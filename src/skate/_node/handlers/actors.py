@@ -47,9 +47,7 @@ class ActorHandlers:
         shape = self._last_shape
         self._placements[shape] = _Placement(message, spec)
         leases = self._daemon.leases
-        self._daemon.lease_handlers.run(
-            leases.demand(CONTROL, shape, spec.owner_job, spec.placement, 1, 0)
-        )
+        self._daemon.lease_handlers.run(leases.demand(CONTROL, shape, spec.owner_job, spec.placement, 1, 0))
 
     def granted(self, lease: Lease, worker: WorkerProcess) -> None:
         """There is a worker for it: start the actor there."""
@@ -93,9 +91,7 @@ class ActorHandlers:
         if self._daemon.control is not None:
             actor_id, incarnation = worker.actor
             self._daemon.control.send(
-                control.ActorEnded(
-                    actor_id, incarnation, cause, bool(worker.left), begun_owner, begun_seq
-                )
+                control.ActorEnded(actor_id, incarnation, cause, bool(worker.left), begun_owner, begun_seq)
             )
 
     def _stop(self, connection: Connection, message: control.StopActor) -> None:

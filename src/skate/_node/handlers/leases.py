@@ -61,7 +61,7 @@ class LeaseHandlers:
             if isinstance(command, Grant):
                 self._grant(command)
             elif isinstance(command, StartWorkers):
-                daemon.processes.start_workers(command.job, command.count)
+                daemon.processes.start_workers(command.job, command.number)
             elif isinstance(command, Reclaim):
                 owner = daemon.clients.get(command.owner)
                 if owner is not None:
@@ -79,7 +79,10 @@ class LeaseHandlers:
             self._time_slice()
         if self._report is None and daemon.leases.free != self._reported:
             self._report = daemon.reactor.call_later(_REPORT_EVERY, self._send_report)
-        if self._retire is None and daemon.leases.worker_count > daemon.settings.resources.get("CPU", 0) // 10_000:
+        if (
+            self._retire is None
+            and daemon.leases.worker_count > daemon.settings.resources.get("CPU", 0) // 10_000
+        ):
             delay = daemon.config.idle_worker_ms / 1000
             self._retire = daemon.reactor.call_later(delay, self._retire_idle)
 

@@ -72,9 +72,7 @@ class ObjectHandlers:
         self._arm()
         return True
 
-    def _send(
-        self, client: Client, message: node.Extent | node.Pinned, segment: int, has_fd: bool
-    ) -> None:
+    def _send(self, client: Client, message: node.Extent | node.Pinned, segment: int, has_fd: bool) -> None:
         if has_fd:
             client.segments.add(segment)
             client.connection.send_with_fd(message, self._daemon.segments.fd(segment))

@@ -213,9 +213,7 @@ class ProcessHandlers:
         elif lease is not None:
             owner = daemon.clients.get(lease.owner)
             if owner is not None:
-                owner.connection.send(
-                    node.WorkerDied(lease.id, worker.id, cause, begun_owner, begun_seq)
-                )
+                owner.connection.send(node.WorkerDied(lease.id, worker.id, cause, begun_owner, begun_seq))
         daemon.lease_handlers.run(commands)
 
     # ------------------------------------------------------------------ leaving on purpose
@@ -257,4 +255,3 @@ class ProcessHandlers:
         """Pass on everything that is still in pipes."""
         for log in self._logs.values():
             log.drain()
-

@@ -1,0 +1,7 @@
+"""How the bytes of a value are to be read: said in messages, produced by the serialiser."""
+
+from __future__ import annotations
+
+#: ``None`` (no bytes); a pickle; a pickle with buffers apart (see _serialize.values); the same in
+#: shared memory (the bytes give its size); a pickled exception that stands for the value.
+NONE, PICKLE, BUFFERS, SHARED, ERROR = range(5)
