@@ -81,6 +81,7 @@ class RuntimeEngine:
 
     def __init__(self, core: Core) -> None:
         self.core = core
+        self._classes: dict[type, tuple[bytes, list[ObjectRef[Any]]]] = {}
         self.put = core.objects.put
         self.get = core.objects.get
         self.get_one = core.objects.get_one
@@ -110,9 +111,10 @@ class RuntimeEngine:
             client = core.actors.client(info.actor_id, info.class_name, info.max_task_retries)
         times = info.max_task_retries if retries is None else retries
         submit_call, ref = core.calls.submit_call, info.ref
+        label = f"{info.class_name}.{method}"
 
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return submit_call(client, ref, method, args, kwargs, num_returns, times, None)
+            return submit_call(client, ref, method, label, args, kwargs, num_returns, times)
 
         return submit
 
@@ -122,10 +124,7 @@ class RuntimeEngine:
         """See Engine."""
         core = self.core
         name = cls.__name__
-        try:
-            blob, code_refs = dump_code(cls)
-        except Exception as error:
-            raise TypeError(f"cannot send actor class {name}: {culprit.explain(cls, name, error)}") from None
+        blob, code_refs = self._class_code(cls)
         arguments = core.calls.encode_arguments(args, kwargs, f"{name}.__init__")
         actor_id = os.urandom(ids.ACTOR_ID_SIZE)
         dependencies = arguments.dependencies or []
@@ -178,6 +177,18 @@ class RuntimeEngine:
                 entry.label = ""
             return self._info(found)
         return info
+
+    def _class_code(self, cls: type) -> tuple[bytes, list[ObjectRef[Any]]]:
+        """Pickle a class once: at its first actor here, as with remote functions."""
+        found = self._classes.get(cls)
+        if found is None:
+            name = cls.__name__
+            try:
+                found = self._classes[cls] = dump_code(cls)
+            except Exception as error:
+                text = culprit.explain(cls, name, error)
+                raise TypeError(f"cannot send actor class {name}: {text}") from None
+        return found
 
     def find_actor(self, name: str, namespace: str | None) -> ActorInfo:
         """See Engine."""

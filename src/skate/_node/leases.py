@@ -311,6 +311,7 @@ class Leases:
 
     def _give_workers(self, commands: list[Command]) -> None:
         short: dict[bytes, int] = {}
+        spares: set[bytes] = set()
         for lease in list(self.leases.values()):
             if lease.state is not LeaseState.RESERVED:
                 continue
@@ -320,8 +321,14 @@ class Leases:
                 lease.state = LeaseState.GRANTED
                 self._by_worker[lease.worker] = lease
                 commands.append(Grant(lease))
+                if not lease.owner and not idle and not self._starting.get(lease.job):
+                    # An actor takes its worker for life: have one ready for the next.
+                    spares.add(lease.job)
             else:
                 short[lease.job] = short.get(lease.job, 0) + 1
+        for job in spares - short.keys():
+            if len(self._workers) + sum(self._starting.values()) < self._max_workers:
+                commands.append(StartWorkers(job, 1))
         for job, count in short.items():
             count -= self._starting.get(job, 0)
             room = self._max_workers - len(self._workers) - sum(self._starting.values())

@@ -52,6 +52,7 @@ class StoreClient:
         self._fds: dict[int, int] = {}
         self._cache: list[Extent] = []
         self._cached = 0
+        self._fresh: set[Extent] = set()
         #: Every exporter's reference, by its own id (its object cannot be hashed).
         self._exporters: dict[int, _Exporter] = {}
         #: Views that ended, to be drained by the reactor.
@@ -69,6 +70,10 @@ class StoreClient:
             return
         self._maps[segment] = mmap.mmap(fd, size)
         self._fds[segment] = fd
+
+    def has(self, segment: int) -> bool:
+        """Tell whether this process has mapped the segment."""
+        return segment in self._maps
 
     def populate(self, extent: Extent) -> None:
         """Make the pages of a fresh extent exist. May take long: call it without the lock."""
@@ -97,6 +102,13 @@ class StoreClient:
         self._cached -= extent.size
         return extent
 
+    def take_fresh(self, extent: Extent) -> bool:
+        """Tell whether an extent from ``take_cached`` must be populated before it is written to."""
+        if extent not in self._fresh:
+            return False
+        self._fresh.discard(extent)
+        return True
+
     def sealed(self, object_id: bytes, extent: Extent, size: int) -> LocalObject:
         """Remember an object written here; what it leaves of its extent is kept for later.
 
@@ -111,10 +123,15 @@ class StoreClient:
         local.kept = True
         return local
 
-    def keep(self, extent: Extent) -> bool:
-        """Keep a free extent for later, if there is room; tell whether it was kept."""
+    def keep(self, extent: Extent, *, fresh: bool = False) -> bool:
+        """Keep a free extent for later, if there is room; tell whether it was kept.
+
+        ``fresh``: its pages are not there yet (see ``take_fresh``).
+        """
         if self._cached + extent.size > self._cache_bytes:
             return False
+        if fresh:
+            self._fresh.add(extent)
         self._cache.append(extent)
         self._cached += extent.size
         return True
@@ -122,6 +139,7 @@ class StoreClient:
     def drain_cache(self) -> list[Extent]:
         """Return all kept extents; they are the caller's to give back."""
         cache, self._cache, self._cached = self._cache, [], 0
+        self._fresh.clear()
         return cache
 
     @property

@@ -84,7 +84,10 @@ class WorkerDied(Struct, array_like=True, frozen=True, tag=48):
 
 
 class Allocate(Struct, array_like=True, frozen=True, tag=50):
-    """Process to daemon: an extent of shared memory of at least ``size`` bytes."""
+    """Process to daemon: an extent of shared memory of at least ``size`` bytes.
+
+    Request 0 asks ahead of need: a full store answers it with an error at once.
+    """
 
     request: int
     size: int
@@ -124,7 +127,10 @@ class Free(Struct, array_like=True, frozen=True, tag=53):
 
 
 class Pin(Struct, array_like=True, frozen=True, tag=54):
-    """Process to daemon: I am going to read this object; keep it where it is."""
+    """Process to daemon: I am going to read this object; keep it where it is.
+
+    Request 0 wants no answer: the owner knows where the object is.
+    """
 
     request: int
     object_id: bytes

@@ -47,7 +47,7 @@ class ActorClient:
     """See the module's text."""
 
     __slots__ = ("id", "class_name", "max_task_retries", "state", "incarnation", "connection", "queue",
-                 "inflight", "cause", "error", "watched", "_send", "_me")  # fmt: skip
+                 "inflight", "cause", "error", "watched", "keep", "_send", "_me")  # fmt: skip
 
     def __init__(
         self,
@@ -70,6 +70,8 @@ class ActorClient:
         self.error = b""
         #: The control store was asked to tell its states.
         self.watched = False
+        #: A ref to the actor's handle object while calls are under way: they keep the actor alive.
+        self.keep: object = None
         self._send = send
         self._me = me
 

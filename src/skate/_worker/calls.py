@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 class Arguments:
     """The arguments of a call as they travel."""
 
-    __slots__ = ("kind", "data", "dependencies", "refs", "blob")
+    __slots__ = ("kind", "data", "dependencies", "refs", "blob", "plain")
 
     def __init__(self) -> None:
         self.kind = wire.NONE
+        #: There are no refs in it and around it.
+        self.plain = True
         self.data = b""
         #: Arguments that are refs themselves: the task waits for them and gets their values.
         self.dependencies: list[tuple[int | str, ObjectRef[Any]]] | None = None
@@ -76,8 +78,6 @@ class Calls:
         Raises:
             TypeError: one cannot be pickled; the message names the path to it.
         """
-        if not args and not kwargs:
-            return _NO_ARGUMENTS
         arguments = Arguments()
         plain = True
         for index, value in enumerate(args):
@@ -98,6 +98,7 @@ class Calls:
                         arguments.dependencies = []
                     arguments.dependencies.append((key, value))
         if arguments.dependencies is not None:
+            arguments.plain = False
             args = tuple([None if type(value) is ObjectRef else value for value in args])
             kwargs = {key: None if type(value) is ObjectRef else value for key, value in kwargs.items()}
         if plain:
@@ -116,6 +117,8 @@ class Calls:
                 self._explain(value, f"kwargs[{key!r}]", name, error)
             raise
         arguments.refs = serialized.refs
+        if serialized.refs:
+            arguments.plain = False
         if serialized.size <= self._core.config.max_inline_bytes:
             arguments.kind, arguments.data = serialized.kind, serialized.to_bytes()
             return arguments
@@ -124,6 +127,7 @@ class Calls:
             entry.local = 1
             entry.exported = True
         arguments.blob = make_ref(entry, self._core)
+        arguments.plain = False
         kind_, data = self._core.objects.store_value(entry.id, serialized, tuple, mine=True)
         with self._lock:
             self._refs.fulfil(entry, kind_, data)
@@ -145,13 +149,9 @@ class Calls:
         retries: int,
     ) -> TaskRecord:
         """Make the records of a call. Under the lock."""
-        seq = self._core.counter = self._core.counter + 1
-        own = self._refs.own
-        worker_id = self._core.worker_id
-        if num_returns == 1:
-            entries = [own(ids.object_id(worker_id, seq))]
-        else:
-            entries = [own(ids.object_id(worker_id, seq, index)) for index in range(num_returns)]
+        core = self._core
+        seq = core.counter = core.counter + 1
+        entries = [self._refs.own(ids.object_id(core.worker_id, seq, index)) for index in range(num_returns)]
         task = TaskRecord(
             seq, function, method, arguments.kind, arguments.data, entries, retries,
             context.depth + 1 << wire.DEPTH_SHIFT,
@@ -159,20 +159,23 @@ class Calls:
         for entry in entries:
             entry.local = 1
             entry.task = task
-        if arguments is not _NO_ARGUMENTS:
-            pins: list[ObjectEntry] = [ref._entry for ref in arguments.refs]
-            if arguments.blob is not None:
-                pins.append(arguments.blob._entry)
-            if arguments.dependencies is not None:
-                task.dependencies = [(where, ref._entry) for where, ref in arguments.dependencies]
-                pins += [entry for _, entry in task.dependencies]
-                for _, entry in task.dependencies:
-                    self._depend(task, entry)
-            if pins:
-                for entry in pins:
-                    entry.pins += 1
-                task.pins = pins
+        if not arguments.plain:
+            self._keep_arguments(task, arguments)
         return task
+
+    def _keep_arguments(self, task: TaskRecord, arguments: Arguments) -> None:
+        """Pin the refs that travel with the call until it is over; wait for those it depends on."""
+        pins: list[ObjectEntry] = [ref._entry for ref in arguments.refs]
+        if arguments.blob is not None:
+            pins.append(arguments.blob._entry)
+        if arguments.dependencies is not None:
+            task.dependencies = [(where, ref._entry) for where, ref in arguments.dependencies]
+            pins += [entry for _, entry in task.dependencies]
+            for _, entry in task.dependencies:
+                self._depend(task, entry)
+        for entry in pins:
+            entry.pins += 1
+        task.pins = pins
 
     def _depend(self, task: TaskRecord, entry: ObjectEntry) -> None:
         if entry.kind == PENDING:
@@ -220,59 +223,55 @@ class Calls:
         name: str | None,
     ) -> Any:
         """Run a remote function; return its ref, the list of its refs, or None for no returns."""
-        arguments = self.encode_arguments(args, kwargs, function.name)
+        core = self._core
+        arguments = self.encode_arguments(args, kwargs, function.name) if args or kwargs else _NO_ARGUMENTS
         with self._lock:
-            if self._core.dead_reason:
-                self._core.check_usable()
+            if core.dead_reason:
+                core.check_usable()
             task = self._new_task(function, "", arguments, num_returns, max_retries)
             task.name = name
-            entries = task.returns
             task.pool = pool
-            if not self._failed_already(task) and task.unresolved == 0:
-                self._core.normal.submit(task, pool)
-            refs = [make_ref(entry, self._core) for entry in entries]
-        return self._submitted(refs, num_returns)
+            if arguments.plain or (not self._failed_already(task) and task.unresolved == 0):
+                core.normal.submit(task, pool)
+        return self._refs_of(task, num_returns)
 
-    def _submitted(self, refs: list[ObjectRef[Any]], num_returns: int) -> Any:
-        if self._core.reactor.dirty and self._core.reactor.polling:
-            self._core.reactor.request_turn()
+    def _refs_of(self, task: TaskRecord, num_returns: int) -> Any:
+        """Return what the caller of ``.remote()`` gets; see to what is still to be sent."""
+        core = self._core
+        reactor = core.reactor
+        if reactor.dirty and reactor.polling:
+            reactor.request_turn()
         if num_returns == 1:
-            return refs[0]
-        return refs if refs else None
+            return make_ref(task.returns[0], core)
+        return [make_ref(entry, core) for entry in task.returns] or None
 
     def submit_call(
         self,
         client: ActorClient,
         handle: ObjectRef[Any] | None,
         method: str,
+        label: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         num_returns: int,
         max_retries: int,
-        name: str | None,
     ) -> Any:
         """Call an actor's method; return like ``submit_task``."""
-        arguments = self.encode_arguments(args, kwargs, f"{client.class_name}.{method}")
+        core = self._core
+        arguments = self.encode_arguments(args, kwargs, label) if args or kwargs else _NO_ARGUMENTS
         with self._lock:
-            if self._core.dead_reason:
-                self._core.check_usable()
+            if core.dead_reason:
+                core.check_usable()
             task = self._new_task(None, method, arguments, num_returns, max_retries)
-            task.name = name
-            entries = task.returns
-            if handle is not None:
-                # A call under way keeps the actor alive even if every handle is gone.
-                handle._entry.pins += 1
-                if task.pins is None:
-                    task.pins = [handle._entry]
-                else:
-                    task.pins.append(handle._entry)
+            # Calls under way keep the actor alive even if every handle is gone.
+            client.keep = handle
             task.actor = client
-            if not self._failed_already(task):
-                self._core.actors.submit(task, client)
-            refs = [make_ref(entry, self._core) for entry in entries]
-        if client.connection is not None and len(client.connection.out) > HIGH_WATER:
-            self._wait_for_room(client.connection)
-        return self._submitted(refs, num_returns)
+            if arguments.plain or not self._failed_already(task):
+                core.actors.submit(task, client)
+        connection = client.connection
+        if connection is not None and len(connection.out) > HIGH_WATER:
+            self._wait_for_room(connection)
+        return self._refs_of(task, num_returns)
 
     def _wait_for_room(self, connection: Connection) -> None:
         """Back-pressure: the peer reads more slowly than this thread submits."""

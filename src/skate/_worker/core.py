@@ -225,7 +225,10 @@ class Core:
     def _extent(self, connection: Connection, message: node.Extent) -> None:
         if message.has_fd:
             self.store.attach(message.segment, message.segment_size, connection.take_fd())
-        self._answered(connection, message)
+        if message.request:
+            self._answered(connection, message)
+        else:
+            self.objects.prefetched(message)
 
     def _pinned(self, connection: Connection, message: node.Pinned) -> None:
         if message.has_fd:
@@ -289,6 +292,8 @@ class Core:
     def drain(self) -> None:
         """Count what ended since the last turn, and carry out what that means. Under the lock."""
         refs = self.refs
+        if not self.dead_refs and not self.store.dead_views and not refs.commands:
+            return
         free: list[bytes] = []
         keep: list[bytes] = []
         while True:

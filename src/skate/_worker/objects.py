@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,11 +13,11 @@ from skate._base.clock import monotonic
 from skate._serialize import culprit
 from skate._serialize.exceptions import dump_error, load_error
 from skate._serialize.values import Serialized, deserialize, serialize
-from skate._store.allocator import Extent
+from skate._store.allocator import Extent, round_up
 from skate._store.client import LocalObject
 from skate._transport.reactor import Timer, Waiter
 from skate._wire import node
-from skate._wire.worker import BUFFERS, ERROR, SHARED
+from skate._wire.worker import BUFFERS, ERROR, PICKLE, SHARED
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.refs import PENDING, UNREGISTERED, ObjectEntry
 
@@ -24,6 +26,13 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from skate._worker.core import Core
+
+
+#: Results up to this size have an extent asked for ahead (bytes).
+_PREFETCH_LIMIT = 32 * 1024 * 1024
+
+#: What stands for a value in shared memory: its size, segment, offset.
+_LOCATION = struct.Struct("<QIQ")
 
 
 class _Arrivals(threading.local):
@@ -41,7 +50,8 @@ class CountWaiter(Waiter):
     __slots__ = ("missing", "on_error")
 
     def __init__(self, missing: int, on_error: bool) -> None:
-        super().__init__()
+        self.done = False
+        self.gate = None
         self.missing = missing
         self.on_error = on_error
 
@@ -106,32 +116,51 @@ class Objects:
         with self._lock:
             local = self._store.sealed(object_id, extent, size)
             if not mine:
+                # The owner frees it, so this extent will not come back: ask for the next one now.
                 del self._store.objects[object_id]
+                if extent.size <= _PREFETCH_LIMIT and not self._store.cached_bytes:
+                    self._core.node.send(node.Allocate(0, serialized.laid_out_size))
             self._core.node.send(node.Seal(object_id, local.extent.segment, local.extent.offset, size, label))
             # Before anybody hears of the object: if we die then, the daemon has read its seal.
             self._core.node.flush()
-        return SHARED, size.to_bytes(8, "little")
+        return SHARED, _LOCATION.pack(size, local.extent.segment, local.extent.offset)
 
     def _allocate(self, size: int) -> Extent:
         core = self._core
         with self._lock:
             extent = self._store.take_cached(size)
         if extent is not None:
+            if self._store.take_fresh(extent):
+                self._populate(extent)
             return extent
         reply = core.request(core.node, lambda request: node.Allocate(request, size))
         if reply.error:
             raise errors.ObjectStoreFullError(reply.error)
         extent = Extent(reply.segment, reply.offset, reply.size)
         if reply.fresh:
-            try:
-                self._store.populate(extent)
-            except OSError as error:
-                with self._lock:
-                    core.node.send(node.ReturnExtents([(extent.segment, extent.offset)]))
-                raise errors.ObjectStoreFullError(
-                    f"the machine has no memory left for an object of {size} bytes: {error.strerror}"
-                ) from None
+            self._populate(extent)
         return extent
+
+    def _populate(self, extent: Extent) -> None:
+        try:
+            self._store.populate(extent)
+        except OSError as error:
+            with self._lock:
+                self._core.node.send(node.ReturnExtents([(extent.segment, extent.offset)]))
+            raise errors.ObjectStoreFullError(
+                f"the machine has no memory left for {extent.size} bytes more: {error.strerror}"
+            ) from None
+
+    def prefetched(self, message: node.Extent) -> None:
+        """An extent came that was asked for ahead of need. Under the lock."""
+        if message.error:
+            return
+        extent = Extent(message.segment, message.offset, message.size)
+        if self._store.keep(extent, fresh=message.fresh):
+            if self._trim is None:
+                self._arm_trim()
+        else:
+            self._core.node.send(node.ReturnExtents([(extent.segment, extent.offset)]))
 
     # ------------------------------------------------------------------ get
 
@@ -148,8 +177,43 @@ class Objects:
         """Return the value of one ref."""
         entry = ref._entry
         if entry.kind == PENDING:
-            self.wait_ready([entry], 1, timeout, on_error=True)
+            if timeout is None:
+                self._wait_one(entry)
+            else:
+                self.wait_ready([entry], 1, timeout, on_error=True)
+        if entry.kind == PICKLE and entry.contained is None and entry.owner_address is None:
+            return pickle.loads(entry.data)  # the common case: no refs inside that we would have to meet
         return self.value(entry)
+
+    def _wait_one(self, entry: ObjectEntry) -> None:
+        """``wait_ready`` for one entry and without a deadline: most waits of most programs."""
+        core = self._core
+        if core.dead_reason:
+            core.check_usable()
+        with self._lock:
+            if entry.kind != PENDING:
+                return
+            waiter = CountWaiter(1, True)
+            if entry.waiters is None:
+                entry.waiters = [waiter]
+            else:
+                entry.waiters.append(waiter)
+            if entry.owner_address is not None:
+                core.peers.fetch(entry)
+        try:
+            core.wait(waiter, None)
+        finally:
+            if not waiter.done:
+                self._stop_waiting(waiter, [entry])
+        if entry.kind == PENDING:
+            core.check_usable()
+            raise errors.RaySystemError("the session ended while get() waited")
+
+    def _stop_waiting(self, waiter: CountWaiter, entries: Sequence[ObjectEntry]) -> None:
+        with self._lock:
+            for entry in entries:
+                if entry.waiters and waiter in entry.waiters:
+                    entry.waiters.remove(waiter)
 
     def wait_ready(
         self, entries: Sequence[ObjectEntry], count: int, timeout: float | None, *, on_error: bool
@@ -172,6 +236,8 @@ class Objects:
                         return
                 else:
                     pending.append(entry)
+            if ready >= count:
+                return  # nothing was asked for
             waiter = CountWaiter(count - ready, on_error)
             for entry in pending:
                 if entry.waiters is None:
@@ -184,10 +250,7 @@ class Objects:
             done = core.wait(waiter, None if timeout is None else monotonic() + timeout)
         finally:
             if not waiter.done:
-                with self._lock:
-                    for entry in pending:
-                        if entry.waiters and waiter in entry.waiters:
-                            entry.waiters.remove(waiter)
+                self._stop_waiting(waiter, pending)
         if not done and on_error:
             core.check_usable()
             missing = [entry.id.hex() for entry in pending if entry.kind == PENDING]
@@ -204,7 +267,7 @@ class Objects:
         if kind == ERROR:
             raise load_error(entry.data)
         if kind == SHARED:
-            data = self.view(entry.id)
+            data = self._own_view(entry) if entry.owner_address is None else self.view(entry.id)
             kind = BUFFERS
         outer, arrivals.entries = arrivals.entries, []
         try:
@@ -225,6 +288,24 @@ class Objects:
                     self._refs.register(inner, lambda: self._refs.unpin(outer))
             self._core.drain()
 
+    def _own_view(self, entry: ObjectEntry) -> memoryview:
+        """Return the bytes of an object that this process owns, without waiting for the pin.
+
+        Only the owner frees an object, and its Free would follow this Pin on the same connection: so
+        the daemon cannot reuse the memory before it has read the Pin. Nobody else may do this.
+        """
+        size, segment, offset = _LOCATION.unpack(entry.data)
+        with self._lock:
+            local = self._store.objects.get(entry.id)
+            if local is None and self._store.has(segment):
+                extent = Extent(segment, offset, round_up(size))
+                local = self._store.add(entry.id, extent, size)
+                local.pinned = True
+                self._core.node.send(node.Pin(0, entry.id))
+            if local is not None:
+                return self._store.view(entry.id, local)
+        return self.view(entry.id)
+
     def view(self, object_id: bytes) -> memoryview:
         """Return the bytes of an object in shared memory, in place, pinned while any view lives."""
         core = self._core
@@ -239,9 +320,8 @@ class Objects:
         with self._lock:
             local = self._store.objects.get(object_id)
             if local is None:  # no other thread was faster
-                local = self._store.add(
-                    object_id, Extent(reply.segment, reply.offset, reply.size), reply.size
-                )
+                extent = Extent(reply.segment, reply.offset, round_up(reply.size))
+                local = self._store.add(object_id, extent, reply.size)
                 local.pinned = True
             return self._store.view(object_id, local)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from skate._worker.refs import ObjectEntry
 
 if TYPE_CHECKING:
-    from skate._transport.connection import Connection
     from skate._worker.actors import ActorClient
     from skate._worker.pool import LeasePool, WorkerLease
 
@@ -46,9 +45,16 @@ class FunctionRecord:
 class TaskRecord:
     """One call of this process, until its last return is there."""
 
-    __slots__ = ("seq", "function", "method", "args_kind", "args", "dependencies", "returns", "pins",
-                 "retries_left", "name", "unresolved", "pool", "lease", "actor", "flags",
-                 "connection")  # fmt: skip
+    #: Arguments given as refs: (position or keyword, entry).
+    dependencies: list[tuple[int | str, ObjectEntry]] | None = None
+    #: Entries that this call keeps alive.
+    pins: list[ObjectEntry] | None = None
+    name: str | None = None
+    #: Arguments that have no value yet; below zero: the call is over.
+    unresolved = 0
+    pool: LeasePool | None = None
+    lease: WorkerLease | None = None
+    actor: ActorClient | None = None
 
     def __init__(
         self,
@@ -66,21 +72,10 @@ class TaskRecord:
         self.method = method
         self.args_kind = args_kind
         self.args = args
-        #: Arguments given as refs: (position or keyword, entry).
-        self.dependencies: list[tuple[int | str, ObjectEntry]] | None = None
         self.returns = returns
-        #: Entries that this call keeps alive.
-        self.pins: list[ObjectEntry] | None = None
         #: Below zero: for ever.
         self.retries_left = retries
-        self.name: str | None = None
-        #: Arguments that have no value yet.
-        self.unresolved = 0
         self.flags = flags
-        self.pool: LeasePool | None = None
-        self.lease: WorkerLease | None = None
-        self.actor: ActorClient | None = None
-        self.connection: Connection | None = None
 
     def describe(self) -> str:
         """Return what users call it."""

@@ -34,40 +34,44 @@ UNREGISTERED, REGISTERING, REGISTERED = range(3)
 
 
 class ObjectEntry:
-    """One object as this process sees it."""
+    """One object as this process sees it.
 
-    __slots__ = ("id", "kind", "data", "local", "pins", "borrowers", "removed", "contained", "waiters",
-                 "dependents", "task", "owner_address", "borrow_state", "epoch", "on_registered",
-                 "fetching", "exported", "gone", "label")  # fmt: skip
+    One is made for every call, and most differ from the defaults in three attributes: so the
+    defaults stand in the class.
+    """
+
+    kind = PENDING
+    data: bytes = b""
+    #: ObjectRefs of this process.
+    local = 0
+    #: Uses that keep it: an argument in flight, a value around it.
+    pins = 0
+    #: Process to the epoch of its registration.
+    borrowers: dict[bytes, int] | None = None
+    #: Process to the highest epoch that it removed.
+    removed: dict[bytes, int] | None = None
+    #: Entries of the refs inside the value, each pinned by it.
+    contained: list[ObjectEntry] | None = None
+    waiters: list[Any] | None = None
+    #: Called once, when the value (or error) is there.
+    dependents: list[Callable[[ObjectEntry], None]] | None = None
+    #: The task that makes it (owned objects).
+    task: Any = None
+    borrow_state = UNREGISTERED
+    epoch = 0
+    on_registered: list[Callable[[], None]] | None = None
+    fetching = False
+    #: Another process may know where the value lies.
+    exported = False
+    #: Freed: out of the table.
+    gone = False
+    #: "actor": it stands for the handles of one, ``data`` is the actor's id.
+    label = ""
 
     def __init__(self, object_id: bytes, owner_address: str | None) -> None:
         self.id = object_id
-        self.kind = PENDING
-        self.data: bytes = b""
-        self.local = 0
-        self.pins = 0
-        #: Process to the epoch of its registration; None: never had one.
-        self.borrowers: dict[bytes, int] | None = None
-        #: Process to the highest epoch that it removed.
-        self.removed: dict[bytes, int] | None = None
-        #: Entries of the refs inside the value, each pinned by it.
-        self.contained: list[ObjectEntry] | None = None
-        self.waiters: list[Any] | None = None
-        #: Called once, when the value (or error) is there.
-        self.dependents: list[Callable[[ObjectEntry], None]] | None = None
-        #: The task that makes it (owned objects).
-        self.task: Any = None
         #: None: owned by this process.
         self.owner_address = owner_address
-        self.borrow_state = UNREGISTERED
-        self.epoch = 0
-        self.on_registered: list[Callable[[], None]] | None = None
-        self.fetching = False
-        #: Another process may know where the value lies.
-        self.exported = False
-        #: Freed: out of the table.
-        self.gone = False
-        self.label = ""
 
     def __repr__(self) -> str:
         role = "owned" if self.owner_address is None else f"borrowed({self.borrow_state})"

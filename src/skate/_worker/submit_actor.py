@@ -97,9 +97,9 @@ class ActorSubmitter:
 
     def _fail(self, command: Fail) -> None:
         client = command.client
+        if not client.inflight and not client.queue:
+            client.keep = None
         for call in command.calls:
-            if call.connection is not None:
-                call.connection.peer.calls.pop(call.seq, None)
             self._core.calls.finish_with_error(
                 call, dump_error(self._error(client, call, command.unavailable))
             )
@@ -139,7 +139,10 @@ class ActorSubmitter:
     def replied(self, call: TaskRecord) -> None:
         """A call is through."""
         assert call.actor is not None
-        call.actor.inflight.pop(call.seq, None)
+        client = call.actor
+        client.inflight.pop(call.seq, None)
+        if not client.inflight and not client.queue:
+            client.keep = None
 
     def cut_off(self, reason: str) -> None:
         """The control store is gone: calls that wait for its news end."""

@@ -49,7 +49,11 @@ class ObjectHandlers:
 
     def _allocate(self, connection: Connection, message: node.Allocate) -> None:
         client: Client = connection.peer
-        if not self._grant(client, message.request, message.size):
+        if self._grant(client, message.request, message.size):
+            return
+        if not message.request:
+            client.connection.send(node.Extent(0, 0, 0, 0, 0, False, False, "full"))
+        else:
             asked = {process for process in self._daemon.store.keepers() if process in self._daemon.clients}
             for process in asked:
                 self._daemon.clients[process].connection.send(node.TrimExtents())
@@ -132,6 +136,8 @@ class ObjectHandlers:
         if client.connection.closed:
             return
         stored = self._daemon.store.pin(client.id, object_id)
+        if not request:
+            return  # the owner reads it already and wants no answer
         if stored is None:
             error = "the node's store does not have it (any more)"
             client.connection.send(node.Pinned(request, 0, 0, 0, 0, False, error))
