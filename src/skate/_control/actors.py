@@ -16,6 +16,7 @@ Each incarnation has a number; what a past one says is dropped at the door.
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -104,6 +105,10 @@ class Publish(NamedTuple):
 Command = Place | Stop | Publish
 
 
+#: Dead actors that are remembered, so that handles left over get the story of their end.
+DEAD_KEPT = 10_000
+
+
 class NameTaken(ValueError):
     """An actor with this name lives already."""
 
@@ -119,6 +124,7 @@ class Actors:
         self.records: dict[bytes, ActorRecord] = {}
         self._names: dict[tuple[str, str], bytes] = {}
         self._unplaced: list[ActorRecord] = []
+        self._dead: deque[bytes] = deque()
         self._nodes: list[bytes] = []
 
     # ------------------------------------------------------------------ nodes
@@ -243,6 +249,10 @@ class Actors:
             actor.state = TABLE.next(f"actor {actor.id.hex()}", actor.state, ActorEvent.END)
         actor.cause = cause
         actor.address = ""
+        actor.spec_bytes = b""
+        self._dead.append(actor.id)
+        if len(self._dead) > DEAD_KEPT:
+            del self.records[self._dead.popleft()]
         key = (actor.spec.namespace, actor.spec.name)
         if self._names.get(key) == actor.id:
             del self._names[key]

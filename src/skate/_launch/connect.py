@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from _queue import SimpleQueue  # the module "queue" imports more than it gives
 from typing import Any
 
 from skate._base import errors, ids
@@ -29,7 +30,8 @@ class Driver:
         self._roles = roles
         self._log_ended = Waiter()
         self._previous_handler: Any = None
-        self._log_lock = threading.Lock()
+        self._lines: SimpleQueue[node.LogLines | None] = SimpleQueue()
+        self._printer: threading.Thread | None = None
 
     # ------------------------------------------------------------------ start
 
@@ -118,7 +120,18 @@ class Driver:
     # ------------------------------------------------------------------ while it runs
 
     def _print(self, message: node.LogLines) -> None:
-        """Show what a worker printed, each line with its origin. Under the core's lock."""
+        """Have it shown what a worker printed. Under the core's lock: a terminal may be slow."""
+        if self._printer is None:
+            self._printer = threading.Thread(target=self._print_lines, name="skate-log", daemon=True)
+            self._printer.start()
+        self._lines.put(message)
+
+    def _print_lines(self) -> None:
+        while (message := self._lines.get()) is not None:
+            self._show(message)
+
+    def _show(self, message: node.LogLines) -> None:
+        """Show whole lines, each with its origin."""
         prefix = f"({message.name + ' ' if message.name else ''}pid={message.pid}) "
         text = "".join(prefix + line + "\n" for line in message.text.splitlines())
         stream = sys.stderr if message.error else sys.stdout
@@ -157,6 +170,9 @@ class Driver:
                 core.node.flush()
             core.reactor.wait(self._log_ended, monotonic() + 5)
         core.close()
+        if self._printer is not None:
+            self._lines.put(None)
+            self._printer.join(5)
         for role in self._roles:
             role.connection.close()  # where the connection was never used
             role.finish(5)

@@ -104,6 +104,8 @@ Command = Grant | StartWorkers | Reclaim | Refuse | EndWorker
 
 #: Leases of shapes that take no resources, not counting blocked ones: more would only compete.
 ZERO_SHAPE_LIMIT = 100
+#: That many failed starts of workers in a row, and whoever waits for one is refused.
+FAILED_STARTS_LIMIT = 5
 
 
 class Leases:
@@ -119,6 +121,8 @@ class Leases:
         self._starting: dict[bytes, int] = {}
         self._workers: dict[bytes, bytes] = {}  # every live worker and its job
         self._max_workers = max_workers
+        #: Starts in a row that failed.
+        self._failed_starts: dict[bytes, int] = {}
         self._last_lease = 0
         self._last_order = 0
 
@@ -183,14 +187,23 @@ class Leases:
     def worker_ready(self, worker: bytes, job: bytes) -> list[Command]:
         """A worker process said hello."""
         self._starting[job] = max(0, self._starting.get(job, 0) - 1)
+        self._failed_starts.pop(job, None)
         self._workers[worker] = job
         self._idle.setdefault(job, []).append(worker)
         return self._schedule()
 
-    def worker_not_started(self, job: bytes) -> list[Command]:
-        """A process that was being started ended before it said hello."""
+    def worker_not_started(self, job: bytes, cause: str) -> list[Command]:
+        """A process that was being started ended before it said hello.
+
+        After a few in a row whoever waits for one is refused: starting more would go on for ever.
+        """
         self._starting[job] = max(0, self._starting.get(job, 0) - 1)
-        return self._schedule()
+        failed = self._failed_starts[job] = self._failed_starts.get(job, 0) + 1
+        if failed < FAILED_STARTS_LIMIT:
+            return self._schedule()
+        self._failed_starts.pop(job)
+        reason = f"{failed} worker processes in a row ended before they were ready; the last: {cause}"
+        return self._refuse_reserved(job, reason) + self._schedule()
 
     def worker_lost(self, worker: bytes) -> tuple[Lease | None, list[Command]]:
         """A worker ended. Return the lease that it served, and what to do."""
@@ -341,14 +354,23 @@ class Leases:
         """Nothing but a clear error is left where every worker waits for yet another one."""
         if any(x.state is LeaseState.GRANTED for x in self.leases.values()) or self._starting.get(job):
             return []  # somebody runs: room may come
+        reason = (
+            f"all {len(self._workers)} worker processes of this node (the limit: SKATE_MAX_WORKERS) "
+            "wait in get() for tasks that need yet another worker; nest tasks less deeply, or wait "
+            "for their results in the driver"
+        )
+        return self._refuse_reserved(job, reason)
+
+    def _refuse_reserved(self, job: bytes, reason: str) -> list[Command]:
+        """Give up on every reservation of the job that has no worker, and on what is behind it."""
         refused: list[Command] = []
         for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.job == job]:
             self._end(lease)
-            reason = (
-                f"all {len(self._workers)} worker processes of this node (the limit: SKATE_MAX_WORKERS) "
-                "wait in get() for tasks that need yet another worker; nest tasks less deeply, or wait "
-                "for their results in the driver"
-            )
+            demand = self._demands.get((lease.owner, lease.shape))
+            if demand is not None:
+                demand.count = demand.held
+                if not demand.held:
+                    del self._demands[demand.owner, demand.shape]
             refused.append(Refuse(lease.owner, lease.shape, reason, fatal=True))
         return refused
 

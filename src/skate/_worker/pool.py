@@ -155,6 +155,13 @@ class LeasePool:
         if self.queue:
             self._ask()
 
+    def refused(self) -> list[TaskRecord]:
+        """The node will not give what was asked for. Return the tasks that waited for it."""
+        tasks = list(self.queue)
+        self.queue.clear()
+        self._demanded = len(self.leases)
+        return tasks
+
     def reclaim(self, busy: int) -> None:
         """Others wait: idle leases go back now, ``busy`` more when they are through."""
         for lease in list(self.leases):

@@ -118,10 +118,8 @@ class NormalSubmitter:
             )
             return
         assert pool is not None
-        tasks = list(pool.queue)
-        pool.queue.clear()
         error = dump_error(errors.TaskUnschedulableError(message.reason))
-        for task in tasks:
+        for task in pool.refused():
             self._core.calls.finish_with_error(task, error)
 
     def reclaim(self, connection: Connection, message: node.LeaseReclaim) -> None:

@@ -203,7 +203,7 @@ class ProcessHandlers:
         if not worker.address:
             if not worker.reason:
                 daemon.log(f"it had not said hello: {cause}")
-            commands = daemon.leases.worker_not_started(worker.job)
+            commands = daemon.leases.worker_not_started(worker.job, cause)
             lease = None
         else:
             lease, commands = daemon.leases.worker_lost(worker.id)
