@@ -9,7 +9,7 @@ from skate import options as _options
 from skate import remote_function
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
-from skate.engine import ActorInfo, RuntimeEngine, Submit, engine, exit_actor
+from skate.engine import ActorInfo, Submit, exit_actor
 
 C = TypeVar("C")
 
@@ -18,13 +18,6 @@ __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "exit_actor", "method"]
 #: Methods that every actor has: wait until it is up, run a function on it, end it.
 _BUILT_IN = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
 _NOTHING: dict[str, int] = {}
-
-
-def _engine() -> RuntimeEngine:
-    remote_function.starter.start()
-    found = engine()
-    assert found is not None
-    return found
 
 
 def method(*args: Any, **kwargs: Any) -> Any:
@@ -100,7 +93,9 @@ class ActorClass(Generic[C]):
             >>> skate.get(counter.add.remote())
             1
         """
-        info = _engine().create_actor(self._class, self._methods, args, kwargs, self._options)
+        info = remote_function.connected_engine().create_actor(
+            self._class, self._methods, args, kwargs, self._options
+        )
         return ActorHandle(info)
 
     def options(self, **actor_options: Any) -> ActorClass[C]:
@@ -224,7 +219,7 @@ class ActorMethod:
         return self._submit(args, kwargs)  # type: ignore[no-any-return]
 
     def _bind(self) -> None:
-        found = _engine()
+        found = remote_function.connected_engine()
         num_returns = self._given.get("num_returns", 1)
         self._submit = found.bind_method(
             self._info, self._name, num_returns, self._given.get("max_task_retries")

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
-from skate import remote_function
 from skate._base.config import Config
 from skate._base.process import cpu_count, memory_bytes
 from skate._base.resources import to_fixed
@@ -16,7 +15,7 @@ from skate._worker import current
 from skate._worker.object_ref import ObjectRef
 from skate.actor import ActorClass, ActorHandle
 from skate.engine import RuntimeEngine, cluster_total, engine
-from skate.remote_function import P, R, RemoteFunction
+from skate.remote_function import P, R, RemoteFunction, connected_engine
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -205,23 +204,14 @@ def _context() -> RayContext:
     )
 
 
-def _ensure_started() -> None:
+def ensure_started() -> None:
+    """Start a session with the defaults, unless this process is connected."""
     if current.process.core is None:
         if current.process.forked:
             current.require_core("use skate")
         with _State.lock:
             if current.process.core is None:
                 init()
-
-
-remote_function.starter.start = _ensure_started
-
-
-def _engine() -> RuntimeEngine:
-    _ensure_started()
-    found = engine()
-    assert found is not None
-    return found
 
 
 def shutdown(wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
@@ -334,7 +324,7 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     """
     found = engine()
     if found is None:
-        found = _engine()
+        found = connected_engine()
     if timeout is not None:
         _check_timeout(timeout)
     if type(object_refs) is ObjectRef:
@@ -380,7 +370,7 @@ def put(value: T, *, _owner: Any = None, _tensor_transport: Any = None) -> Objec
         raise TypeError("put() was given an ObjectRef; it is one already: pass it on, or put a list of it")
     if _owner is not None:
         raise ValueError("put(_owner=...) is not supported by this version of skate yet")
-    return _engine().put(value)
+    return connected_engine().put(value)
 
 
 def wait(
@@ -409,7 +399,7 @@ def wait(
     """
     found = engine()
     if found is None:
-        found = _engine()
+        found = connected_engine()
     if isinstance(ray_waitables, ObjectRef):
         raise TypeError("wait() takes a list of ObjectRefs, got a single one: write wait([ref])")
     if not isinstance(ray_waitables, (list, tuple)):
@@ -451,7 +441,7 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
     if not isinstance(actor, ActorHandle):
         hint = "; tasks are ended with cancel()" if isinstance(actor, ObjectRef) else ""
         raise TypeError(f"kill() takes an actor handle, got {type(actor).__name__}{hint}")
-    _engine().kill_actor(actor._info.actor_id, no_restart)
+    connected_engine().kill_actor(actor._info.actor_id, no_restart)
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
@@ -469,7 +459,7 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     """
     if not isinstance(name, str) or not name:
         raise ValueError(f"get_actor() takes a name, got {name!r}")
-    return ActorHandle(_engine().find_actor(name, namespace))
+    return ActorHandle(connected_engine().find_actor(name, namespace))
 
 
 def nodes() -> list[dict[str, Any]]:
@@ -501,4 +491,4 @@ def available_resources() -> dict[str, float]:
 
 def _connected() -> RuntimeEngine:
     current.require_core("ask for the cluster's state")
-    return _engine()
+    return connected_engine()

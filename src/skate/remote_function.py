@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from skate import options as _options
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
-from skate.engine import Submit, engine
+from skate.engine import RuntimeEngine, Submit, engine
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec
@@ -35,13 +36,15 @@ def code_flags(function: Any) -> int:
     return flags
 
 
-class _Starter:
-    """Starts the runtime if it does not run; ``skate.api``, which is above this module, sets it."""
-
-    start: Callable[[], None]
-
-
-starter = _Starter()
+def connected_engine() -> RuntimeEngine:
+    """Return the engine of this process; start a session with the defaults if there is none."""
+    found = engine()
+    if found is None:
+        # By name: starting is the business of the layer above this one.
+        importlib.import_module("skate.api").ensure_started()
+        found = engine()
+        assert found is not None
+    return found
 
 
 class RemoteFunction(Generic[P, R]):
@@ -104,9 +107,7 @@ class RemoteFunction(Generic[P, R]):
         return self._submit(args, kwargs)  # type: ignore[no-any-return]
 
     def _bind(self) -> None:
-        starter.start()
-        found = engine()
-        assert found is not None
+        found = connected_engine()
         name = getattr(self._function, "__name__", "function")
         self._submit = found.bind_function(self._function, name, self._options)
         self._core = current.process.core
