@@ -103,8 +103,7 @@ class Serialized:
         """Write the layout (also for values without buffers) into memory; return the bytes used."""
         buffers = self.buffers
         position = _COUNTS.size + 8 * len(buffers)
-        _COUNTS.pack_into(target, 0, len(buffers), len(self.data))
-        struct.pack_into(f"<{len(buffers)}Q", target, _COUNTS.size, *[b.nbytes for b in buffers])
+        target[:position] = self._head()
         target[position : position + len(self.data)] = self.data
         position += len(self.data)
         for buffer in buffers:
@@ -112,6 +111,22 @@ class Serialized:
             target[position : position + buffer.nbytes] = buffer
             position += buffer.nbytes
         return position
+
+    def _head(self) -> bytes:
+        buffers = self.buffers
+        return _COUNTS.pack(len(buffers), len(self.data)) + struct.pack(
+            f"<{len(buffers)}Q", *[buffer.nbytes for buffer in buffers]
+        )
+
+    def pieces(self) -> list[bytes | memoryview]:
+        """Return the layout as pieces to be written one after the other."""
+        pieces: list[bytes | memoryview] = [self._head(), self.data]
+        position = len(pieces[0]) + len(self.data)
+        for buffer in self.buffers:
+            padding = _align(position) - position
+            pieces += [bytes(padding), buffer]
+            position += padding + buffer.nbytes
+        return pieces
 
     @property
     def laid_out_size(self) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skate._store.allocator import Extent, round_up
-from skate._store.segment import populate
+from skate._store.segment import write_fresh
 
 if TYPE_CHECKING:
     import ctypes
@@ -75,9 +75,9 @@ class StoreClient:
         """Tell whether this process has mapped the segment."""
         return segment in self._maps
 
-    def populate(self, extent: Extent) -> None:
-        """Make the pages of a fresh extent exist. May take long: call it without the lock."""
-        populate(self._fds[extent.segment], extent.offset, extent.size)
+    def write_fresh(self, extent: Extent, pieces: list[bytes | memoryview]) -> None:
+        """Write to an extent whose pages are not there yet. Takes time: call it without the lock."""
+        write_fresh(self._fds[extent.segment], extent.offset, pieces)
 
     def target(self, extent: Extent) -> memoryview:
         """Return the memory of an extent that this process holds, for writing."""
@@ -103,7 +103,7 @@ class StoreClient:
         return extent
 
     def take_fresh(self, extent: Extent) -> bool:
-        """Tell whether an extent from ``take_cached`` must be populated before it is written to."""
+        """Tell whether an extent from ``take_cached`` has no pages yet."""
         if extent not in self._fresh:
             return False
         self._fresh.discard(extent)

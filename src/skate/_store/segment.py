@@ -38,10 +38,25 @@ class Segments:
         mapping.madvise(_MADV_REMOVE, offset, size)
 
 
-def populate(fd: int, offset: int, size: int) -> None:
-    """Make the kernel provide the pages now: no SIGBUS later, and others run meanwhile.
+def write_fresh(fd: int, offset: int, pieces: list[bytes | memoryview]) -> None:
+    """Write to pages that were never touched, through the descriptor.
+
+    The kernel then fills each page once: it neither clears it first nor takes a fault for it, which
+    is twice as fast as writing through the mapping. Memory that is not there is an error here, not
+    a SIGBUS; and other threads run meanwhile.
 
     Raises:
         OSError: ENOSPC or ENOMEM: the system has no memory left.
     """
-    os.posix_fallocate(fd, offset, size)
+    left = [memoryview(piece).cast("B") for piece in pieces if len(piece)]
+    while left:
+        written = os.pwritev(fd, left[:_MAX_PIECES], offset)
+        offset += written
+        while left and written >= left[0].nbytes:
+            written -= left.pop(0).nbytes
+        if written:
+            left[0] = left[0][written:]
+
+
+#: The most pieces that one system call takes (IOV_MAX).
+_MAX_PIECES = 1024

@@ -110,8 +110,12 @@ class Objects:
         """
         if serialized.size <= self._core.config.max_inline_bytes:
             return serialized.kind, serialized.to_bytes()
-        extent = self._allocate(serialized.laid_out_size)
-        size = serialized.write_into(self._store.target(extent))
+        extent, fresh = self._allocate(serialized.laid_out_size)
+        size = serialized.laid_out_size
+        if fresh:
+            self._write_fresh(extent, serialized)
+        else:
+            serialized.write_into(self._store.target(extent))
         label = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
         with self._lock:
             local = self._store.sealed(object_id, extent, size)
@@ -125,25 +129,23 @@ class Objects:
             self._core.node.flush()
         return SHARED, _LOCATION.pack(size, local.extent.segment, local.extent.offset)
 
-    def _allocate(self, size: int) -> Extent:
+    def _allocate(self, size: int) -> tuple[Extent, bool]:
+        """Return an extent, and whether its pages are still to come."""
         core = self._core
         with self._lock:
+            if core.dead_refs:
+                core.drain()  # what was just dropped may be what we need
             extent = self._store.take_cached(size)
-        if extent is not None:
-            if self._store.take_fresh(extent):
-                self._populate(extent)
-            return extent
+            if extent is not None:
+                return extent, self._store.take_fresh(extent)
         reply = core.request(core.node, lambda request: node.Allocate(request, size))
         if reply.error:
             raise errors.ObjectStoreFullError(reply.error)
-        extent = Extent(reply.segment, reply.offset, reply.size)
-        if reply.fresh:
-            self._populate(extent)
-        return extent
+        return Extent(reply.segment, reply.offset, reply.size), reply.fresh
 
-    def _populate(self, extent: Extent) -> None:
+    def _write_fresh(self, extent: Extent, serialized: Serialized) -> None:
         try:
-            self._store.populate(extent)
+            self._store.write_fresh(extent, serialized.pieces())
         except OSError as error:
             with self._lock:
                 self._core.node.send(node.ReturnExtents([(extent.segment, extent.offset)]))
