@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from skate._base import ids
+from skate._base import errors, ids
 from skate._base.resources import to_float
 from skate._serialize import culprit
 from skate._serialize.values import dump_code
@@ -161,7 +161,11 @@ class RuntimeEngine:
             # Nobody else can know of it yet: its calls wait for it, its creator need not.
             with core.lock:
                 core.check_usable()
-                core.control_send(control.CreateActor(0, actor_id, pack(spec), False))
+                if not core.control_send(control.CreateActor(0, actor_id, pack(spec), False)):
+                    raise errors.RaySystemError(
+                        f"actor {name} cannot be created: the control store of the session is gone. "
+                        "Call shutdown() and init() to start anew."
+                    )
             return info
         try:
             data = core.ask_control(

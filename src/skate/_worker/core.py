@@ -124,12 +124,17 @@ class Core:
         self.control.flush()
         return self._requests[request][1]
 
-    def control_send(self, message: Any) -> None:
-        """Send to the control store, connecting at first need (workers). Called under the lock."""
+    def control_send(self, message: Any) -> bool:
+        """Send to the control store, connecting at first need (workers). Called under the lock.
+
+        False: it is gone.
+        """
         self._ensure_control()
-        if self.control is not None:
-            self.control.send(message)
-            self.control.flush()
+        if self.control is None:
+            return False
+        self.control.send(message)
+        self.control.flush()
+        return self.control is not None
 
     def _ensure_control(self) -> None:
         if self.control is None and self.executor is not None:
@@ -164,9 +169,7 @@ class Core:
     def _control_closed(self, connection: Connection) -> None:
         self.control = None
         self._fail_requests(connection)
-        self.actors.cut_off(
-            "the control store of the session is gone, so nobody can tell where the actor is now"
-        )
+        self.actors.cut_off()
 
     def _log_lines(self, connection: Connection, message: node.LogLines) -> None:
         if self.on_log is not None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from skate._worker.core import Core
 
 
+_CUT_OFF = "the control store of the session is gone, so nobody can tell where the actor is now"
+
+
 class ActorSubmitter:
     """The process's part about actors. Everything runs under the core's lock."""
 
@@ -41,9 +44,10 @@ class ActorSubmitter:
         """A method was called."""
         call.actor = client
         if not client.watched:
-            client.watched = True
-            self._core.control_send(control.WatchActor(client.id))
+            client.watched = self._core.control_send(control.WatchActor(client.id))
         commands = client.submit(call)
+        if not client.watched:
+            commands += client.cut_off(_CUT_OFF)
         if commands:
             self._run(commands)
 
@@ -144,10 +148,11 @@ class ActorSubmitter:
         if not client.inflight and not client.queue:
             client.keep = None
 
-    def cut_off(self, reason: str) -> None:
+    def cut_off(self) -> None:
         """The control store is gone: calls that wait for its news end."""
         for client in self._clients.values():
-            self._run(client.cut_off(reason))
+            client.watched = False
+            self._run(client.cut_off(_CUT_OFF))
 
     def fail_all(self, reason: str) -> None:
         """The session is gone: every call ends."""
