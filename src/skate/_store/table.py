@@ -123,10 +123,6 @@ class StoreTable:
             del self.objects[object_id]
             self.allocator.free(stored.extent)
 
-    def keepers(self) -> list[bytes]:
-        """Processes that hold extents, perhaps only kept for later."""
-        return [process for process, extents in self.held.items() if extents]
-
     @property
     def used_by_objects(self) -> int:
         """Bytes of the sealed objects' extents."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from skate._base import errors, ids
 from skate._base.config import Config
 from skate._serialize.exceptions import dump_error
-from skate._store.client import StoreClient
+from skate._store.client import LocalObject, StoreClient
 from skate._transport.connection import Connection, Handler, dial
 from skate._transport.reactor import Reactor, Waiter
 from skate._wire import control, node
@@ -26,6 +26,7 @@ from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
 from skate._worker import current
 from skate._worker.calls import Calls
+from skate._worker.forks import ForkGuard
 from skate._worker.objects import Objects
 from skate._worker.peers import Peers
 from skate._worker.refs import PENDING, Dropped, Freed, ObjectEntry, RefTable
@@ -80,6 +81,7 @@ class Core:
         self._interrupted = False
         self._pid = os.getpid()
         self.calls = Calls(self)
+        self.fork_guard = ForkGuard(self)
         self.peers.handlers.update({wire.Reply: self.calls.replied, wire.Returned: self.normal.returned})
         self.welcome: node.Welcome | None = None
         self.on_welcome: Waiter | None = None
@@ -97,7 +99,7 @@ class Core:
             node.Extent: self._extent,
             node.Pinned: self._pinned,
             node.StoreReport: self._answered,
-            node.TrimExtents: lambda c, m: self.objects.give_extents_back(),
+            node.TrimExtents: lambda c, m: self.objects.trim(),
             node.LogLines: self._log_lines,
         }
         if self.executor is not None:
@@ -305,9 +307,7 @@ class Core:
                 refs.drop_local(dead.popleft())
             if self.store.dead_views:
                 for object_id, local in self.store.drain_dead():
-                    ended = self.objects.view_ended(object_id, local)
-                    if ended is not None:
-                        (keep if ended[1] else free).append(ended[0])
+                    self.view_ended(object_id, local)
             if not refs.commands:
                 break
             commands, refs.commands = refs.commands, []
@@ -326,6 +326,11 @@ class Core:
             self.node.send(node.Free(free, False))
         if keep:
             self.node.send(node.Free(keep, True))
+
+    def view_ended(self, object_id: bytes, local: LocalObject) -> None:
+        """The last view of an object is gone. Under the lock."""
+        if self.objects.view_ended(object_id, local):
+            self.node.send(node.Free([object_id], False))
 
     def _handle_freed(self, entry: ObjectEntry) -> None:
         """If the entry stood for the handles of an actor, that actor is to end."""
@@ -376,10 +381,24 @@ class Core:
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
+def _before_fork() -> None:
+    core = current.process.core
+    if core is not None:
+        core.fork_guard.before()
+
+
+def _after_fork_in_parent() -> None:
+    core = current.process.core
+    if core is not None:
+        core.fork_guard.after_in_parent()
+
+
 def _after_fork_in_child() -> None:
     core = current.process.core
     if core is not None and core._pid != os.getpid():
         core.abandon()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)

@@ -133,8 +133,7 @@ class Objects:
         """Return an extent, and whether its pages are still to come."""
         core = self._core
         with self._lock:
-            if core.dead_refs:
-                core.drain()  # what was just dropped may be what we need
+            core.drain()  # what was just dropped may be what we need
             extent = self._store.take_cached(size)
             if extent is not None:
                 return extent, self._store.take_fresh(extent)
@@ -397,16 +396,16 @@ class Objects:
             self._arm_trim()
         return True
 
-    def view_ended(self, object_id: bytes, local: LocalObject) -> tuple[bytes, bool] | None:
-        """The last view of an object is gone. Return what is to be freed, if anything."""
+    def view_ended(self, object_id: bytes, local: LocalObject) -> bool:
+        """The last view of an object is gone. Tell whether it is to be freed at the daemon."""
         if local.pinned:
             del self._store.objects[object_id]
             self._core.node.send(node.Unpin(object_id))
-            return None
+            return False
         if object_id in self._refs.entries:
-            return None  # still referenced, and readable without a pin
+            return False  # still referenced, and readable without a pin
         del self._store.objects[object_id]
-        return object_id, False
+        return True
 
     def _arm_trim(self) -> None:
         seen = self._core.counter
@@ -421,6 +420,11 @@ class Objects:
                 self.give_extents_back()
 
         self._trim = self._core.reactor.call_later(self._core.config.store_idle_ms / 1000, trim)
+
+    def trim(self) -> None:
+        """The store is full: let go of what is dropped, and of what is kept for later. Under the lock."""
+        self._core.drain()
+        self.give_extents_back()
 
     def give_extents_back(self) -> None:
         """Return every kept extent to the daemon. Called under the lock."""

@@ -54,7 +54,8 @@ class ObjectHandlers:
         if not message.request:
             client.connection.send(node.Extent(0, 0, 0, 0, 0, False, False, "full"))
         else:
-            asked = {process for process in self._daemon.store.keepers() if process in self._daemon.clients}
+            # Everybody: who keeps no extents may still hold what it only has to notice it dropped.
+            asked = set(self._daemon.clients)
             for process in asked:
                 self._daemon.clients[process].connection.send(node.TrimExtents())
             self._waiting.append(_Waiting(client, message.request, message.size, asked))

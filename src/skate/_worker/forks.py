@@ -1,0 +1,64 @@
+"""Forks by user code: what the child can see in shared memory stays as it is until the child ends.
+
+The child keeps the parent's mappings, and with them the views that existed at the fork. It holds the
+write end of a pipe; when the parent reads its end to the end, the child, and whoever it forked, is gone
+(or has executed another program, which drops the mappings as well).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skate._store.client import LocalObject
+    from skate._worker.core import Core
+
+
+class ForkGuard:
+    """Counts a forked child as one more view of everything that had views at the fork."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._pipe: tuple[int, int] | None = None
+        self._seen: list[tuple[bytes, LocalObject]] = []
+
+    def before(self) -> None:
+        """In the forking thread, before the fork."""
+        with self._core.lock:
+            self._core.drain()
+            self._seen = [item for item in self._core.store.objects.items() if item[1].views]
+            for _, local in self._seen:
+                local.views += 1
+        self._pipe = os.pipe() if self._seen else None
+
+    def after_in_parent(self) -> None:
+        """In the parent, whether or not the fork succeeded: watch for the end of the child."""
+        if self._pipe is None:
+            return
+        read_end, write_end = self._pipe
+        self._pipe = None
+        os.close(write_end)
+        with self._core.lock:
+            _Child(self._core, read_end, self._seen)
+            self._seen = []
+        self._core.reactor.request_turn()
+
+
+class _Child:
+    """One forked child, until the pipe tells its end."""
+
+    def __init__(self, core: Core, fd: int, seen: list[tuple[bytes, LocalObject]]) -> None:
+        self._core = core
+        self._fd = fd
+        self._seen = seen
+        core.reactor.register(fd, self)
+
+    def handle(self, events: int) -> None:
+        """Called by the reactor: the child is gone."""
+        self._core.reactor.unregister(self._fd)
+        os.close(self._fd)
+        for object_id, local in self._seen:
+            local.views -= 1
+            if not local.views and self._core.store.objects.get(object_id) is local:
+                self._core.view_ended(object_id, local)
