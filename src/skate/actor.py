@@ -17,7 +17,9 @@ __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "exit_actor", "method"]
 
 #: Methods that every actor has: wait until it is up, run a function on it, end it.
 _BUILT_IN = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
-_NOTHING: dict[str, int] = {}
+_NOTHING: dict[str, int | str] = {}
+#: Options of methods that handles need to know.
+_METHOD_KEYS = ("num_returns", "max_task_retries", "concurrency_group")
 
 
 def method(*args: Any, **kwargs: Any) -> Any:
@@ -26,6 +28,7 @@ def method(*args: Any, **kwargs: Any) -> Any:
     Args:
         num_returns: how many values the method returns, each with a ref of its own.
         max_task_retries: overrides the actor's for this method.
+        concurrency_group: the group of the actor's ``concurrency_groups`` that it runs in.
 
     Returns:
         A decorator for a method of a class that is to become an actor.
@@ -57,6 +60,14 @@ class ActorClass(Generic[C]):
         self._given = given
         self._options = _options.actor_options(given)
         self._methods = _methods_of(cls)
+        groups = self._options.concurrency_groups
+        for name, chosen in self._methods.items():
+            group = chosen.get("concurrency_group")
+            if group is not None and group not in groups:
+                raise ValueError(
+                    f"{cls.__name__}.{name} is in the concurrency group {group!r}, which the actor's option "
+                    f"concurrency_groups does not define (it has: {', '.join(groups) or 'none'})"
+                )
         self.__name__ = cls.__name__
         self.__qualname__ = cls.__qualname__
         self.__module__ = cls.__module__
@@ -116,9 +127,9 @@ class ActorClass(Generic[C]):
         return f"ActorClass({self._class.__module__}.{self._class.__qualname__})"
 
 
-def _methods_of(cls: type) -> dict[str, dict[str, int]]:
+def _methods_of(cls: type) -> dict[str, dict[str, int | str]]:
     """Return every method's options; refuse what this version cannot run."""
-    methods: dict[str, dict[str, int]] = {}
+    methods: dict[str, dict[str, int | str]] = {}
     for name in dir(cls):
         function = getattr(cls, name, None)
         if not callable(function):
@@ -128,14 +139,15 @@ def _methods_of(cls: type) -> dict[str, dict[str, int]]:
         if isinstance(function, type):
             continue
         flags = remote_function.code_flags(function)
-        if flags & (remote_function.CO_COROUTINE | remote_function.CO_ASYNC_GENERATOR):
+        if flags & (remote_function.CO_GENERATOR | remote_function.CO_ASYNC_GENERATOR):
             raise ValueError(
-                f"{cls.__name__}.{name} is async; async actors are not supported by this version of skate yet"
+                f"{cls.__name__}.{name} is a generator; streaming generators are not supported by this "
+                "version yet: return a list, or set num_returns and return a tuple"
             )
         given = getattr(function, "__skate_method__", _NOTHING)
-        chosen = {
-            key: given[key] for key in ("num_returns", "max_task_retries") if given.get(key) is not None
-        }
+        chosen = {key: given[key] for key in _METHOD_KEYS if given.get(key) is not None}
+        if flags & remote_function.CO_COROUTINE:
+            chosen["is_async"] = 1
         methods[name] = chosen
     return methods
 
@@ -195,7 +207,7 @@ class ActorMethod:
 
     __slots__ = ("_info", "_name", "_given", "_core", "_submit")
 
-    def __init__(self, info: ActorInfo, name: str, given: dict[str, int]) -> None:
+    def __init__(self, info: ActorInfo, name: str, given: dict[str, int | str]) -> None:
         self._info = info
         self._name = name
         self._given = given
@@ -220,14 +232,12 @@ class ActorMethod:
 
     def _bind(self) -> None:
         found = remote_function.connected_engine()
-        num_returns = self._given.get("num_returns", 1)
-        self._submit = found.bind_method(
-            self._info, self._name, num_returns, self._given.get("max_task_retries")
-        )
+        self._submit = found.bind_method(self._info, self._name, self._given)
         self._core = current.process.core
 
     def options(self, **options: Any) -> ActorMethod:
-        """Return the same method with other options (``num_returns``, ``max_task_retries``)."""
+        """Return the same method with other options: ``num_returns``, ``max_task_retries``,
+        ``concurrency_group``."""
         _options.check(options, _options.METHOD_OPTIONS, "an actor method")
         known = {key: value for key, value in options.items() if value is not None and key != "name"}
         return ActorMethod(self._info, self._name, {**self._given, **known})

@@ -263,6 +263,9 @@ def remote(*args: Any, **kwargs: Any) -> Any:
         get_if_exists: (actors) return the actor that has the name, if there is one.
         max_restarts: (actors) how often its process is started again after a crash; default 0, -1: always.
         max_task_retries: (actors) how often a call is repeated after a crash; default 0, -1: always.
+        max_concurrency: (actors) calls at a time: on as many threads, or interleaved if methods are
+            ``async def``; default 1, for async actors 1000.
+        concurrency_groups: (actors) further limits by name: ``{"io": 2}``; see ``method``.
 
     Returns:
         A RemoteFunction or an ActorClass.

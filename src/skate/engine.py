@@ -7,7 +7,7 @@ cluster) fit in here.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from skate._base import errors, ids
@@ -17,13 +17,17 @@ from skate._serialize.values import dump_code
 from skate._wire import control, node
 from skate._wire.codec import pack, unpack
 from skate._worker import current
+from skate._worker.actor_host import ActorExit
 from skate._worker.core import Core
-from skate._worker.executor import ActorExit
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate.options import ActorOptions, TaskOptions
 
 Submit = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 """Runs one call: (args, kwargs) to a ref, a list of refs, or None."""
+
+
+#: Calls that an async actor interleaves unless ``max_concurrency`` says otherwise, as in Ray.
+ASYNC_CONCURRENCY = 1000
 
 
 class ActorInfo(NamedTuple):
@@ -32,7 +36,7 @@ class ActorInfo(NamedTuple):
     actor_id: bytes
     class_name: str
     #: Method name to its options.
-    methods: dict[str, dict[str, int]]
+    methods: dict[str, dict[str, int | str]]
     max_task_retries: int
     #: Stands for all handles: the actor ends when nobody refers to it. None: it does not count.
     ref: ObjectRef[Any] | None
@@ -44,11 +48,16 @@ class Engine(Protocol):
     def bind_function(self, function: Any, name: str, options: TaskOptions) -> Submit:
         """Return what runs the function."""
 
-    def bind_method(self, info: ActorInfo, method: str, num_returns: int, retries: int | None) -> Submit:
-        """Return what calls the method."""
+    def bind_method(self, info: ActorInfo, method: str, options: Mapping[str, Any]) -> Submit:
+        """Return what calls the method with these options (see ``options.METHOD_OPTIONS``)."""
 
     def create_actor(
-        self, cls: type, methods: dict[str, dict[str, int]], args: Any, kwargs: Any, options: ActorOptions
+        self,
+        cls: type,
+        methods: dict[str, dict[str, int | str]],
+        args: Any,
+        kwargs: Any,
+        options: ActorOptions,
     ) -> ActorInfo:
         """Start an actor, or find the one of that name if the options say so."""
 
@@ -104,26 +113,34 @@ class RuntimeEngine:
 
     # ------------------------------------------------------------------ actors
 
-    def bind_method(self, info: ActorInfo, method: str, num_returns: int, retries: int | None) -> Submit:
+    def bind_method(self, info: ActorInfo, method: str, options: Mapping[str, Any]) -> Submit:
         """See Engine."""
         core = self.core
         with core.lock:
             client = core.actors.client(info.actor_id, info.class_name, info.max_task_retries)
-        times = info.max_task_retries if retries is None else retries
+        num_returns: int = options.get("num_returns", 1)
+        retries: int = options.get("max_task_retries", info.max_task_retries)
+        group: str | None = options.get("concurrency_group")
         submit_call, ref = core.calls.submit_call, info.ref
         label = f"{info.class_name}.{method}"
 
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return submit_call(client, ref, method, label, args, kwargs, num_returns, times)
+            return submit_call(client, ref, method, label, args, kwargs, num_returns, retries, group)
 
         return submit
 
     def create_actor(
-        self, cls: type, methods: dict[str, dict[str, int]], args: Any, kwargs: Any, options: ActorOptions
+        self,
+        cls: type,
+        methods: dict[str, dict[str, int | str]],
+        args: Any,
+        kwargs: Any,
+        options: ActorOptions,
     ) -> ActorInfo:
         """See Engine."""
         core = self.core
         name = cls.__name__
+        is_async = any(method.get("is_async") for method in methods.values())
         blob, code_refs = self._class_code(cls)
         arguments = core.calls.encode_arguments(args, kwargs, f"{name}.__init__")
         actor_id = os.urandom(ids.ACTOR_ID_SIZE)
@@ -148,6 +165,9 @@ class RuntimeEngine:
             running=options.running,
             max_restarts=options.max_restarts,
             max_task_retries=options.max_task_retries,
+            max_concurrency=options.max_concurrency or (ASYNC_CONCURRENCY if is_async else 1),
+            concurrency_groups=options.concurrency_groups,
+            is_async=is_async,
             name=options.name,
             namespace=core.namespace if options.namespace is None else options.namespace,
             owner_job=core.job_owner,
@@ -253,7 +273,7 @@ def exit_actor() -> None:
         ...         skate.actor.exit_actor()
     """
     core = current.process.core
-    if core is None or core.executor is None or core.executor.actor_spec is None:
+    if core is None or core.executor is None or core.executor.host is None:
         raise TypeError("exit_actor() ends the actor that calls it; this process is not an actor")
     raise ActorExit
 

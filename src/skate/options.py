@@ -74,6 +74,18 @@ def _resources(name: str, value: Any) -> None:
         _number(f"resources[{key!r}]", amount)
 
 
+def _groups(name: str, value: Any) -> None:
+    if not value:
+        return
+    if isinstance(value, Mapping):
+        for group, limit in value.items():
+            if not isinstance(group, str) or not group:
+                raise TypeError(f"option 'concurrency_groups' has the name {group!r}; names are strings")
+            _whole(1, nullable=False)(f"concurrency_groups[{group!r}]", limit)
+    else:
+        raise TypeError(f"option 'concurrency_groups' takes a dict like {{'io': 2}}, got {value!r}")
+
+
 def _later(*harmless: Any) -> Check:
     """Ray has it, this version has not: only its neutral values are taken."""
 
@@ -120,8 +132,8 @@ ACTOR_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
     "max_restarts": (0, _whole(-1)),
     "max_task_retries": (0, _whole(-1)),
     "lifetime": (None, _later(None, "non_detached")),
-    "max_concurrency": (None, _later(None, 1)),
-    "concurrency_groups": (None, _later(None, {}, [])),
+    "max_concurrency": (None, _whole(1)),
+    "concurrency_groups": (None, _groups),
     "max_pending_calls": (-1, _later(-1, None)),
     "enable_tensor_transport": (None, _later(None, False)),
     "allow_out_of_order_execution": (None, _later(None, False)),
@@ -133,7 +145,7 @@ METHOD_OPTIONS: dict[str, tuple[Any, Check]] = {
     "name": (None, _anything),
     "max_task_retries": (None, _whole(-1)),
     "retry_exceptions": (None, _later(None, False)),
-    "concurrency_group": (None, _later(None)),
+    "concurrency_group": (None, _text),
     "enable_task_events": (None, _anything),
     "tensor_transport": (None, _later(None)),
     "_labels": (None, _anything),
@@ -182,6 +194,9 @@ class ActorOptions(NamedTuple):
     get_if_exists: bool
     max_restarts: int
     max_task_retries: int
+    #: None: one call at a time, or ASYNC_CONCURRENCY if any method is a coroutine.
+    max_concurrency: int | None
+    concurrency_groups: dict[str, int]
 
 
 def _explicit(given: Mapping[str, Any]) -> dict[str, float]:
@@ -223,4 +238,6 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         get_if_exists=given.get("get_if_exists", False),
         max_restarts=given.get("max_restarts") or 0,
         max_task_retries=given.get("max_task_retries") or 0,
+        max_concurrency=given.get("max_concurrency"),
+        concurrency_groups=dict(given.get("concurrency_groups") or {}),
     )

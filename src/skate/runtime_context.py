@@ -29,27 +29,27 @@ class RuntimeContext:
 
     def get_task_id(self) -> str | None:
         """Return the running task's id in hex, or None in a driver."""
-        return current.context.task_id.hex() or None
+        return current.call.get().task_id.hex() or None
 
     def get_task_name(self) -> str | None:
         """Return the running task's name: its option ``name``, or the function's."""
-        return current.context.task_name or None
+        return current.call.get().name or None
 
     def get_actor_id(self) -> str | None:
         """Return the actor's id in hex, or None outside of actors."""
         executor = self._core.executor
-        return executor.actor_id.hex() if executor is not None and executor.actor_id else None
+        return executor.host.actor_id.hex() if executor is not None and executor.host is not None else None
 
     def get_actor_name(self) -> str | None:
         """Return the actor's name ("" if it has none), or None outside of actors."""
         executor = self._core.executor
-        return executor.actor_spec.name if executor is not None and executor.actor_spec is not None else None
+        return executor.host.spec.name if executor is not None and executor.host is not None else None
 
     @property
     def was_current_actor_reconstructed(self) -> bool:
         """Whether this actor is not its first incarnation."""
         executor = self._core.executor
-        return executor is not None and executor.incarnation > 0
+        return executor is not None and executor.host is not None and executor.host.incarnation > 0
 
     @property
     def namespace(self) -> str:
@@ -64,15 +64,15 @@ class RuntimeContext:
             RuntimeError: this is not an actor.
         """
         executor = self._core.executor
-        if executor is None or executor.actor_spec is None:
+        if executor is None or executor.host is None:
             raise RuntimeError("current_actor is known only inside an actor")
         from skate.actor import ActorHandle
         from skate.engine import ActorInfo
 
-        spec = executor.actor_spec
+        spec = executor.host.spec
         ref = self._core.objects.adopt(spec.handle, spec.owner_address)
         return ActorHandle(
-            ActorInfo(executor.actor_id, spec.class_name, spec.methods, spec.max_task_retries, ref)
+            ActorInfo(executor.host.actor_id, spec.class_name, spec.methods, spec.max_task_retries, ref)
         )
 
     def get_session_name(self) -> str:
@@ -90,8 +90,9 @@ class RuntimeContext:
             "node_id": ids.NodeID(self._core.node_id),
             "namespace": self.namespace,
         }
-        if current.context.task_id:
-            found["task_id"] = ids.TaskID(current.context.task_id)
+        task_id = current.call.get().task_id
+        if task_id:
+            found["task_id"] = ids.TaskID(task_id)
         return found
 
 

@@ -57,16 +57,14 @@ class RayTaskError(RayError):
         return f"{head}\n{self.traceback_str.rstrip()}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RayTaskError, (
-            self.function_name,
-            self.traceback_str,
-            self.cause,
-            self.proctitle,
-            self.pid,
-            self.ip,
-            self.actor_repr,
-            self.actor_id,
-        )
+        # What was raised by get() is of the user's type too, and stays so where it is sent.
+        return (RayTaskError if type(self) is RayTaskError else _rebuild_dual), self.fields
+
+    @property
+    def fields(self) -> tuple[Any, ...]:
+        """The constructor's arguments."""
+        return (self.function_name, self.traceback_str, self.cause, self.proctitle, self.pid, self.ip,
+                self.actor_repr, self.actor_id)  # fmt: skip
 
     def as_instanceof_cause(self) -> RayTaskError:
         """Return this error as an instance of the user's type as well, where Python allows it."""
@@ -101,6 +99,10 @@ class RayTaskError(RayError):
                     pass
         assert isinstance(error, RayTaskError)
         return error
+
+
+def _rebuild_dual(*fields: Any) -> RayTaskError:
+    return RayTaskError(*fields).as_instanceof_cause()
 
 
 _C_FIELDS = ("errno", "strerror", "filename", "filename2", "code", "value", "name", "path", "msg",

@@ -13,6 +13,7 @@ import sys
 
 import msgspec
 
+from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._node.handlers.actors import ActorHandlers
 from skate._node.handlers.leases import LeaseHandlers
@@ -28,6 +29,9 @@ from skate._transport.connection import Connection, Handler, Listener, dial
 from skate._transport.reactor import Reactor
 from skate._wire import control
 from skate._wire.codec import PROTOCOL
+
+#: How long a driver may take to read what its workers printed last (seconds).
+_LAST_WORDS = 5.0
 
 
 class Daemon:
@@ -122,7 +126,10 @@ class Daemon:
         for worker in self.workers:
             self.processes.kill(worker, "the session ended")
         self.processes.drain_logs()
-        self.reactor.flush()
+        deadline = monotonic() + _LAST_WORDS
+        for client in self.clients.values():
+            if client.kind == "driver":
+                client.connection.flush_all(deadline)
         self.reactor.stop()
 
 

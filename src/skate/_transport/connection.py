@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from skate._base.clock import monotonic
 from skate._transport.reactor import READABLE, WRITABLE, Reactor
 from skate._wire.codec import append_frame, decode
 from skate._wire.framing import FrameError, FrameReader
@@ -130,6 +132,19 @@ class Connection:
         if self._blocked:
             self._blocked = False
             self.reactor.modify(self._fd, READABLE)
+
+    def flush_all(self, deadline: float) -> None:
+        """Block until the kernel took everything, the peer is gone, or it is that late (monotonic).
+
+        For the last words of a process only: it reads nothing meanwhile.
+        """
+        poller = select.poll()
+        if not self.closed:
+            poller.register(self._fd, select.POLLOUT)
+        self.flush()
+        while not self.closed and self.queued_bytes and (left := deadline - monotonic()) > 0:
+            if poller.poll(left * 1000):
+                self.flush()
 
     def _await_writable(self) -> None:
         if not self._blocked:

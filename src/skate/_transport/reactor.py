@@ -98,6 +98,8 @@ class Reactor:
         self.on_background: Callable[[], None] | None = None
         #: Somebody sleeps in poll, or is about to: what is left behind needs ``request_turn``.
         self.polling = False
+        #: Another loop watches ``fileno``: it sleeps in poll on our behalf.
+        self.watched = False
         #: Called outside of everything when a handler failed: a bug of ours, never the user's.
         self.on_bug: Callable[[BaseException], None] = _print_bug
         #: Raises in the main thread what a signal asked for; called at safe points of a wait.
@@ -188,7 +190,7 @@ class Reactor:
                 timeout = left if left > 0 else 0
         self.polling = True
         events = self._epoll.poll(timeout)
-        self.polling = False
+        self.polling = self.watched
         with self.lock:
             self._turn_requested = False
             for fd, event in events:
@@ -228,6 +230,20 @@ class Reactor:
                 self.turn(None)
         finally:
             self._lead.release()
+
+    def fileno(self) -> int:
+        """Return the epoll descriptor: readable when a turn would have something to do."""
+        return self._epoll.fileno()
+
+    def turn_if_free(self) -> None:
+        """Go round once without waiting, unless somebody leads: for a loop that watches ``fileno``."""
+        self._entered += 1  # the background thread shall leave the lead to us
+        if self._lead.acquire(False):
+            try:
+                self.turn(0)
+            finally:
+                self._lead.release()
+                self._hand_over()
 
     def stop(self) -> None:
         """End ``run`` or the background thread."""

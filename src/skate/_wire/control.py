@@ -19,6 +19,10 @@ class ActorSpec(Struct, frozen=True):
     running: dict[str, int]
     max_restarts: int
     max_task_retries: int
+    #: Calls at a time, and of each concurrency group; is any method a coroutine?
+    max_concurrency: int
+    concurrency_groups: dict[str, int]
+    is_async: bool
     name: str
     namespace: str
     #: The worker id of the driver whose job it belongs to.
@@ -28,7 +32,7 @@ class ActorSpec(Struct, frozen=True):
     #: The object that stands for all handles: when nobody refers to it, the actor ends.
     handle: bytes
     #: Method name to its options, for handles made from the name alone.
-    methods: dict[str, dict[str, int]]
+    methods: dict[str, dict[str, int | str]]
 
 
 class RegisterNode(Struct, array_like=True, frozen=True, tag=90):

@@ -55,6 +55,8 @@ class Call(Struct, array_like=True, frozen=True, tag=3, gc=False):
     flags: int = 0
     dependencies: list[Dependency] | None = None
     name: str | None = None
+    #: The concurrency group to run in, if not the method's own.
+    group: str | None = None
 
 
 class Reply(Struct, array_like=True, frozen=True, tag=4, gc=False):

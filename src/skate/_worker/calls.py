@@ -16,7 +16,7 @@ from skate._transport.connection import HIGH_WATER, Connection
 from skate._transport.reactor import Waiter
 from skate._wire import node
 from skate._wire import worker as wire
-from skate._worker.current import context
+from skate._worker import current
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.records import FunctionRecord, TaskRecord
 from skate._worker.refs import PENDING, ObjectEntry
@@ -154,7 +154,7 @@ class Calls:
         entries = [self._refs.own(ids.object_id(core.worker_id, seq, index)) for index in range(num_returns)]
         task = TaskRecord(
             seq, function, method, arguments.kind, arguments.data, entries, retries,
-            context.depth + 1 << wire.DEPTH_SHIFT,
+            current.call.get().depth + 1 << wire.DEPTH_SHIFT,
         )  # fmt: skip
         for entry in entries:
             entry.local = 1
@@ -255,6 +255,7 @@ class Calls:
         kwargs: dict[str, Any],
         num_returns: int,
         max_retries: int,
+        group: str | None,
     ) -> Any:
         """Call an actor's method; return like ``submit_task``."""
         core = self._core
@@ -266,6 +267,8 @@ class Calls:
             # Calls under way keep the actor alive even if every handle is gone.
             client.keep = handle
             task.actor = client
+            if group is not None:
+                task.group = group
             if arguments.plain or not self._failed_already(task):
                 core.actors.submit(task, client)
         connection = client.connection

@@ -27,6 +27,7 @@ from skate._wire.codec import PROTOCOL
 from skate._worker import current
 from skate._worker.calls import Calls
 from skate._worker.forks import ForkGuard
+from skate._worker.futures import Futures
 from skate._worker.objects import Objects
 from skate._worker.peers import Peers
 from skate._worker.refs import PENDING, Dropped, Freed, ObjectEntry, RefTable
@@ -67,6 +68,7 @@ class Core:
         self.control: Connection | None = None
         self.peers = Peers(self)
         self.objects = Objects(self)
+        self.futures = Futures(self)
         self.normal = NormalSubmitter(self)
         self.actors = ActorSubmitter(self)
         #: In workers.
@@ -362,7 +364,7 @@ class Core:
                 if connection is not None:
                     connection.abandon()
             self.store.close()
-        self.objects.close()
+        self.futures.close()
         try:
             os.unlink(self.address)
         except OSError:

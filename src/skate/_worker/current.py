@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+from skate._base import ids
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
@@ -37,13 +39,25 @@ def require_core(what: str) -> Core:
     return core
 
 
-class Context(threading.local):
-    """What this thread runs: set by the executor around user code."""
+class CallInfo:
+    """The call that runs: which task, under which name, how deep."""
 
-    task_id: bytes = b""
-    task_name: str = ""
-    #: How deep the running task is nested: 0 in a driver.
-    depth: int = 0
+    __slots__ = ("owner", "seq", "name", "depth")
+
+    def __init__(self, owner: bytes, seq: int, name: str, depth: int) -> None:
+        self.owner = owner
+        self.seq = seq
+        self.name = name
+        #: How deep it is nested: 0 in a driver.
+        self.depth = depth
+
+    @property
+    def task_id(self) -> bytes:
+        """The task's id; empty outside of tasks."""
+        return ids.task_id(self.owner, self.seq) if self.owner else b""
 
 
-context = Context()
+_NO_CALL = CallInfo(b"", 0, "", 0)
+
+#: Of this thread, or of this coroutine in an async actor.
+call: ContextVar[CallInfo] = ContextVar("skate_call", default=_NO_CALL)

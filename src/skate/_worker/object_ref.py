@@ -87,11 +87,11 @@ class ObjectRef(Generic[T_co]):
             >>> skate.put(3).future().result()
             3
         """
-        return self._core.objects.as_concurrent_future(self)
+        return self._core.futures.as_concurrent_future(self)
 
     def as_future(self, _internal: bool = False) -> asyncio.Future[T_co]:
         """Return an asyncio future of the running loop that gets the value, or the exception."""
-        return self._core.objects.as_asyncio_future(self)
+        return self._core.futures.as_asyncio_future(self)
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self.as_future().__await__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
@@ -22,9 +22,6 @@ from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.refs import PENDING, UNREGISTERED, ObjectEntry
 
 if TYPE_CHECKING:
-    import asyncio
-    from concurrent.futures import Future
-
     from skate._worker.core import Core
 
 
@@ -71,7 +68,6 @@ class Objects:
         self._refs = core.refs
         self._store = core.store
         self._trim: Timer | None = None
-        self._callbacks: Any = None
 
     # ------------------------------------------------------------------ put
 
@@ -430,72 +426,3 @@ class Objects:
         """Return every kept extent to the daemon. Called under the lock."""
         extents = [(extent.segment, extent.offset) for extent in self._store.drain_cache()]
         self._core.node.send(node.ReturnExtents(extents))
-
-    # ------------------------------------------------------------------ futures
-
-    def when_ready(self, entry: ObjectEntry, call: Callable[[], None]) -> bool:
-        """Have ``call`` called under the lock when the value is there. False: it is there already."""
-        with self._lock:
-            if entry.kind != PENDING:
-                return False
-            if entry.dependents is None:
-                entry.dependents = []
-            entry.dependents.append(lambda _: call())
-            if entry.owner_address is not None:
-                self._core.peers.fetch(entry)
-            self._core.drain()
-        self._core.reactor.request_turn()
-        return True
-
-    def as_asyncio_future(self, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
-        """Return a future of the running loop."""
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-
-        def resolve() -> None:
-            if not future.done():
-                try:
-                    future.set_result(self.value(ref._entry))
-                except BaseException as error:
-                    future.set_exception(error)
-
-        def ready() -> None:
-            try:
-                loop.call_soon_threadsafe(resolve)
-            except RuntimeError:
-                pass  # the loop was closed; nobody waits any more
-
-        if not self.when_ready(ref._entry, ready):
-            resolve()
-        return future
-
-    def as_concurrent_future(self, ref: ObjectRef[Any]) -> Future[Any]:
-        """Return a future for threads. Its callbacks run on a thread of their own."""
-        from concurrent.futures import Future
-
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-
-        def resolve() -> None:
-            try:
-                future.set_result(self.value(ref._entry))
-            except BaseException as error:
-                future.set_exception(error)
-
-        if not self.when_ready(ref._entry, lambda: self._run_callback(resolve)):
-            resolve()
-        return future
-
-    def _run_callback(self, callback: Callable[[], None]) -> None:
-        if self._callbacks is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._callbacks = ThreadPoolExecutor(1, "skate-callbacks")
-        self._callbacks.submit(callback)
-
-    def close(self) -> None:
-        """End the callback thread."""
-        if self._callbacks is not None:
-            self._callbacks.shutdown(wait=False)

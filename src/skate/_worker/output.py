@@ -23,12 +23,26 @@ class NamedStream(io.TextIOWrapper):
 
     _announced = ""
 
+    #: Text was written after the last newline.
+    _partial = False
+
     def write(self, text: str) -> int:
         """Write text, after the name if it is a new one."""
+        self._partial = not text.endswith("\n")
         if names.current != self._announced and text:
             self._announced = names.current
             super().write(f"{MARK}{self._announced}\n")
         return super().write(text)
+
+
+def flush() -> None:
+    """After a call: let out what has no newline yet; the process may be killed before the next."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "_partial", False):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass  # user code closed it
 
 
 def install() -> None:

@@ -50,6 +50,8 @@ class TaskRecord:
     #: Entries that this call keeps alive.
     pins: list[ObjectEntry] | None = None
     name: str | None = None
+    #: The concurrency group that the caller chose.
+    group: str | None = None
     #: Arguments that have no value yet; below zero: the call is over.
     unresolved = 0
     pool: LeasePool | None = None

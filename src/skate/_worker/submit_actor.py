@@ -84,6 +84,7 @@ class ActorSubmitter:
                 call.flags,
                 dependencies,
                 call.name,
+                call.group,
             )
         )
         if len(calls) == 1 or len(connection.out) > EAGER_BYTES:
@@ -119,7 +120,7 @@ class ActorSubmitter:
         if client.error:
             cause = load_error(client.error)
             if isinstance(cause, errors.RayTaskError):
-                return errors.ActorDiedError(errors.RayTaskError(*cause.__reduce__()[1]), client.id.hex())
+                return errors.ActorDiedError(errors.RayTaskError(*cause.fields), client.id.hex())
             return errors.ActorDiedError(f"{who} never came to life: {cause}", client.id.hex())
         return errors.ActorDiedError(f"{who} is dead: {client.cause}", client.id.hex())
 

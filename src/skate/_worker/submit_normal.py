@@ -11,7 +11,6 @@ from skate._transport.connection import EAGER_BYTES, Connection
 from skate._transport.reactor import Timer
 from skate._wire import node
 from skate._wire import worker as wire
-from skate._worker.current import context
 from skate._worker.pool import LeasePool, WorkerLease
 from skate._worker.records import TaskRecord, split_begun
 
@@ -43,8 +42,9 @@ class NormalSubmitter:
     def submit(self, task: TaskRecord, pool: LeasePool) -> None:
         """A task whose arguments are there is to run."""
         task.pool = pool
-        if context.depth > pool.depth:
-            pool.depth = context.depth
+        depth = (task.flags >> wire.DEPTH_SHIFT) - 1
+        if depth > pool.depth:
+            pool.depth = depth
         pool.submit(task)
 
     # ------------------------------------------------------------------ effects of the pools

@@ -1,0 +1,133 @@
+"""The actor in its process: constructor, methods, and which way its calls run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from skate._serialize.exceptions import dump_task_error
+from skate._serialize.values import deserialize
+from skate._transport.connection import Connection
+from skate._wire import control, node
+from skate._wire import worker as wire
+from skate._wire.codec import unpack
+from skate._worker import current, output
+from skate._worker.current import CallInfo
+from skate._worker.objects import arrivals
+from skate._worker.refs import ObjectEntry
+
+if TYPE_CHECKING:
+    from skate._worker.executor import Executor
+
+
+class ActorExit(SystemExit):
+    """Raised by ``exit_actor``: the actor's process ends on purpose."""
+
+
+class Runner(Protocol):
+    """A way to run calls other than one after the other on the main thread."""
+
+    def submit(self, connection: Connection, call: Any) -> None:
+        """A call arrived. Under the lock, or before ``serve``."""
+
+    def serve(self, host: ActorHost) -> None:
+        """Construct the actor and run its calls on and from the main thread until told to stop."""
+
+    def stop(self) -> None:
+        """Make ``serve`` return. Any thread, under the lock."""
+
+
+class ActorHost:
+    """One incarnation of an actor."""
+
+    def __init__(self, executor: Executor, message: node.StartActor) -> None:
+        self.executor = executor
+        self.actor_id = message.actor_id
+        self.incarnation = message.incarnation
+        self.spec = unpack(message.spec, type=control.ActorSpec)
+        self.instance: Any = None
+
+    def make_runner(self) -> Runner | None:
+        """Return what runs the calls of an async or threaded actor; None for a serial one."""
+        spec = self.spec
+        if not spec.is_async and spec.max_concurrency == 1 and not spec.concurrency_groups:
+            return None
+        from skate._worker import concurrency
+
+        kind = concurrency.AsyncRunner if spec.is_async else concurrency.ThreadedRunner
+        return kind(self.executor, spec)
+
+    def start(self) -> None:
+        """Run the constructor and report."""
+        spec, core = self.spec, self.executor.core
+        output.names.current = spec.class_name
+        current.call.set(CallInfo(b"", 0, f"{spec.class_name}.__init__", 1))
+        limit_threads(-(-spec.running.get("CPU", 10_000) // 10_000))
+        error = b""
+        met: list[ObjectEntry] = []
+        try:
+            self.instance = self._construct(met)
+        except BaseException as raised:
+            name = f"{spec.class_name}.__init__"
+            error = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
+            raised.__traceback__ = None
+        with core.lock:
+            core.drain()
+            for entry in met:
+                # The creator keeps the arguments as long as the actor may need them again.
+                if not entry.gone:
+                    core.refs.register(entry)
+            core.drain()
+            core.node.send(node.ActorReady(self.actor_id, self.incarnation, error))
+            core.reactor.flush()
+
+    def _construct(self, met: list[ObjectEntry]) -> Any:
+        cls = pickle.loads(self.spec.class_blob)
+        args, kwargs = self._arguments(met)
+        return cls(*args, **kwargs)
+
+    def _arguments(self, met: list[ObjectEntry]) -> tuple[list[Any], dict[str, Any]]:
+        spec, objects = self.spec, self.executor.core.objects
+        outer, arrivals.entries = arrivals.entries, met
+        try:
+            data: bytes | memoryview = spec.args
+            kind = spec.args_kind
+            if kind == wire.SHARED:
+                data, kind = objects.view(spec.args), wire.BUFFERS
+            args, kwargs = deserialize(kind, data) if kind != wire.NONE else ((), {})
+            args = list(args)
+            dependencies = [
+                (where, objects.adopt(object_id, owner)) for where, object_id, owner in spec.dependencies
+            ]
+        finally:
+            arrivals.entries = outer
+        for where, ref in dependencies:
+            value = objects.get_one(ref, None)
+            if isinstance(where, int):
+                args[where] = value
+            else:
+                kwargs[where] = value
+        return args, kwargs
+
+    def method(self, name: str) -> Callable[..., Any]:
+        """Return the code behind a method's name."""
+        if name == "__ray_ready__":
+            return lambda: True
+        if name == "__ray_call__":
+            return lambda function, *args, **kwargs: function(self.instance, *args, **kwargs)
+        if name == "__ray_terminate__":
+            return _terminate
+        return getattr(self.instance, name)  # type: ignore[no-any-return]
+
+
+def _terminate() -> None:
+    raise ActorExit("terminated")
+
+
+def limit_threads(count: int) -> None:
+    """Let numeric libraries that are not imported yet use as many threads as the task has CPUs."""
+    if "OMP_NUM_THREADS" not in os.environ or os.environ.get("_SKATE_OMP"):
+        os.environ["OMP_NUM_THREADS"] = str(max(1, count))
+        os.environ["_SKATE_OMP"] = "1"

@@ -1,0 +1,208 @@
+"""Actors that run several calls at a time: on threads, or interleaved on one asyncio loop.
+
+Calls begin in the order in which they came, and end as they do. Each concurrency group has its own
+limit; calls of no group share ``max_concurrency``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections import deque
+from queue import SimpleQueue
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from skate._transport.connection import Connection
+from skate._wire import control
+from skate._wire import worker as wire
+from skate._worker import output
+from skate._worker.refs import ObjectEntry
+
+if TYPE_CHECKING:
+    from skate._worker.actor_host import ActorHost
+    from skate._worker.executor import Executor
+    from skate._worker.invocation import Result
+
+_Work = tuple[Connection, wire.Call]
+
+
+def _limits(spec: control.ActorSpec) -> dict[str, int]:
+    return {"": spec.max_concurrency, **spec.concurrency_groups}
+
+
+def _group(spec: control.ActorSpec, call: wire.Call) -> str:
+    """Return the group of a call: its own, or its method's, or the default."""
+    return call.group or str(spec.methods.get(str(call.fn), {}).get("concurrency_group", ""))
+
+
+class _Threads:
+    """The threads of one group, started as they are needed."""
+
+    def __init__(self, runner: ThreadedRunner, name: str, limit: int) -> None:
+        self._runner = runner
+        self._name = name
+        self._limit = limit
+        self._work: SimpleQueue[_Work] = SimpleQueue()
+        self._started = 0
+        self._free = 0
+
+    def submit(self, work: _Work) -> None:
+        """Queue a call; start a thread for it if all are busy and more are allowed."""
+        self._work.put(work)
+        if self._free < self._work.qsize() and self._started < self._limit:
+            self._started += 1
+            name = f"skate-actor-{self._name or 'default'}-{self._started}"
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self._free += 1
+            work = self._work.get()
+            self._free -= 1
+            self._runner.run(*work)
+
+
+class ThreadedRunner:
+    """Runs the calls of a threaded actor; the main thread reads the sockets."""
+
+    def __init__(self, executor: Executor, spec: control.ActorSpec) -> None:
+        self._executor = executor
+        self._spec = spec
+        self._groups = {name: _Threads(self, name, limit) for name, limit in _limits(spec).items()}
+
+    def submit(self, connection: Connection, call: wire.Call) -> None:
+        """See Runner."""
+        self._groups[_group(self._spec, call)].submit((connection, call))
+
+    def serve(self, host: ActorHost) -> None:
+        """See Runner."""
+        host.start()
+        self._executor.wait_until_stopped()
+
+    def stop(self) -> None:
+        """See Runner. The main thread was woken already; the others are daemons."""
+
+    def run(self, connection: Connection, call: wire.Call) -> None:
+        """Run one call, on a thread of its group."""
+        executor = self._executor
+        met: list[ObjectEntry] = []
+        started = perf_counter()
+        try:
+            result = self._invoke(connection, call, met)
+        except BaseException as error:
+            result = executor.failed(error)
+            if executor.stopping:
+                return
+        taken = int((perf_counter() - started) * 1_000_000)
+        output.flush()
+        with executor.core.lock:
+            if executor.invocation.reply(connection, call, result, taken, met):
+                connection.flush()
+
+    def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
+        executor, peer = self._executor, connection.peer
+        name, target = executor.target(peer, call)
+        args, kwargs = executor.invocation.decode_arguments(call, met)
+        return executor.invocation.encode(peer, call, name, target(*args, **kwargs))
+
+
+class AsyncRunner:
+    """Runs the calls of an async actor on a loop on the main thread.
+
+    The loop watches the reactor's own descriptor: the thread that runs coroutines reads the sockets
+    too, and a call is not handed between threads. While user code blocks the loop, the background
+    thread leads, as everywhere.
+    """
+
+    def __init__(self, executor: Executor, spec: control.ActorSpec) -> None:
+        self._executor = executor
+        self._spec = spec
+        self._free = _limits(spec)
+        self._waiting: dict[str, deque[_Work]] = {name: deque() for name in self._free}
+        self._incoming: deque[_Work] = deque()
+        self._drain_scheduled = False
+        self._flush_scheduled = False
+        self._loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def submit(self, connection: Connection, call: wire.Call) -> None:
+        """See Runner."""
+        self._incoming.append((connection, call))
+        if not self._drain_scheduled:
+            self._drain_scheduled = True
+            if threading.current_thread() is threading.main_thread() and self._loop.is_running():
+                self._loop.call_soon(self._drain)
+            else:
+                self._loop.call_soon_threadsafe(self._drain)
+
+    def serve(self, host: ActorHost) -> None:
+        """See Runner."""
+        loop, reactor = self._loop, self._executor.core.reactor
+        asyncio.set_event_loop(loop)
+        loop.add_reader(reactor.fileno(), reactor.turn_if_free)
+        reactor.watched = reactor.polling = True
+        # In the loop, so that constructors may create tasks and use the running loop.
+        loop.call_soon(host.start)
+        try:
+            loop.run_forever()
+        finally:
+            loop.remove_reader(reactor.fileno())
+
+    def stop(self) -> None:
+        """See Runner."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _drain(self) -> None:
+        self._drain_scheduled = False
+        while self._incoming:
+            work = self._incoming.popleft()
+            group = _group(self._spec, work[1])
+            if self._free[group] > 0:
+                self._begin(group, work)
+            else:
+                self._waiting[group].append(work)
+
+    def _begin(self, group: str, work: _Work) -> None:
+        self._free[group] -= 1
+        task = self._loop.create_task(self._run(group, *work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, group: str, connection: Connection, call: wire.Call) -> None:
+        executor = self._executor
+        met: list[ObjectEntry] = []
+        started = perf_counter()
+        try:
+            result = await self._invoke(connection, call, met)
+        except BaseException as error:
+            result = executor.failed(error)
+            if executor.stopping:
+                return
+        taken = int((perf_counter() - started) * 1_000_000)
+        output.flush()
+        with executor.core.lock:
+            executor.invocation.reply(connection, call, result, taken, met)
+        if not self._flush_scheduled:
+            # One send for all replies of this round of the loop.
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+        self._free[group] += 1
+        if self._waiting[group]:
+            self._begin(group, self._waiting[group].popleft())
+
+    async def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
+        executor, peer = self._executor, connection.peer
+        name, target = executor.target(peer, call)
+        args, kwargs = executor.invocation.decode_arguments(call, met)
+        value: Any = target(*args, **kwargs)
+        if inspect.isawaitable(value):
+            value = await value
+        return executor.invocation.encode(peer, call, name, value)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        reactor = self._executor.core.reactor
+        with reactor.lock:
+            reactor.flush()

@@ -1,0 +1,90 @@
+"""Refs as futures: of asyncio loops and of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from skate._worker.object_ref import ObjectRef
+from skate._worker.refs import PENDING, ObjectEntry
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+    from skate._worker.core import Core
+
+
+class Futures:
+    """The process's part about futures. Built by Core."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._callbacks: Any = None
+
+    def when_ready(self, entry: ObjectEntry, call: Callable[[], None]) -> bool:
+        """Have ``call`` called under the lock when the value is there. False: it is there already."""
+        with self._core.lock:
+            if entry.kind != PENDING:
+                return False
+            if entry.dependents is None:
+                entry.dependents = []
+            entry.dependents.append(lambda _: call())
+            if entry.owner_address is not None:
+                self._core.peers.fetch(entry)
+            self._core.drain()
+        self._core.reactor.request_turn()
+        return True
+
+    def as_asyncio_future(self, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
+        """Return a future of the running loop."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def resolve() -> None:
+            if not future.done():
+                try:
+                    future.set_result(self._core.objects.value(ref._entry))
+                except BaseException as error:
+                    future.set_exception(error)
+
+        def ready() -> None:
+            try:
+                loop.call_soon_threadsafe(resolve)
+            except RuntimeError:
+                pass  # the loop was closed; nobody waits any more
+
+        if not self.when_ready(ref._entry, ready):
+            resolve()
+        return future
+
+    def as_concurrent_future(self, ref: ObjectRef[Any]) -> Future[Any]:
+        """Return a future for threads. Its callbacks run on a thread of their own."""
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+
+        def resolve() -> None:
+            try:
+                future.set_result(self._core.objects.value(ref._entry))
+            except BaseException as error:
+                future.set_exception(error)
+
+        if not self.when_ready(ref._entry, lambda: self._run_callback(resolve)):
+            resolve()
+        return future
+
+    def _run_callback(self, callback: Callable[[], None]) -> None:
+        if self._callbacks is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._callbacks = ThreadPoolExecutor(1, "skate-callbacks")
+        self._callbacks.submit(callback)
+
+    def close(self) -> None:
+        """End the callback thread."""
+        if self._callbacks is not None:
+            self._callbacks.shutdown(wait=False)

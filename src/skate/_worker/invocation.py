@@ -1,0 +1,194 @@
+"""One call in a worker: arguments from bytes, results to bytes, and the refs that came and go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from skate._base import ids
+from skate._serialize import culprit
+from skate._serialize.values import deserialize, serialize
+from skate._transport.connection import Connection
+from skate._wire import worker as wire
+from skate._worker.object_ref import ObjectRef
+from skate._worker.objects import arrivals
+from skate._worker.refs import REGISTERED, ObjectEntry
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+    from skate._worker.peers import Peer
+
+Result = tuple[
+    int,  # kind
+    bytes,  # data of the first return
+    "list[tuple[int, bytes]] | None",  # further returns
+    "list[tuple[int, bytes, str]] | None",  # refs inside: (return index, id, owner's address)
+    "list[ObjectEntry] | None",  # their entries, to be kept until the owner acknowledges
+]
+
+
+class Invocation:
+    """What every way of running calls (serial, threaded, async) does before and after user code."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    # ------------------------------------------------------------------ before
+
+    def decode_arguments(
+        self, call: wire.Call, met: list[ObjectEntry]
+    ) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Return args and kwargs; ``met`` gets the entries of the refs that came with them."""
+        if call.kind == wire.NONE:
+            return (), {}
+        outer, arrivals.entries = arrivals.entries, met
+        try:
+            data: bytes | memoryview = call.args
+            kind = call.kind
+            if kind == wire.SHARED:
+                data, kind = self._core.objects.view(call.args), wire.BUFFERS
+            args, kwargs = deserialize(kind, data)
+            if call.dependencies is not None:
+                args = list(args)
+                for where, kind, data, object_id in call.dependencies:
+                    if kind == wire.SHARED:
+                        data, kind = self._core.objects.view(object_id), wire.BUFFERS
+                    value = deserialize(kind, data)
+                    if isinstance(where, int):
+                        args[where] = value
+                    else:
+                        kwargs[where] = value
+            return args, kwargs
+        finally:
+            arrivals.entries = outer
+
+    # ------------------------------------------------------------------ after
+
+    def encode(self, peer: Peer, call: wire.Call, name: str, result: Any) -> Result:
+        """Turn what user code returned into what the reply says."""
+        count = call.num_returns
+        if count == 1:
+            kind, data, refs = self._encode(peer.id, call.seq, 0, result)
+            if not refs:
+                return kind, data, None, None, None
+            contained, kept = self._contain(0, refs)
+            return kind, data, None, contained, kept
+        if count == 0:
+            return wire.NONE, b"", None, None, None
+        return self._encode_many(peer.id, call.seq, count, result, name)
+
+    def _encode(
+        self, owner: bytes, seq: int, index: int, result: Any
+    ) -> tuple[int, bytes, Sequence[ObjectRef[Any]]]:
+        if result is None:
+            return wire.NONE, b"", ()
+        try:
+            serialized = serialize(result)
+        except RecursionError:
+            raise
+        except Exception as error:
+            name = "the result" if index == 0 else f"return {index}"
+            raise TypeError(f"cannot return it: {culprit.explain(result, name, error)}") from None
+        if serialized.size <= self._core.config.max_inline_bytes:
+            return serialized.kind, serialized.to_bytes(), serialized.refs
+        object_id = ids.object_id(owner, seq, index)
+        kind, data = self._core.objects.store_value(object_id, serialized, type(result), mine=False)
+        return kind, data, serialized.refs
+
+    def _contain(
+        self, index: int, refs: Sequence[ObjectRef[Any]]
+    ) -> tuple[list[tuple[int, bytes, str]], list[ObjectEntry]]:
+        """Refs inside a result: named in the reply, kept here until the owner acknowledges."""
+        entries = list({id(ref._entry): ref._entry for ref in refs}.values())
+        address = self._core.address
+        return [(index, entry.id, entry.owner_address or address) for entry in entries], entries
+
+    def _encode_many(self, owner: bytes, seq: int, count: int, result: Any, name: str) -> Result:
+        try:
+            values = list(result)
+        except TypeError:
+            values = [result]
+            count_is = "one that cannot be iterated"
+        else:
+            count_is = str(len(values))
+        if len(values) != count:
+            raise ValueError(f"{name} has num_returns={count} and returned {count_is} value(s)")
+        encoded: list[tuple[int, bytes]] = []
+        contained: list[tuple[int, bytes, str]] = []
+        kept: list[ObjectEntry] = []
+        for index, value in enumerate(values):
+            kind, data, refs = self._encode(owner, seq, index, value)
+            encoded.append((kind, data))
+            if refs:
+                named, entries = self._contain(index, refs)
+                contained += named
+                kept += entries
+        (kind, data), more = encoded[0], encoded[1:]
+        return kind, data, more, contained or None, kept or None
+
+    def reply(
+        self,
+        connection: Connection,
+        call: wire.Call,
+        result: Result,
+        microseconds: int,
+        met: list[ObjectEntry],
+    ) -> bool:
+        """Send the reply, or see to it that it is sent when it may. Under the lock.
+
+        Tell whether it is queued on the connection now, for the caller to flush.
+        """
+        core = self._core
+        kind, data, more, contained, kept = result
+        reply = wire.Reply(call.seq, kind, data, microseconds, more, None, contained)
+        if kept is not None:
+            for entry in kept:
+                entry.pins += 1
+            connection.peer.acks[call.seq] = kept
+        core.drain()
+        if met and not self.settle(connection, reply, met):
+            return False
+        connection.send(reply)
+        return True
+
+    # ------------------------------------------------------------------ borrowing at the end of a call
+
+    def settle(self, connection: Connection, reply: wire.Reply, met: list[ObjectEntry]) -> bool:
+        """See to the refs that came with the arguments and are still held. Under the lock.
+
+        Those of the caller are named in the reply, which registers us with it. For others the reply
+        waits until their owners have acknowledged: the caller protects them until it has the reply.
+        Return False if the reply will be sent later.
+        """
+        core, caller = self._core, connection.peer.id
+        borrowed: list[tuple[bytes, int]] = []
+        third: list[ObjectEntry] = []
+        for entry in {id(entry): entry for entry in met}.values():
+            if entry.gone or entry.owner_address is None or entry.borrow_state == REGISTERED:
+                continue
+            if ids.owner_of(entry.id) == caller:
+                borrowed.append(core.refs.piggyback(entry))
+            else:
+                third.append(entry)
+        if borrowed:
+            reply = wire.Reply(
+                reply.seq, reply.kind, reply.data, reply.microseconds, reply.more, borrowed, reply.contained
+            )
+        if not third:
+            if borrowed:
+                connection.send(reply)
+                connection.flush()
+            return not borrowed
+        missing = len(third)
+
+        def registered() -> None:
+            nonlocal missing
+            missing -= 1
+            if not missing:
+                connection.send(reply)
+
+        for entry in third:
+            core.refs.register(entry, registered)
+        core.drain()
+        core.reactor.flush()
+        return False
