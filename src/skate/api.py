@@ -129,6 +129,10 @@ def init(
         _check_amount("num_cpus", num_cpus, int)
         _check_amount("num_gpus", num_gpus, int)
         _check_amount("object_store_memory", object_store_memory, int)
+        if namespace is not None and not isinstance(namespace, str):
+            raise TypeError(f"namespace takes a string, got {namespace!r}")
+        if resources is not None and not isinstance(resources, Mapping):
+            raise TypeError(f"resources takes a dict of amounts by name, got {resources!r}")
         amounts: dict[str, float] = {}
         for name, amount in (resources or {}).items():
             if name in ("CPU", "GPU", "memory"):
@@ -349,7 +353,7 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
 def _check_timeout(timeout: Any) -> None:
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         raise TypeError(f"timeout takes a number of seconds, got {timeout!r}")
-    if timeout < 0:
+    if not timeout >= 0:  # NaN is not either
         raise ValueError(f"timeout must be at least 0 seconds, got {timeout!r}")
 
 

@@ -84,7 +84,9 @@ class RayTaskError(RayError):
             TypeError: the cause's type cannot be subclassed together with this one.
         """
         dual = _dual_type(type(self.cause))
-        error = dual.__new__(dual)
+        # Made by the built-in type below it: the user's own __new__ may ask for arguments.
+        native: Any = next(base for base in type(self.cause).__mro__ if base.__module__ == "builtins")
+        error: Any = native.__new__(dual)
         for name, value in getattr(self.cause, "__dict__", {}).items():
             error.__dict__.setdefault(name, value)
         error.__dict__.update(self.__dict__)

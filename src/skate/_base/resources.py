@@ -23,7 +23,7 @@ def to_fixed(amounts: Mapping[str, float]) -> Resources:
         if not math.isfinite(amount) or amount < 0:
             raise ValueError(f"resource {name!r} must be a finite number of at least 0, got {amount!r}")
         units = round(amount * UNIT)
-        if amount > 0 and units == 0:
+        if 0 < amount < 1 / UNIT:
             raise ValueError(f"resource {name!r} must be 0 or at least {1 / UNIT}, got {amount!r}")
         if units:
             fixed[name] = units

@@ -104,6 +104,9 @@ class Driver:
 
     def _start_failed(self, role: Role) -> Exception:
         log = os.path.join(self.core.session_dir, "logs")
+        connection = self.core.control if role is self._roles[1] else self.core.node
+        if connection is None or connection.closed:
+            role.finish(1)  # it is ending, or is as good as ended: see how
         how = (
             role.poll()
             or f"the {role.name} (pid {role.pid}) did not answer within {self.config.start_timeout_s} s"

@@ -32,7 +32,10 @@ class Role:
     def poll(self) -> str | None:
         """Return how it ended, or None while it runs."""
         if self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                return f"the {self.name} (pid {self.pid}) ended, and this program reaped it itself"
             if pid == 0:
                 return None
             self.status = status

@@ -109,8 +109,10 @@ class StoreClient:
         self._fresh.discard(extent)
         return True
 
-    def sealed(self, object_id: bytes, extent: Extent, size: int) -> LocalObject:
+    def sealed(self, object_id: bytes, extent: Extent, size: int, *, fresh: bool) -> LocalObject:
         """Remember an object written here; what it leaves of its extent is kept for later.
+
+        ``fresh``: the extent had no pages before, so what is left has none now.
 
         The daemon splits alike when it reads the Seal (see ``StoreTable.seal``).
         """
@@ -119,6 +121,8 @@ class StoreClient:
             rest = Extent(extent.segment, extent.offset + used, extent.size - used)
             self._cache.append(rest)
             self._cached += rest.size
+            if fresh:
+                self._fresh.add(rest)
         local = self.add(object_id, Extent(extent.segment, extent.offset, used), size)
         local.kept = True
         return local

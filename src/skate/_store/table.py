@@ -16,6 +16,9 @@ from collections import Counter
 
 from skate._store.allocator import Allocator, Extent, Grant, round_up
 
+#: That many processes that ended are remembered.
+ENDED_KEPT = 10_000
+
 
 class StoredObject:
     """One sealed object."""
@@ -40,36 +43,49 @@ class StoreTable:
     def __init__(self, capacity: int) -> None:
         self.allocator = Allocator(capacity)
         self.objects: dict[bytes, StoredObject] = {}
-        #: Extents that a process writes to or keeps for later: (segment, offset) to size.
-        self.held: dict[bytes, dict[tuple[int, int], int]] = {}
+        #: Extents that a process writes to or keeps for later: (segment, offset) to size, and whether
+        #: its pages are there (see allocator).
+        self.held: dict[bytes, dict[tuple[int, int], tuple[int, bool]]] = {}
         #: Freed before the creator's seal was read: two sockets have no order between them.
         self.freed_early: set[bytes] = set()
+        #: Processes that ended last: what is sealed for them now nobody will free.
+        self._ended: dict[bytes, None] = {}
 
     def allocate(self, process: bytes, size: int) -> Grant | None:
         """Grant an extent to a process, or None if the store is full."""
         grant = self.allocator.allocate(size)
         if grant is not None:
-            extent = grant.extent
-            self.held.setdefault(process, {})[extent.segment, extent.offset] = extent.size
+            self._hold(process, grant.extent, not grant.fresh)
         return grant
 
-    def seal(self, process: bytes, object_id: bytes, owner: bytes, extent: Extent, label: str) -> bool:
-        """The process finished writing. Tell whether the object is new here (a repeat is not).
+    def _hold(self, process: bytes, extent: Extent, warm: bool) -> None:
+        held = self.held.setdefault(process, {})
+        held[extent.segment, extent.offset] = (extent.size, warm)
 
-        ``extent.size`` is the object's size. What the process did not hold it cannot seal.
+    def seal(self, process: bytes, object_id: bytes, owner: bytes, extent: Extent, label: str) -> bool:
+        """The process finished writing. Tell whether that is news (a repeat is not).
+
+        ``extent.size`` is the object's size; what it leaves over of the extent stays in the process's
+        hand. A task that ran again seals its result again: the later one counts, for its location
+        is in the reply that the owner gets. What the process did not hold it cannot seal.
         """
-        if object_id in self.objects:
+        before = self.objects.get(object_id)
+        if before is not None and before.extent[:2] == extent[:2]:
             return False
-        held = self.held.get(process, {})
-        whole = held.pop((extent.segment, extent.offset), None)
-        if whole is None:
+        found = self.held.get(process, {}).pop((extent.segment, extent.offset), None)
+        if found is None:
             raise ValueError(f"process {process.hex()} sealed {extent}, which it does not hold")
+        whole, warm = found
         used = round_up(extent.size)
-        if used < whole:  # a kept extent was larger than this object: the rest stays in its hand
-            held[extent.segment, extent.offset + used] = whole - used
+        if used < whole:
+            rest = Extent(extent.segment, extent.offset + used, whole - used)
+            self._hold(process, rest, warm)
         place = Extent(extent.segment, extent.offset, used)
-        self.objects[object_id] = StoredObject(place, extent.size, owner, process, label)
-        if object_id in self.freed_early:
+        stored = self.objects[object_id] = StoredObject(place, extent.size, owner, process, label)
+        if before is not None:
+            stored.pins = before.pins
+            self.allocator.free(before.extent)
+        if object_id in self.freed_early or owner in self._ended:
             self.freed_early.discard(object_id)
             self.free(object_id)
         return True
@@ -97,21 +113,25 @@ class StoreTable:
         stored.freed = True
         if keeper is not None and not stored.pins - {keeper}:
             del self.objects[object_id]
-            extent = stored.extent
-            self.held.setdefault(keeper, {})[extent.segment, extent.offset] = extent.size
+            self._hold(keeper, stored.extent, True)
         else:
             self._drop_if_done(object_id, stored)
 
     def give_back(self, process: bytes, segment: int, offset: int) -> None:
         """The process does not need this extent. Unknown ones are ignored (a repeat)."""
-        size = self.held.get(process, {}).pop((segment, offset), None)
-        if size is not None:
-            self.allocator.free(Extent(segment, offset, size))
+        found = self.held.get(process, {}).pop((segment, offset), None)
+        if found is not None:
+            size, warm = found
+            self.allocator.free(Extent(segment, offset, size), warm=warm)
 
     def process_ended(self, process: bytes) -> None:
         """Drop the pins, extents and objects of a process that is no more."""
-        for (segment, offset), size in self.held.pop(process, {}).items():
-            self.allocator.free(Extent(segment, offset, size))
+        for (segment, offset), (size, warm) in self.held.pop(process, {}).items():
+            self.allocator.free(Extent(segment, offset, size), warm=warm)
+        self._ended[process] = None
+        if len(self._ended) > ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
+        self.freed_early = {one for one in self.freed_early if not one.startswith(process)}
         for object_id, stored in list(self.objects.items()):
             stored.pins.discard(process)
             if stored.owner == process:

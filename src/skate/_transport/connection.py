@@ -14,7 +14,7 @@ import msgspec
 
 from skate._base.clock import monotonic
 from skate._transport.reactor import READABLE, WRITABLE, Reactor
-from skate._wire.codec import append_frame, decode
+from skate._wire.codec import GARBAGE, append_frame, decode
 from skate._wire.framing import FrameError, FrameReader
 
 #: Bytes read at once: small enough for the allocator to keep, not map and unmap, the buffer.
@@ -187,7 +187,7 @@ class Connection:
                 handlers[type(message)](self, message)
                 if self.closed:
                     return False
-        except (FrameError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (FrameError, *GARBAGE) as error:
             self.close(f"the peer sent garbage: {error}")
         except KeyError as error:
             if isinstance(error.args[0], type):

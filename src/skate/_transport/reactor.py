@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 #: The background thread looks this often whether it should lead (seconds).
 TICK = 0.002
 
+#: epoll takes milliseconds as a C int: a longer wait goes round in between (seconds).
+LONGEST_POLL = 3600.0
+
 READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 WRITABLE = select.EPOLLOUT
 
@@ -188,6 +191,8 @@ class Reactor:
             left = timers[0].when - monotonic()
             if timeout is None or left < timeout:
                 timeout = left if left > 0 else 0
+        if timeout is not None and timeout > LONGEST_POLL:
+            timeout = LONGEST_POLL
         self.polling = True
         events = self._epoll.poll(timeout)
         self.polling = self.watched
@@ -313,7 +318,7 @@ class Reactor:
                 self.wake()
             timeout = -1.0
             if deadline is not None:
-                timeout = max(deadline - monotonic(), 0)
+                timeout = min(max(deadline - monotonic(), 0), LONGEST_POLL)
             woken = False
             try:
                 woken = gate.acquire(timeout=timeout)
@@ -324,7 +329,7 @@ class Reactor:
                         self._followers.remove(waiter)
                 if promoted and (waiter.done or not woken):
                     self._hand_over()  # pass on a promotion that we cannot use
-            if not woken or self._stopped:
+            if self._stopped or (not woken and deadline is not None and monotonic() >= deadline):
                 return False
             self.check_interrupt()
             if not waiter.done and self._lead.acquire(False):

@@ -29,8 +29,11 @@ _decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Union[tuple(MES
 pack = _encoder.encode
 unpack = msgspec.msgpack.decode
 
-#: A frame's body to its message. Raises msgspec.DecodeError or ValidationError for garbage.
+#: A frame's body to its message. Raises one of GARBAGE for anything else.
 decode = _decoder.decode
+
+#: What ``decode`` raises for bytes that are no message.
+GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _encode_into = _encoder.encode_into
 _NO_HEADER = bytes(HEADER_SIZE)

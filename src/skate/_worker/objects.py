@@ -114,7 +114,7 @@ class Objects:
             serialized.write_into(self._store.target(extent))
         label = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
         with self._lock:
-            local = self._store.sealed(object_id, extent, size)
+            local = self._store.sealed(object_id, extent, size, fresh=fresh)
             if not mine:
                 # The owner frees it, so this extent will not come back: ask for the next one now.
                 del self._store.objects[object_id]
