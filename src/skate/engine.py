@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from skate._base import errors, ids
 from skate._base.resources import to_float
@@ -90,7 +91,7 @@ class RuntimeEngine:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self._classes: dict[type, tuple[bytes, list[ObjectRef[Any]]]] = {}
+        self._classes: WeakKeyDictionary[type, tuple[bytes, list[ObjectRef[Any]]]] = WeakKeyDictionary()
         self.put = core.objects.put
         self.get = core.objects.get
         self.get_one = core.objects.get_one

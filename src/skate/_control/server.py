@@ -62,6 +62,8 @@ class ControlStore:
         self._storage = Storage(os.path.join(settings.session_dir, "control.db"))
         self._actors = Actors()
         self._nodes: dict[bytes, Connection] = {}
+        self._had_node = False
+        self._early_lists: list[tuple[Connection, control.ListNodes]] = []
         self._watchers: dict[bytes, set[Connection]] = {}
         self._last_job = len(self._storage.all("job"))
         self._handlers: dict[type, Handler] = {
@@ -118,12 +120,16 @@ class ControlStore:
             connection.close(f"it speaks protocol {message.protocol}, this control store {PROTOCOL}")
             return
         peer.id = message.node_id
+        self._had_node = True
         peer.node = control.NodeInfo(
             message.node_id, True, message.address, message.hostname, message.pid,
             message.resources, message.resources,
         )  # fmt: skip
         self._nodes[peer.id] = connection
         self._run(self._actors.node_joined(peer.id))
+        early, self._early_lists = self._early_lists, []
+        for asking, request in early:
+            self._list_nodes(asking, request)
 
     def _node_update(self, connection: Connection, message: control.NodeUpdate) -> None:
         peer: Peer = connection.peer
@@ -131,6 +137,9 @@ class ControlStore:
             peer.node = msgspec.structs.replace(peer.node, available=message.available)
 
     def _list_nodes(self, connection: Connection, message: control.ListNodes) -> None:
+        if not self._nodes and not self._had_node:
+            self._early_lists.append((connection, message))  # the first node is about to join
+            return
         nodes = [other.peer.node for other in self._nodes.values()]
         connection.send(control.Answer(message.request, pack(nodes)))
 

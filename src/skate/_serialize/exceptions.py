@@ -12,8 +12,8 @@ from skate._serialize.values import dump_code
 
 def dump_task_error(
     error: BaseException, function_name: str, actor_repr: str | None = None, actor_id: str | None = None
-) -> bytes:
-    """Return what ``get`` shall raise for a task that raised ``error``.
+) -> tuple[bytes, list[Any]]:
+    """Return what ``get`` shall raise for a task that raised ``error``, and the refs inside.
 
     An exception that does not survive the trip is replaced by a UserCodeException that says so.
     """
@@ -26,16 +26,16 @@ def dump_task_error(
     title = f"skate::{function_name}"
     wrapped = RayTaskError(function_name, text, cause, title, os.getpid(), None, actor_repr, actor_id)
     try:
-        data = dump_code(wrapped)[0]
-        pickle.loads(data)
-        return data
+        dumped = dump_code(wrapped)
+        pickle.loads(dumped[0])
+        return dumped
     except Exception as problem:
         stand_in = UserCodeException(
             f"{type(cause).__module__}.{type(cause).__qualname__}: {_safe_str(cause)} (this is not the "
             f"exception itself: it cannot be pickled and unpickled: {type(problem).__name__}: {problem})"
         )
         wrapped.cause = stand_in
-        return dump_code(wrapped)[0]
+        return dump_code(wrapped)
 
 
 def dump_error(error: BaseException) -> bytes:

@@ -40,6 +40,12 @@ class DefineFunction(Struct, array_like=True, frozen=True, tag=2):
     threads: int
 
 
+class ForgetFunction(Struct, array_like=True, frozen=True, tag=12):
+    """Owner to worker: no call of this function will come any more."""
+
+    fn: int
+
+
 class Call(Struct, array_like=True, frozen=True, tag=3, gc=False):
     """Run a function (``fn`` is its number) or an actor's method (``fn`` is its name).
 

@@ -71,7 +71,7 @@ class ActorHost:
             self.instance = self._construct(met)
         except BaseException as raised:
             name = f"{spec.class_name}.__init__"
-            error = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
+            error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
             raised.__traceback__ = None
         with core.lock:
             core.drain()

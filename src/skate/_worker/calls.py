@@ -67,10 +67,7 @@ class Calls:
             raise TypeError(f"cannot send {name}: {culprit.explain(function, name, error)}") from None
         with self._lock:
             self._last_function += 1
-            pins = [ref._entry for ref in refs]
-            for entry in pins:
-                entry.pins += 1
-            return FunctionRecord(self._last_function, name, blob, threads, pins)
+            return FunctionRecord(self._last_function, name, blob, threads, refs, self._core.dead_functions)
 
     def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Arguments:
         """Turn arguments into bytes, refs among them into dependencies.

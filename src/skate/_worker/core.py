@@ -61,6 +61,8 @@ class Core:
         self.refs = RefTable()
         #: Entries whose ObjectRefs ended; appended by ``ObjectRef.__del__``, drained each turn.
         self.dead_refs: deque[ObjectEntry] = deque()
+        #: Numbers of remote functions that ended, likewise.
+        self.dead_functions: deque[int] = deque()
         self.store = StoreClient(config.extent_cache_bytes)
         self.store.on_dead_view = self._dead_view
         self.counter = 0
@@ -299,6 +301,8 @@ class Core:
     def drain(self) -> None:
         """Count what ended since the last turn, and carry out what that means. Under the lock."""
         refs = self.refs
+        if self.dead_functions:
+            self.peers.forget_functions(self.dead_functions)
         if not self.dead_refs and not self.store.dead_views and not refs.commands:
             return
         free: list[bytes] = []

@@ -81,6 +81,7 @@ class Executor:
         core.peers.handlers.update(
             {
                 wire.DefineFunction: self._define,
+                wire.ForgetFunction: self._forget,
                 wire.Call: self._called,
                 wire.ReplyAck: self._reply_ack,
             }
@@ -96,6 +97,9 @@ class Executor:
 
     def _define(self, connection: Connection, message: wire.DefineFunction) -> None:
         connection.peer.functions[message.fn] = Function(message.name, message.blob, message.threads)
+
+    def _forget(self, connection: Connection, message: wire.ForgetFunction) -> None:
+        connection.peer.functions.pop(message.fn, None)
 
     def _called(self, connection: Connection, message: Any) -> None:
         if self._runner is not None:
@@ -272,9 +276,9 @@ class Executor:
                 f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"
             )
             return wire.ERROR, dump_error(crash), None, None, None
-        data = dump_task_error(error, name, actor_repr, actor_id)
+        data, refs = dump_task_error(error, name, actor_repr, actor_id)
         error.__traceback__ = None  # its frames hold the arguments
-        return wire.ERROR, data, None, None, None
+        return self.invocation.failure(data, refs)
 
     # ------------------------------------------------------------------ becoming an actor
 

@@ -23,7 +23,7 @@ Result = tuple[
     bytes,  # data of the first return
     "list[tuple[int, bytes]] | None",  # further returns
     "list[tuple[int, bytes, str]] | None",  # refs inside: (return index, id, owner's address)
-    "list[ObjectEntry] | None",  # their entries, to be kept until the owner acknowledges
+    "Sequence[ObjectRef[Any]] | None",  # these refs: alive until ``reply`` has pinned their objects
 ]
 
 
@@ -71,11 +71,16 @@ class Invocation:
             kind, data, refs = self._encode(peer.id, call.seq, 0, result)
             if not refs:
                 return kind, data, None, None, None
-            contained, kept = self._contain(0, refs)
-            return kind, data, None, contained, kept
+            return kind, data, None, self._contain(0, refs), refs
         if count == 0:
             return wire.NONE, b"", None, None, None
         return self._encode_many(peer.id, call.seq, count, result, name)
+
+    def failure(self, data: bytes, refs: Sequence[ObjectRef[Any]]) -> Result:
+        """Return what the reply says of an exception that was pickled."""
+        if not refs:
+            return wire.ERROR, data, None, None, None
+        return wire.ERROR, data, None, self._contain(0, refs), refs
 
     def _encode(
         self, owner: bytes, seq: int, index: int, result: Any
@@ -95,13 +100,11 @@ class Invocation:
         kind, data = self._core.objects.store_value(object_id, serialized, type(result), mine=False)
         return kind, data, serialized.refs
 
-    def _contain(
-        self, index: int, refs: Sequence[ObjectRef[Any]]
-    ) -> tuple[list[tuple[int, bytes, str]], list[ObjectEntry]]:
-        """Refs inside a result: named in the reply, kept here until the owner acknowledges."""
-        entries = list({id(ref._entry): ref._entry for ref in refs}.values())
+    def _contain(self, index: int, refs: Sequence[ObjectRef[Any]]) -> list[tuple[int, bytes, str]]:
+        """Return how the reply names the refs inside a result."""
+        entries = {id(ref._entry): ref._entry for ref in refs}.values()
         address = self._core.address
-        return [(index, entry.id, entry.owner_address or address) for entry in entries], entries
+        return [(index, entry.id, entry.owner_address or address) for entry in entries]
 
     def _encode_many(self, owner: bytes, seq: int, count: int, result: Any, name: str) -> Result:
         try:
@@ -115,14 +118,13 @@ class Invocation:
             raise ValueError(f"{name} has num_returns={count} and returned {count_is} value(s)")
         encoded: list[tuple[int, bytes]] = []
         contained: list[tuple[int, bytes, str]] = []
-        kept: list[ObjectEntry] = []
+        kept: list[ObjectRef[Any]] = []
         for index, value in enumerate(values):
             kind, data, refs = self._encode(owner, seq, index, value)
             encoded.append((kind, data))
             if refs:
-                named, entries = self._contain(index, refs)
-                contained += named
-                kept += entries
+                contained += self._contain(index, refs)
+                kept += refs
         (kind, data), more = encoded[0], encoded[1:]
         return kind, data, more, contained or None, kept or None
 
@@ -142,9 +144,11 @@ class Invocation:
         kind, data, more, contained, kept = result
         reply = wire.Reply(call.seq, kind, data, microseconds, more, None, contained)
         if kept is not None:
-            for entry in kept:
+            # Kept here until the owner acknowledges that it has registered with their owners.
+            entries = list({id(ref._entry): ref._entry for ref in kept}.values())
+            for entry in entries:
                 entry.pins += 1
-            connection.peer.acks[call.seq] = kept
+            connection.peer.acks[call.seq] = entries
         core.drain()
         if met and not self.settle(connection, reply, met):
             return False

@@ -167,7 +167,7 @@ class Objects:
         self.wait_ready(entries, len(entries), timeout, on_error=True)
         for entry in entries:
             if entry.kind == ERROR:
-                raise load_error(entry.data)
+                self.value(entry)
         return [self.value(entry) for entry in entries]
 
     def get_one(self, ref: ObjectRef[Any], timeout: float | None) -> Any:
@@ -261,19 +261,22 @@ class Objects:
         """Return the value of an entry that has one; raise it if it is an error."""
         kind = entry.kind
         data: bytes | memoryview = entry.data
-        if kind == ERROR:
-            raise load_error(entry.data)
         if kind == SHARED:
             data = self._own_view(entry) if entry.owner_address is None else self.view(entry.id)
             kind = BUFFERS
         outer, arrivals.entries = arrivals.entries, []
         try:
-            value = deserialize(kind, data)
+            value = load_error(entry.data) if kind == ERROR else deserialize(kind, data)
             met = arrivals.entries
         finally:
             arrivals.entries = outer
         if met:
             self.protect_until_registered(met, entry)
+        if kind == ERROR:
+            try:
+                raise value
+            finally:
+                del value  # or the error and this frame keep each other, and with them refs, alive
         return value
 
     def protect_until_registered(self, met: Sequence[ObjectEntry], outer: ObjectEntry) -> None:

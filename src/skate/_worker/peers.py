@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import deque
 from typing import TYPE_CHECKING
 
 from skate._base import errors
@@ -137,6 +138,15 @@ class Peers:
     def connections(self) -> set[Connection]:
         """Every open connection."""
         return self._all
+
+    def forget_functions(self, numbers: deque[int]) -> None:
+        """Remote functions of ours are gone: workers that have them need them no more."""
+        while numbers:
+            number = numbers.popleft()
+            for connection in self._all:
+                if number in connection.peer.defined:
+                    connection.peer.defined.discard(number)
+                    connection.send(wire.ForgetFunction(number))
 
     # ------------------------------------------------------------------ values
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from skate._worker.refs import ObjectEntry
@@ -14,18 +16,24 @@ if TYPE_CHECKING:
 class FunctionRecord:
     """A remote function, pickled once. ``microseconds`` is a moving average of what its calls took."""
 
-    __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "pins")
+    __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "refs", "_dead")
 
-    def __init__(self, number: int, name: str, blob: bytes, threads: int, pins: list[ObjectEntry]) -> None:
+    def __init__(
+        self, number: int, name: str, blob: bytes, threads: int, refs: Sequence[object], dead: deque[int]
+    ) -> None:
         self.number = number
         self.name = name
         self.blob = blob
         self.threads = threads
-        #: Entries of the refs in its closure.
-        self.pins = pins
+        #: The refs in its closure and defaults: alive as long as it is.
+        self.refs = refs
+        self._dead = dead
         self.microseconds = -1.0
         #: How many calls may be in flight to one worker.
         self.depth = 1
+
+    def __del__(self) -> None:
+        self._dead.append(self.number)  # workers that have it are told to forget it
 
     def measured(self, microseconds: int, short_us: int, max_depth: int) -> None:
         """A call took this long: learn from it. A long call counts at once, short ones by and by."""
