@@ -27,7 +27,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from skate._base.clock import monotonic
 
@@ -69,7 +69,10 @@ class Waiter:
         """Wake the thread if it sleeps as a follower."""
         gate = self.gate
         if gate is not None and gate.locked():
-            gate.release()
+            try:
+                gate.release()
+            except RuntimeError:
+                pass  # another thread was faster; it is open
 
 
 class Timer:
@@ -101,6 +104,8 @@ class Reactor:
         self.on_background: Callable[[], None] | None = None
         #: Somebody sleeps in poll, or is about to: what is left behind needs ``request_turn``.
         self.polling = False
+        #: What ``on_turn`` drains: queues that anybody may append to without the lock.
+        self.leftovers: tuple[deque[Any], ...] = ()
         #: Another loop watches ``fileno``: it sleeps in poll on our behalf.
         self.watched = False
         #: Called outside of everything when a handler failed: a bug of ours, never the user's.
@@ -194,6 +199,9 @@ class Reactor:
         if timeout is not None and timeout > LONGEST_POLL:
             timeout = LONGEST_POLL
         self.polling = True
+        # Who left something behind before this asked for no turn: nobody was to sleep then.
+        if self.dirty or any(self.leftovers):
+            timeout = 0
         events = self._epoll.poll(timeout)
         self.polling = self.watched
         with self.lock:
@@ -274,6 +282,8 @@ class Reactor:
         Call it without the lock. Leads where nobody does, else follows.
         """
         while not waiter.done:
+            if self._stopped:
+                return waiter.done
             if not self._lead.acquire(False) and not self._follow(waiter, deadline):
                 return waiter.done
             if waiter.done:  # notified while it followed; it does not hold the lead
@@ -283,7 +293,7 @@ class Reactor:
                 if self.dirty:
                     with self.lock:
                         self.flush()
-                while not waiter.done:
+                while not waiter.done and not self._stopped:
                     if deadline is None:
                         self.turn(None)
                     else:
@@ -293,8 +303,6 @@ class Reactor:
                         if left <= 0:
                             return waiter.done
                     self.check_interrupt()
-                    if self._stopped:
-                        return waiter.done
             finally:
                 self._lead.release()
                 self._hand_over()
@@ -319,19 +327,20 @@ class Reactor:
             timeout = -1.0
             if deadline is not None:
                 timeout = min(max(deadline - monotonic(), 0), LONGEST_POLL)
-            woken = False
+            woken = usable = False
             try:
                 woken = gate.acquire(timeout=timeout)
+                self.check_interrupt()
+                usable = woken and not waiter.done
             finally:
                 with self.lock:
                     promoted = waiter not in self._followers
                     if not promoted:
                         self._followers.remove(waiter)
-                if promoted and (waiter.done or not woken):
+                if promoted and not usable:
                     self._hand_over()  # pass on a promotion that we cannot use
             if self._stopped or (not woken and deadline is not None and monotonic() >= deadline):
                 return False
-            self.check_interrupt()
             if not waiter.done and self._lead.acquire(False):
                 return self._keep_lead_unless_done(waiter)
         return True
@@ -408,6 +417,8 @@ class Reactor:
         with self.lock:
             for waiter in self._followers:
                 waiter.open_gate()
+        # Whoever leads leaves now; nobody leads after us.
+        self._lead.acquire(timeout=5)
         self._epoll.close()
         os.close(self._wake_fd)
 

@@ -65,6 +65,7 @@ class Core:
         self.dead_functions: deque[int] = deque()
         self.store = StoreClient(config.extent_cache_bytes)
         self.store.on_dead_view = self._dead_view
+        self.reactor.leftovers = (self.dead_refs, self.store.dead_views, self.dead_functions)
         self.counter = 0
         self.node: Connection = None  # type: ignore[assignment]  # set by connect_node
         self.control: Connection | None = None
