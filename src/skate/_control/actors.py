@@ -214,7 +214,7 @@ class Actors:
         actor.cause = cause
         actor.restarts += 1
         actor.incarnation += 1
-        actor.address = ""
+        actor.address, actor.node = "", b""
         return [Publish(actor), *self._place(actor)]
 
     def kill(self, actor_id: bytes, no_restart: bool, reason: str) -> list[Command]:

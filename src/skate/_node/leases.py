@@ -120,6 +120,7 @@ class Leases:
         self._idle: dict[bytes, list[bytes]] = {}  # job to its idle workers, newest last
         self._starting: dict[bytes, int] = {}
         self._workers: dict[bytes, bytes] = {}  # every live worker and its job
+        self._leaving: set[bytes] = set()  # taken as idle: about to end, or to be put back
         self._max_workers = max_workers
         #: Starts in a row that failed.
         self._failed_starts: dict[bytes, int] = {}
@@ -144,7 +145,7 @@ class Leases:
         if count <= demand.held:
             self._drop_surplus(demand)
         if count <= 0 and demand.held == 0:
-            del self._demands[key]
+            self._demands.pop(key, None)
         return self._schedule()
 
     def _drop_surplus(self, demand: Demand) -> None:
@@ -161,6 +162,17 @@ class Leases:
         if lease is None:
             return []
         self._end(lease)
+        if not lease.retiring:
+            # Any lease will do for the one that was asked back.
+            for other in self.leases.values():
+                if other.owner == lease.owner and other.retiring:
+                    other.retiring = False
+                    break
+        demand = self._demands.get((lease.owner, lease.shape))
+        if demand is not None:
+            # Who gives one up stands behind the others now, or it would get it back at once.
+            self._last_order += 1
+            demand.order = self._last_order
         if lease.worker:
             self._idle.setdefault(lease.job, []).append(lease.worker)
         return self._schedule()
@@ -208,6 +220,7 @@ class Leases:
     def worker_lost(self, worker: bytes) -> tuple[Lease | None, list[Command]]:
         """A worker ended. Return the lease that it served, and what to do."""
         job = self._workers.pop(worker, b"")
+        self._leaving.discard(worker)
         idle = self._idle.get(job, [])
         if worker in idle:
             idle.remove(worker)
@@ -248,10 +261,12 @@ class Leases:
             count = max(0, len(idle) - keep)
             surplus += idle[:count]
             del idle[:count]
+        self._leaving.update(surplus)
         return surplus
 
     def put_back(self, worker: bytes) -> list[Command]:
         """A worker that was taken as idle stays after all (it owns objects)."""
+        self._leaving.discard(worker)
         job = self._workers.get(worker)
         if job is None:
             return []
@@ -339,21 +354,24 @@ class Leases:
                     spares.add(lease.job)
             else:
                 short[lease.job] = short.get(lease.job, 0) + 1
-        for job in spares - short.keys():
-            if len(self._workers) + sum(self._starting.values()) < self._max_workers:
-                commands.append(StartWorkers(job, 1))
+        room = self._max_workers - len(self._workers) - sum(self._starting.values())
         for job, count in short.items():
             count -= self._starting.get(job, 0)
-            room = self._max_workers - len(self._workers) - sum(self._starting.values())
-            if count > room:
+            if count > 0 and room <= 0:
                 commands += self._refuse_for_room(job)
-            if min(count, room) > 0:
+            elif count > 0:
                 commands.append(StartWorkers(job, min(count, room)))
+                room -= min(count, room)
+        for job in spares - short.keys():
+            if room > 0:
+                commands.append(StartWorkers(job, 1))
+                room -= 1
 
     def _refuse_for_room(self, job: bytes) -> list[Command]:
         """Nothing but a clear error is left where every worker waits for yet another one."""
-        if any(x.state is LeaseState.GRANTED for x in self.leases.values()) or self._starting.get(job):
-            return []  # somebody runs: room may come
+        running = any(x.state is LeaseState.GRANTED for x in self.leases.values())
+        if running or self._leaving or self._starting.get(job):
+            return []  # room may come
         reason = (
             f"all {len(self._workers)} worker processes of this node (the limit: SKATE_MAX_WORKERS) "
             "wait in get() for tasks that need yet another worker; nest tasks less deeply, or wait "
@@ -385,17 +403,18 @@ class Leases:
             return []
         held: dict[bytes, list[Lease]] = {}
         for lease in self.leases.values():
-            if lease.state is LeaseState.GRANTED and lease.resources and not lease.retiring:
+            if lease.state is LeaseState.GRANTED and lease.resources:
                 held.setdefault(lease.owner, []).append(lease)
         first = min(waiting, key=lambda d: (-d.depth, len(held.get(d.owner, ())), d.order))
         mine = len(held.get(first.owner, ()))
         commands: list[Command] = []
         for owner, leases in held.items():
-            if owner == first.owner:
-                # Its own leases of other shapes may be idle.
-                commands.append(Reclaim(owner, 0))
-            else:
-                commands.append(Reclaim(owner, 1 if len(leases) > mine + 1 or mine == 0 else 0))
+            # Its own idle leases of other shapes count too, but none that is in use.
+            has_more = len(leases) > mine + 1 or mine == 0
+            ask = owner != first.owner and has_more and not any(lease.retiring for lease in leases)
+            if ask:
+                leases[0].retiring = True
+            commands.append(Reclaim(owner, int(ask)))
         return commands
 
     @property

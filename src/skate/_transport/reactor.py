@@ -54,16 +54,21 @@ class Source(Protocol):
 class Waiter:
     """One thread's wait. ``notify`` it under the lock, once or more."""
 
-    __slots__ = ("done", "gate")
+    __slots__ = ("done", "gate", "leads")
 
     def __init__(self) -> None:
         self.done = False
         self.gate: threading.Lock | None = None
+        #: The reactor that its thread leads.
+        self.leads: Reactor | None = None
 
     def notify(self) -> None:
         """End the wait."""
         self.done = True
         self.open_gate()
+        leads = self.leads
+        if leads is not None and leads.polling:
+            leads.request_turn()  # another thread than the leader itself has the news
 
     def open_gate(self) -> None:
         """Wake the thread if it sleeps as a follower."""
@@ -121,6 +126,7 @@ class Reactor:
         self._timer_count = 0
         self._turn_requested = False
         self._lead = threading.Lock()
+        self._leader: Waiter | None = None
         self._followers: deque[Waiter] = deque()
         self._entered = 0  # times that a user thread came to wait
         self._background_leads = False
@@ -200,7 +206,8 @@ class Reactor:
             timeout = LONGEST_POLL
         self.polling = True
         # Who left something behind before this asked for no turn: nobody was to sleep then.
-        if self.dirty or any(self.leftovers):
+        waiter = self._leader
+        if self.dirty or any(self.leftovers) or (waiter is not None and waiter.done):
             timeout = 0
         events = self._epoll.poll(timeout)
         self.polling = self.watched
@@ -286,9 +293,9 @@ class Reactor:
                 return waiter.done
             if not self._lead.acquire(False) and not self._follow(waiter, deadline):
                 return waiter.done
-            if waiter.done:  # notified while it followed; it does not hold the lead
-                return True
             self._entered += 1
+            waiter.leads = self
+            self._leader = waiter
             try:
                 if self.dirty:
                     with self.lock:
@@ -304,12 +311,13 @@ class Reactor:
                             return waiter.done
                     self.check_interrupt()
             finally:
+                self._leader = waiter.leads = None
                 self._lead.release()
                 self._hand_over()
         return True
 
     def _follow(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Sleep until notified or promoted. Return True with the lead held or the waiter done."""
+        """Sleep until promoted: return True with the lead held. Return False when the wait is over."""
         gate = waiter.gate = threading.Lock()
         gate.acquire()
         self._entered += 1
@@ -321,7 +329,7 @@ class Reactor:
                 with self.lock:
                     if waiter in self._followers:
                         self._followers.remove(waiter)
-                return self._keep_lead_unless_done(waiter)
+                return True
             if self._background_leads:
                 self.wake()
             timeout = -1.0
@@ -342,14 +350,8 @@ class Reactor:
             if self._stopped or (not woken and deadline is not None and monotonic() >= deadline):
                 return False
             if not waiter.done and self._lead.acquire(False):
-                return self._keep_lead_unless_done(waiter)
-        return True
-
-    def _keep_lead_unless_done(self, waiter: Waiter) -> bool:
-        if waiter.done:
-            self._lead.release()
-            self._hand_over()
-        return True
+                return True
+        return False
 
     def _hand_over(self) -> None:
         """After the lead was released: promote a follower, or let the background thread know."""

@@ -48,7 +48,7 @@ class CountWaiter(Waiter):
 
     def __init__(self, missing: int, on_error: bool) -> None:
         self.done = False
-        self.gate = None
+        self.gate = self.leads = None
         self.missing = missing
         self.on_error = on_error
 
