@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
@@ -232,7 +233,8 @@ def shutdown(wait_for_processes: bool = False, _exiting_interpreter: bool = Fals
     """
     with _State.lock:
         driver, _State.driver = _State.driver, None
-        if driver is not None:
+        # A forked child that ends must not end its parent's session.
+        if driver is not None and driver.core.pid == os.getpid():
             driver.stop()
 
 

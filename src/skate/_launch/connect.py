@@ -149,7 +149,7 @@ class Driver:
         self._log_ended.notify()
         if self.core.dead_reason or self.core.reactor.stopped:
             return
-        how = self._roles[0].poll() or f"the node daemon closed its connection ({reason})"
+        how = self._roles[0].poll(500) or f"the node daemon closed its connection ({reason})"
         self.core.fail_everything(
             f"{how}, and with it the session ended: its workers are gone. Its log: "
             f"{os.path.join(self.core.session_dir, 'logs', 'node.log')}. "

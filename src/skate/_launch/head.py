@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 from collections.abc import Sequence
 from typing import Any
 
-from skate._base.clock import monotonic
 from skate._base.process import describe_status
 from skate._launch import commands
 from skate._transport.connection import listen
@@ -29,9 +29,11 @@ class Role:
         self.connection = connection
         self.status: int | None = None
 
-    def poll(self) -> str | None:
-        """Return how it ended, or None while it runs."""
+    def poll(self, wait_ms: int = 0) -> str | None:
+        """Return how it ended, or None while it runs (after waiting that long for its end)."""
         if self.status is None:
+            if wait_ms:
+                self._await_exit(wait_ms)
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
             except ChildProcessError:
@@ -41,24 +43,25 @@ class Role:
             self.status = status
         return f"the {self.name} (pid {self.pid}) {describe_status(self.status)}"
 
+    def _await_exit(self, milliseconds: float) -> bool:
+        """Tell whether it ended within that time. It is not reaped here."""
+        try:
+            fd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return True
+        try:
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            return bool(poller.poll(milliseconds))
+        finally:
+            os.close(fd)
+
     def finish(self, seconds: float) -> None:
         """Wait until it ended; kill it when it takes too long."""
         if self.status is not None:
             return
-        fd = os.pidfd_open(self.pid)
-        try:
-            import select
-
-            poller = select.poll()
-            poller.register(fd, select.POLLIN)
-            deadline = monotonic() + seconds
-            while not poller.poll(max(0.0, deadline - monotonic()) * 1000):
-                if monotonic() >= deadline:
-                    os.kill(self.pid, signal.SIGKILL)
-                    poller.poll()
-                    break
-        finally:
-            os.close(fd)
+        if not self._await_exit(seconds * 1000):
+            os.kill(self.pid, signal.SIGKILL)
         try:
             _, self.status = os.waitpid(self.pid, 0)
         except ChildProcessError:

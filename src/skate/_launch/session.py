@@ -44,27 +44,38 @@ def sweep(keep: int, current: str) -> None:
 
     Runs when a session ends: nobody waits for it then.
     """
-    import shutil
-
     base = root()
     ended = [
         entry.path for entry in sorted(os.scandir(base), key=lambda e: e.name)
         if entry.is_dir(follow_symlinks=False) and entry.path != current and not _alive(entry.name)
     ]  # fmt: skip
     for path in ended[: max(0, len(ended) - keep)]:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_tree(path)
     for path in ended[max(0, len(ended) - keep) :]:
         remove_sockets(path)
 
 
 def remove_sockets(path: str) -> None:
     """Leave only the logs of a session that ended."""
-    import shutil
-
-    shutil.rmtree(os.path.join(path, "s"), ignore_errors=True)
+    _remove_tree(os.path.join(path, "s"))
     for name in ("node.sock", "control.sock", "control.db", "control.db-wal", "control.db-shm"):
         try:
             os.unlink(os.path.join(path, name))
+        except OSError:
+            pass
+
+
+def _remove_tree(path: str) -> None:
+    """Remove a folder of ours. Not by shutil: importing that while the interpreter ends runs an
+    ``exec``, after which CPython forgets that it was Ctrl-C which ended it."""
+    for folder, _, files in os.walk(path, topdown=False):
+        for name in files:
+            try:
+                os.unlink(os.path.join(folder, name))
+            except OSError:
+                pass
+        try:
+            os.rmdir(folder)
         except OSError:
             pass
 

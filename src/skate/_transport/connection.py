@@ -35,7 +35,8 @@ class Connection:
     """
 
     __slots__ = ("reactor", "sock", "out", "peer", "closed", "close_reason", "_fd", "_handlers",
-                 "_on_close", "_reader", "_dirty", "_chunks", "_fds", "_wants_fds", "_blocked")  # fmt: skip
+                 "_on_close", "_reader", "_dirty", "_chunks", "_fds", "_wants_fds", "_blocked",
+                 "_mute")  # fmt: skip
 
     def __init__(
         self,
@@ -63,13 +64,14 @@ class Connection:
         self._fds: deque[int] = deque()
         self._wants_fds = receives_fds
         self._blocked = False
+        self._mute = False  # sending failed
         reactor.register(self._fd, self)
 
     # ------------------------------------------------------------------ sending
 
     def send(self, message: msgspec.Struct) -> None:
         """Queue a message. Dropped if the connection is closed: its on_close has told everybody."""
-        if self.closed:
+        if self.closed or self._mute:
             return
         append_frame(message, self.out)
         if not self._dirty:
@@ -78,7 +80,7 @@ class Connection:
 
     def send_with_fd(self, message: msgspec.Struct, fd: int) -> None:
         """Queue a message that takes a descriptor along; the caller keeps its own copy open."""
-        if self.closed:
+        if self.closed or self._mute:
             return
         if self.out:
             self._chunks.append((self.out, ()))
@@ -126,9 +128,10 @@ class Connection:
         except BlockingIOError:
             self._await_writable()
             return
-        except OSError as error:
-            self.close(f"sending failed: {error.strerror or error}")
-            return
+        except OSError:
+            # The peer is gone; what it said last is still to be read, and then its end.
+            self._mute = True
+            self._drop_output()
         if self._blocked:
             self._blocked = False
             self.reactor.modify(self._fd, READABLE)
@@ -180,21 +183,25 @@ class Connection:
         if not data:
             self.close("the peer closed the connection")
             return False
-        handlers = self._handlers
         try:
             for body in self._reader.feed(data):
-                message = decode(body)
-                handlers[type(message)](self, message)
+                self._dispatch(decode(body))
                 if self.closed:
                     return False
+            self._reader.check()
         except (FrameError, *GARBAGE) as error:
             self.close(f"the peer sent garbage: {error}")
-        except KeyError as error:
-            if isinstance(error.args[0], type):
-                self.close(f"the peer sent {error.args[0].__name__}, which is not said here")
-            else:
-                raise
         return True
+
+    def _dispatch(self, message: Any) -> None:
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            self.close(f"the peer sent {type(message).__name__}, which is not said here")
+            return
+        try:
+            handler(self, message)
+        except Exception as bug:  # ours; what comes behind it in the stream counts all the same
+            self.reactor.on_bug(bug)
 
     def drain(self) -> None:
         """Dispatch everything that has arrived: the peer's process ended, and it counts."""
@@ -219,13 +226,16 @@ class Connection:
     def _drop(self) -> None:
         self.reactor.unregister(self._fd)
         self.sock.close()
+        self._drop_output()
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+    def _drop_output(self) -> None:
         for _, fds in self._chunks:
             for fd in fds:
                 os.close(fd)
         self._chunks.clear()
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()
         self.out.clear()
 
     def abandon(self) -> None:

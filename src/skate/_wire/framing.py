@@ -17,6 +17,10 @@ class FrameError(ValueError):
     """The peer sent what cannot be a frame."""
 
 
+def _too_long(length: int) -> FrameError:
+    return FrameError(f"a frame of {length} bytes was announced; the limit is {MAX_FRAME}")
+
+
 class FrameReader:
     """Cuts a stream into bodies. Keeps only the bytes of a frame that is not complete."""
 
@@ -46,7 +50,9 @@ class FrameReader:
         while end - position >= HEADER_SIZE:
             (length,) = unpack_header(data, position)
             if length > MAX_FRAME:
-                raise FrameError(f"a frame of {length} bytes was announced; the limit is {MAX_FRAME}")
+                if not bodies:
+                    raise _too_long(length)
+                break  # what came before it counts; ``check`` tells
             start = position + HEADER_SIZE
             if end - start < length:
                 self._wanted = HEADER_SIZE + length
@@ -58,6 +64,17 @@ class FrameReader:
         if position < end:
             rest += data[position:]
         return bodies
+
+    def check(self) -> None:
+        """Raise if what is held back cannot become a frame.
+
+        Raises:
+            FrameError: its header announces more than MAX_FRAME bytes.
+        """
+        if len(self._rest) >= HEADER_SIZE:
+            (length,) = unpack_header(self._rest)
+            if length > MAX_FRAME:
+                raise _too_long(length)
 
     @property
     def pending_bytes(self) -> int:

@@ -238,6 +238,8 @@ class Calls:
         reactor = core.reactor
         if reactor.dirty and reactor.polling:
             reactor.request_turn()
+        if core.interrupted:
+            core.check_interrupt()
         if num_returns == 1:
             return make_ref(task.returns[0], core)
         return [make_ref(entry, core) for entry in task.returns] or None

@@ -57,7 +57,7 @@ class Core:
         self.reactor = Reactor(kind)
         self.lock = self.reactor.lock
         self.reactor.on_turn = self.drain
-        self.reactor.check_interrupt = self._check_interrupt
+        self.reactor.check_interrupt = self.check_interrupt
         self.refs = RefTable()
         #: Entries whose ObjectRefs ended; appended by ``ObjectRef.__del__``, drained each turn.
         self.dead_refs: deque[ObjectEntry] = deque()
@@ -83,8 +83,9 @@ class Core:
         self.dead_reason = ""
         self._requests: dict[int, tuple[Connection, list[Any], Waiter]] = {}
         self._last_request = 0
-        self._interrupted = False
-        self._pid = os.getpid()
+        #: SIGINT came while the main thread was in our code.
+        self.interrupted = False
+        self.pid = os.getpid()
         self.calls = Calls(self)
         self.fork_guard = ForkGuard(self)
         self.peers.handlers.update({wire.Reply: self.calls.replied, wire.Returned: self.normal.returned})
@@ -271,22 +272,23 @@ class Core:
         """
         while frame is not None:
             if frame.f_code.co_filename.startswith(_PACKAGE):
-                self._interrupted = True
+                self.interrupted = True
                 self.reactor.nudge()
                 # Should ours end before it reaches a safe point, the signal comes again.
                 threading.Timer(0.02, self._again).start()
                 return
             frame = frame.f_back
-        self._interrupted = False
+        self.interrupted = False
         raise KeyboardInterrupt
 
     def _again(self) -> None:
-        if self._interrupted:
+        if self.interrupted:
             signal.raise_signal(signal.SIGINT)
 
-    def _check_interrupt(self) -> None:
-        if self._interrupted and threading.current_thread() is threading.main_thread():
-            self._interrupted = False
+    def check_interrupt(self) -> None:
+        """At a safe point: raise what a signal asked for while it could not be raised."""
+        if self.interrupted and threading.current_thread() is threading.main_thread():
+            self.interrupted = False
             raise KeyboardInterrupt
 
     def warn(self, text: str) -> None:
@@ -402,7 +404,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     core = current.process.core
-    if core is not None and core._pid != os.getpid():
+    if core is not None and core.pid != os.getpid():
         core.abandon()
 
 

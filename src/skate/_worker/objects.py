@@ -88,6 +88,8 @@ class Objects:
         kind, data = self.store_value(entry.id, serialized, type(value), mine=True)
         with self._lock:
             self._refs.fulfil(entry, kind, data)
+        if core.interrupted:
+            core.check_interrupt()
         return ref
 
     def contain(self, entry: ObjectEntry, refs: Sequence[ObjectRef[Any]]) -> None:

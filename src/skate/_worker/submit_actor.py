@@ -140,6 +140,8 @@ class ActorSubmitter:
         for client in self._clients.values():
             if client.connection is connection:
                 client.disconnected()
+                if self._core.control is None:
+                    self._run(client.cut_off(_CUT_OFF))  # nobody will tell what became of it
 
     def replied(self, call: TaskRecord) -> None:
         """A call is through."""
