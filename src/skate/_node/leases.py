@@ -120,6 +120,7 @@ class Leases:
         self._idle: dict[bytes, list[bytes]] = {}  # job to its idle workers, newest last
         self._starting: dict[bytes, int] = {}
         self._workers: dict[bytes, bytes] = {}  # every live worker and its job
+        self._unfit: set[bytes] = set()  # workers that actors shall not get
         self._leaving: set[bytes] = set()  # taken as idle: about to end, or to be put back
         self._max_workers = max_workers
         #: Starts in a row that failed.
@@ -187,6 +188,7 @@ class Leases:
         for lease in [x for x in self.leases.values() if x.owner == owner]:
             self._end(lease)
             if lease.worker:
+                self._leaving.add(lease.worker)
                 commands.append(EndWorker(lease.worker, "the process that had sent it its task ended"))
         return commands + self._schedule()
 
@@ -221,6 +223,7 @@ class Leases:
         """A worker ended. Return the lease that it served, and what to do."""
         job = self._workers.pop(worker, b"")
         self._leaving.discard(worker)
+        self._unfit.discard(worker)
         idle = self._idle.get(job, [])
         if worker in idle:
             idle.remove(worker)
@@ -344,8 +347,9 @@ class Leases:
             if lease.state is not LeaseState.RESERVED:
                 continue
             idle = self._idle.get(lease.job)
-            if idle:
-                lease.worker = idle.pop()
+            worker = self._take_worker(lease, idle) if idle else None
+            if worker is not None:
+                lease.worker = worker
                 lease.state = LeaseState.GRANTED
                 self._by_worker[lease.worker] = lease
                 commands.append(Grant(lease))
@@ -366,6 +370,17 @@ class Leases:
             if room > 0:
                 commands.append(StartWorkers(job, 1))
                 room -= 1
+
+    def _take_worker(self, lease: Lease, idle: list[bytes]) -> bytes | None:
+        """Take the newest idle worker: its caches are warm. For an actor, one that owns nothing."""
+        for index in range(len(idle) - 1, -1, -1):
+            if lease.owner or idle[index] not in self._unfit:
+                return idle.pop(index)
+        return None
+
+    def unfit_for_actor(self, worker: bytes) -> None:
+        """The worker owns objects of earlier tasks, which an actor's end would take along."""
+        self._unfit.add(worker)
 
     def _refuse_for_room(self, job: bytes) -> list[Command]:
         """Nothing but a clear error is left where every worker waits for yet another one."""
@@ -426,6 +441,10 @@ class Leases:
     def worker_count(self) -> int:
         """Live worker processes."""
         return len(self._workers)
+
+    def lease_of(self, worker: bytes) -> Lease | None:
+        """Return the lease that a worker serves."""
+        return self._by_worker.get(worker)
 
     def job_of(self, worker: bytes) -> bytes:
         """Return the job that a live worker serves."""

@@ -185,6 +185,14 @@ class ActorReady(Struct, array_like=True, frozen=True, tag=61):
     error: bytes
 
 
+class ActorRefused(Struct, array_like=True, frozen=True, tag=69):
+    """Worker to daemon: I own objects of earlier tasks; start this actor in another process, so
+    that its end does not take them along."""
+
+    actor_id: bytes
+    incarnation: int
+
+
 class Exit(Struct, array_like=True, frozen=True, tag=62):
     """Daemon to worker: end, unless you own or hold objects (then answer ExitRefused)."""
 

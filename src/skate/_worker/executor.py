@@ -284,6 +284,13 @@ class Executor:
 
     def _become(self, message: node.StartActor) -> None:
         """Be this actor from now on; calls that came early are its first."""
+        core = self._core
+        with core.lock:
+            core.drain()
+            if any(entry.owner_address is None for entry in core.refs.entries.values()):
+                core.node.send(node.ActorRefused(message.actor_id, message.incarnation))
+                core.node.flush()
+                return
         host = self.host = ActorHost(self, message)
         runner = host.make_runner()
         if runner is None:

@@ -74,7 +74,8 @@ class NormalSubmitter:
                 task.args,
                 task.args_kind,
                 len(task.returns),
-                task.flags | (function.depth > 1),
+                # Replies of short calls are kept together for a moment; one that must not run twice is not.
+                task.flags | (function.depth > 1 and task.retries_left != 0),
                 dependencies,
                 task.name,
             )

@@ -31,11 +31,13 @@ class ActorHandlers:
         self._daemon = daemon
         #: By the shape under which its lease is demanded.
         self._placements: dict[int, _Placement] = {}
+        #: By the worker that was told to become it, until that is one.
+        self._starting: dict[bytes, _Placement] = {}
         self._last_shape = 0
 
     def table(self) -> dict[type, Handler]:
         """Return which message of workers goes where."""
-        return {node.ActorReady: self._ready}
+        return {node.ActorReady: self._ready, node.ActorRefused: self._refused_by_worker}
 
     def control_table(self) -> dict[type, Handler]:
         """Return which message of the control store goes where."""
@@ -43,9 +45,13 @@ class ActorHandlers:
 
     def _place(self, connection: Connection, message: control.PlaceActor) -> None:
         spec = unpack(message.spec, type=control.ActorSpec)
+        self._demand(_Placement(message, spec))
+
+    def _demand(self, placement: _Placement) -> None:
+        spec = placement.spec
         self._last_shape += 1
         shape = self._last_shape
-        self._placements[shape] = _Placement(message, spec)
+        self._placements[shape] = placement
         leases = self._daemon.leases
         self._daemon.lease_handlers.run(leases.demand(CONTROL, shape, spec.owner_job, spec.placement, 1, 0))
 
@@ -54,6 +60,7 @@ class ActorHandlers:
         daemon = self._daemon
         placement = self._placements.pop(lease.shape)
         place, spec = placement.place, placement.spec
+        self._starting[worker.id] = placement
         worker.actor = (place.actor_id, place.incarnation)
         worker.name = spec.class_name
         worker.connection.send(node.StartActor(place.actor_id, place.incarnation, place.spec))
@@ -75,8 +82,22 @@ class ActorHandlers:
             del self._placements[shape]
             self._report(placement.place, f"it could not be placed: {reason}", False)
 
+    def _refused_by_worker(self, connection: Connection, message: node.ActorRefused) -> None:
+        daemon = self._daemon
+        worker = daemon.workers.get(connection.peer.id)
+        placement = self._starting.pop(connection.peer.id, None)
+        if worker is None or placement is None or worker.reason:
+            return  # it was ended meanwhile
+        worker.actor, worker.name = None, ""
+        daemon.leases.unfit_for_actor(worker.id)
+        self._demand(placement)
+        lease = daemon.leases.lease_of(worker.id)
+        if lease is not None:
+            daemon.lease_handlers.run(daemon.leases.returned(lease.id))
+
     def _ready(self, connection: Connection, message: node.ActorReady) -> None:
         worker = self._daemon.workers.get(connection.peer.id)
+        self._starting.pop(connection.peer.id, None)
         if worker is None or self._daemon.control is None:
             return
         self._daemon.control.send(
@@ -88,6 +109,7 @@ class ActorHandlers:
     def worker_ended(self, worker: WorkerProcess, cause: str, begun_owner: bytes, begun_seq: int) -> None:
         """The actor's process is dead: report its certificate."""
         assert worker.actor is not None
+        self._starting.pop(worker.id, None)
         if self._daemon.control is not None:
             actor_id, incarnation = worker.actor
             self._daemon.control.send(
