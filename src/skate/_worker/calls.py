@@ -238,11 +238,13 @@ class Calls:
         reactor = core.reactor
         if reactor.dirty and reactor.polling:
             reactor.request_turn()
-        if core.interrupted:
-            core.check_interrupt()
         if num_returns == 1:
-            return make_ref(task.returns[0], core)
-        return [make_ref(entry, core) for entry in task.returns] or None
+            made: Any = make_ref(task.returns[0], core)
+        else:
+            made = [make_ref(entry, core) for entry in task.returns] or None
+        if core.interrupted:
+            core.check_interrupt()  # not before somebody owns the refs
+        return made
 
     def submit_call(
         self,
@@ -263,12 +265,12 @@ class Calls:
             if core.dead_reason:
                 core.check_usable()
             task = self._new_task(None, method, arguments, num_returns, max_retries)
-            # Calls under way keep the actor alive even if every handle is gone.
-            client.keep = handle
             task.actor = client
             if group is not None:
                 task.group = group
             if arguments.plain or not self._failed_already(task):
+                # Calls under way keep the actor alive even if every handle is gone.
+                client.keep = handle
                 core.actors.submit(task, client)
         connection = client.connection
         if connection is not None and len(connection.out) > HIGH_WATER:

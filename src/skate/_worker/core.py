@@ -279,7 +279,7 @@ class Core:
                 return
             frame = frame.f_back
         self.interrupted = False
-        raise KeyboardInterrupt
+        signal.default_int_handler(signal.SIGINT, None)
 
     def _again(self) -> None:
         if self.interrupted:
@@ -289,7 +289,7 @@ class Core:
         """At a safe point: raise what a signal asked for while it could not be raised."""
         if self.interrupted and threading.current_thread() is threading.main_thread():
             self.interrupted = False
-            raise KeyboardInterrupt
+            signal.default_int_handler(signal.SIGINT, None)
 
     def warn(self, text: str) -> None:
         """Tell the user something that is not an error (yet)."""

@@ -60,6 +60,12 @@ class ActorSubmitter:
         """An argument of a queued call is an error: the call is over, those behind it may go."""
         assert call.actor is not None
         call.actor.withdraw(call)
+        self._let_go(call.actor)
+
+    def _let_go(self, client: ActorClient) -> None:
+        """With no call under way, only handles keep the actor alive."""
+        if not client.inflight and not client.queue:
+            client.keep = None
 
     # ------------------------------------------------------------------ effects
 
@@ -102,8 +108,7 @@ class ActorSubmitter:
 
     def _fail(self, command: Fail) -> None:
         client = command.client
-        if not client.inflight and not client.queue:
-            client.keep = None
+        self._let_go(client)
         for call in command.calls:
             self._core.calls.finish_with_error(
                 call, dump_error(self._error(client, call, command.unavailable))
@@ -148,8 +153,7 @@ class ActorSubmitter:
         assert call.actor is not None
         client = call.actor
         client.inflight.pop(call.seq, None)
-        if not client.inflight and not client.queue:
-            client.keep = None
+        self._let_go(client)
 
     def cut_off(self) -> None:
         """The control store is gone: calls that wait for its news end."""

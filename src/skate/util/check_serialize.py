@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from types import FunctionType
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, TextIO
 
 import cloudpickle
@@ -130,10 +130,10 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from (value.__kwdefaults__ or {}).items()
     elif isinstance(value, type):
         for name, part in vars(value).items():
-            if not isinstance(part, (staticmethod, classmethod)):
-                yield name, part
-            else:
+            if isinstance(part, (staticmethod, classmethod)):
                 yield name, part.__func__
+            elif not isinstance(part, (GetSetDescriptorType, MemberDescriptorType)):
+                yield name, part
     elif isinstance(value, dict):
         for key, part in value.items():
             yield f"[{key!r}]", part
@@ -148,3 +148,4 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield "__func__", value.__func__
     else:
         yield from getattr(value, "__dict__", {}).items()
+        yield "__class__", type(value)
