@@ -93,14 +93,14 @@ class Refuse(NamedTuple):
     fatal: bool
 
 
-class EndWorker(NamedTuple):
-    """End this worker process: the owner of what it runs is gone."""
+class OwnerLeft(NamedTuple):
+    """Tell this worker that the owner of its lease is gone: it ends, or says that it is idle."""
 
     worker: bytes
-    reason: str
+    owner: bytes
 
 
-Command = Grant | StartWorkers | Reclaim | Refuse | EndWorker
+Command = Grant | StartWorkers | Reclaim | Refuse | OwnerLeft
 
 #: Leases of shapes that take no resources, not counting blocked ones: more would only compete.
 ZERO_SHAPE_LIMIT = 100
@@ -189,7 +189,7 @@ class Leases:
             self._end(lease)
             if lease.worker:
                 self._leaving.add(lease.worker)
-                commands.append(EndWorker(lease.worker, "the process that had sent it its task ended"))
+                commands.append(OwnerLeft(lease.worker, owner))
         return commands + self._schedule()
 
     # ------------------------------------------------------------------ events from workers
@@ -268,7 +268,9 @@ class Leases:
         return surplus
 
     def put_back(self, worker: bytes) -> list[Command]:
-        """A worker that was taken as idle stays after all (it owns objects)."""
+        """A worker that was to end stays after all: it owns objects, and runs nothing."""
+        if worker not in self._leaving:
+            return []
         self._leaving.discard(worker)
         job = self._workers.get(worker)
         if job is None:

@@ -197,8 +197,15 @@ class Exit(Struct, array_like=True, frozen=True, tag=62):
     """Daemon to worker: end, unless you own or hold objects (then answer ExitRefused)."""
 
 
+class OwnerLeft(Struct, array_like=True, frozen=True, tag=70):
+    """Daemon to worker: the process whose lease you served is gone. End if you run its task and own
+    nothing; else answer ExitRefused, now or when the task is through."""
+
+    owner: bytes
+
+
 class ExitRefused(Struct, array_like=True, frozen=True, tag=63):
-    """Worker to daemon: objects live here; ask again later."""
+    """Worker to daemon: objects live here, or nothing runs here that must end; I am idle."""
 
 
 class Leaving(Struct, array_like=True, frozen=True, tag=64):

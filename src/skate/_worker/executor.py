@@ -68,6 +68,11 @@ class Executor:
         self._queue: deque[tuple[Connection, Any]] = deque()
         self._waiter: Waiter | None = None
         self._running = False
+        #: Whose call runs, or ran last; and whether that process is gone.
+        self._caller = b""
+        self._orphaned = False
+        #: The main thread waits in get, its CPUs lent: what arrives cannot begin here.
+        self._lent = False
         self._stopping = False
         self._exit_code = 0
         self._last_flush = 0.0
@@ -91,7 +96,8 @@ class Executor:
 
     def node_handlers(self) -> dict[type, Handler]:
         """Return which message of the daemon goes where."""
-        return {node.StartActor: self._called, node.Exit: self._asked_to_exit}
+        return {node.StartActor: self._called, node.Exit: self._asked_to_exit,
+                node.OwnerLeft: self._owner_left}  # fmt: skip
 
     # ------------------------------------------------------------------ what arrives (under the lock)
 
@@ -108,7 +114,8 @@ class Executor:
         self._queue.append((connection, message))
         if self._waiter is not None:
             self._waiter.notify()
-        elif self._core.reactor.background_leads:
+        elif self._lent or self._core.reactor.background_leads:
+            # What runs waits, perhaps for this very call, or takes long.
             self._give_back()
 
     def _give_back(self) -> None:
@@ -141,6 +148,18 @@ class Executor:
             core.node.send(node.ExitRefused())
             return
         self._leave("it was idle")
+
+    def _owner_left(self, connection: Connection, message: node.OwnerLeft) -> None:
+        """Whoever leased this worker is gone. What others hold of it must not go with its task."""
+        core = self._core
+        if not self._running or self._caller != message.owner:
+            core.node.send(node.ExitRefused())
+        elif any(entry.owner_address is None for entry in core.refs.entries.values()):
+            self._orphaned = True
+        else:
+            core.node.send(node.Leaving("the process that had sent it its task ended"))
+            core.node.flush()
+            end_process_group()
 
     def _leave(self, reason: str, code: int = 0) -> None:
         self._core.node.send(node.Leaving(reason))
@@ -198,6 +217,7 @@ class Executor:
         if core.reactor.wait(waiter, soon):
             return True
         with core.lock:
+            self._lent = True
             self._give_back()
             core.node.send(node.Blocked(True))
             core.reactor.flush()
@@ -205,6 +225,7 @@ class Executor:
             return core.reactor.wait(waiter, deadline)
         finally:
             with core.lock:
+                self._lent = False
                 core.node.send(node.Blocked(False))
                 core.node.flush()
 
@@ -212,6 +233,7 @@ class Executor:
 
     def _run_call(self, connection: Connection, call: wire.Call) -> None:
         _WORD.pack_into(self._board, self._word, connection.peer.id, call.seq)
+        self._caller = connection.peer.id
         self._running = True
         met: list[ObjectEntry] = []
         started = perf_counter()
@@ -227,6 +249,10 @@ class Executor:
         with self._core.lock:
             if self.invocation.reply(connection, call, result, taken, met):
                 self._flush(connection)
+            if self._orphaned:
+                self._orphaned = False
+                self._core.node.send(node.ExitRefused())
+                self._core.node.flush()
 
     def _invoke(self, peer: Peer, call: wire.Call, met: list[ObjectEntry]) -> Result:
         """Run user code. Its arguments and results live in this frame only, so that they are gone

@@ -176,13 +176,15 @@ class Executor(futures.Executor):
         self._start_waiting()
 
     def _ended(self, future: Future[Any], value: Any, error: BaseException | None) -> None:
-        with self._changed:
-            self._running -= 1
-            self._changed.notify_all()
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(own_error(error))
+        try:
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(own_error(error))
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
 
 
 def own_error(error: BaseException) -> BaseException:

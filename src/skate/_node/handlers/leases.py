@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from skate._node.leases import Command, EndWorker, Grant, Reclaim, Refuse, StartWorkers
+from skate._node.leases import Command, Grant, OwnerLeft, Reclaim, Refuse, StartWorkers
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Timer
 from skate._wire import control, node
@@ -68,10 +68,10 @@ class LeaseHandlers:
                     owner.connection.send(node.LeaseReclaim(command.busy))
             elif isinstance(command, Refuse):
                 self._refuse(command)
-            elif isinstance(command, EndWorker):
+            elif isinstance(command, OwnerLeft):
                 worker = daemon.workers.get(command.worker)
-                if worker is not None:
-                    daemon.processes.kill(worker, command.reason)
+                if worker is not None and worker.connection is not None:
+                    worker.connection.send(node.OwnerLeft(command.owner))
         if daemon.closing:
             return
         if self._slice is None and daemon.leases.waiting:

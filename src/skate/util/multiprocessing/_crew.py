@@ -1,0 +1,363 @@
+"""The workers of a pool, and who waits for them.
+
+A chunk of calls goes to the worker that has least to do::
+
+    submit --> [backlog] --a worker is free--> [in flight] --its ref is ready--> (claimed) --> delivered
+                   ^                                                                  |
+                   '------------- the worker did not know the function ---------------'
+
+Whoever waits for a result drives: the thread that calls ``get`` or ``next`` waits for the refs in
+flight itself, delivers what arrives to whomever it belongs, and sends the next chunks. No result is
+handed between threads on the way. Only while nobody drives, and to run callbacks, a background
+thread works; pools that have no use for it never start it.
+
+Guarantee: a thread that drives sees every delivery that matters to it. The refs it waits for are all
+that were in flight when it looked; chunks leave the backlog only when one of those is ready, and then
+it looks again, after waiting for whoever is delivering just then.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+from skate import api
+from skate.exceptions import ActorDiedError, RayTaskError
+from skate.util.multiprocessing._worker import CALL, PoolTaskError
+
+if TYPE_CHECKING:
+    from skate._worker.object_ref import ObjectRef
+    from skate.actor import ActorHandle
+
+_log = logging.getLogger(__name__)
+
+#: A worker of a function known to be short has chunks for this many seconds queued, if there are as many.
+_AHEAD_S = 0.004
+_MAX_AHEAD = 16
+#: The background thread looks on this long (seconds) whether whoever drove last goes on doing so.
+_GRACE_S = 0.002
+#: Functions whose durations are remembered.
+_MAX_PACES = 64
+
+
+class Job(Protocol):
+    """Whose chunks these are."""
+
+    token: int
+    form: int
+    #: What its chunks call.
+    function: Any
+
+    def argument(self) -> Any:
+        """Return what a worker is sent as the function."""
+
+    def deliver(self, index: int, results: list[Any], failed: tuple[int, ...]) -> None:
+        """A chunk is done. Called under the crew's lock."""
+
+    def call_back(self) -> None:
+        """Run the callbacks. Called on the background thread, after ``Crew.have_called_back``."""
+
+
+class Chunk:
+    """Calls that a worker makes in one go."""
+
+    __slots__ = ("job", "index", "items")
+
+    def __init__(self, job: Job, index: int, items: tuple[Any, ...]) -> None:
+        self.job = job
+        self.index = index
+        self.items = items
+
+
+class _Member:
+    """One worker, as the pool sees it."""
+
+    __slots__ = ("actor", "in_flight", "room", "sent", "token", "lost")
+
+    def __init__(self, actor: ActorHandle[Any]) -> None:
+        self.actor = actor
+        self.in_flight = 0
+        #: How many chunks it may have at a time, as long as those are there that it has.
+        self.room = _MAX_AHEAD
+        self.sent = 0
+        #: Of the function that it has.
+        self.token = -1
+        self.lost = False
+
+
+class Crew:
+    """See the module's text."""
+
+    def __init__(
+        self, size: int, make: Callable[[], ActorHandle[Any]], chunks_per_worker: int | None
+    ) -> None:
+        #: Guards everything here and the states of the jobs; notified when a job gets on.
+        self.changed = threading.Condition()
+        self.size = size
+        self._make = make
+        self._chunks_per_worker = chunks_per_worker
+        self._members = [_Member(make()) for _ in range(size)]
+        self._backlog: deque[Chunk] = deque()
+        self._in_flight: dict[ObjectRef[Any], tuple[_Member, Chunk]] = {}
+        #: Threads that are delivering a chunk.
+        self._claims = 0
+        self._drivers = 0
+        #: Counts ``drive`` calls.
+        self._drives = 0
+        self._callbacks: deque[Job] = deque()
+        self._calling_back = False
+        self._tokens = 0
+        self._ended = False
+        #: Why there are no workers any more.
+        self._over = "the pool has ended"
+        self._thread: threading.Thread | None = None
+        #: By function: itself, and the mean seconds of its chunks.
+        self._paces: dict[int, tuple[Any, float]] = {}
+
+    # ------------------------------------------------------------------ what jobs do
+
+    def new_token(self) -> int:
+        """Return a name for a job's function."""
+        with self.changed:
+            self._tokens += 1
+            return self._tokens
+
+    def submit(self, chunks: list[Chunk]) -> None:
+        """Have chunks run."""
+        with self.changed:
+            self._backlog.extend(chunks)
+            self._dispatch()
+
+    def have_called_back(self, job: Job) -> None:
+        """Have the job's callbacks run. Under the lock."""
+        self._callbacks.append(job)
+        self.changed.notify_all()
+
+    def depth(self, function: Any) -> int:
+        """Return how many chunks of calls of a function a worker may have at a time."""
+        pace = self._paces.get(id(function))
+        if pace is None:
+            return 1
+        return max(1, min(_MAX_AHEAD, int(_AHEAD_S / max(pace[1], 1e-6))))
+
+    def need_background(self) -> None:
+        """Somebody will leave work unwatched: have a thread that sees to it."""
+        with self.changed:
+            if self._thread is None and not self._ended:
+                self._thread = threading.Thread(target=self._background, name="skate-pool", daemon=True)
+                self._thread.start()
+            self.changed.notify_all()
+
+    def end(self) -> None:
+        """Nothing new will come; the background thread ends when all is done."""
+        with self.changed:
+            self._ended = True
+            self.changed.notify_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to do. Under the lock."""
+        return not (self._backlog or self._in_flight or self._claims or self._callbacks or self._calling_back)
+
+    def terminate(self, reason: str) -> None:
+        """Kill the workers; what is not done fails."""
+        with self.changed:
+            self._ended = True
+            self._over = reason
+            members, self._members = self._members, []
+            chunks = [chunk for _, chunk in self._in_flight.values()] + list(self._backlog)
+            self._in_flight.clear()
+            self._backlog.clear()
+            for chunk in chunks:
+                self._fail(chunk, ActorDiedError(reason))
+            self.changed.notify_all()
+        for member in members:
+            if not member.lost and api.is_initialized():
+                api.kill(member.actor)
+
+    def dismiss(self) -> None:
+        """Let the workers end by themselves and wait until they have. All is done."""
+        with self.changed:
+            members, self._members = self._members, []
+        if members and api.is_initialized():
+            ends = [member.actor.__ray_terminate__.remote() for member in members if not member.lost]
+            api.wait(ends, num_returns=len(ends))
+
+    # ------------------------------------------------------------------ driving
+
+    def drive(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Carry the pool's work on, on this thread, until ``until()``, called under the lock.
+
+        Returns:
+            False: the time (seconds) is up.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        with self.changed:
+            self._drivers += 1
+            self._drives += 1
+        try:
+            while True:
+                left = None if deadline is None else max(0.0, deadline - monotonic())
+                with self.changed:
+                    if until():
+                        return True
+                    if self._claims or not self._in_flight:
+                        # Another thread is delivering, or running callbacks.
+                        if not self.changed.wait(left):
+                            return until()
+                        continue
+                    refs = list(self._in_flight)
+                if not self._step(refs, left):
+                    with self.changed:
+                        return until()
+        finally:
+            with self.changed:
+                self._drivers -= 1
+                if self._in_flight and not self._drivers:
+                    self.changed.notify_all()
+
+    def _background(self) -> None:
+        while True:
+            with self.changed:
+                self._await_need()
+                job = self._callbacks.popleft() if self._callbacks else None
+                self._calling_back = job is not None
+                if job is None and self._ended and self.idle:
+                    return
+                refs = list(self._in_flight)
+            if job is None:
+                self._step(refs, None)
+                continue
+            try:
+                job.call_back()
+            except Exception:
+                _log.exception("a callback of a pool raised")
+            with self.changed:
+                self._calling_back = False
+                self.changed.notify_all()
+
+    def _await_need(self) -> None:
+        """Wait until there is something for the background thread to do. Under the lock."""
+        seen = self._drives
+        while not self._callbacks and not (self._ended and self.idle):
+            if self._drivers or not self._in_flight:
+                self.changed.wait()
+            elif self._drives != seen:
+                # Somebody drove a moment ago, and perhaps is about to again: two are slower than one.
+                seen = self._drives
+                self.changed.wait(_GRACE_S)
+            else:
+                return
+
+    def _step(self, refs: list[ObjectRef[Any]], timeout: float | None) -> bool:
+        """Wait for one of the refs and deliver it. False: the time is up."""
+        ready: list[ObjectRef[Any]] = []
+        if api.is_initialized():
+            ready, _ = api.wait(refs, num_returns=1, timeout=timeout)
+        if not api.is_initialized():
+            # get() would start another session.
+            self.terminate("the session of the pool was shut down")
+            return True
+        for ref in ready:
+            self._collect(ref)
+        return bool(ready)
+
+    def _collect(self, ref: ObjectRef[Any]) -> None:
+        with self.changed:
+            found = self._in_flight.pop(ref, None)
+            if found is None:
+                return  # another thread was faster
+            self._claims += 1
+        member, chunk = found
+        report: Any = None
+        error: Exception | None = None
+        try:
+            report = api.get(ref)
+        except Exception as raised:
+            error = raised
+        except BaseException:
+            with self.changed:
+                self._claims -= 1
+                self._in_flight[ref] = found
+                self.changed.notify_all()
+            raise
+        with self.changed:
+            self._claims -= 1
+            member.in_flight -= 1
+            if error is not None:
+                member.lost = member.lost or isinstance(error, ActorDiedError)
+                self._fail(chunk, error)
+            elif report is None:
+                member.token = -1
+                self._backlog.appendleft(chunk)
+            else:
+                self._note_pace(chunk.job.function, report.seconds)
+                chunk.job.deliver(chunk.index, report.results, report.failed)
+            self._dispatch()
+            self.changed.notify_all()
+
+    # ------------------------------------------------------------------ under the lock
+
+    def _dispatch(self) -> None:
+        while self._backlog:
+            chunk = self._backlog.popleft()
+            try:
+                if not self._members:
+                    raise ActorDiedError(self._over)
+                member = self._member_for(self.depth(chunk.job.function))
+                if member is None:
+                    self._backlog.appendleft(chunk)
+                    return
+                self._send(member, chunk)
+            except Exception as error:
+                self._fail(chunk, error)
+
+    def _member_for(self, depth: int) -> _Member | None:
+        """Return the worker with least to do that may have one more chunk, of this depth."""
+        best: _Member | None = None
+        for index, member in enumerate(self._members):
+            if not member.in_flight:
+                if member.lost or self._used_up(member):
+                    member = self._members[index] = _Member(self._make())
+                return member
+            if member.in_flight >= min(depth, member.room) or member.lost or self._used_up(member):
+                continue
+            if best is None or member.in_flight < best.in_flight:
+                best = member
+        return best
+
+    def _used_up(self, member: _Member) -> bool:
+        return self._chunks_per_worker is not None and member.sent >= self._chunks_per_worker
+
+    def _send(self, member: _Member, chunk: Chunk) -> None:
+        job = chunk.job
+        function = None if member.token == job.token else job.argument()
+        ref = member.actor.run.remote(job.token, function, job.form, chunk.items)
+        depth = self.depth(job.function)
+        member.room = min(member.room, depth) if member.in_flight else depth
+        member.in_flight += 1
+        member.sent += 1
+        member.token = job.token
+        self._in_flight[ref] = (member, chunk)
+
+    def _fail(self, chunk: Chunk, error: Exception) -> None:
+        """The whole chunk failed."""
+        if isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
+            error.cause.__cause__ = error
+            error = error.cause
+        count = 1 if chunk.job.form == CALL else len(chunk.items)
+        chunk.job.deliver(chunk.index, [PoolTaskError(error)] * count, tuple(range(count)))
+
+    def _note_pace(self, function: Any, seconds: float) -> None:
+        known = self._paces.get(id(function))
+        if known is None:
+            if len(self._paces) >= _MAX_PACES:
+                del self._paces[next(iter(self._paces))]
+            self._paces[id(function)] = (function, seconds)
+        else:
+            # One long chunk is enough for being careful; short ones bring confidence back.
+            self._paces[id(function)] = (function, max(seconds, 0.8 * known[1] + 0.2 * seconds))
