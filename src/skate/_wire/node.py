@@ -193,6 +193,13 @@ class ActorRefused(Struct, array_like=True, frozen=True, tag=69):
     incarnation: int
 
 
+class ActorAccepted(Struct, array_like=True, frozen=True, tag=71):
+    """Worker to daemon: from now on this process is that actor, and ends with it."""
+
+    actor_id: bytes
+    incarnation: int
+
+
 class Exit(Struct, array_like=True, frozen=True, tag=62):
     """Daemon to worker: end, unless you own or hold objects (then answer ExitRefused)."""
 

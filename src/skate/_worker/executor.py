@@ -317,6 +317,8 @@ class Executor:
                 core.node.send(node.ActorRefused(message.actor_id, message.incarnation))
                 core.node.flush()
                 return
+            core.node.send(node.ActorAccepted(message.actor_id, message.incarnation))
+            core.node.flush()
         host = self.host = ActorHost(self, message)
         runner = host.make_runner()
         if runner is None:

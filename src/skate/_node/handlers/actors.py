@@ -22,6 +22,8 @@ class _Placement(msgspec.Struct):
 
     place: control.PlaceActor
     spec: control.ActorSpec
+    #: Why it is to end, if the control store said so before the worker accepted to be it.
+    stopped: str = ""
 
 
 class ActorHandlers:
@@ -31,13 +33,15 @@ class ActorHandlers:
         self._daemon = daemon
         #: By the shape under which its lease is demanded.
         self._placements: dict[int, _Placement] = {}
-        #: By the worker that was told to become it, until that is one.
+        #: By the worker that was told to become it, until it accepted or refused. Not to be killed
+        #: before: it may own objects that others need.
         self._starting: dict[bytes, _Placement] = {}
         self._last_shape = 0
 
     def table(self) -> dict[type, Handler]:
         """Return which message of workers goes where."""
-        return {node.ActorReady: self._ready, node.ActorRefused: self._refused_by_worker}
+        return {node.ActorReady: self._ready, node.ActorRefused: self._refused_by_worker,
+                node.ActorAccepted: self._accepted}  # fmt: skip
 
     def control_table(self) -> dict[type, Handler]:
         """Return which message of the control store goes where."""
@@ -90,14 +94,20 @@ class ActorHandlers:
             return  # it was ended meanwhile
         worker.actor, worker.name = None, ""
         daemon.leases.unfit_for_actor(worker.id)
-        self._demand(placement)
+        if not placement.stopped:
+            self._demand(placement)
         lease = daemon.leases.lease_of(worker.id)
         if lease is not None:
             daemon.lease_handlers.run(daemon.leases.returned(lease.id))
 
+    def _accepted(self, connection: Connection, message: node.ActorAccepted) -> None:
+        worker = self._daemon.workers.get(connection.peer.id)
+        placement = self._starting.pop(connection.peer.id, None)
+        if worker is not None and placement is not None and placement.stopped:
+            self._daemon.processes.kill(worker, placement.stopped, intended=True)
+
     def _ready(self, connection: Connection, message: node.ActorReady) -> None:
         worker = self._daemon.workers.get(connection.peer.id)
-        self._starting.pop(connection.peer.id, None)
         if worker is None or self._daemon.control is None:
             return
         self._daemon.control.send(
@@ -127,7 +137,12 @@ class ActorHandlers:
                 self._report(place, message.cause, True)
                 return
         worker = self._daemon.workers.actor(message.actor_id, message.incarnation)
-        if worker is not None:
+        if worker is None:
+            return
+        starting = self._starting.get(worker.id)
+        if starting is not None:
+            starting.stopped = message.cause
+        else:
             self._daemon.processes.kill(worker, message.cause, intended=True)
 
     def _report(self, place: control.PlaceActor, cause: str, intended: bool) -> None:

@@ -95,8 +95,13 @@ class Crew:
     def __init__(
         self, size: int, make: Callable[[], ActorHandle[Any]], chunks_per_worker: int | None
     ) -> None:
+        lock = threading.RLock()
         #: Guards everything here and the states of the jobs; notified when a job gets on.
-        self.changed = threading.Condition()
+        self.changed = threading.Condition(lock)
+        #: Of the same lock: notified when the background thread may have something to do.
+        self._needed = threading.Condition(lock)
+        #: It sleeps until then.
+        self._asleep = False
         self.size = size
         self._make = make
         self._chunks_per_worker = chunks_per_worker
@@ -135,7 +140,7 @@ class Crew:
     def have_called_back(self, job: Job) -> None:
         """Have the job's callbacks run. Under the lock."""
         self._callbacks.append(job)
-        self.changed.notify_all()
+        self.need_background()
 
     def depth(self, function: Any) -> int:
         """Return how many chunks of calls of a function a worker may have at a time."""
@@ -145,18 +150,23 @@ class Crew:
         return max(1, min(_MAX_AHEAD, int(_AHEAD_S / max(pace[1], 1e-6))))
 
     def need_background(self) -> None:
-        """Somebody will leave work unwatched: have a thread that sees to it."""
+        """Somebody will leave work unwatched, or callbacks are due: have a thread that sees to it."""
         with self.changed:
-            if self._thread is None and not self._ended:
+            if self._thread is None and (not self._ended or self._callbacks):
                 self._thread = threading.Thread(target=self._background, name="skate-pool", daemon=True)
                 self._thread.start()
-            self.changed.notify_all()
+            self._wake_background()
 
     def end(self) -> None:
         """Nothing new will come; the background thread ends when all is done."""
         with self.changed:
             self._ended = True
-            self.changed.notify_all()
+            self._wake_background()
+
+    def _wake_background(self) -> None:
+        if self._asleep:
+            self._asleep = False
+            self._needed.notify()
 
     @property
     def idle(self) -> bool:
@@ -175,6 +185,7 @@ class Crew:
             for chunk in chunks:
                 self._fail(chunk, ActorDiedError(reason))
             self.changed.notify_all()
+            self._wake_background()
         for member in members:
             if not member.lost and api.is_initialized():
                 api.kill(member.actor)
@@ -197,6 +208,8 @@ class Crew:
         """
         deadline = None if timeout is None else monotonic() + timeout
         with self.changed:
+            if until():
+                return True
             self._drivers += 1
             self._drives += 1
         try:
@@ -217,16 +230,32 @@ class Crew:
         finally:
             with self.changed:
                 self._drivers -= 1
-                if self._in_flight and not self._drivers:
-                    self.changed.notify_all()
+                if not self._drivers and (self._in_flight or self._ended):
+                    self._wake_background()
+
+    def look(self) -> None:
+        """Deliver what is ready, without waiting, if chunks wait for a worker.
+
+        Whoever submits many calls keeps the workers busy this way; the background thread would have
+        to wait for its turn of the interpreter.
+        """
+        with self.changed:
+            if not self._backlog or self._drivers:
+                return
+            self._drives += 1
+            refs = list(self._in_flight)
+        self._step(refs, 0)
 
     def _background(self) -> None:
         while True:
             with self.changed:
+                self._calling_back = False
+                self.changed.notify_all()
                 self._await_need()
                 job = self._callbacks.popleft() if self._callbacks else None
                 self._calling_back = job is not None
                 if job is None and self._ended and self.idle:
+                    self._thread = None
                     return
                 refs = list(self._in_flight)
             if job is None:
@@ -236,83 +265,94 @@ class Crew:
                 job.call_back()
             except Exception:
                 _log.exception("a callback of a pool raised")
-            with self.changed:
-                self._calling_back = False
-                self.changed.notify_all()
+            # A job may be gone now, and what it held with it.
+            del job
 
     def _await_need(self) -> None:
         """Wait until there is something for the background thread to do. Under the lock."""
         seen = self._drives
         while not self._callbacks and not (self._ended and self.idle):
             if self._drivers or not self._in_flight:
-                self.changed.wait()
+                self._asleep = True
+                self._needed.wait()
+                self._asleep = False
             elif self._drives != seen:
                 # Somebody drove a moment ago, and perhaps is about to again: two are slower than one.
                 seen = self._drives
-                self.changed.wait(_GRACE_S)
+                self._needed.wait(_GRACE_S)
             else:
                 return
 
     def _step(self, refs: list[ObjectRef[Any]], timeout: float | None) -> bool:
-        """Wait for one of the refs and deliver it. False: the time is up."""
+        """Wait for one of the refs; deliver what is ready. False: the time is up."""
         ready: list[ObjectRef[Any]] = []
         if api.is_initialized():
-            ready, _ = api.wait(refs, num_returns=1, timeout=timeout)
+            if timeout == 0:
+                ready, _ = api.wait(refs, num_returns=len(refs), timeout=0)
+            else:
+                ready, rest = api.wait(refs, num_returns=1, timeout=timeout)
+                if ready and len(rest) >= self.size:
+                    # Workers have several chunks each: replies come together.
+                    ready = ready + api.wait(rest, num_returns=len(rest), timeout=0)[0]
         if not api.is_initialized():
             # get() would start another session.
             self.terminate("the session of the pool was shut down")
             return True
-        for ref in ready:
-            self._collect(ref)
+        if ready:
+            self._collect(ready)
         return bool(ready)
 
-    def _collect(self, ref: ObjectRef[Any]) -> None:
+    def _collect(self, refs: list[ObjectRef[Any]]) -> None:
         with self.changed:
-            found = self._in_flight.pop(ref, None)
-            if found is None:
-                return  # another thread was faster
+            # Another thread may have been faster.
+            claimed = [(ref, *self._in_flight.pop(ref)) for ref in refs if ref in self._in_flight]
+            if not claimed:
+                return
             self._claims += 1
-        member, chunk = found
-        report: Any = None
-        error: Exception | None = None
+        done: list[tuple[_Member, Chunk, Any, Exception | None]] = []
         try:
-            report = api.get(ref)
-        except Exception as raised:
-            error = raised
-        except BaseException:
+            for ref, member, chunk in claimed:
+                try:
+                    done.append((member, chunk, api.get(ref), None))
+                except Exception as error:
+                    done.append((member, chunk, None, error))
+        finally:
             with self.changed:
                 self._claims -= 1
-                self._in_flight[ref] = found
+                for ref, member, chunk in claimed[len(done) :]:
+                    self._in_flight[ref] = (member, chunk)  # interrupted
+                for arrived in done:
+                    self._deliver(*arrived)
+                self._dispatch()
                 self.changed.notify_all()
-            raise
-        with self.changed:
-            self._claims -= 1
-            member.in_flight -= 1
-            if error is not None:
-                member.lost = member.lost or isinstance(error, ActorDiedError)
-                self._fail(chunk, error)
-            elif report is None:
-                member.token = -1
-                self._backlog.appendleft(chunk)
-            else:
-                self._note_pace(chunk.job.function, report.seconds)
-                chunk.job.deliver(chunk.index, report.results, report.failed)
-            self._dispatch()
-            self.changed.notify_all()
 
     # ------------------------------------------------------------------ under the lock
 
+    def _deliver(self, member: _Member, chunk: Chunk, report: Any, error: Exception | None) -> None:
+        member.in_flight -= 1
+        if error is not None:
+            member.lost = member.lost or isinstance(error, ActorDiedError)
+            self._fail(chunk, error)
+        elif report is None:
+            member.token = -1
+            self._backlog.appendleft(chunk)
+        else:
+            self._note_pace(chunk.job.function, report.seconds)
+            chunk.job.deliver(chunk.index, report.results, report.failed)
+
     def _dispatch(self) -> None:
+        """Send what may be sent."""
         while self._backlog:
             chunk = self._backlog.popleft()
             try:
                 if not self._members:
                     raise ActorDiedError(self._over)
-                member = self._member_for(self.depth(chunk.job.function))
+                depth = self.depth(chunk.job.function)
+                member = self._member_for(depth)
                 if member is None:
                     self._backlog.appendleft(chunk)
                     return
-                self._send(member, chunk)
+                self._send(member, chunk, depth)
             except Exception as error:
                 self._fail(chunk, error)
 
@@ -333,11 +373,10 @@ class Crew:
     def _used_up(self, member: _Member) -> bool:
         return self._chunks_per_worker is not None and member.sent >= self._chunks_per_worker
 
-    def _send(self, member: _Member, chunk: Chunk) -> None:
+    def _send(self, member: _Member, chunk: Chunk, depth: int) -> None:
         job = chunk.job
         function = None if member.token == job.token else job.argument()
         ref = member.actor.run.remote(job.token, function, job.form, chunk.items)
-        depth = self.depth(job.function)
         member.room = min(member.room, depth) if member.in_flight else depth
         member.in_flight += 1
         member.sent += 1

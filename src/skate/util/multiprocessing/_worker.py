@@ -90,14 +90,17 @@ def _apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _travelling(error: Exception) -> Any:
     """Return what is pickled for an exception: it arrives with the traceback from here as its cause."""
-    from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError
+    from multiprocessing import pool
 
     import cloudpickle
+
+    # Not in the stubs.
+    library: Any = pool
 
     traceback = error.__traceback__.tb_next if error.__traceback__ is not None else None
     sent: Exception = error
     try:
         pickle.loads(cloudpickle.dumps(error))
     except Exception as problem:
-        sent = MaybeEncodingError(problem, error)
-    return ExceptionWithTraceback(sent, traceback)
+        sent = library.MaybeEncodingError(problem, error)
+    return library.ExceptionWithTraceback(sent, traceback)

@@ -141,6 +141,7 @@ class Pool:
             1024
         """
         result = self._apply(func, args, kwargs, callback, error_callback)
+        self._crew.look()
         self._crew.need_background()
         return result
 
