@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -67,7 +67,7 @@ class Chunk:
 
     __slots__ = ("job", "index", "items")
 
-    def __init__(self, job: Job, index: int, items: tuple[Any, ...]) -> None:
+    def __init__(self, job: Job, index: int, items: Sequence[Any]) -> None:
         self.job = job
         self.index = index
         self.items = items

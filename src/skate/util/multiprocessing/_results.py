@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from multiprocessing import TimeoutError
 from typing import Any
 
@@ -49,7 +49,7 @@ class AsyncResult(_Job):
         crew: Crew,
         function: Any,
         form: int,
-        chunks: list[tuple[Any, ...]],
+        chunks: list[Sequence[Any]],
         callback: Callable[[Any], Any] | None = None,
         error_callback: Callable[[BaseException], Any] | None = None,
         single_result: bool = False,
@@ -78,8 +78,12 @@ class AsyncResult(_Job):
             self._finish()
 
     def _finish(self) -> None:
-        if self._error is None:
-            self._value = self._parts[0][0] if self._single_result else list(chain.from_iterable(self._parts))
+        if self._error is None and self._single_result:
+            self._value = self._parts[0][0]
+        elif self._error is None:
+            self._value = self._parts[0]
+            for part in self._parts[1:]:
+                self._value += part
         self._parts = []
         self._shared = None
         if (self._callback if self._error is None else self._error_callback) is None:

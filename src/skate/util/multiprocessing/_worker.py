@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import starmap
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -44,7 +44,7 @@ class PoolWorker:
         if initializer is not None:
             initializer(*initargs)
 
-    def run(self, token: int, function: Any, form: int, items: tuple[Any, ...]) -> Report | None:
+    def run(self, token: int, function: Any, form: int, items: Sequence[Any]) -> Report | None:
         """Run a chunk.
 
         Args:

@@ -271,8 +271,11 @@ class Pool:
             size = max(1, -(-len(iterable) // (self._crew.size * _CHUNKS_PER_WORKER)))
         elif size < 1:
             raise ValueError(f"chunksize must be at least 1, got {size}")
-        items = iter(iterable)
-        chunks = list(iter(lambda: tuple(islice(items, size)), ()))
+        if type(iterable) in (list, tuple, range):
+            chunks = [iterable[start : start + size] for start in range(0, len(iterable), size)]
+        else:
+            items = iter(iterable)
+            chunks = list(iter(lambda: tuple(islice(items, size)), ()))
         return AsyncResult(self._crew, func, form, chunks, callback, error)
 
     # ------------------------------------------------------------------ results one by one

@@ -1,0 +1,138 @@
+"""The processes of a session as the system shows them, and drivers of their own as processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from skate._launch import session
+
+from .waiting import DEADLINE, wait_until_none
+
+
+class Roles(NamedTuple):
+    """Process ids of a session, by role."""
+
+    daemon: int
+    control: int
+    zygote: int
+    workers: list[int]
+
+
+def of_session(*session_dir: str) -> dict[int, list[str]]:
+    """Return the command lines of all processes that have one argument with all these texts in it.
+
+    Workers and what they fork have their zygote's.
+    """
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        arguments = process.info["cmdline"]
+        if (
+            arguments
+            and process.pid != os.getpid()
+            and any(all(text in argument for text in session_dir) for argument in arguments)
+        ):
+            found[process.pid] = arguments
+    return found
+
+
+def of_driver(pid: int) -> dict[int, list[str]]:
+    """Return the command lines of all processes of all sessions of a driver: their names have its pid."""
+    return of_session(f"{session.root()}/", f"-{pid}-")
+
+
+def roles(session_dir: str) -> Roles:
+    """Return who is who in a session that runs."""
+    daemon = control = zygote = 0
+    forks = []
+    for pid, arguments in of_session(session_dir).items():
+        code = " ".join(arguments)
+        if "from skate._node." in code:
+            daemon = pid
+        elif "from skate._control." in code:
+            control = pid
+        else:
+            forks.append(pid)
+    for pid in list(forks):
+        try:
+            if psutil.Process(pid).ppid() == daemon:
+                zygote = pid
+                forks.remove(pid)
+        except psutil.NoSuchProcess:
+            forks.remove(pid)
+    return Roles(daemon, control, zygote, forks)
+
+
+def shared_memory(pids: list[int]) -> set[int]:
+    """Return the inodes of skate's memory files that any of these processes has open or mapped."""
+    inodes = set()
+    for pid in pids:
+        try:
+            lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+            inodes |= {int(line.split()[4]) for line in lines if "/memfd:skate-" in line}
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("/memfd:skate-"):
+                    inodes.add(os.stat(f"/proc/{pid}/fd/{fd}").st_ino)
+        except (OSError, ValueError):
+            pass  # it ended meanwhile
+    return inodes
+
+
+def alive(pid: int) -> bool:
+    """Tell whether the process runs; a zombie does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Driver:
+    """A program that is a driver, in a process and a session (as terminals know it) of its own."""
+
+    def __init__(self, folder: Path, source: str, *arguments: object) -> None:
+        self.script = folder / "driver.py"
+        self.script.write_text(textwrap.dedent(source))
+        self.process = subprocess.Popen(
+            [sys.executable, str(self.script), *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Its process id, and that of its group."""
+        return self.process.pid
+
+    def finish(self, timeout: float = DEADLINE) -> subprocess.CompletedProcess[str]:
+        """Wait for its end; kill it when it hangs."""
+        try:
+            out, err = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            out, err = self.process.communicate()
+            raise AssertionError(f"the driver did not end; it said:\n{out}\n{err}") from None
+        return subprocess.CompletedProcess(self.process.args, self.process.returncode, out, err)
+
+
+def run_driver(
+    folder: Path, source: str, *arguments: object, timeout: float = DEADLINE
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that is a driver to its end, which is to be a good one."""
+    done = Driver(folder, source, *arguments).finish(timeout)
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def wait_until_gone(session_dir: str, timeout: float = DEADLINE) -> None:
+    """Wait until no process of the session is left."""
+    wait_until_none(lambda: of_session(session_dir), "a process of the session", timeout)

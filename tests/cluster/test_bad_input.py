@@ -1,0 +1,392 @@
+"""Bad input: a clear error that says what to do, at once, and the runtime goes on unharmed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import skate
+from skate.api import RayContext as Session
+from skate.exceptions import RayError
+
+#: A test may use names that the types forbid.
+anything: Any = skate
+
+
+@skate.remote
+def square(x: int) -> int:
+    return x * x
+
+
+@skate.remote
+class Counter:
+    def __init__(self, value: int = 0) -> None:
+        self.value = value
+
+    def add(self, n: int = 1) -> int:
+        self.value += n
+        return self.value
+
+    def subtract(self, n: int) -> int:
+        return self.add(-n)
+
+
+@pytest.fixture
+def unharmed(session: Session) -> Iterator[None]:
+    """The runtime works before the test and after it."""
+    counter = Counter.remote()
+    assert skate.get([square.remote(3), counter.add.remote()]) == [9, 1]
+    yield
+    assert skate.get([square.remote(4), counter.add.remote()]) == [16, 2]
+
+
+# ---------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"num_cpus": "two"}, TypeError, "'num_cpus' takes a number.*'two'"),
+        ({"num_cpus": True}, TypeError, "num_cpus"),
+        ({"num_cpus": -1}, ValueError, "num_cpus.*at least 0.*-1"),
+        ({"num_cpus": float("nan")}, ValueError, "num_cpus"),
+        ({"num_cpus": float("inf")}, ValueError, "num_cpus"),
+        ({"num_cpus": 0.00001}, ValueError, "0.0001"),
+        ({"num_gpus": -0.5}, ValueError, "num_gpus"),
+        ({"num_gpus": [1]}, TypeError, "num_gpus"),
+        ({"memory": -1}, ValueError, "memory"),
+        ({"memory": "1GB"}, TypeError, "memory"),
+        ({"resources": ["license"]}, TypeError, "resources.*dict"),
+        ({"resources": {"license": -1}}, ValueError, "license"),
+        ({"resources": {"license": "one"}}, TypeError, "license"),
+        ({"resources": {1: 1}}, TypeError, "keys are names"),
+        ({"resources": {"CPU": 1}}, ValueError, "num_cpus"),
+        ({"resources": {"GPU": 1}}, ValueError, "num_gpus"),
+        ({"name": 5}, TypeError, "name.*string"),
+        ({"name": ""}, ValueError, "name.*empty"),
+        ({"num_cpu": 1}, ValueError, "'num_cpu' is no option.*num_cpus"),
+        ({"runtime_env": {"pip": ["x"]}}, ValueError, "runtime_env.*not supported"),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, dict) else "",
+)
+def test_options_of_tasks_and_actors(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        anything.remote(**options)(lambda: None)
+    with pytest.raises(error, match=says):
+        square.options(**options)
+    with pytest.raises(error, match=says):
+        Counter.options(**options)
+    assert not skate.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"num_returns": -1}, ValueError, "num_returns"),
+        ({"num_returns": 1.5}, TypeError, "num_returns.*whole number"),
+        ({"num_returns": "streaming"}, ValueError, "num_returns.*not supported"),
+        ({"num_returns": 100_000}, ValueError, "num_returns.*at most"),
+        ({"max_retries": -2}, ValueError, "max_retries.*at least -1"),
+        ({"max_retries": "3"}, TypeError, "max_retries"),
+        ({"max_restarts": 1}, ValueError, "'max_restarts' is no option of a remote function"),
+        ({"retry_exceptions": [ValueError]}, ValueError, "retry_exceptions.*not supported"),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, dict) else "",
+)
+def test_options_of_tasks(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        square.options(**options)
+    assert not skate.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"max_restarts": -2}, ValueError, "max_restarts.*at least -1"),
+        ({"max_restarts": 1.0}, TypeError, "max_restarts"),
+        ({"max_task_retries": "x"}, TypeError, "max_task_retries"),
+        ({"namespace": 3}, TypeError, "namespace"),
+        ({"get_if_exists": "yes"}, TypeError, "get_if_exists.*True or False"),
+        ({"max_retries": 3}, ValueError, "'max_retries' is no option of an actor class"),
+        ({"num_returns": 2}, ValueError, "'num_returns' is no option of an actor class"),
+        ({"lifetime": "detached"}, ValueError, "lifetime.*not supported"),
+        ({"max_concurrency": 0}, ValueError, "max_concurrency"),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, dict) else "",
+)
+def test_options_of_actors(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        Counter.options(**options)
+    assert not skate.is_initialized()
+
+
+def test_options_of_methods(unharmed: None) -> None:
+    counter = Counter.remote()
+    with pytest.raises(ValueError, match="'num_cpus' is no option of an actor method"):
+        counter.add.options(num_cpus=1)
+    with pytest.raises(TypeError, match="num_returns"):
+        counter.add.options(num_returns=2.5)
+    with pytest.raises(ValueError, match="num_return"):
+        skate.method(num_return=1)
+    with pytest.raises(TypeError, match="use @method with options"):
+        skate.method(lambda self: 1)
+
+
+# ---------------------------------------------------------------------- what is made remote, and how it is called
+
+
+def test_what_cannot_be_remote() -> None:
+    with pytest.raises(TypeError, match="function or (a )?class"):
+        anything.remote(5)
+    with pytest.raises(TypeError, match=r"@remote\(num_cpus=2\)"):
+        anything.remote()
+    with pytest.raises(TypeError, match="options by name"):
+        anything.remote(square, 2)
+    with pytest.raises(TypeError, match="already"):
+        anything.remote(square)
+    with pytest.raises(TypeError, match="already"):
+        anything.remote(num_cpus=1)(Counter)
+
+    async def coroutine() -> None:
+        pass
+
+    def generator() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(ValueError, match="coroutine is an async function"):
+        skate.remote(coroutine)
+    with pytest.raises(ValueError, match="generator is a generator"):
+        skate.remote(generator)
+    assert not skate.is_initialized()
+
+
+def test_direct_calls(unharmed: None) -> None:
+    counter = Counter.remote()
+    with pytest.raises(TypeError, match=r"square cannot be called directly.*square\.remote"):
+        anything_called(square)(3)
+    with pytest.raises(TypeError, match=r"Counter cannot be instantiated directly.*Counter\.remote"):
+        anything_called(Counter)()
+    with pytest.raises(TypeError, match=r"add cannot be called directly.*\.add\.remote"):
+        counter.add()
+
+
+def anything_called(function: Any) -> Any:
+    """Return it without its type."""
+    return function
+
+
+def test_methods_that_do_not_exist(unharmed: None) -> None:
+    counter = Counter.remote()
+    with pytest.raises(AttributeError, match="Counter has no method 'sub'.*add, subtract"):
+        counter.sub.remote(1)
+    with pytest.raises(AttributeError, match="Counter has no method 'value'.*through its methods"):
+        counter.value  # noqa: B018
+    assert not hasattr(counter, "__len__")
+    with pytest.raises(AttributeError):
+        counter._private  # noqa: B018
+
+
+def test_arguments_that_do_not_fit(unharmed: None) -> None:
+    counter = Counter.remote()
+    for call in (
+        lambda: anything_called(square).remote(),
+        lambda: anything_called(square).remote(1, 2),
+        lambda: anything_called(square).remote(y=1),
+        lambda: counter.subtract.remote(),
+        lambda: counter.add.remote(1, m=2),
+    ):
+        with pytest.raises(TypeError, match="argument"):
+            skate.get(call())
+    broken = Counter.remote(1, 2, 3)
+    with pytest.raises((TypeError, RayError), match="argument"):
+        skate.get(broken.add.remote())
+
+
+# ---------------------------------------------------------------------- get, put, wait, kill
+
+
+def test_get_of_what_is_no_ref(unharmed: None) -> None:
+    ref = square.remote(2)
+    for wrong in (5, None, "ref", {ref: 1}, {ref}, ref.hex(), Counter.remote(), iter([ref])):
+        with pytest.raises(TypeError, match=r"get\(\) takes an ObjectRef or a list of them, got"):
+            anything.get(wrong)
+    with pytest.raises(TypeError, match="element 1 is int"):
+        anything.get([ref, 5])
+    with pytest.raises(TypeError, match="element 0 is list"):
+        anything.get([[ref]])
+
+
+def test_timeouts(unharmed: None) -> None:
+    ref = square.remote(2)
+    for wrong in ("1", [1], True):
+        with pytest.raises(TypeError, match="timeout takes a number of seconds"):
+            anything.get(ref, timeout=wrong)
+        with pytest.raises(TypeError, match="timeout takes a number of seconds"):
+            anything.wait([ref], timeout=wrong)
+    for negative in (-1, -0.5, float("nan")):
+        with pytest.raises(ValueError, match="timeout must be"):
+            skate.get(ref, timeout=negative)
+        with pytest.raises(ValueError, match="timeout must be"):
+            skate.wait([ref], timeout=negative)
+    assert skate.get(ref, timeout=float("inf")) == 4
+    late = skate.remote(time.sleep).remote(0.05)
+    assert skate.wait([late], timeout=float("inf")) == ([late], [])
+    assert skate.get(skate.remote(time.sleep).remote(0.05), timeout=1e15) is None
+
+
+def test_put_of_a_ref(unharmed: None) -> None:
+    with pytest.raises(TypeError, match="ObjectRef; it is one already"):
+        skate.put(square.remote(1))
+
+
+def test_wait_on_the_wrong(unharmed: None) -> None:
+    ref, other = square.remote(1), square.remote(2)
+    with pytest.raises(TypeError, match=r"wait\(\[ref\]\)"):
+        anything.wait(ref)
+    with pytest.raises(TypeError, match="list of ObjectRefs, got dict"):
+        anything.wait({ref: 1})
+    with pytest.raises(TypeError, match="has a int in it"):
+        anything.wait([ref, 5])
+    with pytest.raises(ValueError, match="in it twice"):
+        skate.wait([ref, other, ref])
+    for number in (0, -1, 3):
+        with pytest.raises(ValueError, match=f"num_returns must be from 1.*2.*{number}"):
+            skate.wait([ref, other], num_returns=number)
+    for wrong in ("1", 1.0, True):
+        with pytest.raises(TypeError, match="num_returns"):
+            anything.wait([ref, other], num_returns=wrong)
+
+
+def test_kill_of_what_is_no_actor(unharmed: None) -> None:
+    with pytest.raises(TypeError, match=r"kill\(\) takes an actor handle.*cancel"):
+        anything.kill(square.remote(1))
+    for wrong in (5, "counter", Counter, square):
+        with pytest.raises(TypeError, match=r"kill\(\) takes an actor handle"):
+            anything.kill(wrong)
+
+
+def test_names_that_nobody_has(unharmed: None) -> None:
+    with pytest.raises(ValueError, match="no living actor is named 'nobody'"):
+        skate.get_actor("nobody")
+    for wrong in ("", None, 5):
+        with pytest.raises(ValueError, match="takes a name"):
+            anything.get_actor(wrong)
+
+
+def test_exit_actor_elsewhere(unharmed: None) -> None:
+    with pytest.raises(TypeError, match="not an actor"):
+        skate.actor.exit_actor()
+
+    @skate.remote
+    def leave() -> None:
+        skate.actor.exit_actor()
+
+    with pytest.raises(TypeError, match="not an actor"):
+        skate.get(leave.remote())
+    with pytest.raises(RuntimeError, match="only inside an actor"):
+        skate.get_runtime_context().current_actor  # noqa: B018
+
+
+# ---------------------------------------------------------------------- init
+
+
+def test_init_twice(unharmed: None) -> None:
+    with pytest.raises(RuntimeError, match="connected already.*ignore_reinit_error"):
+        skate.init()
+    again = skate.init(ignore_reinit_error=True)
+    assert again["session_dir"] == skate.init(ignore_reinit_error=True)["session_dir"]
+
+    @skate.remote
+    def init_in_a_task() -> None:
+        skate.init()
+
+    with pytest.raises(RuntimeError, match="connected already"):
+        skate.get(init_in_a_task.remote())
+
+
+def test_an_address_that_nobody_answers() -> None:
+    for address in ("127.0.0.1:1", "auto", "ray://localhost:10001", "/tmp/no/such/session"):
+        with pytest.raises(ConnectionError, match=address):
+            skate.init(address)
+    with pytest.raises(TypeError, match="address"):
+        anything.init(5)
+    assert not skate.is_initialized()
+    skate.init("local", num_cpus=1)
+    assert skate.get(square.remote(2)) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"num_cpus": -1}, ValueError, "num_cpus must be at least 0"),
+        ({"num_cpus": "two"}, TypeError, "num_cpus takes a number"),
+        ({"num_cpus": 1.5}, TypeError, "num_cpus"),
+        ({"num_gpus": -1}, ValueError, "num_gpus"),
+        ({"object_store_memory": -1}, ValueError, "object_store_memory"),
+        ({"object_store_memory": "1GB"}, TypeError, "object_store_memory"),
+        ({"resources": {"CPU": 1}}, ValueError, "use num_cpus"),
+        ({"resources": {"license": -1}}, ValueError, "license"),
+        ({"resources": {"license": "one"}}, TypeError, "license"),
+        ({"resources": ["license"]}, TypeError, "resources"),
+        ({"namespace": 5}, TypeError, "namespace"),
+        ({"runtime_env": {"pip": ["x"]}}, ValueError, "pip"),
+        ({"runtime_env": {"env_vars": {"A": 1}}}, TypeError, "env_vars"),
+        ({"num_cpu": 1}, TypeError, "num_cpu"),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, dict) else "",
+)
+def test_arguments_of_init(arguments: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        anything.init(**arguments)
+    assert not skate.is_initialized()
+
+
+def test_unknown_system_config_is_ignored() -> None:
+    skate.init(num_cpus=1, _system_config={"no_such_knob": 1, "gcs_rpc_server_reconnect_timeout_s": "x"})
+    assert skate.get(square.remote(2)) == 4
+
+
+def test_what_needs_a_session_says_so() -> None:
+    for call in (skate.nodes, skate.cluster_resources, skate.available_resources, skate.get_runtime_context):
+        with pytest.raises(RuntimeError, match=r"not connected; call init\(\) first"):
+            call()
+    assert not skate.is_initialized()
+    skate.shutdown()
+
+
+# ---------------------------------------------------------------------- leftovers of an earlier session
+
+
+def test_refs_of_an_earlier_session() -> None:
+    skate.init(num_cpus=1)
+    small, large = square.remote(2), skate.put(bytes(300_000))
+    unfinished = square.options(resources={"unicorn": 1}).remote(1)
+    skate.get(small)
+    skate.shutdown()
+    skate.init(num_cpus=1)
+    for ref in (large, unfinished):
+        with pytest.raises(RayError, match="shut down|lost"):
+            skate.get(ref)
+        # As an argument: an error at once, or when the result is asked for; never a hang.
+        with pytest.raises((RayError, ValueError)):
+            skate.get(skate.remote(lambda value: value).remote(ref))
+        with pytest.raises((RayError, ValueError)):
+            skate.get(skate.remote(lambda refs: skate.get(refs)).remote([ref]))
+    assert skate.get(square.remote(3)) == 9
+
+
+def test_handles_of_an_earlier_session() -> None:
+    skate.init(num_cpus=1)
+    counter = Counter.remote()
+    assert skate.get(counter.add.remote()) == 1
+    skate.shutdown()
+    skate.init(num_cpus=1)
+    with pytest.raises((RayError, ValueError), match="earlier session"):
+        skate.get(counter.add.remote())
+    with pytest.raises(ValueError, match="earlier session"):
+        skate.kill(counter)
+    # What is decorated is of no session.
+    assert skate.get([square.remote(3), Counter.remote().add.remote()]) == [9, 1]

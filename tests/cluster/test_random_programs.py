@@ -1,0 +1,293 @@
+"""Random programs of tasks, actors and refs whose answers are known; some have their workers killed.
+
+A program is made from a seed. It keeps a list of values that it knows and of refs to them, and its
+steps make new ones in every way there is: small and large, through tasks, nested tasks, actors, refs
+inside refs, errors. Every run ends with the right answer or the right typed error, and leaves nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import skate
+from skate import ObjectRef
+from skate.engine import RuntimeEngine, engine
+from skate.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    ObjectLostError,
+    OwnerDiedError,
+    WorkerCrashedError,
+)
+
+from .arithmetic import (
+    PRIME,
+    Accumulator,
+    Planned,
+    combine,
+    combine_in_a_tree,
+    combine_inside,
+    fail,
+    mix,
+    mix_in_a_tree,
+    pack,
+    split,
+    unpack,
+    wrap,
+)
+from .waiting import wait_until_none
+
+#: What a value may have become where workers are killed.
+DEATHS = (WorkerCrashedError, ActorDiedError, ActorUnavailableError, OwnerDiedError, ObjectLostError)
+
+
+class Actor:
+    """An accumulator and what is known of it."""
+
+    def __init__(self, handle: Any, number: int) -> None:
+        self.handle = handle
+        self.number = number
+        self.kept: list[int] = []
+
+
+class Program:
+    """Makes and runs one program."""
+
+    def __init__(self, seed: int, *, deadly: bool) -> None:
+        self.random = random.Random(seed)
+        self.deadly = deadly
+        #: Refs and the numbers that they stand for.
+        self.known: list[tuple[ObjectRef[Any], int]] = []
+        self.failing: list[tuple[ObjectRef[Any], int]] = []
+        self.actors: list[Actor] = []
+        self.checked = 0
+
+    def run(self, steps: int) -> None:
+        """Run it to its end, and check everything that is left."""
+        moves: list[Callable[[], None]] = [
+            self.put, self.put, self.combine, self.combine, self.combine, self.combine_inside,
+            self.combine_in_a_tree, self.wrap, self.split, self.fail, self.fail_through, self.new_actor,
+            self.add, self.add, self.keep, self.give, self.read, self.nest, self.forget, self.forget,
+            self.check, self.check_failing, self.wait, self.end_actor,
+        ]  # fmt: skip
+        for _ in range(steps):
+            move = self.random.choice(moves)
+            with contextlib.suppress(*DEATHS) if self.deadly else contextlib.nullcontext():
+                move()
+        while self.known:
+            self.check_one(*self.known.pop())
+        while self.failing:
+            self.check_failing()
+
+    # ------------------------------------------------------------------ choices
+
+    def large(self) -> bool:
+        return self.random.random() < 0.4
+
+    def choose(self, most: int) -> list[tuple[ObjectRef[Any], int]]:
+        """Return some of the known, perhaps one several times."""
+        if not self.known:
+            self.put()
+        return [self.random.choice(self.known) for _ in range(self.random.randint(1, most))]
+
+    def learn(self, ref: ObjectRef[Any], number: int) -> None:
+        self.known.append((ref, number))
+        if len(self.known) > 30:
+            self.known.pop(self.random.randrange(len(self.known)))
+
+    # ------------------------------------------------------------------ moves
+
+    def put(self) -> None:
+        number = self.random.randrange(PRIME)
+        self.learn(skate.put(pack(number, self.large())), number)
+
+    def combine(self) -> None:
+        chosen = self.choose(4)
+        self.learn(
+            combine.remote(self.large(), *[ref for ref, _ in chosen]), mix(*[number for _, number in chosen])
+        )
+
+    def combine_inside(self) -> None:
+        chosen = self.choose(4)
+        self.learn(
+            combine_inside.remote(self.large(), [ref for ref, _ in chosen]),
+            mix(*[number for _, number in chosen]),
+        )
+
+    def combine_in_a_tree(self) -> None:
+        chosen = self.choose(6)
+        self.learn(
+            combine_in_a_tree.remote(self.large(), [ref for ref, _ in chosen]),
+            mix_in_a_tree([number for _, number in chosen]),
+        )
+
+    def wrap(self) -> None:
+        chosen, number = self.choose(3), self.random.randrange(PRIME)
+        found = skate.get(wrap.remote(self.large(), number, [ref for ref, _ in chosen]))
+        self.learn(found["own"], number)
+        self.learn(found["task"], mix(number))
+        for ref, (expected, known) in zip(found["given"], chosen, strict=True):
+            assert ref == expected
+            self.learn(ref, known)
+
+    def split(self) -> None:
+        ((ref, number),) = self.choose(1)
+        first, second = split.remote(self.large(), ref)
+        self.learn(first, number // 2)
+        if self.random.random() < 0.5:
+            self.learn(second, number - number // 2)
+
+    def nest(self) -> None:
+        """A ref in a ref in a ref, through an object store and a task."""
+        ((ref, number),) = self.choose(1)
+        for _ in range(self.random.randint(1, 3)):
+            ref = skate.put({"inner": [ref], "filler": pack(1, self.large())})
+        while isinstance(found := skate.get(ref), dict):
+            (ref,) = found["inner"]
+        assert unpack(found) == number
+        self.learn(ref, number)
+
+    def fail(self) -> None:
+        number = self.random.randrange(PRIME)
+        self.failing.append((fail.remote(number), number))
+
+    def fail_through(self) -> None:
+        if self.failing:
+            ref, number = self.random.choice(self.failing)
+            through = self.random.choice(
+                [lambda: combine.remote(False, ref), lambda: combine_inside.remote(False, [ref])]
+            )
+            self.failing.append((through(), number))
+
+    def new_actor(self) -> None:
+        if len(self.actors) < 4:
+            ((ref, number),) = self.choose(1)
+            kind = Accumulator.options(num_cpus=0) if self.random.random() < 0.5 else Accumulator
+            self.actors.append(Actor(kind.remote(ref), number))
+
+    def add(self) -> None:
+        if self.actors:
+            actor, ((ref, number),) = self.random.choice(self.actors), self.choose(1)
+            actor.number = mix(actor.number, number)
+            self.learn(actor.handle.add.remote(self.large(), ref), actor.number)
+
+    def keep(self) -> None:
+        if self.actors:
+            actor, chosen = self.random.choice(self.actors), self.choose(2)
+            actor.kept = [*actor.kept, *[number for _, number in chosen]][-3:]
+            actor.handle.keep.remote([ref for ref, _ in chosen])
+
+    def give(self) -> None:
+        if self.actors:
+            actor = self.random.choice(self.actors)
+            refs = skate.get(actor.handle.give.remote())
+            for ref, number in zip(refs, actor.kept, strict=True):
+                self.learn(ref, number)
+
+    def read(self) -> None:
+        if self.actors:
+            actor = self.random.choice(self.actors)
+            self.learn(actor.handle.read.remote(self.large()), mix(*actor.kept))
+
+    def end_actor(self) -> None:
+        """Drop its handle; what it owns and what was called before must not suffer."""
+        if self.actors and self.random.random() < 0.3:
+            self.actors.pop(self.random.randrange(len(self.actors)))
+
+    def forget(self) -> None:
+        for _ in range(self.random.randint(1, 5)):
+            if self.known:
+                self.known.pop(self.random.randrange(len(self.known)))
+
+    def wait(self) -> None:
+        refs = list({ref: None for ref, _ in self.choose(6)})
+        ready, rest = skate.wait(refs, num_returns=self.random.randint(1, len(refs)), timeout=20)
+        assert set(ready) | set(rest) == set(refs)
+        assert ready
+
+    # ------------------------------------------------------------------ answers
+
+    def check(self) -> None:
+        for ref, number in self.choose(3):
+            self.check_one(ref, number)
+
+    def check_one(self, ref: ObjectRef[Any], number: int) -> None:
+        try:
+            assert unpack(skate.get(ref, timeout=25)) == number
+            self.checked += 1
+        except DEATHS:
+            if not self.deadly:
+                raise
+
+    def check_failing(self) -> None:
+        if self.failing:
+            ref, number = self.failing.pop(self.random.randrange(len(self.failing)))
+            try:
+                with pytest.raises(Planned) as caught:
+                    skate.get(ref, timeout=25)
+                assert caught.value.args == (number,)
+            except DEATHS:
+                if not self.deadly:
+                    raise
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_programs(seed: int) -> None:
+    skate.init(num_cpus=1 + seed % 3)
+    program = Program(seed, deadly=False)
+    program.run(120)
+    assert program.checked
+
+
+class Killer:
+    """Kills random workers of this process's session, until it is stopped."""
+
+    def __init__(self, found: RuntimeEngine, seed: int) -> None:
+        self._engine = found
+        self._random = random.Random(seed)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._killed: set[int] = set()
+
+    def __enter__(self) -> Killer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        wait_until_none(lambda: self._killed & set(self._pids()), "a killed worker that counts as alive")
+
+    def _pids(self) -> list[int]:
+        return [pid for _, pid in self._engine.store_report().workers if pid]
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._random.random() * 0.2):
+            pids = self._pids()
+            if pids:
+                pid = self._random.choice(pids)
+                self._killed.add(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("seed", range(100, 106))
+def test_random_programs_with_killed_workers(seed: int) -> None:
+    skate.init(num_cpus=2)
+    found = engine()
+    assert found is not None
+    program = Program(seed, deadly=True)
+    with Killer(found, seed):
+        program.run(120)
+    del found
+    # Nobody is killed any more: all goes right again.
+    after = Program(seed, deadly=False)
+    after.run(20)

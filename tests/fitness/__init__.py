@@ -1,0 +1,1 @@
+"""Fitness tests: promises about the code itself, turned into counts."""
