@@ -83,7 +83,7 @@ class Keeper:
         return [skate.put(bytes(size))]
 
     def make_and_keep(self, size: int) -> list[ObjectRef[Any]]:
-        self.value = self.bytes(size)
+        self.value = self.make(size)
         return self.value  # type: ignore[no-any-return]
 
     def hand_to(self, other: Any) -> None:

@@ -312,6 +312,59 @@ def test_results_arrive_before_a_call_that_may_take_long_begins(session: Session
             skate.get(crash)
 
 
+def test_no_task_begins_twice_that_may_not(session: Session, tmp_path: Path) -> None:
+    """At most once: what has no retries is not run again, whatever dies around it."""
+
+    @skate.remote(max_retries=0)
+    def count(path: Path, crash: bool) -> int:
+        made = attempt(path)
+        if crash:
+            end_process("SIGKILL")
+        return made
+
+    crashes = {30, 31, 90, 150}
+    refs = [count.remote(tmp_path / str(i), i in crashes) for i in range(200)]
+    outcomes = []
+    for ref in refs:
+        try:
+            outcomes.append(skate.get(ref))
+        except WorkerCrashedError:
+            outcomes.append(0)
+    assert all(outcomes[i] == 0 for i in crashes)
+    assert set(outcomes) == {0, 1}
+    for i, outcome in enumerate(outcomes):
+        times = os.path.getsize(tmp_path / str(i)) if (tmp_path / str(i)).exists() else 0
+        assert times == 1 if outcome else times <= 1
+
+
+def test_a_process_killed_while_it_writes_objects() -> None:
+    skate.init(num_cpus=1, object_store_memory=32 << 20)
+    found = engine()
+    assert found is not None
+
+    @skate.remote
+    class Writer:
+        def write(self) -> None:
+            held: list[ObjectRef[bytes]] = []
+            while True:
+                held = [*held, skate.put(bytes(1 << 20))][-5:]
+
+        def pid(self) -> int:
+            return os.getpid()
+
+    for _ in range(3):
+        writer = Writer.remote()
+        pid = skate.get(writer.pid.remote())
+        writing = writer.write.remote()
+        wait_for(lambda: found.store_report().objects >= 3, "objects of the writer")
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ActorDiedError):
+            skate.get(writing)
+        wait_for(lambda: found.store_report().used == 0, "the writer's memory to be free")
+        # All of it, also what the writer held for its next objects.
+        assert len(skate.get(skate.put(bytes(28 << 20)))) == 28 << 20
+
+
 def test_a_worker_stopped_and_continued(session: Session, tmp_path: Path) -> None:
     """Liveness never comes from the time that a reply takes."""
     counter = Counter.remote()
@@ -369,6 +422,44 @@ def test_an_actor_killed_again_and_again(session: Session) -> None:
         found = skate.get(refs)
         # Counts up, but for one step back to the start.
         assert sum(b != a + 1 for a, b in zip(found, found[1:], strict=False)) <= 1
+
+
+def test_no_call_begins_twice_that_may_not(session: Session, tmp_path: Path) -> None:
+    @skate.remote(max_restarts=-1)
+    class Counting:
+        def count(self, path: Path, crash: bool) -> int:
+            made = attempt(path)
+            if crash:
+                end_process("SIGKILL")
+            return made
+
+    counting = Counting.remote()
+    crashes = {20, 21, 60, 130}
+    refs = [counting.count.remote(tmp_path / str(i), i in crashes) for i in range(200)]
+    outcomes = []
+    for ref in refs:
+        try:
+            outcomes.append(skate.get(ref))
+        except ActorUnavailableError:
+            outcomes.append(0)
+    assert all(outcomes[i] == 0 for i in crashes)
+    assert set(outcomes) == {0, 1}
+    for i, outcome in enumerate(outcomes):
+        times = os.path.getsize(tmp_path / str(i)) if (tmp_path / str(i)).exists() else 0
+        assert times == 1 if outcome else times <= 1
+    assert sum(outcomes) > 100
+
+
+def test_a_name_survives_restarts(session: Session) -> None:
+    counter = Counter.options(name="phoenix", max_restarts=1).remote()
+    skate.get(counter.add.remote())
+    with pytest.raises(ActorUnavailableError):
+        skate.get(counter.end.remote("SIGKILL"))
+    assert skate.get(skate.get_actor("phoenix").add.remote()) == 1
+    with pytest.raises(ActorDiedError):
+        skate.get(counter.end.remote("SIGKILL"))
+    with pytest.raises(ValueError, match="phoenix"):
+        skate.get_actor("phoenix")
 
 
 # ---------------------------------------------------------------------- the node daemon
@@ -549,7 +640,6 @@ def test_the_control_store_killed(session: Session, tmp_path: Path) -> None:
             return str(error)
 
     assert "control store" in skate.get(call_and_create.remote(1))
-    del named
 
 
 def test_an_actor_that_dies_after_the_control_store(session: Session, tmp_path: Path) -> None:

@@ -175,9 +175,12 @@ class Program:
 
     def add(self) -> None:
         if self.actors:
-            actor, ((ref, number),) = self.random.choice(self.actors), self.choose(1)
+            actor = self.random.choice(self.actors)
+            ((ref, number),) = self.choose(1)
+            # Where values may be lost, a call that they fail would not be counted: pass the value itself.
+            argument = pack(number, self.large()) if self.deadly else ref
             actor.number = mix(actor.number, number)
-            self.learn(actor.handle.add.remote(self.large(), ref), actor.number)
+            self.learn(actor.handle.add.remote(self.large(), argument), actor.number)
 
     def keep(self) -> None:
         if self.actors:

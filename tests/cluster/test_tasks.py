@@ -249,6 +249,15 @@ def test_two_deep_recursions_at_once() -> None:
     assert skate.get([descend.remote(60), descend.remote(50)]) == [60, 50]
 
 
+def test_recursion_beyond_the_limit_of_workers_is_an_error() -> None:
+    skate.init(num_cpus=1, _system_config={"max_workers": 12})
+    assert skate.get(descend.remote(8)) == 8
+    with pytest.raises(skate.exceptions.RayError, match="12.*MAX_WORKERS") as caught:
+        skate.get(descend.remote(100))
+    assert isinstance(caught.value, skate.exceptions.TaskUnschedulableError)
+    assert skate.get(descend.remote(8)) == 8
+
+
 def test_nested_submitters_share_the_workers(session: Session) -> None:
     @skate.remote
     def submit(start: int) -> int:
@@ -448,6 +457,29 @@ def test_what_nothing_can_satisfy_is_warned_of(session: Session, capsys: pytest.
     del impossible
 
 
+def test_an_actor_that_nothing_can_hold_is_warned_of(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @skate.remote(num_gpus=3)
+    class Greedy:
+        def work(self) -> int:
+            return 1
+
+    greedy = Greedy.remote()
+    said = ""
+
+    def warned() -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return "Greedy" in said
+
+    wait_for(warned, "a warning that names the actor")
+    assert re.search(r"GPU'?: 3", said)
+    assert len(said.splitlines()) == 1
+    assert skate.get(square.remote(2)) == 4
+    skate.kill(greedy)
+
+
 def test_a_demand_beyond_the_node_does_not_hold_up_others(session: Session, tmp_path: Path) -> None:
     # Two CPUs are busy with one task: a task of two waits, and one of one runs meanwhile.
     half_busy = wait_and_return.remote(tmp_path / "go", "first")
@@ -457,12 +489,45 @@ def test_a_demand_beyond_the_node_does_not_hold_up_others(session: Session, tmp_
     assert skate.get([half_busy, both]) == ["first", "both"]
 
 
-def test_omp_threads_follow_the_cpus(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_omp_threads_follow_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    skate.init(num_cpus=4)
+
     @skate.remote
     def threads() -> str | None:
         return os.environ.get("OMP_NUM_THREADS")
 
     assert skate.get(threads.remote()) == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    skate.shutdown()
+    skate.init(num_cpus=4)
+    assert skate.get(threads.remote()) == "3"
+
+
+def test_environment_variables_of_the_session() -> None:
+    skate.init(num_cpus=1, runtime_env={"env_vars": {"MY_VARIABLE": "mine"}})
+
+    @skate.remote
+    def variable() -> str | None:
+        return os.environ.get("MY_VARIABLE")
+
+    assert skate.get(variable.remote()) == "mine"
+    assert "MY_VARIABLE" not in os.environ
+
+
+def test_every_worker_has_random_numbers_of_its_own(session: Session, tmp_path: Path) -> None:
+    @skate.remote(num_cpus=0)
+    def throw(name: int) -> tuple[int, float, float]:
+        import random
+
+        import numpy as np
+
+        meet(tmp_path, name, 4)
+        return os.getpid(), random.random(), float(np.random.random())
+
+    found = skate.get([throw.remote(i) for i in range(4)])
+    for numbers in zip(*found, strict=True):
+        assert len(set(numbers)) == 4
 
 
 def test_workers_have_the_drivers_surroundings(session: Session, tmp_path: Path) -> None:

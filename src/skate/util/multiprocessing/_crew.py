@@ -1,6 +1,7 @@
 """The workers of a pool, and who waits for them.
 
-A chunk of calls goes to the worker that has least to do::
+Chunks of calls go to the worker that has least to do, one at a time, several if they are known to be
+short::
 
     submit --> [backlog] --a worker is free--> [in flight] --its ref is ready--> (claimed) --> delivered
                    ^                                                                  |
@@ -21,13 +22,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from skate import api
 from skate.exceptions import ActorDiedError, RayTaskError
-from skate.util.multiprocessing._worker import CALL, PoolTaskError
+from skate.util.multiprocessing._chunks import Chunk, Job, Paces
+from skate.util.multiprocessing._worker import CALL, PoolTaskError, Report
 
 if TYPE_CHECKING:
     from skate._worker.object_ref import ObjectRef
@@ -35,42 +37,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: A worker of a function known to be short has chunks for this many seconds queued, if there are as many.
-_AHEAD_S = 0.004
-_MAX_AHEAD = 16
+#: Whoever submits looks for results each time the backlog has grown by so many chunks.
+_LOOK_EVERY = 8
 #: The background thread looks on this long (seconds) whether whoever drove last goes on doing so.
 _GRACE_S = 0.002
-#: Functions whose durations are remembered.
-_MAX_PACES = 64
-
-
-class Job(Protocol):
-    """Whose chunks these are."""
-
-    token: int
-    form: int
-    #: What its chunks call.
-    function: Any
-
-    def argument(self) -> Any:
-        """Return what a worker is sent as the function."""
-
-    def deliver(self, index: int, results: list[Any], failed: tuple[int, ...]) -> None:
-        """A chunk is done. Called under the crew's lock."""
-
-    def call_back(self) -> None:
-        """Run the callbacks. Called on the background thread, after ``Crew.have_called_back``."""
-
-
-class Chunk:
-    """Calls that a worker makes in one go."""
-
-    __slots__ = ("job", "index", "items")
-
-    def __init__(self, job: Job, index: int, items: Sequence[Any]) -> None:
-        self.job = job
-        self.index = index
-        self.items = items
 
 
 class _Member:
@@ -82,7 +52,7 @@ class _Member:
         self.actor = actor
         self.in_flight = 0
         #: How many chunks it may have at a time, as long as those are there that it has.
-        self.room = _MAX_AHEAD
+        self.room = 1
         self.sent = 0
         #: Of the function that it has.
         self.token = -1
@@ -107,7 +77,7 @@ class Crew:
         self._chunks_per_worker = chunks_per_worker
         self._members = [_Member(make()) for _ in range(size)]
         self._backlog: deque[Chunk] = deque()
-        self._in_flight: dict[ObjectRef[Any], tuple[_Member, Chunk]] = {}
+        self._in_flight: dict[ObjectRef[Any], tuple[_Member, list[Chunk]]] = {}
         #: Threads that are delivering a chunk.
         self._claims = 0
         self._drivers = 0
@@ -120,8 +90,7 @@ class Crew:
         #: Why there are no workers any more.
         self._over = "the pool has ended"
         self._thread: threading.Thread | None = None
-        #: By function: itself, and the mean seconds of its chunks.
-        self._paces: dict[int, tuple[Any, float]] = {}
+        self.paces = Paces()
 
     # ------------------------------------------------------------------ what jobs do
 
@@ -141,13 +110,6 @@ class Crew:
         """Have the job's callbacks run. Under the lock."""
         self._callbacks.append(job)
         self.need_background()
-
-    def depth(self, function: Any) -> int:
-        """Return how many chunks of calls of a function a worker may have at a time."""
-        pace = self._paces.get(id(function))
-        if pace is None:
-            return 1
-        return max(1, min(_MAX_AHEAD, int(_AHEAD_S / max(pace[1], 1e-6))))
 
     def need_background(self) -> None:
         """Somebody will leave work unwatched, or callbacks are due: have a thread that sees to it."""
@@ -179,7 +141,8 @@ class Crew:
             self._ended = True
             self._over = reason
             members, self._members = self._members, []
-            chunks = [chunk for _, chunk in self._in_flight.values()] + list(self._backlog)
+            chunks = [chunk for _, parcel in self._in_flight.values() for chunk in parcel]
+            chunks += self._backlog
             self._in_flight.clear()
             self._backlog.clear()
             for chunk in chunks:
@@ -240,7 +203,8 @@ class Crew:
         to wait for its turn of the interpreter.
         """
         with self.changed:
-            if not self._backlog or self._drivers:
+            waiting = len(self._backlog)
+            if not waiting or waiting % _LOOK_EVERY or not self._in_flight or self._drivers:
                 return
             self._drives += 1
             refs = list(self._in_flight)
@@ -309,18 +273,18 @@ class Crew:
             if not claimed:
                 return
             self._claims += 1
-        done: list[tuple[_Member, Chunk, Any, Exception | None]] = []
+        done: list[tuple[_Member, list[Chunk], Any, Exception | None]] = []
         try:
-            for ref, member, chunk in claimed:
+            for ref, member, parcel in claimed:
                 try:
-                    done.append((member, chunk, api.get(ref), None))
+                    done.append((member, parcel, api.get(ref), None))
                 except Exception as error:
-                    done.append((member, chunk, None, error))
+                    done.append((member, parcel, None, error))
         finally:
             with self.changed:
                 self._claims -= 1
-                for ref, member, chunk in claimed[len(done) :]:
-                    self._in_flight[ref] = (member, chunk)  # interrupted
+                for ref, member, parcel in claimed[len(done) :]:
+                    self._in_flight[ref] = (member, parcel)  # interrupted
                 for arrived in done:
                     self._deliver(*arrived)
                 self._dispatch()
@@ -328,33 +292,56 @@ class Crew:
 
     # ------------------------------------------------------------------ under the lock
 
-    def _deliver(self, member: _Member, chunk: Chunk, report: Any, error: Exception | None) -> None:
-        member.in_flight -= 1
+    def _deliver(
+        self, member: _Member, parcel: list[Chunk], reports: list[Report] | None, error: Exception | None
+    ) -> None:
+        member.in_flight -= len(parcel)
         if error is not None:
             member.lost = member.lost or isinstance(error, ActorDiedError)
-            self._fail(chunk, error)
-        elif report is None:
+            self.paces.distrust(parcel[0].job.function)
+            for chunk in parcel:
+                self._fail(chunk, error)
+        elif reports is None:
             member.token = -1
-            self._backlog.appendleft(chunk)
+            self._backlog.extendleft(reversed(parcel))
         else:
-            self._note_pace(chunk.job.function, report.seconds)
-            chunk.job.deliver(chunk.index, report.results, report.failed)
+            for chunk, (seconds, failed, results) in zip(parcel, reports, strict=True):
+                self.paces.note(chunk.job.function, seconds)
+                chunk.job.deliver(chunk.index, results, failed)
 
     def _dispatch(self) -> None:
         """Send what may be sent."""
-        while self._backlog:
-            chunk = self._backlog.popleft()
+        backlog = self._backlog
+        while backlog:
+            parcel = [backlog.popleft()]
             try:
                 if not self._members:
                     raise ActorDiedError(self._over)
-                depth = self.depth(chunk.job.function)
+                depth = self.paces.depth(parcel[0].job.function)
                 member = self._member_for(depth)
                 if member is None:
-                    self._backlog.appendleft(chunk)
+                    backlog.extendleft(parcel)
                     return
-                self._send(member, chunk, depth)
+                self._fill(parcel, depth, member)
+                self._send(member, parcel, depth)
             except Exception as error:
-                self._fail(chunk, error)
+                self._fail(parcel[0], error)
+                # One of them may be to blame: they go one by one from now on.
+                backlog.extendleft(reversed(parcel[1:]))
+                self.paces.distrust(parcel[0].job.function)
+
+    def _fill(self, parcel: list[Chunk], depth: int, member: _Member) -> None:
+        """Have chunks of the same function travel along, half of what the worker may have."""
+        backlog, job = self._backlog, parcel[0].job
+        count = min(depth // 2, len(backlog) // self.size)
+        if self._chunks_per_worker is not None:
+            count = min(count, self._chunks_per_worker - member.sent)
+        while len(parcel) < count:
+            following = backlog[0].job
+            alike = following is job or (job.form == CALL and following.form == CALL)
+            if not alike or following.function is not job.function:
+                return
+            parcel.append(backlog.popleft())
 
     def _member_for(self, depth: int) -> _Member | None:
         """Return the worker with least to do that may have one more chunk, of this depth."""
@@ -364,7 +351,8 @@ class Crew:
                 if member.lost or self._used_up(member):
                     member = self._members[index] = _Member(self._make())
                 return member
-            if member.in_flight >= min(depth, member.room) or member.lost or self._used_up(member):
+            room = min(depth, member.room)
+            if room == 1 or member.in_flight > room // 2 or member.lost or self._used_up(member):
                 continue
             if best is None or member.in_flight < best.in_flight:
                 best = member
@@ -373,15 +361,15 @@ class Crew:
     def _used_up(self, member: _Member) -> bool:
         return self._chunks_per_worker is not None and member.sent >= self._chunks_per_worker
 
-    def _send(self, member: _Member, chunk: Chunk, depth: int) -> None:
-        job = chunk.job
+    def _send(self, member: _Member, parcel: list[Chunk], depth: int) -> None:
+        job = parcel[0].job
         function = None if member.token == job.token else job.argument()
-        ref = member.actor.run.remote(job.token, function, job.form, chunk.items)
+        ref = member.actor.run.remote(job.token, function, job.form, [chunk.items for chunk in parcel])
         member.room = min(member.room, depth) if member.in_flight else depth
-        member.in_flight += 1
-        member.sent += 1
+        member.in_flight += len(parcel)
+        member.sent += len(parcel)
         member.token = job.token
-        self._in_flight[ref] = (member, chunk)
+        self._in_flight[ref] = (member, parcel)
 
     def _fail(self, chunk: Chunk, error: Exception) -> None:
         """The whole chunk failed."""
@@ -390,13 +378,3 @@ class Crew:
             error = error.cause
         count = 1 if chunk.job.form == CALL else len(chunk.items)
         chunk.job.deliver(chunk.index, [PoolTaskError(error)] * count, tuple(range(count)))
-
-    def _note_pace(self, function: Any, seconds: float) -> None:
-        known = self._paces.get(id(function))
-        if known is None:
-            if len(self._paces) >= _MAX_PACES:
-                del self._paces[next(iter(self._paces))]
-            self._paces[id(function)] = (function, seconds)
-        else:
-            # One long chunk is enough for being careful; short ones bring confidence back.
-            self._paces[id(function)] = (function, max(seconds, 0.8 * known[1] + 0.2 * seconds))

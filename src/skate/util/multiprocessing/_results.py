@@ -10,7 +10,8 @@ from multiprocessing import TimeoutError
 from typing import Any
 
 from skate import api
-from skate.util.multiprocessing._crew import Chunk, Crew
+from skate.util.multiprocessing._chunks import Chunk
+from skate.util.multiprocessing._crew import Crew
 from skate.util.multiprocessing._worker import EACH
 
 #: Chunks of an ``imap`` that are under way, or done and not yet taken, at most: times workers.
@@ -193,9 +194,9 @@ class IMapIterator(_Job):
         self._sent = 0
         self._taken = 0
         self.exhausted = False
-        #: What is left of the chunk taken last, the next one last; positions count from its end.
-        self._results: list[Any] = []
-        self._failed: frozenset[int] = frozenset()
+        #: What is left of the chunk taken last, the next one last; and which of them are failures,
+        #: counted from the end.
+        self._current: tuple[list[Any], frozenset[int]] = ([], frozenset())
         self._feed()
 
     def feed_all(self) -> None:
@@ -205,7 +206,7 @@ class IMapIterator(_Job):
                 self._send_one()
 
     def _feed(self) -> None:
-        window = self._crew.size * max(_WINDOW, 2 * self._crew.depth(self.function))
+        window = self._crew.size * max(_WINDOW, 2 * self._crew.paces.depth(self.function))
         while not self.exhausted and self._sent - self._taken < window:
             self._send_one()
 
@@ -259,12 +260,19 @@ class IMapIterator(_Job):
             >>> pool.imap(square, [2]).next(timeout=10)
             4
         """
+        results, failed = self._current
+        if results and not failed:
+            try:
+                return results.pop()
+            except IndexError:
+                pass  # another thread was faster
         with self._turn:
-            if not self._results:
+            if not self._current[0]:
                 self._next_chunk(timeout)
-            position = len(self._results)
-            result = self._results.pop()
-        if position in self._failed:
+            results, failed = self._current
+            position = len(results)
+            result = results.pop()
+        if position in failed:
             raise result.underlying
         return result
 
@@ -278,8 +286,7 @@ class IMapIterator(_Job):
             results, failed = self._take()
         count = len(results)
         results.reverse()
-        self._results = results
-        self._failed = frozenset(count - where for where in failed)
+        self._current = (results, frozenset([count - where for where in failed]))
         self._taken += 1
         # The workers go on while the caller uses what it gets.
         self._feed()

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from itertools import starmap
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 #: How a chunk's items become calls: ``f(item)`` or ``f(*item)`` until one fails, ``f(item)`` for each
 #: whatever happens, or one call, the items being its args and kwargs.
@@ -25,14 +25,9 @@ class PoolTaskError(Exception):
         self.underlying = underlying
 
 
-class Report(NamedTuple):
-    """What a chunk came to."""
-
-    #: How long it took.
-    seconds: float
-    #: Where in the results there are PoolTaskErrors.
-    failed: tuple[int, ...]
-    results: list[Any]
+#: What a chunk came to: how many seconds it took, where in the results there are PoolTaskErrors, and
+#: the results.
+Report = tuple[float, tuple[int, ...], list[Any]]
 
 
 class PoolWorker:
@@ -44,14 +39,14 @@ class PoolWorker:
         if initializer is not None:
             initializer(*initargs)
 
-    def run(self, token: int, function: Any, form: int, items: Sequence[Any]) -> Report | None:
-        """Run a chunk.
+    def run(self, token: int, function: Any, form: int, chunks: list[Sequence[Any]]) -> list[Report] | None:
+        """Run chunks of calls of one function.
 
         Args:
             token: names the function.
             function: the function itself; None: the one that came under this token last.
             form: one of the forms above.
-            items: see there.
+            chunks: the items of each.
 
         Returns:
             None: the function is not here (the actor was restarted); send it again.
@@ -60,28 +55,29 @@ class PoolWorker:
             self._token, self._function = token, function
         elif token != self._token:
             return None
-        function = self._function
-        started = perf_counter()
-        if form == CALL:
-            function, items = _apply, ((function, *items),)
-        results: list[Any] = []
-        failed: list[int] = []
-        rest = iter(items)
-        while len(results) < len(items):
-            before = len(results)
-            try:
-                # Whatever comes before an exception stays in the list.
-                results.extend((starmap if form in (STAR, CALL) else map)(function, rest))
-                if len(results) < len(items):
-                    # map() took it for the end of the items.
-                    raise RuntimeError("the function raised StopIteration")
-            except Exception as error:
-                assert len(results) >= before
-                failed.append(len(results))
-                results.append(PoolTaskError(_travelling(error)))
-                if form != EACH:
-                    break
-        return Report(perf_counter() - started, tuple(failed), results)
+        return [_run_chunk(self._function, form, items) for items in chunks]
+
+
+def _run_chunk(function: Any, form: int, items: Sequence[Any]) -> Report:
+    started = perf_counter()
+    if form == CALL:
+        function, items = _apply, ((function, *items),)
+    results: list[Any] = []
+    failed: list[int] = []
+    rest = iter(items)
+    while len(results) < len(items):
+        try:
+            # Whatever comes before an exception stays in the list.
+            results.extend((starmap if form in (STAR, CALL) else map)(function, rest))
+            if len(results) < len(items):
+                # map() took it for the end of the items.
+                raise RuntimeError("the function raised StopIteration")
+        except Exception as error:
+            failed.append(len(results))
+            results.append(PoolTaskError(_travelling(error)))
+            if form != EACH:
+                break
+    return perf_counter() - started, tuple(failed), results
 
 
 def _apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
