@@ -1,1 +1,0 @@
-"""What may still change. Modules here are imported by name."""
