@@ -7,6 +7,7 @@ each test a look for whatever it left behind.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -39,6 +40,7 @@ _TERMINAL = pytest.StashKey[TextIO]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "kills_at_random: workers die at random: the store may not be empty")
     config.addinivalue_line("markers", "time_limit(seconds): hung after this time, instead of the usual")
     # Output is not captured yet: the descriptor of the terminal itself, for the last resort.
     config.stash[_TERMINAL] = os.fdopen(os.dup(2), "w")
@@ -46,6 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_TERMINAL].close()
+
+
+def pytest_collection_finish() -> None:
+    # The leak checks collect garbage many times: not among what the imports made, for that is slow.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -112,7 +120,9 @@ def leak_check(request: pytest.FixtureRequest, time_limit: None) -> Iterator[Non
         return
     before = leaks.Before.now()
     yield
-    leaks.end_session(expect_empty=_passed(request.node))
+    # Known gap: after random kills of workers an object may stay until the session ends.
+    killed_at_random = request.node.get_closest_marker("kills_at_random") is not None
+    leaks.end_session(expect_empty=_passed(request.node) and not killed_at_random)
     before.assert_nothing_left()
 
 

@@ -282,6 +282,7 @@ class Killer:
                     os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.kills_at_random
 @pytest.mark.parametrize("seed", range(100, 106))
 def test_random_programs_with_killed_workers(seed: int) -> None:
     skate.init(num_cpus=2)

@@ -104,9 +104,14 @@ class StoreTable:
             stored.pins.discard(process)
             self._drop_if_done(object_id, stored)
 
-    def free(self, object_id: bytes, keeper: bytes | None = None) -> None:
-        """Nobody refers to the object. Its extent goes to ``keeper``, if given and nobody has views."""
+    def free(self, object_id: bytes, keeper: bytes | None = None, creator: bytes = b"") -> None:
+        """Nobody refers to the object. Its extent goes to ``keeper``, if given and nobody has views.
+
+        ``creator``: free only what that process sealed, not what a retry sealed since.
+        """
         stored = self.objects.get(object_id)
+        if creator and (stored is None or stored.creator != creator):
+            return
         if stored is None:
             self.freed_early.add(object_id)
             return
@@ -123,6 +128,14 @@ class StoreTable:
         if found is not None:
             size, warm = found
             self.allocator.free(Extent(segment, offset, size), warm=warm)
+
+    def created_by(self, process: bytes) -> dict[bytes, list[bytes]]:
+        """Return what the process sealed for others and nobody freed: owner to object ids."""
+        found: dict[bytes, list[bytes]] = {}
+        for object_id, stored in self.objects.items():
+            if stored.creator == process and stored.owner != process and not stored.freed:
+                found.setdefault(stored.owner, []).append(object_id)
+        return found
 
     def process_ended(self, process: bytes) -> None:
         """Drop the pins, extents and objects of a process that is no more."""

@@ -124,6 +124,16 @@ class Free(Struct, array_like=True, frozen=True, tag=53):
 
     object_ids: list[bytes]
     keep: bool
+    #: Only what this process sealed; what another one sealed under the same id stays.
+    creator: bytes = b""
+
+
+class CreatorDied(Struct, array_like=True, frozen=True, tag=72):
+    """Daemon to owner: this process sealed these objects for you and is gone. Free (by ``creator``)
+    those of which you never got the reply: its task failed or runs again."""
+
+    worker_id: bytes
+    object_ids: list[bytes]
 
 
 class Pin(Struct, array_like=True, frozen=True, tag=54):

@@ -105,6 +105,7 @@ class Core:
             node.Extent: self._extent,
             node.Pinned: self._pinned,
             node.StoreReport: self._answered,
+            node.CreatorDied: self._creator_died,
             node.TrimExtents: lambda c, m: self.objects.trim(),
             node.LogLines: self._log_lines,
         }
@@ -151,6 +152,19 @@ class Core:
             except OSError:
                 return
             self.connect_control(sock, self.job_id, "", Waiter())
+
+    def _creator_died(self, connection: Connection, message: node.CreatorDied) -> None:
+        """A worker sealed results of ours and is gone: free those whose reply never came."""
+        for peer in list(self.peers.connections):
+            if peer.peer.id == message.worker_id:
+                peer.drain()
+        entries = self.refs.entries
+        lost = [
+            object_id for object_id in message.object_ids
+            if object_id not in entries or entries[object_id].kind != wire.SHARED
+        ]  # fmt: skip
+        if lost:
+            self.node.send(node.Free(lost, False, message.worker_id))
 
     def _welcome(self, connection: Connection, message: node.Welcome) -> None:
         self.welcome = message

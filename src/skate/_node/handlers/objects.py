@@ -117,7 +117,7 @@ class ObjectHandlers:
     def _free(self, connection: Connection, message: node.Free) -> None:
         keeper = connection.peer.id if message.keep else None
         for object_id in message.object_ids:
-            self._daemon.store.free(object_id, keeper)
+            self._daemon.store.free(object_id, keeper, message.creator)
         self._arm()
         if self._waiting:
             self._retry(None)
@@ -156,7 +156,11 @@ class ObjectHandlers:
             self._retry(None)
 
     def process_ended(self, process: bytes) -> None:
-        """A process is no more: its pins, extents and objects go."""
+        """A process is no more: its pins, extents and objects go; owners look after their own."""
+        for owner, object_ids in self._daemon.store.created_by(process).items():
+            client = self._daemon.clients.get(owner)
+            if client is not None:
+                client.connection.send(node.CreatorDied(process, object_ids))
         self._daemon.store.process_ended(process)
         self._arm()
         if self._waiting:
