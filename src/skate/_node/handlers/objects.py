@@ -150,6 +150,10 @@ class ObjectHandlers:
         self._send(client, reply, extent.segment, has_fd)
 
     def _unpin(self, connection: Connection, message: node.Unpin) -> None:
+        early = self._early_pins.get(message.object_id)
+        if early is not None:
+            # Its pin waits for the seal, which another socket brings; it is over before it began.
+            self._early_pins[message.object_id] = [item for item in early if item[0] is not connection.peer]
         self._daemon.store.unpin(connection.peer.id, message.object_id)
         self._arm()
         if self._waiting:
