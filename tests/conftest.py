@@ -97,7 +97,8 @@ def time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
     seconds = marker.args[0] if marker is not None else TIME_LIMIT
 
     def hung(signum: int, frame: FrameType | None) -> NoReturn:
-        faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
+        if sys.__stderr__ is not None:
+            faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
         raise TestHung(f"no end after {seconds} seconds")
 
     previous = signal.signal(signal.SIGALRM, hung)

@@ -592,7 +592,7 @@ def test_kill_with_a_restart(session: Session) -> None:
     first = skate.get(counter.pid.remote())
     skate.kill(counter, no_restart=False)
     wait_until_none(lambda: alive(first), "the process of the actor")
-    second = wait_for(lambda: _pid_or_none(counter), "the restart")
+    second = wait_for(lambda: _pid_or_none(counter) or 0, "the restart")
     assert second != first
     skate.kill(counter, no_restart=False)
     wait_until_none(lambda: alive(second), "the process of the actor")

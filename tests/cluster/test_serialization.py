@@ -73,7 +73,7 @@ class Record:
 # ---------------------------------------------------------------------- values
 
 
-VALUES = [
+VALUES: list[Any] = [
     None,
     True,
     0,
@@ -273,7 +273,7 @@ def test_a_module_that_workers_do_not_have_goes_by_value(session: Session, tmp_p
                                            "def double(thing): return thing.x * 2\n")  # fmt: skip
     sys.path.insert(0, str(tmp_path))
     try:
-        import only_here  # type: ignore[import-not-found]
+        import only_here
 
         # The workers run already: they have the path of init's time, not this one.
         cloudpickle.register_pickle_by_value(only_here)

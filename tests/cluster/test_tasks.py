@@ -238,6 +238,7 @@ def descend(depth: int) -> int:
     return 1 + skate.get(descend.remote(depth - 1)) if depth else 0
 
 
+@pytest.mark.time_limit(240)  # a thousand processes are started one after the other
 def test_recursion_a_thousand_deep_on_one_cpu() -> None:
     skate.init(num_cpus=1)
     assert skate.get(descend.remote(1000)) == 1000
