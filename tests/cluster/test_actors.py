@@ -556,8 +556,10 @@ def test_kill_from_a_task(session: Session) -> None:
         skate.kill(counter)
 
     counter = Counter.remote()
-    skate.get(counter.add.remote())
+    pid = skate.get(counter.pid.remote())
     skate.get(end.remote(counter))
+    # Another process killed it: until it is gone, a call from here may still reach it.
+    wait_until_none(lambda: alive(pid), "the process of the actor")
     with pytest.raises(ActorDiedError):
         skate.get(counter.add.remote())
 
