@@ -237,6 +237,22 @@ def test_keep_and_drop_again_and_again(session: Session) -> None:
     wait_until_free()
 
 
+@SIZES
+def test_keep_and_drop_what_a_third_process_owns(session: Session, size: int) -> None:
+    """A reply that waits for the owner to know of the borrower, which lets go of the ref meanwhile."""
+    owner, keeper = Keeper.remote(), Keeper.remote()
+    (ref,) = skate.get(owner.make.remote(size))
+    calls = []
+    for _ in range(100):
+        calls += [keeper.keep.remote([ref]), keeper.drop.remote()]
+    skate.get(calls)
+    skate.get(keeper.keep.remote([ref]))
+    del ref
+    assert skate.get(keeper.read.remote()) == size
+    skate.get(keeper.drop.remote())
+    wait_until_free()
+
+
 def test_a_thousand_refs_in_one_argument(session: Session) -> None:
     refs = [skate.put(bytes([i % 200]) * 10) for i in range(1000)]
 
