@@ -54,12 +54,16 @@ def method(*args: Any, **kwargs: Any) -> Any:
 class ActorClass(Generic[C]):
     """A class that ``@remote`` made remote: ``.remote(...)`` starts an actor and returns its handle."""
 
-    def __init__(self, cls: type[C], given: dict[str, Any]) -> None:
+    def __init__(
+        self, cls: type[C], given: dict[str, Any], methods: dict[str, dict[str, int | str]] | None = None
+    ) -> None:
         _options.check(given, _options.ACTOR_OPTIONS, "an actor class")
         self._class = cls
         self._given = given
         self._options = _options.actor_options(given)
-        self._methods = _methods_of(cls)
+        #: Every method's options. Given when it is unpickled: a class whose methods name its own actor
+        #: class has none yet at that moment.
+        self._methods = _methods_of(cls) if methods is None else methods
         groups = self._options.concurrency_groups
         for name, chosen in self._methods.items():
             group = chosen.get("concurrency_group")
@@ -121,7 +125,7 @@ class ActorClass(Generic[C]):
         return ActorClass(self._class, {**self._given, **actor_options})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ActorClass, (self._class, self._given)
+        return ActorClass, (self._class, self._given, self._methods)
 
     def __repr__(self) -> str:
         return f"ActorClass({self._class.__module__}.{self._class.__qualname__})"

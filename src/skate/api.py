@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from skate._base.config import Config
-from skate._base.process import cpu_count, memory_bytes
-from skate._base.resources import to_fixed
+from skate._launch import machine, session
 from skate._launch.connect import Driver
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
@@ -88,8 +87,9 @@ def init(
     Not needed for most programs: the first ``.remote()`` or ``put`` does it with the defaults.
 
     Args:
-        address: None or "local": a session of this process's own. Joining a running one is not
-            supported by this version yet.
+        address: "auto": join the session that runs on this machine; a session's folder: join that
+            one; "local": a session of this process's own. None: what SKATE_ADDRESS or RAY_ADDRESS
+            says, else the session of `skate start --head` if there is one, else one of its own.
         num_cpus: CPUs to schedule on; default: what this process may use, cgroups respected.
         num_gpus: GPUs to schedule on, as a count.
         resources: amounts of resources of your own: ``{"license": 2}``.
@@ -109,7 +109,8 @@ def init(
     Raises:
         RuntimeError: this process is connected already.
         ConnectionError: nobody answers at the address.
-        ValueError, TypeError: an argument is wrong.
+        ValueError: amounts were given for a session that runs already.
+        TypeError: an argument is wrong.
 
     Example:
         >>> skate.init(num_cpus=4)
@@ -122,38 +123,29 @@ def init(
                 "init() was called, but this process is connected already. Call shutdown() first, or pass "
                 "ignore_reinit_error=True."
             )
-        _check_address(address)
         environment = _check_runtime_env(runtime_env)
         unknown = [name for name in kwargs if not name.startswith("_") and name not in _RAY_ONLY]
         if unknown:
             raise TypeError(f"init() got unknown arguments: {', '.join(unknown)}")
-        _check_amount("num_cpus", num_cpus, int)
-        _check_amount("num_gpus", num_gpus, int)
-        _check_amount("object_store_memory", object_store_memory, int)
         if namespace is not None and not isinstance(namespace, str):
             raise TypeError(f"namespace takes a string, got {namespace!r}")
-        if resources is not None and not isinstance(resources, Mapping):
-            raise TypeError(f"resources takes a dict of amounts by name, got {resources!r}")
-        amounts: dict[str, float] = {}
-        for name, amount in (resources or {}).items():
-            if name in ("CPU", "GPU", "memory"):
-                raise ValueError(f"resources must not name {name!r}: use num_cpus or num_gpus")
-            _check_amount(f"resources[{name!r}]", amount, (int, float))
-            amounts[name] = amount
-        memory = memory_bytes()
-        store = object_store_memory if object_store_memory is not None else int(memory * 0.3)
-        amounts["CPU"] = cpu_count() if num_cpus is None else num_cpus
-        if num_gpus:
-            amounts["GPU"] = num_gpus
-        amounts["memory"] = max(0, int(memory * 0.7))
-        amounts["object_store_memory"] = store
-        amounts["node:127.0.0.1"] = 1.0
-        config = Config.load(_system_config)
+        offer = machine.offer(num_cpus, num_gpus, resources, object_store_memory)
         # A namespace of its own, as Ray's anonymous ones: names of one program do not meet another's.
-        driver = Driver.start(
-            to_fixed(amounts), store, config, namespace or "", environment, log_to_driver is not False
-        )
-        _State.driver = driver
+        namespace = namespace or os.urandom(16).hex()
+        show = log_to_driver is not False
+        session_dir = _find_session(address)
+        if session_dir is None:
+            _State.driver = Driver.start(*offer, Config.load(_system_config), namespace, environment, show)
+        else:
+            given = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources,
+                     "object_store_memory": object_store_memory}  # fmt: skip
+            wrong = [name for name, value in given.items() if value is not None]
+            if wrong:
+                raise ValueError(
+                    f"init() joins the session at {session_dir}, whose amounts are set: leave out "
+                    f"{', '.join(wrong)}, or start a session of your own with init(address='local')"
+                )
+            _State.driver = Driver.join(session_dir, namespace, environment, show)
         return _context()
 
 
@@ -162,14 +154,34 @@ _RAY_ONLY = frozenset({"labels", "local_mode", "dashboard_host", "dashboard_port
                        "system_reserved_cpu", "system_reserved_memory", "proxy_server_url"})  # fmt: skip
 
 
-def _check_address(address: str | None) -> None:
-    if address is None or address == "local":
-        return
-    if not isinstance(address, str):
+def _find_session(address: str | None) -> str | None:
+    """Return the folder of the session to join; None: start one.
+
+    Raises:
+        ConnectionError: the address asks for a running one, and none is there.
+    """
+    if address is not None and not isinstance(address, str):
         raise TypeError(f"address takes a string, got {address!r}")
+    if address in (None, "auto"):
+        address = os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS") or address
+    if address is None:
+        return session.current()
+    if address == "local":
+        return None
+    if address == "auto":
+        living = session.living()
+        found = session.current() or (living[0] if living else None)
+        if found is None:
+            raise ConnectionError(
+                "init(address='auto'): no session of this user runs on this machine. Start one with "
+                "`skate start --head`, or call init() without an address."
+            )
+        return found
+    if os.path.isabs(address):
+        return address.removesuffix("/control.sock")
     raise ConnectionError(
-        f"nobody answers at {address!r}: this version of skate starts sessions of its own only (init() "
-        "without an address); joining a running one is not supported yet"
+        f"nobody answers at {address!r}: this version of skate joins sessions on its own machine only, by "
+        "'auto' or the session's folder (init().address_info['address'])"
     )
 
 
@@ -184,15 +196,6 @@ def _check_runtime_env(runtime_env: dict[str, Any] | None) -> dict[str, str]:
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"runtime_env['env_vars'] takes strings, got {name!r}: {value!r}")
     return dict(environment)
-
-
-def _check_amount(name: str, value: Any, kinds: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise TypeError(f"{name} takes a number, got {value!r} ({type(value).__name__})")
-    if value < 0:
-        raise ValueError(f"{name} must be at least 0, got {value!r}")
 
 
 def _context() -> RayContext:
@@ -220,7 +223,8 @@ def ensure_started() -> None:
 
 
 def shutdown(wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
-    """End the session that this process started: its tasks, actors, objects, processes.
+    """End the session that this process started, or its part in one that it joined: tasks, actors
+    (but for detached ones), objects, processes.
 
     Refs and handles of it are useless afterwards; views of its objects stay valid. Without a session
     it does nothing. Runs by itself when the interpreter ends.
@@ -269,6 +273,8 @@ def remote(*args: Any, **kwargs: Any) -> Any:
         get_if_exists: (actors) return the actor that has the name, if there is one.
         max_restarts: (actors) how often its process is started again after a crash; default 0, -1: always.
         max_task_retries: (actors) how often a call is repeated after a crash; default 0, -1: always.
+        lifetime: (actors) "detached": it lives on when its creator and all handles are gone, until it
+            is killed or the session ends.
         max_concurrency: (actors) calls at a time: on as many threads, or interleaved if methods are
             ``async def``; default 1, for async actors 1000.
         concurrency_groups: (actors) further limits by name: ``{"io": 2}``; see ``method``.

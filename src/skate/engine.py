@@ -82,6 +82,9 @@ class Engine(Protocol):
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         """Return (ready, not ready)."""
 
+    def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
+        """Return (namespace, name) of the living named actors, in one namespace or in all."""
+
     def nodes(self) -> list[control.NodeInfo]:
         """Return the cluster's nodes."""
 
@@ -92,6 +95,8 @@ class RuntimeEngine:
     def __init__(self, core: Core) -> None:
         self.core = core
         self._classes: WeakKeyDictionary[type, tuple[bytes, list[ObjectRef[Any]]]] = WeakKeyDictionary()
+        #: What the constructors of detached actors got, by actor.
+        self._detached: dict[bytes, ObjectRef[Any]] = {}
         self.put = core.objects.put
         self.get = core.objects.get
         self.get_one = core.objects.get_one
@@ -143,19 +148,14 @@ class RuntimeEngine:
         name = cls.__name__
         is_async = any(method.get("is_async") for method in methods.values())
         blob, code_refs = self._class_code(cls)
-        arguments = core.calls.encode_arguments(args, kwargs, f"{name}.__init__")
+        detached = options.detached
+        arguments = core.calls.encode_arguments(args, kwargs, f"{name}.__init__", always_inline=detached)
         actor_id = os.urandom(ids.ACTOR_ID_SIZE)
         dependencies = arguments.dependencies or []
         kept = [*code_refs, *arguments.refs, *(ref for _, ref in dependencies)]
         if arguments.blob is not None:
             kept.append(arguments.blob)
-        with core.lock:
-            entry = core.refs.own(ids.object_id(core.worker_id, core.next_counter()))
-            entry.local = 1
-            entry.kind = 0
-            entry.label, entry.data = "actor", actor_id
-            core.objects.contain(entry, kept)
-        handle = make_ref(entry, core)
+        handle = self._handle(actor_id, kept, detached)
         spec = control.ActorSpec(
             class_name=name,
             class_blob=blob,
@@ -174,10 +174,12 @@ class RuntimeEngine:
             owner_job=core.job_owner,
             owner_id=core.worker_id,
             owner_address=core.address,
-            handle=entry.id,
+            handle=b"" if detached else handle.binary(),
             methods=methods,
+            job_config=self._detached_job(actor_id) if detached else b"",
         )
-        info = ActorInfo(actor_id, name, methods, options.max_task_retries, handle)
+        info = ActorInfo(actor_id, name, methods, options.max_task_retries, None if detached else handle)
+        entry = handle._entry
         if not options.name:
             # Nobody else can know of it yet: its calls wait for it, its creator need not.
             with core.lock:
@@ -202,6 +204,31 @@ class RuntimeEngine:
                 entry.label = ""
             return self._info(found)
         return info
+
+    def _handle(self, actor_id: bytes, kept: list[ObjectRef[Any]], detached: bool) -> ObjectRef[Any]:
+        """Make the object that stands for the actor's handles and keeps its arguments.
+
+        A detached actor does not end with it: there it only keeps the arguments, as long as this
+        process lives, for restarts.
+        """
+        core = self.core
+        with core.lock:
+            entry = core.refs.own(ids.object_id(core.worker_id, core.next_counter()))
+            entry.local = 1
+            entry.kind = 0
+            if not detached:
+                entry.label, entry.data = "actor", actor_id
+            core.objects.contain(entry, kept)
+        handle = make_ref(entry, core)
+        if detached and kept:
+            self._detached[actor_id] = handle
+        return handle
+
+    def _detached_job(self, actor_id: bytes) -> bytes:
+        """Return the configuration of the job whose root the detached actor will be."""
+        import json
+
+        return json.dumps(self.core.job_config | {"job_owner": actor_id.hex()}).encode()
 
     def _class_code(self, cls: type) -> tuple[bytes, list[ObjectRef[Any]]]:
         """Pickle a class once: at its first actor here, as with remote functions."""
@@ -228,7 +255,7 @@ class RuntimeEngine:
 
     def _info(self, found: control.FoundActor) -> ActorInfo:
         spec = found.spec
-        ref = self.core.objects.adopt(spec.handle, spec.owner_address)
+        ref = self.core.objects.adopt(spec.handle, spec.owner_address) if spec.handle else None
         return ActorInfo(found.actor_id, spec.class_name, spec.methods, spec.max_task_retries, ref)
 
     def kill_actor(self, actor_id: bytes, no_restart: bool) -> None:
@@ -237,6 +264,11 @@ class RuntimeEngine:
         self.core.ask_control(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 
     # ------------------------------------------------------------------ the cluster
+
+    def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
+        """See Engine."""
+        data = self.core.ask_control(lambda request: control.ListNames(request, namespace))
+        return unpack(data, type=list[tuple[str, str]])
 
     def nodes(self) -> list[control.NodeInfo]:
         """See Engine."""

@@ -74,6 +74,11 @@ def _resources(name: str, value: Any) -> None:
         _number(f"resources[{key!r}]", amount)
 
 
+def _lifetime(name: str, value: Any) -> None:
+    if value not in (None, "detached", "non_detached"):
+        raise ValueError(f"option 'lifetime' takes 'detached', 'non_detached' or None, got {value!r}")
+
+
 def _groups(name: str, value: Any) -> None:
     if not value:
         return
@@ -131,7 +136,7 @@ ACTOR_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
     "get_if_exists": (False, _flag),
     "max_restarts": (0, _whole(-1)),
     "max_task_retries": (0, _whole(-1)),
-    "lifetime": (None, _later(None, "non_detached")),
+    "lifetime": (None, _lifetime),
     "max_concurrency": (None, _whole(1)),
     "concurrency_groups": (None, _groups),
     "max_pending_calls": (-1, _later(-1, None)),
@@ -192,6 +197,8 @@ class ActorOptions(NamedTuple):
     name: str
     namespace: str | None
     get_if_exists: bool
+    #: It lives on when its creator and all handles are gone.
+    detached: bool
     max_restarts: int
     max_task_retries: int
     #: None: one call at a time, or ASYNC_CONCURRENCY if any method is a coroutine.
@@ -236,6 +243,7 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         name=given.get("name") or "",
         namespace=given.get("namespace"),
         get_if_exists=given.get("get_if_exists", False),
+        detached=given.get("lifetime") == "detached",
         max_restarts=given.get("max_restarts") or 0,
         max_task_retries=given.get("max_task_retries") or 0,
         max_concurrency=given.get("max_concurrency"),

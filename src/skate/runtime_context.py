@@ -70,7 +70,7 @@ class RuntimeContext:
         from skate.engine import ActorInfo
 
         spec = executor.host.spec
-        ref = self._core.objects.adopt(spec.handle, spec.owner_address)
+        ref = self._core.objects.adopt(spec.handle, spec.owner_address) if spec.handle else None
         return ActorHandle(
             ActorInfo(executor.host.actor_id, spec.class_name, spec.methods, spec.max_task_retries, ref)
         )

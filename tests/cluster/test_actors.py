@@ -740,3 +740,26 @@ def test_many_actors_come_and_go(session: Session) -> None:
         del counters
         time.sleep(0)
     wait_until_none(lambda: [pid for pid in pids if alive(pid)], "a process of an actor")
+
+
+@skate.remote
+class Parent:
+    def __init__(self, depth: int) -> None:
+        self.child = Parent.remote(depth - 1) if depth else None
+
+    def depth(self) -> int:
+        return 1 + skate.get(self.child.depth.remote()) if self.child is not None else 0
+
+
+def test_an_actor_starts_actors_of_its_own_class(session: Session) -> None:
+    @skate.remote
+    class Local:
+        def pid(self) -> int:
+            return os.getpid()
+
+        def other(self) -> int:
+            return skate.get(Local.remote().pid.remote())
+
+    assert skate.get(Parent.remote(3).depth.remote()) == 3
+    actor = Local.remote()
+    assert skate.get(actor.pid.remote()) != skate.get(actor.other.remote())

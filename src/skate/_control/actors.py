@@ -102,7 +102,13 @@ class Publish(NamedTuple):
     actor: ActorRecord
 
 
-Command = Place | Stop | Publish
+class Forget(NamedTuple):
+    """A detached actor is dead for good: end what it started."""
+
+    actor: ActorRecord
+
+
+Command = Place | Stop | Publish | Forget
 
 
 #: Dead actors that are remembered, so that handles left over get the story of their end.
@@ -182,8 +188,8 @@ class Actors:
         if error:
             actor.error = error
             actor.doomed = "its constructor raised"
-            self._end(actor, "its constructor raised")
-            return [Publish(actor), Stop(actor.node, actor, incarnation, "its constructor raised")]
+            stop = Stop(actor.node, actor, incarnation, "its constructor raised")
+            return [*self._end(actor, "its constructor raised"), stop]
         if actor.doomed:
             return [Stop(actor.node, actor, incarnation, actor.doomed)]
         actor.state = TABLE.next(f"actor {actor_id.hex()}", actor.state, ActorEvent.STARTED)
@@ -208,8 +214,7 @@ class Actors:
             cause = actor.doomed or cause
             if limit > 0 and not actor.doomed and not intended:
                 cause = f"{cause} (it was restarted {actor.restarts} times, the limit of max_restarts)"
-            self._end(actor, cause)
-            return [Publish(actor)]
+            return self._end(actor, cause)
         actor.state = TABLE.next(f"actor {actor_id.hex()}", actor.state, ActorEvent.RESTART)
         actor.cause = cause
         actor.restarts += 1
@@ -229,22 +234,20 @@ class Actors:
         if no_restart and actor.node:
             # Callers need not wait for the process to be gone: nothing of it will be heard again.
             incarnation = actor.incarnation
-            self._end(actor, actor.doomed)
-            return [Publish(actor), Stop(actor.node, actor, incarnation, reason)]
+            return [*self._end(actor, actor.doomed), Stop(actor.node, actor, incarnation, reason)]
         if no_restart:
-            self._end(actor, reason)
-            return [Publish(actor)]
+            return self._end(actor, reason)
         return [Stop(actor.node, actor, actor.incarnation, reason)] if actor.node else []
 
     def owner_died(self, owner: bytes) -> list[Command]:
-        """The process that created actors is gone: they end."""
+        """The process that created actors is gone: they end, but for detached ones."""
         commands: list[Command] = []
         for actor in list(self.records.values()):
-            if actor.spec.owner_id == owner:
+            if actor.spec.owner_id == owner and not actor.spec.job_config:
                 commands += self.kill(actor.id, True, "the process that created it ended")
         return commands
 
-    def _end(self, actor: ActorRecord, cause: str) -> None:
+    def _end(self, actor: ActorRecord, cause: str) -> list[Command]:
         if actor.state is not ActorState.DEAD:
             actor.state = TABLE.next(f"actor {actor.id.hex()}", actor.state, ActorEvent.END)
         actor.cause = cause
@@ -256,6 +259,7 @@ class Actors:
         key = (actor.spec.namespace, actor.spec.name)
         if self._names.get(key) == actor.id:
             del self._names[key]
+        return [Publish(actor), Forget(actor)] if actor.spec.job_config else [Publish(actor)]
 
     def _current(self, actor_id: bytes, incarnation: int) -> ActorRecord | None:
         """Return the actor if this is its living incarnation; None drops a late message."""

@@ -12,7 +12,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from skate._control.actors import ActorRecord, Actors, ActorState, Command, NameTaken, Place, Publish, Stop
+from skate._control.actors import (
+    ActorRecord,
+    Actors,
+    ActorState,
+    Command,
+    Forget,
+    NameTaken,
+    Place,
+    Publish,
+)
 from skate._control.storage import Storage
 from skate._transport.connection import Connection, Handler, Listener
 from skate._transport.reactor import Reactor
@@ -76,6 +85,7 @@ class ControlStore:
             control.FindActor: self._find_actor,
             control.ReleaseActor: self._release_actor,
             control.ListNodes: self._list_nodes,
+            control.ListNames: self._list_names,
             control.ActorStarted: self._actor_started,
             control.ActorEnded: self._actor_ended,
             node.Shutdown: self._shutdown,
@@ -83,7 +93,8 @@ class ControlStore:
         self._restore()
         self.reactor.on_turn = self._storage.commit
         Listener(self.reactor, socket.socket(fileno=settings.listen_fd), self._accept)
-        if settings.driver_fd >= 0:
+        self._has_lifeline = settings.driver_fd >= 0
+        if self._has_lifeline:
             self._accept(socket.socket(fileno=settings.driver_fd), is_lifeline=True)
 
     def _accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
@@ -109,7 +120,7 @@ class ControlStore:
         self.reactor.stop()
 
     def _shutdown(self, connection: Connection, message: node.Shutdown) -> None:
-        if connection.peer.is_lifeline:
+        if connection.peer.is_lifeline or not self._has_lifeline:
             self.stop()
 
     # ------------------------------------------------------------------ nodes and jobs
@@ -186,6 +197,11 @@ class ControlStore:
             return
         connection.send(control.Answer(message.request, pack(control.FoundActor(actor.id, actor.spec))))
 
+    def _list_names(self, connection: Connection, message: control.ListNames) -> None:
+        wanted = message.namespace
+        names = [pair for pair in self._actors.names() if wanted is None or pair[0] == wanted]
+        connection.send(control.Answer(message.request, pack(names)))
+
     def _watch_actor(self, connection: Connection, message: control.WatchActor) -> None:
         self._watchers.setdefault(message.actor_id, set()).add(connection)
         connection.peer.watching.add(message.actor_id)
@@ -248,7 +264,10 @@ class ControlStore:
                 actor = command.actor
                 place = control.PlaceActor(actor.id, actor.incarnation, actor.spec_bytes)
                 self._nodes[command.node].send(place)
-            elif isinstance(command, Stop):
+            elif isinstance(command, Forget):
+                for node_connection in self._nodes.values():
+                    node_connection.send(control.ForgetJob(command.actor.id))
+            else:
                 connection = self._nodes.get(command.node)
                 if connection is not None:
                     stop = control.StopActor(command.actor.id, command.incarnation, command.cause)

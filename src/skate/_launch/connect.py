@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from _queue import SimpleQueue  # the module "queue" imports more than it gives
@@ -13,8 +14,9 @@ from typing import Any
 from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._base.config import Config
-from skate._launch import head, session
-from skate._launch.head import Role
+from skate._launch import session
+from skate._launch.head import Role, Starter
+from skate._transport.connection import dial
 from skate._transport.reactor import Waiter
 from skate._wire import control, node
 from skate._worker import current
@@ -22,13 +24,13 @@ from skate._worker.core import Core
 
 
 class Driver:
-    """This process as a driver: its runtime and the roles that it started."""
+    """This process as a driver: its runtime, and the roles if it started them."""
 
-    def __init__(self, core: Core, roles: list[Role], config: Config) -> None:
+    def __init__(self, core: Core, roles: list[Role], alive_fd: int) -> None:
         self.core = core
-        self.config = config
+        #: Of a session of its own: the node daemon and the control store. Empty: it joined.
         self._roles = roles
-        self._log_ended = Waiter()
+        self._alive_fd = alive_fd
         self._previous_handler: Any = None
         self._lines: SimpleQueue[node.LogLines | None] = SimpleQueue()
         self._printer: threading.Thread | None = None
@@ -46,72 +48,123 @@ class Driver:
         log_to_driver: bool,
     ) -> Driver:
         """Start a session of this process's own and connect to it."""
-        session_dir = session.create()
-        node_id = os.urandom(ids.NODE_ID_SIZE)
+        session_dir, alive_fd = session.create()
+        starter = Starter(session_dir, alive_fd, lifeline=True)
         settings = {
             "resources": resources,
             "store_capacity": store_capacity,
             "config": config._asdict(),
         }
-        roles = [head.start_node(session_dir, node_id, settings), head.start_control(session_dir)]
-        core = Core("driver", ids.new_worker_id(), session_dir, config)
-        core.namespace = namespace
-        driver = cls(core, roles, config)
-        try:
-            driver._connect(environment, log_to_driver)
-        except BaseException:
-            driver.stop()
-            raise
+        roles = [starter.node(os.urandom(ids.NODE_ID_SIZE), settings), starter.control()]
+        session.describe(session_dir, session_facts(config, owner=os.getpid()))
+        driver = cls(Core("driver", ids.new_worker_id(), session_dir, config), roles, alive_fd)
+        to_node, to_control = (role.connection for role in roles)
+        assert to_node is not None
+        assert to_control is not None
+        driver._connect(to_node, to_control, namespace, environment, log_to_driver)
         return driver
 
-    def _connect(self, environment: dict[str, str], log_to_driver: bool) -> None:
-        core, (node_role, control_role) = self.core, self._roles
+    @classmethod
+    def join(
+        cls, session_dir: str, namespace: str, environment: dict[str, str], log_to_driver: bool
+    ) -> Driver:
+        """Connect to a session that runs already.
+
+        Raises:
+            ConnectionError: nobody answers there.
+            RuntimeError: its Python is another one.
+        """
+        try:
+            facts = session.facts(session_dir)
+            to_node = dial(os.path.join(session_dir, "node.sock"))
+            to_control = dial(os.path.join(session_dir, "control.sock"))
+        except (OSError, ValueError) as error:
+            raise ConnectionError(
+                f"no session answers at {session_dir!r} ({error}). `skate status` shows what runs; start one "
+                "with `skate start --head`, or call init() without an address."
+            ) from None
+        mine = python_version()
+        if facts["python"] != mine:
+            raise RuntimeError(
+                f"the session at {session_dir} runs Python {facts['python']}, this program {mine}: code "
+                "cannot be sent between them. Run both with the same Python."
+            )
+        core = Core("driver", ids.new_worker_id(), session_dir, Config(**facts["config"]))
+        driver = cls(core, [], -1)
+        driver._connect(to_node, to_control, namespace, environment, log_to_driver)
+        return driver
+
+    def _connect(
+        self,
+        to_node: socket.socket,
+        to_control: socket.socket,
+        namespace: str,
+        environment: dict[str, str],
+        log_to_driver: bool,
+    ) -> None:
+        self.core.namespace = namespace
+        try:
+            self._register(to_node, to_control, environment, log_to_driver)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _register(
+        self,
+        to_node: socket.socket,
+        to_control: socket.socket,
+        environment: dict[str, str],
+        log_to_driver: bool,
+    ) -> None:
+        core = self.core
         core.on_node_lost = self._node_lost
         if log_to_driver:
             core.on_log = self._print
         registered = Waiter()
         welcomed = core.on_welcome = Waiter()
-        deadline = monotonic() + self.config.start_timeout_s
+        deadline = monotonic() + core.config.start_timeout_s
         with core.lock:
             core.peers.listen()
-            box = core.connect_control(control_role.connection, b"", " ".join(sys.argv), registered)
+            box = core.connect_control(to_control, b"", " ".join(sys.argv), registered)
         # While they start: the first task will need it, and it takes 30 ms.
         import cloudpickle  # noqa: F401
 
         if not core.reactor.wait(registered, deadline) or not box:
-            raise self._start_failed(control_role)
+            raise self._start_failed("control store", 1)
         answer: control.Answer = box[0]
         if answer.error:
             raise RuntimeError(answer.error)
         core.job_id = answer.data
-        job_config = {
+        core.job_config = {
             "sys_path": [os.path.abspath(path) for path in sys.path],
             "cwd": os.getcwd(),
             "argv": [sys.argv[0] if sys.argv else ""],
             "environment": {**os.environ, **environment},
-            "config": self.config._asdict(),
+            "config": core.config._asdict(),
             "job_id": core.job_id.hex(),
             "job_owner": core.worker_id.hex(),
             "namespace": core.namespace,
         }
         with core.lock:
-            core.connect_node(node_role.connection, json.dumps(job_config).encode())
+            core.connect_node(to_node, json.dumps(core.job_config).encode())
         if not core.reactor.wait(welcomed, deadline) or core.welcome is None:
-            raise self._start_failed(node_role)
+            raise self._start_failed("node daemon", 0)
         core.reactor.start_background()
         current.process.core = core
         self._catch_interrupts()
 
-    def _start_failed(self, role: Role) -> Exception:
-        log = os.path.join(self.core.session_dir, "logs")
-        connection = self.core.control if role is self._roles[1] else self.core.node
-        if connection is None or connection.closed:
-            role.finish(1)  # it is ending, or is as good as ended: see how
-        how = (
-            role.poll()
-            or f"the {role.name} (pid {role.pid}) did not answer within {self.config.start_timeout_s} s"
+    def _start_failed(self, name: str, index: int) -> Exception:
+        core = self.core
+        how = f"the {name} did not answer within {core.config.start_timeout_s} s"
+        if self._roles:
+            role = self._roles[index]
+            connection = core.control if index else core.node
+            if connection is None or connection.closed:
+                role.finish(1)  # it is ending, or is as good as ended: see how
+            how = role.poll() or how
+        return errors.RaySystemError(
+            f"init() failed: {how}; see its log in {os.path.join(core.session_dir, 'logs')}"
         )
-        return errors.RaySystemError(f"init() failed: {how}; see its log in {log}")
 
     def _catch_interrupts(self) -> None:
         """Make Ctrl-C safe in the middle of our own code, unless the program has its own handler."""
@@ -146,12 +199,15 @@ class Driver:
 
     def _node_lost(self, reason: str) -> None:
         """The daemon's connection ended. Under the core's lock."""
-        self._log_ended.notify()
+        self.core.on_left.notify()
         if self.core.dead_reason or self.core.reactor.stopped:
             return
-        how = self._roles[0].poll(500) or f"the node daemon closed its connection ({reason})"
+        how = (
+            self._roles and self._roles[0].poll(500)
+        ) or f"the node daemon closed its connection ({reason})"
+        joined = "" if self._roles else " (this program had joined a session that others keep)"
         self.core.fail_everything(
-            f"{how}, and with it the session ended: its workers are gone. Its log: "
+            f"{how}, and with it the session ended: its workers are gone{joined}. Its log: "
             f"{os.path.join(self.core.session_dir, 'logs', 'node.log')}. "
             "Call shutdown() and init() to start anew."
         )
@@ -159,7 +215,7 @@ class Driver:
     # ------------------------------------------------------------------ end
 
     def stop(self) -> None:
-        """End the session: workers, daemon, control store; their last output is shown."""
+        """End this job, and the session if it is this process's own; the last output is shown."""
         core = self.core
         if current.process.core is core:
             current.process.core = None
@@ -171,13 +227,26 @@ class Driver:
                 core.dead_reason = "this session was shut down"
                 core.node.send(node.Shutdown())
                 core.node.flush()
-            core.reactor.wait(self._log_ended, monotonic() + 5)
+            core.reactor.wait(core.on_left, monotonic() + 5)
         core.close()
         if self._printer is not None:
             self._lines.put(None)
             self._printer.join(5)
         for role in self._roles:
-            role.connection.close()  # where the connection was never used
+            if role.connection is not None:
+                role.connection.close()  # where the connection was never used
             role.finish(5)
-        session.remove_sockets(core.session_dir)
-        session.sweep(self.config.sessions_kept, core.session_dir)
+        if self._roles:
+            os.close(self._alive_fd)
+            session.remove_sockets(core.session_dir)
+            session.sweep(core.config.sessions_kept, core.session_dir)
+
+
+def python_version() -> str:
+    """Return what two processes must have in common to send each other code."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def session_facts(config: Config, *, owner: int) -> dict[str, Any]:
+    """Return what others must know of a session. ``owner``: the process it ends with, or 0."""
+    return {"config": config._asdict(), "python": python_version(), "owner": owner}

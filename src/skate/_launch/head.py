@@ -1,8 +1,9 @@
-"""Starts the control store and the node daemon of an ``init()``, and ends them.
+"""Starts the control store and the node daemon of a session, and ends them.
 
-The driver makes their listening sockets and hands them over as descriptors, so that everybody can
-connect at once, and nobody polls for a file to appear. Each also inherits one end of a socket pair:
-it is the driver's connection, and when it closes, however the driver ended, the role ends.
+The starter makes their listening sockets and hands them over as descriptors, so that everybody can
+connect at once, and nobody polls for a file to appear. Those of an ``init()`` also inherit one end of
+a socket pair: it is the driver's connection, and when it closes, however the driver ended, the role
+ends. Those of ``skate start`` end when they are told to.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from skate._transport.connection import listen
 class Role:
     """A process that this driver started."""
 
-    def __init__(self, name: str, pid: int, connection: socket.socket) -> None:
+    def __init__(self, name: str, pid: int, connection: socket.socket | None) -> None:
         self.name = name
         self.pid = pid
+        #: None: it is not to end with this process.
         self.connection = connection
         self.status: int | None = None
 
@@ -68,56 +70,58 @@ class Role:
             self.status = 0  # somebody else reaped it (a SIGCHLD handler of the program)
 
 
-def start_control(session_dir: str) -> Role:
-    """Start the control store of a session."""
-    settings = {"session_dir": session_dir, "driver_fd": 4, "listen_fd": 3}
-    return _start("control store", "skate._control.server", session_dir, "control", settings)
+class Starter:
+    """Starts the roles of one session."""
 
+    def __init__(self, session_dir: str, alive_fd: int, *, lifeline: bool) -> None:
+        self._session_dir = session_dir
+        self._alive_fd = alive_fd
+        self._lifeline = lifeline
 
-def start_node(session_dir: str, node_id: bytes, settings: dict[str, Any]) -> Role:
-    """Start the node daemon of a session."""
-    settings = settings | {
-        "node_id": node_id.hex(),
-        "session_dir": session_dir,
-        "driver_fd": 4,
-        "listen_fd": 3,
-        "hostname": socket.gethostname(),
-    }
-    zygote = commands.zygote_argv(session_dir)
-    return _start("node daemon", "skate._node.boot", session_dir, "node", settings, zygote)
+    def control(self) -> Role:
+        """Start the control store."""
+        return self._start("control store", "skate._control.server", "control", {})
 
+    def node(self, node_id: bytes, settings: dict[str, Any]) -> Role:
+        """Start the node daemon."""
+        settings = settings | {"node_id": node_id.hex(), "hostname": socket.gethostname()}
+        zygote = commands.zygote_argv(self._session_dir)
+        return self._start("node daemon", "skate._node.boot", "node", settings, zygote)
 
-def _start(
-    name: str, module: str, session_dir: str, short: str, settings: dict[str, Any], more: Sequence[str] = ()
-) -> Role:
-    listening = listen(os.path.join(session_dir, f"{short}.sock"))
-    ours, theirs = socket.socketpair()
-    log = os.open(
-        os.path.join(session_dir, "logs", f"{short}.log"),
-        os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
-        0o600,
-    )
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        # Descriptors that are 3 or 4 already would be overwritten by each other: move them up first.
-        fds = [_above(fd, 10) for fd in (listening.fileno(), theirs.fileno())]
-        actions = [
-            (os.POSIX_SPAWN_DUP2, null, 0),
-            (os.POSIX_SPAWN_DUP2, log, 1),
-            (os.POSIX_SPAWN_DUP2, log, 2),
-            (os.POSIX_SPAWN_DUP2, fds[0], 3),
-            (os.POSIX_SPAWN_DUP2, fds[1], 4),
-        ]
-        argv = commands.role_argv(module, json.dumps(settings), *more)
-        pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsid=True)
-        for fd in fds:
-            os.close(fd)
-    finally:
-        listening.close()
-        theirs.close()
-        os.close(log)
-        os.close(null)
-    return Role(name, pid, ours)
+    def _start(
+        self, name: str, module: str, short: str, settings: dict[str, Any], more: Sequence[str] = ()
+    ) -> Role:
+        listening = listen(os.path.join(self._session_dir, f"{short}.sock"))
+        log = os.open(
+            os.path.join(self._session_dir, "logs", f"{short}.log"),
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
+            0o600,
+        )
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        ours = theirs = None
+        given = [listening.fileno(), self._alive_fd]
+        if self._lifeline:
+            ours, theirs = socket.socketpair()
+            given.append(theirs.fileno())
+        settings = settings | {
+            "session_dir": self._session_dir, "listen_fd": 3, "driver_fd": 5 if self._lifeline else -1
+        }  # fmt: skip
+        try:
+            # Descriptors that are 3 to 5 already would be overwritten by each other: move them up first.
+            fds = [_above(fd, 10) for fd in given]
+            actions = [(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in ((null, 0), (log, 1), (log, 2))]
+            actions += [(os.POSIX_SPAWN_DUP2, fd, 3 + index) for index, fd in enumerate(fds)]
+            argv = commands.role_argv(module, json.dumps(settings), *more)
+            pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsid=True)
+            for fd in fds:
+                os.close(fd)
+        finally:
+            listening.close()
+            if theirs is not None:
+                theirs.close()
+            os.close(log)
+            os.close(null)
+        return Role(name, pid, ours)
 
 
 def _above(fd: int, least: int) -> int:

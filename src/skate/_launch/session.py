@@ -1,13 +1,24 @@
-"""The folder of a session: sockets, logs, the control store's file. Others cannot enter it."""
+"""The folder of a session: sockets, logs, the control store's file. Others cannot enter it.
+
+A session lives as long as any process holds the shared lock on its file ``alive``: the driver that
+made it, the daemon, the control store. Locks go with their processes, however those end.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import time
+from typing import Any
 
 #: A Unix socket's path has at most 107 bytes; ours add this many to the session's folder.
 _LONGEST_TAIL = len("/s/") + 16
 _LONGEST_PATH = 107
+
+_ALIVE = "alive"
+_FACTS = "session.json"
+_CURRENT = "current"
 
 
 def root() -> str:
@@ -30,16 +41,85 @@ def root() -> str:
     return path
 
 
-def create() -> str:
-    """Make the folder of a new session."""
+def create() -> tuple[str, int]:
+    """Make the folder of a new session; return it and the descriptor that keeps it alive."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     path = os.path.join(root(), f"{stamp}-{os.getpid()}-{os.urandom(4).hex()}")
-    for folder in (path, os.path.join(path, "s"), os.path.join(path, "logs")):
-        os.mkdir(folder, 0o700)
-    return path
+    os.mkdir(path, 0o700)
+    # Before anything else: a sweep may come along.
+    alive = os.open(os.path.join(path, _ALIVE), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(alive, fcntl.LOCK_SH)
+    for folder in ("s", "logs"):
+        os.mkdir(os.path.join(path, folder), 0o700)
+    return path, alive
 
 
-def sweep(keep: int, current: str) -> None:
+def describe(path: str, facts: dict[str, Any]) -> None:
+    """Write what those need who join the session."""
+    _write(os.path.join(path, _FACTS), json.dumps(facts))
+
+
+def facts(path: str) -> dict[str, Any]:
+    """Return what ``describe`` wrote.
+
+    Raises:
+        OSError, ValueError: that is no session of ours.
+    """
+    with open(os.path.join(path, _FACTS), encoding="utf-8") as file:
+        found = json.load(file)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}/{_FACTS} is not what a session writes there")
+    return found
+
+
+def make_current(path: str) -> None:
+    """Make it the session that ``init()`` joins when no other is named."""
+    _write(os.path.join(root(), _CURRENT), path)
+
+
+def current() -> str | None:
+    """Return the living session that ``make_current`` named, if any."""
+    try:
+        with open(os.path.join(root(), _CURRENT), encoding="utf-8") as file:
+            path = file.read().strip()
+    except OSError:
+        return None
+    return path if is_alive(path) else None
+
+
+def living() -> list[str]:
+    """Return every living session of this user, the newest first."""
+    found = [entry.path for entry in os.scandir(root()) if entry.is_dir(follow_symlinks=False)]
+    return [path for path in sorted(found, reverse=True) if is_alive(path)]
+
+
+def is_alive(path: str) -> bool:
+    """Tell whether any process of the session is left."""
+    try:
+        fd = os.open(os.path.join(path, _ALIVE), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _write(path: str, text: str) -> None:
+    """Put a small file in place at once: readers see the old one or the new one."""
+    draft = f"{path}.{os.getpid()}"
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+    os.replace(draft, path)
+
+
+def sweep(keep: int, keep_path: str) -> None:
     """Remove what sessions left whose driver is gone: all but the logs of the newest ``keep``.
 
     Runs when a session ends: nobody waits for it then.
@@ -47,7 +127,7 @@ def sweep(keep: int, current: str) -> None:
     base = root()
     ended = [
         entry.path for entry in sorted(os.scandir(base), key=lambda e: e.name)
-        if entry.is_dir(follow_symlinks=False) and entry.path != current and not _alive(entry.name)
+        if entry.is_dir(follow_symlinks=False) and entry.path != keep_path and not is_alive(entry.path)
     ]  # fmt: skip
     for path in ended[: max(0, len(ended) - keep)]:
         _remove_tree(path)
@@ -58,7 +138,15 @@ def sweep(keep: int, current: str) -> None:
 def remove_sockets(path: str) -> None:
     """Leave only the logs of a session that ended."""
     _remove_tree(os.path.join(path, "s"))
-    for name in ("node.sock", "control.sock", "control.db", "control.db-wal", "control.db-shm"):
+    for name in (
+        "node.sock",
+        "control.sock",
+        "control.db",
+        "control.db-wal",
+        "control.db-shm",
+        _ALIVE,
+        _FACTS,
+    ):
         try:
             os.unlink(os.path.join(path, name))
         except OSError:
@@ -78,13 +166,3 @@ def _remove_tree(path: str) -> None:
             os.rmdir(folder)
         except OSError:
             pass
-
-
-def _alive(name: str) -> bool:
-    try:
-        os.kill(int(name.split("-")[2]), 0)
-    except (IndexError, ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -33,6 +33,9 @@ class ActorSpec(Struct, frozen=True):
     handle: bytes
     #: Method name to its options, for handles made from the name alone.
     methods: dict[str, dict[str, int | str]]
+    #: Of a detached actor only: the job that it is the root of, under its own id. What it starts
+    #: belongs to that job, and none of it ends with the driver that created the actor.
+    job_config: bytes = b""
 
 
 class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
@@ -186,3 +189,17 @@ class ReleaseActor(Struct, array_like=True, frozen=True, tag=104):
     """Owner to control store: no handle refers to this actor any more."""
 
     actor_id: bytes
+
+
+class ListNames(Struct, array_like=True, frozen=True, tag=105):
+    """Anyone to control store: the names of living actors, in one namespace or (None) in all.
+    Answered with pairs of namespace and name."""
+
+    request: int
+    namespace: str | None
+
+
+class ForgetJob(Struct, array_like=True, frozen=True, tag=106):
+    """Control store to daemons: this detached actor is dead for good; end what works for its job."""
+
+    job: bytes

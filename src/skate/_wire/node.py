@@ -232,7 +232,9 @@ class Leaving(Struct, array_like=True, frozen=True, tag=64):
 
 
 class Shutdown(Struct, array_like=True, frozen=True, tag=65):
-    """Driver to the daemon (and control store) of its own ``init()``: end the session."""
+    """Driver to the daemon (and control store) of its own ``init()``: end the session. A driver that
+    joined: end my job; answered alike when the daemon has said all. Anybody to those of ``skate
+    start``: end the session."""
 
 
 class StoreStatus(Struct, array_like=True, frozen=True, tag=66):

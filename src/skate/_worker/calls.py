@@ -69,8 +69,12 @@ class Calls:
             self._last_function += 1
             return FunctionRecord(self._last_function, name, blob, threads, refs, self._core.dead_functions)
 
-    def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Arguments:
+    def encode_arguments(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, *, always_inline: bool = False
+    ) -> Arguments:
         """Turn arguments into bytes, refs among them into dependencies.
+
+        ``always_inline``: they are to outlive this process, however large they are.
 
         Raises:
             TypeError: one cannot be pickled; the message names the path to it.
@@ -116,7 +120,7 @@ class Calls:
         arguments.refs = serialized.refs
         if serialized.refs:
             arguments.plain = False
-        if serialized.size <= self._core.config.max_inline_bytes:
+        if always_inline or serialized.size <= self._core.config.max_inline_bytes:
             arguments.kind, arguments.data = serialized.kind, serialized.to_bytes()
             return arguments
         with self._lock:

@@ -80,6 +80,10 @@ class Core:
         self.on_log: Callable[[node.LogLines], None] | None = None
         #: Called (once, under the lock) when the daemon's connection ends.
         self.on_node_lost: Callable[[str], None] = self.fail_everything
+        #: Done when the daemon has said all that it had to say to a driver that leaves.
+        self.on_left = Waiter()
+        #: How to start workers of this process's job: JSON (see ``_launch.zygote``).
+        self.job_config: dict[str, Any] = {}
         self.dead_reason = ""
         self._requests: dict[int, tuple[Connection, list[Any], Waiter]] = {}
         self._last_request = 0
@@ -108,6 +112,7 @@ class Core:
             node.CreatorDied: self._creator_died,
             node.TrimExtents: lambda c, m: self.objects.trim(),
             node.LogLines: self._log_lines,
+            node.Shutdown: lambda c, m: self.on_left.notify(),
         }
         if self.executor is not None:
             handlers.update(self.executor.node_handlers())
@@ -208,12 +213,14 @@ class Core:
         """Ask the daemon or the control store and wait for the answer. Not under the lock.
 
         Raises:
+            LocalRayletDiedError: the session is lost.
             RaySystemError: the one asked is gone.
         """
         waiter = Waiter()
         with self.lock:
+            self.check_usable()
             if connection is None or connection.closed:
-                raise errors.RaySystemError(self.dead_reason or "the control store of the session is gone")
+                raise errors.RaySystemError("the control store of the session is gone")
             request = self._new_request(connection, waiter)
             box = self._requests[request][1]
             connection.send(make(request))
@@ -224,9 +231,8 @@ class Core:
             with self.lock:
                 self._requests.pop(request, None)
         if not box:
-            raise errors.RaySystemError(
-                self.dead_reason or f"{connection.peer} is gone: {connection.close_reason}"
-            )
+            self.check_usable()
+            raise errors.RaySystemError(f"{connection.peer} is gone: {connection.close_reason}")
         return box[0]
 
     def ask_control(self, make: Callable[[int], Any]) -> bytes:

@@ -23,6 +23,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     core.job_id = bytes.fromhex(job["job_id"])
     core.job_owner = bytes.fromhex(job["job_owner"])
     core.namespace = job["namespace"]
+    core.job_config = job
     executor = core.executor = Executor(core, board, slot)
     current.process.core = core
     with core.lock:

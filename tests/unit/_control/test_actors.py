@@ -15,6 +15,7 @@ from skate._control.actors import (
     Actors,
     ActorState,
     Command,
+    Forget,
     NameTaken,
     Place,
     Publish,
@@ -30,11 +31,23 @@ OWNER = b"owner"
 A, B = b"actor a", b"actor b"
 
 
-def spec(*, name: str = "", namespace: str = "ns", max_restarts: int = 0, owner: bytes = OWNER) -> ActorSpec:
+def spec(
+    *,
+    name: str = "",
+    namespace: str = "ns",
+    max_restarts: int = 0,
+    owner: bytes = OWNER,
+    job_config: bytes = b"",
+) -> ActorSpec:
     some = sample(ActorSpec)
     assert isinstance(some, ActorSpec)
     return msgspec.structs.replace(
-        some, name=name, namespace=namespace, max_restarts=max_restarts, owner_id=owner
+        some,
+        name=name,
+        namespace=namespace,
+        max_restarts=max_restarts,
+        owner_id=owner,
+        job_config=job_config,
     )
 
 
@@ -209,6 +222,27 @@ def test_the_death_of_its_creator_ends_an_actor() -> None:
     assert actors.owner_died(OWNER) == [Publish(mine), Stop(NODE, mine, 0, cause)]
     assert (mine.state, other.state) == (ActorState.DEAD, ActorState.ALIVE)
     assert actors.owner_died(OWNER) == []
+
+
+def test_the_death_of_its_creator_does_not_end_a_detached_actor() -> None:
+    actors = directory()
+    record = alive(actors, name="n", job_config=b"{}")
+    assert actors.owner_died(OWNER) == []
+    assert (record.state, actors.named("ns", "n")) == (ActorState.ALIVE, record)
+
+
+@pytest.mark.parametrize("how", ["killed", "ended", "constructor"])
+def test_what_a_detached_actor_started_ends_with_it_for_good(how: str) -> None:
+    actors = directory()
+    record = created(actors, max_restarts=1, job_config=b"{}")
+    if how == "constructor":
+        commands = start(actors, record, error=b"raised")
+    else:
+        start(actors, record)
+        assert not any(isinstance(one, Forget) for one in end(actors, record)), "it is restarted"
+        start(actors, record)
+        commands = actors.kill(A, True, "x") if how == "killed" else end(actors, record)
+    assert [type(one) for one in commands[:2]] == [Publish, Forget]
 
 
 # ---------------------------------------------------------------------- late and repeated messages

@@ -25,6 +25,11 @@ class _Placement(msgspec.Struct):
     #: Why it is to end, if the control store said so before the worker accepted to be it.
     stopped: str = ""
 
+    @property
+    def job(self) -> bytes:
+        """Whose worker it gets: its creator's driver's; a detached actor is the root of its own job."""
+        return self.place.actor_id if self.spec.job_config else self.spec.owner_job
+
 
 class ActorHandlers:
     """The daemon's part about actors."""
@@ -45,10 +50,13 @@ class ActorHandlers:
 
     def control_table(self) -> dict[type, Handler]:
         """Return which message of the control store goes where."""
-        return {control.PlaceActor: self._place, control.StopActor: self._stop}
+        return {control.PlaceActor: self._place, control.StopActor: self._stop,
+                control.ForgetJob: self._forget_job}  # fmt: skip
 
     def _place(self, connection: Connection, message: control.PlaceActor) -> None:
         spec = unpack(message.spec, type=control.ActorSpec)
+        if spec.job_config:
+            self._daemon.processes.add_job(message.actor_id, spec.job_config, spec.owner_job)
         self._demand(_Placement(message, spec))
 
     def _demand(self, placement: _Placement) -> None:
@@ -57,7 +65,7 @@ class ActorHandlers:
         shape = self._last_shape
         self._placements[shape] = placement
         leases = self._daemon.leases
-        self._daemon.lease_handlers.run(leases.demand(CONTROL, shape, spec.owner_job, spec.placement, 1, 0))
+        self._daemon.lease_handlers.run(leases.demand(CONTROL, shape, placement.job, spec.placement, 1, 0))
 
     def granted(self, lease: Lease, worker: WorkerProcess) -> None:
         """There is a worker for it: start the actor there."""
@@ -132,7 +140,7 @@ class ActorHandlers:
             if (place.actor_id, place.incarnation) == (message.actor_id, message.incarnation):
                 del self._placements[shape]
                 self._daemon.lease_handlers.run(
-                    self._daemon.leases.demand(CONTROL, shape, placement.spec.owner_job, {}, 0, 0)
+                    self._daemon.leases.demand(CONTROL, shape, placement.job, {}, 0, 0)
                 )
                 self._report(place, message.cause, True)
                 return
@@ -144,6 +152,9 @@ class ActorHandlers:
             starting.stopped = message.cause
         else:
             self._daemon.processes.kill(worker, message.cause, intended=True)
+
+    def _forget_job(self, connection: Connection, message: control.ForgetJob) -> None:
+        self._daemon.processes.end_job(message.job, "the detached actor that it worked for ended")
 
     def _report(self, place: control.PlaceActor, cause: str, intended: bool) -> None:
         if self._daemon.control is not None:

@@ -47,6 +47,8 @@ class ProcessHandlers:
         self._logs: dict[bytes, WorkerLog] = {}
         self._job_configs: dict[bytes, bytes] = {}
         self._drivers: dict[bytes, Connection] = {}
+        #: Of a detached actor's job: the job that created it, whose driver shows its output.
+        self._parents: dict[bytes, bytes] = {}
 
     def table(self) -> dict[type, Handler]:
         """Return which message goes where."""
@@ -80,6 +82,18 @@ class ProcessHandlers:
             daemon.lease_handlers.run(daemon.leases.worker_ready(client.id, client.job))
 
     # ------------------------------------------------------------------ starting
+
+    def add_job(self, job: bytes, job_config: bytes, parent: bytes) -> None:
+        """A detached actor is to run here: it is the root of a job of its own."""
+        self._job_configs[job] = job_config
+        self._parents[job] = parent
+
+    def end_job(self, job: bytes, reason: str) -> None:
+        """Nothing is to work for the job any more."""
+        self._job_configs.pop(job, None)
+        self._parents.pop(job, None)
+        for worker in self._daemon.workers.of_job(job):
+            self.kill(worker, reason, intended=True)
 
     def start_workers(self, job: bytes, count: int) -> None:
         """Fork workers for a job."""
@@ -179,9 +193,7 @@ class ProcessHandlers:
     def _driver_left(self, client: Client) -> None:
         daemon = self._daemon
         self._drivers.pop(client.job, None)
-        self._job_configs.pop(client.job, None)
-        for worker in daemon.workers.of_job(client.job):
-            self.kill(worker, "the driver of its job ended", intended=True)
+        self.end_job(client.job, "the driver of its job ended")
         daemon.objects.process_ended(client.id)
         daemon.lease_handlers.run(daemon.leases.owner_gone(client.id))
 
@@ -238,14 +250,27 @@ class ProcessHandlers:
         daemon.lease_handlers.run(daemon.leases.put_back(connection.peer.id))
 
     def _shutdown(self, connection: Connection, message: node.Shutdown) -> None:
-        if connection.peer.is_lifeline:
+        client: Client = connection.peer
+        if client.is_lifeline:
             self._daemon.shutdown("the driver asked for it")
+        elif client.kind == "driver":
+            self._leave(client)
+        elif self._daemon.settings.driver_fd < 0:
+            self._daemon.shutdown("it was asked to stop")
+
+    def _leave(self, client: Client) -> None:
+        """A driver of several leaves: end its job, and give it what its workers printed last."""
+        self.end_job(client.job, "the driver of its job ended")
+        for log in self._logs.values():
+            if log.job == client.job:
+                log.drain()
+        client.connection.send(node.Shutdown())
 
     # ------------------------------------------------------------------ output
 
     def _forward(self, log: WorkerLog, is_error: bool, text: str) -> bool:
         """Pass lines on to the driver. False: it is slow."""
-        driver = self._drivers.get(log.job)
+        driver = self._drivers.get(log.job) or self._drivers.get(self._parents.get(log.job, b""))
         if driver is None:
             return True
         driver.send(node.LogLines(log.name, log.pid, is_error, text))

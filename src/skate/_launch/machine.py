@@ -1,0 +1,51 @@
+"""What a node offers: amounts of resources, from what was asked for and what the machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from skate._base.process import cpu_count, memory_bytes
+from skate._base.resources import to_fixed
+
+
+def offer(
+    num_cpus: int | None,
+    num_gpus: int | None,
+    resources: Mapping[str, float] | None,
+    object_store_memory: int | None,
+) -> tuple[dict[str, int], int]:
+    """Return the node's resources in fixed point, and the bytes of its object store.
+
+    Raises:
+        TypeError, ValueError: an amount is wrong; the message names it.
+    """
+    _check_amount("num_cpus", num_cpus, int)
+    _check_amount("num_gpus", num_gpus, int)
+    _check_amount("object_store_memory", object_store_memory, int)
+    if resources is not None and not isinstance(resources, Mapping):
+        raise TypeError(f"resources takes a dict of amounts by name, got {resources!r}")
+    amounts: dict[str, float] = {}
+    for name, amount in (resources or {}).items():
+        if name in ("CPU", "GPU", "memory"):
+            raise ValueError(f"resources must not name {name!r}: use num_cpus or num_gpus")
+        _check_amount(f"resources[{name!r}]", amount, (int, float))
+        amounts[name] = amount
+    memory = memory_bytes()
+    store = object_store_memory if object_store_memory is not None else int(memory * 0.3)
+    amounts["CPU"] = cpu_count() if num_cpus is None else num_cpus
+    if num_gpus:
+        amounts["GPU"] = num_gpus
+    amounts["memory"] = max(0, int(memory * 0.7))
+    amounts["object_store_memory"] = store
+    amounts["node:127.0.0.1"] = 1.0
+    return to_fixed(amounts), store
+
+
+def _check_amount(name: str, value: Any, kinds: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise TypeError(f"{name} takes a number, got {value!r} ({type(value).__name__})")
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value!r}")
