@@ -101,6 +101,8 @@ def init(
         log_to_driver: show what workers print (default True).
         namespace: of named actors; default: one that only this job knows.
         runtime_env: ``{"env_vars": {...}}`` for all workers; other fields are not supported yet.
+        object_spilling_directory: where objects go when their memory is full; default: the temporary
+            folder, or /var/tmp if that is memory itself.
         _system_config: knobs of ``skate._base.config``; unknown ones are ignored.
 
     Returns:
@@ -124,12 +126,14 @@ def init(
                 "ignore_reinit_error=True."
             )
         environment = _check_runtime_env(runtime_env)
-        unknown = [name for name in kwargs if not name.startswith("_") and name not in _RAY_ONLY]
+        unknown = [name for name in kwargs if not name.startswith("_") and name not in _OTHERS]
         if unknown:
             raise TypeError(f"init() got unknown arguments: {', '.join(unknown)}")
         if namespace is not None and not isinstance(namespace, str):
             raise TypeError(f"namespace takes a string, got {namespace!r}")
-        offer = machine.offer(num_cpus, num_gpus, resources, object_store_memory)
+        offer = machine.offer(
+            num_cpus, num_gpus, resources, object_store_memory, kwargs.get("object_spilling_directory")
+        )
         # A namespace of its own, as Ray's anonymous ones: names of one program do not meet another's.
         namespace = namespace or os.urandom(16).hex()
         show = log_to_driver is not False
@@ -149,9 +153,10 @@ def init(
         return _context()
 
 
-_RAY_ONLY = frozenset({"labels", "local_mode", "dashboard_host", "dashboard_port", "job_config",
-                       "logging_format", "logging_config", "enable_resource_isolation", "cgroup_path",
-                       "system_reserved_cpu", "system_reserved_memory", "proxy_server_url"})  # fmt: skip
+_OTHERS = frozenset({"object_spilling_directory", "labels", "local_mode", "dashboard_host",
+                     "dashboard_port", "job_config", "logging_format", "logging_config",
+                     "enable_resource_isolation", "cgroup_path", "system_reserved_cpu",
+                     "system_reserved_memory", "proxy_server_url"})  # fmt: skip
 
 
 def _find_session(address: str | None) -> str | None:

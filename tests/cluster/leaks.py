@@ -38,8 +38,11 @@ def kept() -> str:
     assert found is not None and core is not None
     report = found.store_report()
     entries = list(core.refs.entries.values())
-    if report.objects or report.used or entries:
-        return f"{report.objects} objects of {report.used} bytes in the store; references: {entries[:5]}"
+    if report.objects or report.used or report.on_disk or entries:
+        return (
+            f"{report.objects} objects of {report.used} bytes in the store and {report.on_disk} on disk; "
+            f"references: {entries[:5]}"
+        )
     return ""
 
 

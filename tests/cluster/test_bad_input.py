@@ -112,7 +112,7 @@ def test_options_of_tasks(options: dict[str, Any], error: type[Exception], says:
         ({"get_if_exists": "yes"}, TypeError, "get_if_exists.*True or False"),
         ({"max_retries": 3}, ValueError, "'max_retries' is no option of an actor class"),
         ({"num_returns": 2}, ValueError, "'num_returns' is no option of an actor class"),
-        ({"lifetime": "detached"}, ValueError, "lifetime.*not supported"),
+        ({"lifetime": "for ever"}, ValueError, "lifetime.*'detached'"),
         ({"max_concurrency": 0}, ValueError, "max_concurrency"),
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",

@@ -42,6 +42,7 @@ class Driver:
         cls,
         resources: dict[str, int],
         store_capacity: int,
+        spill_folder: str,
         config: Config,
         namespace: str,
         environment: dict[str, str],
@@ -53,6 +54,7 @@ class Driver:
         settings = {
             "resources": resources,
             "store_capacity": store_capacity,
+            "spill_folder": spill_folder,
             "config": config._asdict(),
         }
         roles = [starter.node(os.urandom(ids.NODE_ID_SIZE), settings), starter.control()]

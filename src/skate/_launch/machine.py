@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,9 @@ def offer(
     num_gpus: int | None,
     resources: Mapping[str, float] | None,
     object_store_memory: int | None,
-) -> tuple[dict[str, int], int]:
-    """Return the node's resources in fixed point, and the bytes of its object store.
+    spill_folder: str | None,
+) -> tuple[dict[str, int], int, str]:
+    """Return the node's resources in fixed point, the bytes of its object store, and where it spills.
 
     Raises:
         TypeError, ValueError: an amount is wrong; the message names it.
@@ -23,6 +25,8 @@ def offer(
     _check_amount("num_cpus", num_cpus, int)
     _check_amount("num_gpus", num_gpus, int)
     _check_amount("object_store_memory", object_store_memory, int)
+    if spill_folder is not None and not isinstance(spill_folder, str):
+        raise TypeError(f"object_spilling_directory takes a path, got {spill_folder!r}")
     if resources is not None and not isinstance(resources, Mapping):
         raise TypeError(f"resources takes a dict of amounts by name, got {resources!r}")
     amounts: dict[str, float] = {}
@@ -39,7 +43,7 @@ def offer(
     amounts["memory"] = max(0, int(memory * 0.7))
     amounts["object_store_memory"] = store
     amounts["node:127.0.0.1"] = 1.0
-    return to_fixed(amounts), store
+    return to_fixed(amounts), store, os.path.abspath(spill_folder) if spill_folder else ""
 
 
 def _check_amount(name: str, value: Any, kinds: Any) -> None:

@@ -16,7 +16,7 @@ from skate._transport.reactor import Reactor, Waiter
 from skate._wire import control, node
 
 
-def start(resources: dict[str, int], store_capacity: int, config: Config) -> str:
+def start(resources: dict[str, int], store_capacity: int, spill_folder: str, config: Config) -> str:
     """Start a session that ends when ``stop`` ends it; return its folder.
 
     ``init()`` on this machine joins it from now on, unless told otherwise.
@@ -33,7 +33,8 @@ def start(resources: dict[str, int], store_capacity: int, config: Config) -> str
     path, alive_fd = session.create()
     try:
         starter = Starter(path, alive_fd, lifeline=False)
-        settings = {"resources": resources, "store_capacity": store_capacity, "config": config._asdict()}
+        settings = {"resources": resources, "store_capacity": store_capacity, "spill_folder": spill_folder,
+                    "config": config._asdict()}  # fmt: skip
         roles = [starter.node(os.urandom(ids.NODE_ID_SIZE), settings), starter.control()]
         session.describe(path, session_facts(config, owner=0))
         deadline = monotonic() + config.start_timeout_s

@@ -19,6 +19,7 @@ from skate._node.handlers.actors import ActorHandlers
 from skate._node.handlers.leases import LeaseHandlers
 from skate._node.handlers.objects import ObjectHandlers
 from skate._node.handlers.processes import Client, ProcessHandlers
+from skate._node.handlers.spilling import SpillHandlers
 from skate._node.launcher import Board, Launcher
 from skate._node.leases import Leases
 from skate._node.settings import NodeSettings
@@ -54,6 +55,7 @@ class Daemon:
         self.processes = ProcessHandlers(self)
         self.lease_handlers = LeaseHandlers(self)
         self.objects = ObjectHandlers(self)
+        self.spilling = SpillHandlers(self, self.objects.room)
         self.actors = ActorHandlers(self)
         self.board = Board(board_fd)
         log_fd = os.dup(2)
@@ -70,6 +72,7 @@ class Daemon:
             **self.processes.table(),
             **self.lease_handlers.table(),
             **self.objects.table(),
+            **self.spilling.table(),
             **self.actors.table(),
         }
 

@@ -13,6 +13,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     #: User-visible amounts, in fixed point.
     resources: dict[str, int]
     store_capacity: int
+    #: Where objects go that memory has no room for; empty: the temporary folder.
+    spill_folder: str
     config: dict[str, int]
     #: The daemon ends when this connection (its driver's) does; -1: it is nobody's.
     driver_fd: int

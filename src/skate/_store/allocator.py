@@ -13,6 +13,10 @@ from typing import NamedTuple
 PAGE = 4096
 #: Segments are at least this large; a larger object gets a segment of its own size.
 SEGMENT_SIZE = 64 * 1024 * 1024
+#: Segments with this number and above are files on disk; those below are shared memory.
+DISK = 1 << 30
+#: Files are sparse: large ones cost nothing, and there are few of them.
+DISK_SEGMENT_SIZE = 1024 * 1024 * 1024
 
 
 class Extent(NamedTuple):
@@ -52,14 +56,15 @@ def round_up(size: int) -> int:
 
 
 class Allocator:
-    """All segments of one node, up to ``capacity`` bytes in extents given out."""
+    """All segments of one kind of one node, up to ``capacity`` bytes in extents given out."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, first: int = 1, segment_size: int = SEGMENT_SIZE) -> None:
         self.capacity = capacity
+        self._segment_size = segment_size
         #: Bytes in extents given out.
         self.used = 0
         self._segments: dict[int, _Segment] = {}
-        self._last_segment = 0
+        self._last_segment = first - 1
 
     def allocate(self, size: int) -> Grant | None:
         """Return an extent of at least ``size`` bytes, or None if the capacity does not allow it."""
@@ -78,7 +83,7 @@ class Allocator:
         if best is None:
             self._last_segment += 1
             number, index = self._last_segment, 0
-            self._segments[number] = _Segment(max(SEGMENT_SIZE, size))
+            self._segments[number] = _Segment(max(self._segment_size, size))
         else:
             number, index = best[2], best[3]
         segment = self._segments[number]

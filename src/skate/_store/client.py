@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from skate._store.allocator import Extent, round_up
+from skate._store.allocator import DISK, Extent, round_up
 from skate._store.segment import write_fresh
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class StoreClient:
 
         ``fresh``: its pages are not there yet (see ``take_fresh``).
         """
-        if self._cached + extent.size > self._cache_bytes:
+        if self._cached + extent.size > self._cache_bytes or extent.segment >= DISK:
             return False
         if fresh:
             self._fresh.add(extent)

@@ -1,4 +1,4 @@
-"""The memory itself: memfd segments, created by the daemon, mapped by every process.
+"""The memory itself: memfd segments (and files, see ``disk``), created by the daemon, mapped by all.
 
 Nothing here has a name in a file system: when the last process that has the descriptor or a mapping
 ends, the kernel frees the memory. There is nothing to unlink and nothing to leak.
@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import mmap
 import os
+
+from skate._store import disk
+from skate._store.allocator import Extent
 
 _MADV_REMOVE = getattr(mmap, "MADV_REMOVE", 9)
 
@@ -25,17 +28,37 @@ class Segments:
         os.ftruncate(fd, size)
         self._fds[segment] = fd
 
+    def create_on_disk(self, segment: int, size: int, folder: str) -> None:
+        """Make a segment that is a sparse file in that folder.
+
+        Raises:
+            OSError: the folder does not take it.
+        """
+        fd = disk.open_nameless(folder)
+        os.ftruncate(fd, size)
+        self._fds[segment] = fd
+
     def fd(self, segment: int) -> int:
         """Return the descriptor, to be sent along."""
         return self._fds[segment]
 
     def punch(self, segment: int, offset: int, size: int) -> None:
         """Give the pages of a free range back to the system."""
+        try:
+            self._map(segment).madvise(_MADV_REMOVE, offset, size)
+        except OSError:
+            pass  # a file system that cannot: the range is used again later
+
+    def memory(self, extent: Extent) -> memoryview:
+        """Return the bytes of an extent."""
+        return memoryview(self._map(extent.segment))[extent.offset : extent.offset + extent.size]
+
+    def _map(self, segment: int) -> mmap.mmap:
         mapping = self._maps.get(segment)
         if mapping is None:
             fd = self._fds[segment]
             mapping = self._maps[segment] = mmap.mmap(fd, os.fstat(fd).st_size)
-        mapping.madvise(_MADV_REMOVE, offset, size)
+        return mapping
 
 
 def write_fresh(fd: int, offset: int, pieces: list[bytes | memoryview]) -> None:

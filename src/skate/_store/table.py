@@ -7,14 +7,15 @@ Owner: the daemon's loop. An extent is always in exactly one of these hands::
                                      '----- freed with keep -------'
 
 An object is *pinned* by the processes that have views of it; what is pinned stays where it is,
-whoever frees it and whoever dies.
+whoever frees it and whoever dies. Extents are of shared memory or, when that is full, of files: see
+``spilling``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-from skate._store.allocator import Allocator, Extent, Grant, round_up
+from skate._store.allocator import DISK, DISK_SEGMENT_SIZE, Allocator, Extent, Grant, round_up
 
 #: That many processes that ended are remembered.
 ENDED_KEPT = 10_000
@@ -23,7 +24,7 @@ ENDED_KEPT = 10_000
 class StoredObject:
     """One sealed object."""
 
-    __slots__ = ("extent", "size", "owner", "creator", "label", "pins", "freed")
+    __slots__ = ("extent", "size", "owner", "creator", "label", "pins", "freed", "by_request", "moving")
 
     def __init__(self, extent: Extent, size: int, owner: bytes, creator: bytes, label: str) -> None:
         self.extent = extent
@@ -35,25 +36,35 @@ class StoredObject:
         self.pins: set[bytes] = set()
         #: Nobody refers to it any more; it goes when the last pin does.
         self.freed = False
+        #: The owner, too, reads it only after it asked where it is.
+        self.by_request = False
+        #: It is on its way to disk.
+        self.moving = False
 
 
 class StoreTable:
     """The objects and extents of one node. Processes are named by their worker ids."""
 
     def __init__(self, capacity: int) -> None:
+        #: Shared memory, and files for what does not fit there (none until there is room: see spilling).
         self.allocator = Allocator(capacity)
+        self.disk = Allocator(0, first=DISK, segment_size=DISK_SEGMENT_SIZE)
         self.objects: dict[bytes, StoredObject] = {}
         #: Extents that a process writes to or keeps for later: (segment, offset) to size, and whether
         #: its pages are there (see allocator).
         self.held: dict[bytes, dict[tuple[int, int], tuple[int, bool]]] = {}
+        #: What lies in memory, unpinned, and may be asked to leave: least recently used first.
+        self.movable: dict[bytes, None] = {}
         #: Freed before the creator's seal was read: two sockets have no order between them.
         self.freed_early: set[bytes] = set()
         #: Processes that ended last: what is sealed for them now nobody will free.
         self._ended: dict[bytes, None] = {}
 
-    def allocate(self, process: bytes, size: int) -> Grant | None:
-        """Grant an extent to a process, or None if the store is full."""
-        grant = self.allocator.allocate(size)
+    def allocate(self, process: bytes, size: int, *, on_disk: bool = False) -> Grant | None:
+        """Grant an extent to a process, or None if the store (or the disk) is full."""
+        grant = (self.disk if on_disk else self.allocator).allocate(size)
+        if grant is not None and on_disk:
+            grant = grant._replace(fresh=True)  # files are written through the descriptor
         if grant is not None:
             self._hold(process, grant.extent, not grant.fresh)
         return grant
@@ -84,10 +95,14 @@ class StoreTable:
         stored = self.objects[object_id] = StoredObject(place, extent.size, owner, process, label)
         if before is not None:
             stored.pins = before.pins
-            self.allocator.free(before.extent)
+            stored.by_request = before.by_request
+            self.free_extent(before.extent)
+            self.movable.pop(object_id, None)
         if object_id in self.freed_early or owner in self._ended:
             self.freed_early.discard(object_id)
             self.free(object_id)
+        else:
+            self.settle(object_id, stored)
         return True
 
     def pin(self, process: bytes, object_id: bytes) -> StoredObject | None:
@@ -95,6 +110,7 @@ class StoreTable:
         stored = self.objects.get(object_id)
         if stored is not None:
             stored.pins.add(process)
+            self.movable.pop(object_id, None)
         return stored
 
     def unpin(self, process: bytes, object_id: bytes) -> None:
@@ -102,7 +118,7 @@ class StoreTable:
         stored = self.objects.get(object_id)
         if stored is not None:
             stored.pins.discard(process)
-            self._drop_if_done(object_id, stored)
+            self.settle(object_id, stored)
 
     def free(self, object_id: bytes, keeper: bytes | None = None, creator: bytes = b"") -> None:
         """Nobody refers to the object. Its extent goes to ``keeper``, if given and nobody has views.
@@ -116,18 +132,27 @@ class StoreTable:
             self.freed_early.add(object_id)
             return
         stored.freed = True
-        if keeper is not None and not stored.pins - {keeper}:
+        if keeper is not None and not stored.pins - {keeper} and stored.extent.segment < DISK:
             del self.objects[object_id]
+            self.movable.pop(object_id, None)
             self._hold(keeper, stored.extent, True)
         else:
-            self._drop_if_done(object_id, stored)
+            self.settle(object_id, stored)
 
     def give_back(self, process: bytes, segment: int, offset: int) -> None:
         """The process does not need this extent. Unknown ones are ignored (a repeat)."""
         found = self.held.get(process, {}).pop((segment, offset), None)
         if found is not None:
             size, warm = found
-            self.allocator.free(Extent(segment, offset, size), warm=warm)
+            self.free_extent(Extent(segment, offset, size), warm=warm)
+
+    def free_extent(self, extent: Extent, *, warm: bool = True) -> None:
+        """Take an extent back, of memory or of disk."""
+        (self.allocator if extent.segment < DISK else self.disk).free(extent, warm=warm)
+
+    def segment_size(self, segment: int) -> int:
+        """Return the size in bytes of a segment."""
+        return (self.allocator if segment < DISK else self.disk).segment_size(segment)
 
     def created_by(self, process: bytes) -> dict[bytes, list[bytes]]:
         """Return what the process sealed for others and nobody freed: owner to object ids."""
@@ -140,7 +165,7 @@ class StoreTable:
     def process_ended(self, process: bytes) -> None:
         """Drop the pins, extents and objects of a process that is no more."""
         for (segment, offset), (size, warm) in self.held.pop(process, {}).items():
-            self.allocator.free(Extent(segment, offset, size), warm=warm)
+            self.free_extent(Extent(segment, offset, size), warm=warm)
         self._ended[process] = None
         if len(self._ended) > ENDED_KEPT:
             del self._ended[next(iter(self._ended))]
@@ -149,20 +174,33 @@ class StoreTable:
             stored.pins.discard(process)
             if stored.owner == process:
                 stored.freed = True
-            self._drop_if_done(object_id, stored)
+            self.settle(object_id, stored)
 
-    def _drop_if_done(self, object_id: bytes, stored: StoredObject) -> None:
-        if stored.freed and not stored.pins:
+    def settle(self, object_id: bytes, stored: StoredObject) -> None:
+        """What the object's pins and its being freed mean for it, after a change of either."""
+        if stored.pins:
+            return
+        if stored.freed:
             del self.objects[object_id]
-            self.allocator.free(stored.extent)
+            self.movable.pop(object_id, None)
+            self.free_extent(stored.extent)
+        elif stored.extent.segment < DISK and not stored.moving:
+            self.movable[object_id] = None
 
-    @property
-    def used_by_objects(self) -> int:
-        """Bytes of the sealed objects' extents."""
-        return sum(stored.extent.size for stored in self.objects.values())
+    def moved(self, object_id: bytes, stored: StoredObject, target: Extent) -> None:
+        """The object lies on disk now."""
+        self.allocator.free(stored.extent)
+        stored.extent = target
 
-    def describe_full(self, size: int) -> str:
-        """Return the words for an ObjectStoreFullError: who holds the memory."""
+    def bytes_of_objects(self, *, on_disk: bool) -> int:
+        """Return the bytes of the sealed objects' extents, in memory or on disk."""
+        return sum(
+            stored.extent.size for stored in self.objects.values()
+            if (stored.extent.segment >= DISK) == on_disk
+        )  # fmt: skip
+
+    def describe_full(self, size: int, where: str) -> str:
+        """Return the words for an ObjectStoreFullError: who holds the memory. ``where``: the disk."""
         by_owner: Counter[tuple[bytes, str]] = Counter()
         count: Counter[tuple[bytes, str]] = Counter()
         for stored in self.objects.values():
@@ -174,10 +212,11 @@ class StoreTable:
         ]
         holders = "\n".join(lines) or "  (no objects: the request alone exceeds the capacity)"
         return (
-            f"an object of {_mib(size)} does not fit: {_mib(self.used_by_objects)} of "
-            f"{_mib(self.allocator.capacity)} are in use and everything in use is referenced. "
-            f"The largest holders:\n{holders}\nDrop refs (del, smaller batches), or give the store more "
-            "room with init(object_store_memory=BYTES)."
+            f"an object of {_mib(size)} does not fit: {_mib(self.bytes_of_objects(on_disk=False))} of "
+            f"{_mib(self.allocator.capacity)} of shared memory hold objects that are referenced, and "
+            f"{where} has no room for more (it holds {_mib(self.bytes_of_objects(on_disk=True))} of them). "
+            f"The largest holders:\n{holders}\nDrop refs (del, smaller batches), give the store more room "
+            "with init(object_store_memory=BYTES), or a larger disk with init(object_spilling_directory=...)."
         )
 
 

@@ -237,6 +237,19 @@ class Shutdown(Struct, array_like=True, frozen=True, tag=65):
     start``: end the session."""
 
 
+class PrepareMove(Struct, array_like=True, frozen=True, tag=80):
+    """Daemon to owner: memory is short. Pin what you read of these, and read them only by request
+    from now on: then answer with Prepared, and what is not pinned may move to disk."""
+
+    object_ids: list[bytes]
+
+
+class Prepared(Struct, array_like=True, frozen=True, tag=81):
+    """Owner to daemon: done, for all of them, whether I still know them or not."""
+
+    object_ids: list[bytes]
+
+
 class StoreStatus(Struct, array_like=True, frozen=True, tag=66):
     """Process to daemon: how full is the store?"""
 
@@ -244,12 +257,14 @@ class StoreStatus(Struct, array_like=True, frozen=True, tag=66):
 
 
 class StoreReport(Struct, array_like=True, frozen=True, tag=67):
-    """Daemon to process: bytes in use by objects, objects, capacity, and the live workers' pids."""
+    """Daemon to process: bytes in use by objects, objects, capacity, bytes on disk, and the live
+    workers' pids."""
 
     request: int
     used: int
     objects: int
     capacity: int
+    on_disk: int
     workers: list[tuple[bytes, int]]
 
 

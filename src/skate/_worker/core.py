@@ -110,6 +110,7 @@ class Core:
             node.Pinned: self._pinned,
             node.StoreReport: self._answered,
             node.CreatorDied: self._creator_died,
+            node.PrepareMove: lambda c, m: self.objects.prepare_move(m),
             node.TrimExtents: lambda c, m: self.objects.trim(),
             node.LogLines: self._log_lines,
             node.Shutdown: lambda c, m: self.on_left.notify(),

@@ -13,7 +13,7 @@ from skate._base.clock import monotonic
 from skate._serialize import culprit
 from skate._serialize.exceptions import dump_error, load_error
 from skate._serialize.values import Serialized, deserialize, serialize
-from skate._store.allocator import Extent, round_up
+from skate._store.allocator import DISK, Extent, round_up
 from skate._store.client import LocalObject
 from skate._transport.reactor import Timer, Waiter
 from skate._wire import node
@@ -146,8 +146,9 @@ class Objects:
         except OSError as error:
             with self._lock:
                 self._core.node.send(node.ReturnExtents([(extent.segment, extent.offset)]))
+            what = "memory" if extent.segment < DISK else "disk space"
             raise errors.ObjectStoreFullError(
-                f"the machine has no memory left for {extent.size} bytes more: {error.strerror}"
+                f"the machine has no {what} left for {extent.size} bytes more: {error.strerror}"
             ) from None
 
     def prefetched(self, message: node.Extent) -> None:
@@ -294,12 +295,13 @@ class Objects:
         """Return the bytes of an object that this process owns, without waiting for the pin.
 
         Only the owner frees an object, and its Free would follow this Pin on the same connection: so
-        the daemon cannot reuse the memory before it has read the Pin. Nobody else may do this.
+        the daemon cannot reuse the memory before it has read the Pin. Nobody else may do this, nor
+        the owner once it was asked to let the object move (see ``prepare_move``).
         """
         size, segment, offset = _LOCATION.unpack(entry.data)
         with self._lock:
             local = self._store.objects.get(entry.id)
-            if local is None and self._store.has(segment):
+            if local is None and not entry.by_request and self._store.has(segment):
                 extent = Extent(segment, offset, round_up(size))
                 local = self._store.add(entry.id, extent, size)
                 local.pinned = True
@@ -374,6 +376,30 @@ class Objects:
                 self._refs.register(entry)
                 core.drain()
         return make_ref(entry, core)
+
+    # ------------------------------------------------------------------ moving
+
+    def prepare_move(self, message: node.PrepareMove) -> None:
+        """Memory is short: have the daemon know what is read here, and ask it from now on. Under the lock."""
+        core = self._core
+        core.drain()  # views that ended need no pin
+        for object_id in message.object_ids:
+            entry = self._refs.entries.get(object_id)
+            if entry is not None:
+                entry.by_request = True
+            local = self._store.objects.get(object_id)
+            if local is None:
+                continue
+            if not local.views:
+                del self._store.objects[object_id]
+                if local.pinned:
+                    core.node.send(node.Unpin(object_id))
+            elif not local.pinned:
+                local.pinned, local.kept = True, False
+                core.node.send(node.Pin(0, object_id))
+                if entry is None:  # it was to be freed with its last view; that only unpins it now
+                    core.node.send(node.Free([object_id], False))
+        core.node.send(node.Prepared(message.object_ids))
 
     # ------------------------------------------------------------------ freeing
 

@@ -63,6 +63,8 @@ class ObjectEntry:
     fetching = False
     #: Another process may know where the value lies.
     exported = False
+    #: Its value may have moved: read it by request, its location counts no more.
+    by_request = False
     #: Freed: out of the table.
     gone = False
     #: "actor": it stands for the handles of one, ``data`` is the actor's id.

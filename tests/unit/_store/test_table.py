@@ -202,7 +202,7 @@ class StoreTableMachine(RuleBasedStateMachine):
     @invariant()
     def used_is_exact(self) -> None:
         held = sum(size for extents in self.table.held.values() for size, _ in extents.values())
-        assert self.table.allocator.used == held + self.table.used_by_objects
+        assert self.table.allocator.used == held + self.table.bytes_of_objects(on_disk=False)
         kept = sum(extent.size for extents in self.kept.values() for extent in extents)
         writing = sum(one.place.size for one in self.objects.values() if not one.sealed)
         assert held == kept + writing
@@ -225,7 +225,7 @@ TestStoreTableMachine.settings = effort(60)
 def test_from_grant_to_free() -> None:
     table = StoreTable(CAPACITY)
     create(table, A, object_of(A), 100)
-    assert table.used_by_objects == PAGE
+    assert table.bytes_of_objects(on_disk=False) == PAGE
     assert not any(table.held.values())
     table.free(object_of(A))
     assert table.allocator.used == 0
@@ -385,7 +385,8 @@ def test_a_full_store_names_its_largest_holders() -> None:
     table = StoreTable(1 << 30)
     create(table, A, object_of(A), 3 << 20)
     create(table, B, object_of(B), 1 << 20)
-    text = table.describe_full(1 << 30)
-    assert "an object of 1024.0 MiB does not fit: 4.0 MiB of 1024.0 MiB are in use" in text
+    text = table.describe_full(1 << 30, "/spill")
+    assert "an object of 1024.0 MiB does not fit: 4.0 MiB of 1024.0 MiB of shared memory" in text
     assert text.index(A.hex()) < text.index(B.hex())
+    assert "/spill has no room for more (it holds 0.0 MiB of them)" in text
     assert "init(object_store_memory=BYTES)" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from skate._base.ids import owner_of
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 #: A pin of an object that nobody sealed yet is answered "gone" after this time (seconds). Its seal
 #: is in a socket already, or it never was: see StoreTable.
 _UNSEALED = 1.0
+#: Processes are given this long to return what they keep, or to prepare for a move (seconds).
+_PATIENCE = 2.0
 
 
 class _Waiting:
@@ -34,7 +37,10 @@ class ObjectHandlers:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._waiting: list[_Waiting] = []
+        self._waiting: deque[_Waiting] = deque()
+        self._patience: Timer | None = None
+        #: Processes that did not answer in time; nobody waits for them before they do.
+        self._silent: set[bytes] = set()
         self._early_pins: dict[bytes, list[tuple[Client, int]]] = {}
         self._cool: Timer | None = None
         self._busy = False
@@ -49,26 +55,45 @@ class ObjectHandlers:
 
     def _allocate(self, connection: Connection, message: node.Allocate) -> None:
         client: Client = connection.peer
-        if self._grant(client, message.request, message.size):
+        store, spilling = self._daemon.store, self._daemon.spilling
+        if not message.request:  # ahead of need: not at the expense of others
+            if self._waiting or not self._grant(client, 0, message.size):
+                client.connection.send(node.Extent(0, 0, 0, 0, 0, False, False, "full"))
             return
-        if not message.request:
-            client.connection.send(node.Extent(0, 0, 0, 0, 0, False, False, "full"))
-        else:
+        if message.size > store.allocator.capacity:
+            self._grant_on_disk(client, message.request, message.size)
+        elif self._waiting or not self._grant(client, message.request, message.size):
             # Everybody: who keeps no extents may still hold what it only has to notice it dropped.
-            asked = set(self._daemon.clients)
+            asked = set(self._daemon.clients) - self._silent
             for process in asked:
                 self._daemon.clients[process].connection.send(node.TrimExtents())
             self._waiting.append(_Waiting(client, message.request, message.size, asked))
             self._retry(None)
+            if self._waiting and self._patience is None:
+                self._patience = self._daemon.reactor.call_later(_PATIENCE, self._lose_patience)
+        else:
+            spilling.relieve()
 
-    def _grant(self, client: Client, request: int, size: int) -> bool:
+    def _grant(self, client: Client, request: int, size: int, *, on_disk: bool = False) -> bool:
+        """Grant an extent, if there is one.
+
+        Raises:
+            OSError: there would be one on disk, but it takes no new file.
+        """
         daemon = self._daemon
-        grant = daemon.store.allocate(client.id, size)
+        grant = daemon.store.allocate(client.id, size, on_disk=on_disk)
         if grant is None:
             return False
         extent = grant.extent
         if grant.new_segment:
-            daemon.segments.create(extent.segment, grant.segment_size)
+            if on_disk:
+                daemon.spilling.make_segment(extent.segment, grant.segment_size)
+            else:
+                daemon.segments.create(extent.segment, grant.segment_size)
+        if grant.fresh and not on_disk:
+            allocator = daemon.store.allocator
+            if allocator.used + allocator.warm_bytes > allocator.capacity:
+                self._punch()  # or free pages elsewhere would add to what is in use
         has_fd = extent.segment not in client.segments
         reply = node.Extent(
             request, extent.segment, grant.segment_size, extent.offset, extent.size, grant.fresh, has_fd
@@ -76,6 +101,19 @@ class ObjectHandlers:
         self._send(client, reply, extent.segment, has_fd)
         self._arm()
         return True
+
+    def _grant_on_disk(self, client: Client, request: int, size: int) -> None:
+        """Memory has no room, whatever is moved: let it be written to disk, or refuse."""
+        spilling = self._daemon.spilling
+        spilling.look_for_room()
+        try:
+            granted = self._grant(client, request, size, on_disk=True)
+        except OSError as error:
+            self._daemon.log(f"cannot make a file in {spilling.folder}: {error}")
+            granted = False
+        if not granted:
+            error_text = self._daemon.store.describe_full(size, spilling.folder)
+            client.connection.send(node.Extent(request, 0, 0, 0, 0, False, False, error_text))
 
     def _send(self, client: Client, message: node.Extent | node.Pinned, segment: int, has_fd: bool) -> None:
         if has_fd:
@@ -85,20 +123,44 @@ class ObjectHandlers:
             client.connection.send(message)
 
     def _retry(self, answered: bytes | None) -> None:
-        """Somebody gave extents back (or ended, or objects were freed): try who waits again."""
-        waiting, self._waiting = self._waiting, []
-        for item in waiting:
+        """Somebody gave extents back (or ended, or objects were freed or moved): try who waits again.
+
+        In their order: a large one must not wait for ever while small ones take what comes free.
+        """
+        spilling = self._daemon.spilling
+        for item in self._waiting:
             if answered is not None:
                 item.asked.discard(answered)
-            if item.client.connection.closed or self._grant(item.client, item.request, item.size):
-                continue
-            if item.asked:
-                self._waiting.append(item)
-            else:
-                error = self._daemon.store.describe_full(item.size)
-                item.client.connection.send(node.Extent(item.request, 0, 0, 0, 0, False, False, error))
+        while self._waiting:
+            item = self._waiting[0]
+            if not item.client.connection.closed and not self._grant(item.client, item.request, item.size):
+                spilling.relieve(sum(one.size for one in self._waiting))
+                if item.asked or spilling.busy:
+                    return
+                self._grant_on_disk(item.client, item.request, item.size)
+            self._waiting.popleft()
+
+    def _lose_patience(self) -> None:
+        """Who has not answered by now may be stopped: others do not wait for it."""
+        self._patience = None
+        if not self._waiting:
+            return
+        for item in self._waiting:
+            self._silent |= item.asked
+            item.asked.clear()
+        self._daemon.spilling.give_up()
+        self._retry(None)
+        if self._waiting:
+            self._patience = self._daemon.reactor.call_later(_PATIENCE, self._lose_patience)
+
+    def room(self) -> None:
+        """Memory may have become free, or it is clear that none will."""
+        self._arm()
+        if self._waiting:
+            self._retry(None)
 
     def _return(self, connection: Connection, message: node.ReturnExtents) -> None:
+        self._silent.discard(connection.peer.id)
         for segment, offset in message.extents:
             self._daemon.store.give_back(connection.peer.id, segment, offset)
         self._arm()
@@ -145,7 +207,7 @@ class ObjectHandlers:
             return
         extent = stored.extent
         has_fd = extent.segment not in client.segments
-        size = self._daemon.store.allocator.segment_size(extent.segment)
+        size = self._daemon.store.segment_size(extent.segment)
         reply = node.Pinned(request, extent.segment, size, extent.offset, stored.size, has_fd)
         self._send(client, reply, extent.segment, has_fd)
 
@@ -166,6 +228,8 @@ class ObjectHandlers:
             if client is not None:
                 client.connection.send(node.CreatorDied(process, object_ids))
         self._daemon.store.process_ended(process)
+        self._daemon.spilling.owner_ended(process)
+        self._silent.discard(process)
         self._arm()
         if self._waiting:
             self._retry(process)
@@ -175,9 +239,10 @@ class ObjectHandlers:
         connection.send(
             node.StoreReport(
                 message.request,
-                store.used_by_objects,
+                store.bytes_of_objects(on_disk=False),
                 len(store.objects),
                 store.allocator.capacity,
+                store.bytes_of_objects(on_disk=True),
                 [(worker.id, worker.pid) for worker in self._daemon.workers],
             )
         )
@@ -198,6 +263,11 @@ class ObjectHandlers:
             delay = self._daemon.config.store_idle_ms / 1000
             self._cool = self._daemon.reactor.call_later(delay, self._cool_down)
             return
-        for extent in self._daemon.store.allocator.cool():
-            self._daemon.segments.punch(extent.segment, extent.offset, extent.size)
+        self._punch()
         self._daemon.store.freed_early.clear()
+
+    def _punch(self) -> None:
+        """Give the pages of all free memory, and the blocks of free ranges in files, to the system."""
+        store = self._daemon.store
+        for extent in (*store.allocator.cool(), *store.disk.cool()):
+            self._daemon.segments.punch(extent.segment, extent.offset, extent.size)

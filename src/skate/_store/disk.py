@@ -1,0 +1,75 @@
+"""Files that hold what shared memory has no room for. Nobody sees them: they have no names.
+
+Whatever ends the daemon, the kernel frees them with the last process that has them open or mapped.
+"""
+
+from __future__ import annotations
+
+import os
+
+#: A disk that is this full (of 100) is full: other programs need it too.
+_FULL = 95
+#: Bytes written at once: large enough to cost nothing, small enough to stop soon.
+_CHUNK = 8 * 1024 * 1024
+
+
+def open_nameless(folder: str) -> int:
+    """Return the descriptor of a new file in that folder, which goes when nobody has it open.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:  # a file system that has no such files
+        import tempfile
+
+        fd, path = tempfile.mkstemp(dir=folder)
+        os.unlink(path)
+        return fd
+
+
+def room(folder: str) -> int:
+    """Return how many bytes more may be written there."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        found = os.statvfs(folder)
+    except OSError:
+        return 0
+    reserved = found.f_blocks * (100 - _FULL) // 100
+    return max(0, found.f_bavail - reserved) * found.f_frsize
+
+
+def copy(source: memoryview, fd: int, offset: int) -> None:
+    """Write all of ``source`` to a place in a file.
+
+    Raises:
+        OSError: the disk would not take it.
+    """
+    done = 0
+    while done < len(source):
+        done += os.pwrite(fd, source[done : done + _CHUNK], offset + done)
+
+
+def default_folder() -> str:
+    """Return a folder on a disk: the temporary one, unless that is memory itself."""
+    import tempfile
+
+    temporary, other = tempfile.gettempdir(), "/var/tmp"  # noqa: S108  (the files have no names)
+    return other if _is_memory(temporary) and not _is_memory(other) else temporary
+
+
+def _is_memory(folder: str) -> bool:
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+            mounts = [line.split(" - ") for line in file]
+    except OSError:
+        return False
+    path = os.path.realpath(folder)
+    best, kind = "", ""
+    for left, right in mounts:
+        point = left.split()[4]
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, right.split()[0]
+    return kind in ("tmpfs", "ramfs")
