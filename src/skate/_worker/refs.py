@@ -136,6 +136,7 @@ class RefTable:
     def _settle(self, entry: ObjectEntry) -> None:
         """Free or give up the entry if nothing at all is left, and then what only it kept."""
         work = [entry]
+        dropped: list[Callable[[], None]] = []
         while work:
             entry = work.pop()
             if entry.local or entry.pins or entry.borrowers or entry.gone:
@@ -146,10 +147,15 @@ class RefTable:
                 self.commands.append(Freed(entry))
             else:
                 self.commands.append(Dropped(entry, entry.borrow_state != UNREGISTERED))
+                if entry.on_registered is not None:
+                    dropped += entry.on_registered
+                    entry.on_registered = None
             contained, entry.contained = entry.contained, None
             for inner in contained or ():
                 inner.pins -= 1
                 work.append(inner)
+        for callback in dropped:
+            callback()  # who waited for the registration need not protect what was dropped
 
     def contain(self, outer: ObjectEntry, inner: list[ObjectEntry]) -> None:
         """The value of ``outer`` has these refs inside: they live as long as it does."""
@@ -175,7 +181,8 @@ class RefTable:
         return entry
 
     def register(self, entry: ObjectEntry, then: Callable[[], None] | None = None) -> None:
-        """Make the owner know of us; call ``then`` when it does (at once, if it does already)."""
+        """Make the owner know of us; call ``then`` when it does (at once, if it does already), or when
+        we have dropped the ref before it could."""
         if entry.owner_address is None or entry.borrow_state == REGISTERED or entry.gone:
             if then is not None:
                 then()
