@@ -55,6 +55,10 @@ class Maker:
         return os.getpid()
 
 
+#: A folder that cannot be: nothing is spilled there.
+NO_DISK = "/dev/null/none"
+
+
 def objects_in_store() -> int:
     found = engine()
     assert found is not None
@@ -401,7 +405,7 @@ def test_freed_memory_of_every_size_is_used_again() -> None:
 
 
 def test_a_full_store_names_its_largest_holders() -> None:
-    skate.init(num_cpus=1, object_store_memory=20 * MIB)
+    skate.init(num_cpus=1, object_store_memory=20 * MIB, object_spilling_directory=NO_DISK)
     arrays = [skate.put(np.zeros(5 * MIB, dtype=np.uint8)) for _ in range(3)]
     text = skate.put(b"x" * MIB)
     with pytest.raises(ObjectStoreFullError) as caught:
@@ -423,6 +427,14 @@ def test_a_full_store_names_its_largest_holders() -> None:
 
 def test_what_is_larger_than_the_store() -> None:
     skate.init(num_cpus=1, object_store_memory=4 * MIB)
+    assert skate.get(skate.put(np.ones(8 * MIB, dtype=np.uint8))).sum() == 8 * MIB
+    assert skate.get(make.remote(8 * MIB, 1)).sum() == 8 * MIB
+    assert skate.get(total.remote(np.ones(8 * MIB, dtype=np.uint8))) == 8 * MIB
+    assert skate.get(make.remote(MIB, 1))[0] == 1
+
+
+def test_what_is_larger_than_the_store_without_a_disk() -> None:
+    skate.init(num_cpus=1, object_store_memory=4 * MIB, object_spilling_directory=NO_DISK)
     with pytest.raises(ObjectStoreFullError, match="exceeds the capacity"):
         skate.put(np.zeros(8 * MIB, dtype=np.uint8))
     with pytest.raises(ObjectStoreFullError):
@@ -433,7 +445,7 @@ def test_what_is_larger_than_the_store() -> None:
 
 
 def test_a_view_holds_its_room() -> None:
-    skate.init(num_cpus=1, object_store_memory=10 * MIB)
+    skate.init(num_cpus=1, object_store_memory=10 * MIB, object_spilling_directory=NO_DISK)
     view = skate.get(skate.put(np.ones(8 * MIB, dtype=np.uint8)))[:1]
     gc.collect()
     with pytest.raises(ObjectStoreFullError):
