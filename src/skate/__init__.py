@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from skate._base.ids import TaskID as TaskID
     from skate._base.ids import UniqueID as UniqueID
     from skate._base.ids import WorkerID as WorkerID
+    from skate._worker.generators import DynamicObjectRefGenerator as DynamicObjectRefGenerator
+    from skate._worker.generators import ObjectRefGenerator as ObjectRefGenerator
     from skate._worker.object_ref import ObjectRef as ObjectRef
     from skate.actor import method as method
     from skate.api import available_resources as available_resources
@@ -63,6 +65,8 @@ _PLACES: dict[str, tuple[str, str]] = {
     **{name: ("skate._base.ids", name) for name in _IDS},
     **{name: ("skate.api", name) for name in _API},
     "ObjectRef": ("skate._worker.object_ref", "ObjectRef"),
+    "ObjectRefGenerator": ("skate._worker.generators", "ObjectRefGenerator"),
+    "DynamicObjectRefGenerator": ("skate._worker.generators", "DynamicObjectRefGenerator"),
     # Ray's other name for it.
     "ObjectID": ("skate._worker.object_ref", "ObjectRef"),
     "method": ("skate.actor", "method"),

@@ -9,7 +9,15 @@ from skate import options as _options
 from skate import remote_function
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
-from skate.engine import ActorInfo, Submit, exit_actor
+from skate.engine import (
+    CO_ASYNC_GENERATOR,
+    CO_COROUTINE,
+    CO_GENERATOR,
+    ActorInfo,
+    Submit,
+    code_flags,
+    exit_actor,
+)
 
 C = TypeVar("C")
 
@@ -19,7 +27,8 @@ __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "exit_actor", "method"]
 _BUILT_IN = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
 _NOTHING: dict[str, int | str] = {}
 #: Options of methods that handles need to know.
-_METHOD_KEYS = ("num_returns", "max_task_retries", "concurrency_group")
+_METHOD_KEYS = ("num_returns", "max_task_retries", "concurrency_group",
+                "_generator_backpressure_num_objects")  # fmt: skip
 
 
 def method(*args: Any, **kwargs: Any) -> Any:
@@ -63,7 +72,7 @@ class ActorClass(Generic[C]):
         self._options = _options.actor_options(given)
         #: Every method's options. Given when it is unpickled: a class whose methods name its own actor
         #: class has none yet at that moment.
-        self._methods = _methods_of(cls) if methods is None else methods
+        self._methods = _methods_of(cls, given) if methods is None else methods
         groups = self._options.concurrency_groups
         for name, chosen in self._methods.items():
             group = chosen.get("concurrency_group")
@@ -131,8 +140,9 @@ class ActorClass(Generic[C]):
         return f"ActorClass({self._class.__module__}.{self._class.__qualname__})"
 
 
-def _methods_of(cls: type) -> dict[str, dict[str, int | str]]:
-    """Return every method's options; refuse what this version cannot run."""
+def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str, int | str]]:
+    """Return every method's options."""
+    ahead = actor_options.get("_actor_generator_backpressure_num_objects")
     methods: dict[str, dict[str, int | str]] = {}
     for name in dir(cls):
         function = getattr(cls, name, None)
@@ -142,16 +152,15 @@ def _methods_of(cls: type) -> dict[str, dict[str, int | str]]:
             continue
         if isinstance(function, type):
             continue
-        flags = remote_function.code_flags(function)
-        if flags & (remote_function.CO_GENERATOR | remote_function.CO_ASYNC_GENERATOR):
-            raise ValueError(
-                f"{cls.__name__}.{name} is a generator; streaming generators are not supported by this "
-                "version yet: return a list, or set num_returns and return a tuple"
-            )
+        flags = code_flags(function)
         given = getattr(function, "__skate_method__", _NOTHING)
         chosen = {key: given[key] for key in _METHOD_KEYS if given.get(key) is not None}
-        if flags & remote_function.CO_COROUTINE:
+        if flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
             chosen["is_async"] = 1
+        if flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
+            chosen["is_generator"] = 1
+            if ahead is not None:
+                chosen.setdefault("_generator_backpressure_num_objects", ahead)
         methods[name] = chosen
     return methods
 
@@ -228,7 +237,8 @@ class ActorMethod:
         """Call the method. Calls from one process run in the order in which they were made.
 
         Returns:
-            The ref of the result; a list of refs if ``num_returns`` is above 1; None if it is 0.
+            The ref of the result; a list of refs if ``num_returns`` is above 1; None if it is 0; an
+            ObjectRefGenerator if the method is a generator.
         """
         if current.process.core is not self._core or self._core is None:
             self._bind()

@@ -6,6 +6,7 @@ cluster) fit in here.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +20,7 @@ from skate._wire import control, node
 from skate._wire.codec import pack, unpack
 from skate._worker import current
 from skate._worker.actor_host import ActorExit
+from skate._worker.calls import DYNAMIC, STREAMING
 from skate._worker.core import Core
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate.options import ActorOptions, TaskOptions
@@ -26,6 +28,9 @@ from skate.options import ActorOptions, TaskOptions
 Submit = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 """Runs one call: (args, kwargs) to a ref, a list of refs, or None."""
 
+
+# As in ``inspect``, which takes 10 ms to import.
+CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 #: Calls that an async actor interleaves unless ``max_concurrency`` says otherwise, as in Ray.
 ASYNC_CONCURRENCY = 1000
@@ -109,11 +114,12 @@ class RuntimeEngine:
         core = self.core
         record = core.calls.make_function(function, name, options.threads)
         pool = core.normal.pool(options.resources)
-        num_returns, retries, label = options.num_returns, options.max_retries, options.name
+        num_returns = returns_of(options.num_returns, is_generator(function))
+        retries, label, ahead = options.max_retries, options.name, options.ahead
         submit_task = core.calls.submit_task
 
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return submit_task(record, args, kwargs, pool, num_returns, retries, label)
+            return submit_task(record, args, kwargs, pool, num_returns, retries, label, ahead)
 
         return submit
 
@@ -124,14 +130,15 @@ class RuntimeEngine:
         core = self.core
         with core.lock:
             client = core.actors.client(info.actor_id, info.class_name, info.max_task_retries)
-        num_returns: int = options.get("num_returns", 1)
+        num_returns = returns_of(options.get("num_returns"), bool(options.get("is_generator")))
+        ahead = max(0, options.get("_generator_backpressure_num_objects") or 0)
         retries: int = options.get("max_task_retries", info.max_task_retries)
         group: str | None = options.get("concurrency_group")
         submit_call, ref = core.calls.submit_call, info.ref
         label = f"{info.class_name}.{method}"
 
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return submit_call(client, ref, method, label, args, kwargs, num_returns, retries, group)
+            return submit_call(client, ref, method, label, args, kwargs, num_returns, retries, group, ahead)
 
         return submit
 
@@ -279,6 +286,29 @@ class RuntimeEngine:
         report = self.core.request(self.core.node, node.StoreStatus)
         assert isinstance(report, node.StoreReport)
         return report
+
+
+def returns_of(given: int | str | None, is_generator: bool) -> int:
+    """Return the number of returns, or STREAMING or DYNAMIC: what ``num_returns`` means."""
+    if given is None:
+        return STREAMING if is_generator else 1
+    if isinstance(given, str):
+        return STREAMING if given == "streaming" else DYNAMIC
+    return given
+
+
+def code_flags(function: Any) -> int:
+    """Return the flags of a function's code: whether it is a generator, a coroutine, ..."""
+    function = getattr(function, "__func__", function)
+    while isinstance(function, functools.partial):
+        function = function.func
+    flags: int = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    return flags
+
+
+def is_generator(function: Any) -> bool:
+    """Tell whether calling it makes a generator, async or not."""
+    return bool(code_flags(function) & (CO_GENERATOR | CO_ASYNC_GENERATOR))
 
 
 def engine() -> RuntimeEngine | None:

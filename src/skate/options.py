@@ -38,14 +38,21 @@ def _whole(least: int, nullable: bool = True) -> Check:
 
 
 def _num_returns(name: str, value: Any) -> None:
+    if value in ("streaming", "dynamic"):
+        return
     if isinstance(value, str):
         raise ValueError(
-            f"option 'num_returns' takes a whole number; generators (num_returns={value!r}) are not "
-            "supported by this version yet"
+            f"option 'num_returns' takes a whole number, 'streaming' or 'dynamic', got {value!r}"
         )
     _whole(0)(name, value)
     if value is not None and value > ids.MAX_RETURNS:
         raise ValueError(f"option 'num_returns' takes at most {ids.MAX_RETURNS}, got {value}")
+
+
+def _ahead(name: str, value: Any) -> None:
+    _whole(-1)(name, value)
+    if value == 0:
+        raise ValueError(f"option {name!r} takes at least 1 item (-1: without limit), got 0")
 
 
 def _text(name: str, value: Any) -> None:
@@ -127,7 +134,7 @@ TASK_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
     "max_retries": (3, _whole(-1)),
     "max_calls": (0, _later(0, None)),
     "retry_exceptions": (False, _later(False, None)),
-    "_generator_backpressure_num_objects": (None, _later(None)),
+    "_generator_backpressure_num_objects": (None, _ahead),
     "_num_objects_per_yield": (1, _later(1, None)),
 }
 
@@ -142,7 +149,7 @@ ACTOR_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
     "max_pending_calls": (-1, _later(-1, None)),
     "enable_tensor_transport": (None, _later(None, False)),
     "allow_out_of_order_execution": (None, _later(None, False)),
-    "_actor_generator_backpressure_num_objects": (None, _later(None)),
+    "_actor_generator_backpressure_num_objects": (None, _ahead),
 }
 
 METHOD_OPTIONS: dict[str, tuple[Any, Check]] = {
@@ -154,7 +161,7 @@ METHOD_OPTIONS: dict[str, tuple[Any, Check]] = {
     "enable_task_events": (None, _anything),
     "tensor_transport": (None, _later(None)),
     "_labels": (None, _anything),
-    "_generator_backpressure_num_objects": (None, _later(None)),
+    "_generator_backpressure_num_objects": (None, _ahead),
     "_num_objects_per_yield": (None, _later(None, 1)),
 }
 
@@ -183,10 +190,13 @@ class TaskOptions(NamedTuple):
     """A remote function's options, ready to use."""
 
     resources: Resources
-    num_returns: int
+    #: None: one, or all items of a generator, as they come.
+    num_returns: int | str | None
     max_retries: int
     name: str | None
     threads: int
+    #: How many items a generator may be ahead of its caller; 0: without limit.
+    ahead: int
 
 
 class ActorOptions(NamedTuple):
@@ -218,14 +228,14 @@ def _explicit(given: Mapping[str, Any]) -> dict[str, float]:
 def task_options(given: Mapping[str, Any]) -> TaskOptions:
     """Return checked options with Ray's defaults: one CPU, one return, three retries."""
     amounts = {"CPU": 1.0} | _explicit(given)
-    num_returns = given.get("num_returns")
     max_retries = given.get("max_retries", 3)
     return TaskOptions(
         to_fixed(amounts),
-        1 if num_returns is None else num_returns,
+        given.get("num_returns"),
         3 if max_retries is None else max_retries,
         given.get("name"),
         max(1, math.ceil(amounts["CPU"])),
+        max(0, given.get("_generator_backpressure_num_objects") or 0),
     )
 
 

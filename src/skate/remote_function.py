@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 from skate import options as _options
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
-from skate.engine import RuntimeEngine, Submit, engine
+from skate.engine import CO_ASYNC_GENERATOR, CO_COROUTINE, RuntimeEngine, Submit, code_flags, engine
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec
@@ -22,18 +22,6 @@ else:
     P = ParamSpec("P")
 
 R = TypeVar("R")
-
-# As in ``inspect``, which takes 10 ms to import.
-CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
-
-
-def code_flags(function: Any) -> int:
-    """Return the flags of a function's code: whether it is a generator, a coroutine, ..."""
-    function = getattr(function, "__func__", function)
-    while isinstance(function, functools.partial):
-        function = function.func
-    flags: int = getattr(getattr(function, "__code__", None), "co_flags", 0)
-    return flags
 
 
 def connected_engine() -> RuntimeEngine:
@@ -62,11 +50,6 @@ class RemoteFunction(Generic[P, R]):
                 f"{function.__qualname__} is an async function; tasks are plain functions (call "
                 "asyncio.run() inside), async methods belong to actors"
             )
-        if flags & CO_GENERATOR:
-            raise ValueError(
-                f"{function.__qualname__} is a generator; streaming generators are not supported by this "
-                "version yet: return a list, or set num_returns and return a tuple"
-            )
         _options.check(given, _options.TASK_OPTIONS, "a remote function")
         self._function = function
         self._given = given
@@ -90,7 +73,8 @@ class RemoteFunction(Generic[P, R]):
             args, kwargs: the function's arguments. Values are pickled now; refs are passed on.
 
         Returns:
-            The ref of the result; a list of refs if ``num_returns`` is above 1; None if it is 0.
+            The ref of the result; a list of refs if ``num_returns`` is above 1; None if it is 0; an
+            ObjectRefGenerator if the function is a generator.
 
         Raises:
             TypeError: an argument cannot be pickled; the message names the path to the culprit.

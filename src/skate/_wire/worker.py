@@ -63,6 +63,9 @@ class Call(Struct, array_like=True, frozen=True, tag=3, gc=False):
     name: str | None = None
     #: The concurrency group to run in, if not the method's own.
     group: str | None = None
+    #: Of a generator: the first counter of its items' ids, how many items to skip (they arrived from a
+    #: worker that died since), and how many may wait to be taken (0: any number).
+    stream: tuple[int, int, int] | None = None
 
 
 class Reply(Struct, array_like=True, frozen=True, tag=4, gc=False):
@@ -81,7 +84,33 @@ class Reply(Struct, array_like=True, frozen=True, tag=4, gc=False):
 
 
 class ReplyAck(Struct, array_like=True, frozen=True, tag=5):
-    """Owner to worker: the refs inside the results of this call are registered with their owners."""
+    """Owner to worker: the refs inside the results of this call (or inside one item of its stream)
+    are registered with their owners."""
+
+    seq: int
+    index: int = -1
+
+
+class StreamItem(Struct, array_like=True, frozen=True, tag=13, gc=False):
+    """Worker to owner: the generator yielded its next item. Its Reply follows the last one."""
+
+    seq: int
+    index: int
+    kind: int
+    data: bytes
+    #: Refs inside it: the worker keeps them until ReplyAck.
+    contained: list[tuple[int, bytes, str]] | None = None
+
+
+class StreamTaken(Struct, array_like=True, frozen=True, tag=14):
+    """Owner to worker: so many items were taken in all; the generator may go on."""
+
+    seq: int
+    taken: int
+
+
+class StreamStop(Struct, array_like=True, frozen=True, tag=15):
+    """Owner to worker: nobody wants more items; close the generator and reply."""
 
     seq: int
 

@@ -17,9 +17,11 @@ from skate._transport.reactor import Waiter
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import current
+from skate._worker.generators import DynamicObjectRefGenerator, ObjectRefGenerator
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.records import FunctionRecord, TaskRecord
 from skate._worker.refs import PENDING, ObjectEntry
+from skate._worker.streams import COUNTERS, Stream, item_id
 
 if TYPE_CHECKING:
     from skate._worker.actors import ActorClient
@@ -46,6 +48,9 @@ class Arguments:
 
 
 _NO_ARGUMENTS = Arguments()
+
+#: In place of a number of returns: one ref an item, as they come; or one ref of all of them.
+STREAMING, DYNAMIC = -1, -2
 
 
 class Calls:
@@ -222,16 +227,23 @@ class Calls:
         num_returns: int,
         max_retries: int,
         name: str | None,
+        ahead: int = 0,
     ) -> Any:
-        """Run a remote function; return its ref, the list of its refs, or None for no returns."""
+        """Run a remote function; return its ref, the list of its refs, or None for no returns.
+
+        ``num_returns`` may be STREAMING or DYNAMIC: then ``ahead`` is how many items it may be ahead.
+        """
         core = self._core
         arguments = self.encode_arguments(args, kwargs, function.name) if args or kwargs else _NO_ARGUMENTS
         with self._lock:
             if core.dead_reason:
                 core.check_usable()
-            task = self._new_task(function, "", arguments, num_returns, max_retries)
+            returns = num_returns if num_returns >= 0 else 1
+            task = self._new_task(function, "", arguments, returns, max_retries)
             task.name = name
             task.pool = pool
+            if num_returns < 0:
+                task.stream = self._open_stream(num_returns, ahead)
             if arguments.plain or (not self._failed_already(task) and task.unresolved == 0):
                 core.normal.submit(task, pool)
         return self._refs_of(task, num_returns)
@@ -242,8 +254,10 @@ class Calls:
         reactor = core.reactor
         if reactor.dirty and reactor.polling:
             reactor.request_turn()
-        if num_returns == 1:
+        if num_returns == 1 or num_returns == DYNAMIC:
             made: Any = make_ref(task.returns[0], core)
+        elif num_returns == STREAMING:
+            made = ObjectRefGenerator(core, task, make_ref(task.returns[0], core))
         else:
             made = [make_ref(entry, core) for entry in task.returns] or None
         if core.interrupted:
@@ -261,6 +275,7 @@ class Calls:
         num_returns: int,
         max_retries: int,
         group: str | None,
+        ahead: int = 0,
     ) -> Any:
         """Call an actor's method; return like ``submit_task``."""
         core = self._core
@@ -268,8 +283,11 @@ class Calls:
         with self._lock:
             if core.dead_reason:
                 core.check_usable()
-            task = self._new_task(None, method, arguments, num_returns, max_retries)
+            returns = num_returns if num_returns >= 0 else 1
+            task = self._new_task(None, method, arguments, returns, max_retries)
             task.actor = client
+            if num_returns < 0:
+                task.stream = self._open_stream(num_returns, ahead)
             if group is not None:
                 task.group = group
             if arguments.plain or not self._failed_already(task):
@@ -307,8 +325,10 @@ class Calls:
             for object_id, epoch in message.borrowed:
                 self._refs.add_borrower(object_id, connection.peer.id, epoch)
         if message.contained:
-            self._take_contained(connection, task, message)
-        if entries:
+            self._take_contained(connection, message.contained, entries, wire.ReplyAck(message.seq))
+        if task.stream is not None:
+            self._end_stream(task, message.kind, message.data)
+        elif entries:
             kind = message.kind
             self._set_return(entries[0], kind, message.data)
             if kind == wire.ERROR:
@@ -341,27 +361,32 @@ class Calls:
         for entry in pins or ():
             self._refs.unpin(entry)
 
-    def _take_contained(self, connection: Connection, task: TaskRecord, message: wire.Reply) -> None:
+    def _take_contained(
+        self,
+        connection: Connection,
+        contained: list[tuple[int, bytes, str]],
+        returns: Sequence[ObjectEntry],
+        acknowledgement: wire.ReplyAck,
+    ) -> None:
         """Results have refs inside: register with their owners, then release the worker's hold."""
-        missing = len(message.contained or ())
-        seq = message.seq
+        missing = len(contained)
 
         def registered() -> None:
             nonlocal missing
             missing -= 1
             if not missing:
-                connection.send(wire.ReplyAck(seq))
+                connection.send(acknowledgement)
 
-        for index, object_id, owner_address in message.contained or ():
+        for index, object_id, owner_address in contained:
             if owner_address == self._core.address:
                 inner = self._refs.entries.get(object_id)
                 if inner is not None:
-                    self._refs.contain(task.returns[index], [inner])
+                    self._refs.contain(returns[index], [inner])
                 registered()
                 continue
             inner = self._refs.borrow(object_id, owner_address)
             inner.pins += 1  # until it is registered, whatever becomes of the result
-            self._refs.contain(task.returns[index], [inner])
+            self._refs.contain(returns[index], [inner])
 
             def done(entry: ObjectEntry = inner) -> None:
                 self._refs.unpin(entry)
@@ -372,7 +397,99 @@ class Calls:
     def finish_with_error(self, task: TaskRecord, error: bytes) -> None:
         """A call is over without a reply. Under the lock."""
         task.unresolved = -1
-        for entry in task.returns:
-            if not entry.gone:
-                self._core.fulfil(entry, wire.ERROR, error)
+        if task.stream is not None:
+            self._end_stream(task, wire.ERROR, error)
+        else:
+            for entry in task.returns:
+                if not entry.gone:
+                    self._core.fulfil(entry, wire.ERROR, error)
         self._unpin(task)
+
+    # ------------------------------------------------------------------ generators
+
+    def _open_stream(self, kind: int, ahead: int) -> Stream:
+        core = self._core
+        base = core.counter + 1
+        core.counter += COUNTERS
+        return Stream(self._refs, core.worker_id, base, ahead, dynamic=kind == DYNAMIC)
+
+    def item_arrived(self, connection: Connection, message: wire.StreamItem) -> None:
+        """A generator yielded."""
+        task = connection.peer.calls.get(message.seq)
+        stream = task.stream if task is not None else None
+        entry = stream.arrive(message.index) if stream is not None else None
+        if message.contained:
+            # What nobody wants is taken and dropped, as every result is.
+            returns = [entry if entry is not None else _nobodys()]
+            acknowledgement = wire.ReplyAck(message.seq, message.index)
+            self._take_contained(connection, message.contained, returns, acknowledgement)
+        if entry is not None:
+            self._core.fulfil(entry, message.kind, message.data)
+            return
+        if message.kind == wire.SHARED and stream is not None:
+            unwanted = item_id(self._core.worker_id, stream.base, message.index)
+            self._core.node.send(node.Free([unwanted], False))
+        if stream is not None and stream.closed:
+            connection.send(wire.StreamStop(message.seq))
+
+    def _end_stream(self, task: TaskRecord, kind: int, data: bytes) -> None:
+        """The generator is through: its call's reply is here, or never will be."""
+        core, stream = self._core, task.stream
+        assert stream is not None
+        if stream.ended:
+            return
+        if kind == wire.ERROR and not stream.dynamic:
+            entry = stream.arrive(stream.received)  # the exception is the last item
+            if entry is not None:
+                core.fulfil(entry, kind, data)
+        waited_for = stream.end()
+        if waited_for is not None:
+            core.fulfil(waited_for, wire.NONE, b"")
+            self._refs.drop_local(waited_for)
+        completed = task.returns[0]
+        if stream.dynamic:
+            if kind != wire.ERROR:
+                kind, data = self._all_items(stream, completed)
+            stream.close()
+        if not completed.gone:
+            core.fulfil(completed, kind, data)
+
+    def _all_items(self, stream: Stream, outer: ObjectEntry) -> tuple[int, bytes]:
+        """Return the value of a "dynamic" call: the refs of all its items."""
+        refs = []
+        while (entry := stream.take()) is not None:
+            refs.append(make_ref(entry, self._core))
+        serialized = serialize(DynamicObjectRefGenerator(refs))
+        self._core.objects.contain(outer, serialized.refs)
+        return serialized.kind, serialized.to_bytes()
+
+    def tell_taken(self, task: TaskRecord) -> None:
+        """An item was taken: the generator may go on. Under the lock."""
+        connection = self._where(task)
+        if connection is not None and task.stream is not None and not task.stream.ended:
+            connection.send(wire.StreamTaken(task.seq, task.stream.taken))
+            if self._core.reactor.polling:
+                self._core.reactor.request_turn()
+
+    def close_stream(self, task: TaskRecord) -> None:
+        """Nobody will take more items. Under the lock."""
+        stream = task.stream
+        assert stream is not None
+        stream.close()
+        connection = self._where(task)
+        if connection is not None and not stream.ended:
+            connection.send(wire.StreamStop(task.seq))
+
+    def _where(self, task: TaskRecord) -> Connection | None:
+        """Return the connection to the worker that has the call, if one has."""
+        connection = task.actor.connection if task.actor is not None else None
+        if task.lease is not None:
+            connection = task.lease.connection
+        return connection if connection is not None and task.seq in connection.peer.calls else None
+
+
+def _nobodys() -> ObjectEntry:
+    """Return an entry that is gone already: what is put inside is dropped."""
+    entry = ObjectEntry(b"", None)
+    entry.gone = True
+    return entry

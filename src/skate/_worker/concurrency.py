@@ -105,6 +105,9 @@ class ThreadedRunner:
         executor, peer = self._executor, connection.peer
         name, target = executor.target(peer, call)
         args, kwargs = executor.invocation.decode_arguments(call, met)
+        if call.stream is not None:
+            executor.yielding.run(connection, call, target(*args, **kwargs))
+            return wire.NONE, b"", None, None, None
         return executor.invocation.encode(peer, call, name, target(*args, **kwargs))
 
 
@@ -184,10 +187,7 @@ class AsyncRunner:
         output.flush()
         with executor.core.lock:
             executor.invocation.reply(connection, call, result, taken, met)
-        if not self._flush_scheduled:
-            # One send for all replies of this round of the loop.
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
+        self._flush_soon()
         self._free[group] += 1
         if self._waiting[group]:
             self._begin(group, self._waiting[group].popleft())
@@ -197,9 +197,18 @@ class AsyncRunner:
         name, target = executor.target(peer, call)
         args, kwargs = executor.invocation.decode_arguments(call, met)
         value: Any = target(*args, **kwargs)
+        if call.stream is not None:
+            await executor.yielding.run_async(connection, call, value, self._flush_soon)
+            return wire.NONE, b"", None, None, None
         if inspect.isawaitable(value):
             value = await value
         return executor.invocation.encode(peer, call, name, value)
+
+    def _flush_soon(self) -> None:
+        """One send for all replies and items of this round of the loop."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_scheduled = False

@@ -30,6 +30,7 @@ from skate._worker.forks import ForkGuard
 from skate._worker.futures import Futures
 from skate._worker.objects import Objects
 from skate._worker.peers import Peers
+from skate._worker.records import TaskRecord
 from skate._worker.refs import PENDING, Dropped, Freed, ObjectEntry, RefTable
 from skate._worker.submit_actor import ActorSubmitter
 from skate._worker.submit_normal import NormalSubmitter
@@ -65,7 +66,11 @@ class Core:
         self.dead_functions: deque[int] = deque()
         self.store = StoreClient(config.extent_cache_bytes)
         self.store.on_dead_view = self._dead_view
-        self.reactor.leftovers = (self.dead_refs, self.store.dead_views, self.dead_functions)
+        #: Calls of generators whose items nobody will take.
+        self.dead_streams: deque[TaskRecord] = deque()
+        self.reactor.leftovers = (
+            self.dead_refs, self.store.dead_views, self.dead_functions, self.dead_streams
+        )  # fmt: skip
         self.counter = 0
         self.node: Connection = None  # type: ignore[assignment]  # set by connect_node
         self.control: Connection | None = None
@@ -92,7 +97,13 @@ class Core:
         self.pid = os.getpid()
         self.calls = Calls(self)
         self.fork_guard = ForkGuard(self)
-        self.peers.handlers.update({wire.Reply: self.calls.replied, wire.Returned: self.normal.returned})
+        self.peers.handlers.update(
+            {
+                wire.Reply: self.calls.replied,
+                wire.StreamItem: self.calls.item_arrived,
+                wire.Returned: self.normal.returned,
+            }
+        )
         self.welcome: node.Welcome | None = None
         self.on_welcome: Waiter | None = None
 
@@ -327,6 +338,8 @@ class Core:
         refs = self.refs
         if self.dead_functions:
             self.peers.forget_functions(self.dead_functions)
+        while self.dead_streams:
+            self.calls.close_stream(self.dead_streams.popleft())
         if not self.dead_refs and not self.store.dead_views and not refs.commands:
             return
         free: list[bytes] = []

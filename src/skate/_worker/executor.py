@@ -28,6 +28,7 @@ from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.invocation import Invocation, Result
 from skate._worker.refs import ObjectEntry
+from skate._worker.yielding import Yielding
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
@@ -79,6 +80,7 @@ class Executor:
         self._main = threading.current_thread()
         self.core = core
         self.invocation = Invocation(core)
+        self.yielding = Yielding(core, self.invocation)
         #: The actor that this process is.
         self.host: ActorHost | None = None
         #: What runs its calls, if it is not a serial one.
@@ -89,6 +91,8 @@ class Executor:
                 wire.ForgetFunction: self._forget,
                 wire.Call: self._called,
                 wire.ReplyAck: self._reply_ack,
+                wire.StreamTaken: self._stream_taken,
+                wire.StreamStop: self._stream_stop,
             }
         )
         core.reactor.on_background = self._give_back
@@ -134,11 +138,23 @@ class Executor:
             connection.send(wire.Returned(seqs))
 
     def _reply_ack(self, connection: Connection, message: wire.ReplyAck) -> None:
-        for entry in connection.peer.acks.pop(message.seq, ()):
+        for entry in connection.peer.acks.pop((message.seq, message.index), ()):
             self._core.refs.unpin(entry)
 
+    def _stream_taken(self, connection: Connection, message: wire.StreamTaken) -> None:
+        outgoing = connection.peer.streams.get(message.seq)
+        if outgoing is not None:
+            outgoing.news(message.taken)
+
+    def _stream_stop(self, connection: Connection, message: wire.StreamStop) -> None:
+        outgoing = connection.peer.streams.get(message.seq)
+        if outgoing is not None:
+            outgoing.news()
+
     def caller_left(self, connection: Connection) -> None:
-        """A caller is gone: what it still had queued here is not run."""
+        """A caller is gone: what it still had queued here is not run, what it was sent is not made."""
+        for outgoing in connection.peer.streams.values():
+            outgoing.news()
         self._queue = deque(item for item in self._queue if item[0] is not connection)
 
     def _asked_to_exit(self, connection: Connection, message: node.Exit) -> None:
@@ -238,7 +254,7 @@ class Executor:
         met: list[ObjectEntry] = []
         started = perf_counter()
         try:
-            result = self._invoke(connection.peer, call, met)
+            result = self._invoke(connection, call, met)
         except BaseException as error:
             result = self.failed(error)
             if self._stopping:
@@ -254,12 +270,15 @@ class Executor:
                 self._core.node.send(node.ExitRefused())
                 self._core.node.flush()
 
-    def _invoke(self, peer: Peer, call: wire.Call, met: list[ObjectEntry]) -> Result:
+    def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
         """Run user code. Its arguments and results live in this frame only, so that they are gone
         when the reply says which refs are still held."""
-        name, target = self.target(peer, call)
+        name, target = self.target(connection.peer, call)
         args, kwargs = self.invocation.decode_arguments(call, met)
-        return self.invocation.encode(peer, call, name, target(*args, **kwargs))
+        if call.stream is not None:
+            self.yielding.run(connection, call, target(*args, **kwargs))
+            return wire.NONE, b"", None, None, None
+        return self.invocation.encode(connection.peer, call, name, target(*args, **kwargs))
 
     def target(self, peer: Peer, call: wire.Call) -> tuple[str, Callable[..., Any]]:
         """Return the name and the code of a call, and make it the current one of this context."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from skate._base import ids
+from skate._base.clock import monotonic
 from skate._serialize import culprit
 from skate._serialize.values import deserialize, serialize
-from skate._transport.connection import Connection
+from skate._transport.connection import EAGER_BYTES, Connection
 from skate._wire import worker as wire
 from skate._worker.object_ref import ObjectRef
 from skate._worker.objects import arrivals
@@ -17,6 +18,9 @@ from skate._worker.refs import REGISTERED, ObjectEntry
 if TYPE_CHECKING:
     from skate._worker.core import Core
     from skate._worker.peers import Peer
+
+#: Items that follow each other closely are kept together at most this long (seconds).
+_HOLD = 0.001
 
 Result = tuple[
     int,  # kind
@@ -32,6 +36,7 @@ class Invocation:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._last_flush = 0.0
 
     # ------------------------------------------------------------------ before
 
@@ -71,7 +76,7 @@ class Invocation:
             kind, data, refs = self._encode(peer.id, call.seq, 0, result)
             if not refs:
                 return kind, data, None, None, None
-            return kind, data, None, self._contain(0, refs), refs
+            return kind, data, None, self.name_refs(0, refs), refs
         if count == 0:
             return wire.NONE, b"", None, None, None
         return self._encode_many(peer.id, call.seq, count, result, name)
@@ -80,11 +85,18 @@ class Invocation:
         """Return what the reply says of an exception that was pickled."""
         if not refs:
             return wire.ERROR, data, None, None, None
-        return wire.ERROR, data, None, self._contain(0, refs), refs
+        return wire.ERROR, data, None, self.name_refs(0, refs), refs
 
     def _encode(
         self, owner: bytes, seq: int, index: int, result: Any
     ) -> tuple[int, bytes, Sequence[ObjectRef[Any]]]:
+        name = "the result" if index == 0 else f"return {index}"
+        return self.encode_value(ids.object_id(owner, seq, index), result, name)
+
+    def encode_value(
+        self, object_id: bytes, result: Any, name: str
+    ) -> tuple[int, bytes, Sequence[ObjectRef[Any]]]:
+        """Turn one value into what messages say of it; large ones are sealed under that id."""
         if result is None:
             return wire.NONE, b"", ()
         try:
@@ -92,15 +104,13 @@ class Invocation:
         except RecursionError:
             raise
         except Exception as error:
-            name = "the result" if index == 0 else f"return {index}"
             raise TypeError(f"cannot return it: {culprit.explain(result, name, error)}") from None
         if serialized.size <= self._core.config.max_inline_bytes:
             return serialized.kind, serialized.to_bytes(), serialized.refs
-        object_id = ids.object_id(owner, seq, index)
         kind, data = self._core.objects.store_value(object_id, serialized, type(result), mine=False)
         return kind, data, serialized.refs
 
-    def _contain(self, index: int, refs: Sequence[ObjectRef[Any]]) -> list[tuple[int, bytes, str]]:
+    def name_refs(self, index: int, refs: Sequence[ObjectRef[Any]]) -> list[tuple[int, bytes, str]]:
         """Return how the reply names the refs inside a result."""
         entries = {id(ref._entry): ref._entry for ref in refs}.values()
         address = self._core.address
@@ -123,7 +133,7 @@ class Invocation:
             kind, data, refs = self._encode(owner, seq, index, value)
             encoded.append((kind, data))
             if refs:
-                contained += self._contain(index, refs)
+                contained += self.name_refs(index, refs)
                 kept += refs
         (kind, data), more = encoded[0], encoded[1:]
         return kind, data, more, contained or None, kept or None
@@ -148,12 +158,24 @@ class Invocation:
             entries = list({id(ref._entry): ref._entry for ref in kept}.values())
             for entry in entries:
                 entry.pins += 1
-            connection.peer.acks[call.seq] = entries
+            connection.peer.acks[call.seq, -1] = entries
         core.drain()
         if met and not self.settle(connection, reply, met):
             return False
         connection.send(reply)
         return True
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Send what is queued: at once if it was long ago, else with what follows. Under the lock.
+
+        What is left lies no longer than until the background thread leads: see Reactor.
+        """
+        now = monotonic()
+        if now - self._last_flush >= _HOLD or len(connection.out) > EAGER_BYTES:
+            self._last_flush = now
+            connection.flush()
+        elif self._core.reactor.polling:
+            self._core.reactor.request_turn()
 
     # ------------------------------------------------------------------ borrowing at the end of a call
 

@@ -18,12 +18,13 @@ from skate._worker.refs import PENDING, ObjectEntry
 if TYPE_CHECKING:
     from skate._worker.core import Core
     from skate._worker.executor import Function
+    from skate._worker.yielding import Outgoing
 
 
 class Peer:
     """Another process, as known on one connection."""
 
-    __slots__ = ("id", "address", "calls", "defined", "functions", "acks")
+    __slots__ = ("id", "address", "calls", "defined", "functions", "acks", "streams")
 
     def __init__(self) -> None:
         self.id = b""
@@ -34,8 +35,10 @@ class Peer:
         self.defined: set[int] = set()
         #: Its functions that we have, by its numbers.
         self.functions: dict[int, Function] = {}
-        #: Refs inside results that it has not acknowledged, by seq: kept for it.
-        self.acks: dict[int, list[ObjectEntry]] = {}
+        #: Refs inside results (seq, -1) and items (seq, index) that it has not acknowledged: kept for it.
+        self.acks: dict[tuple[int, int], list[ObjectEntry]] = {}
+        #: Generators that run here for it, by seq.
+        self.streams: dict[int, Outgoing] = {}
 
     def __repr__(self) -> str:
         return f"process {self.id.hex() or '(before its hello)'}"

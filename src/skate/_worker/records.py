@@ -11,6 +11,7 @@ from skate._worker.refs import ObjectEntry
 if TYPE_CHECKING:
     from skate._worker.actors import ActorClient
     from skate._worker.pool import LeasePool, WorkerLease
+    from skate._worker.streams import Stream
 
 
 class FunctionRecord:
@@ -65,6 +66,8 @@ class TaskRecord:
     pool: LeasePool | None = None
     lease: WorkerLease | None = None
     actor: ActorClient | None = None
+    #: Of a generator: its items.
+    stream: Stream | None = None
 
     def __init__(
         self,
@@ -86,6 +89,11 @@ class TaskRecord:
         #: Below zero: for ever.
         self.retries_left = retries
         self.flags = flags
+
+    def stream_state(self) -> tuple[int, int, int] | None:
+        """Return what the worker must know of the stream."""
+        stream = self.stream
+        return None if stream is None else (stream.base, stream.received, stream.limit)
 
     def describe(self) -> str:
         """Return what users call it."""

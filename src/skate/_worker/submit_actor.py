@@ -91,6 +91,7 @@ class ActorSubmitter:
                 dependencies,
                 call.name,
                 call.group,
+                call.stream_state() if call.stream is not None else None,
             )
         )
         if len(calls) == 1 or len(connection.out) > EAGER_BYTES:

@@ -78,6 +78,8 @@ class NormalSubmitter:
                 task.flags | (function.depth > 1 and task.retries_left != 0),
                 dependencies,
                 task.name,
+                None,
+                task.stream_state() if task.stream is not None else None,
             )
         )
         if len(peer.calls) == 1 or len(connection.out) > EAGER_BYTES:

@@ -1,0 +1,170 @@
+"""What calls of generators return: iterators over refs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+
+from skate._base import ids
+from skate._base.clock import monotonic
+from skate._worker.object_ref import ObjectRef, make_ref
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+    from skate._worker.records import TaskRecord
+    from skate._worker.refs import ObjectEntry
+    from skate._worker.streams import Stream
+
+T = TypeVar("T")
+
+
+class ObjectRefGenerator(Generic[T]):
+    """The items of a remote generator, each as an ObjectRef as soon as it is there.
+
+    Iterate over it, or ``async for``; ``skate.wait`` takes it among refs and finds it ready when the
+    next item is. When it is dropped, the generator is stopped at its next ``yield``. An exception in
+    the generator is raised by ``get`` of the last ref.
+
+    Example:
+        >>> @skate.remote
+        ... def count(n):
+        ...     yield from range(n)
+        >>> [skate.get(ref) for ref in count.remote(3)]
+        [0, 1, 2]
+    """
+
+    __slots__ = ("_core", "_task", "_completed", "__weakref__")
+
+    def __init__(self, core: Core, task: TaskRecord, completed: ObjectRef[None]) -> None:
+        self._core = core
+        self._task = task
+        self._completed = completed
+
+    def __del__(self) -> None:
+        # May run on any thread, at any bytecode: only append.
+        try:
+            core = self._core
+        except AttributeError:
+            return
+        core.dead_streams.append(self._task)
+        if core.reactor.polling:
+            core.reactor.request_turn()
+
+    @property
+    def _stream(self) -> Stream:
+        assert self._task.stream is not None
+        return self._task.stream
+
+    @property
+    def _entry(self) -> ObjectEntry:
+        """What ``wait`` looks at: the next item."""
+        with self._core.lock:
+            return self._stream.peek()
+
+    def _take(self) -> ObjectRef[T] | None:
+        core, stream = self._core, self._stream
+        with core.lock:
+            entry = stream.take()
+            if entry is None:
+                return None
+            if stream.limit:
+                core.calls.tell_taken(self._task)
+            return make_ref(entry, core)
+
+    def __iter__(self) -> Iterator[ObjectRef[T]]:
+        return self
+
+    def __next__(self) -> ObjectRef[T]:
+        ref = self._next_sync(None)
+        assert ref is not None
+        return ref
+
+    def _next_sync(self, timeout_s: float | None = None) -> ObjectRef[T] | None:
+        """Return the next ref, or None when it is not there in time.
+
+        Raises:
+            StopIteration: there are no more.
+        """
+        deadline = None if timeout_s is None else monotonic() + timeout_s
+        while True:
+            ref = self._take()
+            if ref is not None:
+                return ref
+            if self._stream.ended:
+                raise StopIteration
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            self._core.objects.wait_ready([self._entry], 1, left, on_error=False)
+            if left == 0 and not self._stream.ready:
+                return None
+
+    def __aiter__(self) -> AsyncIterator[ObjectRef[T]]:
+        return self
+
+    async def __anext__(self) -> ObjectRef[T]:
+        import asyncio
+
+        while True:
+            ref = self._take()
+            if ref is not None:
+                return ref
+            if self._stream.ended:
+                raise StopAsyncIteration
+            loop = asyncio.get_running_loop()
+            there = asyncio.Event()
+
+            def ready(loop: asyncio.AbstractEventLoop = loop, there: asyncio.Event = there) -> None:
+                try:
+                    loop.call_soon_threadsafe(there.set)
+                except RuntimeError:
+                    pass  # the loop was closed; nobody waits any more
+
+            if self._core.futures.when_ready(self._entry, ready):
+                await there.wait()
+
+    def completed(self) -> ObjectRef[None]:
+        """Return a ref that is ready when the generator is through: None, or its exception."""
+        return self._completed
+
+    def next_ready(self) -> bool:
+        """Tell whether ``next`` returns (or raises) without waiting."""
+        return self._stream.ready
+
+    def is_finished(self) -> bool:
+        """Tell whether every item was taken, and no more will come."""
+        stream = self._stream
+        return stream.ended and stream.taken == stream.received
+
+    def task_id(self) -> ids.TaskID:
+        """Return the id of the task that the generator runs in."""
+        return self._completed.task_id()
+
+    def __repr__(self) -> str:
+        return f"ObjectRefGenerator({self._completed.task_id().hex()})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an ObjectRefGenerator cannot be pickled: it belongs to the process that made the call. Pass "
+            "the refs that it gives, one by one or as a list"
+        )
+
+
+class DynamicObjectRefGenerator(Generic[T]):
+    """The refs of all items of a generator that ran with ``num_returns="dynamic"``.
+
+    Example:
+        >>> ref = count.options(num_returns="dynamic").remote(3)
+        >>> [skate.get(item) for item in skate.get(ref)]
+        [0, 1, 2]
+    """
+
+    def __init__(self, refs: list[ObjectRef[T]]) -> None:
+        self._refs = refs
+
+    def __iter__(self) -> Iterator[ObjectRef[T]]:
+        return iter(self._refs)
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def __repr__(self) -> str:
+        return f"DynamicObjectRefGenerator of {len(self._refs)} refs"
