@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from skate import actor as actor
+    from skate import compat as compat
     from skate import exceptions as exceptions
+    from skate import experimental as experimental
     from skate import runtime_context as runtime_context
+    from skate import util as util
     from skate._base.ids import ActorClassID as ActorClassID
     from skate._base.ids import ActorID as ActorID
     from skate._base.ids import ClusterID as ClusterID
@@ -36,18 +39,19 @@ if TYPE_CHECKING:
     from skate._worker.generators import ObjectRefGenerator as ObjectRefGenerator
     from skate._worker.object_ref import ObjectRef as ObjectRef
     from skate.actor import method as method
-    from skate.api import available_resources as available_resources
-    from skate.api import cluster_resources as cluster_resources
     from skate.api import get as get
     from skate.api import get_actor as get_actor
     from skate.api import init as init
     from skate.api import is_initialized as is_initialized
     from skate.api import kill as kill
-    from skate.api import nodes as nodes
     from skate.api import put as put
     from skate.api import remote as remote
     from skate.api import shutdown as shutdown
     from skate.api import wait as wait
+    from skate.cluster import available_resources as available_resources
+    from skate.cluster import cluster_resources as cluster_resources
+    from skate.cluster import nodes as nodes
+    from skate.cluster import timeline as timeline
     from skate.runtime_context import get_runtime_context as get_runtime_context
 
     ObjectID = ObjectRef
@@ -56,14 +60,16 @@ __version__ = "0.1.0"
 
 _IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID",
         "TaskID", "UniqueID", "WorkerID")  # fmt: skip
-_API = ("available_resources", "cluster_resources", "get", "get_actor", "init", "is_initialized", "kill",
-        "nodes", "put", "remote", "shutdown", "wait")  # fmt: skip
-_MODULES = ("actor", "exceptions", "runtime_context")
+_CLUSTER = ("available_resources", "cluster_resources", "nodes", "timeline")
+_API = ("get", "get_actor", "init", "is_initialized", "kill",
+        "put", "remote", "shutdown", "wait")  # fmt: skip
+_MODULES = ("actor", "compat", "exceptions", "experimental", "runtime_context", "util")
 
 #: Public name to (module, name there).
 _PLACES: dict[str, tuple[str, str]] = {
     **{name: ("skate._base.ids", name) for name in _IDS},
     **{name: ("skate.api", name) for name in _API},
+    **{name: ("skate.cluster", name) for name in _CLUSTER},
     "ObjectRef": ("skate._worker.object_ref", "ObjectRef"),
     "ObjectRefGenerator": ("skate._worker.generators", "ObjectRefGenerator"),
     "DynamicObjectRefGenerator": ("skate._worker.generators", "DynamicObjectRefGenerator"),

@@ -14,7 +14,7 @@ from skate._launch.connect import Driver
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
 from skate.actor import ActorClass, ActorHandle
-from skate.engine import RuntimeEngine, cluster_total, engine
+from skate.engine import engine
 from skate.remote_function import P, R, RemoteFunction, connected_engine
 
 T = TypeVar("T")
@@ -480,35 +480,3 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     if not isinstance(name, str) or not name:
         raise ValueError(f"get_actor() takes a name, got {name!r}")
     return ActorHandle(connected_engine().find_actor(name, namespace))
-
-
-def nodes() -> list[dict[str, Any]]:
-    """Return the nodes of the cluster: id, address, resources, whether alive."""
-    return [
-        {
-            "NodeID": one.node_id.hex(),
-            "Alive": one.alive,
-            "alive": one.alive,
-            "NodeManagerAddress": "127.0.0.1",
-            "NodeManagerHostname": one.hostname,
-            "RayletSocketName": one.address,
-            "Resources": cluster_total([one], available=False),
-            "Labels": {},
-        }
-        for one in _connected().nodes()
-    ]
-
-
-def cluster_resources() -> dict[str, float]:
-    """Return all resources of the cluster, by name: CPUs, bytes of memory, your own."""
-    return cluster_total(_connected().nodes(), available=False)
-
-
-def available_resources() -> dict[str, float]:
-    """Return the resources that nobody uses just now, a few milliseconds old; what is used up is absent."""
-    return cluster_total(_connected().nodes(), available=True)
-
-
-def _connected() -> RuntimeEngine:
-    current.require_core("ask for the cluster's state")
-    return connected_engine()

@@ -94,6 +94,36 @@ class Engine(Protocol):
         """Return the cluster's nodes."""
 
 
+class SessionState:
+    """What daemon and control store tell of a session: plain rows. See ``skate.util.state``."""
+
+    def __init__(
+        self,
+        ask_node: Callable[[Callable[[int], Any]], Any],
+        ask_control: Callable[[Callable[[int], Any]], bytes],
+    ) -> None:
+        self._ask_node = ask_node
+        self._ask_control = ask_control
+
+    def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, Any]]]], list[int]]:
+        """Return the rows of each process (pid, kind, rows), and the pids that did not answer."""
+        answer: node.StateAnswer = self._ask_node(lambda request: node.StateQuery(request, what))
+        parts = [(pid, kind, unpack(rows, type=list[dict[str, Any]])) for _, pid, kind, rows in answer.parts]
+        return parts, answer.silent
+
+    def directory(self, what: str) -> list[Any]:
+        """Return "actors", "jobs" or "nodes" as the control store knows them."""
+        if what == "nodes":
+            nodes = unpack(self._ask_control(control.ListNodes), type=list[control.NodeInfo])
+            return [
+                {"node_id": one.node_id.hex(), "hostname": one.hostname, "total": to_float(one.resources),
+                 "available": to_float(one.available)}
+                for one in nodes
+            ]  # fmt: skip
+        question = control.ListActors if what == "actors" else control.ListJobs
+        return unpack(self._ask_control(question), type=list[Any])
+
+
 class RuntimeEngine:
     """Engine on the core of this process. See Engine for what the methods do."""
 
@@ -102,6 +132,7 @@ class RuntimeEngine:
         self._classes: WeakKeyDictionary[type, tuple[bytes, list[ObjectRef[Any]]]] = WeakKeyDictionary()
         #: What the constructors of detached actors got, by actor.
         self._detached: dict[bytes, ObjectRef[Any]] = {}
+        self._state = SessionState(lambda make: core.request(core.node, make), core.ask_control)
         self.put = core.objects.put
         self.get = core.objects.get
         self.get_one = core.objects.get_one
@@ -280,6 +311,14 @@ class RuntimeEngine:
     def nodes(self) -> list[control.NodeInfo]:
         """See Engine."""
         return unpack(self.core.ask_control(control.ListNodes), type=list[control.NodeInfo])
+
+    def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, Any]]]], list[int]]:
+        """Return the rows of each process (pid, kind, rows), and the pids that did not answer."""
+        return self._state.state(what)
+
+    def directory(self, what: str) -> list[Any]:
+        """Return "actors", "jobs" or "nodes" as the control store knows them."""
+        return self._state.directory(what)
 
     def store_report(self) -> node.StoreReport:
         """Return how full this node's object store is."""

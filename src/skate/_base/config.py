@@ -27,6 +27,8 @@ class Config(NamedTuple):
     extent_cache_bytes: int = 256 * 1024 * 1024
     #: After this time without use, free shared memory goes back to the system.
     store_idle_ms: int = 2000
+    #: Remember where in the code each task and object was made, for `skate memory` (0: do not).
+    record_call_sites: int = 1
     #: How long init() waits for the control store and the daemon.
     start_timeout_s: int = 30
     #: Sessions whose logs are kept in the temporary folder.

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
+from skate._base.resources import to_float
 from skate._control.actors import (
     ActorRecord,
     Actors,
@@ -28,6 +31,8 @@ from skate._transport.reactor import Reactor
 from skate._wire import control, node
 from skate._wire.codec import PROTOCOL, pack, unpack
 
+#: Jobs that are remembered for those who ask.
+_JOBS_KEPT = 10_000
 #: A handle may get here before its creator's CreateActor, on another connection: wait (seconds).
 _OVERTAKEN = 1.0
 _UNKNOWN = "this cluster does not know the actor: the handle belongs to an earlier session"
@@ -74,6 +79,8 @@ class ControlStore:
         self._had_node = False
         self._early_lists: list[tuple[Connection, control.ListNodes]] = []
         self._watchers: dict[bytes, set[Connection]] = {}
+        #: Jobs of this run of the control store, by their drivers: plain rows.
+        self._jobs: dict[bytes, dict[str, Any]] = {}
         self._last_job = len(self._storage.all("job"))
         self._handlers: dict[type, Handler] = {
             control.RegisterNode: self._register_node,
@@ -86,6 +93,8 @@ class ControlStore:
             control.ReleaseActor: self._release_actor,
             control.ListNodes: self._list_nodes,
             control.ListNames: self._list_names,
+            control.ListActors: self._list_actors,
+            control.ListJobs: self._list_jobs,
             control.ActorStarted: self._actor_started,
             control.ActorEnded: self._actor_ended,
             node.Shutdown: self._shutdown,
@@ -111,6 +120,9 @@ class ControlStore:
             del self._nodes[peer.id]
             self._run(self._actors.node_lost(peer.id))
         elif peer.id:
+            job = self._jobs.get(peer.id)
+            if job is not None:
+                job["status"], job["end_time"] = "SUCCEEDED", time.time()  # how it ended nobody tells
             self._run(self._actors.owner_died(peer.id))
 
     def stop(self) -> None:
@@ -165,6 +177,12 @@ class ControlStore:
             self._last_job += 1
             job_id = self._last_job.to_bytes(4, "big")
             self._storage.put("job", job_id, message.entrypoint.encode())
+            self._jobs[message.worker_id] = {
+                "job_id": job_id.hex(), "driver": message.worker_id.hex(), "status": "RUNNING",
+                "entrypoint": message.entrypoint, "start_time": time.time(), "end_time": None,
+            }  # fmt: skip
+            if len(self._jobs) > _JOBS_KEPT:
+                del self._jobs[next(iter(self._jobs))]
         connection.send(control.Answer(message.request, job_id))
 
     # ------------------------------------------------------------------ actors
@@ -201,6 +219,30 @@ class ControlStore:
         wanted = message.namespace
         names = [pair for pair in self._actors.names() if wanted is None or pair[0] == wanted]
         connection.send(control.Answer(message.request, pack(names)))
+
+    def _list_actors(self, connection: Connection, message: control.ListActors) -> None:
+        rows = [
+            {
+                "actor_id": actor.id.hex(),
+                "class_name": actor.spec.class_name,
+                "state": actor.state.value,
+                "name": actor.spec.name,
+                "ray_namespace": actor.spec.namespace,
+                "job": actor.spec.owner_job.hex(),
+                "node_id": actor.node.hex(),
+                "worker_id": actor.worker.hex(),
+                "num_restarts": actor.restarts,
+                "death_cause": actor.cause,
+                "is_detached": bool(actor.spec.job_config),
+                "required_resources": to_float(actor.spec.running),
+                "max_concurrency": actor.spec.max_concurrency,
+            }
+            for actor in self._actors.records.values()
+        ]
+        connection.send(control.Answer(message.request, pack(rows)))
+
+    def _list_jobs(self, connection: Connection, message: control.ListJobs) -> None:
+        connection.send(control.Answer(message.request, pack(list(self._jobs.values()))))
 
     def _watch_actor(self, connection: Connection, message: control.WatchActor) -> None:
         self._watchers.setdefault(message.actor_id, set()).add(connection)

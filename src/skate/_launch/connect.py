@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -21,6 +22,10 @@ from skate._transport.reactor import Waiter
 from skate._wire import control, node
 from skate._worker import current
 from skate._worker.core import Core
+
+#: Who draws the progress bars of tqdm_ray, and how lines begin that tell of them.
+_BARS = "skate.experimental.tqdm_ray"
+_BAR_MARK = "\x1fskate-bar "
 
 
 class Driver:
@@ -191,10 +196,13 @@ class Driver:
     def _show(self, message: node.LogLines) -> None:
         """Show whole lines, each with its origin."""
         prefix = f"({message.name + ' ' if message.name else ''}pid={message.pid}) "
-        text = "".join(prefix + line + "\n" for line in message.text.splitlines())
         stream = sys.stderr if message.error else sys.stdout
         try:
-            stream.write(text)
+            if _BARS in sys.modules or _BAR_MARK in message.text:
+                # By name: progress bars are of the layers above this one.
+                importlib.import_module(_BARS).show(message.text, stream, prefix)
+                return
+            stream.write("".join(prefix + line + "\n" for line in message.text.splitlines()))
             stream.flush()
         except (OSError, ValueError, AttributeError):
             pass  # the program closed its output; the session's log files have it

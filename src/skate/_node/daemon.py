@@ -20,6 +20,7 @@ from skate._node.handlers.leases import LeaseHandlers
 from skate._node.handlers.objects import ObjectHandlers
 from skate._node.handlers.processes import Client, ProcessHandlers
 from skate._node.handlers.spilling import SpillHandlers
+from skate._node.handlers.state import StateHandlers
 from skate._node.launcher import Board, Launcher
 from skate._node.leases import Leases
 from skate._node.settings import NodeSettings
@@ -57,6 +58,7 @@ class Daemon:
         self.objects = ObjectHandlers(self)
         self.spilling = SpillHandlers(self, self.objects.room)
         self.actors = ActorHandlers(self)
+        self.state = StateHandlers(self)
         self.board = Board(board_fd)
         log_fd = os.dup(2)
         self.launcher = Launcher(
@@ -74,6 +76,7 @@ class Daemon:
             **self.objects.table(),
             **self.spilling.table(),
             **self.actors.table(),
+            **self.state.table(),
         }
 
     def start(self) -> None:

@@ -203,3 +203,15 @@ class ForgetJob(Struct, array_like=True, frozen=True, tag=106):
     """Control store to daemons: this detached actor is dead for good; end what works for its job."""
 
     job: bytes
+
+
+class ListActors(Struct, array_like=True, frozen=True, tag=107):
+    """Anyone to control store: all actors, living and remembered. Answered with plain rows."""
+
+    request: int
+
+
+class ListJobs(Struct, array_like=True, frozen=True, tag=108):
+    """Anyone to control store: all jobs of this cluster. Answered with plain rows."""
+
+    request: int

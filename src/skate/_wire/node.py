@@ -9,7 +9,7 @@ class Hello(Struct, array_like=True, frozen=True, tag=40):
     """Driver or worker to daemon, first frame. ``job_config`` comes from drivers: pickled by nobody,
     JSON that the daemon hands to the workers it starts for the job."""
 
-    kind: str  # "driver" or "worker"
+    kind: str  # "driver", "worker", or "observer": it only asks for the state
     worker_id: bytes
     pid: int
     address: str
@@ -248,6 +248,36 @@ class Prepared(Struct, array_like=True, frozen=True, tag=81):
     """Owner to daemon: done, for all of them, whether I still know them or not."""
 
     object_ids: list[bytes]
+
+
+class StateQuery(Struct, array_like=True, frozen=True, tag=82):
+    """Anybody to daemon: tell the state of this kind ("tasks", "objects", "workers", "stacks", "store")."""
+
+    request: int
+    what: str
+
+
+class StateAsk(Struct, array_like=True, frozen=True, tag=83):
+    """Daemon to driver or worker: somebody wants to know; answer with StateRows."""
+
+    request: int
+    what: str
+
+
+class StateRows(Struct, array_like=True, frozen=True, tag=84):
+    """Driver or worker to daemon: a list of plain rows, packed."""
+
+    request: int
+    rows: bytes
+
+
+class StateAnswer(Struct, array_like=True, frozen=True, tag=85):
+    """Daemon to who asked: the rows of each process (id, pid, kind), the daemon's own last; and the
+    pids of those that did not answer."""
+
+    request: int
+    parts: list[tuple[bytes, int, str, bytes]]
+    silent: list[int]
 
 
 class StoreStatus(Struct, array_like=True, frozen=True, tag=66):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from skate._base import ids
+from skate._base.clock import monotonic
 from skate._serialize import culprit
 from skate._serialize.values import PLAIN, dump_code, serialize
 from skate._transport.connection import HIGH_WATER, Connection
@@ -21,6 +22,7 @@ from skate._worker.generators import DynamicObjectRefGenerator, ObjectRefGenerat
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.records import FunctionRecord, TaskRecord
 from skate._worker.refs import PENDING, ObjectEntry
+from skate._worker.report import call_site, remembered
 from skate._worker.streams import COUNTERS, Stream, item_id
 
 if TYPE_CHECKING:
@@ -157,14 +159,18 @@ class Calls:
         """Make the records of a call. Under the lock."""
         core = self._core
         seq = core.counter = core.counter + 1
+        site = call_site(5) if core.config.record_call_sites else None
         entries = [self._refs.own(ids.object_id(core.worker_id, seq, index)) for index in range(num_returns)]
         task = TaskRecord(
             seq, function, method, arguments.kind, arguments.data, entries, retries,
             current.call.get().depth + 1 << wire.DEPTH_SHIFT,
         )  # fmt: skip
+        task.site = site
+        task.made = monotonic()
         for entry in entries:
             entry.local = 1
             entry.task = task
+            entry.site = site
         if not arguments.plain:
             self._keep_arguments(task, arguments)
         return task
@@ -339,6 +345,8 @@ class Calls:
                     self._set_return(entry, more_kind, more_data)
         if task.pins is not None:
             self._unpin(task)
+        error = remembered(message.data) if message.kind == wire.ERROR else None
+        self._core.reporter.finished(task, connection.peer.id, message.microseconds, error)
         if task.actor is None:
             self._core.normal.replied(task, message.microseconds)
         else:
@@ -397,6 +405,7 @@ class Calls:
     def finish_with_error(self, task: TaskRecord, error: bytes) -> None:
         """A call is over without a reply. Under the lock."""
         task.unresolved = -1
+        self._core.reporter.finished(task, b"", 0, remembered(error))
         if task.stream is not None:
             self._end_stream(task, wire.ERROR, error)
         else:

@@ -127,7 +127,7 @@ class AsyncRunner:
         self._incoming: deque[_Work] = deque()
         self._drain_scheduled = False
         self._flush_scheduled = False
-        self._loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
@@ -135,14 +135,14 @@ class AsyncRunner:
         self._incoming.append((connection, call))
         if not self._drain_scheduled:
             self._drain_scheduled = True
-            if threading.current_thread() is threading.main_thread() and self._loop.is_running():
-                self._loop.call_soon(self._drain)
+            if threading.current_thread() is threading.main_thread() and self.loop.is_running():
+                self.loop.call_soon(self._drain)
             else:
-                self._loop.call_soon_threadsafe(self._drain)
+                self.loop.call_soon_threadsafe(self._drain)
 
     def serve(self, host: ActorHost) -> None:
         """See Runner."""
-        loop, reactor = self._loop, self._executor.core.reactor
+        loop, reactor = self.loop, self._executor.core.reactor
         asyncio.set_event_loop(loop)
         loop.add_reader(reactor.fileno(), reactor.turn_if_free)
         reactor.watched = reactor.polling = True
@@ -155,7 +155,7 @@ class AsyncRunner:
 
     def stop(self) -> None:
         """See Runner."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
 
     def _drain(self) -> None:
         self._drain_scheduled = False
@@ -169,7 +169,7 @@ class AsyncRunner:
 
     def _begin(self, group: str, work: _Work) -> None:
         self._free[group] -= 1
-        task = self._loop.create_task(self._run(group, *work))
+        task = self.loop.create_task(self._run(group, *work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -208,7 +208,7 @@ class AsyncRunner:
         """One send for all replies and items of this round of the loop."""
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
+            self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_scheduled = False

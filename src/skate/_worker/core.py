@@ -32,6 +32,7 @@ from skate._worker.objects import Objects
 from skate._worker.peers import Peers
 from skate._worker.records import TaskRecord
 from skate._worker.refs import PENDING, Dropped, Freed, ObjectEntry, RefTable
+from skate._worker.report import Reporter
 from skate._worker.submit_actor import ActorSubmitter
 from skate._worker.submit_normal import NormalSubmitter
 
@@ -95,6 +96,7 @@ class Core:
         #: SIGINT came while the main thread was in our code.
         self.interrupted = False
         self.pid = os.getpid()
+        self.reporter = Reporter(self)
         self.calls = Calls(self)
         self.fork_guard = ForkGuard(self)
         self.peers.handlers.update(
@@ -120,6 +122,8 @@ class Core:
             node.Extent: self._extent,
             node.Pinned: self._pinned,
             node.StoreReport: self._answered,
+            node.StateAnswer: self._answered,
+            node.StateAsk: self.reporter.asked,
             node.CreatorDied: self._creator_died,
             node.PrepareMove: lambda c, m: self.objects.prepare_move(m),
             node.TrimExtents: lambda c, m: self.objects.trim(),

@@ -350,6 +350,11 @@ class Executor:
             runner.submit(connection, call)
         runner.serve(host)
 
+    @property
+    def runner(self) -> Runner | None:
+        """What runs the calls of an actor that is not a serial one."""
+        return self._runner
+
     def wait_until_stopped(self) -> None:
         """Lead the reactor on this thread while others run the calls."""
         while not self._stopping:

@@ -20,6 +20,7 @@ from skate._wire import node
 from skate._wire.worker import BUFFERS, ERROR, PICKLE, SHARED
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.refs import PENDING, UNREGISTERED, ObjectEntry
+from skate._worker.report import call_site
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
@@ -83,6 +84,8 @@ class Objects:
         with self._lock:
             entry = self._refs.own(ids.object_id(core.worker_id, core.next_counter()))
             entry.local = 1
+            if core.config.record_call_sites:
+                entry.site = call_site(3)
             self.contain(entry, serialized.refs)
         ref = make_ref(entry, core)
         kind, data = self.store_value(entry.id, serialized, type(value), mine=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from skate._worker.refs import ObjectEntry
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from skate._worker.actors import ActorClient
     from skate._worker.pool import LeasePool, WorkerLease
     from skate._worker.streams import Stream
@@ -68,6 +70,9 @@ class TaskRecord:
     actor: ActorClient | None = None
     #: Of a generator: its items.
     stream: Stream | None = None
+    #: Where user code made the call (see report.call_site), and when (monotonic seconds).
+    site: tuple[CodeType, int] | None = None
+    made = 0.0
 
     def __init__(
         self,

@@ -25,6 +25,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from skate._transport.reactor import Waiter
 
 #: ``ObjectEntry.kind`` while there is no value yet; else one of the kinds of _wire.worker.
@@ -65,6 +67,8 @@ class ObjectEntry:
     exported = False
     #: Its value may have moved: read it by request, its location counts no more.
     by_request = False
+    #: Where user code made it (see report.call_site).
+    site: tuple[CodeType, int] | None = None
     #: Freed: out of the table.
     gone = False
     #: "actor": it stands for the handles of one, ``data`` is the actor's id.

@@ -67,6 +67,16 @@ class ActorSubmitter:
         if not client.inflight and not client.queue:
             client.keep = None
 
+    def in_flight(self) -> list[tuple[TaskRecord, bytes]]:
+        """Return every call that waits for its actor (b"") or was sent to it."""
+        found: list[tuple[TaskRecord, bytes]] = []
+        for client in self._clients.values():
+            found += [(call, b"") for call in client.queue if not call.unresolved]
+            connection = client.connection
+            worker = connection.peer.id if connection is not None else b""
+            found += [(call, worker) for call in client.inflight.values()]
+        return found
+
     # ------------------------------------------------------------------ effects
 
     def _send(self, client: ActorClient, call: TaskRecord) -> None:

@@ -93,6 +93,15 @@ class NormalSubmitter:
         self._leases.pop(lease.id, None)
         self._core.node.send(node.LeaseReturned(lease.id))
 
+    def in_flight(self) -> list[tuple[TaskRecord, bytes]]:
+        """Return every task that waits for a worker (b"") or was sent to one."""
+        found: list[tuple[TaskRecord, bytes]] = []
+        for pool in self._pools.values():
+            found += [(task, b"") for task in pool.queue]
+            for lease in pool.leases:
+                found += [(task, lease.worker_id) for task in lease.inflight.values()]
+        return found
+
     # ------------------------------------------------------------------ what the daemon says
 
     def granted(self, connection: Connection, message: node.LeaseGranted) -> None:

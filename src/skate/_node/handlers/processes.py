@@ -32,6 +32,7 @@ class Client:
         self.kind = ""
         #: The driver whose job this process works for.
         self.job = b""
+        self.pid = 0
         #: Segments whose descriptor it has.
         self.segments: set[int] = set()
 
@@ -63,7 +64,9 @@ class ProcessHandlers:
         if hello.protocol != PROTOCOL:
             connection.close(f"it speaks protocol {hello.protocol}, this daemon {PROTOCOL}")
             return
-        client.id, client.kind = hello.worker_id, hello.kind
+        client.id, client.kind, client.pid = hello.worker_id, hello.kind, hello.pid
+        if hello.kind == "observer":
+            return
         if hello.kind == "driver":
             client.job = hello.worker_id
             self._job_configs[client.job] = hello.job_config
@@ -182,6 +185,7 @@ class ProcessHandlers:
             return
         if daemon.clients.get(client.id) is client:
             del daemon.clients[client.id]
+            daemon.state.ended(client.id)
         if client.kind == "driver":
             self._driver_left(client)
         elif client.kind == "worker":

@@ -1,0 +1,101 @@
+"""Looks at a session from outside: for the command line. It is no driver, and nothing is started for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from skate._base import errors, ids
+from skate._base.clock import monotonic
+from skate._launch import session
+from skate._transport.connection import Connection, dial
+from skate._transport.reactor import Reactor, Waiter
+from skate._wire import control, node
+from skate._wire.codec import PROTOCOL
+
+#: How long the roles are given to answer (seconds).
+PATIENCE = 10.0
+
+
+def find(address: str | None) -> str:
+    """Return the folder of the session that is meant: the one named, the current one, the newest.
+
+    Raises:
+        ConnectionError: there is none.
+    """
+    if address and address != "auto":
+        return address
+    found = os.environ.get("SKATE_ADDRESS") or session.current() or next(iter(session.living()), None)
+    if not found:
+        raise ConnectionError(
+            "no session of this user runs on this machine. Start one with `skate start --head`, or a program "
+            "that calls init()."
+        )
+    return found
+
+
+class Observer:
+    """Asks the daemon and the control store of one session. Use as a context manager."""
+
+    def __init__(self, session_dir: str) -> None:
+        self.session_dir = session_dir
+        self._reactor = Reactor("observer")
+        self._answers: dict[int, list[Any]] = {}
+        self._waiter = Waiter()
+        self._last = 0
+        try:
+            with self._reactor.lock:
+                self._node = self._connect("node.sock", {node.StateAnswer: self._answered})
+                self._node.send(node.Hello("observer", ids.new_worker_id(), os.getpid(), "", PROTOCOL, b""))
+                self._control = self._connect("control.sock", {control.Answer: self._answered})
+        except OSError as error:
+            self._reactor.close()
+            raise ConnectionError(
+                f"no session answers at {session_dir!r}: {error.strerror or error}"
+            ) from None
+
+    def _connect(self, name: str, handlers: Any) -> Connection:
+        sock = dial(os.path.join(self.session_dir, name))
+        return Connection(self._reactor, sock, handlers, lambda connection: self._waiter.notify())
+
+    def _answered(self, connection: Connection, message: Any) -> None:
+        self._answers.setdefault(message.request, []).append(message)
+        self._waiter.notify()
+
+    def _ask(self, connection: Connection, make: Callable[[int], Any]) -> Any:
+        with self._reactor.lock:
+            self._last += 1
+            number = self._last
+            self._waiter = Waiter()
+            connection.send(make(number))
+            connection.flush()
+        self._reactor.wait(self._waiter, monotonic() + PATIENCE)
+        if number not in self._answers:
+            raise errors.RaySystemError(
+                f"the session at {self.session_dir} does not answer: "
+                f"{connection.close_reason or f'nothing within {PATIENCE:g} s'}"
+            )
+        return self._answers.pop(number)[0]
+
+    def ask_node(self, make: Callable[[int], Any]) -> Any:
+        """Ask the node daemon."""
+        return self._ask(self._node, make)
+
+    def ask_control(self, make: Callable[[int], Any]) -> bytes:
+        """Ask the control store; return the answer's body."""
+        answer: control.Answer = self._ask(self._control, make)
+        return answer.data
+
+    def close(self) -> None:
+        """Leave."""
+        with self._reactor.lock:
+            self._node.abandon()
+            self._control.abandon()
+        self._reactor.close()
+
+    def __enter__(self) -> Observer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

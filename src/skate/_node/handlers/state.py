@@ -1,0 +1,152 @@
+"""The state of this node: asks every process, adds what the daemon knows, answers when all did.
+
+Nothing of it is on any path of work; the daemon passes rows on as bytes. Processes that do not answer
+in time (stopped ones, or those that hold the interpreter's lock for long) are named in the answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from skate._base.resources import to_float
+from skate._store.allocator import DISK
+from skate._transport.connection import Connection, Handler
+from skate._wire import node
+from skate._wire.codec import pack
+
+if TYPE_CHECKING:
+    from skate._node.daemon import Daemon
+    from skate._node.handlers.processes import Client
+
+#: How long processes are given to answer (seconds).
+_DEADLINE = 1.0
+#: What only the processes themselves know.
+_ASKED = ("tasks", "objects", "stacks")
+
+
+class _Question:
+    """A question that is being answered."""
+
+    def __init__(self, asker: Connection, message: node.StateQuery) -> None:
+        self.asker = asker
+        self.message = message
+        self.waiting: dict[bytes, Client] = {}
+        self.parts: list[tuple[bytes, int, str, bytes]] = []
+
+
+class StateHandlers:
+    """The daemon's part about telling the state."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._questions: dict[int, _Question] = {}
+        self._last = 0
+
+    def table(self) -> dict[type, Handler]:
+        """Return which message goes where."""
+        return {node.StateQuery: self._query, node.StateRows: self._rows}
+
+    def _query(self, connection: Connection, message: node.StateQuery) -> None:
+        daemon = self._daemon
+        self._last += 1
+        number = self._last
+        question = self._questions[number] = _Question(connection, message)
+        if message.what in _ASKED:
+            for client in daemon.clients.values():
+                if client.kind in ("driver", "worker"):
+                    question.waiting[client.id] = client
+                    client.connection.send(node.StateAsk(number, message.what))
+        if question.waiting:
+            daemon.reactor.call_later(_DEADLINE, lambda: self._answer(number))
+        else:
+            self._answer(number)
+
+    def _rows(self, connection: Connection, message: node.StateRows) -> None:
+        question = self._questions.get(message.request)
+        client: Client = connection.peer
+        if question is None or question.waiting.pop(client.id, None) is None:
+            return
+        question.parts.append((client.id, client.pid, client.kind, message.rows))
+        if not question.waiting:
+            self._answer(message.request)
+
+    def ended(self, process: bytes) -> None:
+        """A process will not answer any more."""
+        for number, question in list(self._questions.items()):
+            if question.waiting.pop(process, None) is not None and not question.waiting:
+                self._answer(number)
+
+    def _answer(self, number: int) -> None:
+        question = self._questions.pop(number, None)
+        if question is None or question.asker.closed:
+            return
+        silent = [client.pid for client in question.waiting.values()]
+        what = question.message.what
+        own = {"workers": self._workers, "store": self._store, "objects": self._stored,
+               "tasks": self._workers, "stacks": self._workers}.get(what, list)  # fmt: skip
+        parts = [*question.parts, (b"", 0, "daemon", pack(own()))]
+        question.asker.send(node.StateAnswer(question.message.request, parts, silent))
+
+    # ------------------------------------------------------------------ what the daemon knows
+
+    def _workers(self) -> list[dict[str, Any]]:
+        daemon = self._daemon
+        rows: list[dict[str, Any]] = [
+            {
+                "worker_id": client.id.hex(),
+                "worker_type": "DRIVER",
+                "pid": client.pid,
+                "job": client.job.hex(),
+                "state": "CONNECTED",
+            }
+            for client in daemon.clients.values()
+            if client.kind == "driver"
+        ]
+        for worker in daemon.workers:
+            lease = daemon.leases.lease_of(worker.id)
+            owner, seq = daemon.board.read(worker.slot)
+            state = worker.state.name
+            if state == "READY":
+                state = "ACTOR" if worker.actor is not None else "IDLE" if lease is None else "LEASED"
+            rows.append(
+                {
+                    "worker_id": worker.id.hex(),
+                    "worker_type": "WORKER",
+                    "pid": worker.pid,
+                    "job": worker.job.hex(),
+                    "state": state,
+                    "actor_id": worker.actor[0].hex() if worker.actor is not None else "",
+                    "name": worker.name,
+                    "begun": [owner.hex(), seq] if seq else None,
+                    "lease_owner": lease.owner.hex() if lease is not None else "",
+                    "resources": to_float(lease.resources) if lease is not None else {},
+                }
+            )
+        return rows
+
+    def _store(self) -> list[dict[str, Any]]:
+        store = self._daemon.store
+        return [
+            {
+                "capacity": store.allocator.capacity,
+                "used": store.bytes_of_objects(on_disk=False),
+                "kept": store.allocator.used - store.bytes_of_objects(on_disk=False),
+                "on_disk": store.bytes_of_objects(on_disk=True),
+                "objects": len(store.objects),
+                "available": to_float(self._daemon.leases.free),
+                "total": to_float(self._daemon.leases.total),
+            }
+        ]
+
+    def _stored(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "object_id": object_id.hex(),
+                "size": stored.size,
+                "where": "disk" if stored.extent.segment >= DISK else "memory",
+                "type": stored.label,
+                "creator": stored.creator.hex(),
+                "readers": [one.hex() for one in stored.pins],
+            }
+            for object_id, stored in self._daemon.store.objects.items()
+        ]

@@ -1,0 +1,274 @@
+"""What a process tells of itself when somebody asks for the state of the session.
+
+Tables are copied under the lock, everything else happens on a thread of its own: whoever asks does not
+hold up whoever works. Rows are plain data: the daemon passes them on without looking.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from skate._base import ids
+from skate._base.clock import monotonic
+from skate._transport.connection import Connection
+from skate._wire import node
+from skate._wire import worker as wire
+from skate._wire.codec import pack
+from skate._worker.refs import PENDING, ObjectEntry
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from skate._worker.core import Core
+    from skate._worker.records import TaskRecord
+
+#: Calls that are through are remembered up to this number a process.
+HISTORY = 5000
+#: Objects told of at most, the oldest first.
+_MOST_OBJECTS = 20_000
+#: Exceptions larger than this are not remembered (bytes).
+_MOST_ERROR = 4096
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+_LIBRARY = os.path.dirname(traceback.__file__) + os.sep
+
+
+def call_site(depth: int) -> tuple[CodeType, int] | None:
+    """Return where user code called us: the first frame outside of this package, from ``depth`` on."""
+    try:
+        frame: Any = sys._getframe(depth)
+    except ValueError:
+        return None
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(_PACKAGE):
+            return frame.f_code, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def _written(site: tuple[CodeType, int] | None) -> str:
+    return "" if site is None else f"{site[0].co_filename}:{site[1]} in {site[0].co_name}"
+
+
+class Reporter:
+    """The process's part about telling its state. Built by Core."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        #: Calls that are through: seq, name, actor, worker, end (monotonic), microseconds, error, site,
+        #: when it was made.
+        self.history: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
+
+    def asked(self, connection: Connection, message: node.StateAsk) -> None:
+        """The daemon asks on somebody's behalf. Under the lock."""
+        thread = threading.Thread(
+            target=self._answer, args=(connection, message), name="skate-report", daemon=True
+        )
+        thread.start()
+
+    def _answer(self, connection: Connection, message: node.StateAsk) -> None:
+        try:
+            rows = self.rows(message.what)
+        except Exception as error:  # the answer must come, or whoever asked waits for nothing
+            rows = [{"failed": f"{type(error).__name__}: {error}"}]
+        core = self._core
+        with core.lock:
+            connection.send(node.StateRows(message.request, pack(rows)))
+            connection.flush()
+
+    def rows(self, what: str) -> list[dict[str, Any]]:
+        """Return the rows of one kind. Not under the lock."""
+        if what == "tasks":
+            return self._tasks()
+        if what == "objects":
+            return self._objects()
+        if what == "stacks":
+            return [{"stack": text} for text in self._stacks()]
+        return []
+
+    # ------------------------------------------------------------------ tasks
+
+    def finished(self, task: TaskRecord, worker: bytes, microseconds: int, error: bytes | None) -> None:
+        """A call is through. Under the lock, on the path of every call."""
+        actor = task.actor
+        if actor is None:
+            assert task.function is not None
+            name, actor_id = task.name or task.function.name, b""
+        else:
+            name, actor_id = task.method, actor.id
+            if task.name is None:
+                name = f"{actor.class_name}.{name}"
+        self.history.append(
+            (task.seq, name, actor_id, worker, monotonic(), microseconds, error, task.site, task.made)
+        )
+
+    def _tasks(self) -> list[dict[str, Any]]:
+        core = self._core
+        with core.lock:
+            history = list(self.history)
+            pending: dict[int, TaskRecord] = {}
+            states: dict[int, tuple[str, bytes]] = {}
+            for entry in core.refs.entries.values():
+                if entry.task is not None:
+                    pending[entry.task.seq] = entry.task
+            for task, worker in (*core.normal.in_flight(), *core.actors.in_flight()):
+                pending[task.seq] = task
+                states[task.seq] = ("SUBMITTED_TO_WORKER" if worker else "PENDING_NODE_ASSIGNMENT"), worker
+            facts = [
+                (task.seq, task.describe(), task.actor.id if task.actor is not None else b"",
+                 *states.get(task.seq, ("PENDING_ARGS_AVAIL", b"")), task.site, task.made)
+                for task in pending.values()
+            ]  # fmt: skip
+        wall = time.time() - monotonic()
+        rows = [
+            self._task(seq, name, actor, worker, site, made + wall) | {"state": state}
+            for seq, name, actor, state, worker, site, made in facts
+        ]
+        for seq, name, actor, worker, end, microseconds, error, site, made in history:
+            row = self._task(seq, name, actor, worker, site, made + wall)
+            row["end"] = end + wall
+            row["start"] = end + wall - microseconds / 1e6
+            row["state"] = "FINISHED" if error is None else "FAILED"
+            if error is not None:
+                row["error_type"], row["error_message"] = _explain(error)
+            rows.append(row)
+        return rows
+
+    def _task(
+        self, seq: int, name: str, actor: bytes, worker: bytes, site: tuple[CodeType, int] | None, made: float
+    ) -> dict[str, Any]:
+        core = self._core
+        return {
+            "task_id": ids.task_id(core.worker_id, seq).hex(),
+            "name": name,
+            "type": "ACTOR_TASK" if actor else "NORMAL_TASK",
+            "actor_id": actor.hex(),
+            "worker_id": worker.hex(),
+            "job_id": core.job_id.hex(),
+            "owner_pid": os.getpid(),
+            "call_site": _written(site),
+            "made": made,
+        }
+
+    # ------------------------------------------------------------------ objects
+
+    def _objects(self) -> list[dict[str, Any]]:
+        core = self._core
+        with core.lock:
+            core.drain()
+            found = [
+                (entry.id, entry.owner_address is None, entry.kind, len(entry.data), entry.local, entry.pins,
+                 [one.hex() for one in entry.borrowers or ()], entry.site, _reference(entry))
+                for entry in list(core.refs.entries.values())[:_MOST_OBJECTS]
+            ]  # fmt: skip
+            views = {object_id for object_id, local in core.store.objects.items() if local.views}
+        return [
+            {
+                "object_id": object_id.hex(),
+                "pid": os.getpid(),
+                "process": core.kind if core.executor is None or core.executor.host is None
+                else core.executor.host.spec.class_name,
+                "owned": owned,
+                "status": {PENDING: "PENDING", wire.ERROR: "FAILED"}.get(kind, "FINISHED"),
+                "inline_size": size if kind not in (PENDING, wire.SHARED) else 0,
+                "local": local,
+                "pins": pins,
+                "borrowers": borrowers,
+                "views": object_id in views,
+                "reference_type": reference,
+                "call_site": _written(site),
+            }
+            for object_id, owned, kind, size, local, pins, borrowers, site, reference in found
+        ]  # fmt: skip
+
+    # ------------------------------------------------------------------ stacks
+
+    def _stacks(self) -> list[str]:
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        found = []
+        for ident, frame in sys._current_frames().items():
+            name = names.get(ident, "?")
+            if name in ("skate-report", "skate-io"):
+                continue
+            lines = traceback.format_list(_users(traceback.extract_stack(frame)))
+            where = "".join(lines) or "  (in the runtime itself: it waits, or has nothing to do)\n"
+            found.append(f"thread {name}:\n{where}")
+        if "asyncio" in sys.modules:
+            found += self._coroutines()
+        return found
+
+    def _coroutines(self) -> list[str]:
+        import asyncio
+
+        executor = self._core.executor
+        loop = getattr(executor.runner, "loop", None) if executor is not None else None
+        if loop is None:
+            return []
+        found = []
+        for task in asyncio.all_tasks(loop):
+            frames = [
+                frame for frame in task.get_stack() if not frame.f_code.co_filename.startswith(_PACKAGE)
+            ]
+            coroutine: Any = task.get_coro()
+            while not frames and coroutine is not None:  # ours awaits the user's
+                frame = getattr(coroutine, "cr_frame", None)
+                if frame is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
+                    frames = [frame]
+                coroutine = getattr(coroutine, "cr_await", None)
+            lines = [
+                f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}\n'
+                for frame in frames
+            ]
+            if lines:
+                found.append(f"coroutine {task.get_name()}:\n{''.join(lines)}")
+        return found
+
+
+def _users(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
+    """Return the frames of user code, and of what it calls: not ours, nor what we call."""
+    found = []
+    inside = True  # the interpreter's own start counts as ours
+    for one in frames:
+        ours = one.filename.startswith(_PACKAGE)
+        library = one.filename.startswith((_LIBRARY, "<")) and "site-packages" not in one.filename
+        if not library:
+            inside = ours
+        if not ours and not (library and inside):
+            found.append(one)
+    return found
+
+
+def _reference(entry: ObjectEntry) -> str:
+    if entry.label == "actor":
+        return "ACTOR_HANDLE"
+    if entry.local:
+        return "LOCAL_REFERENCE"
+    if entry.pins:
+        return "USED_BY_PENDING_TASK"
+    return "BORROWED" if entry.borrowers else "UNKNOWN_STATUS"
+
+
+def _explain(error: bytes) -> tuple[str, str]:
+    """Return type and text of an exception that was pickled."""
+    if not error:
+        return "", ""
+    from skate._serialize.exceptions import load_error
+
+    try:
+        raised = load_error(error)
+    except Exception as failed:
+        return "", f"(cannot be unpickled here: {failed})"
+    cause = getattr(raised, "cause", None)
+    return type(cause or raised).__name__, str(raised)
+
+
+def remembered(data: bytes) -> bytes:
+    """Return an exception as it is kept for later: large ones are not."""
+    return data if len(data) <= _MOST_ERROR else b""

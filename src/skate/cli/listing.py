@@ -1,0 +1,128 @@
+"""``skate list KIND``: rows of the state."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from skate.cli import show
+from skate.cli.show import duration, size
+from skate.util.state import merge
+from skate.util.state.common import Row
+from skate.util.state.source import State
+
+#: Kind to how it is read, and its columns: header and how a row fills it.
+KINDS: dict[str, tuple[Callable[[State], Sequence[Row]], list[tuple[str, Callable[[Any], Any]]]]] = {
+    "tasks": (
+        State.tasks,
+        [
+            ("task", lambda row: row.task_id),
+            ("name", lambda row: row.name),
+            ("state", lambda row: row.state),
+            ("process", lambda row: row.worker_pid),
+            ("took", lambda row: duration(_took(row))),
+            ("error", lambda row: row.error_type),
+            ("called at", lambda row: row.call_site),
+        ],
+    ),
+    "actors": (
+        State.actors,
+        [
+            ("actor", lambda row: row.actor_id),
+            ("class", lambda row: row.class_name),
+            ("state", lambda row: row.state),
+            ("name", lambda row: row.name),
+            ("process", lambda row: row.pid),
+            ("restarts", lambda row: row.num_restarts),
+            ("why it died", lambda row: row.death_cause),
+        ],
+    ),
+    "objects": (
+        State.objects,
+        [
+            ("object", lambda row: row.object_id),
+            ("size", lambda row: size(row.object_size)),
+            ("where", lambda row: row.where),
+            ("held as", lambda row: row.reference_type),
+            ("by", lambda row: f"{row.process or row.type.lower()} {row.pid}"),
+            ("made at", lambda row: row.call_site),
+        ],
+    ),
+    "workers": (
+        State.workers,
+        [
+            ("process", lambda row: row.pid),
+            ("kind", lambda row: row.worker_type.lower()),
+            ("state", lambda row: row.state.lower()),
+            ("runs", lambda row: row.running),
+            ("memory", lambda row: size(row.memory)),
+            ("for", lambda row: duration(_since(row.start_time_ms))),
+            ("worker", lambda row: row.worker_id),
+        ],
+    ),
+    "nodes": (
+        State.nodes,
+        [
+            ("node", lambda row: row.node_id),
+            ("host", lambda row: row.node_name),
+            ("state", lambda row: row.state),
+            ("resources", lambda row: ", ".join(map(" ".join, show.resources(
+                row.resources_total, row.resources_available)))),
+        ],
+    ),
+    "jobs": (
+        State.jobs,
+        [
+            ("job", lambda row: row.job_id),
+            ("status", lambda row: row.status),
+            ("for", lambda row: duration((row.end_time or time.time() * 1000) - row.start_time)),
+            ("program", lambda row: row.entrypoint),
+        ],
+    ),
+}  # fmt: skip
+
+
+def _since(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else max(0.0, time.time() * 1000 - milliseconds)
+
+
+def _took(row: Any) -> float | None:
+    if row.end_time_ms is not None and row.start_time_ms is not None:
+        return float(row.end_time_ms - row.start_time_ms)
+    return _since(row.creation_time_ms) if row.state not in ("FINISHED", "FAILED") else None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what the command takes."""
+    parser.add_argument("kind", choices=list(KINDS))
+    parser.add_argument("--filter", "-f", action="append", default=[], metavar="COLUMN=VALUE",
+                        help="only these rows; != is the opposite; columns as in --json")  # fmt: skip
+    parser.add_argument("--limit", type=int, default=100)
+    show.add_common(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List rows, the newest last."""
+    read, columns = KINDS[arguments.kind]
+    with show.looking_at(arguments.address) as state:
+        rows = read(state)
+    chosen = merge.select(rows, [_filter(text) for text in arguments.filter], len(rows))
+    shown = chosen[-arguments.limit :] if arguments.limit else chosen
+    if arguments.json:
+        show.as_json([row.asdict() for row in shown])
+        return 0
+    print(
+        show.table([header for header, _ in columns], [[fill(row) for _, fill in columns] for row in shown])
+    )
+    if len(shown) < len(chosen):
+        print(f"({len(chosen) - len(shown)} older ones; --limit shows more)")
+    return 0
+
+
+def _filter(text: str) -> tuple[str, str, str]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise ValueError(f"a filter is written COLUMN=VALUE or COLUMN!=VALUE, got {text!r}")
+    return (name[:-1], "!=", value) if name.endswith("!") else (name, "=", value)

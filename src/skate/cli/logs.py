@@ -1,0 +1,75 @@
+"""``skate logs``: what workers printed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import sys
+from pathlib import Path
+
+from skate._launch import observe
+from skate.cli import show
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what the command takes."""
+    parser.add_argument(
+        "who", nargs="?", help="pid or id of a worker, id or name of an actor, 'node' or 'control'"
+    )
+    parser.add_argument("--follow", action="store_true", help="go on as it prints more")
+    parser.add_argument("--tail", type=int, default=1000, help="how many of the last lines (default 1000)")
+    parser.add_argument("--address", help="the session's folder (default: the one that runs)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a log, or say which there are."""
+    path = observe.find(arguments.address)
+    folder = Path(path, "logs")
+    if arguments.who is None:
+        rows = [[file.name, show.size(file.stat().st_size)] for file in sorted(folder.iterdir())]
+        print(show.table(["log", "size"], rows))
+        return 0
+    files = _files(arguments.who, path, folder)
+    if not files:
+        raise ValueError(f"no log of {arguments.who!r} in {folder}; `skate logs` lists what there is")
+    for file in files:
+        if len(files) > 1:
+            print(f"== {file.name}")
+        lines = file.read_text(errors="replace").splitlines()
+        print("\n".join(lines[-arguments.tail :]))
+    if arguments.follow:
+        _follow(files)
+    return 0
+
+
+def _files(who: str, path: str, folder: Path) -> list[Path]:
+    wanted = {who}
+    if not (folder / f"{who}.log").exists() and not (folder / who).exists():
+        with show.looking_at(path) as state:
+            for actor in state.actors():
+                if who in (actor.actor_id, actor.name) and actor.worker_id:
+                    wanted.add(actor.worker_id)
+            wanted |= {row.worker_id for row in state.workers() if str(row.pid) == who}
+    files = folder.iterdir()
+    return sorted(one for one in files if one.name == who or any(name in one.stem for name in wanted))
+
+
+def _follow(files: list[Path]) -> None:
+    """Print what is added, until Ctrl-C."""
+    opened = [file.open(errors="replace") for file in files]
+    for file in opened:
+        file.seek(0, os.SEEK_END)
+    try:
+        while True:
+            text = "".join(file.read() for file in opened)
+            if text:
+                sys.stdout.write(text)
+                sys.stdout.flush()
+            else:
+                select.select([], [], [], 0.2)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for file in opened:
+            file.close()

@@ -1,0 +1,72 @@
+"""``skate memory``: who holds which objects, and since where in the code."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+
+from skate.cli import show
+from skate.util.state.common import ObjectState
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what the command takes."""
+    parser.add_argument("--limit", type=int, default=20, help="objects shown for each line of code")
+    show.add_common(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show objects by the line of code that made them, the largest first, with everybody who holds them."""
+    with show.looking_at(arguments.address) as state:
+        rows = [row for row in state.objects() if row.reference_type != "ACTOR_HANDLE"]
+        store, workers = state.store(), state.workers()
+    if arguments.json:
+        show.as_json({"objects": [row.asdict() for row in rows], "store": store,
+                      "workers": [row.asdict() for row in workers]})  # fmt: skip
+        return 0
+    by_object: defaultdict[str, list[ObjectState]] = defaultdict(list)
+    for row in rows:
+        by_object[row.object_id].append(row)
+    groups: defaultdict[str, list[list[ObjectState]]] = defaultdict(list)
+    for holders in by_object.values():
+        owner = next((row for row in holders if row.owned), holders[0])
+        groups[owner.call_site or "(made where nobody looked)"].append(holders)
+    ordered = sorted(groups.items(), key=lambda item: -sum(_size(holders) for holders in item[1]))
+    for site, objects in ordered:
+        print(f"{site}: {len(objects)} object(s), {show.size(sum(map(_size, objects)))}")
+        objects.sort(key=_size, reverse=True)
+        for holders in objects[: arguments.limit]:
+            first = holders[0]
+            kind = f" {first.label}" if first.label else ""
+            print(f"    {first.object_id}  {show.size(first.object_size)}{kind}, {first.where}")
+            for row in holders:
+                print(f"        {_how(row)} by {row.process or row.type.lower()} {row.pid}")
+        if len(objects) > arguments.limit:
+            print(f"    ... and {len(objects) - arguments.limit} more (--limit)")
+    total = sum(_size(holders) for holders in by_object.values())
+    print(
+        f"\n{len(by_object)} object(s), {show.size(total)}. The store: {show.size(store['used'])} of "
+        f"{show.size(store['capacity'])} in memory, {show.size(store['kept'])} kept for what comes, "
+        f"{show.size(store['on_disk'])} on disk."
+    )
+    print(show.table(["process", "kind", "runs", "memory"], [
+        [row.pid, row.worker_type.lower(), row.running, show.size(row.memory)] for row in workers
+    ]))  # fmt: skip
+    return 0
+
+
+def _size(holders: list[ObjectState]) -> int:
+    return max((row.object_size or 0) for row in holders)
+
+
+def _how(row: ObjectState) -> str:
+    parts = []
+    if row.local_refs:
+        parts.append(f"{row.local_refs} ref(s)")
+    if row.pins:
+        parts.append(f"{row.pins} call(s) or value(s) that need it")
+    if row.borrowers:
+        parts.append(f"{row.borrowers} borrower(s)")
+    if row.reference_type == "PINNED_IN_MEMORY":
+        parts.append("a view")
+    return f"{'owned' if row.owned else 'held'}: {', '.join(parts) or 'nothing any more'}"

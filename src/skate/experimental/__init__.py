@@ -1,0 +1,1 @@
+"""What may still change. Modules here are imported by name."""

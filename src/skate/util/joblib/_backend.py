@@ -1,0 +1,178 @@
+"""joblib's view of skate: batches of calls as tasks, large data shared."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
+
+from skate import api, cluster
+from skate.util.executor import Executor
+
+if TYPE_CHECKING:
+    from skate._worker.object_ref import ObjectRef
+
+#: Arguments of at least so many bytes are stored once and read in place by all tasks.
+_SHARED_BYTES = 100_000
+
+
+class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
+    """Made by joblib, one for each ``Parallel``; all its methods are called by it."""
+
+    supports_retrieve_callback = True
+    supports_inner_max_num_threads = False
+    default_n_jobs = -1
+
+    def __init__(
+        self,
+        nesting_level: int | None = None,
+        inner_max_num_threads: int | None = None,
+        ray_remote_args: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads, **kwargs)
+        self._ray_remote_args = ray_remote_args
+        self._executor: Executor | None = None
+        self._shared = _SharedArguments()
+        self._n_jobs = 1
+        self.parallel: Any = None
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return how many tasks run at a time: all the session's CPUs for -1, one less for -2, ..."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs must not be 0; -1 means all CPUs of the session")
+        if n_jobs is None:
+            return 1
+        if n_jobs > 0:
+            return n_jobs
+        api.ensure_started()
+        return max(1, int(cluster.cluster_resources().get("CPU", 1)) + 1 + n_jobs)
+
+    def configure(
+        self, n_jobs: int = 1, parallel: Any = None, prefer: Any = None, require: Any = None, **kwargs: Any
+    ) -> int:
+        """A call of ``Parallel`` (or a ``with`` block) begins."""
+        count = self.effective_n_jobs(n_jobs)
+        if count == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        self._n_jobs = count
+        self._ray_remote_args = kwargs.get("ray_remote_args", self._ray_remote_args)
+        self._executor = self._new_executor()
+        return count
+
+    def _new_executor(self) -> Executor:
+        return Executor(self._n_jobs, ray_remote_args=self._ray_remote_args)
+
+    def submit(self, func: Any, callback: Callable[[Any], Any] | None = None) -> Future[Any]:
+        """Run a batch; call back with its future."""
+        assert self._executor is not None
+        future = self._executor.submit(_run, *self._shared.pack(func))
+        if callback is not None:
+            future.add_done_callback(callback)
+        return future
+
+    #: What joblib before 1.5 calls it.
+    apply_async = submit
+
+    def retrieve_result_callback(self, out: Future[Any]) -> Any:
+        """Return what a batch returned, or raise what it raised."""
+        return out.result()
+
+    def start_call(self) -> None:
+        """The tasks of one call begin."""
+        self._shared = _SharedArguments()
+
+    def stop_call(self) -> None:
+        """They have ended."""
+        self._shared = _SharedArguments()
+
+    def terminate(self) -> None:
+        """The call (or ``with`` block) has ended."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+        self.reset_batch_stats()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """A task failed: do not begin the others."""
+        self.terminate()
+        if ensure_ready:
+            self._executor = self._new_executor()
+
+
+class _SharedArguments:
+    """Large arguments of one call of ``Parallel``: the data that all its tasks work on."""
+
+    def __init__(self) -> None:
+        #: By id: the argument, so that its id stays its own, and its ref.
+        self._known: dict[int, tuple[Any, ObjectRef[Any]]] = {}
+
+    def pack(self, batch: Any) -> tuple[Any, list[ObjectRef[Any]]]:
+        """Return a batch with slots in place of large arguments, and the refs that belong there."""
+        refs: list[ObjectRef[Any]] = []
+        if not isinstance(getattr(batch, "items", None), list):
+            return batch, refs
+        calls = [
+            (
+                function,
+                [self._replace(one, refs) for one in args],
+                {name: self._replace(one, refs) for name, one in kwargs.items()},
+            )
+            for function, args, kwargs in batch.items
+        ]
+        if refs:
+            batch = copy.copy(batch)
+            batch.items = calls
+        return batch, refs
+
+    def _replace(self, argument: Any, refs: list[ObjectRef[Any]]) -> Any:
+        if _bytes_of(argument) < _SHARED_BYTES:
+            return argument
+        known = self._known.get(id(argument))
+        if known is None:
+            known = self._known[id(argument)] = (argument, api.put(argument))
+        refs.append(known[1])
+        return _Slot(len(refs) - 1)
+
+
+def _bytes_of(argument: Any) -> int:
+    """Return the size of arrays, data frames and sparse matrices; of other things, 0."""
+    size = getattr(argument, "nbytes", None)
+    if isinstance(size, int):
+        return size
+    try:
+        if hasattr(argument, "memory_usage"):
+            used = argument.memory_usage()
+            return int(used.sum() if hasattr(used, "sum") else used)
+        if hasattr(argument, "indptr"):
+            return int(argument.data.nbytes + argument.indices.nbytes)
+    except Exception:
+        pass  # something else by the same name
+    return 0
+
+
+class _Slot:
+    """Stands for an argument that travels as a ref."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+def _run(batch: Any, refs: list[ObjectRef[Any]]) -> Any:
+    if refs:
+        values = api.get(refs)
+
+        def fill(one: Any) -> Any:
+            return values[one.index] if isinstance(one, _Slot) else one
+
+        batch.items = [
+            (function, [fill(one) for one in args], {name: fill(one) for name, one in kwargs.items()})
+            for function, args, kwargs in batch.items
+        ]
+    return batch()

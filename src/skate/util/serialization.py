@@ -1,0 +1,56 @@
+"""The user's own ways to pickle types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from skate._serialize.values import custom_reducers
+
+T = TypeVar("T")
+
+
+def register_serializer(
+    cls: type[T], *, serializer: Callable[[T], Any], deserializer: Callable[[Any], T]
+) -> None:
+    """Have instances of a class travel in a form of your own.
+
+    It holds for this process: arguments and ``put`` of a driver that registered it. A task that is to
+    return such instances must register the class in its process too. Unpickling needs nothing: the
+    deserializer travels with the value. Subclasses are not covered.
+
+    Args:
+        cls: the class.
+        serializer: takes an instance; returns something that can be pickled.
+        deserializer: takes what the serializer returned; returns the instance. A module-level
+            function of an importable module costs least.
+
+    Raises:
+        TypeError: ``cls`` is no class, or one of the others cannot be called.
+
+    Example:
+        >>> skate.util.register_serializer(
+        ...     Connection, serializer=lambda one: one.url, deserializer=Connection)
+    """
+    if not isinstance(cls, type):
+        raise TypeError(f"register_serializer() takes a class, got {cls!r}")
+    for name, function in (("serializer", serializer), ("deserializer", deserializer)):
+        if not callable(function):
+            raise TypeError(f"{name} takes a function, got {function!r}")
+
+    def reduce(value: Any) -> tuple[Any, ...]:
+        return deserializer, (serializer(value),)
+
+    custom_reducers[cls] = reduce
+
+
+def deregister_serializer(cls: type) -> None:
+    """Forget what ``register_serializer`` was told about a class, in this process.
+
+    Args:
+        cls: the class; nothing happens if it was not registered.
+
+    Example:
+        >>> skate.util.deregister_serializer(Connection)
+    """
+    custom_reducers.pop(cls, None)

@@ -1,0 +1,260 @@
+"""``list_...``, ``get_...``, ``summarize_...``: the state of the session as lists of rows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from skate.util.state import merge
+from skate.util.state.common import (
+    ActorState,
+    JobState,
+    NodeState,
+    ObjectState,
+    Row,
+    TaskState,
+    WorkerState,
+)
+from skate.util.state.exception import RayStateApiException, ServerUnavailable
+from skate.util.state.source import State, connected
+
+R = TypeVar("R", bound=Row)
+F = TypeVar("F", bound=Callable[..., Any])
+Filters = Sequence[tuple[str, str, Any]]
+
+#: Rows that a list has unless more are asked for.
+DEFAULT_LIMIT = 100
+
+
+def _told(function: F) -> F:
+    """Raise what this API raises, whatever went wrong below."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ConnectionError as error:
+            raise ServerUnavailable(str(error)) from None
+        except ValueError as error:
+            raise RayStateApiException(str(error)) from None
+
+    return call  # type: ignore[return-value]
+
+
+def _rows(
+    address: str | None, filters: Filters | None, limit: int, read: Callable[[State], Sequence[R]]
+) -> list[R]:
+    with connected(address) as state:
+        return merge.select(read(state), filters, limit)
+
+
+@_told
+def list_tasks(
+    address: str | None = None,
+    filters: Filters | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[TaskState]:
+    """Return tasks and actor calls: those under way, and the last few thousand of each process.
+
+    Args:
+        address: a session's folder; None: this process's session, else the one that runs here.
+        filters: ``[("state", "=", "RUNNING")]``; predicates are "=" and "!=".
+        limit: rows at most.
+        timeout, detail, raise_on_missing_output: taken for Ray's sake; rows have all columns, and
+            processes that do not answer within a second are left out.
+
+    Raises:
+        RayStateApiException: there is no session, or a filter is wrong.
+
+    Example:
+        >>> [task.name for task in list_tasks(filters=[("state", "=", "RUNNING")])]
+        ['train']
+    """
+    return _rows(address, filters, limit, State.tasks)
+
+
+@_told
+def list_actors(
+    address: str | None = None,
+    filters: Filters | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[ActorState]:
+    """Return actors, living and dead. See ``list_tasks`` for the arguments."""
+    return _rows(address, filters, limit, State.actors)
+
+
+@_told
+def list_objects(
+    address: str | None = None,
+    filters: Filters | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[ObjectState]:
+    """Return who holds which object, a row a process. See ``list_tasks`` for the arguments."""
+    return _rows(address, filters, limit, State.objects)
+
+
+@_told
+def list_workers(
+    address: str | None = None,
+    filters: Filters | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[WorkerState]:
+    """Return drivers and workers. See ``list_tasks`` for the arguments."""
+    return _rows(address, filters, limit, State.workers)
+
+
+@_told
+def list_nodes(
+    address: str | None = None,
+    filters: Filters | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[NodeState]:
+    """Return machines. See ``list_tasks`` for the arguments."""
+    return _rows(address, filters, limit, State.nodes)
+
+
+@_told
+def list_jobs(
+    address: str | None = None,
+    filters: Filters | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[JobState]:
+    """Return drivers, also those that left. See ``list_tasks`` for the arguments."""
+    return _rows(address, filters, limit, State.jobs)
+
+
+def _one(rows: Sequence[R]) -> R | None:
+    return rows[0] if rows else None
+
+
+def get_task(
+    id: Any, address: str | None = None, timeout: int = 30, _explain: bool = False
+) -> TaskState | None:
+    """Return the task of that hex id (or of that ref), or None."""
+    task_id = id if isinstance(id, str) else id.task_id().hex()
+    return _one(list_tasks(address, [("task_id", "=", task_id)], 1))
+
+
+def get_actor(
+    id: str, address: str | None = None, timeout: int = 30, _explain: bool = False
+) -> ActorState | None:
+    """Return the actor of that hex id, or None."""
+    return _one(list_actors(address, [("actor_id", "=", id)], 1))
+
+
+def get_worker(
+    id: str, address: str | None = None, timeout: int = 30, _explain: bool = False
+) -> WorkerState | None:
+    """Return the process of that hex id, or None."""
+    return _one(list_workers(address, [("worker_id", "=", id)], 1))
+
+
+def get_node(
+    id: str, address: str | None = None, timeout: int = 30, _explain: bool = False
+) -> NodeState | None:
+    """Return the machine of that hex id, or None."""
+    return _one(list_nodes(address, [("node_id", "=", id)], 1))
+
+
+def get_job(
+    id: str, address: str | None = None, timeout: int = 30, _explain: bool = False
+) -> JobState | None:
+    """Return the driver of that hex job id, or None."""
+    return _one(list_jobs(address, [("job_id", "=", id)], 1))
+
+
+def get_objects(
+    id: str, address: str | None = None, timeout: int = 30, _explain: bool = False
+) -> list[ObjectState]:
+    """Return who holds the object of that hex id."""
+    return list_objects(address, [("object_id", "=", id)], 10_000)
+
+
+#: More than any process remembers.
+_ALL = 1_000_000
+
+
+def summarize_tasks(
+    address: str | None = None,
+    timeout: int = 30,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> dict[str, Any]:
+    """Return for each function or method how many calls are in which state.
+
+    Example:
+        >>> summarize_tasks()["cluster"]["summary"]["train"]["state_counts"]
+        {'FINISHED': 3}
+    """
+    rows = list_tasks(address, limit=_ALL)
+    calls = [row for row in rows if row.type == "ACTOR_TASK"]
+    return {
+        "cluster": {
+            "summary": merge.summarize(rows, "name"),
+            "total_tasks": len(rows) - len(calls),
+            "total_actor_tasks": len(calls),
+            "summary_by": "func_name",
+        }
+    }
+
+
+def summarize_actors(
+    address: str | None = None,
+    timeout: int = 30,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> dict[str, Any]:
+    """Return for each class how many actors are in which state."""
+    rows = list_actors(address, limit=_ALL)
+    return {
+        "cluster": {
+            "summary": merge.summarize(rows, "class_name"),
+            "total_actors": len(rows),
+            "summary_by": "class",
+        }
+    }
+
+
+def summarize_objects(
+    address: str | None = None,
+    timeout: int = 30,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> dict[str, Any]:
+    """Return for each line of code which of the objects made there are still held."""
+    rows = list_objects(address, limit=_ALL)
+    summary = merge.by_call_site(rows)
+    return {
+        "cluster": {
+            "summary": summary,
+            "total_objects": sum(entry["total_objects"] for entry in summary.values()),
+            "total_size_mb": sum(entry["total_size_mb"] for entry in summary.values()),
+            "callsite_enabled": any(row.call_site for row in rows),
+            "summary_by": "callsite",
+        }
+    }

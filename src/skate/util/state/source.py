@@ -1,0 +1,141 @@
+"""Where the state comes from: this process's own session, or one that is looked at from outside."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from skate import cluster
+from skate.util.state import merge
+from skate.util.state.common import ActorState, JobState, NodeState, ObjectState, TaskState, WorkerState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Source(Protocol):
+    """Asks a session."""
+
+    def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, Any]]]], list[int]]:
+        """Return the rows of each process (pid, kind, rows), and the pids that did not answer."""
+
+    def directory(self, what: str) -> list[Any]:
+        """Return "actors", "jobs" or "nodes" as the control store knows them."""
+
+
+class State:
+    """The state as rows, from any source."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        #: Processes that did not answer the last question.
+        self.silent: list[int] = []
+
+    def _ask(self, what: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return the rows of all processes, and those of the daemon."""
+        parts, self.silent = self._source.state(what)
+        rows = [row for _, kind, found in parts if kind != "daemon" for row in found if "failed" not in row]
+        own = [row for _, kind, found in parts if kind == "daemon" for row in found]
+        return rows, own
+
+    def tasks(self) -> list[TaskState]:
+        """Return all tasks that are remembered, the newest last."""
+        rows, workers = self._ask("tasks")
+        return merge.tasks(rows, workers, self._source.directory("actors"), self._node())
+
+    def actors(self) -> list[ActorState]:
+        """Return all actors, living and remembered."""
+        _, workers = self._ask("workers")
+        return merge.actors(self._source.directory("actors"), workers, self._source.directory("jobs"))
+
+    def objects(self) -> list[ObjectState]:
+        """Return who holds which object."""
+        rows, stored = self._ask("objects")
+        silent = self.silent
+        _, workers = self._ask("workers")
+        self.silent = silent
+        return merge.objects(rows, stored, workers)
+
+    def workers(self) -> list[WorkerState]:
+        """Return drivers and workers, with their memory."""
+        tasks = self.tasks()
+        silent = self.silent
+        _, rows = self._ask("workers")
+        self.silent = silent
+        found = merge.workers(rows, tasks, self._source.directory("jobs"), self._node())
+        for row in found:
+            row.memory = _memory(row.pid)
+            row.start_time_ms = _started(row.pid)
+        return found
+
+    def nodes(self) -> list[NodeState]:
+        """Return the machines."""
+        return [
+            NodeState(
+                node_id=row["node_id"], node_ip="127.0.0.1", is_head_node=True, state="ALIVE",
+                node_name=row["hostname"], resources_total=row["total"], resources_available=row["available"],
+            )
+            for row in self._source.directory("nodes")
+        ]  # fmt: skip
+
+    def jobs(self) -> list[JobState]:
+        """Return the drivers that were or are."""
+        return [
+            JobState(
+                job_id=row["job_id"], type="DRIVER", status=row["status"], entrypoint=row["entrypoint"],
+                start_time=round(row["start_time"] * 1000),
+                end_time=None if row["end_time"] is None else round(row["end_time"] * 1000),
+            )
+            for row in self._source.directory("jobs")
+        ]  # fmt: skip
+
+    def stacks(self) -> list[tuple[int, str, list[str]]]:
+        """Return what every thread of every process does: pid, what it is, stacks."""
+        running = {row.worker_pid: row.name for row in self.tasks() if row.state == "RUNNING"}
+        parts, self.silent = self._source.state("stacks")
+        names = {row["pid"]: row.get("name") or row["state"].lower()
+                 for _, kind, rows in parts if kind == "daemon" for row in rows}  # fmt: skip
+        names |= {pid: name for pid, name in running.items() if pid is not None}
+        return [
+            (pid, "driver" if kind == "driver" else names.get(pid, kind), [row["stack"] for row in rows])
+            for pid, kind, rows in parts if kind != "daemon"
+        ]  # fmt: skip
+
+    def store(self) -> dict[str, Any]:
+        """Return how full the node is: memory of objects, disk, resources."""
+        _, rows = self._ask("store")
+        return rows[0]
+
+    def _node(self) -> str:
+        nodes = self._source.directory("nodes")
+        return nodes[0]["node_id"] if nodes else ""
+
+
+@contextmanager
+def connected(address: str | None = None) -> Iterator[State]:
+    """Give the state of the session that is meant: this process's own, or the one at the address."""
+    own = cluster.state_source() if address in (None, "auto") else None
+    if own is not None:
+        yield State(own)
+        return
+    with cluster.observe(address) as source:
+        yield State(source)
+
+
+def _memory(pid: int) -> int | None:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), None)
+
+
+def _started(pid: int) -> int | None:
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+    except (OSError, StopIteration):
+        return None
+    return int(boot.split()[1]) * 1000 + ticks * 1000 // os.sysconf("SC_CLK_TCK")

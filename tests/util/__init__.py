@@ -1,0 +1,1 @@
+"""Tests of skate.util and skate.experimental, on real sessions."""
