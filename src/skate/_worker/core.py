@@ -307,7 +307,8 @@ class Core:
         Ours is whatever runs below a frame of this package: a table may be half changed there.
         """
         while frame is not None:
-            if frame.f_code.co_filename.startswith(_PACKAGE):
+            name = frame.f_code.co_filename
+            if name.startswith(_PACKAGE) and not name.startswith(_AROUND):
                 self.interrupted = True
                 self.reactor.nudge()
                 # Should ours end before it reaches a safe point, the signal comes again.
@@ -426,6 +427,8 @@ class Core:
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+#: Not below user code but around it: ``skate run`` runs programs.
+_AROUND = (os.path.join(_PACKAGE, "cli", ""), os.path.join(_PACKAGE, "__main__.py"))
 
 
 def _before_fork() -> None:
