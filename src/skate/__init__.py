@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from skate.cluster import cluster_resources as cluster_resources
     from skate.cluster import nodes as nodes
     from skate.cluster import timeline as timeline
+    from skate.runtime_context import get_gpu_ids as get_gpu_ids
     from skate.runtime_context import get_runtime_context as get_runtime_context
 
     ObjectID = ObjectRef
@@ -76,6 +77,7 @@ _PLACES: dict[str, tuple[str, str]] = {
     # Ray's other name for it.
     "ObjectID": ("skate._worker.object_ref", "ObjectRef"),
     "method": ("skate.actor", "method"),
+    "get_gpu_ids": ("skate.runtime_context", "get_gpu_ids"),
     "get_runtime_context": ("skate.runtime_context", "get_runtime_context"),
 }
 

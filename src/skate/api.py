@@ -139,7 +139,7 @@ def init(
         show = log_to_driver is not False
         session_dir = _find_session(address)
         if session_dir is None:
-            _State.driver = Driver.start(*offer, Config.load(_system_config), namespace, environment, show)
+            _State.driver = Driver.start(offer, Config.load(_system_config), namespace, environment, show)
         else:
             given = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources,
                      "object_store_memory": object_store_memory}  # fmt: skip

@@ -144,6 +144,7 @@ class RuntimeEngine:
         """See Engine."""
         core = self.core
         record = core.calls.make_function(function, name, options.threads)
+        record.max_calls = options.max_calls
         pool = core.normal.pool(options.resources)
         num_returns = returns_of(options.num_returns, is_generator(function))
         retries, label, ahead = options.max_retries, options.name, options.ahead

@@ -24,6 +24,15 @@ def _number(name: str, value: Any) -> None:
         raise ValueError(f"option {name!r} takes a finite number of at least 0, got {value!r}")
 
 
+def _gpus(name: str, value: Any) -> None:
+    _number(name, value)
+    if value is not None and value > 1 and value != int(value):
+        raise ValueError(
+            f"option {name!r} takes a share of one GPU (below 1) or whole ones, got {value!r}: no device "
+            "can be shared by a task that has others as well"
+        )
+
+
 def _whole(least: int, nullable: bool = True) -> Check:
     def check(name: str, value: Any) -> None:
         if value is None and nullable:
@@ -114,7 +123,7 @@ def _anything(name: str, value: Any) -> None:
 
 _COMMON: dict[str, tuple[Any, Check]] = {
     "num_cpus": (None, _number),
-    "num_gpus": (None, _number),
+    "num_gpus": (None, _gpus),
     "memory": (None, _number),
     "resources": (None, _resources),
     "name": (None, _text),
@@ -122,7 +131,7 @@ _COMMON: dict[str, tuple[Any, Check]] = {
     "scheduling_strategy": (None, _later(None, "DEFAULT", "SPREAD")),
     "label_selector": (None, _later(None, {})),
     "fallback_strategy": (None, _later(None, [])),
-    "accelerator_type": (None, _later(None)),
+    "accelerator_type": (None, _text),
     "object_store_memory": (None, _later(None)),
     "enable_task_events": (True, _flag),
     "_labels": (None, _anything),
@@ -132,7 +141,7 @@ _COMMON: dict[str, tuple[Any, Check]] = {
 TASK_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
     "num_returns": (None, _num_returns),
     "max_retries": (3, _whole(-1)),
-    "max_calls": (0, _later(0, None)),
+    "max_calls": (0, _whole(0)),
     "retry_exceptions": (False, _later(False, None)),
     "_generator_backpressure_num_objects": (None, _ahead),
     "_num_objects_per_yield": (1, _later(1, None)),
@@ -197,6 +206,8 @@ class TaskOptions(NamedTuple):
     threads: int
     #: How many items a generator may be ahead of its caller; 0: without limit.
     ahead: int
+    #: A worker ends after so many calls; 0: it does not.
+    max_calls: int
 
 
 class ActorOptions(NamedTuple):
@@ -222,6 +233,9 @@ def _explicit(given: Mapping[str, Any]) -> dict[str, float]:
         value = given.get(option)
         if value is not None:
             amounts[resource] = value
+    kind = given.get("accelerator_type")
+    if kind is not None:
+        amounts[f"accelerator_type:{kind}"] = 0.001
     return amounts
 
 
@@ -229,6 +243,7 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
     """Return checked options with Ray's defaults: one CPU, one return, three retries."""
     amounts = {"CPU": 1.0} | _explicit(given)
     max_retries = given.get("max_retries", 3)
+    max_calls = given.get("max_calls")
     return TaskOptions(
         to_fixed(amounts),
         given.get("num_returns"),
@@ -236,6 +251,8 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
         given.get("name"),
         max(1, math.ceil(amounts["CPU"])),
         max(0, given.get("_generator_backpressure_num_objects") or 0),
+        # A process that used a GPU keeps memory of it as long as it lives: so it ends, by default.
+        (1 if amounts.get("GPU") else 0) if max_calls is None else max_calls,
     )
 
 

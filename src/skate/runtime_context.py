@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from skate._base import ids
+from skate._base.resources import to_float
 from skate._worker import current
 from skate._worker.core import Core
 
@@ -44,6 +45,14 @@ class RuntimeContext:
         """Return the actor's name ("" if it has none), or None outside of actors."""
         executor = self._core.executor
         return executor.host.spec.name if executor is not None and executor.host is not None else None
+
+    def get_accelerator_ids(self) -> dict[str, list[str]]:
+        """Return the ids of the GPUs that this task or actor may use: ``{"GPU": ["0"]}``."""
+        return {"GPU": list(current.process.gpus)}
+
+    def get_assigned_resources(self) -> dict[str, float]:
+        """Return what this task or actor holds: ``{"CPU": 1.0}``. Empty in a driver."""
+        return to_float(current.process.resources)
 
     @property
     def was_current_actor_reconstructed(self) -> bool:
@@ -94,6 +103,22 @@ class RuntimeContext:
         if task_id:
             found["task_id"] = ids.TaskID(task_id)
         return found
+
+
+def get_gpu_ids() -> list[int | str]:
+    """Return the ids of the GPUs that this task or actor may use; whole numbers where they are such.
+
+    CUDA_VISIBLE_DEVICES says the same to libraries. In a driver: none, for nothing was assigned to it.
+
+    Example:
+        >>> @skate.remote(num_gpus=1)
+        ... def which():
+        ...     return skate.get_gpu_ids()
+        >>> skate.get(which.remote())
+        [0]
+    """
+    current.require_core("get_gpu_ids")
+    return [int(one) if one.isdigit() else one for one in current.process.gpus]
 
 
 def get_runtime_context() -> RuntimeContext:

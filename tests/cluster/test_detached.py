@@ -70,7 +70,7 @@ def standing(folder: str, leak_check: None) -> Iterator[str]:
     """A session that nobody's end ends, started by a process that is gone."""
     code = (
         "from skate._launch import machine, standalone; from skate._base.config import Config; "
-        "print(standalone.start(*machine.offer(2, None, None, 200_000_000, None), Config()))"
+        "print(standalone.start(machine.offer(2, None, None, 200_000_000, None), Config()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     path = done.stdout.strip()
@@ -128,7 +128,7 @@ def test_nobody_there(folder: str, leak_check: None) -> None:
 
 def test_two_cannot_be_started(standing: str) -> None:
     with pytest.raises(RuntimeError, match="runs already.*skate stop"):
-        standalone.start(*machine.offer(1, None, None, 10_000_000, None), Config())
+        standalone.start(machine.offer(1, None, None, 10_000_000, None), Config())
 
 
 def test_a_session_of_init_is_joined_too(folder: str, leak_check: None, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ SAYS = {
 
 
 def test_all_examples_are_known() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SAYS)
+    assert {path.name for path in EXAMPLES.glob("*.py")} - {"compare.py"} == set(SAYS)
 
 
 @pytest.mark.parametrize("name", sorted(SAYS))

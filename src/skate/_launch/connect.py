@@ -17,6 +17,7 @@ from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._launch import session
 from skate._launch.head import Role, Starter
+from skate._launch.machine import Offer
 from skate._transport.connection import dial
 from skate._transport.reactor import Waiter
 from skate._wire import control, node
@@ -45,9 +46,7 @@ class Driver:
     @classmethod
     def start(
         cls,
-        resources: dict[str, int],
-        store_capacity: int,
-        spill_folder: str,
+        offer: Offer,
         config: Config,
         namespace: str,
         environment: dict[str, str],
@@ -56,14 +55,9 @@ class Driver:
         """Start a session of this process's own and connect to it."""
         session_dir, alive_fd = session.create()
         starter = Starter(session_dir, alive_fd, lifeline=True)
-        settings = {
-            "resources": resources,
-            "store_capacity": store_capacity,
-            "spill_folder": spill_folder,
-            "config": config._asdict(),
-        }
+        settings = {**offer._asdict(), "config": config._asdict()}
         roles = [starter.node(os.urandom(ids.NODE_ID_SIZE), settings), starter.control()]
-        session.describe(session_dir, session_facts(config, owner=os.getpid()))
+        session.describe(session_dir, session_facts(config, offer, owner=os.getpid()))
         driver = cls(Core("driver", ids.new_worker_id(), session_dir, config), roles, alive_fd)
         to_node, to_control = (role.connection for role in roles)
         assert to_node is not None
@@ -146,7 +140,7 @@ class Driver:
             "sys_path": [os.path.abspath(path) for path in sys.path],
             "cwd": os.getcwd(),
             "argv": [sys.argv[0] if sys.argv else ""],
-            "environment": {**os.environ, **environment},
+            "environment": {**os.environ, **self._hidden_gpus(), **environment},
             "config": core.config._asdict(),
             "job_id": core.job_id.hex(),
             "job_owner": core.worker_id.hex(),
@@ -159,6 +153,13 @@ class Driver:
         core.reactor.start_background()
         current.process.core = core
         self._catch_interrupts()
+
+    def _hidden_gpus(self) -> dict[str, str]:
+        """What hides GPUs from tasks that asked for none, as in Ray; RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
+        does not."""
+        override = os.environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+        has_gpus = session.facts(self.core.session_dir)["has_gpus"]
+        return {"CUDA_VISIBLE_DEVICES": ""} if has_gpus and override not in ("0", "false", "False") else {}
 
     def _start_failed(self, name: str, index: int) -> Exception:
         core = self.core
@@ -257,6 +258,7 @@ def python_version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def session_facts(config: Config, *, owner: int) -> dict[str, Any]:
+def session_facts(config: Config, offer: Offer, *, owner: int) -> dict[str, Any]:
     """Return what others must know of a session. ``owner``: the process it ends with, or 0."""
-    return {"config": config._asdict(), "python": python_version(), "owner": owner}
+    return {"config": config._asdict(), "python": python_version(), "owner": owner,
+            "has_gpus": bool(offer.gpus)}  # fmt: skip

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from skate._base.process import cpu_count, memory_bytes
 from skate._base.resources import to_fixed
+from skate._launch import accelerators
+
+
+class Offer(NamedTuple):
+    """What a node offers."""
+
+    #: In fixed point.
+    resources: dict[str, int]
+    #: Bytes of shared memory for objects.
+    store_capacity: int
+    #: Where objects go when it is full; empty: the temporary folder.
+    spill_folder: str
+    #: Ids of the GPUs, as CUDA_VISIBLE_DEVICES takes them.
+    gpus: list[str]
 
 
 def offer(
@@ -16,8 +30,8 @@ def offer(
     resources: Mapping[str, float] | None,
     object_store_memory: int | None,
     spill_folder: str | None,
-) -> tuple[dict[str, int], int, str]:
-    """Return the node's resources in fixed point, the bytes of its object store, and where it spills.
+) -> Offer:
+    """Return what a node is to offer: what was asked for, and what the machine has for the rest.
 
     Raises:
         TypeError, ValueError: an amount is wrong; the message names it.
@@ -38,12 +52,25 @@ def offer(
     memory = memory_bytes()
     store = object_store_memory if object_store_memory is not None else int(memory * 0.3)
     amounts["CPU"] = cpu_count() if num_cpus is None else num_cpus
-    if num_gpus:
-        amounts["GPU"] = num_gpus
+    visible = accelerators.visible_gpus()
+    gpus = visible if num_gpus is None else visible[:num_gpus]
+    if num_gpus is not None and num_gpus > len(visible):
+        if "CUDA_VISIBLE_DEVICES" in os.environ:
+            raise ValueError(
+                f"num_gpus={num_gpus}, but CUDA_VISIBLE_DEVICES lets this process see "
+                f"{len(visible)}: {visible}"
+            )
+        gpus = [str(index) for index in range(num_gpus)]  # declared: nobody checks that they are there
+    if gpus:
+        amounts["GPU"] = len(gpus)
+        kind = accelerators.gpu_type()
+        if kind is not None:
+            amounts.setdefault(f"accelerator_type:{kind}", 1.0)
     amounts["memory"] = max(0, int(memory * 0.7))
     amounts["object_store_memory"] = store
     amounts["node:127.0.0.1"] = 1.0
-    return to_fixed(amounts), store, os.path.abspath(spill_folder) if spill_folder else ""
+    spills = os.path.abspath(spill_folder) if spill_folder else ""
+    return Offer(to_fixed(amounts), store, spills, gpus)
 
 
 def _check_amount(name: str, value: Any, kinds: Any) -> None:

@@ -11,12 +11,13 @@ from skate._base.config import Config
 from skate._launch import session
 from skate._launch.connect import session_facts
 from skate._launch.head import Starter
+from skate._launch.machine import Offer
 from skate._transport.connection import Connection, dial
 from skate._transport.reactor import Reactor, Waiter
 from skate._wire import control, node
 
 
-def start(resources: dict[str, int], store_capacity: int, spill_folder: str, config: Config) -> str:
+def start(offer: Offer, config: Config) -> str:
     """Start a session that ends when ``stop`` ends it; return its folder.
 
     ``init()`` on this machine joins it from now on, unless told otherwise.
@@ -33,10 +34,9 @@ def start(resources: dict[str, int], store_capacity: int, spill_folder: str, con
     path, alive_fd = session.create()
     try:
         starter = Starter(path, alive_fd, lifeline=False)
-        settings = {"resources": resources, "store_capacity": store_capacity, "spill_folder": spill_folder,
-                    "config": config._asdict()}  # fmt: skip
+        settings = {**offer._asdict(), "config": config._asdict()}
         roles = [starter.node(os.urandom(ids.NODE_ID_SIZE), settings), starter.control()]
-        session.describe(path, session_facts(config, owner=0))
+        session.describe(path, session_facts(config, offer, owner=0))
         deadline = monotonic() + config.start_timeout_s
         if not _ask(path, control.ListNodes(1), deadline):
             dead = [how for how in (role.poll(100) for role in roles) if how]

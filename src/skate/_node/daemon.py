@@ -44,7 +44,7 @@ class Daemon:
         self.config = Config(**settings.config)
         self.node_id = bytes.fromhex(settings.node_id)
         self.reactor = Reactor("node daemon")
-        self.leases = Leases(settings.resources, self.config.max_workers)
+        self.leases = Leases(settings.resources, self.config.max_workers, settings.gpus)
         self.workers = Workers()
         self.store = StoreTable(settings.store_capacity)
         self.segments = Segments()

@@ -15,10 +15,11 @@ serving it last starts ever more); among equals the owner with the fewest leases
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from skate._base.resources import Resources, add, describe, fits, subtract
+from skate._node.instances import Devices
 
 
 class LeaseState(enum.Enum):
@@ -32,7 +33,7 @@ class LeaseState(enum.Enum):
 class Lease:
     """A promise of one worker, and the resources it takes."""
 
-    __slots__ = ("id", "owner", "shape", "job", "resources", "worker", "state", "retiring")
+    __slots__ = ("id", "owner", "shape", "job", "resources", "worker", "state", "retiring", "gpus")
 
     def __init__(self, lease_id: int, owner: bytes, shape: int, job: bytes, resources: Resources) -> None:
         self.id = lease_id
@@ -41,6 +42,8 @@ class Lease:
         self.job = job
         self.resources = resources
         self.worker = b""
+        #: Indices of its devices.
+        self.gpus: list[int] = []
         self.state = LeaseState.RESERVED
         #: Asked back already.
         self.retiring = False
@@ -111,9 +114,10 @@ FAILED_STARTS_LIMIT = 5
 class Leases:
     """The lease table of one node."""
 
-    def __init__(self, total: Mapping[str, int], max_workers: int) -> None:
+    def __init__(self, total: Mapping[str, int], max_workers: int, gpus: Sequence[str] = ()) -> None:
         self.total: Resources = dict(total)
         self.free: Resources = dict(total)
+        self.gpus = Devices(gpus)
         self.leases: dict[int, Lease] = {}
         self._by_worker: dict[bytes, Lease] = {}
         self._demands: dict[tuple[bytes, int], Demand] = {}
@@ -253,6 +257,9 @@ class Leases:
         """The lease goes on with these resources only (an actor needs more to be placed than to run)."""
         lease = self.leases[lease_id]
         add(self.free, lease.resources)
+        if resources.get("GPU", 0) != lease.resources.get("GPU", 0):
+            self.gpus.give_back(lease.gpus, lease.resources.get("GPU", 0))
+            lease.gpus = self.gpus.take(resources.get("GPU", 0)) or []
         lease.resources = dict(resources)
         subtract(self.free, lease.resources)
         return self._schedule()
@@ -282,6 +289,7 @@ class Leases:
 
     def _end(self, lease: Lease) -> None:
         del self.leases[lease.id]
+        self.gpus.give_back(lease.gpus, lease.resources.get("GPU", 0))
         if lease.worker:
             self._by_worker.pop(lease.worker, None)
         resources = lease.resources
@@ -328,6 +336,8 @@ class Leases:
                     )
                 )
             return False
+        if "GPU" in demand.resources and self.gpus.choose(demand.resources["GPU"]) is None:
+            return False  # enough in all, but in pieces
         if not demand.resources:
             running = sum(
                 1 for x in self.leases.values() if not x.resources and x.state is not LeaseState.BLOCKED
@@ -340,6 +350,7 @@ class Leases:
         lease = Lease(self._last_lease, demand.owner, demand.shape, demand.job, demand.resources)
         self.leases[lease.id] = lease
         subtract(self.free, lease.resources)
+        lease.gpus = self.gpus.take(lease.resources.get("GPU", 0)) or []
         demand.held += 1
 
     def _give_workers(self, commands: list[Command]) -> None:

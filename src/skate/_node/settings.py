@@ -15,6 +15,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     store_capacity: int
     #: Where objects go that memory has no room for; empty: the temporary folder.
     spill_folder: str
+    #: Ids of its GPUs.
+    gpus: list[str]
     config: dict[str, int]
     #: The daemon ends when this connection (its driver's) does; -1: it is nobody's.
     driver_fd: int

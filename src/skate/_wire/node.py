@@ -44,6 +44,8 @@ class LeaseGranted(Struct, array_like=True, frozen=True, tag=43):
     lease: int
     worker_id: bytes
     address: str
+    #: Ids of the GPUs that it may use.
+    gpus: list[str] = []
 
 
 class LeaseReturned(Struct, array_like=True, frozen=True, tag=44):
@@ -185,6 +187,7 @@ class StartActor(Struct, array_like=True, frozen=True, tag=60):
     actor_id: bytes
     incarnation: int
     spec: bytes
+    gpus: list[str] = []
 
 
 class ActorReady(Struct, array_like=True, frozen=True, tag=61):

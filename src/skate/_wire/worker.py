@@ -38,6 +38,9 @@ class DefineFunction(Struct, array_like=True, frozen=True, tag=2):
     blob: bytes
     #: Threads that numeric libraries may use: the CPUs of the task.
     threads: int
+    #: The worker ends after so many calls of it (0: it does not).
+    max_calls: int = 0
+    resources: dict[str, int] = {}
 
 
 class ForgetFunction(Struct, array_like=True, frozen=True, tag=12):
@@ -66,6 +69,8 @@ class Call(Struct, array_like=True, frozen=True, tag=3, gc=False):
     #: Of a generator: the first counter of its items' ids, how many items to skip (they arrived from a
     #: worker that died since), and how many may wait to be taken (0: any number).
     stream: tuple[int, int, int] | None = None
+    #: GPUs of its lease: comma-separated ids.
+    gpus: str | None = None
 
 
 class Reply(Struct, array_like=True, frozen=True, tag=4, gc=False):

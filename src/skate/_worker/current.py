@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -17,9 +19,19 @@ class _Process:
     core: Core | None = None
     #: Set in a forked child: what to say to whoever calls the API there.
     forked = False
+    #: GPUs that what runs here may use: ids, as CUDA_VISIBLE_DEVICES takes them.
+    gpus: tuple[str, ...] = ()
+    #: What it holds, in fixed point.
+    resources: Mapping[str, int] = {}
 
 
 process = _Process()
+
+
+def see_gpus(ids_: str | None) -> None:
+    """Let what runs here from now on use these GPUs only (comma-separated ids)."""
+    process.gpus = tuple(ids_.split(",")) if ids_ else ()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ids_ or ""
 
 
 def require_core(what: str) -> Core:

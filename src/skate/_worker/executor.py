@@ -42,12 +42,16 @@ _HOLD = 0.001
 class Function:
     """A remote function that an owner sent; unpickled at its first call."""
 
-    __slots__ = ("name", "blob", "threads", "callable")
+    __slots__ = ("name", "blob", "threads", "max_calls", "resources", "called", "callable")
 
-    def __init__(self, name: str, blob: bytes, threads: int) -> None:
-        self.name = name
-        self.blob = blob
-        self.threads = threads
+    def __init__(self, message: wire.DefineFunction) -> None:
+        self.name = message.name
+        self.blob = message.blob
+        self.threads = message.threads
+        self.max_calls = message.max_calls
+        self.resources = message.resources
+        #: How often it ran here.
+        self.called = 0
         self.callable: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
@@ -72,6 +76,9 @@ class Executor:
         #: Whose call runs, or ran last; and whether that process is gone.
         self._caller = b""
         self._orphaned = False
+        #: A function was called as often as it may be in one process.
+        self._spent = False
+        self._gpus: str | None = None
         #: The main thread waits in get, its CPUs lent: what arrives cannot begin here.
         self._lent = False
         self._stopping = False
@@ -106,7 +113,7 @@ class Executor:
     # ------------------------------------------------------------------ what arrives (under the lock)
 
     def _define(self, connection: Connection, message: wire.DefineFunction) -> None:
-        connection.peer.functions[message.fn] = Function(message.name, message.blob, message.threads)
+        connection.peer.functions[message.fn] = Function(message)
 
     def _forget(self, connection: Connection, message: wire.ForgetFunction) -> None:
         connection.peer.functions.pop(message.fn, None)
@@ -269,6 +276,25 @@ class Executor:
                 self._orphaned = False
                 self._core.node.send(node.ExitRefused())
                 self._core.node.flush()
+            if self._spent:
+                self._retire(connection)
+
+    def _retire(self, connection: Connection) -> None:
+        """A function was called here as often as ``max_calls`` allows: end, unless objects would go too.
+
+        What is queued goes back to its owners; what is still under way they send elsewhere, for it has
+        not begun. Under the lock.
+        """
+        core = self._core
+        connection.flush()
+        core.drain()
+        if any(entry.owner_address is None for entry in core.refs.entries.values()) or connection.peer.acks:
+            return
+        self._running = True  # for giving back what is queued
+        self._give_back()
+        self._running = False
+        core.reactor.flush()
+        self._leave("a function was called as often as its max_calls allows")
 
     def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
         """Run user code. Its arguments and results live in this frame only, so that they are gone
@@ -284,6 +310,12 @@ class Executor:
         """Return the name and the code of a call, and make it the current one of this context."""
         if self.host is None:
             function = peer.functions[call.fn]  # type: ignore[index]
+            function.called += 1
+            self._spent = function.max_calls > 0 and function.called >= function.max_calls
+            current.process.resources = function.resources
+            if call.gpus != self._gpus:
+                self._gpus = call.gpus
+                current.see_gpus(call.gpus)
             name = output.names.current = call.name or function.name
             current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT))
             return name, function.load()
@@ -339,6 +371,9 @@ class Executor:
             core.node.send(node.ActorAccepted(message.actor_id, message.incarnation))
             core.node.flush()
         host = self.host = ActorHost(self, message)
+        current.process.resources = host.spec.running
+        if message.gpus:
+            current.see_gpus(",".join(message.gpus))
         runner = host.make_runner()
         if runner is None:
             host.start()

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 class WorkerLease:
     """A worker that is ours for now."""
 
-    __slots__ = ("id", "worker_id", "connection", "inflight", "retiring", "slow", "idle_since", "pool")
+    __slots__ = (
+        "id",
+        "worker_id",
+        "connection",
+        "inflight",
+        "retiring",
+        "slow",
+        "idle_since",
+        "pool",
+        "gpus",
+    )
 
     def __init__(self, lease_id: int, worker_id: bytes, connection: Connection, pool: LeasePool) -> None:
         self.id = lease_id
@@ -33,6 +43,8 @@ class WorkerLease:
         #: It returned calls because one takes long: nothing more until the next reply.
         self.slow = False
         self.idle_since = 0.0
+        #: Comma-separated ids of its GPUs.
+        self.gpus: str | None = None
         self.pool = pool
 
 

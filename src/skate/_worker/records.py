@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class FunctionRecord:
     """A remote function, pickled once. ``microseconds`` is a moving average of what its calls took."""
 
-    __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "refs", "_dead")
+    __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "refs", "max_calls", "_dead")
 
     def __init__(
         self, number: int, name: str, blob: bytes, threads: int, refs: Sequence[object], dead: deque[int]
@@ -30,6 +30,8 @@ class FunctionRecord:
         self.threads = threads
         #: The refs in its closure and defaults: alive as long as it is.
         self.refs = refs
+        #: A worker ends after so many of its calls; 0: it does not.
+        self.max_calls = 0
         self._dead = dead
         self.microseconds = -1.0
         #: How many calls may be in flight to one worker.
@@ -50,7 +52,7 @@ class FunctionRecord:
             self.depth = 1
         else:
             # As much as a worker does in two milliseconds: enough to hide the round trip.
-            self.depth = min(max_depth, int(2000 / (new + 10)))
+            self.depth = min(self.max_calls or max_depth, max_depth, int(2000 / (new + 10)))
 
 
 class TaskRecord:

@@ -57,7 +57,14 @@ class NormalSubmitter:
         if function.number not in peer.defined:
             peer.defined.add(function.number)
             connection.send(
-                wire.DefineFunction(function.number, function.name, function.blob, function.threads)
+                wire.DefineFunction(
+                    function.number,
+                    function.name,
+                    function.blob,
+                    function.threads,
+                    function.max_calls,
+                    lease.pool.resources,
+                )
             )
         task.lease = lease
         peer.calls[task.seq] = task
@@ -80,6 +87,7 @@ class NormalSubmitter:
                 task.name,
                 None,
                 task.stream_state() if task.stream is not None else None,
+                lease.gpus,
             )
         )
         if len(peer.calls) == 1 or len(connection.out) > EAGER_BYTES:
@@ -113,6 +121,7 @@ class NormalSubmitter:
             return
         lease = WorkerLease(message.lease, message.worker_id, peer, pool)
         lease.idle_since = monotonic()
+        lease.gpus = ",".join(message.gpus) or None
         self._leases[lease.id] = lease
         pool.granted(lease)
         if not lease.inflight:

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.object_spilling_directory,
     )  # fmt: skip
     config = Config.load()
-    path = standalone.start(*offer, config)
+    path = standalone.start(offer, config)
     print(
         f"""The session runs at {path}
 

@@ -75,7 +75,8 @@ class ActorHandlers:
         self._starting[worker.id] = placement
         worker.actor = (place.actor_id, place.incarnation)
         worker.name = spec.class_name
-        worker.connection.send(node.StartActor(place.actor_id, place.incarnation, place.spec))
+        gpus = daemon.leases.gpus.names(lease.gpus)
+        worker.connection.send(node.StartActor(place.actor_id, place.incarnation, place.spec, gpus))
         # One lease is all it wanted; what it needs to run it keeps until its worker ends.
         commands = daemon.leases.demand(CONTROL, lease.shape, lease.job, lease.resources, 0, 0)
         daemon.lease_handlers.run(commands)

@@ -96,7 +96,11 @@ class LeaseHandlers:
             return
         owner = daemon.clients.get(lease.owner)
         if owner is not None:
-            owner.connection.send(node.LeaseGranted(lease.shape, lease.id, worker.id, worker.address))
+            owner.connection.send(
+                node.LeaseGranted(
+                    lease.shape, lease.id, worker.id, worker.address, daemon.leases.gpus.names(lease.gpus)
+                )
+            )
 
     def _refuse(self, command: Refuse) -> None:
         daemon = self._daemon
