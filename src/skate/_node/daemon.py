@@ -16,6 +16,7 @@ import msgspec
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._node.handlers.actors import ActorHandlers
+from skate._node.handlers.deadlocks import DeadlockHandlers
 from skate._node.handlers.leases import LeaseHandlers
 from skate._node.handlers.objects import ObjectHandlers
 from skate._node.handlers.processes import Client, ProcessHandlers
@@ -59,6 +60,7 @@ class Daemon:
         self.spilling = SpillHandlers(self, self.objects.room)
         self.actors = ActorHandlers(self)
         self.state = StateHandlers(self)
+        self.deadlocks = DeadlockHandlers(self)
         self.board = Board(board_fd)
         log_fd = os.dup(2)
         self.launcher = Launcher(
@@ -77,6 +79,7 @@ class Daemon:
             **self.spilling.table(),
             **self.actors.table(),
             **self.state.table(),
+            **self.deadlocks.table(),
         }
 
     def start(self) -> None:
