@@ -107,7 +107,7 @@ def generator(ray: Runtime, effort: Effort) -> Sample:
     """A streaming task yields 5,000 ints; the driver gets each as its ref arrives; items a second."""
 
     def numbers(count: int) -> Iterator[int]:
-        for number in range(count):  # not `yield from`: Ray wants a generator all the way down
+        for number in range(count):  # noqa: UP028  Ray wants a generator itself, not `yield from`
             yield number
 
     remote_numbers = ray.remote(num_returns="streaming")(numbers)
