@@ -144,7 +144,14 @@ LINES: tuple[Line, ...] = (
         (TimesRay(5), Fraction(1.0, "pool", "pool_map", "multiprocessing.Pool")),
         baselines=("pool",),
     ),
-    Line("joblib", "joblib, 5,000 calls", "/s", "helpers", baselines=("pool",)),
+    Line(
+        "joblib",
+        "joblib, 5,000 calls",
+        "/s",
+        "helpers",
+        (Fraction(0.8, "pool", "joblib", "joblib's own processes"),),
+        baselines=("pool",),
+    ),
     Line(
         "spill",
         "put 1 GiB into a full store",

@@ -68,7 +68,8 @@ def pool_map(ray: Runtime, effort: Effort) -> Sample:
 def joblib_parallel(ray: Any, effort: Effort) -> Sample:
     """`Parallel(n_jobs=2)` over 5,000 calls that square an int, in a `with` block; calls a second.
 
-    joblib makes batches of calls by itself, and larger ones as it sees that they are short.
+    joblib makes batches of calls by itself, and larger ones as it sees that they are short;
+    its own work in the driver is most of the time then.
     """
 
     def square(number: int) -> int:
@@ -90,7 +91,7 @@ def parallel_calls(backend: str, square: Any, effort: Effort) -> Sample:
             expect(squares[-1], numbers[-1] ** 2)
             return len(numbers)
 
-        return rate(batch, effort)
+        return rate(batch, effort, warm_up=3)
 
 
 WORKLOADS: dict[str, Workload] = {
