@@ -13,7 +13,9 @@ from skate.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 #: A program, and perhaps what it prints.
-EXAMPLE = re.compile(r"^```python\n(?P<program>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+EXAMPLE = re.compile(
+    r"^```python\n(?P<program>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.DOTALL | re.MULTILINE
+)
 
 
 def _examples() -> list[object]:
@@ -40,7 +42,9 @@ def test_every_command_is_documented() -> None:
 def test_example(program: str, output: str | None, tmp_path: Path) -> None:
     file = tmp_path / "example.py"
     file.write_text(program)
-    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=25, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, str(file)], capture_output=True, text=True, timeout=25, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     if output is not None:
         assert (done.stdout, done.stderr) == (output, "")
