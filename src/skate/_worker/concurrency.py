@@ -171,6 +171,8 @@ class AsyncRunner:
         self._incoming: deque[_Work] = deque()
         self._drain_scheduled = False
         self._flush_scheduled = False
+        #: The loop reads the sockets just now, and will look at what came in when it has.
+        self._reading = False
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         #: What was begun; None: its task has not had its first turn.
         self._running: dict[Key, asyncio.Task[None] | None] = {}
@@ -180,8 +182,11 @@ class AsyncRunner:
         """See Runner."""
         self._incoming.append((connection, call))
         if not self._drain_scheduled:
+            on_loop = threading.current_thread() is threading.main_thread() and self.loop.is_running()
+            if on_loop and self._reading:
+                return
             self._drain_scheduled = True
-            if threading.current_thread() is threading.main_thread() and self.loop.is_running():
+            if on_loop:
                 self.loop.call_soon(self._drain)
             else:
                 self.loop.call_soon_threadsafe(self._drain)
@@ -226,7 +231,7 @@ class AsyncRunner:
         """See Runner."""
         loop, reactor = self.loop, self._executor.core.reactor
         asyncio.set_event_loop(loop)
-        loop.add_reader(reactor.fileno(), reactor.turn_if_free)
+        loop.add_reader(reactor.fileno(), self._read)
         reactor.watched = reactor.polling = True
         # In the loop, so that constructors may create tasks and use the running loop.
         loop.call_soon(host.start)
@@ -239,6 +244,16 @@ class AsyncRunner:
         """See Runner."""
         self.loop.call_soon_threadsafe(self.loop.stop)
 
+    def _read(self) -> None:
+        """Read the sockets and begin what came in, in one round of the loop."""
+        self._reading = True
+        try:
+            self._executor.core.reactor.turn_if_free()
+        finally:
+            self._reading = False
+            if self._incoming:
+                self._drain()
+
     def _drain(self) -> None:
         self._drain_scheduled = False
         while self._incoming:
@@ -248,6 +263,8 @@ class AsyncRunner:
                 self._begin(group, work)
             else:
                 self._waiting[group].append(work)
+        # Behind the first steps of what has begun: calls that end at once are replied to in that round.
+        self._flush_soon()
 
     def _begin(self, group: str, work: _Work) -> None:
         self._free[group] -= 1
