@@ -21,7 +21,7 @@ from skate._wire import node
 from skate._wire import worker as wire
 from skate._wire.codec import pack
 from skate._worker.refs import PENDING, ObjectEntry
-from skate._worker.waits import told
+from skate._worker.waits import told, written
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -52,10 +52,6 @@ def call_site(depth: int) -> tuple[CodeType, int] | None:
             return frame.f_code, frame.f_lineno
         frame = frame.f_back
     return None
-
-
-def _written(site: tuple[CodeType, int] | None) -> str:
-    return "" if site is None else f"{site[0].co_filename}:{site[1]} in {site[0].co_name}"
 
 
 class Reporter:
@@ -156,7 +152,7 @@ class Reporter:
             "worker_id": worker.hex(),
             "job_id": core.job_id.hex(),
             "owner_pid": os.getpid(),
-            "call_site": _written(site),
+            "call_site": written(site),
             "made": made,
         }
 
@@ -186,7 +182,7 @@ class Reporter:
                 "borrowers": borrowers,
                 "views": object_id in views,
                 "reference_type": reference,
-                "call_site": _written(site),
+                "call_site": written(site),
             }
             for object_id, owned, kind, size, local, pins, borrowers, site, reference in found
         ]  # fmt: skip

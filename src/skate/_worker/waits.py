@@ -13,6 +13,8 @@ from skate._base.waits import constructor
 from skate._worker.refs import PENDING
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from skate._worker.core import Core
     from skate._worker.objects import CountWaiter
 
@@ -44,6 +46,7 @@ def told(core: Core) -> dict[str, Any]:
                 "needs": [entry.id.hex() for _, entry in task.dependencies or () if entry.kind == PENDING],
                 "resources": dict(task.pool.resources) if task.pool is not None and not worker else {},
                 "seconds": monotonic() - task.made,
+                "site": written(task.site),
             }
             for task, worker in list(pending.values())[:_MOST]
         ]
@@ -51,6 +54,11 @@ def told(core: Core) -> dict[str, Any]:
         lanes = core.executor.lanes() if core.executor is not None else []
     frames.clear()  # this very frame is among them: a cycle that would keep user code's variables
     return {"process": me, "pid": core.pid, "calls": calls, "waits": waits, "lanes": lanes}
+
+
+def written(site: tuple[CodeType, int] | None) -> str:
+    """Return a call site (see ``report.call_site``) as people read it."""
+    return "" if site is None else f"{site[0].co_filename}:{site[1]} in {site[0].co_name}"
 
 
 def lane(

@@ -22,6 +22,7 @@ from skate.util.state.api import (
     summarize_actors,
     summarize_objects,
     summarize_tasks,
+    why,
 )
 from skate.util.state.exception import RayStateApiException
 
@@ -42,4 +43,5 @@ __all__ = [
     "summarize_actors",
     "summarize_objects",
     "summarize_tasks",
+    "why",
 ]
