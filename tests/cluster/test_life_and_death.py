@@ -86,8 +86,7 @@ def worker_pids() -> list[int]:
 
 
 def read_pid(path: Path) -> int:
-    wait_for_file(path)
-    return int(path.read_text())
+    return int(wait_for(lambda: path.exists() and path.read_text(), f"a number in {path.name}"))
 
 
 # ---------------------------------------------------------------------- the driver
