@@ -65,7 +65,7 @@ _IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID",
 _CLUSTER = ("available_resources", "cluster_resources", "nodes", "timeline")
 _API = ("get", "get_actor", "init", "is_initialized", "kill",
         "cancel", "put", "remote", "shutdown", "wait")  # fmt: skip
-_MODULES = ("actor", "compat", "exceptions", "experimental", "runtime_context", "util")
+_MODULES = ("actor", "compat", "exceptions", "experimental", "runtime_context", "types", "util")
 
 #: Public name to (module, name there).
 _PLACES: dict[str, tuple[str, str]] = {

@@ -93,6 +93,24 @@ class RuntimeContext:
             raise RuntimeError("is_canceled() is for tasks and for methods of actors that are not async")
         return (info.owner, info.seq) in executor.interrupts.cancelled
 
+    @property
+    def gcs_address(self) -> str:
+        """The address of the control store."""
+        return f"{self._core.session_dir}/control.sock"
+
+    def get_task_function_name(self) -> str | None:
+        """Return the name of the running task's function, or None in a driver."""
+        return current.call.get().name or None
+
+    def get_placement_group_id(self) -> str | None:
+        """Return None: this version has no placement groups yet."""
+        return None
+
+    @property
+    def should_capture_child_tasks_in_placement_group(self) -> bool:
+        """False: this version has no placement groups yet."""
+        return False
+
     def get_session_name(self) -> str:
         """Return the name of the session's folder."""
         return self._core.session_dir.rpartition("/")[2]

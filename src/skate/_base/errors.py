@@ -306,6 +306,43 @@ class OwnerDiedError(ObjectLostError):
         )
 
 
+class ObjectFreedError(ObjectLostError):
+    """The object was freed on purpose while refs to it were left."""
+
+
+class ObjectFetchTimedOutError(ObjectLostError):
+    """The object could not be brought here from another node in time."""
+
+
+class ObjectReconstructionFailedError(ObjectLostError):
+    """The object was lost, and the tasks that would make it again cannot be run.
+
+    Args:
+        object_ref_hex: the object.
+        reason: what hinders it, as a short name.
+        reason_message: the same in words.
+        owner_address: the process that owned it.
+        call_site: where the object came from.
+    """
+
+    def __init__(
+        self,
+        object_ref_hex: str,
+        reason: str | None = None,
+        reason_message: str | None = None,
+        owner_address: str | None = None,
+        call_site: str = "",
+    ) -> None:
+        super().__init__(object_ref_hex, owner_address, call_site)
+        self.args = (object_ref_hex, reason, reason_message, owner_address, call_site)
+        self.reason = reason
+        self.reason_message = reason_message
+
+    def __str__(self) -> str:
+        why = self.reason_message or self.reason or "the tasks that made it cannot be run again"
+        return f"object {self.object_ref_hex} is lost, and cannot be made again: {why}"
+
+
 class ReferenceCountingAssertionError(ObjectLostError, AssertionError):
     """The object was freed although a reference to it arrived later: a bug in the runtime; report it."""
 
@@ -366,3 +403,44 @@ class ActorHandleNotFoundError(ValueError, RayError):
     def __init__(self, error_message: str) -> None:
         super().__init__(error_message)
         self.error_message = error_message
+
+
+# ---------------------------------------------------------------------- for ``except`` clauses
+# Programs written for Ray name these. Nothing raises them before there are several nodes, placement
+# groups, or whatever else they are about.
+
+
+class _WithMessage(RayError):
+    """Has its text as an attribute.
+
+    Args:
+        message: what happened.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class NodeDiedError(_WithMessage):
+    """The node that ran it is gone."""
+
+
+class AuthenticationError(_WithMessage):
+    """The cluster does not know whoever asked."""
+
+
+class OutOfDiskError(RayError):
+    """The disk of a node is full."""
+
+
+class AsyncioActorExit(RayError):
+    """Ends an async actor from inside; ``exit_actor()`` does it here."""
+
+
+class TaskPlacementGroupRemoved(RayError):
+    """The placement group that the task was to run in is gone."""
+
+
+class ActorPlacementGroupRemoved(RayError):
+    """The placement group that the actor was to run in is gone."""

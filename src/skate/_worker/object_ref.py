@@ -59,6 +59,40 @@ class ObjectRef(Generic[T_co]):
         """Return the id as bytes."""
         return self._entry.id
 
+    @classmethod
+    def from_binary(cls, id_bytes: bytes) -> ObjectRef[Any]:
+        """Return a ref for the id that ``binary()`` gave. The value must be alive by other refs.
+
+        Raises:
+            ValueError: it is no id.
+        """
+        if len(id_bytes) != ids.OBJECT_ID_SIZE:
+            raise ValueError(f"an object's id has {ids.OBJECT_ID_SIZE} bytes, got {len(id_bytes)}")
+        return cls(id_bytes)
+
+    @classmethod
+    def from_hex(cls, hex_id: str) -> ObjectRef[Any]:
+        """Return a ref for the id that ``hex()`` printed. See ``from_binary``."""
+        return cls.from_binary(bytes.fromhex(hex_id))
+
+    @classmethod
+    def nil(cls) -> ObjectRef[Any]:
+        """Return the ref of nothing."""
+        return cls(b"\xff" * ids.OBJECT_ID_SIZE)
+
+    @classmethod
+    def from_random(cls) -> ObjectRef[Any]:
+        """Return a ref of an object that does not exist: ``get`` of it raises."""
+        import os
+
+        return cls(os.urandom(ids.OBJECT_ID_SIZE))
+
+    def call_site(self) -> str:
+        """Return where in the code the call was made, or "" if that is not known here."""
+        from skate._worker.waits import written
+
+        return written(self._entry.site)
+
     def is_nil(self) -> bool:
         """Tell whether this is the id of nothing; refs that a call returned never are."""
         return self._entry.id == b"\xff" * ids.OBJECT_ID_SIZE

@@ -55,6 +55,16 @@ SAMPLES: list[RayError] = [
     errors.ObjectLostError("0011", None, None),
     errors.OwnerDiedError("0011", "/s/1", "text"),
     errors.ReferenceCountingAssertionError("0011", "/s/1", "text"),
+    errors.ObjectFreedError("0011", "/s/1", "text"),
+    errors.ObjectFetchTimedOutError("0011", "/s/1", "text"),
+    errors.ObjectReconstructionFailedError("0011"),
+    errors.ObjectReconstructionFailedError("0011", "LINEAGE_EVICTED", "text", "/s/1", "app.py:3"),
+    errors.NodeDiedError("text"),
+    errors.AuthenticationError("text"),
+    errors.OutOfDiskError("text"),
+    errors.AsyncioActorExit("text"),
+    errors.TaskPlacementGroupRemoved("text"),
+    errors.ActorPlacementGroupRemoved("text"),
     errors.ObjectStoreFullError("text"),
     errors.TaskUnschedulableError("text"),
     errors.ActorUnschedulableError("text"),
@@ -67,7 +77,10 @@ def _classes() -> set[type[BaseException]]:
     return {
         kind
         for kind in vars(errors).values()
-        if inspect.isclass(kind) and issubclass(kind, BaseException) and kind.__module__ == errors.__name__
+        if inspect.isclass(kind)
+        and issubclass(kind, BaseException)
+        and kind.__module__ == errors.__name__
+        and not kind.__name__.startswith("_")
     }
 
 

@@ -1,0 +1,5 @@
+"""Names for annotations."""
+
+from skate._worker.object_ref import ObjectRef
+
+__all__ = ["ObjectRef"]
