@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench compat-ray format clean
+.PHONY: demo test check bench soak faults compat-ray format clean
 
 $(VENV)/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -50,6 +50,13 @@ format: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# A million tasks: does anything grow? And random programs whose workers die at random, as often as you like.
+soak: $(VENV)/.test
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+faults: $(VENV)/.test
+	SKATE_FAULT_RUNS=$(or $(RUNS),2000) $(BIN)/python -m pytest -q -x tests/cluster/test_random_programs.py -k killed
 
 clean:
 	rm -rf $(VENV) $(VENV)-ray demo-output

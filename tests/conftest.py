@@ -40,7 +40,6 @@ _TERMINAL = pytest.StashKey[TextIO]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "kills_at_random: workers die at random: the store may not be empty")
     config.addinivalue_line("markers", "time_limit(seconds): hung after this time, instead of the usual")
     # Output is not captured yet: the descriptor of the terminal itself, for the last resort.
     config.stash[_TERMINAL] = os.fdopen(os.dup(2), "w")
@@ -121,9 +120,7 @@ def leak_check(request: pytest.FixtureRequest, time_limit: None) -> Iterator[Non
         return
     before = leaks.Before.now()
     yield
-    # Known gap: after random kills of workers an object may stay until the session ends.
-    killed_at_random = request.node.get_closest_marker("kills_at_random") is not None
-    leaks.end_session(expect_empty=_passed(request.node) and not killed_at_random)
+    leaks.end_session(expect_empty=_passed(request.node))
     before.assert_nothing_left()
 
 
