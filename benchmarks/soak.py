@@ -4,7 +4,7 @@ Prints, for every process of the session, its own memory at each tenth of the wa
 through the second half, in bytes a thousand calls; exits with 1 if a slope is above the limit, a result
 is wrong, or anything is left in the store.
 
-    python -m benchmarks.soak [--tasks 1000000] [--calls 100000] [--limit 2000]
+    python -m benchmarks.soak [--tasks 1000000] [--calls 100000] [--limit 10000]
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--calls", type=int, default=100_000)
-    parser.add_argument("--limit", type=float, default=2000, help="bytes a thousand calls (default 2000)")
+    parser.add_argument("--limit", type=float, default=10_000, help="bytes a thousand calls (default 10000)")
     given = parser.parse_args()
     skate.init(num_cpus=2, object_store_memory=500_000_000)
     keeper = Keeper.remote()
