@@ -145,7 +145,7 @@ class RuntimeEngine:
         core = self.core
         record = core.calls.make_function(function, name, options.threads)
         record.max_calls = options.max_calls
-        pool = core.normal.pool(options.resources)
+        pool = core.normal.pool(options.resources, self._environment(options.runtime_env))
         num_returns = returns_of(options.num_returns, is_generator(function))
         retries, label, ahead = options.max_retries, options.name, options.ahead
         submit_task = core.calls.submit_task
@@ -154,6 +154,14 @@ class RuntimeEngine:
             return submit_task(record, args, kwargs, pool, num_returns, retries, label, ahead)
 
         return submit
+
+    def _environment(self, given: Mapping[str, Any] | None) -> bytes:
+        """Return the environment of a task or actor that was given this ``runtime_env``, here."""
+        if not given:
+            return self.core.environment
+        from skate._environment.resolve import resolve
+
+        return resolve(given, self.core.environment)
 
     # ------------------------------------------------------------------ actors
 
@@ -186,6 +194,7 @@ class RuntimeEngine:
         core = self.core
         name = cls.__name__
         is_async = any(method.get("is_async") for method in methods.values())
+        environment = self._environment(options.runtime_env)
         blob, code_refs = self._class_code(cls)
         detached = options.detached
         arguments = core.calls.encode_arguments(args, kwargs, f"{name}.__init__", always_inline=detached)
@@ -216,6 +225,7 @@ class RuntimeEngine:
             handle=b"" if detached else handle.binary(),
             methods=methods,
             job_config=self._detached_job(actor_id) if detached else b"",
+            environment=environment,
         )
         info = ActorInfo(actor_id, name, methods, options.max_task_retries, None if detached else handle)
         entry = handle._entry

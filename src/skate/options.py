@@ -117,6 +117,12 @@ def _later(*harmless: Any) -> Check:
     return check
 
 
+def _runtime_env(name: str, value: Any) -> None:
+    from skate._environment import fields
+
+    fields.check(value, "option 'runtime_env'")
+
+
 def _anything(name: str, value: Any) -> None:
     pass
 
@@ -127,7 +133,7 @@ _COMMON: dict[str, tuple[Any, Check]] = {
     "memory": (None, _number),
     "resources": (None, _resources),
     "name": (None, _text),
-    "runtime_env": (None, _later(None, {})),
+    "runtime_env": (None, _runtime_env),
     "scheduling_strategy": (None, _later(None, "DEFAULT", "SPREAD")),
     "label_selector": (None, _later(None, {})),
     "fallback_strategy": (None, _later(None, [])),
@@ -208,6 +214,7 @@ class TaskOptions(NamedTuple):
     ahead: int
     #: A worker ends after so many calls; 0: it does not.
     max_calls: int
+    runtime_env: Mapping[str, Any] | None
 
 
 class ActorOptions(NamedTuple):
@@ -225,6 +232,7 @@ class ActorOptions(NamedTuple):
     #: None: one call at a time, or ASYNC_CONCURRENCY if any method is a coroutine.
     max_concurrency: int | None
     concurrency_groups: dict[str, int]
+    runtime_env: Mapping[str, Any] | None
 
 
 def _explicit(given: Mapping[str, Any]) -> dict[str, float]:
@@ -253,6 +261,7 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
         max(0, given.get("_generator_backpressure_num_objects") or 0),
         # A process that used a GPU keeps memory of it as long as it lives: so it ends, by default.
         (1 if amounts.get("GPU") else 0) if max_calls is None else max_calls,
+        given.get("runtime_env"),
     )
 
 
@@ -275,4 +284,5 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         max_task_retries=given.get("max_task_retries") or 0,
         max_concurrency=given.get("max_concurrency"),
         concurrency_groups=dict(given.get("concurrency_groups") or {}),
+        runtime_env=given.get("runtime_env"),
     )

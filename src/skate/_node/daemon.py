@@ -16,6 +16,7 @@ import msgspec
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._node.handlers.actors import ActorHandlers
+from skate._node.handlers.environments import EnvironmentHandlers
 from skate._node.handlers.leases import LeaseHandlers
 from skate._node.handlers.objects import ObjectHandlers
 from skate._node.handlers.processes import Client, ProcessHandlers
@@ -58,6 +59,7 @@ class Daemon:
         self.objects = ObjectHandlers(self)
         self.spilling = SpillHandlers(self, self.objects.room)
         self.actors = ActorHandlers(self)
+        self.environments = EnvironmentHandlers(self)
         self.state = StateHandlers(self)
         self.board = Board(board_fd)
         log_fd = os.dup(2)
@@ -128,6 +130,7 @@ class Daemon:
             return
         self.closing = True
         self.log(f"shutting down: {reason}")
+        self.environments.close()
         self.launcher.close()  # the zygote kills its workers, and is reaped here
         for worker in self.workers:
             self.processes.kill(worker, "the session ended")

@@ -94,6 +94,8 @@ class Refuse(NamedTuple):
     shape: int
     reason: str
     fatal: bool
+    #: Its environment is why.
+    environment: bool = False
 
 
 class OwnerLeft(NamedTuple):
@@ -419,6 +421,18 @@ class Leases:
                     del self._demands[demand.owner, demand.shape]
             refused.append(Refuse(lease.owner, lease.shape, reason, fatal=True))
         return refused
+
+    def refuse_crew(self, job: bytes, reason: str) -> list[Command]:
+        """Workers of this job cannot be had: refuse all that wait for one."""
+        refused: list[Command] = []
+        for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.job == job]:
+            self._end(lease)
+        for demand in [d for d in self._demands.values() if d.job == job and d.held < d.count]:
+            demand.count = demand.held
+            if not demand.held:
+                del self._demands[demand.owner, demand.shape]
+            refused.append(Refuse(demand.owner, demand.shape, reason, fatal=True, environment=True))
+        return refused + self._schedule()
 
     def unmet(self) -> list[Command]:
         """Called a time slice after a demand was left waiting: ask others for their share.
