@@ -66,7 +66,7 @@ def _rule(line: str, base: str) -> Rule | None:
     try:
         return Rule(re.compile(text if anchored else f"(?:.*/)?{text}", re.DOTALL), keeps, folders_only, base)
     except re.error:
-        return None  # as git: a broken pattern matches nothing
+        return None  # a range the wrong way round: matches nothing
 
 
 def _translate(pattern: str) -> str:
@@ -91,7 +91,7 @@ def _translate(pattern: str) -> str:
         elif char == "[":
             close = pattern.find("]", index + 2 + (pattern[index + 1 : index + 2] == "!"))
             if close < 0:
-                out.append(r"\[")
+                return "(?!)"  # as git: matches nothing
             else:
                 inside = pattern[index + 1 : close].replace("\\", "\\\\")
                 if inside.startswith(("!", "^")):

@@ -181,7 +181,8 @@ class Leases:
             self._last_order += 1
             demand.order = self._last_order
         if lease.worker:
-            self._idle.setdefault(lease.job, []).append(lease.worker)
+            idle = self._idle[lease.job] = self._idle.pop(lease.job, [])
+            idle.append(lease.worker)
         return self._schedule()
 
     def owner_gone(self, owner: bytes) -> list[Command]:
@@ -267,12 +268,16 @@ class Leases:
         return self._schedule()
 
     def take_idle(self, keep: int) -> list[bytes]:
-        """Remove and return idle workers beyond ``keep``, oldest first: they may end."""
+        """Remove and return idle workers beyond ``keep`` in all, oldest first: they may end."""
         surplus: list[bytes] = []
-        for idle in self._idle.values():
+        for job in reversed(list(self._idle)):  # those used last come last
+            idle = self._idle[job]
             count = max(0, len(idle) - keep)
             surplus += idle[:count]
             del idle[:count]
+            keep -= len(idle)
+            if not idle:
+                del self._idle[job]
         self._leaving.update(surplus)
         return surplus
 

@@ -46,11 +46,11 @@ class Preparation:
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in ((theirs, 0), (log, 1), (log, 2))]
         argv = [sys.executable, "-c", code, request_path]
         try:
-            self._pid = os.posix_spawn(argv[0], argv, variables, file_actions=actions, setsid=True)
+            self.pid = os.posix_spawn(argv[0], argv, variables, file_actions=actions, setsid=True)
         finally:
             os.close(theirs)
             os.close(log)
-        self._pidfd = os.pidfd_open(self._pid)
+        self._pidfd = os.pidfd_open(self.pid)
         reactor.register(self._pidfd, self, READABLE)
         self._timer: Timer | None = None
         if timeout_s:
@@ -61,7 +61,7 @@ class Preparation:
         """End it and every tool that it runs."""
         self._reason = self._reason or reason
         try:
-            os.killpg(self._pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass  # it has ended: handle() is about to be called
 
@@ -91,9 +91,9 @@ class Preparation:
         os.close(self._pidfd)
         os.close(self._lifeline)
         # Its tools first, while its pid still names its group.
-        os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         self.stop("")
-        _, status = os.waitpid(self._pid, 0)
+        _, status = os.waitpid(self.pid, 0)
         return status
 
     def _tail(self) -> list[str]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from skate._node.daemon import Daemon
 
 _FOLDER = "environments"
+#: A preparation that takes longer is mentioned to those who wait (seconds).
+_PATIENCE = 5.0
 
 
 class _Crew(msgspec.Struct):
@@ -28,8 +30,6 @@ class _Crew(msgspec.Struct):
     #: Of its environment; empty: the job's variables and paths are all.
     key: bytes
     environment: Environment
-    #: How to start its workers, when that was asked first.
-    config: bytes = b""
 
 
 class EnvironmentHandlers:
@@ -50,7 +50,7 @@ class EnvironmentHandlers:
         """Return the crew of a job in an environment."""
         key = self._key(encoded) if encoded else b""
         crew = job + key
-        if crew not in self._crews:
+        if crew not in self._crews and self._daemon.processes.has_job(job):
             self._crews[crew] = _Crew(job, key, self._environments[key] if key else NOTHING)
         return crew
 
@@ -72,12 +72,10 @@ class EnvironmentHandlers:
         found = self._crews[crew]
         if not found.key:
             return job_config
-        if not found.config:
-            job: dict[str, Any] = msgspec.json.decode(job_config)
-            job["runtime_env"] = found.environment.encode().decode()
-            job["prepared"] = msgspec.to_builtins(self._prepared.get(found.key, Prepared()))
-            found.config = msgspec.json.encode(job)
-        return found.config
+        job: dict[str, Any] = msgspec.json.decode(job_config)
+        job["runtime_env"] = found.environment.encode().decode()
+        job["prepared"] = msgspec.to_builtins(self._prepared.get(found.key, Prepared()))
+        return msgspec.json.encode(job)
 
     def end_job(self, job: bytes) -> None:
         """Nothing will work for the job any more."""
@@ -175,6 +173,16 @@ class EnvironmentHandlers:
             self._ended(key, request.result, f"its preparation could not be started: {error}")
         else:
             self._running[key] = running
+            daemon.reactor.call_later(_PATIENCE, lambda: self._tell(key, running, log))
+
+    def _tell(self, key: bytes, running: Preparation, log: str) -> None:
+        """Tell the drivers that wait why nothing happens."""
+        if self._running.get(key) is not running:
+            return
+        shown = ", ".join(sorted(self._environments[key].shown)) or "runtime_env"
+        text = f"still preparing an environment ({shown}) before what wants it can start; see {log}\n"
+        for job in {crew.job for crew in self._crews.values() if crew.key == key}:
+            self._daemon.processes.tell_driver(job, "runtime_env", running.pid, text)
 
     def _ended(self, key: bytes, result: str, reason: str) -> None:
         if not reason:

@@ -102,6 +102,10 @@ class ProcessHandlers:
         self._job_configs[job] = job_config
         self._parents[job] = parent
 
+    def has_job(self, job: bytes) -> bool:
+        """Tell whether its driver (or the detached actor that is its root) is still there."""
+        return job in self._job_configs
+
     def job_settings(self, job: bytes) -> dict[str, Any]:
         """Return what the job's driver told: variables, paths, folder."""
         found: dict[str, Any] = msgspec.json.decode(self._job_configs[job])
@@ -300,6 +304,12 @@ class ProcessHandlers:
             return True
         driver.send(node.LogLines(log.name, log.pid, is_error, text))
         return driver.queued_bytes < _LOG_BACKLOG
+
+    def tell_driver(self, job: bytes, name: str, pid: int, text: str) -> None:
+        """Have the job's driver show whole lines, as if a process of that name had printed them."""
+        driver = self._drivers.get(job) or self._drivers.get(self._parents.get(job, b""))
+        if driver is not None:
+            driver.send(node.LogLines(name, pid, True, text))
 
     def drain_logs(self) -> None:
         """Pass on everything that is still in pipes."""
