@@ -98,7 +98,7 @@ class RuntimeContext:
         """
         from skate.runtime_env import RuntimeEnv
 
-        return RuntimeEnv(**decode(self._core.environment).shown)
+        return RuntimeEnv(**decode(self._core.environment).shown, _validate=False)
 
     def get_runtime_env_string(self) -> str:
         """Return ``runtime_env`` as JSON: "{}" if there is none."""

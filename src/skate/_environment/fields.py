@@ -159,7 +159,9 @@ def _packages(tool: str) -> Callable[[str, Any], None]:
 
 def _hook(name: str, value: Any) -> None:
     if isinstance(value, str):
-        if not all(part.isidentifier() for part in value.split(".")) or "." not in value:
+        # Functions within functions have names too: get_runtime_context().runtime_env tells them.
+        parts = value.split(".")
+        if len(parts) < 2 or not all(part.isidentifier() or part.startswith("<") for part in parts):
             raise ValueError(f"{name} takes a function or 'module.function', got {value!r}")
     elif not callable(value):
         raise TypeError(f"{name} takes a function or 'module.function', got {value!r}")

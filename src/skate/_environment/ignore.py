@@ -92,12 +92,11 @@ def _translate(pattern: str) -> str:
             close = pattern.find("]", index + 2 + (pattern[index + 1 : index + 2] == "!"))
             if close < 0:
                 return "(?!)"  # as git: matches nothing
-            else:
-                inside = pattern[index + 1 : close].replace("\\", "\\\\")
-                if inside.startswith(("!", "^")):
-                    inside = "^/" + inside[1:]
-                out.append(f"[{inside}]")
-                index = close
+            inside = pattern[index + 1 : close].replace("\\", "\\\\")
+            if inside.startswith(("!", "^")):
+                inside = "^/" + inside[1:]
+            out.append(f"[{inside}]")
+            index = close
         elif char == "\\" and index + 1 < end:
             index += 1
             out.append(re.escape(pattern[index]))

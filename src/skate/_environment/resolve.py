@@ -40,11 +40,14 @@ def resolve(given: Mapping[str, Any] | None, parent: bytes) -> bytes:
     Raises:
         TypeError, ValueError: it is no valid one, or names what is not there.
     """
+    above = decode(parent)
     fields.check(given)
     wanted = {name: value for name, value in (given or {}).items() if value is not None and name[:1] != "_"}
+    if above.hook_code and wanted.get(fields.HOOK) == above.shown[fields.HOOK]:
+        # What get_runtime_context().runtime_env told, passed on: the name of a function that was pickled.
+        del wanted[fields.HOOK]
     if not wanted:
         return parent
-    above = decode(parent)
     excludes = [*tree.default_excludes(), *wanted.get("excludes", ())]
     env_vars = {**above.env_vars, **wanted.get("env_vars", {})}
     working_dir = above.working_dir

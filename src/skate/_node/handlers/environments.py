@@ -39,8 +39,9 @@ class EnvironmentHandlers:
         self._daemon = daemon
         self._table = Environments()
         self._crews: dict[bytes, _Crew] = {}
+        #: By key; of equal ones that named last: how long it may take, and where its files are, may differ.
         self._environments: dict[bytes, Environment] = {}
-        self._keys: dict[bytes, bytes] = {}  # of an encoded environment
+        self._decoded: dict[bytes, tuple[bytes, Environment]] = {}  # key and environment
         self._running: dict[bytes, Preparation] = {}
         self._prepared: dict[bytes, Prepared] = {}
 
@@ -55,11 +56,12 @@ class EnvironmentHandlers:
         return crew
 
     def _key(self, encoded: bytes) -> bytes:
-        key = self._keys.get(encoded)
-        if key is None:
+        found = self._decoded.get(encoded)
+        if found is None:
             environment = decode(encoded)
-            key = self._keys[encoded] = environment.key()
-            self._environments.setdefault(key, environment)
+            found = self._decoded[encoded] = (environment.key(), environment)
+        key, environment = found
+        self._environments[key] = environment
         return key
 
     def job_of(self, crew: bytes) -> bytes:
