@@ -149,6 +149,25 @@ def test_pythonpath_counts_for_workers_that_are_forks(session: Session, folder: 
     assert skate.get(task.remote("mod_of_work")) == "of work"
 
 
+def test_the_state_of_environments(session: Session, folder: Path, tmp_path: Path) -> None:
+    from skate.util.state import list_runtime_envs
+
+    (tmp_path / "broken.zip").write_text("no")
+    bad = {"working_dir": str(tmp_path / "broken.zip")}
+    good = {"working_dir": str(folder)}
+    with pytest.raises(RuntimeEnvSetupError):
+        skate.get(variable.options(runtime_env=bad).remote("A"))
+    assert skate.get(variable.options(runtime_env=good).remote("A")) is None
+    assert skate.get(variable.options(runtime_env={"env_vars": {"A": "1"}}).remote("A")) == "1"
+    rows = list_runtime_envs()
+    assert [(row.runtime_env, row.success, row.state) for row in rows] == [
+        (bad, False, "failed"), (good, True, "ready"), ({"env_vars": {"A": "1"}}, True, "ready")
+    ]  # fmt: skip
+    assert "not a zip file" in rows[0].error and rows[0].ref_cnt == 0
+    assert rows[1].error is None and rows[1].ref_cnt == 1 and rows[1].creation_time_ms > 0
+    assert [row.runtime_env for row in list_runtime_envs(filters=[("success", "=", False)])] == [bad]
+
+
 # ---------------------------------------------------------------------- files
 
 

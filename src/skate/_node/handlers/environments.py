@@ -7,13 +7,24 @@ alone, or with the environment's key behind it.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from skate._base.clock import monotonic
 from skate._environment.spec import NOTHING, Environment, Prepared, Request, decode, expand
-from skate._node.environments import AHEAD, Admit, Command, Environments, Prepare, Reject, Wanted
+from skate._node.environments import (
+    AHEAD,
+    Admit,
+    Command,
+    Environments,
+    EnvironmentState,
+    Prepare,
+    Reject,
+    Wanted,
+)
 from skate._node.leases import Refuse
 from skate._node.preparer import Preparation
 
@@ -44,6 +55,9 @@ class EnvironmentHandlers:
         self._decoded: dict[bytes, tuple[bytes, Environment]] = {}  # key and environment
         self._running: dict[bytes, Preparation] = {}
         self._prepared: dict[bytes, Prepared] = {}
+        #: For those who look: how long the last preparation took (seconds), and why it failed.
+        self._took: dict[bytes, float] = {}
+        self._errors: dict[bytes, str] = {}
 
     # ------------------------------------------------------------------ crews
 
@@ -158,9 +172,12 @@ class EnvironmentHandlers:
         variables.update(expand(environment.env_vars, variables))
         request = Request(environment, folder, path + ".json", variables, job["cwd"])
 
+        begun = monotonic()
+
         def ended(reason: str) -> None:
             if self._running.get(key) is running:
                 del self._running[key]
+                self._took[key] = monotonic() - begun
                 self._ended(key, request.result, reason)
 
         try:
@@ -194,10 +211,29 @@ class EnvironmentHandlers:
             except (OSError, msgspec.MsgspecError) as error:
                 reason = f"what its preparation made cannot be read: {error}"
         if reason:
+            self._errors[key] = reason
             self._daemon.log(f"the environment {key.hex()} failed: {reason}")
             self.run(self._table.failed(key, reason))
         else:
+            self._errors.pop(key, None)
             self.run(self._table.prepared(key))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return every environment that was named in this session, for those who look."""
+        users = Counter(self._crews[worker.crew].key for worker in self._daemon.workers
+                        if worker.crew in self._crews)  # fmt: skip
+        return [
+            {
+                "runtime_env": environment.shown,
+                "state": (
+                    self._table.state(key) if environment.needs_preparation else EnvironmentState.READY
+                ).value,
+                "took": self._took.get(key),
+                "workers": users[key],
+                "error": self._errors.get(key),
+            }
+            for key, environment in self._environments.items()
+        ]
 
     def close(self) -> None:
         """The session ends."""

@@ -83,7 +83,8 @@ class StateHandlers:
         silent = [client.pid for client in question.waiting.values()]
         what = question.message.what
         own = {"workers": self._workers, "store": self._store, "objects": self._stored,
-               "tasks": self._workers, "stacks": self._workers}.get(what, list)  # fmt: skip
+               "tasks": self._workers, "stacks": self._workers,
+               "runtime_envs": self._daemon.environments.rows}.get(what, list)  # fmt: skip
         parts = [*question.parts, (b"", 0, "daemon", pack(own()))]
         question.asker.send(node.StateAnswer(question.message.request, parts, silent))
 

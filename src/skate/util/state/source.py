@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from skate import cluster
 from skate.util.state import merge
-from skate.util.state.common import ActorState, JobState, NodeState, ObjectState, TaskState, WorkerState
+from skate.util.state.common import (
+    ActorState,
+    JobState,
+    NodeState,
+    ObjectState,
+    RuntimeEnvState,
+    TaskState,
+    WorkerState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +97,18 @@ class State:
                 end_time=None if row["end_time"] is None else round(row["end_time"] * 1000),
             )
             for row in self._source.directory("jobs")
+        ]  # fmt: skip
+
+    def runtime_envs(self) -> list[RuntimeEnvState]:
+        """Return the environments that were named."""
+        _, rows = self._ask("runtime_envs")
+        return [
+            RuntimeEnvState(
+                runtime_env=row["runtime_env"], success=row["state"] == "ready",
+                creation_time_ms=None if row["took"] is None else round(row["took"] * 1000),
+                node_id=self._node(), ref_cnt=row["workers"], error=row["error"], state=row["state"],
+            )
+            for row in rows
         ]  # fmt: skip
 
     def stacks(self) -> list[tuple[int, str, list[str]]]:
