@@ -6,11 +6,12 @@ import argparse
 import json
 import shutil
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from benchmarks import chart, environments, report, runner
-from benchmarks.lines import BY_NAME, LINES, SYSTEMS
+from benchmarks.lines import BY_NAME, GROUPS, LINES, SYSTEMS
 from benchmarks.measure import Effort
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -28,6 +29,19 @@ def _names(known: Any) -> Any:
     return parse
 
 
+def _lines(text: str) -> tuple[str, ...]:
+    """Names of lines from names, patterns (`queue_*`) and groups."""
+    chosen: list[str] = []
+    for pattern in (part.strip() for part in text.split(",")):
+        found = [line.name for line in LINES if line.group == pattern or fnmatchcase(line.name, pattern)]
+        if not found:
+            raise argparse.ArgumentTypeError(
+                f"no line is called {pattern!r}; lines: {', '.join(BY_NAME)}; groups: {', '.join(GROUPS)}"
+            )
+        chosen += found
+    return tuple(chosen)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -35,7 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, help="interleaved rounds; the median counts (default 3)")
     parser.add_argument("--quick", action="store_true", help="one round with small counts")
-    parser.add_argument("--only", type=_names(BY_NAME), default=(), help="lines, comma-separated")
+    parser.add_argument(
+        "--only",
+        type=_lines,
+        default=(),
+        help="lines, comma-separated: names or patterns ('queue_*'), or groups of --list",
+    )
+    parser.add_argument("--no-record", action="store_true", help="print the figures, write no file")
     parser.add_argument(
         "--systems", type=_names(SYSTEMS), default=tuple(SYSTEMS), help="systems, comma-separated"
     )
@@ -98,7 +118,7 @@ def main() -> int:
     """Exit code 1 if `--check` finds a target that is not hit; a failed line does not fail a run."""
     options = _parser().parse_args()
     if options.list:
-        print("\n".join(f"{line.name:18}{line.title}, {line.unit}" for line in LINES))
+        print("\n".join(f"{line.group:12}{line.name:20}{line.title}, {line.unit}" for line in LINES))
         return 0
     if options.markdown or options.check:
         results = _read(options.results)
@@ -119,7 +139,8 @@ def main() -> int:
     )
     data = runner.run(plan, _interpreters(options))
     print(report.as_text(report.Results(data)))
-    _write(data)
+    if not options.no_record:
+        _write(data)
     return 0
 
 

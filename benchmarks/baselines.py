@@ -1,12 +1,15 @@
 """What skate and Ray are measured against beside each other.
 
-`ProcessPoolExecutor` shows what the standard library gives to those who need only tasks on one machine. The
-bare loop is the floor of what two Python processes can do: it pickles calls and results, keeps a table of
-pending calls, and does nothing else: no ids to schedule, no errors, no reference counts.
+`ProcessPoolExecutor` shows what the standard library gives to those who need only tasks on one machine;
+beside `Pool.map` it is `multiprocessing.Pool`, beside joblib its own backend (loky), beside spilling plain
+writes and reads of a file. The bare loop is the floor of what two Python processes can do: it pickles calls
+and results, keeps a table of pending calls, and does nothing else: no ids to schedule, no errors, no
+reference counts.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import socket
@@ -17,6 +20,8 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from benchmarks.measure import MIB, Effort, Sample, expect, rate, rate_of_single_calls
+from benchmarks.workloads.helpers import MAPPED, parallel_calls
+from benchmarks.workloads.spilling import plain_read, plain_write
 
 PIPELINED = 2000
 LARGE_IN_FLIGHT = 50
@@ -95,6 +100,32 @@ POOL: dict[str, dict[str, Callable[[ProcessPoolExecutor, Effort], Sample]]] = {
         "return_1mib": pool_return_1mib,
     },
 }
+
+
+def square(number: int) -> int:
+    """What `Pool.map` and joblib call."""
+    return number * number
+
+
+def multiprocessing_map(effort: Effort) -> Sample:
+    """`multiprocessing.Pool(2).map` of `square` over 100,000 ints, default chunks; items a second."""
+    numbers = range(effort.count(MAPPED))
+    with multiprocessing.Pool(WORKERS) as pool:
+
+        def batch() -> int:
+            expect(pool.map(square, numbers)[-1], numbers[-1] ** 2)
+            return len(numbers)
+
+        return rate(batch, effort)
+
+
+def loky_parallel(effort: Effort) -> Sample:
+    """`Parallel(n_jobs=2)` over 5,000 calls of `square` with joblib's own processes; calls a second."""
+    return parallel_calls("loky", square, effort)
+
+
+HELPERS: dict[str, Callable[[Effort], Sample]] = {"pool_map": multiprocessing_map, "joblib": loky_parallel}
+FILES: dict[str, Callable[[Effort], Sample]] = {"spill": plain_write, "restore": plain_read}
 
 
 HEADER = struct.Struct("<IQ")

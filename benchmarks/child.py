@@ -49,13 +49,15 @@ def _startup(module: str, wanted: list[str], mark: str) -> Iterator[Step]:
 
 def _runtime(module: str, group: str, wanted: list[str], effort: Effort) -> Iterator[Step]:
     from benchmarks.workloads import WORKLOADS
+    from benchmarks.workloads.spilling import STORE
     from benchmarks.workloads.startup import start, warm_two_workers
 
     loaded: list[Any] = []
     yield Step("import", lambda: loaded.append(importlib.import_module(module)), vital=True)
     runtime = loaded[0]
-    yield Step("init", lambda: start(runtime), vital=True)
-    if group != "objects":
+    options = {"object_store_memory": STORE} if group == "spilling" else {}
+    yield Step("init", lambda: start(runtime, **options), vital=True)
+    if group not in ("objects", "spilling"):
         yield Step("warm-up of two workers", lambda: warm_two_workers(runtime), vital=True)
     for name, workload in WORKLOADS[group].items():
         if name in wanted:
@@ -67,13 +69,23 @@ def _pool(group: str, wanted: list[str], effort: Effort) -> Iterator[Step]:
     if group == "startup":
         yield Step("init_first_task", baselines.pool_init_first_task)
         return
+    if group == "helpers":
+        for name, alone in baselines.HELPERS.items():
+            if name in wanted:
+                yield Step(name, lambda alone=alone: alone(effort))  # type: ignore[misc]
+        return
     with baselines.start_pool() as pool:
         for name, workload in baselines.POOL[group].items():
             if name in wanted:
                 yield Step(name, lambda workload=workload: workload(pool, effort))  # type: ignore[misc]
 
 
-def _bare(wanted: list[str], effort: Effort) -> Iterator[Step]:
+def _bare(group: str, wanted: list[str], effort: Effort) -> Iterator[Step]:
+    if group == "spilling":
+        for name, alone in baselines.FILES.items():
+            if name in wanted:
+                yield Step(name, lambda alone=alone: alone(effort))  # type: ignore[misc]
+        return
     loop = baselines.BareLoop()
     for name, workload in baselines.BARE.items():
         if name in wanted:
@@ -85,7 +97,7 @@ def _steps(system: str, group: str, wanted: list[str], effort: Effort, mark: str
     if system == "pool":
         return _pool(group, wanted, effort)
     if system == "bare":
-        return _bare(wanted, effort)
+        return _bare(group, wanted, effort)
     if group == "startup":
         return _startup(MODULES[system], wanted, mark)
     return _runtime(MODULES[system], group, wanted, effort)

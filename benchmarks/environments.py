@@ -14,7 +14,7 @@ from benchmarks import session
 from benchmarks.child import MODULES
 
 RAY_VENV = Path(__file__).resolve().parent / ".venv-ray"
-RAY_REQUIREMENTS = ("ray", "numpy", "psutil")
+RAY_REQUIREMENTS = ("ray", "numpy", "psutil", "joblib")
 PROBE_TIMEOUT_S = 120
 PROBE = """
 import importlib, platform, sys
@@ -38,7 +38,8 @@ def ray_python() -> str:
     """The interpreter of a virtual environment with Ray from PyPI; the first call makes it (minutes)."""
     python = RAY_VENV / "bin" / "python"
     complete = RAY_VENV / "complete"
-    if not complete.exists():
+    wanted = " ".join(RAY_REQUIREMENTS)
+    if not complete.exists() or complete.read_text() != wanted:
         print(f"installing {', '.join(RAY_REQUIREMENTS)} into {RAY_VENV.name}, once", file=sys.stderr)
         venv.create(RAY_VENV, with_pip=True, clear=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", *RAY_REQUIREMENTS]
@@ -49,7 +50,7 @@ def ray_python() -> str:
                 f"pip could not install Ray for Python {platform.python_version()} (see above); "
                 "name an interpreter that has it: --ray-python PATH"
             ) from error
-        complete.touch()
+        complete.write_text(wanted)
     return str(python)
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Group = Literal["startup", "tasks", "actors", "objects"]
-GROUPS: tuple[Group, ...] = ("startup", "tasks", "actors", "objects")
+Group = Literal["startup", "tasks", "actors", "objects", "concurrent", "helpers", "spilling"]
+GROUPS: tuple[Group, ...] = get_args(Group)
 """Lines of one group share one fresh runtime; groups run in this order."""
 
 SYSTEMS = {
     "skate": "skate",
     "ray": "Ray",
-    "pool": "ProcessPool",
-    "bare": "bare socket loop",
+    "pool": "process pool",
+    "bare": "bare calls",
 }
+"""The last two are what `baselines` holds: pools of processes without a cluster, and plain system calls."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,39 @@ LINES: tuple[Line, ...] = (
     Line("put_1mib", "put 1 MiB", "/s", "objects", (TimesRay(6),)),
     Line("get_1mib", "get 1 MiB", "/s", "objects", (TimesRay(6),)),
     Line("refs_10k", "put and get an object of 10,000 refs", "ms", "objects", better="lower"),
+    Line("async_sync", "async actor calls, one by one", "/s", "concurrent", (TimesRay(10),)),
+    Line("async_pipelined", "async actor calls, pipelined", "/s", "concurrent", (TimesRay(15),)),
+    Line("async_gather", "async actor calls, gathered by asyncio", "/s", "concurrent", (TimesRay(15),)),
+    Line("threaded_sync", "threaded actor calls, one by one", "/s", "concurrent"),
+    Line("threaded_pipelined", "threaded actor calls, pipelined", "/s", "concurrent"),
+    Line("generator", "items of a streaming generator", "/s", "concurrent"),
+    Line("queue_put", "Queue.put", "/s", "helpers", (TimesRay(10),)),
+    Line("queue_get", "Queue.get", "/s", "helpers", (TimesRay(10),)),
+    Line(
+        "pool_map",
+        "Pool.map of 100,000 items",
+        "/s",
+        "helpers",
+        (TimesRay(5), Fraction(1.0, "pool", "pool_map", "multiprocessing.Pool")),
+        baselines=("pool",),
+    ),
+    Line(
+        "joblib",
+        "joblib, 5,000 calls",
+        "/s",
+        "helpers",
+        (Fraction(0.8, "pool", "joblib", "joblib's own processes"),),
+        baselines=("pool",),
+    ),
+    Line(
+        "spill",
+        "put 1 GiB into a full store",
+        "GB/s",
+        "spilling",
+        (Fraction(0.8, "bare", "spill", "plain file writes")),
+        baselines=("bare",),
+    ),
+    Line("restore", "get 1 GiB that was spilled", "GB/s", "spilling", baselines=("bare",)),
 )
 
 BY_NAME = {line.name: line for line in LINES}

@@ -8,11 +8,14 @@ nothing but builtins and what they import themselves.
 from __future__ import annotations
 
 from benchmarks.measure import Workload
-from benchmarks.workloads import actors, objects, tasks
+from benchmarks.workloads import actors, concurrent, helpers, objects, spilling, tasks
 
 WORKLOADS: dict[str, dict[str, Workload]] = {
     "tasks": tasks.WORKLOADS,
     "actors": actors.WORKLOADS,
     "objects": objects.WORKLOADS,
+    "concurrent": concurrent.WORKLOADS,
+    "helpers": helpers.WORKLOADS,
+    "spilling": spilling.WORKLOADS,
 }
 """By group and line, in the order in which they run; `startup` is a sequence of its own, in `startup.py`."""

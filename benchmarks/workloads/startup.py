@@ -21,9 +21,9 @@ SETTLED_WITHIN = 0.01
 WARM_TRIES = 20
 
 
-def start(runtime: Runtime) -> None:
+def start(runtime: Runtime, **options: Any) -> None:
     """Start a local cluster of two CPUs, without what a comparison of the core should not pay for."""
-    runtime.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    runtime.init(num_cpus=2, include_dashboard=False, log_to_driver=False, **options)
 
 
 def warm_two_workers(runtime: Runtime) -> None:

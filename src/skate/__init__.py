@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from skate._worker.generators import ObjectRefGenerator as ObjectRefGenerator
     from skate._worker.object_ref import ObjectRef as ObjectRef
     from skate.actor import method as method
+    from skate.api import cancel as cancel
     from skate.api import get as get
     from skate.api import get_actor as get_actor
     from skate.api import init as init
@@ -64,7 +65,7 @@ _IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID",
         "TaskID", "UniqueID", "WorkerID")  # fmt: skip
 _CLUSTER = ("available_resources", "cluster_resources", "nodes", "timeline")
 _API = ("get", "get_actor", "init", "is_initialized", "kill",
-        "put", "remote", "shutdown", "wait")  # fmt: skip
+        "cancel", "put", "remote", "shutdown", "wait")  # fmt: skip
 _MODULES = ("actor", "compat", "exceptions", "experimental", "runtime_context", "runtime_env", "util")
 
 #: Public name to (module, name there).

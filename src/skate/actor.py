@@ -17,6 +17,7 @@ from skate.engine import (
     Submit,
     code_flags,
     exit_actor,
+    retry_blob,
 )
 
 C = TypeVar("C")
@@ -27,7 +28,7 @@ __all__ = ["ActorClass", "ActorHandle", "ActorMethod", "exit_actor", "method"]
 _BUILT_IN = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
 _NOTHING: dict[str, int | str] = {}
 #: Options of methods that handles need to know.
-_METHOD_KEYS = ("num_returns", "max_task_retries", "concurrency_group",
+_METHOD_KEYS = ("num_returns", "max_task_retries", "retry_exceptions", "concurrency_group",
                 "_generator_backpressure_num_objects")  # fmt: skip
 
 
@@ -37,6 +38,8 @@ def method(*args: Any, **kwargs: Any) -> Any:
     Args:
         num_returns: how many values the method returns, each with a ref of its own.
         max_task_retries: overrides the actor's for this method.
+        retry_exceptions: whether calls that raise are repeated too, up to max_task_retries times; or a
+            list of the exception types after which they are.
         concurrency_group: the group of the actor's ``concurrency_groups`` that it runs in.
 
     Returns:
@@ -64,7 +67,10 @@ class ActorClass(Generic[C]):
     """A class that ``@remote`` made remote: ``.remote(...)`` starts an actor and returns its handle."""
 
     def __init__(
-        self, cls: type[C], given: dict[str, Any], methods: dict[str, dict[str, int | str]] | None = None
+        self,
+        cls: type[C],
+        given: dict[str, Any],
+        methods: dict[str, dict[str, int | str]] | None = None,
     ) -> None:
         _options.check(given, _options.ACTOR_OPTIONS, "an actor class")
         self._class = cls
@@ -155,6 +161,11 @@ def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str,
         flags = code_flags(function)
         given = getattr(function, "__skate_method__", _NOTHING)
         chosen = {key: given[key] for key in _METHOD_KEYS if given.get(key) is not None}
+        if "retry_exceptions" in chosen:
+            retry = retry_blob(chosen["retry_exceptions"])
+            del chosen["retry_exceptions"]
+            if retry is not None:
+                chosen["retry_exceptions"] = retry.decode("latin-1")
         if flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
             chosen["is_async"] = 1
         if flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):

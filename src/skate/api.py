@@ -12,6 +12,7 @@ from skate._base.config import Config
 from skate._launch import machine, session
 from skate._launch.connect import Driver
 from skate._worker import current
+from skate._worker.generators import ObjectRefGenerator
 from skate._worker.object_ref import ObjectRef
 from skate.actor import ActorClass, ActorHandle
 from skate.engine import engine
@@ -384,6 +385,44 @@ def put(value: T, *, _owner: Any = None, _tensor_transport: Any = None) -> Objec
     if _owner is not None:
         raise ValueError("put(_owner=...) is not supported by this version of skate yet")
     return connected_engine().put(value)
+
+
+def cancel(
+    ray_waitable: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True
+) -> None:
+    """Cancel the task or the actor's call that makes an object; nothing happens if it is there already.
+
+    What has not begun is never run. A running task gets a KeyboardInterrupt, a coroutine of an async
+    actor a CancelledError; another method of an actor is not interrupted, but may ask
+    ``get_runtime_context().is_canceled()``. Who waits for a cancelled task hears of it within a second,
+    even if the task goes on; it is not run again, whatever its retries. Nothing else is disturbed.
+
+    Args:
+        ray_waitable: a ref that ``.remote()`` returned, or a generator of refs.
+        force: end the task's process instead. Only for tasks.
+        recursive: cancel as well what the task or call has called itself.
+
+    Raises:
+        TypeError: something else was given.
+        ValueError: ``force`` for an actor's call.
+
+    Later, ``get`` of the ref raises TaskCancelledError.
+
+    Example:
+        >>> ref = endless.remote()
+        >>> skate.cancel(ref)
+        >>> skate.get(ref)
+        Traceback (most recent call last):
+        skate.exceptions.TaskCancelledError: endless was cancelled while it ran in worker process 123
+    """
+    if isinstance(ray_waitable, ObjectRefGenerator):
+        ray_waitable = ray_waitable.completed()
+    if type(ray_waitable) is not ObjectRef:
+        raise TypeError(
+            f"cancel() takes the ObjectRef of a task, got {type(ray_waitable).__name__} "
+            f"({ray_waitable!r:.80})"
+        )
+    connected_engine().cancel(ray_waitable, force, recursive)
 
 
 def wait(

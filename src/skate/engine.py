@@ -18,6 +18,7 @@ from skate._serialize import culprit
 from skate._serialize.values import dump_code
 from skate._wire import control, node
 from skate._wire.codec import pack, unpack
+from skate._wire.worker import ALL
 from skate._worker import current
 from skate._worker.actor_host import ActorExit
 from skate._worker.calls import DYNAMIC, STREAMING
@@ -44,6 +45,10 @@ class ActorInfo(NamedTuple):
     #: Method name to its options.
     methods: dict[str, dict[str, int | str]]
     max_task_retries: int
+    #: How many unfinished calls a process may have; below zero: any number.
+    max_pending_calls: int
+    #: Calls whose arguments are there may leave before those whose are not.
+    out_of_order: bool
     #: Stands for all handles: the actor ends when nobody refers to it. None: it does not count.
     ref: ObjectRef[Any] | None
 
@@ -72,6 +77,9 @@ class Engine(Protocol):
 
     def kill_actor(self, actor_id: bytes, no_restart: bool) -> None:
         """End an actor's process."""
+
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        """Cancel the call that makes an object."""
 
     def put(self, value: Any) -> ObjectRef[Any]:
         """Store a value."""
@@ -145,6 +153,7 @@ class RuntimeEngine:
         core = self.core
         record = core.calls.make_function(function, name, options.threads)
         record.max_calls = options.max_calls
+        record.retry = retry_blob(options.retry_exceptions)
         pool = core.normal.pool(options.resources, self._environment(options.runtime_env))
         num_returns = returns_of(options.num_returns, is_generator(function))
         retries, label, ahead = options.max_retries, options.name, options.ahead
@@ -169,16 +178,20 @@ class RuntimeEngine:
         """See Engine."""
         core = self.core
         with core.lock:
-            client = core.actors.client(info.actor_id, info.class_name, info.max_task_retries)
+            client = core.actors.client(info.actor_id, info.class_name)
+            client.max_pending, client.out_of_order = info.max_pending_calls, info.out_of_order
         num_returns = returns_of(options.get("num_returns"), bool(options.get("is_generator")))
         ahead = max(0, options.get("_generator_backpressure_num_objects") or 0)
         retries: int = options.get("max_task_retries", info.max_task_retries)
+        retry = retry_blob(options.get("retry_exceptions"))
         group: str | None = options.get("concurrency_group")
         submit_call, ref = core.calls.submit_call, info.ref
         label = f"{info.class_name}.{method}"
 
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return submit_call(client, ref, method, label, args, kwargs, num_returns, retries, group, ahead)
+            return submit_call(
+                client, ref, method, label, args, kwargs, num_returns, retries, group, ahead, retry
+            )
 
         return submit
 
@@ -196,6 +209,10 @@ class RuntimeEngine:
         is_async = any(method.get("is_async") for method in methods.values())
         environment = self._environment(options.runtime_env)
         blob, code_refs = self._class_code(cls)
+        concurrency = options.max_concurrency or (ASYNC_CONCURRENCY if is_async else 1)
+        out_of_order = options.out_of_order
+        if out_of_order is None:
+            out_of_order = concurrency > 1 or bool(options.concurrency_groups)
         detached = options.detached
         arguments = core.calls.encode_arguments(args, kwargs, f"{name}.__init__", always_inline=detached)
         actor_id = os.urandom(ids.ACTOR_ID_SIZE)
@@ -214,7 +231,7 @@ class RuntimeEngine:
             running=options.running,
             max_restarts=options.max_restarts,
             max_task_retries=options.max_task_retries,
-            max_concurrency=options.max_concurrency or (ASYNC_CONCURRENCY if is_async else 1),
+            max_concurrency=concurrency,
             concurrency_groups=options.concurrency_groups,
             is_async=is_async,
             name=options.name,
@@ -224,10 +241,12 @@ class RuntimeEngine:
             owner_address=core.address,
             handle=b"" if detached else handle.binary(),
             methods=methods,
+            max_pending_calls=options.max_pending_calls,
+            out_of_order=out_of_order,
             job_config=self._detached_job(actor_id) if detached else b"",
             environment=environment,
         )
-        info = ActorInfo(actor_id, name, methods, options.max_task_retries, None if detached else handle)
+        info = info_of(actor_id, spec, None if detached else handle)
         entry = handle._entry
         if not options.name:
             # Nobody else can know of it yet: its calls wait for it, its creator need not.
@@ -295,22 +314,35 @@ class RuntimeEngine:
         """See Engine."""
         core = self.core
         where = core.namespace if namespace is None else namespace
-        return self._info(
-            unpack(
-                core.ask_control(lambda request: control.FindActor(request, name, where)),
-                type=control.FoundActor,
-            )
+        found = unpack(
+            core.ask_control(lambda request: control.FindActor(request, name, where)),
+            type=control.FoundActor,
         )
+        return info_of(found.actor_id, found.spec, None)
 
     def _info(self, found: control.FoundActor) -> ActorInfo:
         spec = found.spec
         ref = self.core.objects.adopt(spec.handle, spec.owner_address) if spec.handle else None
-        return ActorInfo(found.actor_id, spec.class_name, spec.methods, spec.max_task_retries, ref)
+        return info_of(found.actor_id, spec, ref)
 
     def kill_actor(self, actor_id: bytes, no_restart: bool) -> None:
         """See Engine."""
         reason = f"it was killed by kill() in {self.core.kind} process {os.getpid()}"
         self.core.ask_control(lambda request: control.KillActor(request, actor_id, no_restart, reason))
+
+    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        """See Engine."""
+        core = self.core
+        entry = ref._entry
+        with core.lock:
+            core.check_usable()
+            if force and entry.task is not None and entry.task.actor is not None:
+                raise ValueError(
+                    f"cancel(force=True) ends the process of a task; {entry.task.describe()} is an actor's "
+                    "method: use force=False, or kill() for the actor"
+                )
+            core.canceller.cancel(entry, force, recursive)
+            core.reactor.flush()
 
     # ------------------------------------------------------------------ the cluster
 
@@ -336,6 +368,28 @@ class RuntimeEngine:
         report = self.core.request(self.core.node, node.StoreStatus)
         assert isinstance(report, node.StoreReport)
         return report
+
+
+def info_of(actor_id: bytes, spec: control.ActorSpec, ref: ObjectRef[Any] | None) -> ActorInfo:
+    """Return what a handle of this actor is made of."""
+    return ActorInfo(
+        actor_id,
+        spec.class_name,
+        spec.methods,
+        spec.max_task_retries,
+        spec.max_pending_calls,
+        spec.out_of_order,
+        ref,
+    )
+
+
+def retry_blob(given: Any) -> bytes | None:
+    """Return what ``retry_exceptions`` is in messages: see ``Call.retry``."""
+    if isinstance(given, str):
+        return given.encode("latin-1")  # as options of methods travel
+    if isinstance(given, (list, tuple)):
+        return dump_code(tuple(given))[0] if given else None
+    return ALL if given else None
 
 
 def returns_of(given: int | str | None, is_generator: bool) -> int:

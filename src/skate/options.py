@@ -6,7 +6,7 @@ Checked once, where it is written; never on the path of a call.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from skate._base import ids
@@ -90,6 +90,11 @@ def _resources(name: str, value: Any) -> None:
         _number(f"resources[{key!r}]", amount)
 
 
+def _flag_or_none(name: str, value: Any) -> None:
+    if value is not None:
+        _flag(name, value)
+
+
 def _lifetime(name: str, value: Any) -> None:
     if value not in (None, "detached", "non_detached"):
         raise ValueError(f"option 'lifetime' takes 'detached', 'non_detached' or None, got {value!r}")
@@ -105,6 +110,16 @@ def _groups(name: str, value: Any) -> None:
             _whole(1, nullable=False)(f"concurrency_groups[{group!r}]", limit)
     else:
         raise TypeError(f"option 'concurrency_groups' takes a dict like {{'io': 2}}, got {value!r}")
+
+
+def _exceptions(name: str, value: Any) -> None:
+    if value is None or isinstance(value, bool):
+        return
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"option {name!r} takes True, False or a list of exception types, got {value!r}")
+    for one in value:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise TypeError(f"option {name!r} has {one!r} in its list, which is no exception type")
 
 
 def _later(*harmless: Any) -> Check:
@@ -148,7 +163,7 @@ TASK_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
     "num_returns": (None, _num_returns),
     "max_retries": (3, _whole(-1)),
     "max_calls": (0, _whole(0)),
-    "retry_exceptions": (False, _later(False, None)),
+    "retry_exceptions": (False, _exceptions),
     "_generator_backpressure_num_objects": (None, _ahead),
     "_num_objects_per_yield": (1, _later(1, None)),
 }
@@ -161,9 +176,9 @@ ACTOR_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
     "lifetime": (None, _lifetime),
     "max_concurrency": (None, _whole(1)),
     "concurrency_groups": (None, _groups),
-    "max_pending_calls": (-1, _later(-1, None)),
+    "max_pending_calls": (-1, _whole(-1)),
     "enable_tensor_transport": (None, _later(None, False)),
-    "allow_out_of_order_execution": (None, _later(None, False)),
+    "allow_out_of_order_execution": (None, _flag_or_none),
     "_actor_generator_backpressure_num_objects": (None, _ahead),
 }
 
@@ -171,7 +186,7 @@ METHOD_OPTIONS: dict[str, tuple[Any, Check]] = {
     "num_returns": (None, _num_returns),
     "name": (None, _anything),
     "max_task_retries": (None, _whole(-1)),
-    "retry_exceptions": (None, _later(None, False)),
+    "retry_exceptions": (None, _exceptions),
     "concurrency_group": (None, _text),
     "enable_task_events": (None, _anything),
     "tensor_transport": (None, _later(None)),
@@ -214,6 +229,8 @@ class TaskOptions(NamedTuple):
     ahead: int
     #: A worker ends after so many calls; 0: it does not.
     max_calls: int
+    #: Exceptions after which it is run again: a list of types, or whether any is.
+    retry_exceptions: bool | Sequence[type[BaseException]]
     runtime_env: Mapping[str, Any] | None
 
 
@@ -232,6 +249,11 @@ class ActorOptions(NamedTuple):
     #: None: one call at a time, or ASYNC_CONCURRENCY if any method is a coroutine.
     max_concurrency: int | None
     concurrency_groups: dict[str, int]
+    #: How many unfinished calls a process may have; below zero: any number.
+    max_pending_calls: int
+    #: Calls whose arguments are there may leave before those whose are not. None: those of an actor that
+    #: runs several at a time.
+    out_of_order: bool | None
     runtime_env: Mapping[str, Any] | None
 
 
@@ -261,6 +283,7 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
         max(0, given.get("_generator_backpressure_num_objects") or 0),
         # A process that used a GPU keeps memory of it as long as it lives: so it ends, by default.
         (1 if amounts.get("GPU") else 0) if max_calls is None else max_calls,
+        given.get("retry_exceptions") or False,
         given.get("runtime_env"),
     )
 
@@ -284,5 +307,7 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         max_task_retries=given.get("max_task_retries") or 0,
         max_concurrency=given.get("max_concurrency"),
         concurrency_groups=dict(given.get("concurrency_groups") or {}),
+        max_pending_calls=-1 if given.get("max_pending_calls") is None else given["max_pending_calls"],
+        out_of_order=given.get("allow_out_of_order_execution"),
         runtime_env=given.get("runtime_env"),
     )

@@ -71,7 +71,7 @@ class RuntimeContext:
 
     @property
     def current_actor(self) -> Any:
-        """A handle to the actor that this runs in.
+        """A handle to the actor that this runs in. It does not keep the actor alive.
 
         Raises:
             RuntimeError: this is not an actor.
@@ -80,13 +80,22 @@ class RuntimeContext:
         if executor is None or executor.host is None:
             raise RuntimeError("current_actor is known only inside an actor")
         from skate.actor import ActorHandle
-        from skate.engine import ActorInfo
+        from skate.engine import info_of
 
         spec = executor.host.spec
-        ref = self._core.objects.adopt(spec.handle, spec.owner_address) if spec.handle else None
-        return ActorHandle(
-            ActorInfo(executor.host.actor_id, spec.class_name, spec.methods, spec.max_task_retries, ref)
-        )
+        return ActorHandle(info_of(executor.host.actor_id, spec, None))
+
+    def is_canceled(self) -> bool:
+        """Tell whether ``cancel`` was called for what runs here, so that it can end early and clean up.
+
+        Raises:
+            RuntimeError: this is a driver, or an async actor (there ``asyncio.CancelledError`` is raised
+                in the method).
+        """
+        executor, info = self._core.executor, current.call.get()
+        if executor is None or (executor.host is not None and executor.host.spec.is_async):
+            raise RuntimeError("is_canceled() is for tasks and for methods of actors that are not async")
+        return (info.owner, info.seq) in executor.interrupts.cancelled
 
     @property
     def runtime_env(self) -> RuntimeEnv:

@@ -98,7 +98,8 @@ def test_options_of_tasks_and_actors(options: dict[str, Any], error: type[Except
         ({"max_retries": -2}, ValueError, "max_retries.*at least -1"),
         ({"max_retries": "3"}, TypeError, "max_retries"),
         ({"max_restarts": 1}, ValueError, "'max_restarts' is no option of a remote function"),
-        ({"retry_exceptions": [ValueError]}, ValueError, "retry_exceptions.*not supported"),
+        ({"retry_exceptions": "all"}, TypeError, "retry_exceptions.*list of exception types"),
+        ({"retry_exceptions": [5]}, TypeError, "retry_exceptions.*5.*no exception type"),
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",
 )

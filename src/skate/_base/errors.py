@@ -172,6 +172,35 @@ class WorkerCrashedError(RayError):
     """The worker of a task ended before the task did, more often than its retries allow."""
 
 
+class TaskCancelledError(RayError):
+    """The task or call was cancelled: see ``skate.cancel``.
+
+    Args:
+        task_id: hex id of the task.
+        error_message: what was cancelled, when and where.
+    """
+
+    def __init__(self, task_id: str | None = None, error_message: str | None = None) -> None:
+        super().__init__(task_id, error_message)
+        self.task_id = task_id
+        self.error_message = error_message
+
+    def __str__(self) -> str:
+        return self.error_message or f"task {self.task_id or '(unknown)'} was cancelled"
+
+
+class TaskKilledError(TaskCancelledError, WorkerCrashedError):
+    """The task was cancelled with ``force=True``; Ray raises WorkerCrashedError then."""
+
+
+class PendingCallsLimitExceeded(RayError):
+    """The handle has as many unfinished calls as the actor's ``max_pending_calls`` allows."""
+
+
+class DeadlockError(RayError):
+    """Calls wait for each other in a circle, so that none could ever go on; the text names them all."""
+
+
 class RayActorError(RayError):
     """A call of an actor could not be carried out.
 

@@ -235,6 +235,7 @@ class ControlStore:
                 "death_cause": actor.cause,
                 "is_detached": bool(actor.spec.job_config),
                 "required_resources": to_float(actor.spec.running),
+                "placement": to_float(actor.spec.placement),
                 "max_concurrency": actor.spec.max_concurrency,
             }
             for actor in self._actors.records.values()

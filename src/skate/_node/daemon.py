@@ -16,6 +16,7 @@ import msgspec
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._node.handlers.actors import ActorHandlers
+from skate._node.handlers.deadlocks import DeadlockHandlers
 from skate._node.handlers.environments import EnvironmentHandlers
 from skate._node.handlers.leases import LeaseHandlers
 from skate._node.handlers.objects import ObjectHandlers
@@ -61,6 +62,7 @@ class Daemon:
         self.actors = ActorHandlers(self)
         self.environments = EnvironmentHandlers(self)
         self.state = StateHandlers(self)
+        self.deadlocks = DeadlockHandlers(self)
         self.board = Board(board_fd)
         log_fd = os.dup(2)
         self.launcher = Launcher(
@@ -79,6 +81,7 @@ class Daemon:
             **self.spilling.table(),
             **self.actors.table(),
             **self.state.table(),
+            **self.deadlocks.table(),
         }
 
     def start(self) -> None:

@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import sleep
 
 from skate._base.process import describe_status
 from skate._node.zygote_start import start_zygote
@@ -144,6 +146,27 @@ class Orphan:
         self._reactor.unregister(self._fd)
         os.close(self._fd)
         self._on_exit()
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Hold a process still: it runs no instruction inside of the ``with`` block."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        for _ in range(200):
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                if file.read().rpartition(b")")[2].split()[0] in b"TtZ":
+                    break
+            sleep(0.0001)
+    except OSError:
+        pass  # it ended
+    try:
+        yield
+    finally:
+        try:
+            os.kill(pid, signal.SIGCONT)
+        except ProcessLookupError:
+            pass
 
 
 def kill_group(pid: int) -> None:

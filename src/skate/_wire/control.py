@@ -36,6 +36,8 @@ class ActorSpec(Struct, frozen=True):
     #: Of a detached actor only: the job that it is the root of, under its own id. What it starts
     #: belongs to that job, and none of it ends with the driver that created the actor.
     job_config: bytes = b""
+    max_pending_calls: int = -1
+    out_of_order: bool = False
     #: The environment that its process is to have, as JSON; empty: none but the job's variables and paths.
     environment: bytes = b""
 

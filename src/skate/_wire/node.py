@@ -261,6 +261,26 @@ class Prepared(Struct, array_like=True, frozen=True, tag=81):
     object_ids: list[bytes]
 
 
+class KillTask(Struct, array_like=True, frozen=True, tag=86):
+    """Owner to daemon: end the worker of this lease, if it runs this call of mine."""
+
+    lease: int
+    seq: int
+
+
+class Waiting(Struct, array_like=True, frozen=True, tag=87):
+    """Worker to daemon: a thread waits long and without a timeout, or does no longer."""
+
+    waiting: bool
+
+
+class Deadlocked(Struct, array_like=True, frozen=True, tag=88):
+    """Daemon to worker: this wait can never end."""
+
+    number: int
+    text: str
+
+
 class StateQuery(Struct, array_like=True, frozen=True, tag=82):
     """Anybody to daemon: tell the state of this kind ("tasks", "objects", "workers", "stacks", "store")."""
 

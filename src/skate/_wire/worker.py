@@ -12,11 +12,15 @@ from skate._base.kinds import BUFFERS as BUFFERS
 from skate._base.kinds import ERROR as ERROR
 from skate._base.kinds import NONE as NONE
 from skate._base.kinds import PICKLE as PICKLE
+from skate._base.kinds import RETRIABLE as RETRIABLE
 from skate._base.kinds import SHARED as SHARED
 
 #: Bits of ``Call.flags``; the call depth stands above them.
 SHORT = 1  #: the owner knows this function to take less than ``Config.short_task_us``
 DEPTH_SHIFT = 1
+
+#: In ``Call.retry``: any exception.
+ALL = b"*"
 
 Dependency = tuple[int | str, int, bytes, bytes]
 """An argument given as a ref: position or keyword, kind, data, object id."""
@@ -71,6 +75,8 @@ class Call(Struct, array_like=True, frozen=True, tag=3, gc=False):
     stream: tuple[int, int, int] | None = None
     #: GPUs of its lease: comma-separated ids.
     gpus: str | None = None
+    #: Exceptions after which it may be run again: a pickled tuple of types; ALL: any.
+    retry: bytes | None = None
 
 
 class Reply(Struct, array_like=True, frozen=True, tag=4, gc=False):
@@ -118,6 +124,22 @@ class StreamStop(Struct, array_like=True, frozen=True, tag=15):
     """Owner to worker: nobody wants more items; close the generator and reply."""
 
     seq: int
+
+
+class CancelCall(Struct, array_like=True, frozen=True, tag=16):
+    """Owner to worker: nobody wants this call any more. ``force``: end the process if it runs."""
+
+    seq: int
+    force: bool
+    recursive: bool
+
+
+class CancelTask(Struct, array_like=True, frozen=True, tag=17):
+    """Borrower to owner: cancel the call that makes this object."""
+
+    object_id: bytes
+    force: bool
+    recursive: bool
 
 
 class Returned(Struct, array_like=True, frozen=True, tag=6):

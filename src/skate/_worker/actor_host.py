@@ -35,6 +35,12 @@ class Runner(Protocol):
     def serve(self, host: ActorHost) -> None:
         """Construct the actor and run its calls on and from the main thread until told to stop."""
 
+    def cancel(self, connection: Connection, seq: int) -> bool:
+        """A caller cancels a call; tell whether it runs, or is about to. Under the lock."""
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """Return what runs and what is queued: see ``_base.waits``."""
+
     def stop(self) -> None:
         """Make ``serve`` return. Any thread, under the lock."""
 

@@ -1,7 +1,8 @@
 """An actor as its callers see it: calls in order, through restarts, to the end. Decisions only.
 
 One client an actor and process, whatever the number of handles. Calls leave in the order they were
-made; one whose arguments are not ready holds up those behind it::
+made; one whose arguments are not ready holds up those behind it, unless the actor runs several at a
+time (``out_of_order``)::
 
     submit --> [queue] --ALIVE and connected, arguments ready--> [inflight] --reply--> done
                   ^                                                  |
@@ -46,20 +47,22 @@ Command = Connect | Fail
 class ActorClient:
     """See the module's text."""
 
-    __slots__ = ("id", "class_name", "max_task_retries", "state", "incarnation", "connection", "queue",
-                 "inflight", "cause", "error", "watched", "keep", "_send", "_me")  # fmt: skip
+    __slots__ = ("id", "class_name", "max_pending", "out_of_order", "state", "incarnation", "connection",
+                 "queue", "inflight", "cause", "error", "watched", "keep", "_send", "_me")  # fmt: skip
 
     def __init__(
         self,
         actor_id: bytes,
         class_name: str,
-        max_task_retries: int,
         me: bytes,
         send: Callable[[ActorClient, TaskRecord], None],
     ) -> None:
         self.id = actor_id
         self.class_name = class_name
-        self.max_task_retries = max_task_retries
+        #: How many calls may be unfinished; below zero: any number.
+        self.max_pending = -1
+        #: A call whose arguments are not ready holds up nobody.
+        self.out_of_order = False
         self.state = "PENDING_CREATION"
         self.incarnation = -1
         self.connection: Connection | None = None
@@ -79,8 +82,12 @@ class ActorClient:
         """A call was made."""
         if self.state == "DEAD":
             return [Fail(self, [call], False)]
-        self.queue.append(call)
-        self.pump()
+        if self.out_of_order and self.connection is not None and not call.unresolved:
+            self._leave(call)
+        else:
+            self.queue.append(call)
+            if not self.out_of_order:
+                self.pump()
         return []
 
     def pump(self) -> None:
@@ -88,10 +95,26 @@ class ActorClient:
         queue = self.queue
         if self.connection is None:
             return
+        if self.out_of_order:
+            ready = [call for call in queue if not call.unresolved]
+            self.queue = deque(call for call in queue if call.unresolved)
+            for call in ready:
+                self._leave(call)
+            return
         while queue and not queue[0].unresolved:
-            call = queue.popleft()
-            self.inflight[call.seq] = call
-            self._send(self, call)
+            self._leave(queue.popleft())
+
+    def _leave(self, call: TaskRecord) -> None:
+        self.inflight[call.seq] = call
+        self._send(self, call)
+
+    def ready(self, call: TaskRecord) -> None:
+        """The last argument of a queued call got its value."""
+        if self.out_of_order and self.connection is not None and call in self.queue:
+            self.queue.remove(call)
+            self._leave(call)
+        else:
+            self.pump()
 
     def connected(self, connection: Connection) -> None:
         """The living incarnation can be reached."""
@@ -144,7 +167,8 @@ class ActorClient:
         lost: list[TaskRecord] = []
         for call in begun:
             (again if call.spend_retry() else lost).append(call)
-        self.queue.extendleft(reversed(again + fresh))
+        lost += [call for call in fresh if call.cancelled]
+        self.queue.extendleft(reversed(again + [call for call in fresh if not call.cancelled]))
         return [Fail(self, lost, True)] if lost else []
 
     def cut_off(self, reason: str) -> list[Command]:

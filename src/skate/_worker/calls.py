@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from skate._base import ids
+from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._serialize import culprit
 from skate._serialize.values import PLAIN, dump_code, serialize
@@ -161,10 +161,12 @@ class Calls:
         seq = core.counter = core.counter + 1
         site = call_site(5) if core.config.record_call_sites else None
         entries = [self._refs.own(ids.object_id(core.worker_id, seq, index)) for index in range(num_returns)]
+        parent = current.call.get()
         task = TaskRecord(
             seq, function, method, arguments.kind, arguments.data, entries, retries,
-            current.call.get().depth + 1 << wire.DEPTH_SHIFT,
+            parent.depth + 1 << wire.DEPTH_SHIFT,
         )  # fmt: skip
+        task.parent = parent
         task.site = site
         task.made = monotonic()
         for entry in entries:
@@ -246,6 +248,7 @@ class Calls:
                 core.check_usable()
             returns = num_returns if num_returns >= 0 else 1
             task = self._new_task(function, "", arguments, returns, max_retries)
+            task.retry = function.retry
             task.name = name
             task.pool = pool
             if num_returns < 0:
@@ -282,6 +285,7 @@ class Calls:
         max_retries: int,
         group: str | None,
         ahead: int = 0,
+        retry: bytes | None = None,
     ) -> Any:
         """Call an actor's method; return like ``submit_task``."""
         core = self._core
@@ -289,6 +293,11 @@ class Calls:
         with self._lock:
             if core.dead_reason:
                 core.check_usable()
+            if 0 <= client.max_pending <= len(client.queue) + len(client.inflight):
+                raise errors.PendingCallsLimitExceeded(
+                    f"{label} was not called: {client.max_pending} calls of this actor from this process are "
+                    "unfinished, as many as its option max_pending_calls allows; wait for some of them"
+                )
             returns = num_returns if num_returns >= 0 else 1
             task = self._new_task(None, method, arguments, returns, max_retries)
             task.actor = client
@@ -296,6 +305,8 @@ class Calls:
                 task.stream = self._open_stream(num_returns, ahead)
             if group is not None:
                 task.group = group
+            if retry is not None:
+                task.retry = retry
             if arguments.plain or not self._failed_already(task):
                 # Calls under way keep the actor alive even if every handle is gone.
                 client.keep = handle
@@ -326,6 +337,12 @@ class Calls:
         task = connection.peer.calls.pop(message.seq, None)
         if task is None:
             return  # given up meanwhile
+        kind = message.kind
+        if kind == wire.RETRIABLE:
+            if task.spend_retry():
+                self._again(connection, message, task)
+                return
+            kind = wire.ERROR
         entries = task.returns
         if message.borrowed:
             for object_id, epoch in message.borrowed:
@@ -333,9 +350,8 @@ class Calls:
         if message.contained:
             self._take_contained(connection, message.contained, entries, wire.ReplyAck(message.seq))
         if task.stream is not None:
-            self._end_stream(task, message.kind, message.data)
+            self._end_stream(task, kind, message.data)
         elif entries:
-            kind = message.kind
             self._set_return(entries[0], kind, message.data)
             if kind == wire.ERROR:
                 for entry in entries[1:]:
@@ -345,12 +361,38 @@ class Calls:
                     self._set_return(entry, more_kind, more_data)
         if task.pins is not None:
             self._unpin(task)
-        error = remembered(message.data) if message.kind == wire.ERROR else None
+        error = remembered(message.data) if kind == wire.ERROR else None
         self._core.reporter.finished(task, connection.peer.id, message.microseconds, error)
         if task.actor is None:
             self._core.normal.replied(task, message.microseconds)
         else:
             self._core.actors.replied(task)
+
+    def _again(self, connection: Connection, message: wire.Reply, task: TaskRecord) -> None:
+        """It raised what its ``retry_exceptions`` name: it is run again, and this reply is forgotten."""
+        for object_id, epoch in message.borrowed or ():
+            self._refs.add_borrower(object_id, connection.peer.id, epoch)
+        if message.contained:
+            self._take_contained(connection, message.contained, [_nobodys()], wire.ReplyAck(message.seq))
+        if task.actor is None:
+            pool = task.pool
+            assert pool is not None
+            self._core.normal.replied(task, message.microseconds)
+            task.lease = None
+            self._core.normal.submit(task, pool)
+        else:
+            self._core.actors.replied(task)
+            self._core.actors.submit(task, task.actor)
+
+    def abandon(self, task: TaskRecord, error: bytes) -> None:
+        """A call that still runs shall be over for whoever waits for it. Under the lock."""
+        if task.stream is not None:
+            self._end_stream(task, wire.ERROR, error)
+        else:
+            for entry in task.returns:
+                if not entry.gone:
+                    self._core.fulfil(entry, wire.ERROR, error)
+        task.returns = [_nobodys() for _ in task.returns]
 
     def _set_return(self, entry: ObjectEntry, kind: int, data: bytes) -> None:
         if entry.gone:
@@ -474,7 +516,7 @@ class Calls:
 
     def tell_taken(self, task: TaskRecord) -> None:
         """An item was taken: the generator may go on. Under the lock."""
-        connection = self._where(task)
+        connection = self.where(task)
         if connection is not None and task.stream is not None and not task.stream.ended:
             connection.send(wire.StreamTaken(task.seq, task.stream.taken))
             if self._core.reactor.polling:
@@ -485,11 +527,11 @@ class Calls:
         stream = task.stream
         assert stream is not None
         stream.close()
-        connection = self._where(task)
+        connection = self.where(task)
         if connection is not None and not stream.ended:
             connection.send(wire.StreamStop(task.seq))
 
-    def _where(self, task: TaskRecord) -> Connection | None:
+    def where(self, task: TaskRecord) -> Connection | None:
         """Return the connection to the worker that has the call, if one has."""
         connection = task.actor.connection if task.actor is not None else None
         if task.lease is not None:

@@ -18,7 +18,9 @@ from skate._transport.connection import Connection
 from skate._wire import control
 from skate._wire import worker as wire
 from skate._worker import output
+from skate._worker.interrupts import Key
 from skate._worker.refs import ObjectEntry
+from skate._worker.waits import lane
 
 if TYPE_CHECKING:
     from skate._worker.actor_host import ActorHost
@@ -47,9 +49,12 @@ class _Threads:
         self._work: SimpleQueue[_Work] = SimpleQueue()
         self._started = 0
         self._free = 0
+        #: Not begun yet.
+        self.queued: dict[Key, wire.Call] = {}
 
     def submit(self, work: _Work) -> None:
         """Queue a call; start a thread for it if all are busy and more are allowed."""
+        self.queued[work[0].peer.id, work[1].seq] = work[1]
         self._work.put(work)
         if self._free < self._work.qsize() and self._started < self._limit:
             self._started += 1
@@ -61,7 +66,8 @@ class _Threads:
             self._free += 1
             work = self._work.get()
             self._free -= 1
-            self._runner.run(*work)
+            if self.queued.pop((work[0].peer.id, work[1].seq), None) is not None:
+                self._runner.run(*work)
 
 
 class ThreadedRunner:
@@ -71,14 +77,48 @@ class ThreadedRunner:
         self._executor = executor
         self._spec = spec
         self._groups = {name: _Threads(self, name, limit) for name, limit in _limits(spec).items()}
+        #: The constructor is through.
+        self._ready = False
+        #: Call to its group and when it began.
+        self._running: dict[Key, tuple[str, float]] = {}
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
         """See Runner."""
         self._groups[_group(self._spec, call)].submit((connection, call))
 
+    def lanes(self) -> list[dict[str, Any]]:
+        """See Runner."""
+        now, me = perf_counter(), self._executor.core.worker_id
+        if not self._ready:
+            return [lane(me, 1, [(b"", 0, 0.0)], [])]
+        running = list(self._running.items())
+        return [
+            lane(
+                me,
+                limit,
+                [(*key, now - began) for key, (group, began) in running if group == name],
+                list(self._groups[name].queued),
+            )
+            for name, limit in _limits(self._spec).items()
+        ]
+
+    def cancel(self, connection: Connection, seq: int) -> bool:
+        """See Runner. A method that runs is not interrupted: it may ask."""
+        key = (connection.peer.id, seq)
+        for threads in self._groups.values():
+            call = threads.queued.pop(key, None)
+            if call is not None:
+                self._executor.interrupts.answer(connection, call)
+                return False
+        if key in self._running:
+            self._executor.interrupts.cancelled.add(key)
+            return True
+        return False
+
     def serve(self, host: ActorHost) -> None:
         """See Runner."""
         host.start()
+        self._ready = True
         self._executor.wait_until_stopped()
 
     def stop(self) -> None:
@@ -88,16 +128,20 @@ class ThreadedRunner:
         """Run one call, on a thread of its group."""
         executor = self._executor
         met: list[ObjectEntry] = []
+        key = (connection.peer.id, call.seq)
         started = perf_counter()
+        self._running[key] = (_group(self._spec, call), started)
         try:
             result = self._invoke(connection, call, met)
         except BaseException as error:
-            result = executor.failed(error)
+            result = executor.failed(error, connection, call)
             if executor.stopping:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
         output.flush()
         with executor.core.lock:
+            self._running.pop(key, None)
+            executor.interrupts.over(*key)
             if executor.invocation.reply(connection, call, result, taken, met):
                 connection.flush()
 
@@ -127,24 +171,67 @@ class AsyncRunner:
         self._incoming: deque[_Work] = deque()
         self._drain_scheduled = False
         self._flush_scheduled = False
+        #: The loop reads the sockets just now, and will look at what came in when it has.
+        self._reading = False
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        #: What was begun; None: its task has not had its first turn.
+        self._running: dict[Key, asyncio.Task[None] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
         """See Runner."""
         self._incoming.append((connection, call))
         if not self._drain_scheduled:
+            on_loop = threading.current_thread() is threading.main_thread() and self.loop.is_running()
+            if on_loop and self._reading:
+                return
             self._drain_scheduled = True
-            if threading.current_thread() is threading.main_thread() and self.loop.is_running():
+            if on_loop:
                 self.loop.call_soon(self._drain)
             else:
                 self.loop.call_soon_threadsafe(self._drain)
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """See Runner. A coroutine may wait in many ways: nobody can say that it is blocked."""
+        running = [(*key, 0.0) for key in list(self._running)]
+        queued = [(connection.peer.id, call.seq) for connection, call in self._queued()]
+        return [lane(self._executor.core.worker_id, 0, running, queued)]
+
+    def cancel(self, connection: Connection, seq: int) -> bool:
+        """See Runner. What becomes of it is decided on the loop."""
+        key = (connection.peer.id, seq)
+        known = key in self._running or any(self._is(work, key) for work in self._queued())
+        if known:
+            self._executor.interrupts.cancelled.add(key)
+            self.loop.call_soon_threadsafe(self._cancel, key)
+        return known
+
+    def _cancel(self, key: Key) -> None:
+        task = self._running.get(key)
+        if task is not None:
+            task.cancel()
+            return
+        for queue in (self._incoming, *self._waiting.values()):
+            for work in queue:
+                if self._is(work, key):
+                    queue.remove(work)
+                    with self._executor.core.lock:
+                        self._executor.interrupts.cancelled.discard(key)
+                        self._executor.interrupts.answer(*work)
+                    return
+
+    def _queued(self) -> list[_Work]:
+        return [*self._incoming, *(work for queue in self._waiting.values() for work in queue)]
+
+    @staticmethod
+    def _is(work: _Work, key: Key) -> bool:
+        return work[1].seq == key[1] and work[0].peer.id == key[0]
 
     def serve(self, host: ActorHost) -> None:
         """See Runner."""
         loop, reactor = self.loop, self._executor.core.reactor
         asyncio.set_event_loop(loop)
-        loop.add_reader(reactor.fileno(), reactor.turn_if_free)
+        loop.add_reader(reactor.fileno(), self._read)
         reactor.watched = reactor.polling = True
         # In the loop, so that constructors may create tasks and use the running loop.
         loop.call_soon(host.start)
@@ -157,6 +244,16 @@ class AsyncRunner:
         """See Runner."""
         self.loop.call_soon_threadsafe(self.loop.stop)
 
+    def _read(self) -> None:
+        """Read the sockets and begin what came in, in one round of the loop."""
+        self._reading = True
+        try:
+            self._executor.core.reactor.turn_if_free()
+        finally:
+            self._reading = False
+            if self._incoming:
+                self._drain()
+
     def _drain(self) -> None:
         self._drain_scheduled = False
         while self._incoming:
@@ -166,9 +263,12 @@ class AsyncRunner:
                 self._begin(group, work)
             else:
                 self._waiting[group].append(work)
+        # Behind the first steps of what has begun: calls that end at once are replied to in that round.
+        self._flush_soon()
 
     def _begin(self, group: str, work: _Work) -> None:
         self._free[group] -= 1
+        self._running[work[0].peer.id, work[1].seq] = None
         task = self.loop.create_task(self._run(group, *work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -176,16 +276,22 @@ class AsyncRunner:
     async def _run(self, group: str, connection: Connection, call: wire.Call) -> None:
         executor = self._executor
         met: list[ObjectEntry] = []
+        key = (connection.peer.id, call.seq)
+        self._running[key] = asyncio.current_task()
         started = perf_counter()
         try:
+            if key in executor.interrupts.cancelled:
+                raise asyncio.CancelledError
             result = await self._invoke(connection, call, met)
         except BaseException as error:
-            result = executor.failed(error)
+            result = executor.failed(error, connection, call)
             if executor.stopping:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
         output.flush()
         with executor.core.lock:
+            del self._running[key]
+            executor.interrupts.cancelled.discard(key)
             executor.invocation.reply(connection, call, result, taken, met)
         self._flush_soon()
         self._free[group] += 1

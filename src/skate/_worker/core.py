@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
+from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._serialize.exceptions import dump_error
 from skate._store.client import LocalObject, StoreClient
@@ -26,6 +27,7 @@ from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
 from skate._worker import current
 from skate._worker.calls import Calls
+from skate._worker.cancel import Canceller
 from skate._worker.forks import ForkGuard
 from skate._worker.futures import Futures
 from skate._worker.objects import Objects
@@ -38,6 +40,11 @@ from skate._worker.submit_normal import NormalSubmitter
 
 if TYPE_CHECKING:
     from skate._worker.executor import Executor
+    from skate._worker.objects import CountWaiter
+
+
+#: A wait that takes longer than this is looked at (seconds).
+_LONG = 1.0
 
 
 class Core:
@@ -73,6 +80,9 @@ class Core:
             self.dead_refs, self.store.dead_views, self.dead_functions, self.dead_streams
         )  # fmt: skip
         self.counter = 0
+        #: What threads of this process wait for; and the number of the last wait.
+        self.waits: set[CountWaiter] = set()
+        self.last_wait = 0
         self.node: Connection = None  # type: ignore[assignment]  # set by connect_node
         self.control: Connection | None = None
         self.peers = Peers(self)
@@ -100,6 +110,7 @@ class Core:
         self.pid = os.getpid()
         self.reporter = Reporter(self)
         self.calls = Calls(self)
+        self.canceller = Canceller(self)
         self.fork_guard = ForkGuard(self)
         self.peers.handlers.update(
             {
@@ -131,6 +142,7 @@ class Core:
             node.TrimExtents: lambda c, m: self.objects.trim(),
             node.LogLines: self._log_lines,
             node.Shutdown: lambda c, m: self.on_left.notify(),
+            node.Deadlocked: self._deadlock,
         }
         if self.executor is not None:
             handlers.update(self.executor.node_handlers())
@@ -299,14 +311,42 @@ class Core:
     def wait(self, waiter: Waiter, deadline: float | None) -> bool:
         """Wait; a worker's task that waits long lends its CPUs meanwhile."""
         executor = self.executor
-        if executor is not None and executor.lends:
+        if executor is None:
+            return self.reactor.wait(waiter, deadline)
+        if executor.lends:
             return executor.wait_lending(waiter, deadline)
-        return self.reactor.wait(waiter, deadline)
+        return self.wait_watched(waiter, deadline)
+
+    def wait_watched(self, waiter: Waiter, deadline: float | None) -> bool:
+        """Wait; after a while have the daemon look whether this can ever end."""
+        if deadline is not None or self.reactor.wait(waiter, monotonic() + _LONG):
+            return self.reactor.wait(waiter, deadline)
+        with self.lock:
+            self.node.send(node.Waiting(True))
+            self.reactor.flush()
+        try:
+            return self.reactor.wait(waiter, None)
+        finally:
+            with self.lock:
+                self.node.send(node.Waiting(False))
+
+    def _deadlock(self, connection: Connection, message: node.Deadlocked) -> None:
+        for waiter in self.waits:
+            if waiter.number == message.number and not waiter.done:
+                waiter.error = message.text
+                waiter.notify()
 
     def check_usable(self) -> None:
         """Raise if the session is lost."""
         if self.dead_reason:
             raise errors.LocalRayletDiedError(self.dead_reason)
+
+    def put_off_interrupt(self) -> None:
+        """Our own code is at work where a signal came: raise at the next safe point. In its handler."""
+        self.interrupted = True
+        self.reactor.nudge()
+        # Should ours end before it reaches a safe point, the signal comes again.
+        threading.Timer(0.02, self._again).start()
 
     def interrupt(self, signum: int, frame: Any) -> None:
         """SIGINT in the main thread: raise in user code at once, in ours at the next safe point.
@@ -315,11 +355,8 @@ class Core:
         """
         while frame is not None:
             name = frame.f_code.co_filename
-            if name.startswith(_PACKAGE) and not name.startswith(_AROUND):
-                self.interrupted = True
-                self.reactor.nudge()
-                # Should ours end before it reaches a safe point, the signal comes again.
-                threading.Timer(0.02, self._again).start()
+            if name.startswith(PACKAGE) and not name.startswith(_AROUND):
+                self.put_off_interrupt()
                 return
             frame = frame.f_back
         self.interrupted = False
@@ -433,9 +470,9 @@ class Core:
                 connection.sock.close()
 
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Not below user code but around it: ``skate run`` runs programs.
-_AROUND = (os.path.join(_PACKAGE, "cli", ""), os.path.join(_PACKAGE, "__main__.py"))
+_AROUND = (os.path.join(PACKAGE, "cli", ""), os.path.join(PACKAGE, "__main__.py"))
 
 
 def _before_fork() -> None:

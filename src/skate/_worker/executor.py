@@ -6,9 +6,7 @@ user code to the socket on one thread. While user code runs long, the background
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
 import struct
 import threading
 from collections import deque
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import errors
 from skate._base.clock import monotonic, perf_counter
+from skate._base.process import end_process_group
 from skate._serialize.exceptions import dump_error, dump_task_error
 from skate._transport.connection import EAGER_BYTES, Connection, Handler
 from skate._transport.reactor import Waiter
@@ -26,8 +25,10 @@ from skate._wire import worker as wire
 from skate._worker import current, output
 from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
+from skate._worker.interrupts import Interrupts
 from skate._worker.invocation import Invocation, Result
 from skate._worker.refs import ObjectEntry
+from skate._worker.waits import lane
 from skate._worker.yielding import Yielding
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Executor:
         self._running = False
         #: Whose call runs, or ran last; and whether that process is gone.
         self._caller = b""
+        self._seq = 0
+        self._started = 0.0
         self._orphaned = False
         #: A function was called as often as it may be in one process.
         self._spent = False
@@ -92,6 +95,9 @@ class Executor:
         self.host: ActorHost | None = None
         #: What runs its calls, if it is not a serial one.
         self._runner: Runner | None = None
+        boundaries = (Executor._invoke.__code__, Yielding.run.__code__)
+        self.interrupts = Interrupts(core, self, boundaries)
+        self.invocation.cancelled = self.interrupts.cancelled
         core.peers.handlers.update(
             {
                 wire.DefineFunction: self._define,
@@ -100,6 +106,7 @@ class Executor:
                 wire.ReplyAck: self._reply_ack,
                 wire.StreamTaken: self._stream_taken,
                 wire.StreamStop: self._stream_stop,
+                wire.CancelCall: self.interrupts.asked,
             }
         )
         core.reactor.on_background = self._give_back
@@ -143,6 +150,44 @@ class Executor:
                 self._queue.append((connection, call))
         for connection, seqs in by_connection.items():
             connection.send(wire.Returned(seqs))
+
+    def return_queued(self) -> None:
+        """Give every call back that has not begun; this process is about to end. Under the lock."""
+        self._running = True
+        self._give_back()
+
+    def withdraw(self, connection: Connection, seq: int) -> wire.Call | None:
+        """Forget a call that has not begun, and return it. Under the lock."""
+        for item in self._queue:
+            if item[0] is connection and isinstance(item[1], wire.Call) and item[1].seq == seq:
+                try:
+                    self._queue.remove(item)
+                except ValueError:
+                    return None  # the main thread was faster
+                return item[1]
+        return None
+
+    @property
+    def running_call(self) -> tuple[bytes, int] | None:
+        """Owner and seq of what the main thread runs."""
+        return (self._caller, self._seq) if self._running else None
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """Return where calls run here, which do, and which are behind them: see ``_base.waits``."""
+        if self._runner is not None:
+            return self._runner.lanes()
+        running = self.running_call
+        if running is not None:
+            calls = [(*running, perf_counter() - self._started)]
+        elif self.host is not None and self.host.instance is None:
+            calls = [(b"", 0, 0.0)]
+        else:
+            calls = []
+        # What waits behind a task is given back and runs elsewhere; behind a method it waits.
+        queued = [
+            (connection.peer.id, call.seq) for connection, call in self._queue if isinstance(call, wire.Call)
+        ]
+        return [lane(self._core.worker_id, 1, calls, queued if self.host is not None else [])]
 
     def _reply_ack(self, connection: Connection, message: wire.ReplyAck) -> None:
         for entry in connection.peer.acks.pop((message.seq, message.index), ()):
@@ -245,7 +290,7 @@ class Executor:
             core.node.send(node.Blocked(True))
             core.reactor.flush()
         try:
-            return core.reactor.wait(waiter, deadline)
+            return core.wait_watched(waiter, deadline)
         finally:
             with core.lock:
                 self._lent = False
@@ -257,17 +302,20 @@ class Executor:
     def _run_call(self, connection: Connection, call: wire.Call) -> None:
         _WORD.pack_into(self._board, self._word, connection.peer.id, call.seq)
         self._caller = connection.peer.id
+        self._seq = call.seq
         self._running = True
         met: list[ObjectEntry] = []
-        started = perf_counter()
+        started = self._started = perf_counter()
         try:
             result = self._invoke(connection, call, met)
         except BaseException as error:
-            result = self.failed(error)
+            result = self.failed(error, connection, call)
             if self._stopping:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
         self._running = False
+        if self.interrupts.cancelled:
+            self.interrupts.over(connection.peer.id, call.seq)
         output.flush()
         with self._core.lock:
             if self.invocation.reply(connection, call, result, taken, met):
@@ -335,9 +383,20 @@ class Executor:
                 self._last_flush = now
         connection.flush()
 
-    def failed(self, error: BaseException) -> Result:
+    def name_of(self, peer: Peer, call: wire.Call) -> str:
+        """Return what users call a call that was sent here."""
+        if self.host is not None:
+            return f"{self.host.spec.class_name}.{call.fn}"
+        return call.name or peer.functions[call.fn].name  # type: ignore[index]
+
+    def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
         """User code raised: return the reply that says so, or begin to end the process."""
         name = current.call.get().name
+        if self.interrupts.cancelled:
+            cancelled = self.interrupts.outcome(connection, call, error)
+            if cancelled is not None:
+                error.__traceback__ = None
+                return wire.ERROR, cancelled, None, None, None
         actor_repr = actor_id = None
         if self.host is not None:
             if isinstance(error, SystemExit):
@@ -355,7 +414,8 @@ class Executor:
             return wire.ERROR, dump_error(crash), None, None, None
         data, refs = dump_task_error(error, name, actor_repr, actor_id)
         error.__traceback__ = None  # its frames hold the arguments
-        return self.invocation.failure(data, refs)
+        retriable = call.retry is not None and matches(call.retry, error)
+        return self.invocation.failure(data, refs, retriable=retriable)
 
     # ------------------------------------------------------------------ becoming an actor
 
@@ -374,6 +434,8 @@ class Executor:
         current.process.resources = host.spec.running
         if message.gpus:
             current.see_gpus(",".join(message.gpus))
+        if host.spec.is_async:
+            self.invocation.cancelled = frozenset()  # a coroutine may end as it likes: see Interrupts
         runner = host.make_runner()
         if runner is None:
             host.start()
@@ -401,6 +463,10 @@ class Executor:
         return self._stopping
 
 
-def end_process_group() -> None:
-    """End this worker and every process that it started, at once."""
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+def matches(retry: bytes, error: BaseException) -> bool:
+    """Tell whether a call that raised this may be run again: see ``Call.retry``."""
+    if isinstance(error, errors.RayTaskError):
+        error = error.cause
+    if retry == wire.ALL:
+        return isinstance(error, Exception)
+    return isinstance(error, pickle.loads(retry))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from skate._base import ids
@@ -37,6 +38,8 @@ class Invocation:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._last_flush = 0.0
+        #: Calls (owner, seq) whose value nobody wants any more.
+        self.cancelled: AbstractSet[tuple[bytes, int]] = frozenset()
 
     # ------------------------------------------------------------------ before
 
@@ -70,7 +73,12 @@ class Invocation:
     # ------------------------------------------------------------------ after
 
     def encode(self, peer: Peer, call: wire.Call, name: str, result: Any) -> Result:
-        """Turn what user code returned into what the reply says."""
+        """Turn what user code returned into what the reply says.
+
+        Callers keep no name for it: a returned exception has their frames in its traceback.
+        """
+        if self.cancelled and (peer.id, call.seq) in self.cancelled:
+            raise KeyboardInterrupt
         count = call.num_returns
         if count == 1:
             kind, data, refs = self._encode(peer.id, call.seq, 0, result)
@@ -81,11 +89,12 @@ class Invocation:
             return wire.NONE, b"", None, None, None
         return self._encode_many(peer.id, call.seq, count, result, name)
 
-    def failure(self, data: bytes, refs: Sequence[ObjectRef[Any]]) -> Result:
+    def failure(self, data: bytes, refs: Sequence[ObjectRef[Any]], *, retriable: bool) -> Result:
         """Return what the reply says of an exception that was pickled."""
+        kind = wire.RETRIABLE if retriable else wire.ERROR
         if not refs:
-            return wire.ERROR, data, None, None, None
-        return wire.ERROR, data, None, self.name_refs(0, refs), refs
+            return kind, data, None, None, None
+        return kind, data, None, self.name_refs(0, refs), refs
 
     def _encode(
         self, owner: bytes, seq: int, index: int, result: Any

@@ -18,6 +18,7 @@ from skate._store.client import LocalObject
 from skate._transport.reactor import Timer, Waiter
 from skate._wire import node
 from skate._wire.worker import BUFFERS, ERROR, PICKLE, SHARED
+from skate._worker import current
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.refs import PENDING, UNREGISTERED, ObjectEntry
 from skate._worker.report import call_site
@@ -45,13 +46,29 @@ arrivals = _Arrivals()
 class CountWaiter(Waiter):
     """Waits for a number of entries, or (``on_error``) for the first that is an error."""
 
-    __slots__ = ("missing", "on_error")
+    __slots__ = ("missing", "on_error", "entries", "deadline", "number", "thread", "call", "began", "error")
 
-    def __init__(self, missing: int, on_error: bool) -> None:
+    def __init__(
+        self,
+        missing: int,
+        on_error: bool,
+        entries: Sequence[ObjectEntry],
+        deadline: float | None,
+        number: int,
+    ) -> None:
         self.done = False
         self.gate = self.leads = None
         self.missing = missing
         self.on_error = on_error
+        #: What an observer is told: see ``waits``.
+        self.entries = entries
+        self.deadline = deadline
+        self.number = number
+        self.thread = threading.get_ident()
+        self.call = current.call.get()
+        self.began = monotonic()
+        #: It can never end: what to raise.
+        self.error = ""
 
     def one_ready(self, kind: int) -> None:
         """An entry got its value."""
@@ -196,7 +213,7 @@ class Objects:
         with self._lock:
             if entry.kind != PENDING:
                 return
-            waiter = CountWaiter(1, True)
+            waiter = self._new_waiter(1, True, [entry], None)
             if entry.waiters is None:
                 entry.waiters = [waiter]
             else:
@@ -206,17 +223,29 @@ class Objects:
         try:
             core.wait(waiter, None)
         finally:
-            if not waiter.done:
-                self._stop_waiting(waiter, [entry])
+            self._stop_waiting(waiter)
         if entry.kind == PENDING:
             core.check_usable()
             raise errors.RaySystemError("the session ended while get() waited")
 
-    def _stop_waiting(self, waiter: CountWaiter, entries: Sequence[ObjectEntry]) -> None:
-        with self._lock:
-            for entry in entries:
-                if entry.waiters and waiter in entry.waiters:
-                    entry.waiters.remove(waiter)
+    def _new_waiter(
+        self, missing: int, on_error: bool, entries: Sequence[ObjectEntry], deadline: float | None
+    ) -> CountWaiter:
+        core = self._core
+        core.last_wait += 1
+        waiter = CountWaiter(missing, on_error, entries, deadline, core.last_wait)
+        core.waits.add(waiter)
+        return waiter
+
+    def _stop_waiting(self, waiter: CountWaiter) -> None:
+        self._core.waits.discard(waiter)
+        if not waiter.done or waiter.error:
+            with self._lock:
+                for entry in waiter.entries:
+                    if entry.waiters and waiter in entry.waiters:
+                        entry.waiters.remove(waiter)
+            if waiter.error:
+                raise errors.DeadlockError(waiter.error)
 
     def wait_ready(
         self, entries: Sequence[ObjectEntry], count: int, timeout: float | None, *, on_error: bool
@@ -241,7 +270,8 @@ class Objects:
                     pending.append(entry)
             if ready >= count:
                 return  # nothing was asked for
-            waiter = CountWaiter(count - ready, on_error)
+            deadline = None if timeout is None else monotonic() + timeout
+            waiter = self._new_waiter(count - ready, on_error, pending, deadline)
             for entry in pending:
                 if entry.waiters is None:
                     entry.waiters = [waiter]
@@ -250,10 +280,9 @@ class Objects:
                 if entry.owner_address is not None:
                     core.peers.fetch(entry)
         try:
-            done = core.wait(waiter, None if timeout is None else monotonic() + timeout)
+            done = core.wait(waiter, deadline)
         finally:
-            if not waiter.done:
-                self._stop_waiting(waiter, pending)
+            self._stop_waiting(waiter)
         if not done and on_error:
             core.check_usable()
             missing = [entry.id.hex() for entry in pending if entry.kind == PENDING]

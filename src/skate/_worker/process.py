@@ -59,6 +59,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
         # By name: what users see of the runtime is above it.
         importlib.import_module("skate.compat").install()
     executor = core.executor = Executor(core, board, slot)
+    executor.interrupts.install()
     current.process.core = core
     error = _run_hook(core)
     with core.lock:

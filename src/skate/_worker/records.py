@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
     from skate._worker.actors import ActorClient
+    from skate._worker.current import CallInfo
     from skate._worker.pool import LeasePool, WorkerLease
     from skate._worker.streams import Stream
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class FunctionRecord:
     """A remote function, pickled once. ``microseconds`` is a moving average of what its calls took."""
 
-    __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "refs", "max_calls", "_dead")
+    __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "refs", "max_calls", "retry",
+                 "_dead")  # fmt: skip
 
     def __init__(
         self, number: int, name: str, blob: bytes, threads: int, refs: Sequence[object], dead: deque[int]
@@ -32,6 +34,8 @@ class FunctionRecord:
         self.refs = refs
         #: A worker ends after so many of its calls; 0: it does not.
         self.max_calls = 0
+        #: See ``Call.retry``.
+        self.retry: bytes | None = None
         self._dead = dead
         self.microseconds = -1.0
         #: How many calls may be in flight to one worker.
@@ -72,6 +76,13 @@ class TaskRecord:
     actor: ActorClient | None = None
     #: Of a generator: its items.
     stream: Stream | None = None
+    #: The call that made it, in this process.
+    parent: CallInfo | None = None
+    #: Nobody wants it any more; and its worker is to be ended.
+    cancelled = False
+    killed = False
+    #: See ``Call.retry``.
+    retry: bytes | None = None
     #: Where user code made the call (see report.call_site), and when (monotonic seconds).
     site: tuple[CodeType, int] | None = None
     made = 0.0
@@ -111,6 +122,8 @@ class TaskRecord:
 
     def spend_retry(self) -> bool:
         """Tell whether it may run again, and count that."""
+        if self.cancelled:
+            return False
         if self.retries_left < 0:
             return True
         if self.retries_left == 0:

@@ -21,6 +21,7 @@ from skate._wire import node
 from skate._wire import worker as wire
 from skate._wire.codec import pack
 from skate._worker.refs import PENDING, ObjectEntry
+from skate._worker.waits import told, written
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -35,7 +36,7 @@ _MOST_OBJECTS = 20_000
 #: Exceptions larger than this are not remembered (bytes).
 _MOST_ERROR = 4096
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 _LIBRARY = os.path.dirname(traceback.__file__) + os.sep
 
@@ -47,14 +48,10 @@ def call_site(depth: int) -> tuple[CodeType, int] | None:
     except ValueError:
         return None
     while frame is not None:
-        if not frame.f_code.co_filename.startswith(_PACKAGE):
+        if not frame.f_code.co_filename.startswith(PACKAGE):
             return frame.f_code, frame.f_lineno
         frame = frame.f_back
     return None
-
-
-def _written(site: tuple[CodeType, int] | None) -> str:
-    return "" if site is None else f"{site[0].co_filename}:{site[1]} in {site[0].co_name}"
 
 
 class Reporter:
@@ -89,6 +86,8 @@ class Reporter:
             return self._tasks()
         if what == "objects":
             return self._objects()
+        if what == "waits":
+            return [told(self._core)]
         if what == "stacks":
             return [{"stack": text} for text in self._stacks()]
         return []
@@ -153,7 +152,7 @@ class Reporter:
             "worker_id": worker.hex(),
             "job_id": core.job_id.hex(),
             "owner_pid": os.getpid(),
-            "call_site": _written(site),
+            "call_site": written(site),
             "made": made,
         }
 
@@ -183,7 +182,7 @@ class Reporter:
                 "borrowers": borrowers,
                 "views": object_id in views,
                 "reference_type": reference,
-                "call_site": _written(site),
+                "call_site": written(site),
             }
             for object_id, owned, kind, size, local, pins, borrowers, site, reference in found
         ]  # fmt: skip
@@ -193,11 +192,13 @@ class Reporter:
     def _stacks(self) -> list[str]:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         found = []
-        for ident, frame in sys._current_frames().items():
+        frames = sys._current_frames()
+        for ident in list(frames):
             name = names.get(ident, "?")
+            stack = traceback.extract_stack(frames.pop(ident))  # keep none: our own is among them
             if name in ("skate-report", "skate-io"):
                 continue
-            lines = traceback.format_list(_users(traceback.extract_stack(frame)))
+            lines = traceback.format_list(_users(stack))
             where = "".join(lines) or "  (in the runtime itself: it waits, or has nothing to do)\n"
             found.append(f"thread {name}:\n{where}")
         if "asyncio" in sys.modules:
@@ -213,13 +214,11 @@ class Reporter:
             return []
         found = []
         for task in asyncio.all_tasks(loop):
-            frames = [
-                frame for frame in task.get_stack() if not frame.f_code.co_filename.startswith(_PACKAGE)
-            ]
+            frames = [frame for frame in task.get_stack() if not frame.f_code.co_filename.startswith(PACKAGE)]
             coroutine: Any = task.get_coro()
             while not frames and coroutine is not None:  # ours awaits the user's
                 frame = getattr(coroutine, "cr_frame", None)
-                if frame is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
+                if frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
                     frames = [frame]
                 coroutine = getattr(coroutine, "cr_await", None)
             lines = [
@@ -236,7 +235,7 @@ def _users(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
     found = []
     inside = True  # the interpreter's own start counts as ours
     for one in frames:
-        ours = one.filename.startswith(_PACKAGE)
+        ours = one.filename.startswith(PACKAGE)
         library = one.filename.startswith((_LIBRARY, "<")) and "site-packages" not in one.filename
         if not library:
             inside = ours

@@ -26,11 +26,11 @@ class ActorSubmitter:
         self._core = core
         self._clients: dict[bytes, ActorClient] = {}
 
-    def client(self, actor_id: bytes, class_name: str, max_task_retries: int) -> ActorClient:
+    def client(self, actor_id: bytes, class_name: str) -> ActorClient:
         """Return this process's view of the actor; the same for all its handles here."""
         client = self._clients.get(actor_id)
         if client is None:
-            client = ActorClient(actor_id, class_name, max_task_retries, self._core.worker_id, self._send)
+            client = ActorClient(actor_id, class_name, self._core.worker_id, self._send)
             self._clients[actor_id] = client
         return client
 
@@ -54,7 +54,7 @@ class ActorSubmitter:
     def ready(self, call: TaskRecord) -> None:
         """The last argument of a queued call got its value."""
         assert call.actor is not None
-        call.actor.pump()
+        call.actor.ready(call)
 
     def failed_argument(self, call: TaskRecord) -> None:
         """An argument of a queued call is an error: the call is over, those behind it may go."""
@@ -102,6 +102,8 @@ class ActorSubmitter:
                 call.name,
                 call.group,
                 call.stream_state() if call.stream is not None else None,
+                None,
+                call.retry if call.retries_left else None,
             )
         )
         if len(calls) == 1 or len(connection.out) > EAGER_BYTES:
@@ -121,9 +123,11 @@ class ActorSubmitter:
         client = command.client
         self._let_go(client)
         for call in command.calls:
-            self._core.calls.finish_with_error(
-                call, dump_error(self._error(client, call, command.unavailable))
-            )
+            if call.cancelled:
+                error = self._core.canceller.error(call)
+            else:
+                error = dump_error(self._error(client, call, command.unavailable))
+            self._core.calls.finish_with_error(call, error)
 
     def _error(self, client: ActorClient, call: TaskRecord, unavailable: bool) -> Exception:
         who = f"actor {client.class_name} ({client.id.hex()})"

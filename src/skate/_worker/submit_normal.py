@@ -91,6 +91,7 @@ class NormalSubmitter:
                 None,
                 task.stream_state() if task.stream is not None else None,
                 lease.gpus,
+                task.retry if task.retries_left else None,
             )
         )
         if len(peer.calls) == 1 or len(connection.out) > EAGER_BYTES:
@@ -172,9 +173,14 @@ class NormalSubmitter:
         mine = message.begun_owner == core.worker_id
         begun, fresh = split_begun(calls, message.begun_seq if mine else 0)
         again: list[TaskRecord] = []
+        for task in [task for task in fresh if task.cancelled]:
+            fresh.remove(task)
+            core.calls.finish_with_error(task, core.canceller.error(task))
         for task in begun:
             if task.spend_retry():
                 again.append(task)
+            elif task.cancelled:
+                core.calls.finish_with_error(task, core.canceller.error(task))
             else:
                 core.calls.finish_with_error(task, dump_error(self._crashed(task, message.cause)))
         for task in calls:
@@ -221,7 +227,12 @@ class NormalSubmitter:
             task = connection.peer.calls.pop(seq, None)
             if task is not None and task.lease is not None:
                 task.lease.inflight.pop(seq, None)
-                by_lease.setdefault(task.lease, []).append(task)
+                waiting = by_lease.setdefault(task.lease, [])
+                if task.cancelled:
+                    self._core.calls.finish_with_error(task, self._core.canceller.error(task))
+                else:
+                    waiting.append(task)
+                task.lease = None
         for lease, tasks in by_lease.items():
             lease.pool.returned(lease, tasks)
 

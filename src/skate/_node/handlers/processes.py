@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from skate._base import ids
-from skate._node.launcher import Orphan, kill_group
+from skate._node.launcher import Orphan, kill_group, stopped
 from skate._node.logs import WorkerLog
 from skate._node.workers import WorkerProcess
 from skate._transport.connection import Connection, Handler
@@ -58,7 +58,7 @@ class ProcessHandlers:
     def table(self) -> dict[type, Handler]:
         """Return which message goes where."""
         return {node.Hello: self._hello, node.Leaving: self._leaving, node.Shutdown: self._shutdown,
-                node.ExitRefused: self._exit_refused}  # fmt: skip
+                node.ExitRefused: self._exit_refused, node.KillTask: self._kill_task}  # fmt: skip
 
     # ------------------------------------------------------------------ coming
 
@@ -164,6 +164,18 @@ class ProcessHandlers:
         worker.intended = worker.intended or intended
         if worker.pid:
             kill_group(worker.pid)
+
+    def _kill_task(self, connection: Connection, message: node.KillTask) -> None:
+        """An owner cancelled a call with force, and its worker does not hear it."""
+        daemon, owner = self._daemon, connection.peer.id
+        lease = daemon.leases.leases.get(message.lease)
+        worker = daemon.workers.get(lease.worker) if lease is not None and lease.owner == owner else None
+        if worker is None or not worker.pid or daemon.board.read(worker.slot) != (owner, message.seq):
+            return
+        with stopped(worker.pid):
+            # What it runs cannot change now: no other call dies in place of this one.
+            if daemon.board.read(worker.slot) == (owner, message.seq):
+                self.kill(worker, "its task was cancelled with force", intended=True)
 
     def exited(self, message: zygote.Exited) -> None:
         """The zygote reaped it."""

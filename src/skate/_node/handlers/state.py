@@ -6,6 +6,7 @@ in time (stopped ones, or those that hold the interpreter's lock for long) are n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skate._base.resources import to_float
@@ -21,17 +22,21 @@ if TYPE_CHECKING:
 #: How long processes are given to answer (seconds).
 _DEADLINE = 1.0
 #: What only the processes themselves know.
-_ASKED = ("tasks", "objects", "stacks")
+_ASKED = ("tasks", "objects", "stacks", "waits")
+
+
+Part = tuple[bytes, int, str, bytes]
+"""What one process answers: its id, pid, kind, and rows."""
 
 
 class _Question:
     """A question that is being answered."""
 
-    def __init__(self, asker: Connection, message: node.StateQuery) -> None:
-        self.asker = asker
-        self.message = message
+    def __init__(self, answer: Callable[[list[Part], list[int]], None], what: str) -> None:
+        self.answer = answer
+        self.what = what
         self.waiting: dict[bytes, Client] = {}
-        self.parts: list[tuple[bytes, int, str, bytes]] = []
+        self.parts: list[Part] = []
 
 
 class StateHandlers:
@@ -47,15 +52,23 @@ class StateHandlers:
         return {node.StateQuery: self._query, node.StateRows: self._rows}
 
     def _query(self, connection: Connection, message: node.StateQuery) -> None:
+        def answer(parts: list[Part], silent: list[int]) -> None:
+            if not connection.closed:
+                connection.send(node.StateAnswer(message.request, parts, silent))
+
+        self.ask(message.what, answer)
+
+    def ask(self, what: str, answer: Callable[[list[Part], list[int]], None]) -> None:
+        """Ask every process; ``answer`` gets what they told, and the pids of those that did not."""
         daemon = self._daemon
         self._last += 1
         number = self._last
-        question = self._questions[number] = _Question(connection, message)
-        if message.what in _ASKED:
+        question = self._questions[number] = _Question(answer, what)
+        if what in _ASKED:
             for client in daemon.clients.values():
                 if client.kind in ("driver", "worker"):
                     question.waiting[client.id] = client
-                    client.connection.send(node.StateAsk(number, message.what))
+                    client.connection.send(node.StateAsk(number, what))
         if question.waiting:
             daemon.reactor.call_later(_DEADLINE, lambda: self._answer(number))
         else:
@@ -78,15 +91,14 @@ class StateHandlers:
 
     def _answer(self, number: int) -> None:
         question = self._questions.pop(number, None)
-        if question is None or question.asker.closed:
+        if question is None:
             return
         silent = [client.pid for client in question.waiting.values()]
-        what = question.message.what
         own = {"workers": self._workers, "store": self._store, "objects": self._stored,
-               "tasks": self._workers, "stacks": self._workers,
-               "runtime_envs": self._daemon.environments.rows}.get(what, list)  # fmt: skip
-        parts = [*question.parts, (b"", 0, "daemon", pack(own()))]
-        question.asker.send(node.StateAnswer(question.message.request, parts, silent))
+               "tasks": self._workers, "stacks": self._workers, "waits": self._workers,
+               "runtime_envs": self._daemon.environments.rows}  # fmt: skip
+        rows = own.get(question.what, list)()
+        question.answer([*question.parts, (b"", 0, "daemon", pack(rows))], silent)
 
     # ------------------------------------------------------------------ what the daemon knows
 

@@ -23,6 +23,7 @@ from skate.util.state.api import (
     summarize_actors,
     summarize_objects,
     summarize_tasks,
+    why,
 )
 from skate.util.state.exception import RayStateApiException
 
@@ -44,4 +45,5 @@ __all__ = [
     "summarize_actors",
     "summarize_objects",
     "summarize_tasks",
+    "why",
 ]

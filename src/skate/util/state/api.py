@@ -80,6 +80,41 @@ def list_tasks(
 
 
 @_told
+def why(ref: Any, address: str | None = None) -> str:
+    """Say why a value is not there yet: what its task waits for, what that waits for, and so on.
+
+    For arguments: the tasks that make them; for resources: which, and who holds them; behind other
+    calls: which; running: where, for how long, at which line, and what it waits for itself.
+
+    Args:
+        ref: an ObjectRef, a generator of refs, or the id of an object or a task in hex.
+        address: a session's folder; None: this process's session, else the one that runs here.
+
+    Returns:
+        Lines of text. Nothing of it changes anything: a suspicion is shown here, and only what is
+        certain raises (DeadlockError).
+
+    Raises:
+        RayStateApiException: there is no session.
+        TypeError: something else was given.
+
+    Example:
+        >>> print(why(ref))
+        train was called 12.0 s ago at app.py:30 in main; it waits for its arguments:
+          load was called 12.0 s ago at app.py:29 in main; it runs in process 4711
+            ...
+    """
+    completed = getattr(ref, "completed", None)
+    if completed is not None:
+        ref = completed()
+    name = ref if isinstance(ref, str) else getattr(ref, "hex", lambda: None)()
+    if not isinstance(name, str):
+        raise TypeError(f"why() takes an ObjectRef or an id in hex, got {type(ref).__name__} ({ref!r:.80})")
+    with connected(address) as state:
+        return "\n".join(state.why(name))
+
+
+@_told
 def list_actors(
     address: str | None = None,
     filters: Filters | None = None,

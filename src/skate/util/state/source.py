@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skate import cluster
-from skate.util.state import merge
+from skate._base.waits import situation
+from skate.util.state import merge, reasons
 from skate.util.state.common import (
     ActorState,
     JobState,
@@ -122,6 +123,29 @@ class State:
             (pid, "driver" if kind == "driver" else names.get(pid, kind), [row["stack"] for row in rows])
             for pid, kind, rows in parts if kind != "daemon"
         ]  # fmt: skip
+
+    def why(self, object_id: str) -> list[str]:
+        """Return lines that say why an object (or what a task makes) is not there yet."""
+        parts, silent = self._source.state("waits")
+        rows = [row for _, kind, found in parts if kind != "daemon" for row in found]
+        workers = [row for _, kind, found in parts if kind == "daemon" for row in found]
+        through = [row for row in self._ask("tasks")[0] if row["state"] in ("FINISHED", "FAILED")]
+        stacks = {pid: stacks for pid, _, stacks in self.stacks()}
+        store = self.store()
+        self.silent = silent
+        return reasons.explain(
+            object_id,
+            reasons.Facts(
+                situation(rows),
+                {call["task_id"]: call for row in rows for call in row.get("calls", ())},
+                {row["task_id"]: row for row in through},
+                {row["worker_id"]: row for row in workers},
+                {row["actor_id"]: row for row in self._source.directory("actors")},
+                stacks,
+                store["available"],
+                store["total"],
+            ),
+        )
 
     def store(self) -> dict[str, Any]:
         """Return how full the node is: memory of objects, disk, resources."""

@@ -1,0 +1,214 @@
+"""Who waits for whom, and which of these waits can never end. Decisions only, on plain rows.
+
+Every process tells its unfinished calls, what its threads wait for, and the *lanes* on which it runs
+calls: a serial actor has one with one slot, a threaded one one a group, an async one has lanes of which
+nobody can say that they are blocked. What could let a call go on is ::
+
+    it runs, and its thread waits for objects without a timeout:   any call that makes one of them
+    it is queued on a lane, all of whose slots are taken:           any call that runs there
+    it waits at its caller for arguments:                           any call that makes one of them
+    anything else (resources, timeouts, coroutines):                it may go on by itself
+
+(One of several suffices even where all values are needed: it may fail, which ends the wait.) A call is
+*stuck* if all that could let it go on is stuck itself: the greatest set that is closed under this rule is
+deadlocked (Chandy, Misra and Haas, 1983: the OR model). Rows are not taken at one moment: so a finding
+counts when a second look finds the very same waits, each of which lasted all the time between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+#: Characters of an object id in hex that name the return; the rest is the task's id.
+_INDEX = 4
+
+
+class Call(NamedTuple):
+    """A call that is not through, as its caller knows it."""
+
+    task_id: str
+    name: str
+    #: The process that has it; "": nobody yet.
+    worker: str
+    #: "": a task.
+    actor: str
+    #: Objects that it waits for before it can be sent.
+    needs: tuple[str, ...]
+
+
+class Lane(NamedTuple):
+    """Where a process runs calls."""
+
+    process: str
+    #: How many run at a time; 0: any number, and nobody can tell whether they are blocked.
+    slots: int
+    running: tuple[str, ...]
+    queued: tuple[str, ...]
+
+
+class Wait(NamedTuple):
+    """A thread that waits for objects."""
+
+    process: str
+    #: Names this very wait among all of the process.
+    number: int
+    #: The call that it is part of; "": none (a driver, a thread that user code started).
+    caller: str
+    objects: tuple[str, ...]
+    #: It has no timeout.
+    certain: bool
+    #: "file:line in function", and for how long (seconds).
+    where: str
+    seconds: float
+
+
+class Situation(NamedTuple):
+    """What all processes told."""
+
+    calls: Mapping[str, Call]
+    lanes: tuple[Lane, ...]
+    waits: tuple[Wait, ...]
+
+
+class Deadlock(NamedTuple):
+    """Calls of which each waits for the next, and the last for the first."""
+
+    #: (process, number) of the waits on the way, the last to begin first.
+    waits: tuple[tuple[str, int], ...]
+    #: A line a call.
+    story: tuple[str, ...]
+
+
+def maker(object_id: str) -> str:
+    """Return the id of the task that makes an object."""
+    return object_id[:-_INDEX]
+
+
+def constructor(process: str) -> str:
+    """Return what stands for the call of an actor's constructor."""
+    return f"constructor:{process}"
+
+
+class Graph:
+    """A situation by its names."""
+
+    def __init__(self, situation: Situation) -> None:
+        self.calls = situation.calls
+        self.running: dict[str, Lane] = {}
+        self.queued: dict[str, Lane] = {}
+        for lane in situation.lanes:
+            self.running.update(dict.fromkeys(lane.running, lane))
+            self.queued.update(dict.fromkeys(lane.queued, lane))
+        self.waits: dict[str, list[Wait]] = {}
+        for wait in situation.waits:
+            if wait.caller:
+                self.waits.setdefault(wait.caller, []).append(wait)
+
+    def blocker(self, call: str) -> Wait | None:
+        """Return the wait that a running call cannot go on without."""
+        lane = self.running.get(call)
+        waits = self.waits.get(call, ())
+        if lane is None or not lane.slots or len(waits) != 1 or not waits[0].certain:
+            return None
+        return waits[0]
+
+    def name(self, call: str) -> str:
+        """Return what users call it."""
+        found = self.calls.get(call)
+        if found is not None:
+            return found.name
+        return "the constructor of an actor" if call.startswith("constructor:") else f"task {call}"
+
+    def depends(self, call: str) -> Sequence[str]:
+        """Return the calls any of which could let it go on. Nothing: it may do so by itself."""
+        wait = self.blocker(call)
+        if wait is not None:
+            return [maker(one) for one in wait.objects]
+        lane = self.queued.get(call)
+        if lane is not None and lane.slots and len(lane.running) >= lane.slots:
+            return lane.running
+        found = self.calls.get(call)
+        if found is not None and not found.worker:
+            return [maker(one) for one in found.needs]
+        return ()
+
+
+def stuck(graph: Graph) -> set[str]:
+    """Return every call that can never go on."""
+    left = {*graph.calls, *graph.running, *graph.queued}
+    while True:
+        free = set()
+        for call in left:
+            others = graph.depends(call)
+            if not others or not left.issuperset(others):
+                free.add(call)
+        if not free:
+            return left
+        left -= free
+
+
+def deadlocks(situation: Situation) -> list[Deadlock]:
+    """Return the cycles among the calls that can never go on, each once."""
+    graph = Graph(situation)
+    left = stuck(graph)
+    found: list[Deadlock] = []
+    seen: set[str] = set()
+    for start in sorted(left):
+        path: list[str] = []
+        call = start
+        while call not in seen:
+            seen.add(call)
+            path.append(call)
+            call = graph.depends(call)[0]
+        if call in path:
+            found.append(_describe(graph, path[path.index(call) :]))
+    return found
+
+
+def _describe(graph: Graph, cycle: list[str]) -> Deadlock:
+    waits: list[Wait] = []
+    story: list[str] = []
+    for call, following in zip(cycle, [*cycle[1:], cycle[0]], strict=True):
+        wait = graph.blocker(call)
+        name, other = graph.name(call), graph.name(following)
+        if wait is not None:
+            waits.append(wait)
+            story.append(f"{name} waits at {wait.where} for {other}")
+        elif call in graph.queued:
+            running = graph.queued[call].slots
+            why = "it runs one call at a time" if running == 1 else f"all its {running} threads are taken"
+            story.append(f"{name} is queued behind {other} at the same actor ({why})")
+        else:
+            story.append(f"{name} waits for its argument, the result of {other}")
+    waits.sort(key=lambda wait: wait.seconds)
+    return Deadlock(tuple((wait.process, wait.number) for wait in waits), tuple(story))
+
+
+def confirmed(before: Iterable[Deadlock], now: Iterable[Deadlock]) -> list[Deadlock]:
+    """Return the findings that a second look found again, by the very same waits."""
+    known = {frozenset(one.waits) for one in before}
+    return [one for one in now if one.waits and frozenset(one.waits) in known]
+
+
+def situation(rows: Iterable[Mapping[str, Any]]) -> Situation:
+    """Return what processes told in rows (see ``_worker.waits``)."""
+    calls: dict[str, Call] = {}
+    lanes: list[Lane] = []
+    waits: list[Wait] = []
+    for row in rows:
+        if "process" not in row:
+            continue  # it failed to tell
+        process = row["process"]
+        for one in row["calls"]:
+            calls[one["task_id"]] = Call(
+                one["task_id"], one["name"], one["worker"], one["actor"], tuple(one["needs"])
+            )
+        for one in row["lanes"]:
+            lanes.append(Lane(process, one["slots"], tuple(one["running"]), tuple(one["queued"])))
+        for one in row["waits"]:
+            waits.append(
+                Wait(process, one["number"], one["caller"], tuple(one["objects"]), one["certain"],
+                     one["where"], one["seconds"])
+            )  # fmt: skip
+    return Situation(calls, tuple(lanes), tuple(waits))

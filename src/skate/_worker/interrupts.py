@@ -1,0 +1,132 @@
+"""Cancelling calls, in the process that runs them. The owner's part is in ``cancel``.
+
+A task runs on the main thread, where a signal raises KeyboardInterrupt: in user code at once, even
+in a system call; while the runtime's own code is under it (``get``, pickling), at its next safe
+point. A signal that comes late finds another call, or none, and does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterable
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from skate._base import errors, ids
+from skate._base.process import end_process_group
+from skate._serialize.exceptions import dump_error
+from skate._transport.connection import Connection
+from skate._wire import node
+from skate._wire import worker as wire
+from skate._worker.core import PACKAGE
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+    from skate._worker.executor import Executor
+
+Key = tuple[bytes, int]
+"""A call: owner and seq."""
+
+
+class Interrupts:
+    """See the module's text. The tables change under the lock, or on the thread that runs the call."""
+
+    def __init__(self, core: Core, executor: Executor, boundaries: Iterable[CodeType]) -> None:
+        self._core = core
+        self._executor = executor
+        #: What calls user code: whatever is below it is the user's, until our own code comes again.
+        self._boundaries = frozenset(boundaries)
+        #: Calls that run here, or are about to, and were cancelled.
+        self.cancelled: set[Key] = set()
+
+    def install(self) -> None:
+        """Take over SIGINT. On the main thread."""
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    # ------------------------------------------------------------------ what arrives (under the lock)
+
+    def asked(self, connection: Connection, message: wire.CancelCall) -> None:
+        """A caller cancels a call that it sent here."""
+        executor = self._executor
+        key = (connection.peer.id, message.seq)
+        call = executor.withdraw(connection, message.seq)
+        if call is not None:
+            self.answer(connection, call)
+            return
+        runner = executor.runner
+        if runner is not None:
+            if runner.cancel(connection, message.seq):
+                self._recurse(key, message)
+            return
+        if executor.running_call != key:
+            return  # it is through
+        self.cancelled.add(key)
+        self._recurse(key, message)
+        if executor.host is not None:
+            return  # a method is not interrupted: it may ask
+        if message.force:
+            self._end()
+        ident = threading.main_thread().ident
+        assert ident is not None
+        signal.pthread_kill(ident, signal.SIGINT)
+
+    def _recurse(self, key: Key, message: wire.CancelCall) -> None:
+        if message.recursive:
+            self._core.canceller.cancel_children(*key, message.force)
+
+    def answer(self, connection: Connection, call: wire.Call) -> None:
+        """Tell the caller that a call was cancelled before it began."""
+        error = self._error(connection, call, "before it began")
+        connection.send(wire.Reply(call.seq, wire.ERROR, error))
+        connection.flush()
+
+    def _end(self) -> None:
+        """Kill this process, and nothing but the running call with it."""
+        core = self._core
+        self._executor.return_queued()
+        core.reactor.flush()
+        core.node.send(node.Leaving("its task was cancelled with force"))
+        core.node.flush()
+        end_process_group()
+
+    # ------------------------------------------------------------------ around calls
+
+    def over(self, owner: bytes, seq: int) -> None:
+        """The call ended."""
+        self.cancelled.discard((owner, seq))
+        if self._executor.runner is None:
+            self._core.interrupted = False  # a signal for it that our code had put off
+
+    def outcome(self, connection: Connection, call: wire.Call, error: BaseException) -> bytes | None:
+        """Return the error to reply if the call was cancelled while it ran.
+
+        A coroutine may catch its CancelledError and go on to an end of its own, as in asyncio.
+        """
+        if (connection.peer.id, call.seq) not in self.cancelled:
+            return None
+        host = self._executor.host
+        if host is not None and host.spec.is_async and type(error).__name__ != "CancelledError":
+            return None
+        return self._error(connection, call, f"while it ran in worker process {self._core.pid}")
+
+    def _error(self, connection: Connection, call: wire.Call, when: str) -> bytes:
+        task_id = ids.task_id(connection.peer.id, call.seq).hex()
+        name = self._executor.name_of(connection.peer, call)
+        return dump_error(errors.TaskCancelledError(task_id, f"{name} was cancelled {when}"))
+
+    # ------------------------------------------------------------------ the signal, on the main thread
+
+    def _on_signal(self, signum: int, frame: Any) -> None:
+        if os.getpid() != self._core.pid:
+            signal.default_int_handler(signum, None)  # a child that user code forked
+        if self._executor.running_call not in self.cancelled or self._executor.host is not None:
+            return  # late: what it was for is over
+        while frame is not None:
+            if frame.f_code in self._boundaries:
+                raise KeyboardInterrupt
+            if frame.f_code.co_filename.startswith(PACKAGE):
+                break
+            frame = frame.f_back
+        self._core.put_off_interrupt()

@@ -1,0 +1,104 @@
+"""What this process tells of its waits: rows for ``_base.waits``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from skate._base import ids
+from skate._base.clock import monotonic
+from skate._base.waits import constructor
+from skate._worker.refs import PENDING
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from skate._worker.core import Core
+    from skate._worker.objects import CountWaiter
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+#: Where threads wait for objects.
+_WAITS = os.path.join(_PACKAGE, "_worker", "objects.py")
+#: Calls told of at most.
+_MOST = 20_000
+
+
+def told(core: Core) -> dict[str, Any]:
+    """Return the unfinished calls, the waits and the lanes of this process. Not under the lock."""
+    frames = sys._current_frames()
+    me = core.worker_id.hex()
+    with core.lock:
+        pending = {}
+        for entry in core.refs.entries.values():
+            if entry.task is not None:
+                pending[entry.task.seq] = (entry.task, b"")
+        for task, worker in (*core.normal.in_flight(), *core.actors.in_flight()):
+            pending[task.seq] = (task, worker)
+        calls = [
+            {
+                "task_id": ids.task_id(core.worker_id, task.seq).hex(),
+                "name": task.describe(),
+                "worker": worker.hex(),
+                "actor": task.actor.id.hex() if task.actor is not None else "",
+                "actor_state": task.actor.state if task.actor is not None else "",
+                "needs": [entry.id.hex() for _, entry in task.dependencies or () if entry.kind == PENDING],
+                "resources": dict(task.pool.resources) if task.pool is not None and not worker else {},
+                "seconds": monotonic() - task.made,
+                "site": written(task.site),
+            }
+            for task, worker in list(pending.values())[:_MOST]
+        ]
+        waits = [_wait(waiter, frames, me) for waiter in core.waits]
+        lanes = core.executor.lanes() if core.executor is not None else []
+    frames.clear()  # this very frame is among them: a cycle that would keep user code's variables
+    return {"process": me, "pid": core.pid, "calls": calls, "waits": waits, "lanes": lanes}
+
+
+def written(site: tuple[CodeType, int] | None) -> str:
+    """Return a call site (see ``report.call_site``) as people read it."""
+    return "" if site is None else f"{site[0].co_filename}:{site[1]} in {site[0].co_name}"
+
+
+def lane(
+    process: bytes,
+    slots: int,
+    running: Iterable[tuple[bytes, int, float]],
+    queued: Iterable[tuple[bytes, int]],
+) -> dict[str, Any]:
+    """Return the row of one lane; ``running``: owner, seq and since when (seconds)."""
+    return {
+        "slots": slots,
+        "running": [_id(process, owner, seq) for owner, seq, _ in running],
+        "seconds": [seconds for _, _, seconds in running],
+        "queued": [_id(process, owner, seq) for owner, seq in queued],
+    }
+
+
+def _id(process: bytes, owner: bytes, seq: int) -> str:
+    return ids.task_id(owner, seq).hex() if owner else constructor(process.hex())
+
+
+def _wait(waiter: CountWaiter, frames: dict[int, Any], me: str) -> dict[str, Any]:
+    call = waiter.call
+    pending = [entry.id.hex() for entry in waiter.entries if entry.kind == PENDING]
+    return {
+        "number": waiter.number,
+        "caller": call.task_id.hex() if call.owner else constructor(me) if call.depth else "",
+        "objects": pending[:1000],
+        "certain": waiter.deadline is None and bool(pending),
+        "where": _where(frames.get(waiter.thread)),
+        "seconds": monotonic() - waiter.began,
+    }
+
+
+def _where(frame: Any) -> str:
+    # What the waiting thread does just now may be to read this very question: look outside of the wait.
+    while frame is not None and frame.f_code.co_filename != _WAITS:
+        frame = frame.f_back
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    if frame is None:
+        return "an unknown place"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"

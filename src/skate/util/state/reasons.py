@@ -1,0 +1,190 @@
+"""Why something is not done yet: from what the processes of a session tell. Decisions only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from skate._base.resources import describe, fits, to_fixed
+from skate._base.waits import Graph, Situation, Wait, maker
+
+Plain = dict[str, Any]
+
+#: How many others are explained where something waits for many.
+_SHOWN = 3
+#: How far the search goes.
+_DEEPEST = 8
+
+
+class Facts(NamedTuple):
+    """What is known of a session at this moment."""
+
+    situation: Situation
+    #: Rows of unfinished calls by task id (see ``_worker.waits``), and of what is through.
+    calls: Mapping[str, Plain]
+    finished: Mapping[str, Plain]
+    #: The daemon's rows of workers, and the control store's of actors, by their ids.
+    workers: Mapping[str, Plain]
+    actors: Mapping[str, Plain]
+    #: Process id to the stacks of its threads.
+    stacks: Mapping[int, Sequence[str]]
+    #: Resources by name.
+    free: Mapping[str, float]
+    total: Mapping[str, float]
+
+
+def explain(object_id: str, facts: Facts) -> list[str]:
+    """Return lines that say why an object is not there yet.
+
+    Args:
+        object_id: of the object, or of the task that makes it; in hex.
+    """
+    task = object_id if len(object_id) < 32 else maker(object_id)
+    return _Story(facts).task(task, 0)
+
+
+class _Story:
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._graph = Graph(facts.situation)
+        self._told: set[str] = set()
+
+    def task(self, task: str, depth: int) -> list[str]:
+        """Explain one call, and what it waits for."""
+        indent = "  " * depth
+        row = self._facts.calls.get(task)
+        if row is None:
+            return [indent + self._not_under_way(task)]
+        name = row["name"]
+        if task in self._told:
+            return [f"{indent}{name} (see above)"]
+        self._told.add(task)
+        called = f"{name} was called {_ago(row['seconds'])}{' at ' + row['site'] if row['site'] else ''}"
+        if depth >= _DEEPEST:
+            return [f"{indent}{called}; it waits for more than is shown here"]
+        lines = self._state(task, row, depth)
+        return [f"{indent}{called}; {lines[0]}", *lines[1:]]
+
+    def _not_under_way(self, task: str) -> str:
+        row = self._facts.finished.get(task)
+        if row is None:
+            return (
+                "no task that is under way makes it: it was put(), is the item of a generator, or its task "
+                "is through since long"
+            )
+        if row["state"] == "FAILED":
+            error = row.get("error_type") or "an error"
+            return f"{row['name']} is through: it failed ({error}); get() raises it"
+        return f"{row['name']} is through: the value is there"
+
+    def _state(self, task: str, row: Plain, depth: int) -> list[str]:
+        """Return what a call waits for; the first line goes on after its name."""
+        if row["worker"]:
+            return self._at_worker(task, row, depth)
+        if row["needs"]:
+            return ["it waits for its arguments:", *self._others(map(maker, row["needs"]), depth)]
+        if row["actor"]:
+            return self._for_actor(row, depth)
+        first, *more = self._for_resources(row["resources"])
+        return [first, *("  " * depth + line for line in more)]
+
+    def _others(self, tasks: Any, depth: int) -> list[str]:
+        wanted = list(dict.fromkeys(tasks))
+        lines = [line for task in wanted[:_SHOWN] for line in self.task(task, depth + 1)]
+        if len(wanted) > _SHOWN:
+            lines.append("  " * (depth + 1) + f"and {len(wanted) - _SHOWN} more")
+        return lines
+
+    def _at_worker(self, task: str, row: Plain, depth: int) -> list[str]:
+        worker = self._facts.workers.get(row["worker"], {})
+        pid = worker.get("pid", 0)
+        lane = self._graph.queued.get(task)
+        if task in self._graph.running:
+            return self._runs(task, row, pid, depth)
+        if lane is not None:
+            ahead = lane.queued.index(task)
+            behind = f", and behind {ahead} more" if ahead else ""
+            first = f"it is queued in process {pid} behind what runs there{behind}:"
+            return [first, *self._others(lane.running, depth)]
+        if pid not in self._facts.stacks:
+            return [
+                f"it was sent to process {pid}, which does not answer: it is stopped, or in C code that "
+                "holds the interpreter"
+            ]
+        begun = worker.get("begun")
+        if begun is not None and _task(*begun) != task and _task(*begun) in self._facts.calls:
+            return [
+                f"it was sent ahead to process {pid}, which still runs:",
+                *self._others([_task(*begun)], depth),
+            ]
+        return [f"it is on its way to or from process {pid}"]
+
+    def _runs(self, task: str, row: Plain, pid: int, depth: int) -> list[str]:
+        lines = [f"it runs in process {pid}"]
+        waits = self._graph.waits.get(task, ())
+        for wait in waits:
+            lines += self._wait(wait, depth)
+        if not waits:
+            indent = "  " * (depth + 1)
+            for stack in self._facts.stacks.get(pid, ()):
+                lines += [indent + line for line in stack.rstrip().splitlines()]
+        return lines
+
+    def _wait(self, wait: Wait, depth: int) -> list[str]:
+        indent = "  " * (depth + 1)
+        limit = "" if wait.certain else " (with a timeout)"
+        first = f"{indent}it has waited {_seconds(wait.seconds)} at {wait.where}{limit} for:"
+        return [first, *self._others(map(maker, wait.objects), depth + 1)]
+
+    def _for_actor(self, row: Plain, depth: int) -> list[str]:
+        indent = "  " * (depth + 1)
+        actor = self._facts.actors.get(row["actor"])
+        if actor is None:
+            return ["it waits for its actor, which this session does not know (any more)"]
+        state = actor["state"]
+        if state == "ALIVE":
+            return ["it waits behind earlier calls of its actor, whose arguments are not there"]
+        cause = f" ({actor['death_cause']})" if actor.get("death_cause") else ""
+        lines = [f"it waits for its actor {actor['class_name']}, which is {state}{cause}"]
+        if state in ("PENDING_CREATION", "RESTARTING"):
+            needed = to_fixed(actor["placement"])
+            lines += [f"{indent}{line}" for line in self._for_resources(needed, "the actor")]
+        return lines
+
+    def _for_resources(self, needed: Mapping[str, int], who: str = "it") -> list[str]:
+        free, total = to_fixed(self._facts.free), to_fixed(self._facts.total)
+        needs = describe(needed) if needed else "no resources, only a process"
+        if not fits(needed, total):
+            has = describe(_only(total, needed))
+            return [f"{who} needs {needs}, and the node has {has} in all: it waits until that changes"]
+        if fits(needed, free):
+            return [f"{who} needs {needs}, which is free: a process is being started for it"]
+        lines = [
+            f"{who} waits for resources: it needs {needs}; free are {describe(_only(free, needed))}. Held by:"
+        ]
+        for worker in self._facts.workers.values():
+            held = {
+                name: amount for name, amount in worker.get("resources", {}).items() if to_fixed({name: 1})
+            }
+            if any(name in needed for name in held):
+                begun = worker.get("begun")
+                running = self._facts.calls.get(_task(*begun)) if begun else None
+                what = running["name"] if running else worker.get("name") or "an idle lease"
+                lines.append(f"  {what} in process {worker['pid']}: {describe(to_fixed(held))}")
+        return lines
+
+
+def _only(amounts: Mapping[str, int], names: Mapping[str, int]) -> dict[str, int]:
+    return {name: amounts.get(name, 0) for name in names}
+
+
+def _task(owner: str, seq: int) -> str:
+    return owner + seq.to_bytes(6, "big").hex()
+
+
+def _ago(seconds: float) -> str:
+    return f"{_seconds(seconds)} ago"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

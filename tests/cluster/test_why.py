@@ -1,0 +1,160 @@
+"""``why``: what a value waits for, in every state that a call can be in."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skate
+from skate.api import RayContext as Session
+from skate.util.state import why
+
+from .waiting import wait_for, wait_for_file
+
+
+@skate.remote
+def hold(path: Path) -> str:
+    path.with_suffix(".began").touch()
+    wait_for_file(path)
+    return "held"
+
+
+@skate.remote
+def take(*values: Any) -> Any:
+    return values
+
+
+@skate.remote
+class Actor:
+    def hold(self, path: Path) -> str:
+        path.with_suffix(".began").touch()
+        wait_for_file(path)
+        return "held"
+
+    def ask(self, other: Any, path: Path) -> Any:
+        return skate.get(other.hold.remote(path))
+
+    def ask_in_time(self, other: Any, path: Path) -> Any:
+        return skate.get(other.hold.remote(path), timeout=100)
+
+
+@pytest.fixture
+def gate(session: Session, tmp_path: Path) -> Path:
+    return tmp_path / "gate"
+
+
+def test_a_running_task(gate: Path) -> None:
+    ref = hold.remote(gate)
+    wait_for_file(gate.with_suffix(".began"))
+    first, *stack = why(ref).splitlines()
+    assert re.match(
+        r"hold was called [\d.]+ s ago at .*test_why\.py:\d+ in test_a_running_task; it runs in process \d+$",
+        first,
+    )
+    assert any("in hold" in line for line in stack)
+    assert why(ref.hex()).splitlines()[0].split(";")[1] == first.split(";")[1]
+    assert "it runs in process" in why(ref.task_id().hex())
+    gate.touch()
+    assert skate.get(ref) == "held"
+    assert why(ref) == "hold is through: the value is there"
+
+
+def test_arguments(gate: Path) -> None:
+    inner = hold.remote(gate)
+    wait_for_file(gate.with_suffix(".began"))
+    outer = take.remote(inner, take.remote(inner))
+    lines = why(outer).splitlines()
+    assert lines[0].endswith("it waits for its arguments:")
+    assert "  hold was called" in lines[1] and "it runs in process" in lines[1]
+    assert any(line.strip() == "hold (see above)" for line in lines)
+    gate.touch()
+    skate.get(outer)
+
+
+def test_resources(gate: Path) -> None:
+    held = [hold.remote(gate) for _ in range(2)]
+    wait_for(lambda: skate.available_resources().get("CPU", 0) == 0, "both CPUs to be taken")
+    waiting = take.remote()
+    text = wait_for(
+        lambda: (text := why(waiting)).count("hold in process") == 2 and text, "the holders to be named"
+    )
+    assert "it waits for resources: it needs {CPU: 1}; free are {CPU: 0}. Held by:" in text
+    never = take.options(num_cpus=99).remote()
+    assert "it needs {CPU: 99}, and the node has {CPU: 2} in all" in why(never)
+    gate.touch()
+    skate.get([*held, waiting])
+    skate.cancel(never)
+
+
+def test_actors(gate: Path) -> None:
+    one, two = Actor.remote(), Actor.remote()
+    asks = one.ask.remote(two, gate)
+    behind = one.hold.remote(gate)
+    wait_for_file(gate.with_suffix(".began"))
+    lines = why(behind).splitlines()
+    assert re.search(r"it is queued in process \d+ behind what runs there:$", lines[0])
+    assert "Actor.ask was called" in lines[1]
+    assert re.search(r"it has waited [\d.]+ s at .*test_why\.py:\d+ in ask for:", lines[2])
+    assert "Actor.hold was called" in lines[3] and "it runs in process" in lines[3]
+    timed = two.ask_in_time.remote(one, gate)
+    gate.touch()
+    skate.get([asks, behind, timed])
+
+
+def test_an_actor_that_cannot_be_placed(gate: Path) -> None:
+    actor = Actor.options(num_cpus=99).remote()
+    ref = actor.hold.remote(gate)
+    text = wait_for(lambda: "PENDING_CREATION" in why(ref) and why(ref), "the actor to be known")
+    assert "the actor needs {CPU: 99}, and the node has {CPU: 2} in all" in text
+    skate.cancel(ref)
+
+
+def test_a_stopped_process(gate: Path) -> None:
+    @skate.remote
+    def stop(path: Path) -> str:
+        path.with_suffix(".pid").write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return "went on"
+
+    ref = stop.remote(gate)
+    wait_for(lambda: gate.with_suffix(".pid").exists() and gate.with_suffix(".pid").read_text(), "its pid")
+    pid = int(gate.with_suffix(".pid").read_text())
+    wait_for(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it to stop")
+    assert f"it was sent to process {pid}, which does not answer" in why(ref)
+    os.kill(pid, signal.SIGCONT)
+    assert skate.get(ref) == "went on"
+
+
+def test_failures_and_others(session: Session) -> None:
+    @skate.remote
+    def fail() -> None:
+        raise KeyError("x")
+
+    ref = fail.remote()
+    with pytest.raises(KeyError):
+        skate.get(ref)
+    assert why(ref) == "fail is through: it failed (KeyError); get() raises it"
+    assert "no task that is under way makes it" in why(skate.put(1))
+    wrong: Any = 5
+    with pytest.raises(TypeError, match="why.*ObjectRef"):
+        why(wrong)
+
+
+def test_the_command(gate: Path) -> None:
+    ref = hold.remote(gate)
+    wait_for_file(gate.with_suffix(".began"))
+    done = subprocess.run(
+        [sys.executable, "-m", "skate", "why", ref.hex(), "--address", skate.get_runtime_context().get_temp_dir()
+         + "/" + skate.get_runtime_context().get_session_name()],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "it runs in process" in done.stdout
+    gate.touch()
+    skate.get(ref)
