@@ -391,6 +391,8 @@ def test_only_those_wait_who_want_it_and_it_is_prepared_once(session: Session, t
     actor = Actor.options(runtime_env=environment).remote()
     waiting.append(actor.load.remote("slow_of_mine"))
     wait_for(lambda: os.listdir(gate), "pip to build the package", 60)
+    for ref in (waiting[0], waiting[-1]):
+        assert "its environment (pip) is being prepared" in skate.util.state.why(ref)
     # Whatever waits holds no resources: both CPUs are free for others.
     assert skate.get([variable.remote("A") for _ in range(10)]) == [None] * 10
     assert skate.wait(waiting, timeout=0)[0] == []

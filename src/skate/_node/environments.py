@@ -119,6 +119,11 @@ class Environments:
         entry = self._entries.get(key)
         return entry.state if entry is not None else EnvironmentState.NEW
 
+    def waiting(self, key: bytes) -> list[Wanted]:
+        """Return the demands that wait for an environment."""
+        entry = self._entries.get(key)
+        return list(entry.waiting.values()) if entry is not None else []
+
     def wanted(self, key: bytes, wanted: Wanted) -> list[Command]:
         """Somebody wants workers of the environment; no leases: no longer."""
         entry = self._entries.setdefault(key, _Entry())

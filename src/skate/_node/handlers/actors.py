@@ -84,6 +84,10 @@ class ActorHandlers:
         daemon.lease_handlers.run(commands)
         daemon.lease_handlers.run(daemon.leases.shrink(lease.id, spec.running))
 
+    def placed(self, shape: int) -> bytes:
+        """Return the actor for which a lease of that shape is wanted."""
+        return self._placements[shape].place.actor_id
+
     def refused(self, shape: int, reason: str, fatal: bool, environment: bool = False) -> None:
         """Nothing here can satisfy it: its owner is told; it waits on unless that is fatal.
 

@@ -25,6 +25,7 @@ from skate._node.environments import (
     Reject,
     Wanted,
 )
+from skate._node.handlers.leases import CONTROL
 from skate._node.leases import Refuse
 from skate._node.preparer import Preparation
 
@@ -184,7 +185,7 @@ class EnvironmentHandlers:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             with open(path + ".request", "wb") as file:
                 file.write(msgspec.json.encode(request))
-            log = os.path.join(daemon.settings.session_dir, "logs", f"environment-{key.hex()}.log")
+            log = self._log(key)
             running = Preparation(
                 daemon.reactor, path + ".request", log, variables, environment.timeout_s, ended
             )
@@ -193,6 +194,9 @@ class EnvironmentHandlers:
         else:
             self._running[key] = running
             daemon.reactor.call_later(_PATIENCE, lambda: self._tell(key, running, log))
+
+    def _log(self, key: bytes) -> str:
+        return os.path.join(self._daemon.settings.session_dir, "logs", f"environment-{key.hex()}.log")
 
     def _tell(self, key: bytes, running: Preparation, log: str) -> None:
         """Tell the drivers that wait why nothing happens."""
@@ -224,6 +228,7 @@ class EnvironmentHandlers:
                         if worker.crew in self._crews)  # fmt: skip
         return [
             {
+                "key": key.hex(),
                 "runtime_env": environment.shown,
                 "state": (
                     self._table.state(key) if environment.needs_preparation else EnvironmentState.READY
@@ -231,6 +236,12 @@ class EnvironmentHandlers:
                 "took": self._took.get(key),
                 "workers": users[key],
                 "error": self._errors.get(key),
+                "log": self._log(key),
+                "actors": [
+                    self._daemon.actors.placed(one.shape).hex()
+                    for one in self._table.waiting(key)
+                    if one.owner == CONTROL
+                ],
             }
             for key, environment in self._environments.items()
         ]

@@ -132,6 +132,7 @@ class State:
         through = [row for row in self._ask("tasks")[0] if row["state"] in ("FINISHED", "FAILED")]
         stacks = {pid: stacks for pid, _, stacks in self.stacks()}
         store = self.store()
+        environments = self._ask("runtime_envs")[1]
         self.silent = silent
         return reasons.explain(
             object_id,
@@ -144,6 +145,7 @@ class State:
                 stacks,
                 store["available"],
                 store["total"],
+                environments,
             ),
         )
 
