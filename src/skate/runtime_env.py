@@ -218,3 +218,101 @@ class RuntimeEnv(dict[str, Any]):
             with open(packages["packages"], encoding="utf-8") as file:
                 packages["packages"] = file.read().splitlines()
         return {f"{tool}_check": False, **packages}
+
+    # ------------------------------------------------------------------ what only Ray's can have
+
+    # Fields that skate refuses are there only after ``_validate=False``. There are no addresses of
+    # packed files (URIs) either: files are copied on their machine, named by their content.
+
+    def conda_config(self) -> Any:
+        """Return the field ``conda`` if it describes an environment."""
+        return None if isinstance(self.get("conda"), str) else self.get("conda")
+
+    def conda_env_name(self) -> Any:
+        """Return the field ``conda`` if it names an environment."""
+        return self.get("conda") if isinstance(self.get("conda"), str) else None
+
+    def has_conda(self) -> bool:
+        """Tell whether it has the field ``conda``."""
+        return bool(self.get("conda"))
+
+    def has_py_container(self) -> bool:
+        """Tell whether it has the field ``container``."""
+        return bool(self.get("container"))
+
+    def py_container_image(self) -> str | None:
+        """Return the image of the field ``container``."""
+        return self.get("container", {}).get("image")  # type: ignore[no-any-return]
+
+    def py_container_run_options(self) -> list[str] | None:
+        """Return the options of the field ``container``."""
+        return self.get("container", {}).get("run_options")  # type: ignore[no-any-return]
+
+    def py_container_worker_path(self) -> str | None:
+        """Return the path of the field ``container``."""
+        return self.get("container", {}).get("worker_path")  # type: ignore[no-any-return]
+
+    def image_uri(self) -> Any:
+        """Return the field ``image_uri``."""
+        return self.get("image_uri")
+
+    def java_jars(self) -> list[str]:
+        """Return the field ``java_jars``."""
+        return list(self.get("java_jars", ()))
+
+    def nsight(self) -> Any:
+        """Return the field ``nsight``."""
+        return self.get("nsight")
+
+    def rocprof_sys(self) -> Any:
+        """Return the field ``rocprof_sys``."""
+        return self.get("rocprof_sys")
+
+    def py_executable(self) -> Any:
+        """Return the field ``py_executable``."""
+        return self.get("py_executable")
+
+    def plugins(self) -> list[tuple[str, Any]]:
+        """Return the fields that are none of skate's and none of Ray's, with their values."""
+        own = self.known_fields | fields.ABSENT | self.extensions_fields
+        return [(name, value) for name, value in self.items() if name not in own]
+
+    def get_extension(self, key: str) -> Any:
+        """Return one of ``extensions_fields``.
+
+        Raises:
+            ValueError: there is no such one.
+        """
+        if key not in self.extensions_fields:
+            raise ValueError(
+                f"there are the extensions {', '.join(sorted(self.extensions_fields))}, no {key!r}"
+            )
+        return self.get(key)
+
+    def working_dir_uri(self) -> str | None:
+        """Return None: see above."""
+        return None
+
+    def py_modules_uris(self) -> list[str]:
+        """Return nothing: see above."""
+        return []
+
+    def conda_uri(self) -> str | None:
+        """Return None: see above."""
+        return None
+
+    def pip_uri(self) -> str | None:
+        """Return None: see above."""
+        return None
+
+    def uv_uri(self) -> str | None:
+        """Return None: see above."""
+        return None
+
+    def plugin_uris(self) -> list[str]:
+        """Return nothing: see above."""
+        return []
+
+    def virtualenv_name(self) -> str | None:
+        """Return None: a virtual environment is made for each set of packages, and has no name."""
+        return None

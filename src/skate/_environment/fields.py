@@ -191,5 +191,5 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     HOOK: _hook,
     CONFIG: _config,
 }
-#: Every field that skate has.
-KNOWN = frozenset(_CHECKS)
+#: Every field that skate has, and those of Ray's that it has not.
+KNOWN, ABSENT = frozenset(_CHECKS), frozenset(_ABSENT)

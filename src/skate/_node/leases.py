@@ -205,9 +205,15 @@ class Leases:
         """That many workers are being started (StartWorkers was carried out, or they are prestarted)."""
         self._starting[job] = self._starting.get(job, 0) + count
 
+    def _started(self, job: bytes) -> None:
+        """One start is over, well or not."""
+        left = self._starting.pop(job, 0) - 1
+        if left > 0:
+            self._starting[job] = left
+
     def worker_ready(self, worker: bytes, job: bytes) -> list[Command]:
         """A worker process said hello."""
-        self._starting[job] = max(0, self._starting.get(job, 0) - 1)
+        self._started(job)
         self._failed_starts.pop(job, None)
         self._workers[worker] = job
         self._idle.setdefault(job, []).append(worker)
@@ -218,7 +224,7 @@ class Leases:
 
         After a few in a row whoever waits for one is refused: starting more would go on for ever.
         """
-        self._starting[job] = max(0, self._starting.get(job, 0) - 1)
+        self._started(job)
         failed = self._failed_starts[job] = self._failed_starts.get(job, 0) + 1
         if failed < FAILED_STARTS_LIMIT:
             return self._schedule()

@@ -123,6 +123,19 @@ def test_fields_are_set_checked_or_not_at_all() -> None:
     assert env.get("config", data_class=RuntimeEnvConfig) == RuntimeEnvConfig(3)
 
 
+def test_what_only_rays_can_have() -> None:
+    env = RuntimeEnv(env_vars={"A": "1"}, _ray_commit="abc")
+    assert not env.has_conda() and env.conda_config() is None and env.conda_env_name() is None
+    assert not env.has_py_container() and env.py_container_image() is None
+    assert env.plugins() == [] and env.get_extension("_ray_commit") == "abc"
+    with pytest.raises(ValueError, match="no 'commit'"):
+        env.get_extension("commit")
+    odd = RuntimeEnv(conda="base", container={"image": "x"}, mine=1, _validate=False)
+    assert (odd.has_conda(), odd.conda_env_name(), odd.conda_config()) == (True, "base", None)
+    assert (odd.has_py_container(), odd.py_container_image()) == (True, "x")
+    assert odd.plugins() == [("mine", 1)]
+
+
 def test_the_configuration() -> None:
     assert RuntimeEnvConfig.default_config() == {
         "setup_timeout_seconds": 600, "eager_install": True, "log_files": []

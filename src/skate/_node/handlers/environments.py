@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from skate._node.daemon import Daemon
 
 _FOLDER = "environments"
+#: Encoded environments that are remembered with their keys: some programs make one a task.
+_DECODED = 1000
 #: A preparation that takes longer is mentioned to those who wait (seconds).
 _PATIENCE = 5.0
 
@@ -73,6 +75,8 @@ class EnvironmentHandlers:
     def _key(self, encoded: bytes) -> bytes:
         found = self._decoded.get(encoded)
         if found is None:
+            if len(self._decoded) >= _DECODED:
+                self._decoded.clear()
             environment = decode(encoded)
             found = self._decoded[encoded] = (environment.key(), environment)
         key, environment = found
@@ -98,6 +102,10 @@ class EnvironmentHandlers:
         """Nothing will work for the job any more."""
         for crew in [crew for crew, one in self._crews.items() if one.job == job]:
             del self._crews[crew]
+        living = {one.key for one in self._crews.values()}
+        for key, environment in list(self._environments.items()):
+            if key not in living and not environment.needs_preparation:  # nothing of it is kept on disk
+                del self._environments[key]
 
     # ------------------------------------------------------------------ demands
 
