@@ -24,6 +24,8 @@ from skate._worker.actor_host import ActorExit
 from skate._worker.calls import DYNAMIC, STREAMING
 from skate._worker.core import Core
 from skate._worker.object_ref import ObjectRef, make_ref
+from skate._worker.report import call_site
+from skate._worker.waits import written
 from skate.options import ActorOptions, TaskOptions
 
 Submit = Callable[[tuple[Any, ...], dict[str, Any]], Any]
@@ -327,7 +329,10 @@ class RuntimeEngine:
 
     def kill_actor(self, actor_id: bytes, no_restart: bool) -> None:
         """See Engine."""
-        reason = f"it was killed by kill() in {self.core.kind} process {os.getpid()}"
+        where = written(call_site(2))
+        reason = (
+            f"it was killed by kill() in {self.core.kind} process {os.getpid()}{where and ' at ' + where}"
+        )
         self.core.ask_control(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,8 +86,7 @@ def worker_pids() -> list[int]:
 
 
 def read_pid(path: Path) -> int:
-    wait_for_file(path)
-    return int(path.read_text())
+    return int(wait_for(lambda: path.exists() and path.read_text(), f"a number in {path.name}"))
 
 
 # ---------------------------------------------------------------------- the driver
@@ -981,3 +981,33 @@ def test_a_forked_child_that_outlives_its_task(session: Session, tmp_path: Path)
     (tmp_path / "go").touch()
     wait_until_none(lambda: alive(child), "the child")
     assert skate.get(square.remote(3)) == 9
+
+
+def test_a_crash_in_native_code_shows_where(session: Session) -> None:
+    @skate.remote(max_retries=0)
+    def crash() -> None:
+        import ctypes
+
+        ctypes.string_at(0)
+
+    with pytest.raises(WorkerCrashedError, match=r"SIGSEGV.*Segmentation fault") as info:
+        skate.get(crash.remote())
+    text = str(info.value)
+    assert re.search(r"test_life_and_death\.py\", line \d+ in crash", text)
+    assert "executor.py" not in text
+
+
+def test_a_kill_says_where_it_was_asked_for(session: Session) -> None:
+    @skate.remote
+    class Victim:
+        def pid(self) -> int:
+            return os.getpid()
+
+    victim = Victim.remote()
+    skate.get(victim.pid.remote())
+    skate.kill(victim)
+    with pytest.raises(
+        ActorDiedError,
+        match=r"kill\(\) in driver process \d+ at .*test_life_and_death\.py:\d+ in test_a_kill",
+    ):
+        skate.get(victim.pid.remote())

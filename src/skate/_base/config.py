@@ -27,6 +27,12 @@ class Config(NamedTuple):
     extent_cache_bytes: int = 256 * 1024 * 1024
     #: After this time without use, free shared memory goes back to the system.
     store_idle_ms: int = 2000
+    #: Workers end before the machine's (or container's) memory is used beyond this share (percent).
+    memory_usage_percent: int = 95
+    #: The same for what this session uses, in bytes (0: it has no limit of its own).
+    memory_limit_bytes: int = 0
+    #: How often memory is looked at while anything runs (0: never).
+    memory_monitor_refresh_ms: int = 250
     #: Remember where in the code each task and object was made, for `skate memory` (0: do not).
     record_call_sites: int = 1
     #: How long init() waits for the control store and the daemon.

@@ -172,6 +172,11 @@ class WorkerCrashedError(RayError):
     """The worker of a task ended before the task did, more often than its retries allow."""
 
 
+class OutOfMemoryError(RayError):
+    """Memory ran short, and the worker of the task was ended before the kernel would have chosen one; the
+    text says what was used by whom, and what the limit is."""
+
+
 class TaskCancelledError(RayError):
     """The task or call was cancelled: see ``skate.cancel``.
 

@@ -19,6 +19,7 @@ from skate._node.handlers.actors import ActorHandlers
 from skate._node.handlers.deadlocks import DeadlockHandlers
 from skate._node.handlers.environments import EnvironmentHandlers
 from skate._node.handlers.leases import LeaseHandlers
+from skate._node.handlers.memory import MemoryHandlers
 from skate._node.handlers.objects import ObjectHandlers
 from skate._node.handlers.processes import Client, ProcessHandlers
 from skate._node.handlers.spilling import SpillHandlers
@@ -63,6 +64,7 @@ class Daemon:
         self.environments = EnvironmentHandlers(self)
         self.state = StateHandlers(self)
         self.deadlocks = DeadlockHandlers(self)
+        self.memory = MemoryHandlers(self)
         self.board = Board(board_fd)
         log_fd = os.dup(2)
         self.launcher = Launcher(

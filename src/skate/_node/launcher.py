@@ -17,6 +17,8 @@ from skate._transport.reactor import READABLE, Reactor
 from skate._wire import zygote as wire
 
 _WORD = struct.Struct("<8sQ")
+#: The bits of a word that are the task's number; the highest one says that it may be repeated.
+_SEQ = (1 << 63) - 1
 
 
 class Board:
@@ -36,8 +38,12 @@ class Board:
 
     def read(self, slot: int) -> tuple[bytes, int]:
         """Return owner and seq of the task begun last."""
-        owner, seq = _WORD.unpack_from(self._memory, slot * _WORD.size)
-        return owner, seq
+        owner, word = _WORD.unpack_from(self._memory, slot * _WORD.size)
+        return owner, word & _SEQ
+
+    def repeatable(self, slot: int) -> bool:
+        """Tell whether that task is run again if its process ends."""
+        return bool(_WORD.unpack_from(self._memory, slot * _WORD.size)[1] & ~_SEQ)
 
     def give_back(self, slot: int) -> None:
         """The worker of this word is no more."""

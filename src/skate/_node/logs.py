@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import takewhile
 
 from skate._transport.reactor import READABLE, Reactor
 
@@ -12,6 +13,9 @@ MARK = b"\x1e"
 _CHUNK = 64 * 1024
 #: A line longer than this is passed on in pieces.
 _MAX_LINE = 256 * 1024
+#: Of a log, this much is searched for a fatal error, and so many of its lines are shown.
+_TAIL = 64 * 1024
+_FRAMES = 8
 
 
 class WorkerLog:
@@ -144,3 +148,21 @@ class _Pipe:
         self._stop_watching()
         os.close(self._fd)
         self._fd = -1
+
+
+def fatal_traceback(path: str) -> str:
+    """Return what Python's fault handler wrote last in a log: the error, and the lines that ran; or ""."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - _TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    _, found, rest = text.rpartition("Fatal Python error: ")
+    if not found:
+        return ""
+    what, _, threads = rest.partition("\n")
+    current = threads.partition("Current thread")[2].partition("\n\n")[0].splitlines()[1:]
+    lines = [line.rstrip() for line in current if line.startswith("  File")]
+    mine = list(takewhile(lambda line: f"{os.sep}skate{os.sep}_" not in line, lines)) or lines
+    return "\n".join([f"native code crashed ({what.strip()}) in", *mine[:_FRAMES]])

@@ -31,7 +31,8 @@ class WorkerProcess:
     """One process that was asked for."""
 
     __slots__ = ("id", "job", "slot", "pid", "state", "connection", "address", "actor", "status",
-                 "exited", "reason", "left", "intended", "name", "crew")  # fmt: skip
+                 "exited", "reason", "left", "intended", "name", "crew",
+                 "out_of_memory", "evidence")  # fmt: skip
 
     def __init__(self, worker_id: bytes, job: bytes, slot: int, crew: bytes) -> None:
         self.id = worker_id
@@ -53,6 +54,10 @@ class WorkerProcess:
         #: Why it said that it leaves, if it did.
         self.left = ""
         self.intended = False
+        #: It was ended because memory ran short.
+        self.out_of_memory = False
+        #: What else is known of its end: a traceback, or who ended it.
+        self.evidence = ""
         #: What it runs, for logs.
         self.name = ""
 
@@ -68,6 +73,8 @@ class WorkerProcess:
                 f"{who} ended; its exit status is unknown because the process that would have reaped it "
                 f"died before. Its log: {log_path}"
             )
+        if self.evidence:
+            return f"{who} {describe_status(self.status)}: {self.evidence}. Its log: {log_path}"
         hint = hint_for_status(self.status)
         return f"{who} {describe_status(self.status)}{f': {hint}' if hint else ''}. Its log: {log_path}"
 

@@ -91,6 +91,8 @@ class WorkerDied(Struct, array_like=True, frozen=True, tag=48):
     cause: str
     begun_owner: bytes
     begun_seq: int
+    #: The daemon ended it because memory ran short.
+    out_of_memory: bool = False
 
 
 class Allocate(Struct, array_like=True, frozen=True, tag=50):

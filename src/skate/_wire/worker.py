@@ -17,7 +17,8 @@ from skate._base.kinds import SHARED as SHARED
 
 #: Bits of ``Call.flags``; the call depth stands above them.
 SHORT = 1  #: the owner knows this function to take less than ``Config.short_task_us``
-DEPTH_SHIFT = 1
+REPEATABLE = 2  #: it is run again if its process ends
+DEPTH_SHIFT = 2
 
 #: In ``Call.retry``: any exception.
 ALL = b"*"

@@ -373,7 +373,8 @@ class Calls:
         for object_id, epoch in message.borrowed or ():
             self._refs.add_borrower(object_id, connection.peer.id, epoch)
         if message.contained:
-            self._take_contained(connection, message.contained, [_nobodys()], wire.ReplyAck(message.seq))
+            # Nobody takes the refs inside. Now: the next attempt's reply goes by the same number.
+            connection.send(wire.ReplyAck(message.seq))
         if task.actor is None:
             pool = task.pool
             assert pool is not None

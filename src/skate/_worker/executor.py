@@ -300,7 +300,8 @@ class Executor:
     # ------------------------------------------------------------------ calls
 
     def _run_call(self, connection: Connection, call: wire.Call) -> None:
-        _WORD.pack_into(self._board, self._word, connection.peer.id, call.seq)
+        word = call.seq | (call.flags & wire.REPEATABLE) << 62
+        _WORD.pack_into(self._board, self._word, connection.peer.id, word)
         self._caller = connection.peer.id
         self._seq = call.seq
         self._running = True

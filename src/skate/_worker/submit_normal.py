@@ -12,10 +12,16 @@ from skate._transport.reactor import Timer
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker.pool import LeasePool, WorkerLease
-from skate._worker.records import TaskRecord, split_begun
+from skate._worker.records import FunctionRecord, TaskRecord, split_begun
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
+
+
+def _flags(function: FunctionRecord, task: TaskRecord) -> int:
+    if not task.retries_left:
+        return 0
+    return wire.REPEATABLE | wire.SHORT if function.depth > 1 else wire.REPEATABLE
 
 
 class NormalSubmitter:
@@ -85,7 +91,7 @@ class NormalSubmitter:
                 task.args_kind,
                 len(task.returns),
                 # Replies of short calls are kept together for a moment; one that must not run twice is not.
-                task.flags | (function.depth > 1 and task.retries_left != 0),
+                task.flags | _flags(function, task),
                 dependencies,
                 task.name,
                 None,
@@ -182,14 +188,16 @@ class NormalSubmitter:
             elif task.cancelled:
                 core.calls.finish_with_error(task, core.canceller.error(task))
             else:
-                core.calls.finish_with_error(task, dump_error(self._crashed(task, message.cause)))
+                error = self._crashed(task, message.cause, message.out_of_memory)
+                core.calls.finish_with_error(task, dump_error(error))
         for task in calls:
             lease.connection.peer.calls.pop(task.seq, None)
             task.lease = None
         lease.pool.requeue(again + fresh)
 
-    def _crashed(self, task: TaskRecord, cause: str) -> Exception:
-        return errors.WorkerCrashedError(
+    def _crashed(self, task: TaskRecord, cause: str, out_of_memory: bool) -> Exception:
+        kind = errors.OutOfMemoryError if out_of_memory else errors.WorkerCrashedError
+        return kind(
             f"task {task.describe()} ({self._core.worker_id.hex()}/{task.seq}) did not finish: {cause}. "
             "It has no retries left (max_retries)."
         )

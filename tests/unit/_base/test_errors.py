@@ -42,6 +42,7 @@ SAMPLES: list[RayError] = [
     errors.TaskKilledError("0011", "text"),
     errors.PendingCallsLimitExceeded("text"),
     errors.DeadlockError("text"),
+    errors.OutOfMemoryError("text"),
     errors.RayActorError(),
     errors.RayActorError("ab", "text", True, True),
     errors.ActorDiedError(),

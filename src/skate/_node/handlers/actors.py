@@ -42,6 +42,8 @@ class ActorHandlers:
         #: By the worker that was told to become it, until it accepted or refused. Not to be killed
         #: before: it may own objects that others need.
         self._starting: dict[bytes, _Placement] = {}
+        #: Workers that are actors which would be restarted.
+        self._restartable: set[bytes] = set()
         self._last_shape = 0
 
     def table(self) -> dict[type, Handler]:
@@ -77,6 +79,8 @@ class ActorHandlers:
         self._starting[worker.id] = placement
         worker.actor = (place.actor_id, place.incarnation)
         worker.name = spec.class_name
+        if spec.max_restarts:
+            self._restartable.add(worker.id)
         gpus = daemon.leases.gpus.names(lease.gpus)
         worker.connection.send(node.StartActor(place.actor_id, place.incarnation, place.spec, gpus))
         # One lease is all it wanted; what it needs to run it keeps until its worker ends.
@@ -147,10 +151,15 @@ class ActorHandlers:
             )
         )
 
+    def restartable(self, worker: bytes) -> bool:
+        """Tell whether a worker is an actor that would be restarted."""
+        return worker in self._restartable
+
     def worker_ended(self, worker: WorkerProcess, cause: str, begun_owner: bytes, begun_seq: int) -> None:
         """The actor's process is dead: report its certificate."""
         assert worker.actor is not None
         self._starting.pop(worker.id, None)
+        self._restartable.discard(worker.id)
         if self._daemon.control is not None:
             actor_id, incarnation = worker.actor
             self._daemon.control.send(

@@ -72,6 +72,8 @@ class LeaseHandlers:
                     worker.connection.send(node.OwnerLeft(command.owner))
         if daemon.closing:
             return
+        if daemon.leases.leases:
+            daemon.memory.watch()
         if self._slice is None and daemon.leases.waiting:
             # At once for idle leases, again each time slice while somebody waits.
             self._time_slice()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from skate._base import ids
+from skate._base import ids, memory
 from skate._node.launcher import Orphan, kill_group, stopped
-from skate._node.logs import WorkerLog
+from skate._node.logs import WorkerLog, fatal_traceback
 from skate._node.workers import WorkerProcess
 from skate._transport.connection import Connection, Handler
 from skate._wire import node, zygote
@@ -51,6 +52,7 @@ class ProcessHandlers:
         self._daemon = daemon
         self._logs: dict[bytes, WorkerLog] = {}
         self._job_configs: dict[bytes, bytes] = {}
+        self._kernel_kills = memory.killed_by_kernel()
         self._drivers: dict[bytes, Connection] = {}
         #: Of a detached actor's job: the job that created it, whose driver shows its output.
         self._parents: dict[bytes, bytes] = {}
@@ -248,6 +250,7 @@ class ProcessHandlers:
         daemon.board.give_back(worker.slot)
         if daemon.closing:
             return
+        self._find_evidence(worker, log.path)
         cause = worker.certificate(log.path)
         if not worker.intended and worker.pid:
             daemon.log(cause)
@@ -266,8 +269,22 @@ class ProcessHandlers:
         elif lease is not None:
             owner = daemon.clients.get(lease.owner)
             if owner is not None:
-                owner.connection.send(node.WorkerDied(lease.id, worker.id, cause, begun_owner, begun_seq))
+                owner.connection.send(
+                    node.WorkerDied(lease.id, worker.id, cause, begun_owner, begun_seq, worker.out_of_memory)
+                )
         daemon.lease_handlers.run(commands)
+
+    def _find_evidence(self, worker: WorkerProcess, log_path: str) -> None:
+        """Look for what the wait status alone does not say."""
+        kills, self._kernel_kills = self._kernel_kills, memory.killed_by_kernel()
+        if worker.reason or worker.status is None or not os.WIFSIGNALED(worker.status):
+            return
+        if os.WTERMSIG(worker.status) == signal.SIGKILL:
+            if self._kernel_kills > kills:
+                worker.out_of_memory = True
+                worker.evidence = "the kernel ended it, because the machine or container ran out of memory"
+        else:
+            worker.evidence = fatal_traceback(log_path)
 
     # ------------------------------------------------------------------ leaving on purpose
 
