@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from skate import exceptions as exceptions
     from skate import experimental as experimental
     from skate import runtime_context as runtime_context
+    from skate import runtime_env as runtime_env
     from skate import util as util
     from skate._base.ids import ActorClassID as ActorClassID
     from skate._base.ids import ActorID as ActorID
@@ -65,7 +66,8 @@ _IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID",
 _CLUSTER = ("available_resources", "cluster_resources", "nodes", "timeline")
 _API = ("get", "get_actor", "init", "is_initialized", "kill",
         "cancel", "put", "remote", "shutdown", "wait")  # fmt: skip
-_MODULES = ("actor", "compat", "exceptions", "experimental", "runtime_context", "types", "util")
+_MODULES = ("actor", "compat", "exceptions", "experimental", "runtime_context", "runtime_env", "types",
+            "util")  # fmt: skip
 
 #: Public name to (module, name there).
 _PLACES: dict[str, tuple[str, str]] = {

@@ -79,7 +79,7 @@ def init(
     logging_level: Any = "info",
     log_to_driver: bool | None = None,
     namespace: str | None = None,
-    runtime_env: dict[str, Any] | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
     _system_config: dict[str, Any] | None = None,
     **kwargs: Any,
 ) -> RayContext:
@@ -101,7 +101,8 @@ def init(
             dashboard, and the runtime prints nothing by itself.
         log_to_driver: show what workers print (default True).
         namespace: of named actors; default: one that only this job knows.
-        runtime_env: ``{"env_vars": {...}}`` for all workers; other fields are not supported yet.
+        runtime_env: what workers of this job find: variables, files, packages (see
+            ``skate.runtime_env``). Tasks and actors can have their own on top.
         object_spilling_directory: where objects go when their memory is full; default: the temporary
             folder, or /var/tmp if that is memory itself.
         _system_config: knobs of ``skate._base.config``; unknown ones are ignored.
@@ -126,7 +127,11 @@ def init(
                 "init() was called, but this process is connected already. Call shutdown() first, or pass "
                 "ignore_reinit_error=True."
             )
-        environment = _check_runtime_env(runtime_env)
+        environment = b""
+        if runtime_env:
+            from skate._environment.resolve import resolve
+
+            environment = resolve(runtime_env, b"")
         unknown = [name for name in kwargs if not name.startswith("_") and name not in _OTHERS]
         if unknown:
             raise TypeError(f"init() got unknown arguments: {', '.join(unknown)}")
@@ -189,19 +194,6 @@ def _find_session(address: str | None) -> str | None:
         f"nobody answers at {address!r}: this version of skate joins sessions on its own machine only, by "
         "'auto' or the session's folder (init().address_info['address'])"
     )
-
-
-def _check_runtime_env(runtime_env: dict[str, Any] | None) -> dict[str, str]:
-    if not runtime_env:
-        return {}
-    rest = set(runtime_env) - {"env_vars"}
-    if rest:
-        raise ValueError(f"runtime_env fields not supported by this version yet: {', '.join(sorted(rest))}")
-    environment = runtime_env.get("env_vars") or {}
-    for name, value in environment.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"runtime_env['env_vars'] takes strings, got {name!r}: {value!r}")
-    return dict(environment)
 
 
 def _context() -> RayContext:
@@ -271,6 +263,7 @@ def remote(*args: Any, **kwargs: Any) -> Any:
         num_cpus: CPUs that it needs; default 1 for tasks; see ActorClass for actors. Fractions are fine.
         num_gpus: GPUs that it needs.
         resources: amounts of your own resources: ``{"license": 1}``.
+        runtime_env: variables, files and packages of its process: see ``skate.runtime_env``.
         memory: bytes of memory that it needs, as a resource to schedule by.
         num_returns: (tasks) how many values it returns, each with a ref of its own; default 1.
         max_retries: (tasks) how often it is run again after a crash of its worker; default 3, -1: always.

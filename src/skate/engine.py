@@ -156,7 +156,7 @@ class RuntimeEngine:
         record = core.calls.make_function(function, name, options.threads)
         record.max_calls = options.max_calls
         record.retry = retry_blob(options.retry_exceptions)
-        pool = core.normal.pool(options.resources)
+        pool = core.normal.pool(options.resources, self._environment(options.runtime_env))
         num_returns = returns_of(options.num_returns, is_generator(function))
         retries, label, ahead = options.max_retries, options.name, options.ahead
         submit_task = core.calls.submit_task
@@ -165,6 +165,14 @@ class RuntimeEngine:
             return submit_task(record, args, kwargs, pool, num_returns, retries, label, ahead)
 
         return submit
+
+    def _environment(self, given: Mapping[str, Any] | None) -> bytes:
+        """Return the environment of a task or actor that was given this ``runtime_env``, here."""
+        if not given:
+            return self.core.environment
+        from skate._environment.resolve import resolve
+
+        return resolve(given, self.core.environment)
 
     # ------------------------------------------------------------------ actors
 
@@ -201,6 +209,7 @@ class RuntimeEngine:
         core = self.core
         name = cls.__name__
         is_async = any(method.get("is_async") for method in methods.values())
+        environment = self._environment(options.runtime_env)
         blob, code_refs = self._class_code(cls)
         concurrency = options.max_concurrency or (ASYNC_CONCURRENCY if is_async else 1)
         out_of_order = options.out_of_order
@@ -237,6 +246,7 @@ class RuntimeEngine:
             max_pending_calls=options.max_pending_calls,
             out_of_order=out_of_order,
             job_config=self._detached_job(actor_id) if detached else b"",
+            environment=environment,
         )
         info = info_of(actor_id, spec, None if detached else handle)
         entry = handle._entry

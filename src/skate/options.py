@@ -132,6 +132,12 @@ def _later(*harmless: Any) -> Check:
     return check
 
 
+def _runtime_env(name: str, value: Any) -> None:
+    from skate._environment import fields
+
+    fields.check(value, "option 'runtime_env'")
+
+
 def _anything(name: str, value: Any) -> None:
     pass
 
@@ -142,7 +148,7 @@ _COMMON: dict[str, tuple[Any, Check]] = {
     "memory": (None, _number),
     "resources": (None, _resources),
     "name": (None, _text),
-    "runtime_env": (None, _later(None, {})),
+    "runtime_env": (None, _runtime_env),
     "scheduling_strategy": (None, _later(None, "DEFAULT", "SPREAD")),
     "label_selector": (None, _later(None, {})),
     "fallback_strategy": (None, _later(None, [])),
@@ -225,6 +231,7 @@ class TaskOptions(NamedTuple):
     max_calls: int
     #: Exceptions after which it is run again: a list of types, or whether any is.
     retry_exceptions: bool | Sequence[type[BaseException]]
+    runtime_env: Mapping[str, Any] | None
 
 
 class ActorOptions(NamedTuple):
@@ -247,6 +254,7 @@ class ActorOptions(NamedTuple):
     #: Calls whose arguments are there may leave before those whose are not. None: those of an actor that
     #: runs several at a time.
     out_of_order: bool | None
+    runtime_env: Mapping[str, Any] | None
 
 
 def _explicit(given: Mapping[str, Any]) -> dict[str, float]:
@@ -276,6 +284,7 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
         # A process that used a GPU keeps memory of it as long as it lives: so it ends, by default.
         (1 if amounts.get("GPU") else 0) if max_calls is None else max_calls,
         given.get("retry_exceptions") or False,
+        given.get("runtime_env"),
     )
 
 
@@ -300,4 +309,5 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         concurrency_groups=dict(given.get("concurrency_groups") or {}),
         max_pending_calls=-1 if given.get("max_pending_calls") is None else given["max_pending_calls"],
         out_of_order=given.get("allow_out_of_order_execution"),
+        runtime_env=given.get("runtime_env"),
     )

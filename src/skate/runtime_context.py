@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skate._base import ids
 from skate._base.resources import to_float
+from skate._environment.spec import decode
 from skate._worker import current
 from skate._worker.core import Core
+
+if TYPE_CHECKING:
+    from skate.runtime_env import RuntimeEnv
 
 
 class RuntimeContext:
@@ -110,6 +114,22 @@ class RuntimeContext:
     def should_capture_child_tasks_in_placement_group(self) -> bool:
         """False: this version has no placement groups yet."""
         return False
+
+    @property
+    def runtime_env(self) -> RuntimeEnv:
+        """The environment of this task, actor or job: what it was given, and what it inherited.
+
+        Example:
+            >>> skate.get_runtime_context().runtime_env.get("env_vars")
+            {'MODE': 'test'}
+        """
+        from skate.runtime_env import RuntimeEnv
+
+        return RuntimeEnv(**decode(self._core.environment).shown, _validate=False)
+
+    def get_runtime_env_string(self) -> str:
+        """Return ``runtime_env`` as JSON: "{}" if there is none."""
+        return self.runtime_env.serialize()
 
     def get_session_name(self) -> str:
         """Return the name of the session's folder."""

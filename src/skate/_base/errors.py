@@ -366,6 +366,21 @@ class TaskUnschedulableError(RayError):
         return f"the task cannot be placed: {self.error_message}"
 
 
+class RuntimeEnvSetupError(RayError):
+    """The ``runtime_env`` of a task or actor could not be prepared, so that it was never started.
+
+    Args:
+        error_message: what failed, with the end of the tool's output, and where the rest is.
+    """
+
+    def __init__(self, error_message: str | None = None) -> None:
+        super().__init__(error_message)
+        self.error_message = error_message
+
+    def __str__(self) -> str:
+        return f"the runtime environment could not be set up: {self.error_message or 'the reason is unknown'}"
+
+
 class ActorUnschedulableError(RayError):
     """The actor cannot be placed.
 

@@ -49,7 +49,7 @@ class Driver:
         offer: Offer,
         config: Config,
         namespace: str,
-        environment: dict[str, str],
+        environment: bytes,
         log_to_driver: bool,
     ) -> Driver:
         """Start a session of this process's own and connect to it."""
@@ -66,9 +66,7 @@ class Driver:
         return driver
 
     @classmethod
-    def join(
-        cls, session_dir: str, namespace: str, environment: dict[str, str], log_to_driver: bool
-    ) -> Driver:
+    def join(cls, session_dir: str, namespace: str, environment: bytes, log_to_driver: bool) -> Driver:
         """Connect to a session that runs already.
 
         Raises:
@@ -100,12 +98,13 @@ class Driver:
         to_node: socket.socket,
         to_control: socket.socket,
         namespace: str,
-        environment: dict[str, str],
+        environment: bytes,
         log_to_driver: bool,
     ) -> None:
         self.core.namespace = namespace
+        self.core.environment = environment
         try:
-            self._register(to_node, to_control, environment, log_to_driver)
+            self._register(to_node, to_control, log_to_driver)
         except BaseException:
             self.stop()
             raise
@@ -114,7 +113,6 @@ class Driver:
         self,
         to_node: socket.socket,
         to_control: socket.socket,
-        environment: dict[str, str],
         log_to_driver: bool,
     ) -> None:
         core = self.core
@@ -140,7 +138,7 @@ class Driver:
             "sys_path": [os.path.abspath(path) for path in sys.path],
             "cwd": os.getcwd(),
             "argv": [sys.argv[0] if sys.argv else ""],
-            "environment": {**os.environ, **self._hidden_gpus(), **environment},
+            "environment": {**os.environ, **self._hidden_gpus()},
             "config": core.config._asdict(),
             "job_id": core.job_id.hex(),
             "job_owner": core.worker_id.hex(),

@@ -137,7 +137,8 @@ def sweep(keep: int, keep_path: str) -> None:
 
 def remove_sockets(path: str) -> None:
     """Leave only the logs of a session that ended."""
-    _remove_tree(os.path.join(path, "s"))
+    for folder in ("s", "environments"):
+        _remove_tree(os.path.join(path, folder))
     for name in (
         "node.sock",
         "control.sock",
@@ -156,8 +157,9 @@ def remove_sockets(path: str) -> None:
 def _remove_tree(path: str) -> None:
     """Remove a folder of ours. Not by shutil: importing that while the interpreter ends runs an
     ``exec``, after which CPython forgets that it was Ctrl-C which ended it."""
-    for folder, _, files in os.walk(path, topdown=False):
-        for name in files:
+    for folder, folders, files in os.walk(path, topdown=False):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in (*files, *links):
             try:
                 os.unlink(os.path.join(folder, name))
             except OSError:

@@ -23,7 +23,7 @@ from skate._wire import zygote as wire
 from skate._worker import process
 
 #: Imported for all workers, once the zygote had nothing to do for this long.
-_PRELOAD = ("skate.api", "traceback", "concurrent.futures")
+_PRELOAD = ("skate.api", "skate._environment.enter", "traceback", "concurrent.futures")
 _IDLE_MS = 20
 
 
@@ -130,6 +130,11 @@ def _become_worker(job: dict[str, Any], fds: list[int]) -> None:
         pass  # the driver's folder is gone; it could not use it either
     sys.path[:] = job["sys_path"]
     sys.argv = job["argv"]
+    if "runtime_env" in job:
+        # Here: most programs have none.
+        from skate._environment import enter, spec
+
+        enter.enter(spec.decode(job["runtime_env"]), job["prepared"])
     sys.modules["__main__"] = types.ModuleType("__main__")
     for name in ("random", "numpy.random"):
         module = sys.modules.get(name)

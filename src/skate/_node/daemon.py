@@ -17,6 +17,7 @@ from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._node.handlers.actors import ActorHandlers
 from skate._node.handlers.deadlocks import DeadlockHandlers
+from skate._node.handlers.environments import EnvironmentHandlers
 from skate._node.handlers.leases import LeaseHandlers
 from skate._node.handlers.memory import MemoryHandlers
 from skate._node.handlers.objects import ObjectHandlers
@@ -60,6 +61,7 @@ class Daemon:
         self.objects = ObjectHandlers(self)
         self.spilling = SpillHandlers(self, self.objects.room)
         self.actors = ActorHandlers(self)
+        self.environments = EnvironmentHandlers(self)
         self.state = StateHandlers(self)
         self.deadlocks = DeadlockHandlers(self)
         self.memory = MemoryHandlers(self)
@@ -133,6 +135,7 @@ class Daemon:
             return
         self.closing = True
         self.log(f"shutting down: {reason}")
+        self.environments.close()
         self.launcher.close()  # the zygote kills its workers, and is reaped here
         for worker in self.workers:
             self.processes.kill(worker, "the session ended")

@@ -94,6 +94,8 @@ class Refuse(NamedTuple):
     shape: int
     reason: str
     fatal: bool
+    #: Its environment is why.
+    environment: bool = False
 
 
 class OwnerLeft(NamedTuple):
@@ -179,7 +181,8 @@ class Leases:
             self._last_order += 1
             demand.order = self._last_order
         if lease.worker:
-            self._idle.setdefault(lease.job, []).append(lease.worker)
+            idle = self._idle[lease.job] = self._idle.pop(lease.job, [])
+            idle.append(lease.worker)
         return self._schedule()
 
     def owner_gone(self, owner: bytes) -> list[Command]:
@@ -202,9 +205,15 @@ class Leases:
         """That many workers are being started (StartWorkers was carried out, or they are prestarted)."""
         self._starting[job] = self._starting.get(job, 0) + count
 
+    def _started(self, job: bytes) -> None:
+        """One start is over, well or not."""
+        left = self._starting.pop(job, 0) - 1
+        if left > 0:
+            self._starting[job] = left
+
     def worker_ready(self, worker: bytes, job: bytes) -> list[Command]:
         """A worker process said hello."""
-        self._starting[job] = max(0, self._starting.get(job, 0) - 1)
+        self._started(job)
         self._failed_starts.pop(job, None)
         self._workers[worker] = job
         self._idle.setdefault(job, []).append(worker)
@@ -215,7 +224,7 @@ class Leases:
 
         After a few in a row whoever waits for one is refused: starting more would go on for ever.
         """
-        self._starting[job] = max(0, self._starting.get(job, 0) - 1)
+        self._started(job)
         failed = self._failed_starts[job] = self._failed_starts.get(job, 0) + 1
         if failed < FAILED_STARTS_LIMIT:
             return self._schedule()
@@ -265,12 +274,16 @@ class Leases:
         return self._schedule()
 
     def take_idle(self, keep: int) -> list[bytes]:
-        """Remove and return idle workers beyond ``keep``, oldest first: they may end."""
+        """Remove and return idle workers beyond ``keep`` in all, oldest first: they may end."""
         surplus: list[bytes] = []
-        for idle in self._idle.values():
+        for job in reversed(list(self._idle)):  # those used last come last
+            idle = self._idle[job]
             count = max(0, len(idle) - keep)
             surplus += idle[:count]
             del idle[:count]
+            keep -= len(idle)
+            if not idle:
+                del self._idle[job]
         self._leaving.update(surplus)
         return surplus
 
@@ -419,6 +432,18 @@ class Leases:
                     del self._demands[demand.owner, demand.shape]
             refused.append(Refuse(lease.owner, lease.shape, reason, fatal=True))
         return refused
+
+    def refuse_crew(self, job: bytes, reason: str) -> list[Command]:
+        """Workers of this job cannot be had: refuse all that wait for one."""
+        refused: list[Command] = []
+        for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.job == job]:
+            self._end(lease)
+        for demand in [d for d in self._demands.values() if d.job == job and d.held < d.count]:
+            demand.count = demand.held
+            if not demand.held:
+                del self._demands[demand.owner, demand.shape]
+            refused.append(Refuse(demand.owner, demand.shape, reason, fatal=True, environment=True))
+        return refused + self._schedule()
 
     def unmet(self) -> list[Command]:
         """Called a time slice after a demand was left waiting: ask others for their share.

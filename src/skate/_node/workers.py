@@ -31,12 +31,14 @@ class WorkerProcess:
     """One process that was asked for."""
 
     __slots__ = ("id", "job", "slot", "pid", "state", "connection", "address", "actor", "status",
-                 "exited", "reason", "left", "intended", "name",
+                 "exited", "reason", "left", "intended", "name", "crew",
                  "out_of_memory", "evidence")  # fmt: skip
 
-    def __init__(self, worker_id: bytes, job: bytes, slot: int) -> None:
+    def __init__(self, worker_id: bytes, job: bytes, slot: int, crew: bytes) -> None:
         self.id = worker_id
         self.job = job
+        #: Its job and environment, as the lease table knows them.
+        self.crew = crew
         self.slot = slot
         self.pid = 0
         self.state = WorkerState.STARTING
@@ -83,9 +85,9 @@ class Workers:
     def __init__(self) -> None:
         self._workers: dict[bytes, WorkerProcess] = {}
 
-    def add(self, worker_id: bytes, job: bytes, slot: int) -> WorkerProcess:
-        """A process was asked for."""
-        worker = self._workers[worker_id] = WorkerProcess(worker_id, job, slot)
+    def add(self, worker_id: bytes, job: bytes, slot: int, crew: bytes = b"") -> WorkerProcess:
+        """A process was asked for; ``crew``: if it is not the job itself."""
+        worker = self._workers[worker_id] = WorkerProcess(worker_id, job, slot, crew or job)
         return worker
 
     def get(self, worker_id: bytes) -> WorkerProcess | None:

@@ -38,6 +38,8 @@ class ActorSpec(Struct, frozen=True):
     job_config: bytes = b""
     max_pending_calls: int = -1
     out_of_order: bool = False
+    #: The environment that its process is to have, as JSON; empty: none but the job's variables and paths.
+    environment: bytes = b""
 
 
 class RegisterNode(Struct, array_like=True, frozen=True, tag=90):

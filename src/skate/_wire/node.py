@@ -15,6 +15,10 @@ class Hello(Struct, array_like=True, frozen=True, tag=40):
     address: str
     protocol: int
     job_config: bytes
+    #: Of a worker: why it cannot serve (the setup hook of its environment raised); it ends.
+    error: str = ""
+    #: Of a driver: the environment of its job, as JSON.
+    environment: bytes = b""
 
 
 class Welcome(Struct, array_like=True, frozen=True, tag=41):
@@ -35,6 +39,8 @@ class LeaseDemand(Struct, array_like=True, frozen=True, tag=42):
     resources: dict[str, int]
     count: int
     depth: int
+    #: The environment that its workers are to have, as JSON; empty: that of the owner.
+    environment: bytes = b""
 
 
 class LeaseGranted(Struct, array_like=True, frozen=True, tag=43):
@@ -66,6 +72,8 @@ class DemandRefused(Struct, array_like=True, frozen=True, tag=46):
     shape: int
     reason: str
     fatal: bool
+    #: It is the environment that cannot be had, not resources.
+    environment: bool = False
 
 
 class Blocked(Struct, array_like=True, frozen=True, tag=47):

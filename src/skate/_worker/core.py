@@ -100,6 +100,8 @@ class Core:
         self.on_left = Waiter()
         #: How to start workers of this process's job: JSON (see ``_launch.zygote``).
         self.job_config: dict[str, Any] = {}
+        #: The environment of this process, which what it starts inherits: JSON; empty: none.
+        self.environment = b""
         self.dead_reason = ""
         self._requests: dict[int, tuple[Connection, list[Any], Waiter]] = {}
         self._last_request = 0
@@ -122,8 +124,8 @@ class Core:
 
     # ------------------------------------------------------------------ connections
 
-    def connect_node(self, sock: socket.socket, job_config: bytes) -> None:
-        """Say hello to the daemon. Called under the lock."""
+    def connect_node(self, sock: socket.socket, job_config: bytes = b"", error: str = "") -> None:
+        """Say hello to the daemon. Called under the lock. ``error``: why this worker cannot serve."""
         handlers: dict[type, Handler] = {
             node.Welcome: self._welcome,
             node.LeaseGranted: self.normal.granted,
@@ -146,7 +148,12 @@ class Core:
             handlers.update(self.executor.node_handlers())
         self.node = Connection(self.reactor, sock, handlers, self._node_closed, receives_fds=True)
         self.node.peer = "the node daemon"
-        self.node.send(node.Hello(self.kind, self.worker_id, os.getpid(), self.address, PROTOCOL, job_config))
+        environment = self.environment if self.kind == "driver" else b""
+        self.node.send(
+            node.Hello(
+                self.kind, self.worker_id, os.getpid(), self.address, PROTOCOL, job_config, error, environment
+            )
+        )
         self.node.flush()
 
     def connect_control(

@@ -61,6 +61,8 @@ class LeasePool:
     ) -> None:
         self.shape = shape
         self.resources = resources
+        #: Of its workers; empty: that of this process.
+        self.environment = b""
         self.queue: deque[TaskRecord] = deque()
         self.leases: list[WorkerLease] = []
         #: How deep the deepest caller of these tasks is nested.

@@ -15,6 +15,34 @@ from skate._worker.core import Core
 from skate._worker.executor import Executor
 
 
+def _run_hook(core: Core) -> str:
+    """Run the setup hook of the worker's environment, if it has one; return why it failed, or ""."""
+    if not core.environment:
+        return ""
+    from skate._environment import enter, spec
+
+    environment = spec.decode(core.environment)
+    if not environment.hook:
+        return ""
+    core.dead_reason = (
+        f"the setup hook {environment.hook} runs before its worker is connected: it can start no tasks and "
+        "fetch no objects"
+    )
+    try:
+        enter.run_hook(environment)
+    except BaseException as error:  # SystemExit too: a worker that wants to end is none
+        import traceback
+
+        trace = error.__traceback__
+        for _ in range(2):  # our own frames
+            trace = trace.tb_next if trace is not None else None
+        text = "".join(traceback.format_exception(type(error), error, trace))
+        return f"worker_process_setup_hook {environment.hook} raised in worker process {os.getpid()}:\n{text}"
+    finally:
+        core.dead_reason = ""
+    return ""
+
+
 def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: dict[str, Any]) -> int:
     """Serve until the daemon's connection ends; return the exit code."""
     output.install()
@@ -24,6 +52,8 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     core.job_id = bytes.fromhex(job["job_id"])
     core.job_owner = bytes.fromhex(job["job_owner"])
     core.namespace = job["namespace"]
+    core.environment = job.pop("runtime_env", "").encode()
+    job.pop("prepared", None)
     core.job_config = job
     if os.environ.get("SKATE_AS_RAY"):
         # By name: what users see of the runtime is above it.
@@ -31,8 +61,12 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     executor = core.executor = Executor(core, board, slot)
     executor.interrupts.install()
     current.process.core = core
+    error = _run_hook(core)
     with core.lock:
         core.peers.listen()
-        core.connect_node(dial(os.path.join(session, "node.sock")), b"")
+        core.connect_node(dial(os.path.join(session, "node.sock")), error=error)
+    if error:
+        core.reactor.flush()
+        return 1
     core.reactor.start_background()
     return executor.run()

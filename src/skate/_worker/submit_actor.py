@@ -139,6 +139,8 @@ class ActorSubmitter:
             )
         if client.error:
             cause = load_error(client.error)
+            if isinstance(cause, errors.RuntimeEnvSetupError):
+                return cause
             if isinstance(cause, errors.RayTaskError):
                 return errors.ActorDiedError(errors.RayTaskError(*cause.fields), client.id.hex())
             return errors.ActorDiedError(f"{who} never came to life: {cause}", client.id.hex())

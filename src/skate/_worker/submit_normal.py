@@ -29,19 +29,22 @@ class NormalSubmitter:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._pools: dict[tuple[tuple[str, int], ...], LeasePool] = {}
+        self._pools: dict[tuple[bytes, tuple[tuple[str, int], ...]], LeasePool] = {}
         self._by_shape: dict[int, LeasePool] = {}
         self._leases: dict[int, WorkerLease] = {}
         self._linger: Timer | None = None
         self._last_shape = 0
 
-    def pool(self, resources: dict[str, int]) -> LeasePool:
-        """Return the pool of a resource shape."""
-        key = tuple(sorted(resources.items()))
+    def pool(self, resources: dict[str, int], environment: bytes = b"") -> LeasePool:
+        """Return the pool of a resource shape, with workers of an environment; empty: this process's."""
+        if environment == self._core.environment:
+            environment = b""
+        key = (environment, tuple(sorted(resources.items())))
         pool = self._pools.get(key)
         if pool is None:
             self._last_shape += 1
             pool = LeasePool(self._last_shape, resources, self._send, self._demand, self._give_back)
+            pool.environment = environment
             self._pools[key] = self._by_shape[pool.shape] = pool
         return pool
 
@@ -101,7 +104,9 @@ class NormalSubmitter:
             connection.flush()  # it idles: it shall begin now
 
     def _demand(self, pool: LeasePool, count: int) -> None:
-        self._core.node.send(node.LeaseDemand(pool.shape, pool.resources, count, pool.depth))
+        self._core.node.send(
+            node.LeaseDemand(pool.shape, pool.resources, count, pool.depth, pool.environment)
+        )
         self._core.node.flush()
 
     def _give_back(self, lease: WorkerLease) -> None:
@@ -146,9 +151,11 @@ class NormalSubmitter:
             )
             return
         assert pool is not None
-        error = dump_error(errors.TaskUnschedulableError(message.reason))
         for task in pool.refused():
-            self._core.calls.finish_with_error(task, error)
+            refused: errors.RayError = errors.TaskUnschedulableError(message.reason)
+            if message.environment:
+                refused = errors.RuntimeEnvSetupError(f"task {task.describe()}: {message.reason}")
+            self._core.calls.finish_with_error(task, dump_error(refused))
 
     def reclaim(self, connection: Connection, message: node.LeaseReclaim) -> None:
         """Others wait for workers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from skate._base import ids
 from skate._base.clock import monotonic
 from skate._base.waits import constructor
+from skate._environment.spec import decode
 from skate._worker.refs import PENDING
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _WAITS = os.path.join(_PACKAGE, "_worker", "objects.py")
 #: Calls told of at most.
 _MOST = 20_000
+
+
+@functools.lru_cache(64)
+def _key(environment: bytes) -> str:
+    """Return what names an encoded environment in the daemon's rows."""
+    return decode(environment).key().hex() if environment else ""
 
 
 def told(core: Core) -> dict[str, Any]:
@@ -45,6 +53,9 @@ def told(core: Core) -> dict[str, Any]:
                 "actor_state": task.actor.state if task.actor is not None else "",
                 "needs": [entry.id.hex() for _, entry in task.dependencies or () if entry.kind == PENDING],
                 "resources": dict(task.pool.resources) if task.pool is not None and not worker else {},
+                "environment": _key(task.pool.environment or core.environment)
+                if task.pool is not None
+                else "",
                 "seconds": monotonic() - task.made,
                 "site": written(task.site),
             }

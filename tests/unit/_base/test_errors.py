@@ -70,6 +70,8 @@ SAMPLES: list[RayError] = [
     errors.ActorUnschedulableError("text"),
     errors.ActorAlreadyExistsError("text"),
     errors.ActorHandleNotFoundError("text"),
+    errors.RuntimeEnvSetupError("text"),
+    errors.RuntimeEnvSetupError(),
 ]
 
 

@@ -232,6 +232,29 @@ def test_when_no_worker_comes_to_life_who_waits_for_one_is_refused() -> None:
     assert node.want(b"b") == [StartWorkers(JOB, 1)]
 
 
+def test_a_crew_that_cannot_be_had_is_refused_to_all_who_want_it_and_to_no_others() -> None:
+    node = Node(cpus=2)
+    node.want(b"a", 5)
+    node.want(b"b", 1)
+    node.leases.demand(b"c", 1, b"another", CPU, 1, 0)
+    commands = node.leases.refuse_crew(JOB, "its hook raised")
+    assert [one for one in commands if isinstance(one, Refuse)] == [
+        Refuse(owner, 1, "its hook raised", fatal=True, environment=True) for owner in (b"a", b"b")
+    ]
+    (lease,) = node.leases.leases.values()
+    assert lease.owner == b"c"
+    assert node.in_use() == 1
+
+
+def test_what_a_crew_runs_already_goes_on_when_no_more_of_it_can_be_had() -> None:
+    node = Node(cpus=3, workers=1)
+    node.want(b"a", 3)
+    commands = node.leases.refuse_crew(JOB, "its hook raised")
+    assert commands == [Refuse(b"a", 1, "its hook raised", fatal=True, environment=True)]
+    assert [lease.state for lease in node.of(b"a")] == [LeaseState.GRANTED]
+    assert node.leases.refuse_crew(JOB, "again") == []
+
+
 def test_failed_starts_count_only_in_a_row() -> None:
     node = Node(cpus=2)
     node.want(b"a", 2)
@@ -560,6 +583,15 @@ def test_idle_workers_beyond_what_is_kept_are_taken_oldest_first() -> None:
     assert node.leases.take_idle(2) == [b"w1", b"w2"]
     assert node.leases.take_idle(2) == []
     assert len(granted(node.want(b"a", 4))) == 2
+
+
+def test_idle_workers_of_all_jobs_and_environments_count_together() -> None:
+    node = Node(cpus=4)
+    for number in range(4):
+        node.leases.starting(b"crew %d" % number, 1)
+        node.leases.worker_ready(b"w%d" % number, b"crew %d" % number)
+    assert sorted(node.leases.take_idle(2)) == [b"w0", b"w1"]
+    assert granted(node.leases.demand(b"a", 1, b"crew 3", CPU, 1, 0)) == [b"a"]
 
 
 def test_a_worker_that_refuses_to_end_is_idle_again() -> None:

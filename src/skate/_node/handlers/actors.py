@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from skate._base.errors import RuntimeEnvSetupError
 from skate._node.handlers.leases import CONTROL
 from skate._node.leases import Lease
 from skate._node.workers import WorkerProcess
@@ -66,8 +67,9 @@ class ActorHandlers:
         self._last_shape += 1
         shape = self._last_shape
         self._placements[shape] = placement
-        leases = self._daemon.leases
-        self._daemon.lease_handlers.run(leases.demand(CONTROL, shape, placement.job, spec.placement, 1, 0))
+        environments = self._daemon.environments
+        crew = environments.crew(placement.job, spec.environment)
+        environments.demand(CONTROL, shape, crew, spec.placement, 1, 0)
 
     def granted(self, lease: Lease, worker: WorkerProcess) -> None:
         """There is a worker for it: start the actor there."""
@@ -86,10 +88,21 @@ class ActorHandlers:
         daemon.lease_handlers.run(commands)
         daemon.lease_handlers.run(daemon.leases.shrink(lease.id, spec.running))
 
-    def refused(self, shape: int, reason: str, fatal: bool) -> None:
-        """Nothing here can satisfy it: its owner is told; it waits on unless that is fatal."""
+    def placed(self, shape: int) -> bytes:
+        """Return the actor for which a lease of that shape is wanted."""
+        return self._placements[shape].place.actor_id
+
+    def refused(self, shape: int, reason: str, fatal: bool, environment: bool = False) -> None:
+        """Nothing here can satisfy it: its owner is told; it waits on unless that is fatal.
+
+        ``environment``: that is what cannot be had; its callers get that very error, at once.
+        """
         placement = self._placements.get(shape)
         if placement is None:
+            return
+        if environment:
+            del self._placements[shape]
+            self._environment_failed(placement, reason)
             return
         owner = self._daemon.clients.get(placement.spec.owner_id)
         text = f"actor {placement.spec.class_name}: {reason}"
@@ -98,6 +111,15 @@ class ActorHandlers:
         if fatal:
             del self._placements[shape]
             self._report(placement.place, f"it could not be placed: {reason}", False)
+
+    def _environment_failed(self, placement: _Placement, reason: str) -> None:
+        """As if its constructor had raised: it is dead, and callers get the error itself."""
+        from skate._serialize.exceptions import dump_error  # rare, and 10 ms
+
+        place = placement.place
+        error = dump_error(RuntimeEnvSetupError(f"actor {placement.spec.class_name}: {reason}"))
+        if self._daemon.control is not None:
+            self._daemon.control.send(control.ActorStarted(place.actor_id, place.incarnation, b"", "", error))
 
     def _refused_by_worker(self, connection: Connection, message: node.ActorRefused) -> None:
         daemon = self._daemon
@@ -149,6 +171,7 @@ class ActorHandlers:
             place = placement.place
             if (place.actor_id, place.incarnation) == (message.actor_id, message.incarnation):
                 del self._placements[shape]
+                self._daemon.environments.withdrawn(CONTROL, shape)
                 self._daemon.lease_handlers.run(
                     self._daemon.leases.demand(CONTROL, shape, placement.job, {}, 0, 0)
                 )

@@ -38,11 +38,9 @@ class LeaseHandlers:
 
     def _demand(self, connection: Connection, message: node.LeaseDemand) -> None:
         client = connection.peer
-        self.run(
-            self._daemon.leases.demand(
-                client.id, message.shape, client.job, message.resources, message.count, message.depth
-            )
-        )
+        environments = self._daemon.environments
+        crew = environments.crew(client.job, message.environment) if message.environment else client.crew
+        environments.demand(client.id, message.shape, crew, message.resources, message.count, message.depth)
 
     def _returned(self, connection: Connection, message: node.LeaseReturned) -> None:
         lease = self._daemon.leases.leases.get(message.lease)
@@ -107,11 +105,13 @@ class LeaseHandlers:
     def _refuse(self, command: Refuse) -> None:
         daemon = self._daemon
         if command.owner == CONTROL:
-            daemon.actors.refused(command.shape, command.reason, command.fatal)
+            daemon.actors.refused(command.shape, command.reason, command.fatal, command.environment)
             return
         owner = daemon.clients.get(command.owner)
         if owner is not None:
-            owner.connection.send(node.DemandRefused(command.shape, command.reason, command.fatal))
+            owner.connection.send(
+                node.DemandRefused(command.shape, command.reason, command.fatal, command.environment)
+            )
 
     def _time_slice(self) -> None:
         daemon = self._daemon

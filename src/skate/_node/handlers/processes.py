@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from skate._base import ids, memory
 from skate._node.launcher import Orphan, kill_group, stopped
@@ -33,6 +35,8 @@ class Client:
         self.kind = ""
         #: The driver whose job this process works for.
         self.job = b""
+        #: The job and environment of workers that it asks for without naming another environment.
+        self.crew = b""
         self.pid = 0
         #: Segments whose descriptor it has.
         self.segments: set[int] = set()
@@ -74,17 +78,24 @@ class ProcessHandlers:
             self._job_configs[client.job] = hello.job_config
             self._drivers[client.job] = connection
             connection.send(node.Welcome(daemon.node_id, pack(daemon.config._asdict())))
+            client.crew = daemon.environments.crew(client.job, hello.environment)
             cpus = daemon.settings.resources.get("CPU", 0) // 10_000
-            self.start_workers(client.job, min(max(cpus, 1), _PRESTART))
+            daemon.environments.ahead(client.id, client.crew, min(max(cpus, 1), _PRESTART))
         else:
             worker = daemon.workers.connected(hello.worker_id, connection, hello.address)
             if worker is None:
                 connection.close("it is not a worker that this daemon started")
                 return
-            client.job = worker.job
+            client.job, client.crew = worker.job, worker.crew
+            if hello.error:
+                worker.reason = hello.error
+                worker.address = ""  # it never was ready
+                daemon.environments.hook_failed(worker.crew, hello.error)
+                connection.close("its setup hook failed")
+                return
         daemon.clients[client.id] = client
         if hello.kind == "worker":
-            daemon.lease_handlers.run(daemon.leases.worker_ready(client.id, client.job))
+            daemon.lease_handlers.run(daemon.leases.worker_ready(client.id, client.crew))
 
     # ------------------------------------------------------------------ starting
 
@@ -93,23 +104,35 @@ class ProcessHandlers:
         self._job_configs[job] = job_config
         self._parents[job] = parent
 
+    def has_job(self, job: bytes) -> bool:
+        """Tell whether its driver (or the detached actor that is its root) is still there."""
+        return job in self._job_configs
+
+    def job_settings(self, job: bytes) -> dict[str, Any]:
+        """Return what the job's driver told: variables, paths, folder."""
+        found: dict[str, Any] = msgspec.json.decode(self._job_configs[job])
+        return found
+
     def end_job(self, job: bytes, reason: str) -> None:
         """Nothing is to work for the job any more."""
+        self._daemon.environments.end_job(job)
         self._job_configs.pop(job, None)
         self._parents.pop(job, None)
         for worker in self._daemon.workers.of_job(job):
             self.kill(worker, reason, intended=True)
 
-    def start_workers(self, job: bytes, count: int) -> None:
-        """Fork workers for a job."""
+    def start_workers(self, crew: bytes, count: int) -> None:
+        """Fork workers for a job, in one of its environments."""
         daemon = self._daemon
+        job = daemon.environments.job_of(crew)
         job_config = self._job_configs.get(job)
         if job_config is None:
             return  # its driver left
-        daemon.leases.starting(job, count)
+        job_config = daemon.environments.config(crew, job_config)
+        daemon.leases.starting(crew, count)
         for _ in range(count):
             worker_id = ids.new_worker_id()
-            worker = daemon.workers.add(worker_id, job, daemon.board.take())
+            worker = daemon.workers.add(worker_id, job, daemon.board.take(), crew)
             log = WorkerLog(
                 daemon.reactor,
                 os.path.join(daemon.settings.session_dir, "logs"),
@@ -211,6 +234,7 @@ class ProcessHandlers:
     def _driver_left(self, client: Client) -> None:
         daemon = self._daemon
         self._drivers.pop(client.job, None)
+        daemon.environments.owner_gone(client.id)
         self.end_job(client.job, "the driver of its job ended")
         daemon.objects.process_ended(client.id)
         daemon.lease_handlers.run(daemon.leases.owner_gone(client.id))
@@ -234,9 +258,10 @@ class ProcessHandlers:
         if not worker.address:
             if not worker.reason:
                 daemon.log(f"it had not said hello: {cause}")
-            commands = daemon.leases.worker_not_started(worker.job, cause)
+            commands = daemon.leases.worker_not_started(worker.crew, cause)
             lease = None
         else:
+            daemon.environments.owner_gone(worker.id)
             lease, commands = daemon.leases.worker_lost(worker.id)
             commands += daemon.leases.owner_gone(worker.id)
         if worker.actor is not None:
@@ -308,6 +333,12 @@ class ProcessHandlers:
             return True
         driver.send(node.LogLines(log.name, log.pid, is_error, text))
         return driver.queued_bytes < _LOG_BACKLOG
+
+    def tell_driver(self, job: bytes, name: str, pid: int, text: str) -> None:
+        """Have the job's driver show whole lines, as if a process of that name had printed them."""
+        driver = self._drivers.get(job) or self._drivers.get(self._parents.get(job, b""))
+        if driver is not None:
+            driver.send(node.LogLines(name, pid, True, text))
 
     def drain_logs(self) -> None:
         """Pass on everything that is still in pipes."""

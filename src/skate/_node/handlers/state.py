@@ -95,7 +95,8 @@ class StateHandlers:
             return
         silent = [client.pid for client in question.waiting.values()]
         own = {"workers": self._workers, "store": self._store, "objects": self._stored,
-               "tasks": self._workers, "stacks": self._workers, "waits": self._workers}  # fmt: skip
+               "tasks": self._workers, "stacks": self._workers, "waits": self._workers,
+               "runtime_envs": self._daemon.environments.rows}  # fmt: skip
         rows = own.get(question.what, list)()
         question.answer([*question.parts, (b"", 0, "daemon", pack(rows))], silent)
 

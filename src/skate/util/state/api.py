@@ -13,6 +13,7 @@ from skate.util.state.common import (
     NodeState,
     ObjectState,
     Row,
+    RuntimeEnvState,
     TaskState,
     WorkerState,
 )
@@ -181,6 +182,20 @@ def list_jobs(
 ) -> list[JobState]:
     """Return drivers, also those that left. See ``list_tasks`` for the arguments."""
     return _rows(address, filters, limit, State.jobs)
+
+
+@_told
+def list_runtime_envs(
+    address: str | None = None,
+    filters: Filters | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[RuntimeEnvState]:
+    """Return the environments that were named in ``runtime_env``. See ``list_tasks`` for the arguments."""
+    return _rows(address, filters, limit, State.runtime_envs)
 
 
 def _one(rows: Sequence[R]) -> R | None:

@@ -141,6 +141,24 @@ class NodeState(Row):
 
 
 @dataclass
+class RuntimeEnvState(Row):
+    """One environment that a job, task or actor of the session named."""
+
+    runtime_env: dict[str, Any]
+    #: Whether workers can have it now.
+    success: bool
+    #: How long its preparation took; None: it needed none, or is not done.
+    creation_time_ms: int | None
+    node_id: str
+    #: Workers that live in it.
+    ref_cnt: int | None = None
+    #: Why its preparation failed.
+    error: str | None = None
+    #: new, preparing, ready, failed.
+    state: str = ""
+
+
+@dataclass
 class JobState(Row):
     """One driver. Times are milliseconds since 1970."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from skate._base.resources import describe, fits, to_fixed
@@ -31,6 +31,8 @@ class Facts(NamedTuple):
     #: Resources by name.
     free: Mapping[str, float]
     total: Mapping[str, float]
+    #: The daemon's rows of environments.
+    environments: Sequence[Plain] = ()
 
 
 def explain(object_id: str, facts: Facts) -> list[str]:
@@ -85,6 +87,9 @@ class _Story:
             return ["it waits for its arguments:", *self._others(map(maker, row["needs"]), depth)]
         if row["actor"]:
             return self._for_actor(row, depth)
+        preparing = self._for_environment(lambda one: one["key"] == row["environment"])
+        if preparing:
+            return [preparing]
         first, *more = self._for_resources(row["resources"])
         return [first, *("  " * depth + line for line in more)]
 
@@ -146,10 +151,21 @@ class _Story:
             return ["it waits behind earlier calls of its actor, whose arguments are not there"]
         cause = f" ({actor['death_cause']})" if actor.get("death_cause") else ""
         lines = [f"it waits for its actor {actor['class_name']}, which is {state}{cause}"]
+        preparing = self._for_environment(lambda one: row["actor"] in one["actors"])
+        if preparing:
+            return [*lines, indent + preparing]
         if state in ("PENDING_CREATION", "RESTARTING"):
             needed = to_fixed(actor["placement"])
             lines += [f"{indent}{line}" for line in self._for_resources(needed, "the actor")]
         return lines
+
+    def _for_environment(self, is_its: Callable[[Plain], bool]) -> str:
+        """Say that an environment is not ready, or nothing."""
+        for one in self._facts.environments:
+            if one["state"] == "preparing" and is_its(one):
+                fields = ", ".join(sorted(one["runtime_env"]))
+                return f"its environment ({fields}) is being prepared; the output of that is in {one['log']}"
+        return ""
 
     def _for_resources(self, needed: Mapping[str, int], who: str = "it") -> list[str]:
         free, total = to_fixed(self._facts.free), to_fixed(self._facts.total)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from skate import cluster
 from skate._base.waits import situation
 from skate.util.state import merge, reasons
-from skate.util.state.common import ActorState, JobState, NodeState, ObjectState, TaskState, WorkerState
+from skate.util.state.common import (
+    ActorState,
+    JobState,
+    NodeState,
+    ObjectState,
+    RuntimeEnvState,
+    TaskState,
+    WorkerState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +100,18 @@ class State:
             for row in self._source.directory("jobs")
         ]  # fmt: skip
 
+    def runtime_envs(self) -> list[RuntimeEnvState]:
+        """Return the environments that were named."""
+        _, rows = self._ask("runtime_envs")
+        return [
+            RuntimeEnvState(
+                runtime_env=row["runtime_env"], success=row["state"] == "ready",
+                creation_time_ms=None if row["took"] is None else round(row["took"] * 1000),
+                node_id=self._node(), ref_cnt=row["workers"], error=row["error"], state=row["state"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
     def stacks(self) -> list[tuple[int, str, list[str]]]:
         """Return what every thread of every process does: pid, what it is, stacks."""
         running = {row.worker_pid: row.name for row in self.tasks() if row.state == "RUNNING"}
@@ -112,6 +132,7 @@ class State:
         through = [row for row in self._ask("tasks")[0] if row["state"] in ("FINISHED", "FAILED")]
         stacks = {pid: stacks for pid, _, stacks in self.stacks()}
         store = self.store()
+        environments = self._ask("runtime_envs")[1]
         self.silent = silent
         return reasons.explain(
             object_id,
@@ -124,6 +145,7 @@ class State:
                 stacks,
                 store["available"],
                 store["total"],
+                environments,
             ),
         )
 

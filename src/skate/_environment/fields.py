@@ -1,0 +1,195 @@
+"""The fields of ``runtime_env``: which there are, what each may hold, how a child's meet its parent's.
+
+Checked where they are written, before anything is read or started. Decisions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+_INSTALLERS = ("pip", "uv")
+#: Of Ray's fields those that skate has no means for, and what to do instead.
+_ABSENT = {
+    "conda": "use 'pip' or 'uv', or start the program inside of the conda environment",
+    "container": "start the program, or `skate start`, inside of the container",
+    "image_uri": "start the program, or `skate start`, inside of the container",
+    "nsight": "run the program itself under the profiler",
+    "rocprof_sys": "run the program itself under the profiler",
+    "java_jars": "skate runs Python only",
+    "py_executable": "workers are forked from the program's own Python; use 'pip' or 'uv' for packages",
+}
+#: How Ray says "worker_process_setup_hook" and "config", and so do we.
+HOOK, CONFIG = "worker_process_setup_hook", "config"
+DEFAULT_TIMEOUT_S = 600
+
+
+def check(given: Any, what: str = "runtime_env") -> None:
+    """Raise if a ``runtime_env`` is no valid one, as far as can be told without a look at the disk.
+
+    Args:
+        given: what the user wrote; None and empty ones are fine.
+        what: how messages call it.
+
+    Raises:
+        TypeError: it, or a field, has the wrong type.
+        ValueError: a field is unknown, contradicts another, or is one that skate has not.
+    """
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{what} takes a dict or a RuntimeEnv, got {given!r} ({type(given).__name__})")
+    for name, value in given.items():
+        if value is None or (isinstance(name, str) and name.startswith("_")):
+            continue  # names with an underscore are notes that Ray makes for itself
+        checker = _CHECKS.get(name)
+        if checker is not None:
+            checker(f"{what}[{name!r}]", value)
+        elif name in _ABSENT:
+            raise ValueError(f"{what}[{name!r}] is not supported by skate: {_ABSENT[name]}")
+        else:
+            raise ValueError(f"{what} has no field {name!r}; it has: {', '.join(sorted(_CHECKS))}")
+    if given.get("pip") and given.get("uv"):
+        raise ValueError(f"{what} has both 'pip' and 'uv'; one of them can install the packages, choose it")
+
+
+def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a child sees that was given ``child`` where ``parent`` held.
+
+    Variables are merged one by one; every other field of the child's replaces the parent's.
+
+    Example:
+        >>> merge({"env_vars": {"A": "1", "B": "1"}, "pip": ["a"]}, {"env_vars": {"B": "2"}})
+        {'env_vars': {'A': '1', 'B': '2'}, 'pip': ['a']}
+    """
+    given = {name: value for name, value in child.items() if value is not None}
+    merged = {**parent, **given}
+    if given.get("env_vars") and parent.get("env_vars"):
+        merged["env_vars"] = {**parent["env_vars"], **given["env_vars"]}
+    for one, other in (_INSTALLERS, _INSTALLERS[::-1]):
+        if one in given and other not in given:
+            merged.pop(other, None)
+    return merged
+
+
+def refuse_remote(name: str, path: str) -> None:
+    """Raise if it is the address of something elsewhere.
+
+    Raises:
+        ValueError: it is.
+    """
+    scheme, mark, _ = path.partition("://")
+    if mark and scheme.isalnum():
+        raise ValueError(
+            f"{name} is {path!r}: this version of skate takes folders and files of this machine only. "
+            "Download it first, and give its path."
+        )
+
+
+# ---------------------------------------------------------------------- one check a field
+
+
+def _env_vars(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} takes a dict of strings, got {value!r} ({type(value).__name__})")
+    for key, text in value.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise TypeError(f"{name} takes strings, got {key!r}: {text!r}; write numbers as strings")
+        if not key or "=" in key or "\0" in key + text:
+            raise ValueError(f"{name} has {key!r}: {text!r}, which the system cannot hold as a variable")
+
+
+def _path(name: str, value: Any) -> None:
+    if not isinstance(value, str) and not hasattr(value, "__fspath__"):
+        raise TypeError(f"{name} takes a path, got {value!r} ({type(value).__name__})")
+    if isinstance(value, str):
+        if not value:
+            raise ValueError(f"{name} is empty; leave it out, or name a folder")
+        refuse_remote(name, value)
+
+
+def _modules(name: str, value: Any) -> None:
+    if isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{name} takes a list of paths and modules, got {value!r} ({type(value).__name__})")
+    for index, one in enumerate(value):
+        if not isinstance(one, ModuleType):
+            _path(f"{name}[{index}]", one)
+
+
+def _strings(name: str, value: Any) -> None:
+    if isinstance(value, str) or not isinstance(value, (list, tuple)):
+        raise TypeError(f"{name} takes a list of strings, got {value!r} ({type(value).__name__})")
+    for one in value:
+        if not isinstance(one, str):
+            raise TypeError(f"{name} takes strings, got {one!r} ({type(one).__name__})")
+
+
+def _packages(tool: str) -> Callable[[str, Any], None]:
+    options = "uv_pip_install_options" if tool == "uv" else "pip_install_options"
+    known = {"packages", f"{tool}_check", f"{tool}_version", options}
+
+    def check_packages(name: str, value: Any) -> None:
+        if isinstance(value, str) or hasattr(value, "__fspath__"):
+            return
+        if not isinstance(value, Mapping):
+            if not isinstance(value, (list, tuple)):
+                raise TypeError(
+                    f"{name} takes a list of requirements, the path of a requirements file, or a dict, got "
+                    f"{value!r} ({type(value).__name__})"
+                )
+            _strings(name, value)
+            return
+        unknown = sorted(str(key) for key in value if key not in known)
+        if unknown:
+            raise ValueError(f"{name} has no {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
+        if value.get("packages") is None:
+            raise ValueError(f"{name} as a dict needs 'packages': a list, or the path of a requirements file")
+        if not isinstance(value["packages"], str):
+            _strings(f"{name}['packages']", value["packages"])
+        if not isinstance(value.get(f"{tool}_check", False), bool):
+            raise TypeError(f"{name}['{tool}_check'] takes True or False")
+        if not isinstance(value.get(f"{tool}_version") or "", str):
+            raise TypeError(f"{name}['{tool}_version'] takes a string such as '==24.0'")
+        if value.get(options) is not None:
+            _strings(f"{name}[{options!r}]", value[options])
+
+    return check_packages
+
+
+def _hook(name: str, value: Any) -> None:
+    if isinstance(value, str):
+        # Functions within functions have names too: get_runtime_context().runtime_env tells them.
+        parts = value.split(".")
+        if len(parts) < 2 or not all(part.isidentifier() or part.startswith("<") for part in parts):
+            raise ValueError(f"{name} takes a function or 'module.function', got {value!r}")
+    elif not callable(value):
+        raise TypeError(f"{name} takes a function or 'module.function', got {value!r}")
+
+
+def _config(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} takes a dict or a RuntimeEnvConfig, got {value!r} ({type(value).__name__})")
+    timeout = value.get("setup_timeout_seconds", DEFAULT_TIMEOUT_S)
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"{name}['setup_timeout_seconds'] takes seconds as a number, got {timeout!r}")
+    if timeout != -1 and not timeout > 0:
+        raise ValueError(
+            f"{name}['setup_timeout_seconds'] takes seconds above 0, or -1: without limit; got {timeout}"
+        )
+    if not isinstance(value.get("eager_install", True), bool):
+        raise TypeError(f"{name}['eager_install'] takes True or False")
+
+
+_CHECKS: dict[str, Callable[[str, Any], None]] = {
+    "env_vars": _env_vars,
+    "working_dir": _path,
+    "py_modules": _modules,
+    "pip": _packages("pip"),
+    "uv": _packages("uv"),
+    "excludes": _strings,
+    HOOK: _hook,
+    CONFIG: _config,
+}
+#: Every field that skate has, and those of Ray's that it has not.
+KNOWN, ABSENT = frozenset(_CHECKS), frozenset(_ABSENT)

@@ -1,0 +1,184 @@
+"""Which environments are prepared, and who waits for that. Decisions only.
+
+Owner: the daemon's loop. An environment (a key by content) goes through::
+
+    NEW --wanted--> PREPARING --prepared--> READY
+     ^                |     ^
+     | nobody waits   |     | wanted again, when everybody has heard of the failure
+     '----------------+     |
+                      '--failed--> FAILED
+
+Only demands for workers of an environment wait for it. When it is ready they go on to the lease table;
+when it fails they are refused, and no others are. A failure is told to whoever waits, or else to the
+first who comes; after that the next demand has it tried again (the network may be back).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from skate._base.transitions import TransitionTable
+
+
+class EnvironmentState(enum.Enum):
+    """See the module's text."""
+
+    NEW = "new"
+    PREPARING = "preparing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class EnvironmentEvent(enum.Enum):
+    """What can happen to an environment."""
+
+    WANTED = "wanted"
+    ABANDONED = "nobody waits any more"
+    PREPARED = "prepared"
+    FAILED = "failed"
+
+
+TABLE = TransitionTable(
+    {
+        (EnvironmentState.NEW, EnvironmentEvent.WANTED): EnvironmentState.PREPARING,
+        (EnvironmentState.PREPARING, EnvironmentEvent.ABANDONED): EnvironmentState.NEW,
+        (EnvironmentState.PREPARING, EnvironmentEvent.PREPARED): EnvironmentState.READY,
+        (EnvironmentState.PREPARING, EnvironmentEvent.FAILED): EnvironmentState.FAILED,
+        (EnvironmentState.FAILED, EnvironmentEvent.WANTED): EnvironmentState.PREPARING,
+    }
+)
+
+
+class Wanted(NamedTuple):
+    """A demand as the lease table takes it: absolute, the newest of an owner and shape counts.
+
+    A shape of -1 stands for workers ahead of any demand: the job that starts wants them soon.
+    """
+
+    owner: bytes
+    shape: int
+    #: The job and environment that the workers are for.
+    crew: bytes
+    resources: Mapping[str, int]
+    leases: int
+    depth: int
+
+
+class Prepare(NamedTuple):
+    """Have the environment prepared; tell ``prepared`` or ``failed``."""
+
+    key: bytes
+
+
+class Stop(NamedTuple):
+    """End the preparation; what it still says is dropped."""
+
+    key: bytes
+
+
+class Admit(NamedTuple):
+    """The demand can go to the lease table."""
+
+    wanted: Wanted
+
+
+class Reject(NamedTuple):
+    """Tell the owner that its environment cannot be had."""
+
+    wanted: Wanted
+    reason: str
+
+
+Command = Prepare | Stop | Admit | Reject
+
+AHEAD = -1
+
+
+class _Entry:
+    """One environment."""
+
+    __slots__ = ("state", "waiting", "untold")
+
+    def __init__(self) -> None:
+        self.state = EnvironmentState.NEW
+        self.waiting: dict[tuple[bytes, int], Wanted] = {}
+        #: Of FAILED: why, until somebody was told.
+        self.untold = ""
+
+
+class Environments:
+    """All environments of one node that were ever wanted."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, _Entry] = {}
+
+    def state(self, key: bytes) -> EnvironmentState:
+        """Return how far an environment is."""
+        entry = self._entries.get(key)
+        return entry.state if entry is not None else EnvironmentState.NEW
+
+    def waiting(self, key: bytes) -> list[Wanted]:
+        """Return the demands that wait for an environment."""
+        entry = self._entries.get(key)
+        return list(entry.waiting.values()) if entry is not None else []
+
+    def wanted(self, key: bytes, wanted: Wanted) -> list[Command]:
+        """Somebody wants workers of the environment; no leases: no longer."""
+        entry = self._entries.setdefault(key, _Entry())
+        if entry.state is EnvironmentState.READY:
+            return [Admit(wanted)]
+        who = (wanted.owner, wanted.shape)
+        if wanted.leases <= 0:
+            # It may hold leases of an earlier time: the lease table must know.
+            return [Admit(wanted), *self._withdraw(key, entry, who)]
+        reason, entry.untold = entry.untold, ""
+        if reason and wanted.shape != AHEAD:
+            return [Reject(wanted, reason)]
+        entry.waiting[who] = wanted
+        if entry.state is EnvironmentState.PREPARING:
+            return []
+        self._step(key, entry, EnvironmentEvent.WANTED)
+        return [Prepare(key)]
+
+    def owner_gone(self, owner: bytes) -> list[Command]:
+        """A process ended, and what it wanted with it."""
+        commands: list[Command] = []
+        for key, entry in self._entries.items():
+            for who in [who for who in entry.waiting if who[0] == owner]:
+                commands += self._withdraw(key, entry, who)
+        return commands
+
+    def withdrawn(self, owner: bytes, shape: int) -> list[Command]:
+        """One demand is over."""
+        commands: list[Command] = []
+        for key, entry in self._entries.items():
+            commands += self._withdraw(key, entry, (owner, shape))
+        return commands
+
+    def prepared(self, key: bytes) -> list[Command]:
+        """The preparation was successful."""
+        entry = self._entries[key]
+        self._step(key, entry, EnvironmentEvent.PREPARED)
+        waiting, entry.waiting = entry.waiting, {}
+        return [Admit(one) for one in waiting.values()]
+
+    def failed(self, key: bytes, reason: str) -> list[Command]:
+        """The preparation was not successful."""
+        entry = self._entries[key]
+        self._step(key, entry, EnvironmentEvent.FAILED)
+        waiting, entry.waiting = entry.waiting, {}
+        if all(one.shape == AHEAD for one in waiting.values()):
+            entry.untold = reason
+        return [Reject(one, reason) for one in waiting.values()]
+
+    def _withdraw(self, key: bytes, entry: _Entry, who: tuple[bytes, int]) -> list[Command]:
+        if entry.waiting.pop(who, None) is None or entry.waiting:
+            return []
+        self._step(key, entry, EnvironmentEvent.ABANDONED)
+        return [Stop(key)]
+
+    @staticmethod
+    def _step(key: bytes, entry: _Entry, event: EnvironmentEvent) -> None:
+        entry.state = TABLE.next(f"environment {key.hex()}", entry.state, event)
