@@ -138,7 +138,12 @@ def init(
         if namespace is not None and not isinstance(namespace, str):
             raise TypeError(f"namespace takes a string, got {namespace!r}")
         offer = machine.offer(
-            num_cpus, num_gpus, resources, object_store_memory, kwargs.get("object_spilling_directory")
+            num_cpus,
+            num_gpus,
+            resources,
+            object_store_memory,
+            kwargs.get("object_spilling_directory"),
+            kwargs.get("labels"),
         )
         # A namespace of its own, as Ray's anonymous ones: names of one program do not meet another's.
         namespace = namespace or os.urandom(16).hex()
@@ -148,7 +153,7 @@ def init(
             _State.driver = Driver.start(offer, Config.load(_system_config), namespace, environment, show)
         else:
             given = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources,
-                     "object_store_memory": object_store_memory}  # fmt: skip
+                     "object_store_memory": object_store_memory, "labels": kwargs.get("labels")}  # fmt: skip
             wrong = [name for name, value in given.items() if value is not None]
             if wrong:
                 raise ValueError(

@@ -72,7 +72,7 @@ def nodes() -> list[dict[str, Any]]:
             "NodeManagerHostname": one.hostname,
             "RayletSocketName": one.address,
             "Resources": cluster_total([one], available=False),
-            "Labels": {},
+            "Labels": one.labels,
         }
         for one in _connected().nodes()
     ]

@@ -127,7 +127,7 @@ class SessionState:
             nodes = unpack(self._ask_control(control.ListNodes), type=list[control.NodeInfo])
             return [
                 {"node_id": one.node_id.hex(), "hostname": one.hostname, "total": to_float(one.resources),
-                 "available": to_float(one.available)}
+                 "available": to_float(one.available), "labels": one.labels, "started": one.started}
                 for one in nodes
             ]  # fmt: skip
         question = control.ListActors if what == "actors" else control.ListJobs
@@ -156,7 +156,9 @@ class RuntimeEngine:
         record = core.calls.make_function(function, name, options.threads)
         record.max_calls = options.max_calls
         record.retry = retry_blob(options.retry_exceptions)
-        pool = core.normal.pool(options.resources, self._environment(options.runtime_env))
+        pool = core.normal.pool(
+            options.resources, self._environment(options.runtime_env), options.requirement
+        )
         num_returns = returns_of(options.num_returns, is_generator(function))
         retries, label, ahead = options.max_retries, options.name, options.ahead
         submit_task = core.calls.submit_task
@@ -247,6 +249,7 @@ class RuntimeEngine:
             out_of_order=out_of_order,
             job_config=self._detached_job(actor_id) if detached else b"",
             environment=environment,
+            requirement=options.requirement,
         )
         info = info_of(actor_id, spec, None if detached else handle)
         entry = handle._entry
@@ -448,6 +451,12 @@ def exit_actor() -> None:
     if core is None or core.executor is None or core.executor.host is None:
         raise TypeError("exit_actor() ends the actor that calls it; this process is not an actor")
     raise ActorExit
+
+
+def node_labels(core: Core) -> dict[str, str]:
+    """Return the labels of the node that this process runs on."""
+    nodes = unpack(core.ask_control(control.ListNodes), type=list[control.NodeInfo])
+    return next((dict(one.labels) for one in nodes if one.node_id == core.node_id), {})
 
 
 def cluster_total(nodes: Sequence[control.NodeInfo], *, available: bool) -> dict[str, float]:

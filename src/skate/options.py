@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from skate._base import ids
 from skate._base.resources import Resources, to_fixed
+from skate._scheduling import requirements
 
 Check = Callable[[str, Any], None]
 
@@ -149,9 +150,9 @@ _COMMON: dict[str, tuple[Any, Check]] = {
     "resources": (None, _resources),
     "name": (None, _text),
     "runtime_env": (None, _runtime_env),
-    "scheduling_strategy": (None, _later(None, "DEFAULT", "SPREAD")),
-    "label_selector": (None, _later(None, {})),
-    "fallback_strategy": (None, _later(None, [])),
+    "scheduling_strategy": (None, requirements.check_strategy),
+    "label_selector": (None, requirements.check_selector),
+    "fallback_strategy": (None, requirements.check_fallbacks),
     "accelerator_type": (None, _text),
     "object_store_memory": (None, _later(None)),
     "enable_task_events": (True, _flag),
@@ -232,6 +233,8 @@ class TaskOptions(NamedTuple):
     #: Exceptions after which it is run again: a list of types, or whether any is.
     retry_exceptions: bool | Sequence[type[BaseException]]
     runtime_env: Mapping[str, Any] | None
+    #: Which nodes it may run on: a packed Requirement; empty: any.
+    requirement: bytes
 
 
 class ActorOptions(NamedTuple):
@@ -255,6 +258,8 @@ class ActorOptions(NamedTuple):
     #: runs several at a time.
     out_of_order: bool | None
     runtime_env: Mapping[str, Any] | None
+    #: Which nodes it may run on: a packed Requirement; empty: any.
+    requirement: bytes
 
 
 def _explicit(given: Mapping[str, Any]) -> dict[str, float]:
@@ -285,6 +290,7 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
         (1 if amounts.get("GPU") else 0) if max_calls is None else max_calls,
         given.get("retry_exceptions") or False,
         given.get("runtime_env"),
+        requirements.encode(given),
     )
 
 
@@ -310,4 +316,5 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         max_pending_calls=-1 if given.get("max_pending_calls") is None else given["max_pending_calls"],
         out_of_order=given.get("allow_out_of_order_execution"),
         runtime_env=given.get("runtime_env"),
+        requirement=requirements.encode(given),
     )

@@ -146,7 +146,7 @@ class ControlStore:
         self._had_node = True
         peer.node = control.NodeInfo(
             message.node_id, True, message.address, message.hostname, message.pid,
-            message.resources, message.resources,
+            message.resources, message.resources, message.labels, time.time(),
         )  # fmt: skip
         self._nodes[peer.id] = connection
         self._run(self._actors.node_joined(peer.id))
@@ -236,6 +236,7 @@ class ControlStore:
                 "is_detached": bool(actor.spec.job_config),
                 "required_resources": to_float(actor.spec.running),
                 "placement": to_float(actor.spec.placement),
+                "requirement": actor.spec.requirement.hex(),
                 "max_concurrency": actor.spec.max_concurrency,
             }
             for actor in self._actors.records.values()

@@ -28,6 +28,7 @@ from skate._node.launcher import Board, Launcher
 from skate._node.leases import Leases
 from skate._node.settings import NodeSettings
 from skate._node.workers import Workers
+from skate._scheduling.labels import NODE_ID
 from skate._store.segment import Segments
 from skate._store.table import StoreTable
 from skate._transport.connection import Connection, Handler, Listener, dial
@@ -46,6 +47,7 @@ class Daemon:
         self.settings = settings
         self.config = Config(**settings.config)
         self.node_id = bytes.fromhex(settings.node_id)
+        self.labels = settings.labels | {NODE_ID: settings.node_id}
         self.reactor = Reactor("node daemon")
         self.leases = Leases(settings.resources, self.config.max_workers, settings.gpus)
         self.workers = Workers()
@@ -116,6 +118,7 @@ class Daemon:
                 os.getpid(),
                 self.settings.resources,
                 PROTOCOL,
+                self.labels,
             )
         )
 

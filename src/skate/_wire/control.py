@@ -40,6 +40,8 @@ class ActorSpec(Struct, frozen=True):
     out_of_order: bool = False
     #: The environment that its process is to have, as JSON; empty: none but the job's variables and paths.
     environment: bytes = b""
+    #: A packed ``specs.Requirement``: which nodes may run it; empty: any.
+    requirement: bytes = b""
 
 
 class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
@@ -51,6 +53,7 @@ class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
     pid: int
     resources: dict[str, int]
     protocol: int
+    labels: dict[str, str] = {}
 
 
 class NodeUpdate(Struct, array_like=True, frozen=True, tag=91):
@@ -150,6 +153,8 @@ class NodeInfo(Struct, frozen=True):
     pid: int
     resources: dict[str, int]
     available: dict[str, int]
+    labels: dict[str, str] = {}
+    started: float = 0.0
 
 
 class PlaceActor(Struct, array_like=True, frozen=True, tag=100):

@@ -41,6 +41,8 @@ class LeaseDemand(Struct, array_like=True, frozen=True, tag=42):
     depth: int
     #: The environment that its workers are to have, as JSON; empty: that of the owner.
     environment: bytes = b""
+    #: A packed ``specs.Requirement``: which nodes may serve it; empty: any.
+    requirement: bytes = b""
 
 
 class LeaseGranted(Struct, array_like=True, frozen=True, tag=43):

@@ -51,6 +51,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     core = Core("worker", worker_id, session, Config(**job["config"]))
     core.job_id = bytes.fromhex(job["job_id"])
     core.job_owner = bytes.fromhex(job["job_owner"])
+    core.node_id = bytes.fromhex(job["node_id"])
     core.namespace = job["namespace"]
     core.environment = job.pop("runtime_env", "").encode()
     job.pop("prepared", None)

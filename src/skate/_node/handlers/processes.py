@@ -75,7 +75,7 @@ class ProcessHandlers:
             return
         if hello.kind == "driver":
             client.job = hello.worker_id
-            self._job_configs[client.job] = hello.job_config
+            self._job_configs[client.job] = self._here(hello.job_config)
             self._drivers[client.job] = connection
             connection.send(node.Welcome(daemon.node_id, pack(daemon.config._asdict())))
             client.crew = daemon.environments.crew(client.job, hello.environment)
@@ -101,8 +101,12 @@ class ProcessHandlers:
 
     def add_job(self, job: bytes, job_config: bytes, parent: bytes) -> None:
         """A detached actor is to run here: it is the root of a job of its own."""
-        self._job_configs[job] = job_config
+        self._job_configs[job] = self._here(job_config)
         self._parents[job] = parent
+
+    def _here(self, job_config: bytes) -> bytes:
+        """Add what workers of this node must know of it."""
+        return msgspec.json.encode(msgspec.json.decode(job_config) | {"node_id": self._daemon.settings.node_id})
 
     def has_job(self, job: bytes) -> bool:
         """Tell whether its driver (or the detached actor that is its root) is still there."""

@@ -146,6 +146,7 @@ class State:
                 store["available"],
                 store["total"],
                 environments,
+                next((one["labels"] for one in self._source.directory("nodes")), {}),
             ),
         )
 
