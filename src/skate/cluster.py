@@ -32,7 +32,7 @@ def observe(address: str | None) -> Iterator[SessionState]:
         ConnectionError: there is none.
     """
     with Observer(find(address)) as observer:
-        yield SessionState(observer.ask_node, observer.ask_control)
+        yield SessionState(observer.ask_node, observer.ask_control, observer.session_dir)
 
 
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:

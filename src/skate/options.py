@@ -189,7 +189,7 @@ METHOD_OPTIONS: dict[str, tuple[Any, Check]] = {
     "max_task_retries": (None, _whole(-1)),
     "retry_exceptions": (None, _exceptions),
     "concurrency_group": (None, _text),
-    "enable_task_events": (None, _anything),
+    "enable_task_events": (None, _flag_or_none),
     "tensor_transport": (None, _later(None)),
     "_labels": (None, _anything),
     "_generator_backpressure_num_objects": (None, _ahead),
@@ -235,6 +235,8 @@ class TaskOptions(NamedTuple):
     runtime_env: Mapping[str, Any] | None
     #: Which nodes it may run on: a packed Requirement; empty: any.
     requirement: bytes
+    #: Nobody is told of its calls.
+    hidden: bool
 
 
 class ActorOptions(NamedTuple):
@@ -291,6 +293,7 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
         given.get("retry_exceptions") or False,
         given.get("runtime_env"),
         requirements.encode(given),
+        given.get("enable_task_events") is False,
     )
 
 

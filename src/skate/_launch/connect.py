@@ -38,6 +38,8 @@ class Driver:
         self._roles = roles
         self._alive_fd = alive_fd
         self._previous_handler: Any = None
+        #: What the program says of its job (see ``JobConfig``).
+        self._metadata: dict[str, str] = {}
         self._lines: SimpleQueue[node.LogLines | None] = SimpleQueue()
         self._printer: threading.Thread | None = None
 
@@ -117,6 +119,8 @@ class Driver:
     ) -> None:
         core = self.core
         core.on_node_lost = self._node_lost
+        facts = {"pid": os.getpid(), "metadata": self._metadata, "runtime_env": _shown(core.environment)}
+        core.job_facts = json.dumps(facts).encode()
         if log_to_driver:
             core.on_log = self._print
         registered = Waiter()
@@ -249,6 +253,15 @@ class Driver:
             os.close(self._alive_fd)
             session.remove_sockets(core.session_dir)
             session.sweep(core.config.sessions_kept, core.session_dir)
+
+
+def _shown(environment: bytes) -> dict[str, Any]:
+    """Return an encoded environment as its user wrote it."""
+    if not environment:
+        return {}
+    from skate._environment.spec import decode
+
+    return dict(decode(environment).shown)
 
 
 def python_version() -> str:

@@ -10,6 +10,9 @@ import os
 import resource
 import socket
 import sys
+import time
+from collections import deque
+from typing import Any
 
 import msgspec
 
@@ -38,6 +41,8 @@ from skate._wire.codec import PROTOCOL
 
 #: How long a driver may take to read what its workers printed last (seconds).
 _LAST_WORDS = 5.0
+#: Events that are remembered for those who look.
+_EVENTS_KEPT = 1000
 
 
 class Daemon:
@@ -57,6 +62,8 @@ class Daemon:
         self.clients: dict[bytes, Client] = {}
         self.control: Connection | None = None
         self.closing = False
+        #: What happened lately: plain rows.
+        self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
 
         self.processes = ProcessHandlers(self)
         self.lease_handlers = LeaseHandlers(self)
@@ -131,6 +138,13 @@ class Daemon:
     def log(self, text: str) -> None:
         """Write a line to the daemon's log."""
         print(text, file=sys.stderr, flush=True)
+
+    def event(self, severity: str, source: str, text: str) -> None:
+        """Log what happened, and remember it for those who look."""
+        self.log(text)
+        self.events.append(
+            {"severity": severity, "time": time.time(), "source_type": source, "message": text}
+        )
 
     def shutdown(self, reason: str) -> None:
         """End every worker, pass on what they printed last, and stop."""

@@ -134,6 +134,14 @@ def describe(conditions: Sequence[Condition]) -> str:
     return ", ".join(map(_words, conditions)) or "no label"
 
 
+def written(conditions: Sequence[Condition]) -> dict[str, str]:
+    """Return conditions as a ``label_selector``; those that none can say read "exists" or "!exists"."""
+    return {
+        one.key: f"{one.operator}({', '.join(one.values)})" if one.values else one.operator
+        for one in conditions
+    }
+
+
 def _words(condition: Condition) -> str:
     if condition.operator == "exists":
         return f"the label {condition.key}"

@@ -208,6 +208,8 @@ class ActorReady(Struct, array_like=True, frozen=True, tag=61):
     actor_id: bytes
     incarnation: int
     error: bytes
+    #: What its class's own ``__repr__`` says of it; empty: it has none.
+    repr_name: str = ""
 
 
 class ActorRefused(Struct, array_like=True, frozen=True, tag=69):

@@ -71,10 +71,11 @@ class ActorHost:
         output.names.current = spec.class_name
         current.call.set(CallInfo(b"", 0, f"{spec.class_name}.__init__", 1))
         limit_threads(-(-spec.running.get("CPU", 10_000) // 10_000))
-        error = b""
+        error, shown = b"", ""
         met: list[ObjectEntry] = []
         try:
             self.instance = self._construct(met)
+            shown = _own_repr(self.instance)
         except BaseException as raised:
             name = f"{spec.class_name}.__init__"
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
@@ -86,7 +87,7 @@ class ActorHost:
                 if not entry.gone:
                     core.refs.register(entry)
             core.drain()
-            core.node.send(node.ActorReady(self.actor_id, self.incarnation, error))
+            core.node.send(node.ActorReady(self.actor_id, self.incarnation, error, shown))
             core.reactor.flush()
 
     def _construct(self, met: list[ObjectEntry]) -> Any:
@@ -126,6 +127,16 @@ class ActorHost:
         if name == "__ray_terminate__":
             return _terminate
         return getattr(self.instance, name)  # type: ignore[no-any-return]
+
+
+def _own_repr(instance: Any) -> str:
+    """Return what the class's own ``__repr__`` says; empty: it has none, or it raises."""
+    if getattr(type(instance), "__repr__", None) is object.__repr__:
+        return ""
+    try:
+        return repr(instance)[:1000]
+    except Exception:
+        return ""
 
 
 def _terminate() -> None:

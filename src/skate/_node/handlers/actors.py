@@ -153,9 +153,15 @@ class ActorHandlers:
         worker = self._daemon.workers.get(connection.peer.id)
         if worker is None or self._daemon.control is None:
             return
+        worker.failed_to_construct = bool(message.error)
         self._daemon.control.send(
             control.ActorStarted(
-                message.actor_id, message.incarnation, worker.id, worker.address, message.error
+                message.actor_id,
+                message.incarnation,
+                worker.id,
+                worker.address,
+                message.error,
+                message.repr_name,
             )
         )
 

@@ -146,7 +146,7 @@ class EnvironmentHandlers:
 
     def hook_failed(self, crew: bytes, reason: str) -> None:
         """A worker's setup hook raised: those who wait for workers of the crew are refused."""
-        self._daemon.log(f"a setup hook failed: {reason}")
+        self._daemon.event("ERROR", "RUNTIME_ENV", f"a setup hook failed: {reason}")
         self._daemon.lease_handlers.run(self._daemon.leases.refuse_crew(crew, reason))
 
     # ------------------------------------------------------------------ effects
@@ -240,7 +240,7 @@ class EnvironmentHandlers:
                 reason = f"what its preparation made cannot be read: {error}"
         if reason:
             self._errors[key] = reason
-            self._daemon.log(f"the environment {key.hex()} failed: {reason}")
+            self._daemon.event("ERROR", "RUNTIME_ENV", f"the environment {key.hex()} failed: {reason}")
             self.run(self._table.failed(key, reason))
         else:
             self._errors.pop(key, None)

@@ -94,7 +94,9 @@ class StateHandlers:
         if question is None:
             return
         silent = [client.pid for client in question.waiting.values()]
-        own = {"workers": self._workers, "store": self._store, "objects": self._stored,
+        own = {"workers": self._workers, "events": lambda: list(self._daemon.events),
+               "dead": lambda: list(self._daemon.processes.dead),
+               "store": self._store, "objects": self._stored,
                "tasks": self._workers, "stacks": self._workers, "waits": self._workers,
                "runtime_envs": self._daemon.environments.rows}  # fmt: skip
         rows = own.get(question.what, list)()
@@ -111,6 +113,7 @@ class StateHandlers:
                 "pid": client.pid,
                 "job": client.job.hex(),
                 "state": "CONNECTED",
+                "times": [0.0, 0.0, client.since, 0.0],
             }
             for client in daemon.clients.values()
             if client.kind == "driver"
@@ -130,6 +133,7 @@ class StateHandlers:
                     "state": state,
                     "actor_id": worker.actor[0].hex() if worker.actor is not None else "",
                     "name": worker.name,
+                    "times": worker.times,
                     "begun": [owner.hex(), seq] if seq else None,
                     "lease_owner": lease.owner.hex() if lease is not None else "",
                     "resources": to_float(lease.resources) if lease is not None else {},
