@@ -64,6 +64,7 @@ class Recovery:
         plan = self.lineage.plan(entry)
         if isinstance(plan, str):
             entry.kind = PENDING
+            self._hold_back(entry)
             self._core.fulfil(entry, wire.ERROR, dump_error(self._lost(entry, plan)))
             return
         self._core.refs.lost(entry)
