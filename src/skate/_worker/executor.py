@@ -409,7 +409,7 @@ class Executor:
                     self._core.reactor.flush()
                     self._leave(f"{cause} in {name}")
                 return wire.NONE, b"", None, None, None
-            actor_repr, actor_id = self.host.spec.class_name, self.host.actor_id.hex()
+            actor_repr, actor_id = self.host.repr, self.host.actor_id.hex()
         elif isinstance(error, SystemExit):
             crash = errors.WorkerCrashedError(
                 f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"

@@ -64,7 +64,7 @@ class Invocation:
             data: bytes | memoryview = call.args
             kind = call.kind
             if kind == wire.SHARED:
-                data, kind = self._view_of_arguments(call.args), wire.BUFFERS
+                data, kind = self.view_of_arguments(call.args), wire.BUFFERS
             args, kwargs = deserialize(kind, data)
             if call.dependencies is not None:
                 args = list(args)
@@ -83,7 +83,8 @@ class Invocation:
         finally:
             arrivals.entries = outer
 
-    def _view_of_arguments(self, object_id: bytes) -> memoryview:
+    def view_of_arguments(self, object_id: bytes) -> memoryview:
+        """Return the arguments that were too large for a message."""
         try:
             return self._core.objects.view(object_id)
         except NotInStore:
