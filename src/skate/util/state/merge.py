@@ -47,7 +47,8 @@ def tasks(
     width = {row["actor_id"]: row["max_concurrency"] for row in actors}
     room: Counter[str] = Counter()
     found = []
-    for row in sorted(owners, key=lambda one: one["made"]):
+    once = {row["task_id"]: row for row in owners}  # what was lost and made again is told of twice
+    for row in sorted(once.values(), key=lambda one: one["made"]):
         state, worker, actor = row["state"], row["worker_id"], row["actor_id"]
         if state == "SUBMITTED_TO_WORKER":
             if width.get(actor, 1) > 1:  # it runs several at a time: the first ones
