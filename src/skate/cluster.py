@@ -88,6 +88,19 @@ def available_resources() -> dict[str, float]:
     return cluster_total(_connected().nodes(), available=True)
 
 
+def key_value(operation: str, namespace: bytes, key: bytes, value: bytes, overwrite: bool) -> Any:
+    """Read or change the control store's key-value table; see ``skate.experimental.internal_kv``."""
+    return _connected().key_value(operation, namespace, key, value, overwrite)
+
+
+def stored_objects() -> tuple[dict[str, dict[str, Any]], str]:
+    """Return what is in this node's store, by id in hex, and the node's id."""
+    found = _connected()
+    parts, _ = found.state("stored")
+    rows = {row["object_id"]: row for _, _, told in parts for row in told}
+    return rows, found.core.node_id.hex()
+
+
 def _connected() -> RuntimeEngine:
     current.require_core("ask for the cluster's state")
     return connected_engine()

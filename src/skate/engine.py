@@ -226,6 +226,8 @@ class RuntimeEngine:
         if out_of_order is None:
             out_of_order = concurrency > 1 or bool(options.concurrency_groups)
         detached = options.detached
+        if detached is None:
+            detached = core.job_config.get("detached", False)
         arguments = core.calls.encode_arguments(args, kwargs, f"{name}.__init__", always_inline=detached)
         actor_id = ids.new_actor_id(core.job_id)
         dependencies = arguments.dependencies or []
@@ -379,6 +381,13 @@ class RuntimeEngine:
     def directory(self, what: str) -> list[Any]:
         """Return "actors", "jobs", "nodes" or "events" as the control store knows them."""
         return self._state.directory(what)
+
+    def key_value(self, operation: str, namespace: bytes, key: bytes, value: bytes, overwrite: bool) -> Any:
+        """Read or change the key-value table: see ``control.KeyValue``."""
+        data = self.core.ask_control(
+            lambda request: control.KeyValue(request, operation, namespace, key, value, overwrite)
+        )
+        return unpack(data)
 
     def store_report(self) -> node.StoreReport:
         """Return how full this node's object store is."""

@@ -247,8 +247,8 @@ class ActorOptions(NamedTuple):
     name: str
     namespace: str | None
     get_if_exists: bool
-    #: It lives on when its creator and all handles are gone.
-    detached: bool
+    #: It lives on when its creator and all handles are gone. None: the job says (see ``JobConfig``).
+    detached: bool | None
     max_restarts: int
     max_task_retries: int
     #: None: one call at a time, or ASYNC_CONCURRENCY if any method is a coroutine.
@@ -311,7 +311,7 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         name=given.get("name") or "",
         namespace=given.get("namespace"),
         get_if_exists=given.get("get_if_exists", False),
-        detached=given.get("lifetime") == "detached",
+        detached=None if given.get("lifetime") is None else given["lifetime"] == "detached",
         max_restarts=given.get("max_restarts") or 0,
         max_task_retries=given.get("max_task_retries") or 0,
         max_concurrency=given.get("max_concurrency"),

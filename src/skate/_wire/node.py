@@ -296,6 +296,13 @@ class Deadlocked(Struct, array_like=True, frozen=True, tag=88):
     text: str
 
 
+class Metrics(Struct, array_like=True, frozen=True, tag=73):
+    """Process to daemon: all that the program counted here so far, as packed rows. Absolute; the newest
+    counts, also when the process is gone."""
+
+    rows: bytes
+
+
 class StateQuery(Struct, array_like=True, frozen=True, tag=82):
     """Anybody to daemon: tell the state of this kind ("tasks", "objects", "workers", "stacks", "store")."""
 

@@ -62,6 +62,10 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     executor = core.executor = Executor(core, board, slot)
     executor.interrupts.install()
     current.process.core = core
+    if job.get("logging"):
+        from skate._worker import structured_logs
+
+        structured_logs.apply(core, job["logging"])
     error = _run_hook(core)
     with core.lock:
         core.peers.listen()

@@ -23,6 +23,7 @@ from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._wire.codec import pack
+from skate._worker import metrics
 from skate._worker.refs import PENDING, ObjectEntry
 from skate._worker.waits import told, written
 
@@ -40,6 +41,8 @@ HISTORY = 5000
 _MOST_OBJECTS = 20_000
 #: Exceptions larger than this are not remembered (bytes).
 _MOST_ERROR = 4096
+#: The daemon is told of metrics that often (seconds).
+_METRICS_EVERY = 1.0
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -67,6 +70,25 @@ class Reporter:
         #: Calls that are through: seq, name, actor, worker, end (monotonic), microseconds, error, site,
         #: when it was made, attempt, the call that made it, the pool that ran it.
         self.history: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
+        #: The daemon is about to be told of metrics.
+        self._metrics_due = False
+
+    def metrics_changed(self) -> None:
+        """The program counted something: tell the daemon, soon. Not under the lock."""
+        if self._metrics_due:
+            return
+        with self._core.lock:
+            if not self._metrics_due:
+                self._metrics_due = True
+                self._core.reactor.call_later(_METRICS_EVERY, self.tell_metrics)
+
+    def tell_metrics(self) -> None:
+        """Tell the daemon what was counted, if it does not know. Under the lock."""
+        core = self._core
+        if self._metrics_due and core.node is not None and not core.node.closed:
+            self._metrics_due = False
+            core.node.send(node.Metrics(pack(metrics.registry.rows())))
+            core.node.flush()
 
     def asked(self, connection: Connection, message: node.StateAsk) -> None:
         """The daemon asks on somebody's behalf. Under the lock."""
@@ -91,6 +113,9 @@ class Reporter:
             return self._tasks()
         if what == "objects":
             return self._objects()
+        if what == "metrics":
+            worker_id = self._core.worker_id.hex()
+            return [{**row, "worker_id": worker_id} for row in metrics.registry.rows()]
         if what == "waits":
             return [told(self._core)]
         if what == "stacks":
