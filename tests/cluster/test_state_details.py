@@ -229,13 +229,11 @@ def test_a_task_that_crashed_has_its_process(session: Session) -> None:
 
     with pytest.raises(skate.exceptions.WorkerCrashedError):
         skate.get(crashes.remote())
-    wait_for(
-        lambda: (
-            [row for row in state.list_workers(limit=1000) if "exit code 7" in str(row.exit_detail)]
-            or [row.exit_detail for row in state.list_workers() if not row.is_alive and print(row)]
-        ),
+    (row,) = wait_for(
+        lambda: [row for row in state.list_workers(limit=1000) if row.exit_type == "SYSTEM_ERROR"],
         "the certificate",
     )
+    assert "exited with code 7" in str(row.exit_detail)
 
 
 def test_nodes_and_jobs(session: Session) -> None:
