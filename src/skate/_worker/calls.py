@@ -404,6 +404,18 @@ class Calls:
             if lost is None or entry is lost:
                 self._depend(task, entry)
 
+    def may_go_again(self, task: TaskRecord) -> bool:
+        """Tell whether a call that was sent may be sent again as it is.
+
+        If not, an argument was lost meanwhile: it waits for it, or is over (``unresolved`` below zero).
+        """
+        if task.dependencies is None:
+            return True
+        if self._failed_already(task):
+            return False
+        self.hold(task)
+        return not task.unresolved
+
     def depend_on_arguments(self, task: TaskRecord) -> None:
         """A call is to run (again) as soon as its arguments have values. Under the lock."""
         if self._failed_already(task):
