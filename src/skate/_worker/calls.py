@@ -202,16 +202,11 @@ class Calls:
         if task.unresolved < 0:
             return
         if entry.kind == wire.ERROR:
-            task.unresolved = -1
-            if task.actor is not None:
-                self._core.actors.failed_argument(task)
-            self.finish_with_error(task, entry.data)
+            self._fail(task, entry)
             return
         task.unresolved -= 1
-        if task.unresolved == 0:
-            for _, other in task.dependencies or ():
-                self._depend(task, other)  # it had a value, and was lost meanwhile
-        if task.unresolved == 0:
+        # The others had values; one may have been lost meanwhile.
+        if task.unresolved == 0 and self.may_go_again(task):
             if task.actor is not None:
                 self._core.actors.ready(task)
             elif task.pool is not None:
@@ -222,10 +217,15 @@ class Calls:
         if task.dependencies is not None:
             for _, entry in task.dependencies:
                 if entry.kind == wire.ERROR:
-                    task.unresolved = -1
-                    self.finish_with_error(task, entry.data)
+                    self._fail(task, entry)
                     return True
         return False
+
+    def _fail(self, task: TaskRecord, argument: ObjectEntry) -> None:
+        task.unresolved = -1
+        if task.actor is not None:
+            self._core.actors.failed_argument(task)
+        self.finish_with_error(task, argument.data)
 
     def submit_task(
         self,
