@@ -287,6 +287,7 @@ class Calls:
         group: str | None,
         ahead: int = 0,
         retry: bytes | None = None,
+        hidden: bool = False,
     ) -> Any:
         """Call an actor's method; return like ``submit_task``."""
         core = self._core
@@ -308,6 +309,8 @@ class Calls:
                 task.group = group
             if retry is not None:
                 task.retry = retry
+            if hidden:
+                task.hidden = True
             if arguments.plain or not self._failed_already(task):
                 # Calls under way keep the actor alive even if every handle is gone.
                 client.keep = handle

@@ -147,7 +147,7 @@ class ActorSubmitter:
             )
         if client.error:
             cause = load_error(client.error)
-            if isinstance(cause, errors.RuntimeEnvSetupError):
+            if isinstance(cause, (errors.RuntimeEnvSetupError, errors.ActorUnschedulableError)):
                 return cause
             if isinstance(cause, errors.RayTaskError):
                 return errors.ActorDiedError(errors.RayTaskError(*cause.fields), client.id.hex())
