@@ -367,7 +367,8 @@ class Executor:
                 self._gpus = call.gpus
                 current.see_gpus(call.gpus)
             name = output.names.current = call.name or function.name
-            current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT))
+            depth = call.flags >> wire.DEPTH_SHIFT
+            current.call.set(CallInfo(peer.id, call.seq, name, depth, function.name))
             return name, function.load()
         name = f"{self.host.spec.class_name}.{call.fn}"
         current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT))

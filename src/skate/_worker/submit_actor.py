@@ -163,7 +163,10 @@ class ActorSubmitter:
             return
         if client.connection is not None and message.state != "ALIVE":
             client.connection.drain()  # replies that it got out before it ended
-        self._run(client.updated(message))
+        commands = client.updated(message)
+        for call in [call for call in client.queue if not call.unresolved]:
+            self._core.calls.may_go_again(call)
+        self._run(commands)
 
     def disconnected(self, connection: Connection) -> None:
         """A process is gone; the control store will tell what that means for its actor."""
