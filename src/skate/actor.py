@@ -237,6 +237,10 @@ def _handle(*fields: Any) -> ActorHandle[Any]:
     return ActorHandle(ActorInfo(*fields))
 
 
+ActorProxy = ActorHandle
+"""Ray's name for what type checkers see a handle as."""
+
+
 class ActorMethod:
     """A method of an actor: ``.remote(...)`` calls it."""
 
