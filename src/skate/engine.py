@@ -138,6 +138,10 @@ class SessionState:
         }  # fmt: skip
         return unpack(self._ask_control(questions[what]), type=list[Any])
 
+    def kill_actor(self, actor_id: bytes, no_restart: bool, reason: str) -> None:
+        """End an actor's process."""
+        self._ask_control(lambda request: control.KillActor(request, actor_id, no_restart, reason))
+
 
 class RuntimeEngine:
     """Engine on the core of this process. See Engine for what the methods do."""
