@@ -7,6 +7,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from skate import options as _options
 from skate import remote_function
+from skate._base.parameters import UNKNOWN, Parameters, from_text, parameters_of
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
 from skate.engine import (
@@ -76,6 +77,8 @@ class ActorClass(Generic[C]):
         self._class = cls
         self._given = given
         self._options = _options.actor_options(given)
+        #: What the constructor takes, once it was asked for.
+        self._parameters: Parameters | None = None
         #: Every method's options. Given when it is unpickled: a class whose methods name its own actor
         #: class has none yet at that moment.
         self._methods = _methods_of(cls, given) if methods is None else methods
@@ -110,6 +113,7 @@ class ActorClass(Generic[C]):
 
         Raises:
             ActorAlreadyExistsError: the name is taken (a ValueError).
+            TypeError: the constructor does not take these arguments, or one cannot be pickled.
 
         Example:
             >>> @skate.remote
@@ -123,6 +127,9 @@ class ActorClass(Generic[C]):
             >>> skate.get(counter.add.remote())
             1
         """
+        if self._parameters is None:
+            self._parameters = _constructor(self._class)
+        self._parameters.check(f"{self._class.__name__}.__init__", args, kwargs)
         info = remote_function.connected_engine().create_actor(
             self._class, self._methods, args, kwargs, self._options
         )
@@ -144,6 +151,15 @@ class ActorClass(Generic[C]):
 
     def __repr__(self) -> str:
         return f"ActorClass({self._class.__module__}.{self._class.__qualname__})"
+
+
+def _constructor(cls: type) -> Parameters:
+    """Return what the class takes when it is instantiated."""
+    if type(cls).__call__ is not type.__call__ or cls.__new__ is not object.__new__:  # type: ignore[comparison-overlap]
+        return UNKNOWN
+    if cls.__init__ is object.__init__:  # type: ignore[misc]
+        return parameters_of(lambda: None)
+    return parameters_of(cls.__init__, bound=True)  # type: ignore[misc]
 
 
 def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str, int | str]]:
@@ -172,8 +188,19 @@ def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str,
             chosen["is_generator"] = 1
             if ahead is not None:
                 chosen.setdefault("_generator_backpressure_num_objects", ahead)
+        takes = _method_parameters(cls, name, function)
+        if takes is not UNKNOWN:
+            chosen["takes"] = takes.to_text()
         methods[name] = chosen
     return methods
+
+
+def _method_parameters(cls: type, name: str, function: Any) -> Parameters:
+    """Return what a method takes when it is called on an instance."""
+    written = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+    if isinstance(written, staticmethod):
+        return parameters_of(function)
+    return parameters_of(getattr(function, "__func__", function), bound=True)
 
 
 class ActorHandle(Generic[C]):
@@ -229,7 +256,7 @@ def _handle(*fields: Any) -> ActorHandle[Any]:
 class ActorMethod:
     """A method of an actor: ``.remote(...)`` calls it."""
 
-    __slots__ = ("_info", "_name", "_given", "_core", "_submit")
+    __slots__ = ("_info", "_name", "_given", "_core", "_submit", "_parameters", "_least", "_most")
 
     def __init__(self, info: ActorInfo, name: str, given: dict[str, int | str]) -> None:
         self._info = info
@@ -250,13 +277,21 @@ class ActorMethod:
         Returns:
             The ref of the result; a list of refs if ``num_returns`` is above 1; None if it is 0; an
             ObjectRefGenerator if the method is a generator.
+
+        Raises:
+            TypeError: the method does not take these arguments, or one cannot be pickled.
         """
         if current.process.core is not self._core or self._core is None:
             self._bind()
+        if kwargs or not self._least <= len(args) <= self._most:
+            self._parameters.check(f"{self._info.class_name}.{self._name}", args, kwargs)
         return self._submit(args, kwargs)  # type: ignore[no-any-return]
 
     def _bind(self) -> None:
         found = remote_function.connected_engine()
+        takes = self._given.get("takes")
+        self._parameters = UNKNOWN if takes is None else from_text(str(takes))
+        self._least, self._most = self._parameters.least, self._parameters.most
         self._submit = found.bind_method(self._info, self._name, self._given)
         self._core = current.process.core
 

@@ -30,7 +30,9 @@ def run(python: str, on: str, files: list[str], folder: Path) -> tuple[Outcomes,
     environment = os.environ | {
         "CONFORMANCE_ON": on,
         "CONFORMANCE_OUTCOMES": str(report),
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")] if on == "skate" else [str(ROOT / "tests")]),
+        "PYTHONPATH": os.pathsep.join(
+            [str(ROOT / "src"), str(ROOT / "tests")] if on == "skate" else [str(ROOT / "tests")]
+        ),
     }
     how = ["-m", "skate", "run", "-m", "pytest"] if on == "skate" else ["-m", "pytest"]
     began = time.perf_counter()
@@ -86,7 +88,9 @@ def table(ours: Outcomes, theirs: Outcomes) -> tuple[str, list[str]]:
 def main() -> int:
     """Run both, print the table; return 1 if they differ where no marker says so."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--ray-python", required=True, help="a Python in whose environment ray and pytest are")
+    parser.add_argument(
+        "--ray-python", required=True, help="a Python in whose environment ray and pytest are"
+    )
     parser.add_argument("files", nargs="*", help="files of the suite; default: all")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

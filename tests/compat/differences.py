@@ -1,7 +1,7 @@
 """The table of differences in the documents: made of the suite's markers, which alone say them.
 
-    python tests/compat/differences.py            # prints the table
-    python tests/compat/differences.py --write    # puts it into docs/compatibility.md
+python tests/compat/differences.py            # prints the table
+python tests/compat/differences.py --write    # puts it into docs/compatibility.md
 """
 
 from __future__ import annotations

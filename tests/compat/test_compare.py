@@ -29,7 +29,10 @@ def test_the_table_counts_by_file() -> None:
     ours = {"test_a.py::x": "passed", "test_a.py::y": "passed", "test_b.py::z": "failed"}
     theirs = {"test_a.py::x": "passed", "test_a.py::y": "xfailed", "test_b.py::z": "passed"}
     text, unexpected = compare.table(ours, theirs)
-    rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in text.splitlines()}
+    rows = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in text.splitlines()
+    }
     assert rows["a"] == ["1", "1", "0", "0", "0", "0"]
     assert rows["b"] == ["0", "0", "0", "0", "0", "1"]
     assert rows["in all"] == ["1", "1", "0", "0", "0", "1"]

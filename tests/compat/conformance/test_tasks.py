@@ -6,8 +6,9 @@ import time
 
 import pytest
 import ray
-from compat.conformance.helpers import Gate, Record, differs
 from ray.exceptions import GetTimeoutError, RayTaskError
+
+from compat.conformance.helpers import Gate, Record, differs
 
 pytestmark = pytest.mark.usefixtures("session")
 
