@@ -53,8 +53,10 @@ def method(*args: Any, **kwargs: Any) -> Any:
         ...     def both(self):
         ...         return 1, 2
     """
+    if len(args) == 1 and not kwargs and callable(args[0]):
+        return args[0]
     if args or not kwargs:
-        raise TypeError("use @method with options, such as @method(num_returns=2)")
+        raise TypeError("use @method with options by name, such as @method(num_returns=2)")
     _options.check(kwargs, _options.METHOD_OPTIONS, "an actor method")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,6 +116,7 @@ class ActorClass(Generic[C]):
         Raises:
             ActorAlreadyExistsError: the name is taken (a ValueError).
             TypeError: the constructor does not take these arguments, or one cannot be pickled.
+            ValueError: ``get_if_exists`` without a name.
 
         Example:
             >>> @skate.remote
@@ -130,6 +133,8 @@ class ActorClass(Generic[C]):
         if self._parameters is None:
             self._parameters = _constructor(self._class)
         self._parameters.check(f"{self._class.__name__}.__init__", args, kwargs)
+        if self._options.get_if_exists and not self._options.name:
+            raise ValueError(f"{self._class.__name__} has the option get_if_exists, but no name to look for")
         info = remote_function.connected_engine().create_actor(
             self._class, self._methods, args, kwargs, self._options
         )
@@ -145,6 +150,13 @@ class ActorClass(Generic[C]):
             >>> Counter.options(name="counter", get_if_exists=True).remote()
         """
         return ActorClass(self._class, {**self._given, **actor_options})
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
+        """Refuse: what would inherit is an actor class, not the class below it."""
+        raise TypeError(
+            f"a class cannot inherit from the actor class {self.__name__}: inherit from a plain class, and make "
+            "both remote, such as with skate.remote(Base)"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ActorClass, (self._class, self._given, self._methods)
