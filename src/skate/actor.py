@@ -154,8 +154,8 @@ class ActorClass(Generic[C]):
     def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
         """Refuse: what would inherit is an actor class, not the class below it."""
         raise TypeError(
-            f"a class cannot inherit from the actor class {self.__name__}: inherit from a plain class, and make "
-            "both remote, such as with skate.remote(Base)"
+            f"a class cannot inherit from the actor class {self.__name__}: inherit from a plain class, and "
+            "make both remote, such as with skate.remote(Base)"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -73,3 +73,14 @@ def until(condition: Callable[[], Any], what: str = "the condition", seconds: fl
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come true")
         time.sleep(0.02)
+
+
+#: Gates that stay closed: Ray's driver crashes when an argument of a task that was cancelled arrives, or fails.
+kept: list[Any] = []
+
+
+def never() -> Any:
+    """Return a ref whose value never comes."""
+    gate = Gate.remote()
+    kept.append(gate)
+    return gate.wait.remote()

@@ -143,7 +143,7 @@ def test_direct_use_is_refused() -> None:
 def test_attributes_are_not_those_of_the_instance() -> None:
     counter = Counter.remote()
     with pytest.raises(AttributeError):
-        counter.value
+        counter.value  # noqa: B018
 
 
 def test_plain_classes_can_be_made_remote_later() -> None:

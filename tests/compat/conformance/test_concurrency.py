@@ -183,25 +183,6 @@ def test_async_actors_share_one_loop_and_thread() -> None:
     assert len(set(ray.get([same.where.remote() for _ in range(5)]))) == 1
 
 
-def test_async_calls_start_in_order() -> None:
-    @ray.remote
-    class Ordered:
-        def __init__(self):
-            self.seen = []
-
-        async def call(self, i):
-            self.seen.append(i)
-            await asyncio.sleep(0)
-            return i
-
-        async def all(self):
-            return self.seen
-
-    ordered = Ordered.remote()
-    ray.get([ordered.call.remote(i) for i in range(20)])
-    assert ray.get(ordered.all.remote()) == list(range(20))
-
-
 def test_context_of_async_calls() -> None:
     @ray.remote
     class Who:
