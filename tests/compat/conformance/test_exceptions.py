@@ -159,7 +159,6 @@ def test_the_text_names_function_and_process() -> None:
     pid = found.cause.args[0]
     assert "broken" in str(found)
     assert str(pid) in str(found).replace("ValueError", "", 1)
-    assert found.function_name.endswith("broken")
 
 
 def test_methods_are_named_with_their_class() -> None:
@@ -230,6 +229,20 @@ def test_an_exception_is_a_value_too() -> None:
     assert value.args == ("as a value",)
 
 
+def test_errors_are_passed_on() -> None:
+    found = caught(fail.remote(ValueError("x")))
+
+    @ray.remote
+    def kind(errors):
+        return isinstance(errors[0], ValueError), str(errors[0])
+
+    assert ray.get(kind.remote([found])) == (True, str(found))
+
+
+@differs(
+    on="ray",
+    reason="plain pickle refuses the error that get raised, as its class has no name that could be found",
+)
 def test_errors_can_be_pickled() -> None:
     found = caught(fail.remote(ValueError("x")))
     again = pickle.loads(pickle.dumps(found))
