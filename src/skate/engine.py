@@ -21,10 +21,10 @@ from skate._wire.codec import pack, unpack
 from skate._wire.worker import ALL
 from skate._worker import current
 from skate._worker.actor_host import ActorExit
-from skate._worker.calls import DYNAMIC, STREAMING
 from skate._worker.core import Core
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.report import call_site
+from skate._worker.stream_calls import DYNAMIC, STREAMING
 from skate._worker.waits import written
 from skate.options import ActorOptions, TaskOptions
 

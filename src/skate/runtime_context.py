@@ -104,7 +104,7 @@ class RuntimeContext:
 
     def get_task_function_name(self) -> str | None:
         """Return the name of the running task's function, or None in a driver."""
-        return current.call.get().name or None
+        return current.call.get().function or None
 
     def get_placement_group_id(self) -> str | None:
         """Return None: this version has no placement groups yet."""

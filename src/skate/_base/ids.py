@@ -42,6 +42,12 @@ def object_id(worker_id: bytes, counter: int, index: int = 0) -> bytes:
     return worker_id + (counter << 16 | index).to_bytes(8, "big")
 
 
+def parts_of(object_id_: bytes) -> tuple[int, int]:
+    """Return counter and index of an object: what ``object_id`` was given."""
+    number = int.from_bytes(object_id_[WORKER_ID_SIZE:], "big")
+    return number >> 16, number & 0xFFFF
+
+
 def owner_of(object_id_: bytes) -> bytes:
     """Return the worker id of the process that owns this object."""
     return object_id_[:WORKER_ID_SIZE]

@@ -128,6 +128,15 @@ class Seal(Struct, array_like=True, frozen=True, tag=52):
     size: int
     #: What it is, for messages to people ("numpy.ndarray", "bytes", ...).
     label: str
+    #: It was made again in case it is lost: if it is not, what is there stays, and this goes.
+    again: bool = False
+
+
+class Lose(Struct, array_like=True, frozen=True, tag=89):
+    """Tests to daemon: these objects are lost, as if the memory that held them had gone. Views that
+    processes have of them stay what they are."""
+
+    object_ids: list[bytes]
 
 
 class Free(Struct, array_like=True, frozen=True, tag=53):

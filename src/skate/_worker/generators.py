@@ -68,7 +68,7 @@ class ObjectRefGenerator(Generic[T]):
             if entry is None:
                 return None
             if stream.limit:
-                core.calls.tell_taken(self._task)
+                core.streams.tell_taken(self._task)
             return make_ref(entry, core)
 
     def __iter__(self) -> Iterator[ObjectRef[T]]:

@@ -81,6 +81,13 @@ class TaskRecord:
     #: Nobody wants it any more; and its worker is to be ended.
     cancelled = False
     killed = False
+    #: What it was given, as long as what it made may have to be made again; how much of that somebody
+    #: may still need; whether it runs to make it again (see ``lineage``, ``recovery``).
+    lineage: list[ObjectEntry] | None = None
+    makes = 0
+    again = False
+    #: Items of its stream, by index, that were lost and are to be made again.
+    lost_items: dict[int, ObjectEntry] | None = None
     #: See ``Call.retry``.
     retry: bytes | None = None
     #: Where user code made the call (see report.call_site), and when (monotonic seconds).
@@ -111,7 +118,15 @@ class TaskRecord:
     def stream_state(self) -> tuple[int, int, int] | None:
         """Return what the worker must know of the stream."""
         stream = self.stream
-        return None if stream is None else (stream.base, stream.received, stream.limit)
+        if stream is None:
+            return None
+        if self.again:
+            return stream.base, min(self.lost_items or (0,)), 0
+        return stream.base, stream.received, stream.limit
+
+    def needs(self, argument: ObjectEntry) -> bool:
+        """Tell whether this is one of its arguments that were given as refs."""
+        return any(entry is argument for _, entry in self.dependencies or ())
 
     def describe(self) -> str:
         """Return what users call it."""

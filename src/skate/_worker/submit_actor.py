@@ -11,6 +11,7 @@ from skate._wire import control
 from skate._wire import worker as wire
 from skate._worker.actors import ActorClient, Command, Connect, Fail
 from skate._worker.records import TaskRecord
+from skate._worker.refs import ObjectEntry
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
@@ -66,6 +67,13 @@ class ActorSubmitter:
         """With no call under way, only handles keep the actor alive."""
         if not client.inflight and not client.queue:
             client.keep = None
+
+    def waiting_with(self, argument: ObjectEntry) -> list[TaskRecord]:
+        """Return the calls that could leave once their actor is there, and have this argument."""
+        return [
+            call for client in self._clients.values() for call in client.queue
+            if not call.unresolved and call.needs(argument)
+        ]  # fmt: skip
 
     def in_flight(self) -> list[tuple[TaskRecord, bytes]]:
         """Return every call that waits for its actor (b"") or was sent to it."""

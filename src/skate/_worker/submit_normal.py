@@ -13,6 +13,7 @@ from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker.pool import LeasePool, WorkerLease
 from skate._worker.records import FunctionRecord, TaskRecord, split_begun
+from skate._worker.refs import ObjectEntry
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
@@ -112,6 +113,16 @@ class NormalSubmitter:
     def _give_back(self, lease: WorkerLease) -> None:
         self._leases.pop(lease.id, None)
         self._core.node.send(node.LeaseReturned(lease.id))
+
+    def take_back(self, argument: ObjectEntry) -> list[TaskRecord]:
+        """Return the tasks that wait for a worker and have this argument; they wait no more."""
+        found: list[TaskRecord] = []
+        for pool in self._pools.values():
+            tasks = [task for task in pool.queue if task.needs(argument)]
+            for task in tasks:
+                pool.queue.remove(task)
+            found += tasks
+        return found
 
     def in_flight(self) -> list[tuple[TaskRecord, bytes]]:
         """Return every task that waits for a worker (b"") or was sent to one."""
