@@ -786,7 +786,6 @@ def test_the_repr_names_the_class() -> None:
     assert counter._actor_id.hex() in repr(counter)
 
 
-@differs(on="skate", reason="its errors name the class of the actor only (to be fixed)")
 def test_the_repr_of_an_actor_is_in_its_errors() -> None:
     @ray.remote
     class Named:

@@ -105,7 +105,6 @@ def test_the_name_given() -> None:
     assert ray.get(in_task.options(name="given").remote())["task name"] == "given"
 
 
-@differs(on="skate", reason="get_task_function_name() gives the name option if there is one (to be fixed)")
 def test_the_function_of_a_named_task() -> None:
     assert ray.get(in_task.options(name="given").remote())["function"].endswith("in_task")
 
