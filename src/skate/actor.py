@@ -203,6 +203,8 @@ def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str,
         takes = _method_parameters(cls, name, function)
         if takes is not UNKNOWN:
             chosen["takes"] = takes.to_text()
+        if given.get("enable_task_events", actor_options.get("enable_task_events")) is False:
+            chosen["enable_task_events"] = 0
         methods[name] = chosen
     return methods
 

@@ -202,16 +202,11 @@ class Calls:
         if task.unresolved < 0:
             return
         if entry.kind == wire.ERROR:
-            task.unresolved = -1
-            if task.actor is not None:
-                self._core.actors.failed_argument(task)
-            self.finish_with_error(task, entry.data)
+            self._fail(task, entry)
             return
         task.unresolved -= 1
-        if task.unresolved == 0:
-            for _, other in task.dependencies or ():
-                self._depend(task, other)  # it had a value, and was lost meanwhile
-        if task.unresolved == 0:
+        # The others had values; one may have been lost meanwhile.
+        if task.unresolved == 0 and self.may_go_again(task):
             if task.actor is not None:
                 self._core.actors.ready(task)
             elif task.pool is not None:
@@ -222,10 +217,15 @@ class Calls:
         if task.dependencies is not None:
             for _, entry in task.dependencies:
                 if entry.kind == wire.ERROR:
-                    task.unresolved = -1
-                    self.finish_with_error(task, entry.data)
+                    self._fail(task, entry)
                     return True
         return False
+
+    def _fail(self, task: TaskRecord, argument: ObjectEntry) -> None:
+        task.unresolved = -1
+        if task.actor is not None:
+            self._core.actors.failed_argument(task)
+        self.finish_with_error(task, argument.data)
 
     def submit_task(
         self,
@@ -287,6 +287,7 @@ class Calls:
         group: str | None,
         ahead: int = 0,
         retry: bytes | None = None,
+        hidden: bool = False,
     ) -> Any:
         """Call an actor's method; return like ``submit_task``."""
         core = self._core
@@ -308,6 +309,8 @@ class Calls:
                 task.group = group
             if retry is not None:
                 task.retry = retry
+            if hidden:
+                task.hidden = True
             if arguments.plain or not self._failed_already(task):
                 # Calls under way keep the actor alive even if every handle is gone.
                 client.keep = handle
@@ -403,6 +406,18 @@ class Calls:
         for _, entry in task.dependencies or ():
             if lost is None or entry is lost:
                 self._depend(task, entry)
+
+    def may_go_again(self, task: TaskRecord) -> bool:
+        """Tell whether a call that was sent may be sent again as it is.
+
+        If not, an argument was lost meanwhile: it waits for it, or is over (``unresolved`` below zero).
+        """
+        if task.dependencies is None:
+            return True
+        if self._failed_already(task):
+            return False
+        self.hold(task)
+        return not task.unresolved
 
     def depend_on_arguments(self, task: TaskRecord) -> None:
         """A call is to run (again) as soon as its arguments have values. Under the lock."""

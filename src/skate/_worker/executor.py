@@ -230,6 +230,7 @@ class Executor:
             end_process_group()
 
     def _leave(self, reason: str, code: int = 0) -> None:
+        self._core.reporter.tell_metrics()
         self._core.node.send(node.Leaving(reason))
         self._core.node.flush()
         self._stopping = True

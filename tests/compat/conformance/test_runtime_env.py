@@ -9,7 +9,7 @@ import pytest
 import ray
 from ray.runtime_env import RuntimeEnv
 
-from compat.conformance.helpers import needs_processes
+from compat.conformance.helpers import differs, needs_processes
 
 pytestmark = [needs_processes, pytest.mark.usefixtures("session")]
 
@@ -47,6 +47,8 @@ def folder(tmp_path_factory):
     (made / "data" / "file.txt").write_text("from the folder")
     (made / "conformance_module.py").write_text("VALUE = 'of the module'\n")
     (made / "left_out.log").write_text("log")
+    (made / ".gitignore").write_text("ignored.txt\n")
+    (made / "ignored.txt").write_text("x")
     package = made / "conformance_package"
     package.mkdir()
     (package / "__init__.py").write_text(
@@ -120,56 +122,6 @@ def test_what_a_task_knows_of_it() -> None:
     assert ray.get(env.remote()) == {"CONFORMANCE": "known"}
 
 
-# ---------------------------------------------------------------------- folders and modules
-
-
-def test_working_dir_of_a_task(folder) -> None:
-    chosen = read.options(runtime_env={"working_dir": str(folder)})
-    assert ray.get(chosen.remote("data/file.txt")) == "from the folder"
-
-
-def test_working_dir_of_an_actor_is_on_the_path(folder) -> None:
-    actor = Actor.options(runtime_env={"working_dir": str(folder)}).remote()
-    assert ray.get(actor.imported.remote("conformance_module")) == "of the module"
-
-
-def test_working_dir_is_a_copy(folder) -> None:
-    @ray.remote(runtime_env={"working_dir": str(folder)})
-    def where():
-        return os.getcwd()
-
-    assert ray.get(where.remote()) != str(folder)
-
-
-def test_excludes(folder) -> None:
-    @ray.remote(runtime_env={"working_dir": str(folder), "excludes": ["*.log"]})
-    def names():
-        return sorted(os.listdir())
-
-    found = ray.get(names.remote())
-    assert "left_out.log" not in found
-    assert "conformance_module.py" in found
-
-
-def test_gitignore_is_respected(tmp_path) -> None:
-    (tmp_path / ".gitignore").write_text("ignored.txt\n")
-    (tmp_path / "ignored.txt").write_text("x")
-    (tmp_path / "kept.txt").write_text("x")
-
-    @ray.remote(runtime_env={"working_dir": str(tmp_path)})
-    def names():
-        return os.listdir()
-
-    found = ray.get(names.remote())
-    assert "kept.txt" in found
-    assert "ignored.txt" not in found
-
-
-def test_py_modules(folder) -> None:
-    actor = Actor.options(runtime_env={"py_modules": [str(folder / "conformance_package")]}).remote()
-    assert ray.get(actor.imported.remote("conformance_package")) == "of the package"
-
-
 # ---------------------------------------------------------------------- what is refused
 
 
@@ -195,16 +147,55 @@ def test_a_folder_that_is_not_there() -> None:
         ray.get(variable.options(runtime_env={"working_dir": "/no/such/folder"}).remote("A"))
 
 
+# ---------------------------------------------------------------------- folders and modules of single tasks
+
+
+@differs(on="ray", reason="folders of this machine are taken for whole jobs only, not for tasks and actors")
+def test_working_dir_of_a_task(folder) -> None:
+    chosen = read.options(runtime_env={"working_dir": str(folder)})
+    assert ray.get(chosen.remote("data/file.txt")) == "from the folder"
+
+
+@differs(on="ray", reason="modules of this machine are taken for whole jobs only, not for tasks and actors")
+def test_py_modules_of_an_actor(folder) -> None:
+    actor = Actor.options(runtime_env={"py_modules": [str(folder / "conformance_package")]}).remote()
+    assert ray.get(actor.imported.remote("conformance_package")) == "of the package"
+
+
 # ---------------------------------------------------------------------- of the job
 
 
-def test_of_a_job(no_session, folder) -> None:
+@pytest.mark.usefixtures("no_session")
+def test_of_a_job(folder, tmp_path) -> None:
+    package = tmp_path / "elsewhere" / "conformance_more"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("VALUE = 'from elsewhere'\n")
     ray.init(
         num_cpus=2,
         include_dashboard=False,
-        runtime_env={"env_vars": {"CONFORMANCE": "job"}, "working_dir": str(folder)},
+        runtime_env={
+            "env_vars": {"CONFORMANCE": "job"},
+            "working_dir": str(folder),
+            "excludes": ["*.log"],
+            "py_modules": [str(package)],
+        },
     )
     assert ray.get(variable.remote("CONFORMANCE")) == "job"
-    assert ray.get(read.remote("data/file.txt")) == "from the folder"
     chosen = variable.options(runtime_env={"env_vars": {"CONFORMANCE": "task"}})
     assert ray.get(chosen.remote("CONFORMANCE")) == "task"
+
+    @ray.remote
+    def look():
+        return os.getcwd(), sorted(os.listdir())
+
+    where, names = ray.get(look.remote())
+    assert where != str(folder)
+    assert "conformance_module.py" in names
+    assert "left_out.log" not in names
+    assert "ignored.txt" not in names
+    assert ray.get(read.remote("data/file.txt")) == "from the folder"
+
+    actor = Actor.remote()
+    modules = ["conformance_module", "conformance_package", "conformance_more"]
+    found = ray.get([actor.imported.remote(name) for name in modules])
+    assert found == ["of the module", "of the package", "from elsewhere"]

@@ -59,8 +59,17 @@ def test_life_of_a_session() -> None:
     assert not ray.is_initialized()
 
 
-def test_the_first_call_starts_a_session() -> None:
-    assert ray.get(ray.put(5)) == 5
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ray.get(ray.put(5)),
+        lambda: ray.get_runtime_context().get_node_id(),
+        lambda: ray.get(echo.remote(1)),
+    ],
+    ids=["put", "get_runtime_context", "remote"],
+)
+def test_the_first_call_starts_a_session(call) -> None:
+    assert call()
     assert ray.is_initialized()
 
 
@@ -104,7 +113,12 @@ def test_unknown_arguments() -> None:
         init(no_such_argument=1)
 
 
-def test_what_needs_a_session() -> None:
+@pytest.mark.parametrize("ask", [ray.nodes, ray.cluster_resources, ray.available_resources])
+def test_what_needs_a_session(ask) -> None:
     with pytest.raises((RuntimeError, ray.exceptions.RaySystemError)):
-        ray.get_runtime_context().get_node_id()
+        ask()
+    assert not ray.is_initialized()
+
+
+def test_the_version_is_known() -> None:
     assert ray.__version__

@@ -229,7 +229,11 @@ def test_multiprocessing_async_and_callbacks(pool) -> None:
     assert [sorted(values) for values in found] == [[0, 1, 4]]
 
 
-@differs(on="ray", reason="a callback gets the values in the order in which they came, not in that of the calls", run=False)
+@differs(
+    on="ray",
+    reason="a callback gets the values in the order in which they came, not in that of the calls",
+    run=False,
+)
 def test_multiprocessing_callbacks_get_values_in_order(pool) -> None:
     seen, found = threading.Event(), []
 
