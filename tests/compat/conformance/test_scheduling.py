@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import (
 )
 
 from compat.conformance.conftest import CPUS
+from compat.conformance.helpers import differs
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,13 +63,18 @@ def test_labels_are_told() -> None:
 @pytest.mark.parametrize(
     "selector",
     [
-        {}, {"zone": "a"}, {"zone": "!b"}, {"zone": "in(b, a)"}, {"zone": "!in(b, c)"}, {"nothing": "!a"},
+        {}, {"zone": "a"}, {"zone": "!b"}, {"zone": "in(b,a)"}, {"zone": "!in(b, c)"}, {"nothing": "!a"},
         {"nothing": "!in(a, b)"}, {"zone": "a", "disk": "fast"},
     ],
 )  # fmt: skip
 def test_selectors_that_match(selector: dict[str, str]) -> None:
     assert ray.get(where.options(label_selector=selector).remote()) == here()
     assert ray.get(Where.options(label_selector=selector).remote().where.remote()) == here()
+
+
+@differs(on="ray", reason="a value behind a space is another value: in(b, a) does not select a", run=False)
+def test_spaces_between_values() -> None:
+    assert ray.get(where.options(label_selector={"zone": "in(b, a)"}).remote()) == here()
 
 
 @pytest.mark.parametrize(
