@@ -57,7 +57,7 @@ class StoreTable:
         self.movable: dict[bytes, None] = {}
         #: Lost, but read by processes that had views then.
         self.ghosts: dict[bytes, list[StoredObject]] = {}
-        #: Lost, and neither made again nor freed since.
+        #: Lost, and nobody has asked for it since.
         self.lost: set[bytes] = set()
         #: Freed before the creator's seal was read: two sockets have no order between them.
         self.freed_early: set[bytes] = set()
@@ -144,6 +144,13 @@ class StoreTable:
             self.ghosts.setdefault(object_id, []).append(stored)
         else:
             self.free_extent(stored.extent)
+
+    def reported(self, object_id: bytes) -> bool:
+        """Tell whether the object was lost, once: from then on its seal may be on its way again."""
+        if object_id not in self.lost:
+            return False
+        self.lost.discard(object_id)
+        return True
 
     def _leave(self, object_id: bytes, process: bytes) -> None:
         """A process has no view of what was lost any more."""

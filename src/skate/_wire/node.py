@@ -41,6 +41,8 @@ class LeaseDemand(Struct, array_like=True, frozen=True, tag=42):
     depth: int
     #: The environment that its workers are to have, as JSON; empty: that of the owner.
     environment: bytes = b""
+    #: A packed ``specs.Requirement``: which nodes may serve it; empty: any.
+    requirement: bytes = b""
 
 
 class LeaseGranted(Struct, array_like=True, frozen=True, tag=43):
@@ -215,6 +217,8 @@ class ActorReady(Struct, array_like=True, frozen=True, tag=61):
     actor_id: bytes
     incarnation: int
     error: bytes
+    #: What its class's own ``__repr__`` says of it; empty: it has none.
+    repr_name: str = ""
 
 
 class ActorRefused(Struct, array_like=True, frozen=True, tag=69):
@@ -290,6 +294,13 @@ class Deadlocked(Struct, array_like=True, frozen=True, tag=88):
 
     number: int
     text: str
+
+
+class Metrics(Struct, array_like=True, frozen=True, tag=73):
+    """Process to daemon: all that the program counted here so far, as packed rows. Absolute; the newest
+    counts, also when the process is gone."""
+
+    rows: bytes
 
 
 class StateQuery(Struct, array_like=True, frozen=True, tag=82):

@@ -86,6 +86,7 @@ class ActorHost:
             name = f"{spec.class_name}.__init__"
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
             raised.__traceback__ = None
+        shown = self.repr if self.repr != spec.class_name else ""
         with core.lock:
             core.drain()
             for entry in met:
@@ -93,7 +94,7 @@ class ActorHost:
                 if not entry.gone:
                     core.refs.register(entry)
             core.drain()
-            core.node.send(node.ActorReady(self.actor_id, self.incarnation, error))
+            core.node.send(node.ActorReady(self.actor_id, self.incarnation, error, shown))
             core.reactor.flush()
 
     def _introduce(self) -> None:

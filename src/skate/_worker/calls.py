@@ -5,19 +5,19 @@ Pickling happens on the calling thread without the lock; everything about tables
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._serialize import culprit
-from skate._serialize.values import PLAIN, dump_code, serialize
+from skate._serialize.values import dump_code
 from skate._transport.connection import HIGH_WATER, Connection
 from skate._transport.reactor import Waiter
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import current
+from skate._worker.arguments import NO_ARGUMENTS, Arguments, encode
 from skate._worker.generators import ObjectRefGenerator
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.records import FunctionRecord, TaskRecord
@@ -30,27 +30,6 @@ if TYPE_CHECKING:
     from skate._worker.actors import ActorClient
     from skate._worker.core import Core
     from skate._worker.pool import LeasePool
-
-
-class Arguments:
-    """The arguments of a call as they travel."""
-
-    __slots__ = ("kind", "data", "dependencies", "refs", "blob", "plain")
-
-    def __init__(self) -> None:
-        self.kind = wire.NONE
-        #: There are no refs in it and around it.
-        self.plain = True
-        self.data = b""
-        #: Arguments that are refs themselves: the task waits for them and gets their values.
-        self.dependencies: list[tuple[int | str, ObjectRef[Any]]] | None = None
-        #: Refs inside other arguments: they stay refs.
-        self.refs: Sequence[ObjectRef[Any]] = ()
-        #: The object that holds the arguments, if they are too large for a message.
-        self.blob: ObjectRef[Any] | None = None
-
-
-_NO_ARGUMENTS = Arguments()
 
 
 class Calls:
@@ -73,78 +52,6 @@ class Calls:
         with self._lock:
             self._last_function += 1
             return FunctionRecord(self._last_function, name, blob, threads, refs, self._core.dead_functions)
-
-    def encode_arguments(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, *, always_inline: bool = False
-    ) -> Arguments:
-        """Turn arguments into bytes, refs among them into dependencies.
-
-        ``always_inline``: they are to outlive this process, however large they are.
-
-        Raises:
-            TypeError: one cannot be pickled; the message names the path to it.
-        """
-        arguments = Arguments()
-        plain = True
-        for index, value in enumerate(args):
-            kind = type(value)
-            if kind not in PLAIN:
-                plain = False
-                if kind is ObjectRef:
-                    if arguments.dependencies is None:
-                        arguments.dependencies = []
-                        args = tuple(args)
-                    arguments.dependencies.append((index, value))
-        for key, value in kwargs.items():
-            kind = type(value)
-            if kind not in PLAIN:
-                plain = False
-                if kind is ObjectRef:
-                    if arguments.dependencies is None:
-                        arguments.dependencies = []
-                    arguments.dependencies.append((key, value))
-        if arguments.dependencies is not None:
-            arguments.plain = False
-            args = tuple([None if type(value) is ObjectRef else value for value in args])
-            kwargs = {key: None if type(value) is ObjectRef else value for key, value in kwargs.items()}
-        if plain:
-            data = pickle.dumps((args, kwargs), 5)
-            if len(data) <= self._core.config.max_inline_bytes:
-                arguments.kind, arguments.data = wire.PICKLE, data
-                return arguments
-        try:
-            serialized = serialize((args, kwargs))
-        except RecursionError:
-            raise
-        except Exception as error:
-            for index, value in enumerate(args):
-                self._explain(value, f"args[{index}]", name, error)
-            for key, value in kwargs.items():
-                self._explain(value, f"kwargs[{key!r}]", name, error)
-            raise
-        arguments.refs = serialized.refs
-        if serialized.refs:
-            arguments.plain = False
-        if always_inline or serialized.size <= self._core.config.max_inline_bytes:
-            arguments.kind, arguments.data = serialized.kind, serialized.to_bytes()
-            return arguments
-        with self._lock:
-            entry = self._refs.own(ids.object_id(self._core.worker_id, self._core.next_counter()))
-            entry.local = 1
-            entry.exported = True
-        arguments.blob = make_ref(entry, self._core)
-        arguments.plain = False
-        kind_, data = self._core.objects.store_value(entry.id, serialized, tuple, mine=True)
-        with self._lock:
-            self._refs.fulfil(entry, kind_, data)
-        arguments.kind, arguments.data = wire.SHARED, entry.id
-        return arguments
-
-    def _explain(self, value: Any, path: str, name: str, error: Exception) -> None:
-        try:
-            serialize(value)
-        except Exception as own:
-            raise TypeError(f"cannot call {name}: {culprit.explain(value, path, own)}") from None
 
     def _new_task(
         self,
@@ -202,16 +109,11 @@ class Calls:
         if task.unresolved < 0:
             return
         if entry.kind == wire.ERROR:
-            task.unresolved = -1
-            if task.actor is not None:
-                self._core.actors.failed_argument(task)
-            self.finish_with_error(task, entry.data)
+            self._fail(task, entry)
             return
         task.unresolved -= 1
-        if task.unresolved == 0:
-            for _, other in task.dependencies or ():
-                self._depend(task, other)  # it had a value, and was lost meanwhile
-        if task.unresolved == 0:
+        # The others had values; one may have been lost meanwhile.
+        if task.unresolved == 0 and self.may_go_again(task):
             if task.actor is not None:
                 self._core.actors.ready(task)
             elif task.pool is not None:
@@ -222,10 +124,15 @@ class Calls:
         if task.dependencies is not None:
             for _, entry in task.dependencies:
                 if entry.kind == wire.ERROR:
-                    task.unresolved = -1
-                    self.finish_with_error(task, entry.data)
+                    self._fail(task, entry)
                     return True
         return False
+
+    def _fail(self, task: TaskRecord, argument: ObjectEntry) -> None:
+        task.unresolved = -1
+        if task.actor is not None:
+            self._core.actors.failed_argument(task)
+        self.finish_with_error(task, argument.data)
 
     def submit_task(
         self,
@@ -243,7 +150,7 @@ class Calls:
         ``num_returns`` may be STREAMING or DYNAMIC: then ``ahead`` is how many items it may be ahead.
         """
         core = self._core
-        arguments = self.encode_arguments(args, kwargs, function.name) if args or kwargs else _NO_ARGUMENTS
+        arguments = encode(core, args, kwargs, function.name) if args or kwargs else NO_ARGUMENTS
         with self._lock:
             if core.dead_reason:
                 core.check_usable()
@@ -287,10 +194,11 @@ class Calls:
         group: str | None,
         ahead: int = 0,
         retry: bytes | None = None,
+        hidden: bool = False,
     ) -> Any:
         """Call an actor's method; return like ``submit_task``."""
         core = self._core
-        arguments = self.encode_arguments(args, kwargs, label) if args or kwargs else _NO_ARGUMENTS
+        arguments = encode(core, args, kwargs, label) if args or kwargs else NO_ARGUMENTS
         with self._lock:
             if core.dead_reason:
                 core.check_usable()
@@ -308,6 +216,8 @@ class Calls:
                 task.group = group
             if retry is not None:
                 task.retry = retry
+            if hidden:
+                task.hidden = True
             if arguments.plain or not self._failed_already(task):
                 # Calls under way keep the actor alive even if every handle is gone.
                 client.keep = handle
@@ -403,6 +313,18 @@ class Calls:
         for _, entry in task.dependencies or ():
             if lost is None or entry is lost:
                 self._depend(task, entry)
+
+    def may_go_again(self, task: TaskRecord) -> bool:
+        """Tell whether a call that was sent may be sent again as it is.
+
+        If not, an argument was lost meanwhile: it waits for it, or is over (``unresolved`` below zero).
+        """
+        if task.dependencies is None:
+            return True
+        if self._failed_already(task):
+            return False
+        self.hold(task)
+        return not task.unresolved
 
     def depend_on_arguments(self, task: TaskRecord) -> None:
         """A call is to run (again) as soon as its arguments have values. Under the lock."""

@@ -100,6 +100,8 @@ class Core:
         self.on_node_lost: Callable[[str], None] = self.fail_everything
         #: Done when the daemon has said all that it had to say to a driver that leaves.
         self.on_left = Waiter()
+        #: What else is told of a driver's job: JSON.
+        self.job_facts = b""
         #: How to start workers of this process's job: JSON (see ``_launch.zygote``).
         self.job_config: dict[str, Any] = {}
         #: The environment of this process, which what it starts inherits: JSON; empty: none.
@@ -172,7 +174,9 @@ class Core:
         self.control.peer = "the control store"
         request = self._new_request(self.control, answered)
         self.control.send(
-            control.RegisterJob(request, self.worker_id, job_id, self.namespace, entrypoint, PROTOCOL)
+            control.RegisterJob(
+                request, self.worker_id, job_id, self.namespace, entrypoint, PROTOCOL, self.job_facts
+            )
         )
         self.control.flush()
         return self._requests[request][1]

@@ -230,6 +230,7 @@ class Executor:
             end_process_group()
 
     def _leave(self, reason: str, code: int = 0) -> None:
+        self._core.reporter.tell_metrics()
         self._core.node.send(node.Leaving(reason))
         self._core.node.flush()
         self._stopping = True
@@ -366,7 +367,8 @@ class Executor:
                 self._gpus = call.gpus
                 current.see_gpus(call.gpus)
             name = output.names.current = call.name or function.name
-            current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT))
+            depth = call.flags >> wire.DEPTH_SHIFT
+            current.call.set(CallInfo(peer.id, call.seq, name, depth, function.name))
             return name, function.load()
         name = f"{self.host.spec.class_name}.{call.fn}"
         current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT))

@@ -21,7 +21,7 @@ class FunctionRecord:
     """A remote function, pickled once. ``microseconds`` is a moving average of what its calls took."""
 
     __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "refs", "max_calls", "retry",
-                 "_dead")  # fmt: skip
+                 "hidden", "_dead")  # fmt: skip
 
     def __init__(
         self, number: int, name: str, blob: bytes, threads: int, refs: Sequence[object], dead: deque[int]
@@ -36,6 +36,8 @@ class FunctionRecord:
         self.max_calls = 0
         #: See ``Call.retry``.
         self.retry: bytes | None = None
+        #: Its calls are not told of (``enable_task_events=False``).
+        self.hidden = False
         self._dead = dead
         self.microseconds = -1.0
         #: How many calls may be in flight to one worker.
@@ -81,6 +83,9 @@ class TaskRecord:
     #: Nobody wants it any more; and its worker is to be ended.
     cancelled = False
     killed = False
+    #: How often it was begun and failed; and whether nobody is told of it.
+    attempt = 0
+    hidden = False
     #: What it was given, as long as what it made may have to be made again; how much of that somebody
     #: may still need; whether it runs to make it again (see ``lineage``, ``recovery``).
     lineage: list[ObjectEntry] | None = None
@@ -139,11 +144,11 @@ class TaskRecord:
         """Tell whether it may run again, and count that."""
         if self.cancelled:
             return False
-        if self.retries_left < 0:
-            return True
         if self.retries_left == 0:
             return False
-        self.retries_left -= 1
+        self.attempt += 1
+        if self.retries_left > 0:
+            self.retries_left -= 1
         return True
 
 

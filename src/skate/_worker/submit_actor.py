@@ -147,7 +147,7 @@ class ActorSubmitter:
             )
         if client.error:
             cause = load_error(client.error)
-            if isinstance(cause, errors.RuntimeEnvSetupError):
+            if isinstance(cause, (errors.RuntimeEnvSetupError, errors.ActorUnschedulableError)):
                 return cause
             if isinstance(cause, errors.RayTaskError):
                 return errors.ActorDiedError(errors.RayTaskError(*cause.fields), client.id.hex())
@@ -163,7 +163,10 @@ class ActorSubmitter:
             return
         if client.connection is not None and message.state != "ALIVE":
             client.connection.drain()  # replies that it got out before it ended
-        self._run(client.updated(message))
+        commands = client.updated(message)
+        for call in [call for call in client.queue if not call.unresolved]:
+            self._core.calls.may_go_again(call)
+        self._run(commands)
 
     def disconnected(self, connection: Connection) -> None:
         """A process is gone; the control store will tell what that means for its actor."""

@@ -30,22 +30,25 @@ class NormalSubmitter:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._pools: dict[tuple[bytes, tuple[tuple[str, int], ...]], LeasePool] = {}
+        self._pools: dict[tuple[bytes, bytes, tuple[tuple[str, int], ...]], LeasePool] = {}
         self._by_shape: dict[int, LeasePool] = {}
         self._leases: dict[int, WorkerLease] = {}
         self._linger: Timer | None = None
         self._last_shape = 0
 
-    def pool(self, resources: dict[str, int], environment: bytes = b"") -> LeasePool:
-        """Return the pool of a resource shape, with workers of an environment; empty: this process's."""
+    def pool(
+        self, resources: dict[str, int], environment: bytes = b"", requirement: bytes = b""
+    ) -> LeasePool:
+        """Return the pool of a resource shape, with workers of an environment (empty: this process's), on
+        nodes that fulfil a requirement (empty: any)."""
         if environment == self._core.environment:
             environment = b""
-        key = (environment, tuple(sorted(resources.items())))
+        key = (environment, requirement, tuple(sorted(resources.items())))
         pool = self._pools.get(key)
         if pool is None:
             self._last_shape += 1
             pool = LeasePool(self._last_shape, resources, self._send, self._demand, self._give_back)
-            pool.environment = environment
+            pool.environment, pool.requirement = environment, requirement
             self._pools[key] = self._by_shape[pool.shape] = pool
         return pool
 
@@ -106,7 +109,9 @@ class NormalSubmitter:
 
     def _demand(self, pool: LeasePool, count: int) -> None:
         self._core.node.send(
-            node.LeaseDemand(pool.shape, pool.resources, count, pool.depth, pool.environment)
+            node.LeaseDemand(
+                pool.shape, pool.resources, count, pool.depth, pool.environment, pool.requirement
+            )
         )
         self._core.node.flush()
 
@@ -204,7 +209,7 @@ class NormalSubmitter:
         for task in calls:
             lease.connection.peer.calls.pop(task.seq, None)
             task.lease = None
-        lease.pool.requeue(again + fresh)
+        lease.pool.requeue([task for task in again + fresh if core.calls.may_go_again(task)])
 
     def _crashed(self, task: TaskRecord, cause: str, out_of_memory: bool) -> Exception:
         kind = errors.OutOfMemoryError if out_of_memory else errors.WorkerCrashedError
@@ -253,7 +258,7 @@ class NormalSubmitter:
                     waiting.append(task)
                 task.lease = None
         for lease, tasks in by_lease.items():
-            lease.pool.returned(lease, tasks)
+            lease.pool.returned(lease, [task for task in tasks if self._core.calls.may_go_again(task)])
 
     # ------------------------------------------------------------------ idle leases
 

@@ -188,7 +188,7 @@ class ObjectHandlers:
 
     def _pin(self, connection: Connection, message: node.Pin) -> None:
         store = self._daemon.store
-        if message.object_id in store.objects or message.object_id in store.lost:
+        if message.object_id in store.objects or store.reported(message.object_id):
             self._answer_pin(connection.peer, message.request, message.object_id)
             return
         self._early_pins.setdefault(message.object_id, []).append((connection.peer, message.request))

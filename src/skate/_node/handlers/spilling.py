@@ -156,6 +156,8 @@ class SpillHandlers:
             target, error = self._done.popleft()
             if error is not None:
                 self._full_until = monotonic() + _REST
-                self._daemon.log(f"cannot spill to {self.folder}: {error.strerror or error}")
+                self._daemon.event(
+                    "ERROR", "OBJECT_STORE", f"cannot spill to {self.folder}: {error.strerror or error}"
+                )
             self._spilling.copied(target, failed=error is not None)
         self._freed()
