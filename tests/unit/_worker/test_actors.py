@@ -184,9 +184,9 @@ def test_what_was_begun_is_repeated_as_often_as_it_may_be(living: Caller) -> Non
 
 @pytest.mark.parametrize("owner", [b"other___", b""])
 def test_if_it_began_somebody_elses_call_nothing_is_known_of_ours(living: Caller, owner: bytes) -> None:
-    living.submit(call(1), call(2, retries=-1))
+    living.submit(call(1), call(2, retries=-1), call(3))
     living.news("RESTARTING", 1, begun=1, owner=owner)
-    assert living.failed == [([1], True)]
+    assert living.failed == [([1, 3], True)]
     assert seqs(living.client.queue) == [2]
 
 
@@ -376,12 +376,15 @@ class ActorMachine(RuleBasedStateMachine):
         self.deliver(self.hosts[-1])
 
     @precondition(lambda self: self.hosts[-1].alive)
-    @rule(ends=st.integers(0, 4), other=st.booleans(), seen=st.booleans())
-    def dies(self, ends: int, other: bool, seen: bool) -> None:
+    @rule(ends=st.integers(0, 4), other=st.none() | st.integers(0, 5), seen=st.booleans())
+    def dies(self, ends: int, other: int | None, seen: bool) -> None:
+        """``other``: it has begun a call of somebody else since, of this number."""
         host = self.hosts[-1]
         host.alive = False
         word = host.begun[-1] if host.begun else 0
-        owner = b"other___" if other else ME if host.begun else b""
+        owner = ME if host.begun else b""
+        if other is not None:
+            word, owner = other, b"other___"
         if seen and self.client.connection is host:
             self.deliver(host)
             self.client.disconnected()

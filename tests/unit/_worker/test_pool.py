@@ -187,6 +187,15 @@ def test_calls_behind_one_that_turned_out_long_run_elsewhere(node: Node) -> None
     assert seqs(other.inflight.values()) == [2, 3]
 
 
+def test_nothing_new_goes_behind_a_call_that_takes_long(node: Node) -> None:
+    lease = node.grant()
+    node.pool.submit(call(1, SHORT))
+    node.pool.returned(lease, [])
+    node.pool.submit(call(2, SHORT))
+    assert seqs(node.pool.queue) == [2]
+    assert node.demand == 2
+
+
 def test_a_worker_that_gave_everything_back_takes_it_again(node: Node) -> None:
     lease = node.grant()
     node.pool.submit(call(1, SHORT))
