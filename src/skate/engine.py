@@ -268,6 +268,7 @@ class RuntimeEngine:
             environment=environment,
             requirement=options.requirement,
             call_site=written(call_site(2)) if core.config.record_call_sites else "",
+            parent=current.call.get().task_id,
         )
         info = info_of(actor_id, spec, None if detached else handle)
         entry = handle._entry

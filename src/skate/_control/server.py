@@ -256,6 +256,7 @@ class ControlStore:
                 "call_site": actor.spec.call_site,
                 "environment": _shown(actor.spec.environment),
                 "owner": actor.spec.owner_id.hex(),
+                "parent": actor.spec.parent.hex(),
                 "failed": bool(actor.error),
                 "max_concurrency": actor.spec.max_concurrency,
             }
