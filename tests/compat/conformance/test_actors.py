@@ -511,6 +511,16 @@ def test_get_if_exists() -> None:
     assert ray.get([first.add.remote(), second.add.remote()]) == [6, 7]
 
 
+def test_get_if_exists_from_many_at_once() -> None:
+    @ray.remote(num_cpus=0)
+    def add():
+        counter = Counter.options(name="raced", get_if_exists=True, lifetime="detached").remote()
+        return ray.get(counter.add.remote())
+
+    assert sorted(ray.get([add.remote() for _ in range(6)])) == [1, 2, 3, 4, 5, 6]
+    ray.kill(ray.get_actor("raced"))
+
+
 def test_get_if_exists_needs_a_name() -> None:
     with pytest.raises(ValueError):
         Counter.options(get_if_exists=True).remote()
@@ -638,6 +648,39 @@ def test_exit_actor() -> None:
 def test_exit_actor_outside_of_an_actor() -> None:
     with pytest.raises(TypeError):
         ray.actor.exit_actor()
+
+
+@needs_processes
+def test_an_actor_ends_with_the_actor_that_made_it() -> None:
+    @ray.remote
+    class Parent:
+        def make(self):
+            self.child = Counter.remote(5)
+            ray.get(self.child.add.remote())
+            return self.child
+
+    parent = Parent.remote()
+    child = ray.get(parent.make.remote())
+    assert ray.get(child.add.remote()) == 7
+    ray.kill(parent)
+    until(lambda: dead(child), "the end of the child")
+
+
+@needs_processes
+def test_a_detached_actor_outlives_the_actor_that_made_it() -> None:
+    @ray.remote
+    class Parent:
+        def make(self):
+            self.child = Counter.options(name="outliving", lifetime="detached").remote(5)
+            return ray.get(self.child.add.remote())
+
+    parent = Parent.remote()
+    assert ray.get(parent.make.remote()) == 6
+    ray.kill(parent)
+    until(lambda: dead(parent), "the end of the parent")
+    child = ray.get_actor("outliving")
+    assert ray.get(child.add.remote()) == 7
+    ray.kill(child)
 
 
 @needs_processes
