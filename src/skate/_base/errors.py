@@ -6,6 +6,7 @@ Classes appear here when the behaviour that raises them does.
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 
@@ -117,7 +118,11 @@ class RayTaskError(RayError):
         dual = _dual_type(type(self.cause))
         # Made by the built-in type below it: the user's own __new__ may ask for arguments.
         native: Any = next(base for base in type(self.cause).__mro__ if base.__module__ == "builtins")
-        error: Any = native.__new__(dual)
+        # Groups alone want their parts at once; ``except*`` finds them there.
+        parts = getattr(self.cause, "exceptions", None) if issubclass(native, _GROUP) else None
+        error: Any = (
+            native.__new__(dual) if parts is None else native.__new__(dual, str(self.cause.args[0]), parts)
+        )
         for name, value in getattr(self.cause, "__dict__", {}).items():
             error.__dict__.setdefault(name, value)
         error.__dict__.update(self.__dict__)
@@ -138,9 +143,21 @@ def _rebuild_dual(*fields: Any) -> RayTaskError:
     return RayTaskError(*fields).as_instanceof_cause()
 
 
+#: Of exceptions; Python has them since 3.11.
+_GROUP: tuple[type, ...] = (
+    (builtins.BaseExceptionGroup,) if hasattr(builtins, "BaseExceptionGroup") else ()
+)
+
 _C_FIELDS = ("errno", "strerror", "filename", "filename2", "code", "value", "name", "path", "msg",
              "lineno", "offset", "text", "encoding", "object", "start", "end", "reason", "obj")  # fmt: skip
 _dual_types: dict[type[BaseException], type[BaseException]] = {}
+
+
+def _of_cause(error: Any, name: str) -> Any:
+    """Read off the cause what the error lacks: slots of the user's class, what its __getattr__ makes up."""
+    if name.startswith("__") or "cause" not in error.__dict__:
+        raise AttributeError(f"{type(error).__name__!r} object has no attribute {name!r}")
+    return getattr(error.cause, name)
 
 
 def _dual_type(cause_type: type[BaseException]) -> type[BaseException]:
@@ -148,7 +165,11 @@ def _dual_type(cause_type: type[BaseException]) -> type[BaseException]:
     dual = _dual_types.get(cause_type)
     if dual is None:
         name = f"RayTaskError({cause_type.__name__})"
-        members = {"__module__": cause_type.__module__, "__init__": lambda self, *a, **k: None}
+        members = {
+            "__module__": cause_type.__module__,
+            "__init__": lambda self, *a, **k: None,
+            "__getattr__": _of_cause,
+        }
         dual = type(name, (RayTaskError, cause_type), members)
         dual.__qualname__ = name
         _dual_types[cause_type] = dual
