@@ -329,5 +329,5 @@ class ActorMethod:
         """Return the same method with other options: ``num_returns``, ``max_task_retries``,
         ``concurrency_group``."""
         _options.check(options, _options.METHOD_OPTIONS, "an actor method")
-        known = {key: value for key, value in options.items() if value is not None and key != "name"}
+        known = {key: value for key, value in options.items() if value is not None}
         return ActorMethod(self._info, self._name, {**self._given, **known})

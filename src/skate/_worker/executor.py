@@ -115,7 +115,8 @@ class Executor:
     def node_handlers(self) -> dict[type, Handler]:
         """Return which message of the daemon goes where."""
         return {node.StartActor: self._called, node.Exit: self._asked_to_exit,
-                node.OwnerLeft: self._owner_left}  # fmt: skip
+                node.OwnerLeft: self._owner_left,
+                node.EndActor: lambda c, m: self._leave(m.reason)}  # fmt: skip
 
     # ------------------------------------------------------------------ what arrives (under the lock)
 
@@ -256,6 +257,8 @@ class Executor:
                 self._run_call(connection, message)
             else:
                 self._become(message)
+        if self.host is not None:
+            self.host.farewell()
         with self._core.lock:
             self._core.drain()
             self._core.reactor.flush()
@@ -370,8 +373,9 @@ class Executor:
             depth = call.flags >> wire.DEPTH_SHIFT
             current.call.set(CallInfo(peer.id, call.seq, name, depth, function.name))
             return name, function.load()
-        name = f"{self.host.spec.class_name}.{call.fn}"
-        current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT))
+        method = f"{self.host.spec.class_name}.{call.fn}"
+        name = call.name or method
+        current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT, method))
         return name, self.host.method(str(call.fn))
 
     def _flush(self, connection: Connection) -> None:
@@ -389,7 +393,7 @@ class Executor:
     def name_of(self, peer: Peer, call: wire.Call) -> str:
         """Return what users call a call that was sent here."""
         if self.host is not None:
-            return f"{self.host.spec.class_name}.{call.fn}"
+            return call.name or f"{self.host.spec.class_name}.{call.fn}"
         return call.name or peer.functions[call.fn].name  # type: ignore[index]
 
     def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
