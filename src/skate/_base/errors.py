@@ -160,12 +160,23 @@ def _slots(kind: type) -> list[str]:
     return found
 
 
+def _of_cause(error: Any, name: str) -> Any:
+    """Read off the cause what the error lacks: slots of the user's class, what its __getattr__ makes up."""
+    if name.startswith("__") or "cause" not in error.__dict__:
+        raise AttributeError(f"{type(error).__name__!r} object has no attribute {name!r}")
+    return getattr(error.cause, name)
+
+
 def _dual_type(cause_type: type[BaseException]) -> type[BaseException]:
     """Return the class that is both; made once a cause type, so that tracebacks name it alike."""
     dual = _dual_types.get(cause_type)
     if dual is None:
         name = f"RayTaskError({cause_type.__name__})"
-        members = {"__module__": cause_type.__module__, "__init__": lambda self, *a, **k: None}
+        members = {
+            "__module__": cause_type.__module__,
+            "__init__": lambda self, *a, **k: None,
+            "__getattr__": _of_cause,
+        }
         dual = type(name, (RayTaskError, cause_type), members)
         dual.__qualname__ = name
         _dual_types[cause_type] = dual
