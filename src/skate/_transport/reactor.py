@@ -265,6 +265,13 @@ class Reactor:
                 self._lead.release()
                 self._hand_over()
 
+    def look_elsewhere(self) -> None:
+        """A user thread waits for sources of its own for less than a tick, and for ``fileno``.
+
+        The background thread shall not take the lead meanwhile: it would be woken for those sources too.
+        """
+        self._entered += 1
+
     def stop(self) -> None:
         """End ``run`` or the background thread."""
         self._stopped = True

@@ -54,6 +54,8 @@ class ActorHost:
         self.incarnation = message.incarnation
         self.spec = unpack(message.spec, type=control.ActorSpec)
         self.instance: Any = None
+        #: The compiled graphs that it takes part in, by id (see ``skate.dag._program``).
+        self.graphs: dict[bytes, Any] = {}
 
     def make_runner(self) -> Runner | None:
         """Return what runs the calls of an async or threaded actor; None for a serial one."""
