@@ -237,8 +237,8 @@ class Graph:
     def _no_room(self, timeout: float) -> None:
         raise errors.RayChannelTimeoutError(
             f"execute() waited {timeout:g} s for one of the {self._executions.max_inflight} executions in "
-            "flight to end, whose refs were dropped. Compile with a larger _submit_timeout, or find out what "
-            "the actors are doing (skate why)"
+            "flight to end (some were dropped or asked for, so that there is something to wait for). Compile "
+            "with a larger _submit_timeout, or find out what the actors do (skate why)"
         )
 
     def begin_one(self, value: Any) -> int | None:

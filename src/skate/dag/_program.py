@@ -231,7 +231,7 @@ class Program:
                 with self.core.lock:
                     if self._turn is None or executor.has_work:
                         self._here = False
-                        if self._turn is not None:
+                        if self._turn is not None and not self._closed:
                             self._begin()
                         return
 
