@@ -238,7 +238,7 @@ class Graph:
         raise errors.RayChannelTimeoutError(
             f"execute() waited {timeout:g} s for one of the {self._executions.max_inflight} executions in "
             "flight to end (some were dropped or asked for, so that there is something to wait for). Compile "
-            "with a larger _submit_timeout, or find out what the actors do (skate why)"
+            "with a larger _submit_timeout, or find out what the actors do (skate stack)"
         )
 
     def begin_one(self, value: Any) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import socket
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from pickle import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -146,7 +145,6 @@ class Exchange:
         self._channels: dict[int, Channel] = {}  # by descriptor
         self._poll = select.poll()
         self._poll.register(core.reactor.fileno(), select.POLLIN)
-        self._polling = threading.Lock()
         self._next_turn = 0.0
         self.closed = False
 
@@ -207,28 +205,28 @@ class Exchange:
         else that the reactor has to do ends this, for the caller to go on to an ordinary wait; and where
         values keep coming, the reactor gets a turn now and then.
         """
-        if not self._polling.acquire(False):
-            return False  # another thread does so
         reactor = self._core.reactor
+        if not reactor.try_lead():
+            return False
+        found = False
         try:
             now = monotonic()
             if now > self._next_turn:
                 self._next_turn = now + _TURN_EVERY
-                reactor.turn_if_free()
-                reactor.check_interrupt()
-                return True
-            reactor.look_elsewhere()
-            ready = self._poll.poll(_MOMENT_MS)
+                reactor.turn(0)
+                found = True
+            else:
+                ready = self._poll.poll(_MOMENT_MS)
+                if ready:
+                    with self._core.lock:
+                        for fd, events in ready:
+                            channel = self._channels.get(fd)
+                            if channel is not None:
+                                channel.handle(events)
+                                found = True
         finally:
-            self._polling.release()
-        found = False
-        if ready:
-            with self._core.lock:
-                for fd, events in ready:
-                    channel = self._channels.get(fd)
-                    if channel is not None:
-                        channel.handle(events)
-                        found = True
+            reactor.leave_lead()
+        reactor.check_interrupt()
         return found
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from skate._base.errors import RayChannelError
 from skate._serialize.exceptions import dump_task_error
 from skate._serialize.values import deserialize
 from skate._transport.connection import dial, listen
@@ -54,12 +55,12 @@ def prepare(instance: Any, graph: bytes) -> str:
 
 def join(instance: Any, part: Part, paths: dict[int, str]) -> None:
     """Dial the members that this one is to dial."""
-    _host().graphs[part.graph].join(part, paths)
+    _program(part.graph).join(part, paths)
 
 
 def start(instance: Any, graph: bytes) -> None:
     """Accept the others and begin."""
-    _host().graphs[graph].start()
+    _program(graph).start()
 
 
 def abandon(instance: Any, graph: bytes) -> None:
@@ -68,6 +69,13 @@ def abandon(instance: Any, graph: bytes) -> None:
     if program is not None:
         with program.core.lock:
             program.close()
+
+
+def _program(graph: bytes) -> Program:
+    program: Program | None = _host().graphs.get(graph)
+    if program is None:
+        raise RayChannelError("the actor was restarted while the graph was compiled: compile it again")
+    return program
 
 
 def _host() -> ActorHost:

@@ -218,7 +218,7 @@ class CompiledDAG:
 
             raise RayChannelTimeoutError(
                 f"not every actor hung up within {self._teardown_timeout:g} s of the teardown. Nothing can "
-                "be executed any more; `skate why` shows what the actors do"
+                "be executed any more; `skate stack` shows what the actors do"
             )
 
     def __del__(self) -> None:
