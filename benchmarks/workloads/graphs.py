@@ -1,4 +1,4 @@
-"""Compiled graphs, beside ordinary calls of the same actors. One by one: the result is taken before the next."""
+"""Compiled graphs, beside ordinary calls of the same actors. One by one: each result before the next."""
 
 from __future__ import annotations
 
