@@ -59,7 +59,8 @@ class ActorRecord:
     """One actor, through all its incarnations."""
 
     __slots__ = ("id", "spec", "state", "incarnation", "address", "node", "worker", "cause", "error",
-                 "begun_owner", "begun_seq", "restarts", "doomed", "spec_bytes")  # fmt: skip
+                 "begun_owner", "begun_seq", "restarts", "doomed", "spec_bytes", "times",
+                 "repr_name")  # fmt: skip
 
     def __init__(self, actor_id: bytes, spec: ActorSpec, spec_bytes: bytes) -> None:
         self.id = actor_id
@@ -78,6 +79,10 @@ class ActorRecord:
         self.restarts = 0
         #: Why it was told to end for good, while its process has not ended yet.
         self.doomed = ""
+        #: When it was created, alive for the first time, and dead (seconds since 1970; 0: not yet); and what
+        #: its own __repr__ says. For people, set by who carries commands out.
+        self.times = [0.0, 0.0, 0.0]
+        self.repr_name = ""
 
 
 class Place(NamedTuple):
@@ -94,6 +99,8 @@ class Stop(NamedTuple):
     actor: ActorRecord
     incarnation: int
     cause: str
+    #: It may clean up first.
+    graceful: bool = False
 
 
 class Publish(NamedTuple):
@@ -222,7 +229,9 @@ class Actors:
         actor.address, actor.node = "", b""
         return [Publish(actor), *self._place(actor)]
 
-    def kill(self, actor_id: bytes, no_restart: bool, reason: str) -> list[Command]:
+    def kill(
+        self, actor_id: bytes, no_restart: bool, reason: str, *, graceful: bool = False
+    ) -> list[Command]:
         """End its process; for good, or for a restart if any are left."""
         actor = self.records.get(actor_id)
         if actor is None or actor.state is ActorState.DEAD:
@@ -234,7 +243,8 @@ class Actors:
         if no_restart and actor.node:
             # Callers need not wait for the process to be gone: nothing of it will be heard again.
             incarnation = actor.incarnation
-            return [*self._end(actor, actor.doomed), Stop(actor.node, actor, incarnation, reason)]
+            stop = Stop(actor.node, actor, incarnation, reason, graceful)
+            return [*self._end(actor, actor.doomed), stop]
         if no_restart:
             return self._end(actor, reason)
         return [Stop(actor.node, actor, actor.incarnation, reason)] if actor.node else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,10 @@ from skate._worker.refs import ObjectEntry
 
 if TYPE_CHECKING:
     from skate._worker.executor import Executor
+
+
+#: Characters of an instance's repr that are shown.
+_MOST_REPR = 200
 
 
 class ActorExit(SystemExit):
@@ -56,6 +61,8 @@ class ActorHost:
         self.instance: Any = None
         #: The compiled graphs that it takes part in, by id (see ``skate.dag._program``).
         self.graphs: dict[bytes, Any] = {}
+        #: What errors and output call it.
+        self.repr = self.spec.class_name
 
     def make_runner(self) -> Runner | None:
         """Return what runs the calls of an async or threaded actor; None for a serial one."""
@@ -77,10 +84,12 @@ class ActorHost:
         met: list[ObjectEntry] = []
         try:
             self.instance = self._construct(met)
+            self._introduce()
         except BaseException as raised:
             name = f"{spec.class_name}.__init__"
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
             raised.__traceback__ = None
+        shown = self.repr if self.repr != spec.class_name else ""
         with core.lock:
             core.drain()
             for entry in met:
@@ -88,8 +97,17 @@ class ActorHost:
                 if not entry.gone:
                     core.refs.register(entry)
             core.drain()
-            core.node.send(node.ActorReady(self.actor_id, self.incarnation, error))
+            core.node.send(node.ActorReady(self.actor_id, self.incarnation, error, shown))
             core.reactor.flush()
+
+    def _introduce(self) -> None:
+        """Go by the instance's own repr in errors and output, if its class defines one, as Ray does."""
+        if getattr(type(self.instance), "__repr__", None) is not object.__repr__:
+            try:
+                self.repr = repr(self.instance)[:_MOST_REPR]
+            except Exception:
+                return  # the user's bug, which is no reason for the actor to fail
+            output.names.current = " ".join(self.repr.split())
 
     def _construct(self, met: list[ObjectEntry]) -> Any:
         cls = pickle.loads(self.spec.class_blob)
@@ -103,7 +121,7 @@ class ActorHost:
             data: bytes | memoryview = spec.args
             kind = spec.args_kind
             if kind == wire.SHARED:
-                data, kind = objects.view(spec.args), wire.BUFFERS
+                data, kind = self.executor.invocation.view_of_arguments(spec.args), wire.BUFFERS
             args, kwargs = deserialize(kind, data) if kind != wire.NONE else ((), {})
             args = list(args)
             dependencies = [
@@ -118,6 +136,21 @@ class ActorHost:
             else:
                 kwargs[where] = value
         return args, kwargs
+
+    def farewell(self) -> None:
+        """The process is about to end in peace: let the instance clean up, by Ray's hook."""
+        hook = getattr(self.instance, "__ray_shutdown__", None)
+        if hook is None:
+            return
+        current.call.set(CallInfo(b"", 0, f"{self.spec.class_name}.__ray_shutdown__", 1))
+        try:
+            waiting = hook()
+            if hasattr(waiting, "__await__"):
+                import asyncio
+
+                asyncio.run(waiting)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())  # there is nobody to raise it in
 
     def method(self, name: str) -> Callable[..., Any]:
         """Return the code behind a method's name."""

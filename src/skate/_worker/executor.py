@@ -26,7 +26,7 @@ from skate._worker import current, output
 from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.interrupts import Interrupts
-from skate._worker.invocation import Invocation, Result
+from skate._worker.invocation import ArgumentLost, Invocation, Result
 from skate._worker.refs import ObjectEntry
 from skate._worker.waits import lane
 from skate._worker.yielding import Yielding
@@ -115,7 +115,8 @@ class Executor:
     def node_handlers(self) -> dict[type, Handler]:
         """Return which message of the daemon goes where."""
         return {node.StartActor: self._called, node.Exit: self._asked_to_exit,
-                node.OwnerLeft: self._owner_left}  # fmt: skip
+                node.OwnerLeft: self._owner_left,
+                node.EndActor: lambda c, m: self._leave(m.reason)}  # fmt: skip
 
     # ------------------------------------------------------------------ what arrives (under the lock)
 
@@ -246,6 +247,7 @@ class Executor:
             end_process_group()
 
     def _leave(self, reason: str, code: int = 0) -> None:
+        self._core.reporter.tell_metrics()
         self._core.node.send(node.Leaving(reason))
         self._core.node.flush()
         self._stopping = True
@@ -273,6 +275,8 @@ class Executor:
                 self._become(message)
             else:
                 message()
+        if self.host is not None:
+            self.host.farewell()
         with self._core.lock:
             self._core.drain()
             self._core.reactor.flush()
@@ -384,10 +388,12 @@ class Executor:
                 self._gpus = call.gpus
                 current.see_gpus(call.gpus)
             name = output.names.current = call.name or function.name
-            current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT))
+            depth = call.flags >> wire.DEPTH_SHIFT
+            current.call.set(CallInfo(peer.id, call.seq, name, depth, function.name))
             return name, function.load()
-        name = f"{self.host.spec.class_name}.{call.fn}"
-        current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT))
+        method = f"{self.host.spec.class_name}.{call.fn}"
+        name = call.name or method
+        current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT, method))
         return name, self.host.method(str(call.fn))
 
     def _flush(self, connection: Connection) -> None:
@@ -405,11 +411,13 @@ class Executor:
     def name_of(self, peer: Peer, call: wire.Call) -> str:
         """Return what users call a call that was sent here."""
         if self.host is not None:
-            return f"{self.host.spec.class_name}.{call.fn}"
+            return call.name or f"{self.host.spec.class_name}.{call.fn}"
         return call.name or peer.functions[call.fn].name  # type: ignore[index]
 
     def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
         """User code raised: return the reply that says so, or begin to end the process."""
+        if isinstance(error, ArgumentLost):
+            return wire.LOST, error.what, None, None, None
         name = current.call.get().name
         if self.interrupts.cancelled:
             cancelled = self.interrupts.outcome(connection, call, error)
@@ -422,7 +430,7 @@ class Executor:
                 self._running = False
                 self.leave_by(error, name)
                 return wire.NONE, b"", None, None, None
-            actor_repr, actor_id = self.host.spec.class_name, self.host.actor_id.hex()
+            actor_repr, actor_id = self.host.repr, self.host.actor_id.hex()
         elif isinstance(error, SystemExit):
             crash = errors.WorkerCrashedError(
                 f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"

@@ -307,7 +307,7 @@ class Program:
             return []
         else:
             host = self._host
-            data, _ = dump_task_error(error, call.name, host.spec.class_name, host.actor_id.hex())
+            data, _ = dump_task_error(error, call.name, host.repr, host.actor_id.hex())
         error.__traceback__ = None  # its frames hold the arguments
         return [(Encoded(ERROR, data), (ERROR, data))] * len(call.step.makes)
 
