@@ -227,6 +227,18 @@ class LocalRayletDiedError(RaySystemError):
     """The node daemon of this process is gone, so nothing new can be started here."""
 
 
+class RayChannelError(RaySystemError):
+    """A compiled graph cannot go on: it was torn down, or a connection of it broke. Compile it again."""
+
+
+class RayChannelTimeoutError(RayChannelError, TimeoutError):
+    """A compiled graph had no result, or no room for another execution, in time; it goes on."""
+
+
+class RayCgraphCapacityExceeded(RaySystemError):
+    """A compiled graph has as many executions whose results nobody took as it may; take some first."""
+
+
 class WorkerCrashedError(RayError):
     """The worker of a task ended before the task did, more often than its retries allow."""
 
