@@ -445,7 +445,7 @@ def exit_actor() -> None:
         ...         skate.actor.exit_actor()
     """
     core = current.process.core
-    if core is None or core.executor is None or core.executor.host is None:
+    if core is None or core.hosted() is None:
         raise TypeError("exit_actor() ends the actor that calls it; this process is not an actor")
     raise ActorExit
 

@@ -42,27 +42,27 @@ class RuntimeContext:
 
     def get_actor_id(self) -> str | None:
         """Return the actor's id in hex, or None outside of actors."""
-        executor = self._core.executor
-        return executor.host.actor_id.hex() if executor is not None and executor.host is not None else None
+        host = self._core.hosted()
+        return host.actor_id.hex() if host is not None else None
 
     def get_actor_name(self) -> str | None:
         """Return the actor's name ("" if it has none), or None outside of actors."""
-        executor = self._core.executor
-        return executor.host.spec.name if executor is not None and executor.host is not None else None
+        host = self._core.hosted()
+        return host.spec.name if host is not None else None
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """Return the ids of the GPUs that this task or actor may use: ``{"GPU": ["0"]}``."""
-        return {"GPU": list(current.process.gpus)}
+        return {"GPU": list(self._core.assigned()[1])}
 
     def get_assigned_resources(self) -> dict[str, float]:
         """Return what this task or actor holds: ``{"CPU": 1.0}``. Empty in a driver."""
-        return to_float(current.process.resources)
+        return to_float(self._core.assigned()[0])
 
     @property
     def was_current_actor_reconstructed(self) -> bool:
         """Whether this actor is not its first incarnation."""
-        executor = self._core.executor
-        return executor is not None and executor.host is not None and executor.host.incarnation > 0
+        host = self._core.hosted()
+        return host is not None and host.incarnation > 0
 
     @property
     def namespace(self) -> str:
@@ -76,14 +76,13 @@ class RuntimeContext:
         Raises:
             RuntimeError: this is not an actor.
         """
-        executor = self._core.executor
-        if executor is None or executor.host is None:
+        host = self._core.hosted()
+        if host is None:
             raise RuntimeError("current_actor is known only inside an actor")
         from skate.actor import ActorHandle
         from skate.engine import info_of
 
-        spec = executor.host.spec
-        return ActorHandle(info_of(executor.host.actor_id, spec, None))
+        return ActorHandle(info_of(host.actor_id, host.spec, None))
 
     def is_canceled(self) -> bool:
         """Tell whether ``cancel`` was called for what runs here, so that it can end early and clean up.
@@ -92,10 +91,7 @@ class RuntimeContext:
             RuntimeError: this is a driver, or an async actor (there ``asyncio.CancelledError`` is raised
                 in the method).
         """
-        executor, info = self._core.executor, current.call.get()
-        if executor is None or (executor.host is not None and executor.host.spec.is_async):
-            raise RuntimeError("is_canceled() is for tasks and for methods of actors that are not async")
-        return (info.owner, info.seq) in executor.interrupts.cancelled
+        return self._core.is_cancelled()
 
     @property
     def gcs_address(self) -> str:
@@ -164,8 +160,8 @@ def get_gpu_ids() -> list[int | str]:
         >>> skate.get(which.remote())
         [0]
     """
-    current.require_core("get_gpu_ids")
-    return [int(one) if one.isdigit() else one for one in current.process.gpus]
+    gpus = current.require_core("get_gpu_ids").assigned()[1]
+    return [int(one) if one.isdigit() else one for one in gpus]
 
 
 def get_runtime_context() -> RuntimeContext:

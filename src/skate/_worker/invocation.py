@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
-from skate._base import ids
+from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._serialize import culprit
 from skate._serialize.values import deserialize, serialize
@@ -227,3 +228,12 @@ class Invocation:
         core.drain()
         core.reactor.flush()
         return False
+
+
+def matches(retry: bytes, error: BaseException) -> bool:
+    """Tell whether a call that raised this may be run again: see ``Call.retry``."""
+    if isinstance(error, errors.RayTaskError):
+        error = error.cause
+    if retry == wire.ALL:
+        return isinstance(error, Exception)
+    return isinstance(error, pickle.loads(retry))

@@ -1,0 +1,72 @@
+"""``init(mode="inline")`` and its end."""
+
+from __future__ import annotations
+
+import sys
+
+from skate._base.config import Config
+from skate._base.resources import Resources
+from skate._inline.core import InlineCore
+from skate._launch.machine import Offer
+from skate._wire import control, node
+from skate._worker import current
+from skate.engine import RuntimeEngine
+
+
+class InlineEngine(RuntimeEngine):
+    """Engine in the driver's own process. See Engine for what the methods do."""
+
+    def __init__(self, core: InlineCore) -> None:
+        super().__init__(core)
+        self._inline = core
+
+    def nodes(self) -> list[control.NodeInfo]:
+        """See Engine."""
+        here = self._inline.inline_node
+        with self.core.lock:
+            free: Resources = {name: max(0, units) for name, units in here.available().items()}
+        return [
+            control.NodeInfo(one.node_id, one.alive, one.address, one.hostname, one.pid, one.resources, free)
+            for one in super().nodes()
+        ]
+
+    def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, object]]]], list[int]]:
+        """See RuntimeEngine."""
+        rows = self.core.reporter.rows(what)
+        with self.core.lock:
+            own = self._inline.inline_node.rows(what)
+        return [(self.core.pid, "driver", rows), (0, "daemon", own)], []
+
+    def store_report(self) -> node.StoreReport:
+        """See RuntimeEngine."""
+        report = self.core.request(self.core.node, node.StoreStatus)
+        assert isinstance(report, node.StoreReport)
+        return report
+
+
+class InlineDriver:
+    """This process as everything at once. See ``_launch.connect.Driver``."""
+
+    def __init__(self, core: InlineCore) -> None:
+        self.core = core
+
+    @classmethod
+    def start(cls, offer: Offer, config: Config, namespace: str, environment: bytes) -> InlineDriver:
+        """Start a session in this process."""
+        core = InlineCore(config, offer)
+        core.environment = environment
+        core.connect(namespace, " ".join(sys.argv))
+        core.engine = InlineEngine(core)
+        current.process.core = core
+        if environment:
+            core.warn(
+                "init() has a runtime_env, which in-process mode does not enter: tasks run with the "
+                "variables, folder and packages of this process"
+            )
+        return cls(core)
+
+    def stop(self) -> None:
+        """End the session."""
+        if current.process.core is self.core:
+            current.process.core = None
+        self.core.close()
