@@ -172,6 +172,8 @@ def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str,
             chosen["is_generator"] = 1
             if ahead is not None:
                 chosen.setdefault("_generator_backpressure_num_objects", ahead)
+        if given.get("enable_task_events", actor_options.get("enable_task_events")) is False:
+            chosen["enable_task_events"] = 0
         methods[name] = chosen
     return methods
 

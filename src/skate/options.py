@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from skate._base import ids
 from skate._base.resources import Resources, to_fixed
+from skate._scheduling import requirements
 
 Check = Callable[[str, Any], None]
 
@@ -149,9 +150,9 @@ _COMMON: dict[str, tuple[Any, Check]] = {
     "resources": (None, _resources),
     "name": (None, _text),
     "runtime_env": (None, _runtime_env),
-    "scheduling_strategy": (None, _later(None, "DEFAULT", "SPREAD")),
-    "label_selector": (None, _later(None, {})),
-    "fallback_strategy": (None, _later(None, [])),
+    "scheduling_strategy": (None, requirements.check_strategy),
+    "label_selector": (None, requirements.check_selector),
+    "fallback_strategy": (None, requirements.check_fallbacks),
     "accelerator_type": (None, _text),
     "object_store_memory": (None, _later(None)),
     "enable_task_events": (True, _flag),
@@ -188,7 +189,7 @@ METHOD_OPTIONS: dict[str, tuple[Any, Check]] = {
     "max_task_retries": (None, _whole(-1)),
     "retry_exceptions": (None, _exceptions),
     "concurrency_group": (None, _text),
-    "enable_task_events": (None, _anything),
+    "enable_task_events": (None, _flag_or_none),
     "tensor_transport": (None, _later(None)),
     "_labels": (None, _anything),
     "_generator_backpressure_num_objects": (None, _ahead),
@@ -232,6 +233,10 @@ class TaskOptions(NamedTuple):
     #: Exceptions after which it is run again: a list of types, or whether any is.
     retry_exceptions: bool | Sequence[type[BaseException]]
     runtime_env: Mapping[str, Any] | None
+    #: Which nodes it may run on: a packed Requirement; empty: any.
+    requirement: bytes
+    #: Nobody is told of its calls.
+    hidden: bool
 
 
 class ActorOptions(NamedTuple):
@@ -242,8 +247,8 @@ class ActorOptions(NamedTuple):
     name: str
     namespace: str | None
     get_if_exists: bool
-    #: It lives on when its creator and all handles are gone.
-    detached: bool
+    #: It lives on when its creator and all handles are gone. None: the job says (see ``JobConfig``).
+    detached: bool | None
     max_restarts: int
     max_task_retries: int
     #: None: one call at a time, or ASYNC_CONCURRENCY if any method is a coroutine.
@@ -255,6 +260,8 @@ class ActorOptions(NamedTuple):
     #: runs several at a time.
     out_of_order: bool | None
     runtime_env: Mapping[str, Any] | None
+    #: Which nodes it may run on: a packed Requirement; empty: any.
+    requirement: bytes
 
 
 def _explicit(given: Mapping[str, Any]) -> dict[str, float]:
@@ -285,6 +292,8 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
         (1 if amounts.get("GPU") else 0) if max_calls is None else max_calls,
         given.get("retry_exceptions") or False,
         given.get("runtime_env"),
+        requirements.encode(given),
+        given.get("enable_task_events") is False,
     )
 
 
@@ -302,7 +311,7 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         name=given.get("name") or "",
         namespace=given.get("namespace"),
         get_if_exists=given.get("get_if_exists", False),
-        detached=given.get("lifetime") == "detached",
+        detached=None if given.get("lifetime") is None else given["lifetime"] == "detached",
         max_restarts=given.get("max_restarts") or 0,
         max_task_retries=given.get("max_task_retries") or 0,
         max_concurrency=given.get("max_concurrency"),
@@ -310,4 +319,5 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         max_pending_calls=-1 if given.get("max_pending_calls") is None else given["max_pending_calls"],
         out_of_order=given.get("allow_out_of_order_execution"),
         runtime_env=given.get("runtime_env"),
+        requirement=requirements.encode(given),
     )

@@ -28,6 +28,17 @@ class RuntimeContext:
         """Return the node's id in hex."""
         return self._core.node_id.hex()
 
+    def get_node_labels(self) -> dict[str, str]:
+        """Return the labels of this node: those it was started with, and the runtime's own.
+
+        Example:
+            >>> skate.get_runtime_context().get_node_labels()["ray.io/node-id"]
+            '5f1c...'
+        """
+        from skate.engine import node_labels
+
+        return node_labels(self._core)
+
     def get_worker_id(self) -> str:
         """Return this process's id in hex."""
         return self._core.worker_id.hex()
@@ -100,7 +111,7 @@ class RuntimeContext:
 
     def get_task_function_name(self) -> str | None:
         """Return the name of the running task's function, or None in a driver."""
-        return current.call.get().name or None
+        return current.call.get().function or None
 
     def get_placement_group_id(self) -> str | None:
         """Return None: this version has no placement groups yet."""

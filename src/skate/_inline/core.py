@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from skate._base import ids
+from skate._base import errors, ids
 from skate._base.config import Config
 from skate._base.waits import deadlocks, situation
 from skate._control.server import ControlStore, Peer
@@ -18,6 +18,7 @@ from skate._inline.node import InlineNode
 from skate._inline.player import Player
 from skate._inline.turns import End, Turns, line
 from skate._inline.work import Constructor, Work
+from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Waiter
 from skate._wire import control
@@ -67,10 +68,12 @@ class _Tasks(NormalSubmitter):
         self._running: dict[int, TaskRecord] = {}
         self._last_lease = 0
 
-    def pool(self, resources: dict[str, int], environment: bytes = b"") -> LeasePool:
+    def pool(
+        self, resources: dict[str, int], environment: bytes = b"", requirement: bytes = b""
+    ) -> LeasePool:
         """See NormalSubmitter."""
         # Any environment is this process's: ``inline_node.check`` says so.
-        pool = super().pool(resources, environment)
+        pool = super().pool(resources, environment, requirement)
         pool.depth = -1  # not looked at yet
         return pool
 
@@ -81,6 +84,10 @@ class _Tasks(NormalSubmitter):
         if pool.depth < 0:
             pool.depth = 0
             core.inline_node.check(f"task {task.describe()}", pool.resources, pool.environment)
+        unfit = core.inline_node.unfit(pool.requirement, pool.resources) if pool.requirement else ""
+        if unfit:
+            core.calls.finish_with_error(task, dump_error(errors.TaskUnschedulableError(unfit)))
+            return
         self._last_lease += 1
         lease = WorkerLease(self._last_lease, core.task_worker_id, core.tasks_end, pool)
         self._running[task.seq] = task
@@ -141,7 +148,7 @@ class InlineCore(Core):
         self.turns.on_turn = self.drain
         self.task_worker_id = ids.new_worker_id()
         self.player = Player(self, offer.gpus)
-        self.inline_node = InlineNode(self, offer.resources, offer.store_capacity)
+        self.inline_node = InlineNode(self, offer)
         handlers = self.peers.handlers
         self.peers = _Peers(self)
         self.peers.handlers.update(handlers)
@@ -181,12 +188,12 @@ class InlineCore(Core):
         with self.lock:
             node_end.send(
                 control.RegisterNode(self.node_id, self.address, os.uname().nodename, self.pid,
-                                     self.inline_node.resources, PROTOCOL)
+                                     self.inline_node.resources, PROTOCOL, self.inline_node.labels)
             )  # fmt: skip
         answer = self.request(
             mine,
             lambda request: control.RegisterJob(
-                request, self.worker_id, b"", namespace, entrypoint, PROTOCOL
+                request, self.worker_id, b"", namespace, entrypoint, PROTOCOL, self.job_facts
             ),
         )
         self.job_id = answer.data

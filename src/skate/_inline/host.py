@@ -31,6 +31,7 @@ class _Around:
 
     def __init__(self, core: InlineCore) -> None:
         self.core = core
+        self.invocation = core.player.invocation
 
 
 class Host(ActorHost):
@@ -43,6 +44,7 @@ class Host(ActorHost):
         self.incarnation = message.incarnation
         self.spec = spec = unpack(message.spec, type=control.ActorSpec)
         self.instance: Any = None
+        self.repr = spec.class_name
         self.id = ids.new_worker_id()
         self.address = f"{core.address}/{self.id.hex()}"
         #: It is to do nothing more.
@@ -135,6 +137,7 @@ class Host(ActorHost):
         token = current.call.set(self._constructor)
         try:
             self.instance = self._construct(met)
+            self._introduce()
         except Doomed:
             return
         except BaseException as raised:

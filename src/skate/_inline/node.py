@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
-from skate._base import ids
+from skate._base import errors, ids
 from skate._base.resources import Resources, describe, fits, to_float
 from skate._inline.host import Host
+from skate._scheduling import requirements
+from skate._scheduling.labels import NODE_ID
+from skate._scheduling.placement import NodeView, Nowhere, place
+from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection, Handler
 from skate._wire import control, node
 from skate._wire.codec import unpack
@@ -15,22 +20,25 @@ from skate._wire.codec import unpack
 if TYPE_CHECKING:
     from skate._inline.core import InlineCore
     from skate._inline.turns import End
+    from skate._launch.machine import Offer
 
 
 class InlineNode:
     """See the module's text. Everything runs under the lock but what says otherwise."""
 
-    def __init__(self, core: InlineCore, resources: Resources, capacity: int) -> None:
+    def __init__(self, core: InlineCore, offer: Offer) -> None:
         self._core = core
         self.node_id = os.urandom(ids.NODE_ID_SIZE)
-        self.resources = resources
-        self._capacity = capacity
+        self.resources: Resources = offer.resources
+        self.labels = {**offer.labels, NODE_ID: self.node_id.hex()}
+        self._capacity = offer.store_capacity
         #: Its line to the control store.
         self.control: End
         #: Living actors, by id.
         self.hosts: dict[bytes, Host] = {}
         self._by_address: dict[str, Host] = {}
         self._warned: set[str] = set()
+        self._since = time.time()
 
     def control_table(self) -> dict[type, Handler]:
         """Return which message of the control store goes where."""
@@ -48,6 +56,11 @@ class InlineNode:
     def _place(self, connection: Connection, message: control.PlaceActor) -> None:
         spec = unpack(message.spec, type=control.ActorSpec)
         self.check(f"actor {spec.class_name}", spec.placement, spec.environment)
+        unfit = self.unfit(spec.requirement, spec.placement)
+        if unfit:
+            error = dump_error(errors.ActorUnschedulableError(f"actor {spec.class_name}: {unfit}"))
+            self.control.send(control.ActorStarted(message.actor_id, message.incarnation, b"", "", error))
+            return
         host = _make_host(self._core, message, spec)
         self.hosts[host.actor_id] = self._by_address[host.address] = host
         host.begin()
@@ -61,7 +74,10 @@ class InlineNode:
 
     def started(self, host: Host, error: bytes) -> None:
         """A constructor returned, or raised ``error``."""
-        self.control.send(control.ActorStarted(host.actor_id, host.incarnation, host.id, host.address, error))
+        shown = host.repr if host.repr != host.spec.class_name else ""
+        self.control.send(
+            control.ActorStarted(host.actor_id, host.incarnation, host.id, host.address, error, shown)
+        )
 
     def ended(self, host: Host, cause: str, *, intended: bool) -> None:
         """An incarnation is over."""
@@ -72,6 +88,12 @@ class InlineNode:
     def host_at(self, address: str) -> Host | None:
         """Return the living incarnation of this address."""
         return self._by_address.get(address)
+
+    def unfit(self, requirement: bytes, resources: Resources) -> str:
+        """Return why this node, the only one, may never serve what has this requirement; "": it may."""
+        here = NodeView(self.node_id.hex(), self.labels, self.resources, self.resources)
+        found = place(requirements.decode(requirement), resources, [here])
+        return found.reason if isinstance(found, Nowhere) and found.fatal else ""
 
     # ------------------------------------------------------------------ what is not as elsewhere
 
@@ -115,7 +137,8 @@ class InlineNode:
             ]  # fmt: skip
         if what not in ("workers", "tasks", "stacks", "waits"):
             return []
-        facts: dict[str, Any] = {"pid": core.pid, "job": core.job_id.hex()}
+        times = [self._since, self._since, self._since, 0.0]
+        facts: dict[str, Any] = {"pid": core.pid, "job": core.job_id.hex(), "times": times}
         rows = [{"worker_id": core.worker_id.hex(), "worker_type": "DRIVER", "state": "CONNECTED", **facts}]
         for work in core.player.tasks.values():
             rows.append(

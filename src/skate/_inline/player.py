@@ -125,7 +125,7 @@ class Player:
     def _task(self, connection: Connection, call: wire.Call) -> None:
         assert isinstance(connection, End)
         function = self._functions[call.fn]
-        work = Work(connection, call, call.name or function.message.name, None)
+        work = Work(connection, call, call.name or function.message.name, None, function.message.name)
         self.hold(work, function.message.resources)
         self.tasks[work.key] = work
         work.over = lambda: self._task_over(work)
@@ -258,7 +258,7 @@ class Player:
                 cause = "exit_actor() was called" if isinstance(error, ActorExit) else "sys.exit() was called"
                 host.left(f"{cause} in {name}")
                 return None
-            actor_repr, actor_id = host.spec.class_name, host.actor_id.hex()
+            actor_repr, actor_id = host.repr, host.actor_id.hex()
         elif isinstance(error, SystemExit):
             crash = errors.WorkerCrashedError(
                 f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"

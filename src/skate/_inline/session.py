@@ -7,6 +7,7 @@ import sys
 from skate._base.config import Config
 from skate._base.resources import Resources
 from skate._inline.core import InlineCore
+from skate._launch.connect import Program, job_facts
 from skate._launch.machine import Offer
 from skate._wire import control, node
 from skate._worker import current
@@ -51,13 +52,21 @@ class InlineDriver:
         self.core = core
 
     @classmethod
-    def start(cls, offer: Offer, config: Config, namespace: str, environment: bytes) -> InlineDriver:
+    def start(
+        cls, offer: Offer, config: Config, namespace: str, environment: bytes, program: Program
+    ) -> InlineDriver:
         """Start a session in this process."""
         core = InlineCore(config, offer)
         core.environment = environment
+        core.job_config = {"detached": program.detached}
+        core.job_facts = job_facts(program, environment)
         core.connect(namespace, " ".join(sys.argv))
         core.engine = InlineEngine(core)
         current.process.core = core
+        if program.logging:
+            from skate._worker import structured_logs
+
+            structured_logs.apply(core, program.logging)
         if environment:
             core.warn(
                 "init() has a runtime_env, which in-process mode does not enter: tasks run with the "

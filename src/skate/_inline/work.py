@@ -20,8 +20,8 @@ class Work(CallInfo):
 
     __slots__ = ("end", "call", "host", "resources", "gpus", "strand", "began", "target", "over", "coroutine")
 
-    def __init__(self, end: End, call: wire.Call, name: str, host: Host | None) -> None:
-        super().__init__(end.peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT)
+    def __init__(self, end: End, call: wire.Call, name: str, host: Host | None, function: str = "") -> None:
+        super().__init__(end.peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT, function)
         self.end = end
         self.call = call
         #: The actor whose method it is.

@@ -82,5 +82,5 @@ class DeadlockHandlers:
         process, number = found.waits[0]
         client = self._daemon.clients.get(bytes.fromhex(process))
         if client is not None:
-            self._daemon.log(found.text)
+            self._daemon.event("ERROR", "DEADLOCK", found.text)
             client.connection.send(node.Deadlocked(number, found.text))
