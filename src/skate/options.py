@@ -96,7 +96,14 @@ def _flag_or_none(name: str, value: Any) -> None:
         _flag(name, value)
 
 
+def _label(name: str, value: Any) -> None:
+    if value != "":
+        _text(name, value)
+
+
 def _lifetime(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"option {name!r} takes a string, got {value!r} ({type(value).__name__})")
     if value not in (None, "detached", "non_detached"):
         raise ValueError(f"option 'lifetime' takes 'detached', 'non_detached' or None, got {value!r}")
 
@@ -120,7 +127,7 @@ def _exceptions(name: str, value: Any) -> None:
         raise TypeError(f"option {name!r} takes True, False or a list of exception types, got {value!r}")
     for one in value:
         if not (isinstance(one, type) and issubclass(one, BaseException)):
-            raise TypeError(f"option {name!r} has {one!r} in its list, which is no exception type")
+            raise ValueError(f"option {name!r} has {one!r} in its list, which is no exception type")
 
 
 def _later(*harmless: Any) -> Check:
@@ -161,6 +168,7 @@ _COMMON: dict[str, tuple[Any, Check]] = {
 }
 
 TASK_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
+    "name": (None, _label),
     "num_returns": (None, _num_returns),
     "max_retries": (3, _whole(-1)),
     "max_calls": (0, _whole(0)),
@@ -285,7 +293,7 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
         to_fixed(amounts),
         given.get("num_returns"),
         3 if max_retries is None else max_retries,
-        given.get("name"),
+        given.get("name") or None,
         max(1, math.ceil(amounts["CPU"])),
         max(0, given.get("_generator_backpressure_num_objects") or 0),
         # A process that used a GPU keeps memory of it as long as it lives: so it ends, by default.
@@ -316,7 +324,7 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         max_task_retries=given.get("max_task_retries") or 0,
         max_concurrency=given.get("max_concurrency"),
         concurrency_groups=dict(given.get("concurrency_groups") or {}),
-        max_pending_calls=-1 if given.get("max_pending_calls") is None else given["max_pending_calls"],
+        max_pending_calls=given.get("max_pending_calls") or -1,
         out_of_order=given.get("allow_out_of_order_execution"),
         runtime_env=given.get("runtime_env"),
         requirement=requirements.encode(given),

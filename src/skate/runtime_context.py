@@ -9,6 +9,7 @@ from skate._base.resources import to_float
 from skate._environment.spec import decode
 from skate._worker import current
 from skate._worker.core import Core
+from skate.remote_function import connected_engine
 
 if TYPE_CHECKING:
     from skate.runtime_env import RuntimeEnv
@@ -163,6 +164,7 @@ def get_gpu_ids() -> list[int | str]:
     """Return the ids of the GPUs that this task or actor may use; whole numbers where they are such.
 
     CUDA_VISIBLE_DEVICES says the same to libraries. In a driver: none, for nothing was assigned to it.
+    Starts a session with the defaults if there is none.
 
     Example:
         >>> @skate.remote(num_gpus=1)
@@ -171,18 +173,17 @@ def get_gpu_ids() -> list[int | str]:
         >>> skate.get(which.remote())
         [0]
     """
-    gpus = current.require_core("get_gpu_ids").assigned()[1]
+    gpus = connected_engine().core.assigned()[1]
     return [int(one) if one.isdigit() else one for one in gpus]
 
 
 def get_runtime_context() -> RuntimeContext:
     """Return facts about the running driver, task or actor.
 
-    Raises:
-        RuntimeError: this process is not connected.
+    Starts a session with the defaults if there is none, as Ray does.
 
     Example:
         >>> skate.get_runtime_context().get_job_id()
         '00000001'
     """
-    return RuntimeContext(current.require_core("get_runtime_context"))
+    return RuntimeContext(connected_engine().core)
