@@ -42,7 +42,7 @@ class RuntimeContext:
 
     def get_worker_id(self) -> str:
         """Return this process's id in hex."""
-        return self._core.worker_id.hex()
+        return self._core.id_here().hex()
 
     def get_task_id(self) -> str | None:
         """Return the running task's id in hex, or None in a driver."""

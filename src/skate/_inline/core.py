@@ -282,6 +282,13 @@ class InlineCore(Core):
         work = self._work()
         return work.host if work is not None else None
 
+    def id_here(self) -> bytes:
+        """See Core: what runs here tells itself apart as if it had processes of its own."""
+        work = self._work()
+        if work is None:
+            return self.worker_id
+        return work.host.id if work.host is not None else self.task_worker_id
+
     def assigned(self) -> tuple[Mapping[str, int], tuple[str, ...]]:
         """See Core."""
         work = self._work()

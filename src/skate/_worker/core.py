@@ -399,6 +399,10 @@ class Core:
         """Return the actor that the caller runs in, if it is one."""
         return self.executor.host if self.executor is not None else None
 
+    def id_here(self) -> bytes:
+        """Return the id of the process that the caller runs in, or seems to."""
+        return self.worker_id
+
     def assigned(self) -> tuple[Mapping[str, int], tuple[str, ...]]:
         """Return what the caller holds: resources in fixed point, ids of GPUs."""
         return current.process.resources, current.process.gpus
