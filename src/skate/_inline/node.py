@@ -146,6 +146,11 @@ class InlineNode:
                  "actor_id": "", "name": work.name, "begun": [work.owner.hex(), work.seq],
                  "lease_owner": work.owner.hex(), "resources": to_float(work.resources), **facts}
             )  # fmt: skip
+        if not core.player.tasks:
+            rows.append(
+                {"worker_id": core.task_worker_id.hex(), "worker_type": "WORKER", "state": "IDLE",
+                 "actor_id": "", "name": "", "begun": None, "lease_owner": "", "resources": {}, **facts}
+            )  # fmt: skip
         for host in self.hosts.values():
             owner, seq = host.begun
             rows.append(
