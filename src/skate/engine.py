@@ -251,7 +251,7 @@ class RuntimeEngine:
             name=options.name,
             namespace=core.namespace if options.namespace is None else options.namespace,
             owner_job=core.job_owner,
-            owner_id=core.worker_id,
+            owner_id=core.id_here(),
             owner_address=core.address,
             handle=b"" if detached else handle.binary(),
             methods=methods,

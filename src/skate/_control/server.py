@@ -161,7 +161,11 @@ class ControlStore:
             if job is not None:
                 job["status"], job["end_time"] = "SUCCEEDED", time.time()  # how it ended nobody tells
                 self._event("INFO", "JOBS", f"job {job['job_id']} ended")
-            self._run(self._actors.owner_died(peer.id))
+            self.owner_ended(peer.id)
+
+    def owner_ended(self, owner: bytes) -> None:
+        """A process is gone: what it created ends, but for detached actors."""
+        self._run(self._actors.owner_died(owner))
 
     def stop(self) -> None:
         """End the loop."""

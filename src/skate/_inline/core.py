@@ -35,11 +35,12 @@ from skate._worker.submit_normal import NormalSubmitter
 from skate._worker.waits import told
 
 if TYPE_CHECKING:
+    from skate._inline.host import Host
     from skate._launch.machine import Offer
     from skate._worker.actor_host import ActorHost
 
 #: Threads that are about to end have so long at the end of a session (seconds).
-_FAREWELL = 2.0
+_FAREWELL = 1.0
 
 
 class _Peers(Peers):
@@ -160,6 +161,9 @@ class InlineCore(Core):
         self.peers.add(self.tasks_end)
         self.node, _ = line(self.turns, {}, self.inline_node.core_table())
         self.node.table = {**self.node.table, **self._answers()}
+        self.control_store: ControlStore
+        #: The session ends: nothing is sorted out any more.
+        self.closing = False
         #: Calls that wait without a timeout.
         self._blocked: dict[Key, CountWaiter] = {}
 
@@ -173,7 +177,7 @@ class InlineCore(Core):
     def connect(self, namespace: str, entrypoint: str) -> None:
         """Register with the control store, which is made here, and have the node do so."""
         self.namespace = namespace
-        store = ControlStore(_Prompt("control store"), _Unwritten())
+        store = self.control_store = ControlStore(_Prompt("control store"), _Unwritten())
         handlers: dict[type, Handler] = {
             control.Answer: self._answered,
             control.ActorUpdate: self.actors.updated,
@@ -303,6 +307,51 @@ class InlineCore(Core):
     def _cancelled(self) -> AbstractSet[tuple[bytes, int]] | None:
         return self.player.cancelled if self._work() is not None else None
 
+    # ------------------------------------------------------------------ owners that end
+
+    def owner_ended(self, host: Host) -> None:
+        """An actor is gone, and with it the calls and actors that it had made. Under the lock."""
+        gone: list[Host | Key] = [host]
+        while gone:
+            owner = gone.pop()
+            for task in self._unfinished():
+                parent = task.parent
+                if isinstance(owner, tuple):
+                    mine = parent is not None and (parent.owner, parent.seq) == owner
+                else:
+                    mine = isinstance(parent, (Work, Constructor)) and parent.host is owner
+                if mine:
+                    self._drop(task, host)
+                    if task.actor is None:
+                        gone.append((self.worker_id, task.seq))  # its process would be gone, too
+        self.control_store.owner_ended(host.id)
+
+    def _unfinished(self) -> list[TaskRecord]:
+        found = {id(task): task for task, _ in (*self.normal.in_flight(), *self.actors.in_flight())}
+        for entry in self.refs.entries.values():
+            if entry.task is not None:
+                found[id(entry.task)] = entry.task
+        return [task for task in found.values() if task.unresolved >= 0]
+
+    def _drop(self, task: TaskRecord, host: Host) -> None:
+        """Nobody can want this call any more."""
+        connection = self.calls.where(task)
+        if connection is None:
+            self.canceller.withdraw(task)
+        else:
+            connection.peer.calls.pop(task.seq, None)
+            if task.actor is None:
+                self.normal.replied(task, 0)
+                self.player.doom((self.worker_id, task.seq))
+            else:
+                self.actors.replied(task)
+                callee = self.inline_node.hosts.get(task.actor.id)
+                if callee is not None:
+                    callee.lanes.withdraw((self.worker_id, task.seq))
+        name = task.returns[0].id.hex() if task.returns else ""
+        reason = f"{task.describe()} was called by the actor {host.repr}, which ended"
+        self.calls.finish_with_error(task, dump_error(errors.OwnerDiedError(name, host.address, reason)))
+
     # ------------------------------------------------------------------ the end
 
     def close(self) -> None:
@@ -310,6 +359,7 @@ class InlineCore(Core):
         strands = list(self.player.strands)
         hosts = list(self.inline_node.hosts.values())
         strands += [host.strand for host in hosts]
+        self.closing = True
         with self.lock:
             self.fail_everything(self.dead_reason or "this session was shut down")
             running = [work.name for work in self.player.tasks.values()]

@@ -175,6 +175,8 @@ class Host(ActorHost):
         for outgoing in self.end.peer.streams.values():
             outgoing.news()
         self._stop_calls(self.lanes.close())
+        if not self.core.closing:
+            self.core.owner_ended(self)
 
     def _stop_calls(self, running: list[Work]) -> None:
         for work in running:

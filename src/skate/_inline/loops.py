@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from skate._inline.host import Host
-from skate._inline.turns import Begun, here
+from skate._inline.turns import Begun, here, release
 from skate._inline.work import Work
 from skate._wire import worker as wire
 from skate._worker import current
@@ -30,14 +30,20 @@ class _Posted:
 
     def go(self, stand_by: bool) -> list[Begun]:
         """See Begun. It has settled when its coroutine has come to its first ``await``."""
-        host = self._host
-        strand = host.strand
-        if not stand_by or strand.busy or here.sleeper is strand:
+        host, strand, me = self._host, self._host.strand, here.sleeper
+        if not stand_by or me is strand:
             host.post(self._work, None)
             return []
-        settled = strand.expect()
-        host.post(self._work, settled)
-        strand.stand_by(settled)
+
+        def begin(settled: threading.Lock) -> None:
+            # A loop that waits or stands by for another one takes no part: it will see to this later.
+            if strand.busy:
+                release(settled)
+                host.post(self._work, None)
+            else:
+                host.post(self._work, settled)
+
+        strand.stand_by(begin)
         return []
 
 
@@ -99,19 +105,14 @@ class LoopHost(Host):
             self._loop.call_soon_threadsafe(self._begin_call, work, settled)
         except RuntimeError:
             if settled is not None:
-                settled.release()  # the loop was closed meanwhile
+                release(settled)  # the loop was closed meanwhile
 
     def _begin_call(self, work: Work, settled: threading.Lock | None) -> None:
         work.coroutine = task = self._loop.create_task(self._run_call(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if settled is not None:
-            self._loop.call_soon(self._release, settled)  # behind the first step of the coroutine
-
-    @staticmethod
-    def _release(settled: threading.Lock) -> None:
-        if settled.locked():
-            settled.release()
+            self._loop.call_soon(release, settled)  # behind the first step of the coroutine
 
     async def _run_call(self, work: Work) -> None:
         core, player = self.core, self.core.player

@@ -165,6 +165,14 @@ class Player:
             if task is not None:
                 self._core.calls.abandon(task, self._core.canceller.error(task))
 
+    def doom(self, key: Key) -> None:
+        """End a task at its next wait; nobody wants its result."""
+        work = self.tasks.get(key)
+        if work is not None:
+            work.unwanted = True
+            assert work.strand is not None
+            work.strand.doom()
+
     def recurse(self, work: Work, message: wire.CancelCall) -> None:
         """Cancel what a cancelled call has called itself."""
         if message.recursive:
@@ -230,7 +238,7 @@ class Player:
                 work.over()
 
     def _answer(self, work: Work, result: Result, taken: int, met: list[ObjectEntry]) -> None:
-        if not work.end.closed:
+        if not work.end.closed and not work.unwanted:
             self.invocation.reply(work.end, work.call, result, taken, met)
         if work.over is not None:
             work.over()

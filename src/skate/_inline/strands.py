@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from skate._inline.turns import Begun, here, sleep
+from skate._inline.turns import Begun, here, release, sleep
 from skate._transport.reactor import Waiter
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Strand:
         self._retired = True
         self._job = None
         if self._idle:
-            self._open()
+            release(self._gate)
 
     # ------------------------------------------------------------------ starting (without the lock)
 
@@ -129,33 +129,28 @@ class Strand:
             return []
         if not stand_by or me is self or self.alone:
             self._trace = sys.gettrace()
-            self._open()
+            release(self._gate)
             return []
-        settled = threading.Lock()
-        settled.acquire()
-        self._settling.append(settled)
         self._watched = True
         self._trace = sys.gettrace()
-        self._open()
-        self.stand_by(settled)
+        self.stand_by(lambda settled: release(self._gate))
         with self._turns.lock.inner:  # type: ignore[attr-defined]
             self._watched = False
             legacy, self._legacy = self._legacy, []
         return legacy
 
-    def _open(self) -> None:
-        try:
-            self._gate.release()
-        except RuntimeError:
-            pass  # it is open: two things were asked of it at once
-
-    def stand_by(self, settled: threading.Lock) -> None:
-        """Wait until the strand settles what was asked of it."""
+    def stand_by(self, begin: Callable[[threading.Lock], None]) -> None:
+        """Have something begin here, and wait until the strand settles (or the lock given is released)."""
         me = here.sleeper
         was_busy = False
         if isinstance(me, Strand):
+            # First of all: what begins may look whether it can count on us.
             was_busy, me.busy = me.busy, True
         try:
+            settled = threading.Lock()
+            settled.acquire()
+            self._settling.append(settled)
+            begin(settled)
             while not settled.acquire(timeout=PATIENCE):
                 if not _debugged(self.thread.ident):
                     self.alone = True
@@ -164,21 +159,13 @@ class Strand:
             if isinstance(me, Strand):
                 me.busy = was_busy
 
-    def expect(self) -> threading.Lock:
-        """Return a lock that is released when the strand settles next."""
-        settled = threading.Lock()
-        settled.acquire()
-        self._settling.append(settled)
-        return settled
-
     # ------------------------------------------------------------------ on the strand itself
 
     def settle(self) -> None:
         """Let whoever stands by go on."""
         settling, self._settling = self._settling, []
         for one in settling:
-            if one.locked():
-                one.release()
+            release(one)
 
     def bequeath(self, begun: list[Begun]) -> None:
         """The job's last words began this: it is started by whoever stands by, else here, after the job."""

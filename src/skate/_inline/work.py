@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 class Work(CallInfo):
     """A call that was sent, until its reply."""
 
-    __slots__ = ("end", "call", "host", "resources", "gpus", "strand", "began", "target", "over", "coroutine")
+    __slots__ = (
+        "end",
+        "call",
+        "host",
+        "resources",
+        "gpus",
+        "strand",
+        "began",
+        "target",
+        "over",
+        "coroutine",
+        "unwanted",
+    )
 
     def __init__(self, end: End, call: wire.Call, name: str, host: Host | None, function: str = "") -> None:
         super().__init__(end.peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT, function)
@@ -33,6 +45,8 @@ class Work(CallInfo):
         self.target: Callable[..., Any] | None = None
         #: Called under the lock when it is over.
         self.over: Callable[[], None] | None = None
+        #: Its caller is gone.
+        self.unwanted = False
         #: In an async actor: the asyncio.Task.
         self.coroutine: Any = None
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skate._inline.lanes import Lanes, LaneRow
+from skate._inline.lanes import LaneRow, Lanes
 
 A, B, C, D = ((b"owner", number) for number in range(1, 5))
 
@@ -79,7 +79,9 @@ def test_after_close_nothing_begins() -> None:
 
 @given(
     limits=st.fixed_dictionaries({"": st.integers(1, 3), "io": st.integers(1, 3)}),
-    steps=st.lists(st.tuples(st.sampled_from(["", "io", "end", "withdraw"]), st.integers(0, 30)), max_size=60),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["", "io", "end", "withdraw"]), st.integers(0, 30)), max_size=60
+    ),
 )
 def test_every_call_begins_once_and_in_order_and_limits_hold(
     limits: dict[str, int], steps: list[tuple[str, int]]

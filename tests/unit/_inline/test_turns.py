@@ -155,7 +155,7 @@ def test_who_neither_ends_nor_waits_holds_up_its_starter_only_so_long(
     monkeypatch.setattr(strands, "PATIENCE", 0.01)
     gate = threading.Event()
     with turns.lock:
-        strand.begin(lambda: None if gate.wait(10) else None)
+        strand.begin(lambda: bool(gate.wait(10)) and None)
     assert not gate.is_set()  # we came here though it has not ended
     gate.set()
 
