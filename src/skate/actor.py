@@ -66,6 +66,10 @@ def method(*args: Any, **kwargs: Any) -> Any:
     return decorate
 
 
+class ActorClassInheritanceException(TypeError):
+    """A class was defined whose base is an actor class."""
+
+
 class ActorClass(Generic[C]):
     """A class that ``@remote`` made remote: ``.remote(...)`` starts an actor and returns its handle."""
 
@@ -75,6 +79,11 @@ class ActorClass(Generic[C]):
         given: dict[str, Any],
         methods: dict[str, dict[str, int | str]] | None = None,
     ) -> None:
+        if isinstance(cls, str):  # how Python makes a class whose base this is
+            raise ActorClassInheritanceException(
+                f"class {cls} has an actor class as its base. Inherit from the plain class, and make the "
+                "subclass remote: Base = skate.remote(PlainBase), Sub = skate.remote(PlainSub)"
+            )
         _options.check(given, _options.ACTOR_OPTIONS, "an actor class")
         self._class = cls
         self._given = given
@@ -265,6 +274,10 @@ class ActorHandle(Generic[C]):
 
 def _handle(*fields: Any) -> ActorHandle[Any]:
     return ActorHandle(ActorInfo(*fields))
+
+
+ActorProxy = ActorHandle
+"""Ray's name for what type checkers see a handle as."""
 
 
 class ActorMethod:

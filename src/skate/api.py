@@ -334,7 +334,15 @@ def remote(*args: Any, **kwargs: Any) -> Any:
         num_gpus: GPUs that it needs.
         resources: amounts of your own resources: ``{"license": 1}``.
         runtime_env: variables, files and packages of its process: see ``skate.runtime_env``.
-        memory: bytes of memory that it needs, as a resource to schedule by.
+        memory: bytes of memory that it needs, as a resource to schedule by: tasks whose sum is more than the
+            node has wait for each other. Nobody stops one that uses more.
+        object_store_memory: the same, of the memory for objects.
+        label_selector: labels that its node must have: ``{"zone": "a"}``, also ``"!a"``, ``"in(a, b)"`` and
+            ``"!in(a, b)"``; see ``init(labels=...)``.
+        fallback_strategy: other selectors, in order, for when no node has those:
+            ``[{"label_selector": {}}]``.
+        scheduling_strategy: "DEFAULT", "SPREAD" or one of ``skate.util.scheduling_strategies``.
+        enable_task_events: False: neither ``skate list`` nor the state API tell of it.
         num_returns: (tasks) how many values it returns, each with a ref of its own; default 1.
         max_retries: (tasks) how often it is run again after a crash of its worker; default 3, -1: always.
         name: of the task, for people; or the actor's name, for ``get_actor``.

@@ -21,6 +21,7 @@ from skate._wire.codec import pack, unpack
 from skate._wire.worker import ALL
 from skate._worker import current
 from skate._worker.actor_host import ActorExit
+from skate._worker.arguments import encode
 from skate._worker.core import Core
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.report import call_site
@@ -137,6 +138,10 @@ class SessionState:
         }  # fmt: skip
         return unpack(self._ask_control(questions[what]), type=list[Any])
 
+    def kill_actor(self, actor_id: bytes, no_restart: bool, reason: str) -> None:
+        """End an actor's process."""
+        self._ask_control(lambda request: control.KillActor(request, actor_id, no_restart, reason))
+
 
 class RuntimeEngine:
     """Engine on the core of this process. See Engine for what the methods do."""
@@ -228,7 +233,7 @@ class RuntimeEngine:
         detached = options.detached
         if detached is None:
             detached = core.job_config.get("detached", False)
-        arguments = core.calls.encode_arguments(args, kwargs, f"{name}.__init__", always_inline=detached)
+        arguments = encode(core, args, kwargs, f"{name}.__init__", always_inline=detached)
         actor_id = ids.new_actor_id(core.job_id)
         dependencies = arguments.dependencies or []
         kept = [*code_refs, *arguments.refs, *(ref for _, ref in dependencies)]

@@ -77,6 +77,12 @@ def _flag(name: str, value: Any) -> None:
         raise TypeError(f"option {name!r} takes True or False, got {value!r}")
 
 
+#: Resources that have an option of their own.
+_OWN_OPTION = {
+    "CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory", "object_store_memory": "object_store_memory"
+}  # fmt: skip
+
+
 def _resources(name: str, value: Any) -> None:
     if value is None:
         return
@@ -85,8 +91,8 @@ def _resources(name: str, value: Any) -> None:
     for key, amount in value.items():
         if not isinstance(key, str) or not key:
             raise TypeError(f"option 'resources' has the key {key!r}; keys are names")
-        if key in ("CPU", "GPU", "memory"):
-            instead = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}[key]
+        if key in _OWN_OPTION:
+            instead = _OWN_OPTION[key]
             raise ValueError(f"option 'resources' must not name {key!r}: use the option {instead!r}")
         _number(f"resources[{key!r}]", amount)
 
@@ -161,7 +167,7 @@ _COMMON: dict[str, tuple[Any, Check]] = {
     "label_selector": (None, requirements.check_selector),
     "fallback_strategy": (None, requirements.check_fallbacks),
     "accelerator_type": (None, _text),
-    "object_store_memory": (None, _later(None)),
+    "object_store_memory": (None, _number),
     "enable_task_events": (True, _flag),
     "_labels": (None, _anything),
     "_metadata": (None, _anything),
@@ -274,7 +280,10 @@ class ActorOptions(NamedTuple):
 
 def _explicit(given: Mapping[str, Any]) -> dict[str, float]:
     amounts: dict[str, float] = dict(given.get("resources") or {})
-    for option, resource in (("num_cpus", "CPU"), ("num_gpus", "GPU"), ("memory", "memory")):
+    for option, resource in (
+        ("num_cpus", "CPU"), ("num_gpus", "GPU"), ("memory", "memory"),
+        ("object_store_memory", "object_store_memory"),
+    ):  # fmt: skip
         value = given.get(option)
         if value is not None:
             amounts[resource] = value

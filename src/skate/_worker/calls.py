@@ -5,19 +5,19 @@ Pickling happens on the calling thread without the lock; everything about tables
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._serialize import culprit
-from skate._serialize.values import PLAIN, dump_code, serialize
+from skate._serialize.values import dump_code
 from skate._transport.connection import HIGH_WATER, Connection
 from skate._transport.reactor import Waiter
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import current
+from skate._worker.arguments import NO_ARGUMENTS, Arguments, encode
 from skate._worker.generators import ObjectRefGenerator
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.records import FunctionRecord, TaskRecord
@@ -30,27 +30,6 @@ if TYPE_CHECKING:
     from skate._worker.actors import ActorClient
     from skate._worker.core import Core
     from skate._worker.pool import LeasePool
-
-
-class Arguments:
-    """The arguments of a call as they travel."""
-
-    __slots__ = ("kind", "data", "dependencies", "refs", "blob", "plain")
-
-    def __init__(self) -> None:
-        self.kind = wire.NONE
-        #: There are no refs in it and around it.
-        self.plain = True
-        self.data = b""
-        #: Arguments that are refs themselves: the task waits for them and gets their values.
-        self.dependencies: list[tuple[int | str, ObjectRef[Any]]] | None = None
-        #: Refs inside other arguments: they stay refs.
-        self.refs: Sequence[ObjectRef[Any]] = ()
-        #: The object that holds the arguments, if they are too large for a message.
-        self.blob: ObjectRef[Any] | None = None
-
-
-_NO_ARGUMENTS = Arguments()
 
 
 class Calls:
@@ -73,78 +52,6 @@ class Calls:
         with self._lock:
             self._last_function += 1
             return FunctionRecord(self._last_function, name, blob, threads, refs, self._core.dead_functions)
-
-    def encode_arguments(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, *, always_inline: bool = False
-    ) -> Arguments:
-        """Turn arguments into bytes, refs among them into dependencies.
-
-        ``always_inline``: they are to outlive this process, however large they are.
-
-        Raises:
-            TypeError: one cannot be pickled; the message names the path to it.
-        """
-        arguments = Arguments()
-        plain = True
-        for index, value in enumerate(args):
-            kind = type(value)
-            if kind not in PLAIN:
-                plain = False
-                if kind is ObjectRef:
-                    if arguments.dependencies is None:
-                        arguments.dependencies = []
-                        args = tuple(args)
-                    arguments.dependencies.append((index, value))
-        for key, value in kwargs.items():
-            kind = type(value)
-            if kind not in PLAIN:
-                plain = False
-                if kind is ObjectRef:
-                    if arguments.dependencies is None:
-                        arguments.dependencies = []
-                    arguments.dependencies.append((key, value))
-        if arguments.dependencies is not None:
-            arguments.plain = False
-            args = tuple([None if type(value) is ObjectRef else value for value in args])
-            kwargs = {key: None if type(value) is ObjectRef else value for key, value in kwargs.items()}
-        if plain:
-            data = pickle.dumps((args, kwargs), 5)
-            if len(data) <= self._core.config.max_inline_bytes:
-                arguments.kind, arguments.data = wire.PICKLE, data
-                return arguments
-        try:
-            serialized = serialize((args, kwargs))
-        except RecursionError:
-            raise
-        except Exception as error:
-            for index, value in enumerate(args):
-                self._explain(value, f"args[{index}]", name, error)
-            for key, value in kwargs.items():
-                self._explain(value, f"kwargs[{key!r}]", name, error)
-            raise
-        arguments.refs = serialized.refs
-        if serialized.refs:
-            arguments.plain = False
-        if always_inline or serialized.size <= self._core.config.max_inline_bytes:
-            arguments.kind, arguments.data = serialized.kind, serialized.to_bytes()
-            return arguments
-        with self._lock:
-            entry = self._refs.own(ids.object_id(self._core.worker_id, self._core.next_counter()))
-            entry.local = 1
-            entry.exported = True
-        arguments.blob = make_ref(entry, self._core)
-        arguments.plain = False
-        kind_, data = self._core.objects.store_value(entry.id, serialized, tuple, mine=True)
-        with self._lock:
-            self._refs.fulfil(entry, kind_, data)
-        arguments.kind, arguments.data = wire.SHARED, entry.id
-        return arguments
-
-    def _explain(self, value: Any, path: str, name: str, error: Exception) -> None:
-        try:
-            serialize(value)
-        except Exception as own:
-            raise TypeError(f"cannot call {name}: {culprit.explain(value, path, own)}") from None
 
     def _new_task(
         self,
@@ -243,7 +150,7 @@ class Calls:
         ``num_returns`` may be STREAMING or DYNAMIC: then ``ahead`` is how many items it may be ahead.
         """
         core = self._core
-        arguments = self.encode_arguments(args, kwargs, function.name) if args or kwargs else _NO_ARGUMENTS
+        arguments = encode(core, args, kwargs, function.name) if args or kwargs else NO_ARGUMENTS
         with self._lock:
             if core.dead_reason:
                 core.check_usable()
@@ -291,7 +198,7 @@ class Calls:
     ) -> Any:
         """Call an actor's method; return like ``submit_task``."""
         core = self._core
-        arguments = self.encode_arguments(args, kwargs, label) if args or kwargs else _NO_ARGUMENTS
+        arguments = encode(core, args, kwargs, label) if args or kwargs else NO_ARGUMENTS
         with self._lock:
             if core.dead_reason:
                 core.check_usable()

@@ -192,7 +192,7 @@ class Invocation:
         core = self._core
         kind, data, more, contained, kept = result
         reply = wire.Reply(call.seq, kind, data, microseconds, more, None, contained)
-        if kept is not None:
+        if kept is not None and not connection.closed:
             # Kept here until the owner acknowledges that it has registered with their owners.
             entries = list({id(ref._entry): ref._entry for ref in kept}.values())
             for entry in entries:

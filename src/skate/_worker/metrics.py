@@ -1,7 +1,7 @@
 """Counters, gauges and histograms that the program records in this process. See ``skate.util.metrics``.
 
 One registry a process, whatever session it is connected to. Recording changes numbers under a lock of its
-own; the daemon is told the absolute values, at most once a second, so that they outlive the process.
+own; the daemon is told the absolute values, a few times a second at most, so that they outlive the process.
 """
 
 from __future__ import annotations

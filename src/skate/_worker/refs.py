@@ -243,7 +243,8 @@ class RefTable:
 
     def piggyback(self, entry: ObjectEntry) -> tuple[bytes, int]:
         """The reply to the owner itself says that we still hold the ref: that registers us."""
-        entry.borrow_state = REGISTERED
+        if entry.borrow_state == UNREGISTERED:  # else somebody waits for the owner's acknowledgement
+            entry.borrow_state = REGISTERED
         return entry.id, entry.epoch
 
     # ------------------------------------------------------------------ as an owner

@@ -41,8 +41,8 @@ HISTORY = 5000
 _MOST_OBJECTS = 20_000
 #: Exceptions larger than this are not remembered (bytes).
 _MOST_ERROR = 4096
-#: The daemon is told of metrics that often (seconds).
-_METRICS_EVERY = 1.0
+#: The daemon is told of metrics that often at most (seconds).
+_METRICS_EVERY = 0.25
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 

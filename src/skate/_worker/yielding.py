@@ -144,7 +144,7 @@ class Yielding:
         kind, data, refs = self._invocation.encode_value(object_id, value, f"item {index}", outgoing.again)
         contained = self._invocation.name_refs(0, refs) if refs else None
         with core.lock:
-            if refs:
+            if refs and not connection.closed:
                 entries = list({id(ref._entry): ref._entry for ref in refs}.values())
                 for entry in entries:
                     entry.pins += 1

@@ -76,8 +76,8 @@ KINDS: dict[str, tuple[type[Row], Callable[[State], Sequence[Any]], Columns]] = 
             ("runs", lambda row: row.running),
             ("memory", lambda row: size(row.memory)),
             ("for", lambda row: duration(_lived(row))),
-            ("how it ended", lambda row: row.exit_detail),
             ("worker", lambda row: row.worker_id),
+            ("how it ended", lambda row: row.exit_type),
         ],
     ),
     "nodes": (
@@ -152,6 +152,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--filter", "-f", action="append", default=[], metavar="COLUMN=VALUE",
                         help="only these rows; != is the opposite; columns as in --json")  # fmt: skip
     parser.add_argument("--limit", type=int, default=100)
+    parser.add_argument("--detail", action="store_true", help="all columns, a line each")
+    parser.add_argument("--format", choices=["default", "table", "json"], default="default")
     show.add_common(parser)
 
 
@@ -162,8 +164,11 @@ def run(arguments: argparse.Namespace) -> int:
         rows = read(state)
     chosen = merge.select(row_type, rows, [_filter(text) for text in arguments.filter], len(rows))
     shown = chosen[-arguments.limit :] if arguments.limit else chosen
-    if arguments.json:
+    if arguments.json or arguments.format == "json":
         show.as_json([row.asdict() for row in shown])
+        return 0
+    if arguments.detail:
+        print("\n\n".join(show.details(row) for row in shown))
         return 0
     print(
         show.table([header for header, _ in columns], [[fill(row) for _, fill in columns] for row in shown])

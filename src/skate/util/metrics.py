@@ -2,7 +2,7 @@
 
 They are recorded in the process that counts, in drivers, tasks and actors alike, and put together when
 somebody looks: ``skate metrics`` prints them in the text format of Prometheus. What a worker counted is kept
-when it ends, but for the last second if it crashed.
+when it ends, but for the last quarter of a second if it crashed or was killed.
 """
 
 from __future__ import annotations

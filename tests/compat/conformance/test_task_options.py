@@ -136,40 +136,50 @@ def test_results_outlive_the_worker_that_ends() -> None:
 # ---------------------------------------------------------------------- resources
 
 
-def running_at_once(function, count: int) -> int:
-    """Return how many of so many calls get to a gate while none may end."""
-    gate, record = Gate.remote(), Record.remote()
-    refs = [function.remote(gate, record) for _ in range(count)]
-    seen = 0
+@ray.remote(num_cpus=0)
+class Room:
+    """Counts who is inside, and the most there were."""
 
-    def settled() -> bool:
-        nonlocal seen
-        before, seen = seen, attempts(record)
-        # Twice the same, and nothing comes for a while: that is all.
-        return seen > 0 and before == seen and not ray.wait(refs, timeout=0.7)[0] and attempts(record) == seen
+    def __init__(self):
+        self.inside = self.most = 0
 
-    until(settled)
+    def enter(self):
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+
+    def leave(self):
+        self.inside -= 1
+
+    def most_inside(self):
+        return self.most
+
+
+def body(gate, room):
+    ray.get(room.enter.remote())
+    ray.get(gate.wait.remote())
+    ray.get(room.leave.remote())
+
+
+def most_at_once(function, count: int, expected: int) -> int:
+    """Return how many of so many calls were inside at a time; all that may, wait for each other."""
+    gate, room = Gate.remote(), Room.remote()
+    refs = [function.remote(gate, room) for _ in range(count)]
+    ray.get(gate.until_arrived.remote(expected))
     ray.get(gate.open.remote())
     ray.get(refs)
-    assert attempts(record) == count
-    return seen
-
-
-def body(gate, record):
-    ray.get(record.add.remote(1))
-    ray.get(gate.wait.remote())
+    return ray.get(room.most_inside.remote())
 
 
 @needs_processes
 def test_custom_resources_limit_what_runs() -> None:
     chosen = ray.remote(num_cpus=0, resources={"token": 1})(body)
-    assert running_at_once(chosen, 3) == 2
+    assert most_at_once(chosen, 4, expected=2) == 2
 
 
 @needs_processes
 def test_fractions_of_resources() -> None:
     chosen = ray.remote(num_cpus=0, resources={"token": 0.5})(body)
-    assert running_at_once(chosen, 5) == 4
+    assert most_at_once(chosen, 6, expected=4) == 4
 
 
 def test_zero_and_fractions_of_cpus() -> None:

@@ -102,7 +102,7 @@ class StateHandlers:
                "stored": self._stored, "metrics": self._metrics,
                "dead": lambda: list(self._daemon.processes.dead),
                "store": self._store, "objects": self._stored,
-               "tasks": self._workers, "stacks": self._workers, "waits": self._workers,
+               "tasks": self._all_workers, "stacks": self._workers, "waits": self._workers,
                "runtime_envs": self._daemon.environments.rows}  # fmt: skip
         rows = own.get(question.what, list)()
         question.answer([*question.parts, (b"", 0, "daemon", pack(rows))], silent)
@@ -127,6 +127,10 @@ class StateHandlers:
             if process not in living
             for row in unpack(rows, type=list[dict[str, Any]])
         ]
+
+    def _all_workers(self) -> list[dict[str, Any]]:
+        """Return those that ended, too."""
+        return [*self._daemon.processes.dead, *self._workers()]
 
     def _workers(self) -> list[dict[str, Any]]:
         daemon = self._daemon

@@ -176,7 +176,7 @@ def actors(rows: Sequence[Plain], workers: Sequence[Plain], jobs: Sequence[Plain
         selector, fallbacks = _requirement(row["requirement"])
         created, alive, dead = row["times"]
         cause = None
-        if row["death_cause"]:
+        if row["death_cause"] and row["state"] in ("DEAD", "RESTARTING"):
             cause = {
                 "actor_died_error_context": {
                     "error_message": row["death_cause"],
