@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -943,6 +944,49 @@ def test_shutdown_names_what_it_cannot_end(leak_check: None, capfd: pytest.Captu
     )
     os.close(read_end)
     del ref
+
+
+@pytest.mark.parametrize("where", ["get", "remote"])
+def test_an_interrupt(inline: None, where: str) -> None:
+    """Ctrl-C is raised in the program, wherever that is; what runs goes on, and the session too."""
+    gate, record = Gate.remote(), Record.remote()
+    main, (read_end, write_end) = threading.main_thread().ident, os.pipe()
+    assert main is not None
+
+    @skate.remote
+    def waits() -> str:
+        return skate.get(gate.wait.remote())  # type: ignore[no-any-return]
+
+    @skate.remote
+    def reads() -> bytes:
+        signal.pthread_kill(main, signal.SIGINT)  # its caller stands by
+        found = os.read(read_end, 1)
+        record.add.remote("read")
+        return found
+
+    @skate.remote
+    class Interrupts:
+        async def later(self) -> None:
+            await asyncio.sleep(0.05)
+            signal.pthread_kill(main, signal.SIGINT)
+
+    interrupts = Interrupts.remote()
+    if where == "get":
+        ref = waits.remote()
+        interrupts.later.remote()
+        with pytest.raises(KeyboardInterrupt):
+            skate.get(ref)
+        gate.open.remote()
+        assert skate.get(ref) == "open"
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            reads.remote()
+            skate.get(gate.wait.remote())
+        os.write(write_end, b"x")
+        wait_for(lambda: all_of(record) == ["read"], "the task that was not interrupted")
+    os.close(read_end)
+    os.close(write_end)
+    assert skate.get(echo.remote(1)) == 1
 
 
 def test_a_forked_child_says_so(inline: None) -> None:

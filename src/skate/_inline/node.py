@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
+from skate._base.config import Config
+from skate._base.kinds import ERROR
 from skate._base.resources import Resources, describe, fits, to_float
 from skate._inline.host import Host
 from skate._scheduling import requirements
@@ -49,7 +51,18 @@ class InlineNode:
         return {node.StoreStatus: self._store}
 
     def _store(self, connection: Connection, message: node.StoreStatus) -> None:
-        connection.send(node.StoreReport(message.request, 0, 0, self._capacity, 0, []))
+        used, objects = self._stored()
+        connection.send(node.StoreReport(message.request, used, objects, self._capacity, 0, []))
+
+    def _stored(self) -> tuple[int, int]:
+        """Return the bytes and the number of the objects that would lie in shared memory elsewhere."""
+        limit = Config().max_inline_bytes
+        sizes = [
+            len(entry.data)
+            for entry in self._core.refs.entries.values()
+            if len(entry.data) > limit and entry.kind != ERROR
+        ]
+        return sum(sizes), len(sizes)
 
     # ------------------------------------------------------------------ actors
 
@@ -131,8 +144,9 @@ class InlineNode:
         """Return what a daemon tells of its node: see ``_node.handlers.state``."""
         core = self._core
         if what == "store":
+            used, objects = self._stored()
             return [
-                {"capacity": self._capacity, "used": 0, "kept": 0, "on_disk": 0, "objects": 0,
+                {"capacity": self._capacity, "used": used, "kept": 0, "on_disk": 0, "objects": objects,
                  "available": to_float(self.available()), "total": to_float(self.resources)}
             ]  # fmt: skip
         if what not in ("workers", "tasks", "stacks", "waits"):

@@ -7,9 +7,9 @@ import sys
 from skate._base.config import Config
 from skate._base.resources import Resources
 from skate._inline.core import InlineCore
-from skate._launch.connect import Program, job_facts
+from skate._launch.connect import Program, catch_interrupts, job_facts, leave_interrupts
 from skate._launch.machine import Offer
-from skate._wire import control, node
+from skate._wire import control
 from skate._worker import current
 from skate.engine import RuntimeEngine
 
@@ -38,18 +38,13 @@ class InlineEngine(RuntimeEngine):
             own = self._inline.inline_node.rows(what)
         return [(self.core.pid, "driver", rows), (0, "daemon", own)], []
 
-    def store_report(self) -> node.StoreReport:
-        """See RuntimeEngine."""
-        report = self.core.request(self.core.node, node.StoreStatus)
-        assert isinstance(report, node.StoreReport)
-        return report
-
 
 class InlineDriver:
     """This process as everything at once. See ``_launch.connect.Driver``."""
 
     def __init__(self, core: InlineCore) -> None:
         self.core = core
+        self._previous_handler = catch_interrupts(core)
 
     @classmethod
     def start(
@@ -78,4 +73,5 @@ class InlineDriver:
         """End the session."""
         if current.process.core is self.core:
             current.process.core = None
+        leave_interrupts(self.core, self._previous_handler)
         self.core.close()

@@ -133,7 +133,15 @@ class Strand:
             return []
         self._watched = True
         self._trace = sys.gettrace()
-        self.stand_by(lambda settled: release(self._gate))
+        try:
+            self.stand_by(lambda settled: release(self._gate))
+        except BaseException:
+            for one in self._watched_no_more():
+                one.go(False)
+            raise
+        return self._watched_no_more()
+
+    def _watched_no_more(self) -> list[Begun]:
         with self._turns.lock.inner:  # type: ignore[attr-defined]
             self._watched = False
             legacy, self._legacy = self._legacy, []
@@ -150,6 +158,8 @@ class Strand:
             settled = threading.Lock()
             settled.acquire()
             self._settling.append(settled)
+            if me is None:
+                self._turns.sleeping.add(settled)  # Ctrl-C ends it, too
             begin(settled)
             while not settled.acquire(timeout=PATIENCE):
                 if not _debugged(self.thread.ident):
@@ -158,6 +168,8 @@ class Strand:
         finally:
             if isinstance(me, Strand):
                 me.busy = was_busy
+            else:
+                self._turns.sleeping.discard(settled)
 
     # ------------------------------------------------------------------ on the strand itself
 

@@ -86,6 +86,8 @@ class Turns(Reactor):
         self.begun: list[Begun] = []
         self._stopped = False
         self._pending: dict[threading.Timer, Timer] = {}
+        #: What threads of the program sleep on.
+        self.sleeping: set[threading.Lock] = set()
 
     # ------------------------------------------------------------------ turning
 
@@ -111,8 +113,13 @@ class Turns(Reactor):
             sleeper.bequeath(begun)  # type: ignore[attr-defined]
             return
         waiting = deque(begun)
-        while waiting:
-            waiting.extend(waiting.popleft().go(True))
+        try:
+            while waiting:
+                waiting.extend(waiting.popleft().go(True))
+        except BaseException:  # raised in this thread from outside: nobody stands by any more, but all start
+            for one in waiting:
+                one.go(False)
+            raise
 
     def request_turn(self) -> None:
         """See to what is left behind, unless whoever has the lock will. Safe in ``__del__``."""
@@ -135,6 +142,8 @@ class Turns(Reactor):
 
     def nudge(self) -> None:
         """See Reactor."""
+        for gate in list(self.sleeping):
+            release(gate)
 
     def flush(self) -> None:
         """Nothing is kept back here."""
@@ -166,12 +175,19 @@ class Turns(Reactor):
         sleeper = here.sleeper
         if sleeper is not None:
             return sleeper.sleep(waiter, deadline)
+        gate = threading.Lock()
+        gate.acquire()
         with self.lock:
-            if waiter.done or self._stopped:
-                return waiter.done
-            gate = waiter.gate = threading.Lock()
-            gate.acquire()
-        sleep(gate, deadline)
+            waiter.gate = gate
+        self.sleeping.add(gate)
+        try:
+            while not (waiter.done or self._stopped):
+                woken = sleep(gate, deadline)
+                self.check_interrupt()
+                if not woken:
+                    break
+        finally:
+            self.sleeping.discard(gate)
         return waiter.done
 
     # ------------------------------------------------------------------ end
