@@ -199,6 +199,8 @@ class StopActor(Struct, array_like=True, frozen=True, tag=103):
     actor_id: bytes
     incarnation: int
     cause: str
+    #: It may say goodbye: it is not to be killed unless it takes long.
+    graceful: bool = False
 
 
 class ReleaseActor(Struct, array_like=True, frozen=True, tag=104):
