@@ -38,8 +38,10 @@ class Driver:
         self._roles = roles
         self._alive_fd = alive_fd
         self._previous_handler: Any = None
-        self._lines: SimpleQueue[node.LogLines | None] = SimpleQueue()
+        self._lines: SimpleQueue[node.LogLines | node.Stopped | node.Resumed | None] = SimpleQueue()
         self._printer: threading.Thread | None = None
+        #: Of breakpoints; made when the first one is met.
+        self._console: Any = None
 
     # ------------------------------------------------------------------ start
 
@@ -119,6 +121,7 @@ class Driver:
         core.on_node_lost = self._node_lost
         if log_to_driver:
             core.on_log = self._print
+        core.on_stop = self._print
         registered = Waiter()
         welcomed = core.on_welcome = Waiter()
         deadline = monotonic() + core.config.start_timeout_s
@@ -181,8 +184,8 @@ class Driver:
 
     # ------------------------------------------------------------------ while it runs
 
-    def _print(self, message: node.LogLines) -> None:
-        """Have it shown what a worker printed. Under the core's lock: a terminal may be slow."""
+    def _print(self, message: node.LogLines | node.Stopped | node.Resumed) -> None:
+        """Have it shown what a worker printed, or where it stopped, in that order. Under the core's lock: a terminal may be slow."""
         if self._printer is None:
             self._printer = threading.Thread(target=self._print_lines, name="skate-log", daemon=True)
             self._printer.start()
@@ -190,7 +193,21 @@ class Driver:
 
     def _print_lines(self) -> None:
         while (message := self._lines.get()) is not None:
-            self._show(message)
+            if type(message) is node.LogLines:
+                self._show(message)
+            else:
+                self._stop_news(message)
+
+    def _stop_news(self, message: Any) -> None:
+        console = self._console
+        if console is None:
+            # By need: most programs have no breakpoint.
+            console = self._console = importlib.import_module("skate._launch.console").Console(self.core)
+            self.core.takes_interrupt = console.interrupt
+        if type(message) is node.Stopped:
+            console.stopped(message)
+        else:
+            console.resumed(message.address)
 
     def _show(self, message: node.LogLines) -> None:
         """Show whole lines, each with its origin."""
@@ -237,6 +254,8 @@ class Driver:
                 core.node.send(node.Shutdown())
                 core.node.flush()
             core.reactor.wait(core.on_left, monotonic() + 5)
+        if self._console is not None:
+            self._console.close()
         core.close()
         if self._printer is not None:
             self._lines.put(None)

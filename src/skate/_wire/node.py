@@ -283,6 +283,27 @@ class Deadlocked(Struct, array_like=True, frozen=True, tag=88):
     text: str
 
 
+class Stopped(Struct, array_like=True, frozen=True, tag=120):
+    """Worker to daemon, and daemon to the driver of the job: a thread stopped at a breakpoint."""
+
+    #: Its socket, for whoever attaches; it names this stop.
+    address: str
+    #: The task or actor, its process, and the task's id (empty: none).
+    name: str
+    pid: int
+    task_id: bytes
+    #: "file:line".
+    where: str
+    #: "breakpoint", or "exception" for a look after the fact.
+    kind: str
+
+
+class Resumed(Struct, array_like=True, frozen=True, tag=121):
+    """Worker to daemon, and daemon to the driver of the job: that stop is over."""
+
+    address: str
+
+
 class StateQuery(Struct, array_like=True, frozen=True, tag=82):
     """Anybody to daemon: tell the state of this kind ("tasks", "objects", "workers", "stacks", "store")."""
 

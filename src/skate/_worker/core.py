@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from skate._worker.objects import CountWaiter
 
 
+class Errand(Exception):
+    """Takes the main thread out of its wait for a moment: see ``Core.run_in_main``."""
+
+
 #: A wait that takes longer than this is looked at (seconds).
 _LONG = 1.0
 
@@ -105,6 +109,12 @@ class Core:
         self.dead_reason = ""
         self._requests: dict[int, tuple[Connection, list[Any], Waiter]] = {}
         self._last_request = 0
+        #: What drivers do about breakpoints of their job.
+        self.on_stop: Callable[[node.Stopped | node.Resumed], None] | None = None
+        #: Called first by the handler of SIGINT: whether Ctrl-C was meant for a breakpoint.
+        self.takes_interrupt: Callable[[], bool] | None = None
+        #: What the main thread is to do in its next wait.
+        self._errand: Callable[[], None] | None = None
         #: SIGINT came while the main thread was in our code.
         self.interrupted = False
         self.pid = os.getpid()
@@ -141,6 +151,8 @@ class Core:
             node.PrepareMove: lambda c, m: self.objects.prepare_move(m),
             node.TrimExtents: lambda c, m: self.objects.trim(),
             node.LogLines: self._log_lines,
+            node.Stopped: self._stop_news,
+            node.Resumed: self._stop_news,
             node.Shutdown: lambda c, m: self.on_left.notify(),
             node.Deadlocked: self._deadlock,
         }
@@ -237,6 +249,10 @@ class Core:
         if self.on_log is not None:
             self.on_log(message)
 
+    def _stop_news(self, connection: Connection, message: node.Stopped | node.Resumed) -> None:
+        if self.on_stop is not None:
+            self.on_stop(message)
+
     # ------------------------------------------------------------------ requests
 
     def _new_request(self, connection: Connection, waiter: Waiter) -> int:
@@ -312,10 +328,38 @@ class Core:
         """Wait; a worker's task that waits long lends its CPUs meanwhile."""
         executor = self.executor
         if executor is None:
-            return self.reactor.wait(waiter, deadline)
+            try:
+                return self.reactor.wait(waiter, deadline)
+            except Errand:
+                return self._wait_after_errand(waiter, deadline)
         if executor.lends:
             return executor.wait_lending(waiter, deadline)
         return self.wait_watched(waiter, deadline)
+
+    def run_in_main(self, errand: Callable[[], None]) -> Callable[[], None]:
+        """Have the main thread run it when it waits for objects. Any other thread; drivers only."""
+        self._errand = errand
+        self.reactor.nudge()
+        return errand
+
+    def forget_errand(self, errand: Callable[[], None]) -> bool:
+        """Tell whether the main thread had not begun with it, and will not."""
+        with self.lock:
+            forgotten = self._errand is errand
+            if forgotten:
+                self._errand = None
+        return forgotten
+
+    def _wait_after_errand(self, waiter: Waiter, deadline: float | None) -> bool:
+        while True:
+            with self.lock:
+                errand, self._errand = self._errand, None
+            if errand is not None:
+                errand()
+            try:
+                return self.reactor.wait(waiter, deadline)
+            except Errand:
+                pass
 
     def wait_watched(self, waiter: Waiter, deadline: float | None) -> bool:
         """Wait; after a while have the daemon look whether this can ever end."""
@@ -353,6 +397,8 @@ class Core:
 
         Ours is whatever runs below a frame of this package: a table may be half changed there.
         """
+        if self.takes_interrupt is not None and self.takes_interrupt():
+            return
         while frame is not None:
             name = frame.f_code.co_filename
             if name.startswith(PACKAGE) and not name.startswith(_AROUND):
@@ -371,6 +417,13 @@ class Core:
         if self.interrupted and threading.current_thread() is threading.main_thread():
             self.interrupted = False
             signal.default_int_handler(signal.SIGINT, None)
+        if self._errand is not None and self._main_waits():
+            raise Errand
+
+    def _main_waits(self) -> bool:
+        """Tell whether this is the main thread, and it waits for objects."""
+        me = threading.get_ident()
+        return me == threading.main_thread().ident and any(one.thread == me for one in self.waits)
 
     def warn(self, text: str) -> None:
         """Tell the user something that is not an error (yet)."""

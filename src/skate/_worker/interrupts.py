@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,8 @@ class Interrupts:
         self._boundaries = frozenset(boundaries)
         #: Calls that run here, or are about to, and were cancelled.
         self.cancelled: set[Key] = set()
+        #: What the next signal is for, if a debugger sent it.
+        self.on_debugger: Callable[[Any], None] | None = None
 
     def install(self) -> None:
         """Take over SIGINT. On the main thread."""
@@ -121,6 +123,10 @@ class Interrupts:
     def _on_signal(self, signum: int, frame: Any) -> None:
         if os.getpid() != self._core.pid:
             signal.default_int_handler(signum, None)  # a child that user code forked
+        if self.on_debugger is not None:
+            tell, self.on_debugger = self.on_debugger, None
+            tell(frame)
+            return
         if self._executor.running_call not in self.cancelled or self._executor.host is not None:
             return  # late: what it was for is over
         while frame is not None:

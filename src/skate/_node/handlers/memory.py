@@ -90,7 +90,10 @@ class MemoryHandlers:
             for client in daemon.clients.values()
             if client.kind == "driver"
         ]  # fmt: skip
-        return found + [self._process(worker) for worker in daemon.workers if worker.pid]
+        stopped = daemon.breakpoints.workers  # somebody looks at these
+        return found + [
+            self._process(worker) for worker in daemon.workers if worker.pid and worker.id not in stopped
+        ]
 
     def _process(self, worker: WorkerProcess) -> oom.Process:
         daemon = self._daemon

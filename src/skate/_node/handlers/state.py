@@ -96,7 +96,8 @@ class StateHandlers:
         silent = [client.pid for client in question.waiting.values()]
         own = {"workers": self._workers, "store": self._store, "objects": self._stored,
                "tasks": self._workers, "stacks": self._workers, "waits": self._workers,
-               "runtime_envs": self._daemon.environments.rows}  # fmt: skip
+               "runtime_envs": self._daemon.environments.rows,
+               "breakpoints": self._daemon.breakpoints.rows}  # fmt: skip
         rows = own.get(question.what, list)()
         question.answer([*question.parts, (b"", 0, "daemon", pack(rows))], silent)
 
@@ -133,6 +134,7 @@ class StateHandlers:
                     "begun": [owner.hex(), seq] if seq else None,
                     "lease_owner": lease.owner.hex() if lease is not None else "",
                     "resources": to_float(lease.resources) if lease is not None else {},
+                    "stops": daemon.breakpoints.rows_of(worker.id),
                 }
             )
         return rows
