@@ -226,7 +226,7 @@ skate.shutdown()
 """,
     )
     assert "SIGSEGV" in out[1]
-    log = re.search(r"(/\S+\.log)", out[1])
+    log = re.search(r"(/\S+\.log)", "\n".join(out))
     assert log is not None
     text = Path(log[1]).read_text()
     assert "Segmentation fault" in text

@@ -20,7 +20,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from skate._base.kinds import BUFFERS, NONE, PICKLE
@@ -200,6 +200,16 @@ def deserialize(kind: int, data: bytes | memoryview) -> Any:
     return pickle.loads(pickled, buffers=buffers)
 
 
+def _with_file(reduced: Any, code: CodeType) -> Any:
+    """Return how a code object is pickled, with its file's name in it.
+
+    From version 3.1.3 on cloudpickle leaves it out, and tracebacks would not show the user's lines.
+    """
+    make, args, *rest = reduced
+    args = tuple(code.co_filename if value == "<dynamic-code>" else value for value in args)
+    return (make, args, *rest)
+
+
 _slow: type[pickle.Pickler] | None = None
 
 
@@ -214,6 +224,8 @@ def _slow_pickler() -> type[pickle.Pickler]:
                 kind = type(obj)
                 if kind in custom_reducers:
                     return custom_reducers[kind](obj)
+                if kind is CodeType:
+                    return _with_file(self.dispatch_table[CodeType](obj), obj)
                 return super().reducer_override(obj)
 
         _slow = SlowPickler

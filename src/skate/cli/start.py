@@ -9,6 +9,9 @@ import signal
 from skate._base.config import Config
 from skate._launch import machine, standalone
 
+#: What ends a session that was started with --block.
+_STOP = (signal.SIGINT, signal.SIGTERM)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define what the command takes."""
@@ -32,6 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     config = Config.load()
     path = standalone.start(offer, config)
+    if arguments.block:
+        # From now on the signal waits until it is waited for: it must not hit between two lines.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     print(
         f"""The session runs at {path}
 
@@ -42,8 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
         flush=True,
     )
     if arguments.block:
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            standalone.stop(path, config)
+        signal.sigwait(_STOP)
+        standalone.stop(path, config)
     return 0

@@ -234,10 +234,7 @@ class Crew:
                 self._step(refs, None)
                 refs.clear()
                 continue
-            try:
-                job.call_back()
-            except Exception:
-                _log.exception("a callback of a pool raised")
+            job.call_back()
             # A job may be gone now, and what it held with it.
             del job
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +14,8 @@ from skate import api
 from skate.util.multiprocessing._chunks import Chunk
 from skate.util.multiprocessing._crew import Crew
 from skate.util.multiprocessing._worker import EACH
+
+_log = logging.getLogger(__name__)
 
 #: Chunks of an ``imap`` that are under way, or done and not yet taken, at most: times workers.
 _WINDOW = 8
@@ -101,6 +104,9 @@ class AsyncResult(_Job):
             else:
                 assert self._error_callback is not None
                 self._error_callback(self._error)
+        except Exception:
+            # Before anybody hears that the job is done.
+            _log.exception("a callback of a pool raised")
         finally:
             with self._crew.changed:
                 self._done = True
