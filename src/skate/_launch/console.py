@@ -152,12 +152,14 @@ class Terminal:
         self.asking = True
         attached.on_over = self.wake
         try:
-            while b"\n" not in self._typed:
+            while True:
                 if attached.over:
                     raise Over
                 if self._interrupted:
                     self._typed = b""
                     raise KeyboardInterrupt
+                if b"\n" in self._typed:
+                    break
                 for fd, _ in poll.poll():
                     if fd == self._wake:
                         os.eventfd_read(fd)
@@ -166,6 +168,7 @@ class Terminal:
             line, _, self._typed = self._typed.partition(b"\n")
             return line.decode(errors="replace")
         finally:
+            attached.on_over = None
             self.asking = self._interrupted = False
 
     def _read(self) -> None:
@@ -242,8 +245,7 @@ class Console:
                 self._waiting.remove(stop)
 
     def _tell(self, stop: node.Stopped, more: str = "") -> None:
-        where = f"in {stop.where}" if stop.kind == "breakpoint" else f"at an exception in {stop.where}"
-        what = f"stopped at a breakpoint {where}" if stop.kind == "breakpoint" else f"stopped {where}"
+        what = f"stopped at {'a breakpoint' if stop.kind == 'breakpoint' else 'an exception'} in {stop.where}"
         _show(f"({stop.name} pid={stop.pid}) {what}\n" + (more + "\n" if more else ""))
 
     def _serve(self) -> None:
@@ -275,10 +277,10 @@ class Console:
             _show(f"{type(error).__name__}: {error}\nAttach to it: {_command(self._core.session_dir)}\n")
         finally:
             self._attached = None
+            attached.close()
             terminal, self._terminal = self._terminal, None
             if terminal is not None:
                 terminal.close()
-            attached.close()
 
     def interrupt(self) -> bool:
         """Ctrl-C: tell whether it was meant for the breakpoint. In the signal's handler."""

@@ -56,14 +56,14 @@ def hook(*args: Any, **kwargs: Any) -> Any:
 
 def look_at(core: Core, error: BaseException) -> None:
     """A call raised: stop there first, if the environment asks for it."""
+    if type(error).__name__ == "BdbQuit":
+        if not error.args:
+            error.args = ("the debugger was left with q",)
+        return
     if isinstance(error, Exception) and any(
         os.environ.get(name, "0").lower() not in ("", "0", "false") for name in _POST_MORTEM
     ):
         importlib.import_module(_DEBUGGER).post_mortem(core, error)
-
-
-class Detached(Exception):
-    """Whoever was attached wants the thread to go on."""
 
 
 class Stop:

@@ -182,6 +182,17 @@ class Debugger(pdb.Pdb):
             frame = frame.f_back
         return frame is not None
 
+    def get_stack(self, f: FrameType | None, t: TracebackType | None) -> Any:
+        """Return the frames of the user, and which is the current one."""
+        stack, index = super().get_stack(f, t)
+        first, end = 0, len(stack)
+        for place, (frame, _) in enumerate(stack):
+            if frame is self._outermost:
+                first = place
+        while end > first + 1 and stack[end - 1][0].f_code.co_filename.startswith(PACKAGE):
+            end -= 1
+        return stack[first:end], min(max(index, first), end - 1) - first
+
     def _cmdloop(self) -> None:
         # As pdb's, but a KeyboardInterrupt that cancels the task ends the session.
         while True:

@@ -42,9 +42,9 @@ class BreakpointHandlers:
             for _, _, stop in self._stops.values()
         ]
 
-    def rows_of(self, worker: bytes) -> list[str]:
-        """Return where threads of a worker stopped."""
-        return [stop.where for one, _, stop in self._stops.values() if one == worker]
+    def of(self, worker: bytes) -> list[node.Stopped]:
+        """Return what the stopped threads of a worker told."""
+        return [stop for one, _, stop in self._stops.values() if one == worker]
 
     def _stopped(self, connection: Connection, message: node.Stopped) -> None:
         client, daemon = connection.peer, self._daemon

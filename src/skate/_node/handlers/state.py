@@ -134,7 +134,8 @@ class StateHandlers:
                     "begun": [owner.hex(), seq] if seq else None,
                     "lease_owner": lease.owner.hex() if lease is not None else "",
                     "resources": to_float(lease.resources) if lease is not None else {},
-                    "stops": daemon.breakpoints.rows_of(worker.id),
+                    "stops": [stop.where for stop in daemon.breakpoints.of(worker.id)],
+                    "stopped_tasks": [stop.task_id.hex() for stop in daemon.breakpoints.of(worker.id)],
                 }
             )
         return rows

@@ -54,6 +54,8 @@ class TaskState(Row):
     call_site: str | None = None
     #: The process that made the call.
     owner_pid: int | None = None
+    #: It is stopped at a breakpoint.
+    is_debugger_paused: bool | None = None
 
 
 @dataclass

@@ -20,6 +20,7 @@ def tasks(
     pids = {row["worker_id"]: row["pid"] for row in workers}
     begun = {row["worker_id"]: row.get("begun") for row in workers}
     width = {row["actor_id"]: row["max_concurrency"] for row in actors}
+    stopped = {task for row in workers for task in row.get("stopped_tasks", ())}
     room: Counter[str] = Counter()
     found = []
     for row in sorted(owners, key=lambda one: one["made"]):
@@ -51,6 +52,7 @@ def tasks(
                 error_message=row.get("error_message"),
                 call_site=row["call_site"] or None,
                 owner_pid=row["owner_pid"],
+                is_debugger_paused=row["task_id"] in stopped,
             )
         )
     return found

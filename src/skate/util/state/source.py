@@ -112,6 +112,10 @@ class State:
             for row in rows
         ]  # fmt: skip
 
+    def breakpoints(self) -> list[dict[str, Any]]:
+        """Return who stopped where and waits for somebody to attach (or has somebody)."""
+        return self._ask("breakpoints")[1]
+
     def stacks(self) -> list[tuple[int, str, list[str]]]:
         """Return what every thread of every process does: pid, what it is, stacks."""
         running = {row.worker_pid: row.name for row in self.tasks() if row.state == "RUNNING"}
@@ -119,6 +123,10 @@ class State:
         names = {row["pid"]: row.get("name") or row["state"].lower()
                  for _, kind, rows in parts if kind == "daemon" for row in rows}  # fmt: skip
         names |= {pid: name for pid, name in running.items() if pid is not None}
+        stops = {row["pid"]: row["stops"] for _, kind, rows in parts if kind == "daemon"
+                 for row in rows if row.get("stops")}  # fmt: skip
+        for pid, places in stops.items():
+            names[pid] = f"{names[pid]}, stopped at {' and '.join(places)} (attach: skate debug)"
         return [
             (pid, "driver" if kind == "driver" else names.get(pid, kind), [row["stack"] for row in rows])
             for pid, kind, rows in parts if kind != "daemon"
@@ -146,6 +154,7 @@ class State:
                 store["available"],
                 store["total"],
                 environments,
+                self.breakpoints(),
             ),
         )
 
