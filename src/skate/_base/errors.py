@@ -6,11 +6,18 @@ Classes appear here when the behaviour that raises them does.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 
 class RayError(Exception):
     """Base of everything that the runtime raises about tasks, actors and objects."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython and notebooks show: see ``skate._serialize.tracebacks``."""
+        # By name: it is above this module.
+        shown: list[str] = importlib.import_module("skate._serialize.tracebacks").for_ipython(self)
+        return shown
 
 
 class RayTaskError(RayError):
@@ -459,3 +466,9 @@ class TaskPlacementGroupRemoved(RayError):
 
 class ActorPlacementGroupRemoved(RayError):
     """The placement group that the actor was to run in is gone."""
+
+
+for _class in list(globals().values()):
+    # Where users find them, and what a traceback calls them.
+    if isinstance(_class, type) and issubclass(_class, RayError) and not _class.__name__.startswith("_"):
+        _class.__module__ = "skate.exceptions"

@@ -38,6 +38,8 @@ class Driver:
         self._roles = roles
         self._alive_fd = alive_fd
         self._previous_handler: Any = None
+        #: IPython, if this is a notebook or its terminal.
+        self._shell: Any = None
         self._lines: SimpleQueue[node.LogLines | node.Stopped | node.Resumed | None] = SimpleQueue()
         self._printer: threading.Thread | None = None
         #: Of breakpoints; made when the first one is met.
@@ -179,6 +181,15 @@ class Driver:
         """Make Ctrl-C safe in the middle of our own code, unless the program has its own handler."""
         if threading.current_thread() is not threading.main_thread():
             return
+        self._take_interrupts()
+        ipython = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython is not None else None
+        if shell is not None:
+            # A kernel sets the handler anew for each cell.
+            shell.events.register("pre_run_cell", self._take_interrupts)
+            self._shell = shell
+
+    def _take_interrupts(self, *_: object) -> None:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._previous_handler = signal.signal(signal.SIGINT, self.core.interrupt)
 
@@ -248,6 +259,9 @@ class Driver:
         in_main = threading.current_thread() is threading.main_thread()
         if self._previous_handler and in_main and signal.getsignal(signal.SIGINT) == core.interrupt:
             signal.signal(signal.SIGINT, self._previous_handler)
+        if self._shell is not None:
+            self._shell.events.unregister("pre_run_cell", self._take_interrupts)
+            self._shell = None
         if core.node is not None and not core.node.closed:
             with core.lock:
                 core.dead_reason = "this session was shut down"

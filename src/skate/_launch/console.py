@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Of an event: the connection ended; somebody pressed Ctrl-C.
 _OVER, _INTERRUPT = object(), object()
+#: Lines are read by the main thread, while it waits.
+_MAIN = "main"
 #: How often a terminal that another uses is looked at (seconds).
 _LOOK = 0.1
 
@@ -224,14 +226,18 @@ class Console:
         self._terminal: Terminal | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._news = threading.Event()
         self._closed = False
 
     def stopped(self, stop: node.Stopped) -> None:
         """A thread stopped: attach to it, if there is a terminal, else say how to."""
         how = _terminal()
+        command = _command(self._core.session_dir)
         if how is None:
-            self._tell(stop, f"It waits for you: {_command(self._core.session_dir)}")
+            self._tell(stop, f"It waits for you: {command}")
             return
+        if how == _MAIN and not self._core.main_waits():
+            self._tell(stop, f"It waits for you, here as soon as you wait for it in get(), or: {command}")
         with self._lock:
             self._waiting.append(stop)
             if self._thread is None and not self._closed:
@@ -254,7 +260,12 @@ class Console:
                 if not self._waiting or self._closed:
                     self._thread = None
                     return
-                stop = self._waiting.popleft()
+                stop = None
+                if _terminal() != _MAIN or self._core.main_waits():
+                    stop = self._waiting.popleft()
+            if stop is None:
+                self._news.wait(_LOOK)
+                continue
             try:
                 attached = Attached(self._core.reactor, stop.address)
             except OSError:
@@ -298,6 +309,7 @@ class Console:
         with self._lock:
             self._closed = True
             self._waiting.clear()
+            self._news.set()
             thread = self._thread
         attached = self._attached
         if attached is not None:
@@ -325,14 +337,14 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _terminal() -> int | str | None:
-    """Return the descriptor to read lines from; "main": only the main thread can; None: nobody can."""
+    """Return the descriptor to read lines from; _MAIN: only the main thread can; None: nobody can."""
     if hasattr(sys, "ps1") or "IPython" in sys.modules:
         ipython = sys.modules.get("IPython")
         shell = ipython.get_ipython() if ipython is not None else None
         if shell is not None or hasattr(sys, "ps1"):
             kernel = getattr(shell, "kernel", None)
             allowed = kernel is None or getattr(kernel, "_allow_stdin", False)
-            return "main" if allowed and (kernel is not None or _is_terminal(sys.stdin)) else None
+            return _MAIN if allowed and (kernel is not None or _is_terminal(sys.stdin)) else None
     stream: Any = sys.stdin
     if not _is_terminal(stream) or not (_is_terminal(sys.stdout) or _is_terminal(sys.stderr)):
         return None

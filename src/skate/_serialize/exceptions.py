@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 from skate._base.errors import RayTaskError, UnserializableException, UserCodeException
 from skate._serialize.tracebacks import format_error, format_frames
 from skate._serialize.values import dump_code
+
+# Its classes go by the names that users import them by: picklers look whether they are there. By name,
+# for it is above this module.
+importlib.import_module("skate.exceptions")
 
 
 def dump_task_error(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from skate._base.errors import RayError
 if TYPE_CHECKING:
     from traceback import FrameSummary, TracebackException
 
+#: Functions of ours that call the user's: wrong arguments raise there.
+_CALLS = frozenset({"_invoke", "_construct"})
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -30,6 +33,32 @@ def shortened(error: BaseException) -> BaseException:
     if isinstance(error, (RayError, KeyboardInterrupt)) and not full():
         error.__traceback__ = None
     return error
+
+
+def for_ipython(error: BaseException) -> list[str]:
+    """Return the lines that IPython is to show for an error: its own, without the runtime's frames.
+
+    It leaves out what says ``__tracebackhide__``, but never the last frame, which would be ours.
+    """
+    try:
+        shell = importlib.import_module("IPython").get_ipython()
+        shown = error.__traceback__ if full() else _users(error.__traceback__)
+        lines: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, shown)
+        return lines
+    except Exception:
+        return format_error(error).splitlines()
+
+
+def _users(trace: TracebackType | None) -> TracebackType | None:
+    kept: list[TracebackType] = []
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            kept.append(trace)
+        trace = trace.tb_next
+    made: TracebackType | None = None
+    for one in reversed(kept):
+        made = TracebackType(made, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return made
 
 
 def format_error(error: BaseException) -> str:
@@ -64,6 +93,7 @@ def _strip(told: TracebackException) -> None:
             continue
         seen.add(id(one))
         users = [frame for frame in one.stack if not frame.filename.startswith((_PACKAGE, *debugger))]
-        if users:  # an error all of whose frames are ours tells nothing without them
+        # An error all of whose frames are ours tells nothing without them, unless it is of the very call.
+        if users or (one.stack and one.stack[-1].name in _CALLS):
             one.stack[:] = users
         todo += [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]

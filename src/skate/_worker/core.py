@@ -410,20 +410,24 @@ class Core:
 
     def _again(self) -> None:
         if self.interrupted:
-            signal.raise_signal(signal.SIGINT)
+            # Sent to the main thread itself: it may sleep in a system call by now.
+            main = threading.main_thread().ident
+            assert main is not None
+            signal.pthread_kill(main, signal.SIGINT)
 
     def check_interrupt(self) -> None:
         """At a safe point: raise what a signal asked for while it could not be raised."""
         if self.interrupted and threading.current_thread() is threading.main_thread():
             self.interrupted = False
             signal.default_int_handler(signal.SIGINT, None)
-        if self._errand is not None and self._main_waits():
-            raise Errand
+        if self._errand is not None and threading.current_thread() is threading.main_thread():
+            if self.main_waits():
+                raise Errand
 
-    def _main_waits(self) -> bool:
-        """Tell whether this is the main thread, and it waits for objects."""
-        me = threading.get_ident()
-        return me == threading.main_thread().ident and any(one.thread == me for one in self.waits)
+    def main_waits(self) -> bool:
+        """Tell whether the main thread waits for objects."""
+        main = threading.main_thread().ident
+        return any(one.thread == main for one in list(self.waits))
 
     def warn(self, text: str) -> None:
         """Tell the user something that is not an error (yet)."""
