@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import KernelManager
+
+import skate
 
 from .waiting import DEADLINE
 
@@ -47,9 +50,10 @@ class Kernel:
 
     def __init__(self, folder: Path) -> None:
         self.manager = KernelManager(kernel_name="python3")
-        self.manager.start_kernel(cwd=str(folder))
+        package = str(Path(skate.__file__).resolve().parents[1])  # whatever relative path led there
+        self.manager.start_kernel(cwd=str(folder), env={**os.environ, "PYTHONPATH": package})
         self.client = self.manager.client()
-        self.client.start_channels()
+        self.client.start_channels(hb=False)  # it would open sockets whenever it likes
         self.client.wait_for_ready(timeout=DEADLINE)
 
     @property

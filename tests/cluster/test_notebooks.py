@@ -58,12 +58,12 @@ def test_interrupting_a_wait(kernel: Kernel) -> None:
         "    while not os.path.exists(name):\n        time.sleep(0.01)\n    return name\n"
         "first, second = hold.remote('a'), hold.remote('b')"
     )
-    for wait in ("skate.get(first)", "skate.wait([first, second])", "await first"):
+    for wait in ("skate.get(first)", "skate.wait([first, second])"):  # `await` is up to ipykernel
         # The interrupt is to meet the wait, not the start of the cell.
         cell = kernel.run(
             f"print('waiting', flush=True)\n{wait}", interrupt=lambda cell: "waiting" in cell.stdout
         )
-        assert cell.error in ("KeyboardInterrupt", "CancelledError"), cell.traceback
+        assert cell.error == "KeyboardInterrupt", cell.traceback
     cell = kernel.run("for name in 'ab': pathlib.Path(name).touch()\nskate.get([first, second])")
     assert cell.result == "['a', 'b']"
 
@@ -211,9 +211,12 @@ def test_a_notebook_as_a_file(tmp_path: Path) -> None:
     }  # fmt: skip
     file = tmp_path / "notebook.ipynb"
     file.write_text(json.dumps(notebook))
-    subprocess.run(
-        [sys.executable, "-m", "nbclient.cli", "--inplace", str(file)],
-        check=True, capture_output=True, text=True, timeout=28,
-    )  # fmt: skip
+    program = (
+        "import nbclient, nbformat, sys\n"
+        "notebook = nbformat.read(sys.argv[1], as_version=4)\n"
+        "nbclient.NotebookClient(notebook, timeout=20).execute()\n"
+        "nbformat.write(notebook, sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", program, str(file)], check=True, capture_output=True, timeout=28)
     cells = json.loads(file.read_text())["cells"]
-    assert cells[1]["outputs"][0]["data"]["text/plain"] == ["[0, 2, 4]"]
+    assert cells[1]["outputs"][0]["data"]["text/plain"] in ("[0, 2, 4]", ["[0, 2, 4]"])

@@ -147,11 +147,11 @@ class Terminal:
 
     def ask(self, prompt: str, attached: Attached) -> str:
         """See Reader."""
-        self._show(prompt)
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
-        self.asking = True
+        self.asking = True  # before anybody can see the prompt and press Ctrl-C
+        self._show(prompt)
         attached.on_over = self.wake
         try:
             while True:
