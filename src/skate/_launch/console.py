@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import threading
 from _queue import SimpleQueue
@@ -59,6 +60,8 @@ class Attached:
     def __init__(self, reactor: Reactor, address: str) -> None:
         self.address = address
         self.over = False
+        #: Ctrl-C was pressed, and the thread went on without an answer: it was for somebody else.
+        self.missed_interrupt = False
         #: Called when it is over, on any thread.
         self.on_over: Callable[[], None] | None = None
         self._reactor = reactor
@@ -93,10 +96,14 @@ class Attached:
             except KeyboardInterrupt:  # in `skate debug`: this is the main thread
                 event = _INTERRUPT
             if event is _OVER:
+                self.missed_interrupt |= not self._events.empty()
                 return
             if event is _INTERRUPT:
+                self.missed_interrupt = True
                 self._send(wire.Interrupt())
-            elif isinstance(event, wire.Output):
+                continue
+            self.missed_interrupt = False
+            if isinstance(event, wire.Output):
                 show(event.text)
             else:
                 try:
@@ -292,6 +299,9 @@ class Console:
             terminal, self._terminal = self._terminal, None
             if terminal is not None:
                 terminal.close()
+        main = threading.main_thread().ident
+        if attached.missed_interrupt and not self._closed and main is not None:
+            signal.pthread_kill(main, signal.SIGINT)  # the program's, then
 
     def interrupt(self) -> bool:
         """Ctrl-C: tell whether it was meant for the breakpoint. In the signal's handler."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import code
 import codeop
 import dis
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 #: A coroutine or generator that waits, not one that ends: the instruction at which it left its frame.
 _SUSPENDS = frozenset({"YIELD_VALUE", "YIELD_FROM", "SEND"})
 _CAN_SUSPEND = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
+
+
+_MACHINERY = (bdb.__file__, pdb.__file__)
 
 
 class _Active(threading.local):
@@ -118,6 +122,7 @@ class Debugger(pdb.Pdb):
         self._thread = threading.get_ident()
         self._stop: Stop | None = None
         self._place = ""
+        self._interrupted_there = False
         self.header: str | None = None
 
     # ------------------------------------------------------------------ the terminal
@@ -175,6 +180,9 @@ class Debugger(pdb.Pdb):
                 self.message(self.header)
                 self.header = None
             self._place = f"> {where}\n"
+        if self._interrupted_there:
+            self._interrupted_there = False
+            self.message("Interrupted.")
         yield
 
     def _within(self, frame: FrameType | None) -> bool:
@@ -251,10 +259,18 @@ class Debugger(pdb.Pdb):
             signal.pthread_kill(main, signal.SIGINT)
 
     def _interrupted(self, frame: FrameType | None) -> None:
-        """In the signal's handler."""
+        """In the signal's handler: no lock is taken here, and nothing of this is traced."""
         if self.allow_kbdint:
-            raise KeyboardInterrupt  # a statement that was typed
-        self.message("\nInterrupted.")
+            while frame is not None and frame.f_code.co_filename not in _MACHINERY:
+                if frame.f_code.co_filename.startswith(PACKAGE):
+                    self._core.put_off_interrupt()  # a statement that was typed waits in get
+                    return
+                frame = frame.f_back
+            raise KeyboardInterrupt
+        sys.settrace(None)
+        while frame is not None and frame.f_code.co_filename.startswith((*_MACHINERY, PACKAGE)):
+            frame = frame.f_back
+        self._interrupted_there = True
         self.set_step()
         self.set_trace(frame)
 
