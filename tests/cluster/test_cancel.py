@@ -587,3 +587,13 @@ def test_what_cannot_be_cancelled(session: Session) -> None:
     for wrong in (5, "ref", None, [same.remote(1)], Serial):
         with pytest.raises(TypeError, match="cancel.*ObjectRef"):
             cancel(wrong)
+
+
+def test_an_interrupt_that_was_put_off_wakes_a_thread_that_sleeps() -> None:
+    """It came while the runtime's own code ran; by the time that it comes again, the program sleeps."""
+    skate.init(num_cpus=1)
+    core = current.process.core
+    assert core is not None
+    core.put_off_interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        threading.Event().wait(60)

@@ -106,7 +106,9 @@ def line_of(text: str) -> int:
 def test_look_step_and_go_on(at: Any, tmp_path: Path) -> None:
     with at("print('got', skate.get(double.remote(4)))") as terminal:
         line = line_of("    z = y + 1")
-        shown = terminal.expect(r"\(double pid=(\d+)\) stopped at a breakpoint in (.*)\n> (.*)\n-> (.*)\n\(Pdb\) ")
+        shown = terminal.expect(
+            r"\(double pid=(\d+)\) stopped at a breakpoint in (.*)\n> (.*)\n-> (.*)\n\(Pdb\) "
+        )
         path = tmp_path / "program.py"
         assert shown[2] == f"{path}:{line}"
         assert shown[3] == f"{path}({line})double()"
@@ -165,7 +167,9 @@ print(skate.get(plain.remote()))
     with at(body) as terminal:
         terminal.expect(r"\(Pdb\) ")
         terminal.type("q")
-        terminal.expect(r"RayTaskError\(BdbQuit\) \| bdb.BdbQuit: the debugger was left with q \| False\nplain\n")
+        terminal.expect(
+            r"RayTaskError\(BdbQuit\) \| bdb.BdbQuit: the debugger was left with q \| False\nplain\n"
+        )
         assert terminal.finish() == 0
 
 
@@ -193,7 +197,9 @@ def test_interrupts(at: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         terminal.expect(r"\nasleep\n")
         terminal.press("\x03")
         terminal.expect(r"KeyboardInterrupt(--)?\n\(Pdb\) ")
-        terminal.type("import skate; print('waiting'); skate.get(skate.remote(lambda: time.sleep(60)).remote())")
+        terminal.type(
+            "import skate; print('waiting'); skate.get(skate.remote(lambda: time.sleep(60)).remote())"
+        )
         terminal.expect(r"\nwaiting\n")
         terminal.press("\x03")
         terminal.expect(r"KeyboardInterrupt(--)?\n\(Pdb\) ")
@@ -257,7 +263,7 @@ with connected() as state:
 def test_cancelling_and_killing_what_is_stopped(at: Any, tmp_path: Path) -> None:
     body = f"""
 ref = double.remote(1)
-while not os.path.exists({str(tmp_path / 'cancel')!r}):
+while not os.path.exists({str(tmp_path / "cancel")!r}):
     pass
 skate.cancel(ref)
 try:
@@ -376,14 +382,16 @@ def test_the_message_says_how_to_attach(session: Session, capfd: pytest.CaptureF
     assert message.startswith(f"(stop pid={row['pid']}) stopped at a breakpoint in {where}\n")
     assert message.endswith(f"It waits for you: skate debug --address {session['session_dir']}\n")
     told = why(ref)
-    assert f"it is stopped at a breakpoint in {where} (process {row['pid']}); attach with `skate debug`" in told
+    assert (
+        f"it is stopped at a breakpoint in {where} (process {row['pid']}); attach with `skate debug`" in told
+    )
     assert [one.is_debugger_paused for one in list_tasks() if one.name == "stop"] == [True]
     done = debug(typed="p path\nc\n")
     assert "None\n" in done.stdout
     assert done.returncode == 0
     assert skate.get(ref) == "through"
     assert [one.is_debugger_paused for one in list_tasks() if one.name == "stop"] == [False]
-    assert f"waits for: stop" not in told
+    assert "waits for: stop" not in told
 
 
 def _line(text: str) -> int:
@@ -428,7 +436,9 @@ def test_who_vanishes_leaves_it_stopped(session: Session) -> None:
         terminal.process.kill()
         terminal.process.wait()
     # Its end of the socket is closed by now; whoever comes next is attached.
-    done = wait_for(lambda: (d := debug(typed="c\n")) and "Somebody" not in d.stdout and d, "the end to be seen")
+    done = wait_for(
+        lambda: (d := debug(typed="c\n")) and "Somebody" not in d.stdout and d, "the end to be seen"
+    )
     assert "(Pdb)" in done.stdout
     assert skate.get(ref) == "through"
 
@@ -493,7 +503,7 @@ def test_the_terminal_is_taken_away(tmp_path: Path) -> None:
 import signal
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 done = skate.get(double.remote(4))
-open({str(tmp_path / 'done')!r}, 'w').write(str(done))
+open({str(tmp_path / "done")!r}, 'w').write(str(done))
 """
     with Terminal(program(tmp_path, TASKS + body)) as terminal:
         terminal.expect(r"\(Pdb\) ")

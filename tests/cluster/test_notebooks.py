@@ -18,7 +18,7 @@ from . import processes
 pytest.importorskip("ipykernel")
 pytest.importorskip("jupyter_client")
 
-from .kernels import Kernel  # noqa: E402
+from .kernels import Kernel
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,9 @@ def test_a_breakpoint_asks_in_the_cell(kernel: Kernel) -> None:
     cell = kernel.run("skate.get(stop.remote(4))", typed=["p y", "n", "p z", "c"])
     assert cell.result == "9"
     assert cell.asked == ["(Pdb) "] * 4
-    assert re.match(r"\(stop pid=\d+\) stopped at a breakpoint in \S+:5\n> \S+\(5\)stop\(\)\n-> z = ", cell.stdout)
+    assert re.match(
+        r"\(stop pid=\d+\) stopped at a breakpoint in \S+:5\n> \S+\(5\)stop\(\)\n-> z = ", cell.stdout
+    )
     assert "\n8\n" in cell.stdout
     assert "-> return z\n9\n" in cell.stdout
 
@@ -156,7 +158,9 @@ def test_a_breakpoint_where_nobody_can_be_asked(kernel: Kernel) -> None:
 
 def test_the_debuggers_of_ipython(kernel: Kernel) -> None:
     """In the driver everything is as it was."""
-    cell = kernel.run("import pdb\ndef f():\n    x = 5\n    pdb.set_trace()\n    return x\nf()", typed=["p x", "c"])
+    cell = kernel.run(
+        "import pdb\ndef f():\n    x = 5\n    pdb.set_trace()\n    return x\nf()", typed=["p x", "c"]
+    )
     assert (cell.result, cell.asked) == ("5", ["ipdb> "] * 2)
     kernel.run("def fail():\n    local = 17\n    skate.get(divide.remote(local))\nfail()")
     cell = kernel.run("%debug", typed=["u", "p local", "q"])

@@ -196,7 +196,8 @@ class Driver:
     # ------------------------------------------------------------------ while it runs
 
     def _print(self, message: node.LogLines | node.Stopped | node.Resumed) -> None:
-        """Have it shown what a worker printed, or where it stopped, in that order. Under the core's lock: a terminal may be slow."""
+        """Have it shown what a worker printed, or where it stopped, in that order. Under the core's lock:
+        a terminal may be slow."""
         if self._printer is None:
             self._printer = threading.Thread(target=self._print_lines, name="skate-log", daemon=True)
             self._printer.start()

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from skate._transport.connection import Connection, dial
+from skate._transport.connection import Connection, Handler, dial
 from skate._wire import debugger as wire
 from skate._wire import node
 
@@ -66,7 +66,7 @@ class Attached:
         self.on_over: Callable[[], None] | None = None
         self._reactor = reactor
         self._events: SimpleQueue[Any] = SimpleQueue()
-        handlers = {wire.Output: self._said, wire.Ask: self._said}
+        handlers: dict[type, Handler] = {wire.Output: self._said, wire.Ask: self._said}
         with reactor.lock:
             self._connection = Connection(reactor, dial(address), handlers, self._left)
 

@@ -23,7 +23,7 @@ from collections import deque
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from skate._transport.connection import Connection, Listener, listen
+from skate._transport.connection import Connection, Handler, Listener, listen
 from skate._transport.reactor import Waiter
 from skate._wire import debugger as wire
 from skate._wire import node
@@ -73,9 +73,7 @@ class Stop:
         self._core = core
         self._path = os.path.join(core.session_dir, "s", "b" + os.urandom(7).hex())
         call = current.call.get()
-        self._stopped = node.Stopped(
-            self._path, call.name or "a thread", core.pid, call.task_id, where, kind
-        )
+        self._stopped = node.Stopped(self._path, call.name or "a thread", core.pid, call.task_id, where, kind)
         self._connection: Connection | None = None
         #: What was typed; None: the end of input.
         self._typed: deque[str | None] = deque()
@@ -98,7 +96,11 @@ class Stop:
         self._core.node.flush()
 
     def _accepted(self, sock: Any) -> None:
-        handlers = {wire.Line: self._line, wire.Detach: self._detach, wire.Interrupt: self._interrupt}
+        handlers: dict[type, Handler] = {
+            wire.Line: self._line,
+            wire.Detach: self._detach,
+            wire.Interrupt: self._interrupt,
+        }
         connection = Connection(self._core.reactor, sock, handlers, self._left)
         if self._connection is not None:
             connection.send(wire.Output("Somebody else is attached to this breakpoint.\n"))

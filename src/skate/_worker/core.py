@@ -7,10 +7,8 @@ pickling, waiting and user code happen outside of it.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -30,6 +28,7 @@ from skate._worker.calls import Calls
 from skate._worker.cancel import Canceller
 from skate._worker.forks import ForkGuard
 from skate._worker.futures import Futures
+from skate._worker.main_thread import Errand, MainThread
 from skate._worker.objects import Objects
 from skate._worker.peers import Peers
 from skate._worker.records import TaskRecord
@@ -40,18 +39,13 @@ from skate._worker.submit_normal import NormalSubmitter
 
 if TYPE_CHECKING:
     from skate._worker.executor import Executor
-    from skate._worker.objects import CountWaiter
-
-
-class Errand(Exception):
-    """Takes the main thread out of its wait for a moment: see ``Core.run_in_main``."""
 
 
 #: A wait that takes longer than this is looked at (seconds).
 _LONG = 1.0
 
 
-class Core:
+class Core(MainThread):
     """See the module's text. One a process; ``current.process.core``."""
 
     def __init__(self, kind: str, worker_id: bytes, session_dir: str, config: Config) -> None:
@@ -67,10 +61,8 @@ class Core:
         self.namespace = ""
         #: The public API's view of this core (see skate.engine).
         self.engine: Any = None
-        self.reactor = Reactor(kind)
-        self.lock = self.reactor.lock
+        super().__init__(Reactor(kind))
         self.reactor.on_turn = self.drain
-        self.reactor.check_interrupt = self.check_interrupt
         self.refs = RefTable()
         #: Entries whose ObjectRefs ended; appended by ``ObjectRef.__del__``, drained each turn.
         self.dead_refs: deque[ObjectEntry] = deque()
@@ -84,8 +76,7 @@ class Core:
             self.dead_refs, self.store.dead_views, self.dead_functions, self.dead_streams
         )  # fmt: skip
         self.counter = 0
-        #: What threads of this process wait for; and the number of the last wait.
-        self.waits: set[CountWaiter] = set()
+        #: The number of the last wait.
         self.last_wait = 0
         self.node: Connection = None  # type: ignore[assignment]  # set by connect_node
         self.control: Connection | None = None
@@ -111,12 +102,6 @@ class Core:
         self._last_request = 0
         #: What drivers do about breakpoints of their job.
         self.on_stop: Callable[[node.Stopped | node.Resumed], None] | None = None
-        #: Called first by the handler of SIGINT: whether Ctrl-C was meant for a breakpoint.
-        self.takes_interrupt: Callable[[], bool] | None = None
-        #: What the main thread is to do in its next wait.
-        self._errand: Callable[[], None] | None = None
-        #: SIGINT came while the main thread was in our code.
-        self.interrupted = False
         self.pid = os.getpid()
         self.reporter = Reporter(self)
         self.calls = Calls(self)
@@ -331,35 +316,10 @@ class Core:
             try:
                 return self.reactor.wait(waiter, deadline)
             except Errand:
-                return self._wait_after_errand(waiter, deadline)
+                return self.wait_after_errand(waiter, deadline)
         if executor.lends:
             return executor.wait_lending(waiter, deadline)
         return self.wait_watched(waiter, deadline)
-
-    def run_in_main(self, errand: Callable[[], None]) -> Callable[[], None]:
-        """Have the main thread run it when it waits for objects. Any other thread; drivers only."""
-        self._errand = errand
-        self.reactor.nudge()
-        return errand
-
-    def forget_errand(self, errand: Callable[[], None]) -> bool:
-        """Tell whether the main thread had not begun with it, and will not."""
-        with self.lock:
-            forgotten = self._errand is errand
-            if forgotten:
-                self._errand = None
-        return forgotten
-
-    def _wait_after_errand(self, waiter: Waiter, deadline: float | None) -> bool:
-        while True:
-            with self.lock:
-                errand, self._errand = self._errand, None
-            if errand is not None:
-                errand()
-            try:
-                return self.reactor.wait(waiter, deadline)
-            except Errand:
-                pass
 
     def wait_watched(self, waiter: Waiter, deadline: float | None) -> bool:
         """Wait; after a while have the daemon look whether this can ever end."""
@@ -384,50 +344,6 @@ class Core:
         """Raise if the session is lost."""
         if self.dead_reason:
             raise errors.LocalRayletDiedError(self.dead_reason)
-
-    def put_off_interrupt(self) -> None:
-        """Our own code is at work where a signal came: raise at the next safe point. In its handler."""
-        self.interrupted = True
-        self.reactor.nudge()
-        # Should ours end before it reaches a safe point, the signal comes again.
-        threading.Timer(0.02, self._again).start()
-
-    def interrupt(self, signum: int, frame: Any) -> None:
-        """SIGINT in the main thread: raise in user code at once, in ours at the next safe point.
-
-        Ours is whatever runs below a frame of this package: a table may be half changed there.
-        """
-        if self.takes_interrupt is not None and self.takes_interrupt():
-            return
-        while frame is not None:
-            name = frame.f_code.co_filename
-            if name.startswith(PACKAGE) and not name.startswith(_AROUND):
-                self.put_off_interrupt()
-                return
-            frame = frame.f_back
-        self.interrupted = False
-        signal.default_int_handler(signal.SIGINT, None)
-
-    def _again(self) -> None:
-        if self.interrupted:
-            # Sent to the main thread itself: it may sleep in a system call by now.
-            main = threading.main_thread().ident
-            assert main is not None
-            signal.pthread_kill(main, signal.SIGINT)
-
-    def check_interrupt(self) -> None:
-        """At a safe point: raise what a signal asked for while it could not be raised."""
-        if self.interrupted and threading.current_thread() is threading.main_thread():
-            self.interrupted = False
-            signal.default_int_handler(signal.SIGINT, None)
-        if self._errand is not None and threading.current_thread() is threading.main_thread():
-            if self.main_waits():
-                raise Errand
-
-    def main_waits(self) -> bool:
-        """Tell whether the main thread waits for objects."""
-        main = threading.main_thread().ident
-        return any(one.thread == main for one in list(self.waits))
 
     def warn(self, text: str) -> None:
         """Tell the user something that is not an error (yet)."""
@@ -525,11 +441,6 @@ class Core:
         for connection in (*self.peers.connections, self.node, self.control):
             if connection is not None:
                 connection.sock.close()
-
-
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-#: Not below user code but around it: ``skate run`` runs programs.
-_AROUND = (os.path.join(PACKAGE, "cli", ""), os.path.join(PACKAGE, "__main__.py"))
 
 
 def _before_fork() -> None:

@@ -194,9 +194,9 @@ class Debugger(pdb.Pdb):
         """Return the frames of the user, and which is the current one."""
         stack, index = super().get_stack(f, t)
         first, end = 0, len(stack)
-        for place, (frame, _) in enumerate(stack):
+        for number, (frame, _) in enumerate(stack):
             if frame is self._outermost:
-                first = place
+                first = number
         while end > first + 1 and stack[end - 1][0].f_code.co_filename.startswith(PACKAGE):
             end -= 1
         return stack[first:end], min(max(index, first), end - 1) - first
@@ -300,7 +300,7 @@ class Debugger(pdb.Pdb):
         frame: Any = self.curframe
         names = {**frame.f_globals, **frame.f_locals}
         streams = sys.stdin, sys.stdout
-        sys.stdin = sys.stdout = self._channel  # type: ignore[assignment]
+        sys.stdin = sys.stdout = self._channel
         try:
             _Interpreter(self._channel, names).interact("*interactive*", "*exit from interactive*")
         finally:

@@ -20,7 +20,7 @@ from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
-from skate._worker.core import PACKAGE
+from skate._worker.main_thread import PACKAGE
 
 if TYPE_CHECKING:
     from skate._worker.core import Core

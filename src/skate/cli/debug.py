@@ -31,7 +31,9 @@ class _Keyboard:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define what the command takes."""
-    parser.add_argument("number", nargs="?", type=int, help="of the breakpoint, as listed (default: the only one)")
+    parser.add_argument(
+        "number", nargs="?", type=int, help="of the breakpoint, as listed (default: the only one)"
+    )
     parser.add_argument("--list", action="store_true", help="only list what waits")
     parser.add_argument("-v", "--verbose", action="store_true", help="taken for Ray's sake")
     show.add_common(parser)

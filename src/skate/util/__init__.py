@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from skate.util import check_serialize as check_serialize
     from skate.util import debug as debug
     from skate.util import debugpy as debugpy
-    from skate.util import debugpy as ray_debugpy
     from skate.util import joblib as joblib
     from skate.util import multiprocessing as multiprocessing
     from skate.util import pdb as pdb

@@ -55,7 +55,9 @@ class BreakpointHandlers:
             log.read()  # what it printed before it stopped is shown before
         self._tell(client.job, message)
         if daemon.processes.driver_of(client.job) is None:
-            daemon.log(f"{message.name} (process {message.pid}) stopped at {message.where}; attach: skate debug")
+            daemon.log(
+                f"{message.name} (process {message.pid}) stopped at {message.where}; attach: skate debug"
+            )
 
     def _resumed(self, connection: Connection, message: node.Resumed) -> None:
         self._forget(message.address)

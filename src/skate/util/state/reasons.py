@@ -131,7 +131,9 @@ class _Story:
         for stop in self._facts.stops:
             if stop["task_id"] == task:
                 what = "a breakpoint" if stop["kind"] == "breakpoint" else "an exception"
-                return [f"it is stopped at {what} in {stop['where']} (process {pid}); attach with `skate debug`"]
+                return [
+                    f"it is stopped at {what} in {stop['where']} (process {pid}); attach with `skate debug`"
+                ]
         waits = self._graph.waits.get(task, ())
         for wait in waits:
             lines += self._wait(wait, depth)
