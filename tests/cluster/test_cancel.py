@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import skate
+from skate._worker import current
 from skate.api import RayContext as Session
 from skate.exceptions import TaskCancelledError, WorkerCrashedError
 
@@ -589,9 +590,8 @@ def test_what_cannot_be_cancelled(session: Session) -> None:
             cancel(wrong)
 
 
-def test_an_interrupt_that_was_put_off_wakes_a_thread_that_sleeps() -> None:
+def test_an_interrupt_that_was_put_off_wakes_a_thread_that_sleeps(session: Session) -> None:
     """It came while the runtime's own code ran; by the time that it comes again, the program sleeps."""
-    skate.init(num_cpus=1)
     core = current.process.core
     assert core is not None
     core.put_off_interrupt()

@@ -263,7 +263,7 @@ class Debugger(pdb.Pdb):
         if self.allow_kbdint:
             while frame is not None and frame.f_code.co_filename not in _MACHINERY:
                 if frame.f_code.co_filename.startswith(PACKAGE):
-                    self._core.put_off_interrupt()  # a statement that was typed waits in get
+                    self._core.ask_to_interrupt()  # a statement that was typed waits in get
                     return
                 frame = frame.f_back
             raise KeyboardInterrupt

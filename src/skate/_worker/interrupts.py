@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 Key = tuple[bytes, int]
 """A call: owner and seq."""
 
+#: After this time a signal that was not heard is sent again (seconds).
+_PATIENCE = 0.05
+
 
 class Interrupts:
     """See the module's text. The tables change under the lock, or on the thread that runs the call."""
@@ -40,6 +43,8 @@ class Interrupts:
         self._boundaries = frozenset(boundaries)
         #: Calls that run here, or are about to, and were cancelled.
         self.cancelled: set[Key] = set()
+        #: The handler ran since the last call was cancelled.
+        self._heard = True
         #: What the next signal is for, if a debugger sent it.
         self.on_debugger: Callable[[Any], None] | None = None
 
@@ -70,9 +75,19 @@ class Interrupts:
             return  # a method is not interrupted: it may ask
         if message.force:
             self._end()
+        self._heard = False
+        self._signal(key)
+
+    def _signal(self, key: Key) -> None:
         ident = threading.main_thread().ident
         assert ident is not None
         signal.pthread_kill(ident, signal.SIGINT)
+        self._core.reactor.call_later(_PATIENCE, lambda: self._look(key))
+
+    def _look(self, key: Key) -> None:
+        """A signal that arrives just before the thread sleeps in a system call does not wake it: again."""
+        if not self._heard and key in self.cancelled and self._executor.running_call == key:
+            self._signal(key)
 
     def _recurse(self, key: Key, message: wire.CancelCall) -> None:
         if message.recursive:
@@ -127,10 +142,13 @@ class Interrupts:
             tell, self.on_debugger = self.on_debugger, None
             tell(frame)
             return
+        self._heard = True
         if self._executor.running_call not in self.cancelled or self._executor.host is not None:
+            self._core.interrupted = False
             return  # late: what it was for is over
         while frame is not None:
             if frame.f_code in self._boundaries:
+                self._core.interrupted = False
                 raise KeyboardInterrupt
             if frame.f_code.co_filename.startswith(PACKAGE):
                 break

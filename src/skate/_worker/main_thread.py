@@ -18,6 +18,10 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _AROUND = (os.path.join(PACKAGE, "cli", ""), os.path.join(PACKAGE, "__main__.py"))
 
 
+#: How long after a signal that was put off it comes again (seconds).
+_REMINDER = 0.02
+
+
 class Errand(Exception):
     """Takes the main thread out of its wait for a moment: see ``MainThread.run_in_main``."""
 
@@ -33,17 +37,27 @@ class MainThread:
         self.waits: set[CountWaiter] = set()
         #: SIGINT came while the main thread was in our code.
         self.interrupted = False
+        #: The signal is to come again.
+        self._reminding = False
         #: Called first by the handler of SIGINT: whether Ctrl-C was meant for a breakpoint.
         self.takes_interrupt: Callable[[], bool] | None = None
         #: What the main thread is to do in its next wait.
         self._errand: Callable[[], None] | None = None
 
-    def put_off_interrupt(self) -> None:
-        """Our own code is at work where a signal came: raise at the next safe point. In its handler."""
+    def ask_to_interrupt(self) -> None:
+        """Have the main thread raise at its next safe point. Safe in signal handlers."""
         self.interrupted = True
         self.reactor.nudge()
-        # Should ours end before it reaches a safe point, the signal comes again.
-        threading.Timer(0.02, self._again).start()
+
+    def put_off_interrupt(self) -> None:
+        """Our own code is at work where a signal came: raise at the next safe point. In its handler."""
+        self.ask_to_interrupt()
+        if not self._reminding:
+            self._remind()
+
+    def _remind(self) -> None:
+        self._reminding = True
+        threading.Timer(_REMINDER, self._again).start()
 
     def interrupt(self, signum: int, frame: Any) -> None:
         """SIGINT in the main thread: raise in user code at once, in ours at the next safe point.
@@ -62,8 +76,14 @@ class MainThread:
         signal.default_int_handler(signal.SIGINT, None)
 
     def _again(self) -> None:
+        """Should ours have ended before it reached a safe point, the signal comes again.
+
+        To the main thread itself, and until it is heard: one that arrives just before the thread sleeps in
+        a system call does not wake it.
+        """
+        self._reminding = False
         if self.interrupted:
-            # Sent to the main thread itself: it may sleep in a system call by now.
+            self._remind()
             main = threading.main_thread().ident
             assert main is not None
             signal.pthread_kill(main, signal.SIGINT)
