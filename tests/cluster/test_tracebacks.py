@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -56,8 +57,6 @@ skate.init(num_cpus=4)
 
 def shown(folder: Path, line: str, **env: str) -> list[str]:
     """Run the program with this last line, which raises; return what was printed, made comparable."""
-    import os
-
     file = program(folder, PROGRAM + line + "\n")
     done = subprocess.run(
         [sys.executable, str(file)], capture_output=True, text=True, timeout=25, env={**os.environ, **env}
@@ -185,7 +184,7 @@ def test_pytest_leaves_out_the_same(tmp_path: Path) -> None:
     file.write_text(PROGRAM + "\ndef test_it():\n    skate.get(divide.remote(1))\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file)],
-        capture_output=True, text=True, timeout=25, cwd=tmp_path,
+        capture_output=True, text=True, timeout=25,
     )  # fmt: skip
     assert (
         ">       skate.get(divide.remote(1))\nE       RayTaskError(ZeroDivisionError): divide" in done.stdout

@@ -14,6 +14,7 @@ Each buffer starts at a multiple of 64 bytes, so that vector instructions like i
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pickle
@@ -224,8 +225,14 @@ def _source(filename: str) -> str | None:
     found = linecache.cache.get(filename) if linecache is not None else None
     if not found or len(found) == 1 or os.path.exists(filename):
         return None
-    text = "".join(found[2])
+    text = _joined(tuple(found[2]))
     return text if 0 < len(text) <= _LONGEST_CELL else None
+
+
+@functools.lru_cache(4)
+def _joined(lines: tuple[str, ...]) -> str:
+    """Return the same string each time, so that a pickle has it once."""
+    return "".join(lines)
 
 
 def _with_source(source: str, filename: str, make: Any, args: tuple[Any, ...]) -> CodeType:
