@@ -157,7 +157,7 @@ LINES: tuple[Line, ...] = (
         "put 1 GiB into a full store",
         "GB/s",
         "spilling",
-        (Fraction(0.8, "bare", "spill", "plain file writes")),
+        (Fraction(0.8, "bare", "spill", "plain file writes"),),
         baselines=("bare",),
     ),
     Line("restore", "get 1 GiB that was spilled", "GB/s", "spilling", baselines=("bare",)),

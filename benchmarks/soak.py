@@ -1,10 +1,11 @@
-"""A million tasks and a hundred thousand actor calls with refs flowing through them: does anything grow?
+"""A million tasks, a hundred thousand actor calls with refs flowing through them, a million items of
+generators, ten thousand large results: does anything grow?
 
 Prints, for every process of the session, its own memory at each tenth of the way and the slope of a line
 through the second half, in bytes a thousand calls; exits with 1 if a slope is above the limit, a result
 is wrong, or anything is left in the store.
 
-    python -m benchmarks.soak [--tasks 1000000] [--calls 100000] [--limit 10000]
+    python -m benchmarks.soak [--tasks 1000000] [--calls 100000] [--items 1000000] [--large 10000]
 """
 
 from __future__ import annotations
@@ -32,6 +33,16 @@ def add(one: int, other: int) -> int:
 def first(refs: list[Any]) -> Any:
     """Return the ref that was inside a list: it is borrowed, and given back."""
     return refs[0]
+
+
+@skate.remote
+def produce(count: int) -> Any:
+    yield from range(count)
+
+
+@skate.remote
+def grow(data: bytes) -> bytes:
+    return bytes(len(data) + 1)
 
 
 @skate.remote
@@ -117,11 +128,32 @@ def run_calls(count: int, keeper: Any) -> int:
     return wrong
 
 
+def run_items(count: int) -> int:
+    """Take so many items of one generator; return how many were wrong."""
+    wrong = taken = 0
+    for number, ref in enumerate(produce.options(_generator_backpressure_num_objects=100).remote(count)):
+        wrong += skate.get(ref) != number
+        taken += 1
+    return wrong + (taken != count)
+
+
+def run_large(count: int) -> int:
+    """Make results that lie in shared memory, each from the one before; return how many were wrong."""
+    wrong, ref = 0, skate.put(bytes(200_000))
+    for number in range(count):
+        ref = grow.remote(ref)
+        if number % 100 == 99:  # what came before is remembered, not kept: see the lineage
+            wrong += len(skate.get(ref)) != 200_000 + number + 1
+    return wrong
+
+
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--calls", type=int, default=100_000)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--large", type=int, default=10_000)
     parser.add_argument("--limit", type=float, default=10_000, help="bytes a thousand calls (default 10000)")
     given = parser.parse_args()
     skate.init(num_cpus=2, object_store_memory=500_000_000)
@@ -133,12 +165,14 @@ def main() -> int:
     for _ in range(20):
         wrong += run_tasks(given.tasks // 20, keeper)
         wrong += run_calls(given.calls // 20, keeper)
-        done += given.tasks // 20 + given.calls // 20
+        wrong += run_items(given.items // 20)
+        wrong += run_large(given.large // 20)
+        done += (given.tasks + given.calls + given.items + given.large) // 20
         for pid in processes():
             samples.setdefault(pid, []).append((done, own_memory(pid)))
     seconds = time.perf_counter() - began
     names = processes()
-    print(f"{done} calls in {seconds:.0f} s, {wrong} wrong results")
+    print(f"{done} calls and items in {seconds:.0f} s, {wrong} wrong results")
     worst = 0.0
     for pid, found in samples.items():
         if len(found) < 20:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from skate import compat as compat
     from skate import exceptions as exceptions
     from skate import experimental as experimental
+    from skate import job_config as job_config
     from skate import runtime_context as runtime_context
     from skate import runtime_env as runtime_env
     from skate import util as util
@@ -54,26 +55,30 @@ if TYPE_CHECKING:
     from skate.cluster import cluster_resources as cluster_resources
     from skate.cluster import nodes as nodes
     from skate.cluster import timeline as timeline
+    from skate.logging_config import LoggingConfig as LoggingConfig
     from skate.runtime_context import get_gpu_ids as get_gpu_ids
     from skate.runtime_context import get_runtime_context as get_runtime_context
 
     ObjectID = ObjectRef
 
 __version__ = "0.1.0"
+#: Kinds of processes, by the numbers that Ray gives them.
+SCRIPT_MODE, WORKER_MODE = 0, 1
 
 _IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID",
         "TaskID", "UniqueID", "WorkerID")  # fmt: skip
 _CLUSTER = ("available_resources", "cluster_resources", "nodes", "timeline")
 _API = ("get", "get_actor", "init", "is_initialized", "kill",
         "cancel", "put", "remote", "shutdown", "wait")  # fmt: skip
-_MODULES = ("actor", "compat", "exceptions", "experimental", "runtime_context", "runtime_env", "types",
-            "util")  # fmt: skip
+_MODULES = ("actor", "compat", "exceptions", "experimental", "job_config", "runtime_context",
+            "runtime_env", "types", "util")  # fmt: skip
 
 #: Public name to (module, name there).
 _PLACES: dict[str, tuple[str, str]] = {
     **{name: ("skate._base.ids", name) for name in _IDS},
     **{name: ("skate.api", name) for name in _API},
     **{name: ("skate.cluster", name) for name in _CLUSTER},
+    "LoggingConfig": ("skate.logging_config", "LoggingConfig"),
     "ObjectRef": ("skate._worker.object_ref", "ObjectRef"),
     "ObjectRefGenerator": ("skate._worker.generators", "ObjectRefGenerator"),
     "DynamicObjectRefGenerator": ("skate._worker.generators", "DynamicObjectRefGenerator"),
@@ -84,7 +89,7 @@ _PLACES: dict[str, tuple[str, str]] = {
     "get_runtime_context": ("skate.runtime_context", "get_runtime_context"),
 }
 
-__all__ = sorted(["__version__", *_PLACES, *_MODULES])
+__all__ = sorted(["SCRIPT_MODE", "WORKER_MODE", "__commit__", "__version__", *_PLACES, *_MODULES])
 
 
 def __getattr__(name: str) -> object:
@@ -95,6 +100,8 @@ def __getattr__(name: str) -> object:
     elif name in _PLACES:
         module, attribute = _PLACES[name]
         found = getattr(import_module(module), attribute)
+    elif name == "__commit__":
+        found = import_module("skate._base.commit").commit()
     else:
         raise AttributeError(f"module 'skate' has no attribute {name!r}")
     globals()[name] = found

@@ -7,6 +7,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from skate import options as _options
 from skate import remote_function
+from skate._base.parameters import UNKNOWN, Parameters, from_text, parameters_of
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
 from skate.engine import (
@@ -52,8 +53,10 @@ def method(*args: Any, **kwargs: Any) -> Any:
         ...     def both(self):
         ...         return 1, 2
     """
+    if len(args) == 1 and not kwargs and callable(args[0]):
+        return args[0]
     if args or not kwargs:
-        raise TypeError("use @method with options, such as @method(num_returns=2)")
+        raise TypeError("use @method with options by name, such as @method(num_returns=2)")
     _options.check(kwargs, _options.METHOD_OPTIONS, "an actor method")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,6 +64,10 @@ def method(*args: Any, **kwargs: Any) -> Any:
         return function
 
     return decorate
+
+
+class ActorClassInheritanceException(TypeError):
+    """A class was defined whose base is an actor class."""
 
 
 class ActorClass(Generic[C]):
@@ -72,10 +79,17 @@ class ActorClass(Generic[C]):
         given: dict[str, Any],
         methods: dict[str, dict[str, int | str]] | None = None,
     ) -> None:
+        if isinstance(cls, str):  # how Python makes a class whose base this is
+            raise ActorClassInheritanceException(
+                f"class {cls} has an actor class as its base. Inherit from the plain class, and make the "
+                "subclass remote: Base = skate.remote(PlainBase), Sub = skate.remote(PlainSub)"
+            )
         _options.check(given, _options.ACTOR_OPTIONS, "an actor class")
         self._class = cls
         self._given = given
         self._options = _options.actor_options(given)
+        #: What the constructor takes, once it was asked for.
+        self._parameters: Parameters | None = None
         #: Every method's options. Given when it is unpickled: a class whose methods name its own actor
         #: class has none yet at that moment.
         self._methods = _methods_of(cls, given) if methods is None else methods
@@ -110,6 +124,8 @@ class ActorClass(Generic[C]):
 
         Raises:
             ActorAlreadyExistsError: the name is taken (a ValueError).
+            TypeError: the constructor does not take these arguments, or one cannot be pickled.
+            ValueError: ``get_if_exists`` without a name.
 
         Example:
             >>> @skate.remote
@@ -123,6 +139,11 @@ class ActorClass(Generic[C]):
             >>> skate.get(counter.add.remote())
             1
         """
+        if self._parameters is None:
+            self._parameters = _constructor(self._class)
+        self._parameters.check(f"{self._class.__name__}.__init__", args, kwargs)
+        if self._options.get_if_exists and not self._options.name:
+            raise ValueError(f"{self._class.__name__} has the option get_if_exists, but no name to look for")
         info = remote_function.connected_engine().create_actor(
             self._class, self._methods, args, kwargs, self._options
         )
@@ -139,11 +160,27 @@ class ActorClass(Generic[C]):
         """
         return ActorClass(self._class, {**self._given, **actor_options})
 
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
+        """Refuse: what would inherit is an actor class, not the class below it."""
+        raise TypeError(
+            f"a class cannot inherit from the actor class {self.__name__}: inherit from a plain class, and "
+            "make both remote, such as with skate.remote(Base)"
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         return ActorClass, (self._class, self._given, self._methods)
 
     def __repr__(self) -> str:
         return f"ActorClass({self._class.__module__}.{self._class.__qualname__})"
+
+
+def _constructor(cls: type) -> Parameters:
+    """Return what the class takes when it is instantiated."""
+    if type(cls).__call__ is not type.__call__ or cls.__new__ is not object.__new__:  # type: ignore[comparison-overlap]
+        return UNKNOWN
+    if cls.__init__ is object.__init__:  # type: ignore[misc]
+        return parameters_of(lambda: None)
+    return parameters_of(cls.__init__, bound=True)  # type: ignore[misc]
 
 
 def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str, int | str]]:
@@ -172,8 +209,21 @@ def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str,
             chosen["is_generator"] = 1
             if ahead is not None:
                 chosen.setdefault("_generator_backpressure_num_objects", ahead)
+        takes = _method_parameters(cls, name, function)
+        if takes is not UNKNOWN:
+            chosen["takes"] = takes.to_text()
+        if given.get("enable_task_events", actor_options.get("enable_task_events")) is False:
+            chosen["enable_task_events"] = 0
         methods[name] = chosen
     return methods
+
+
+def _method_parameters(cls: type, name: str, function: Any) -> Parameters:
+    """Return what a method takes when it is called on an instance."""
+    written = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+    if isinstance(written, staticmethod):
+        return parameters_of(function)
+    return parameters_of(getattr(function, "__func__", function), bound=True)
 
 
 class ActorHandle(Generic[C]):
@@ -226,10 +276,14 @@ def _handle(*fields: Any) -> ActorHandle[Any]:
     return ActorHandle(ActorInfo(*fields))
 
 
+ActorProxy = ActorHandle
+"""Ray's name for what type checkers see a handle as."""
+
+
 class ActorMethod:
     """A method of an actor: ``.remote(...)`` calls it."""
 
-    __slots__ = ("_info", "_name", "_given", "_core", "_submit")
+    __slots__ = ("_info", "_name", "_given", "_core", "_submit", "_parameters", "_least", "_most")
 
     def __init__(self, info: ActorInfo, name: str, given: dict[str, int | str]) -> None:
         self._info = info
@@ -250,13 +304,21 @@ class ActorMethod:
         Returns:
             The ref of the result; a list of refs if ``num_returns`` is above 1; None if it is 0; an
             ObjectRefGenerator if the method is a generator.
+
+        Raises:
+            TypeError: the method does not take these arguments, or one cannot be pickled.
         """
         if current.process.core is not self._core or self._core is None:
             self._bind()
+        if kwargs or not self._least <= len(args) <= self._most:
+            self._parameters.check(f"{self._info.class_name}.{self._name}", args, kwargs)
         return self._submit(args, kwargs)  # type: ignore[no-any-return]
 
     def _bind(self) -> None:
         found = remote_function.connected_engine()
+        takes = self._given.get("takes")
+        self._parameters = UNKNOWN if takes is None else from_text(str(takes))
+        self._least, self._most = self._parameters.least, self._parameters.most
         self._submit = found.bind_method(self._info, self._name, self._given)
         self._core = current.process.core
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from skate._base.config import Config
 from skate._launch import machine, session
-from skate._launch.connect import Driver
+from skate._launch.connect import Driver, Program
 from skate._serialize.tracebacks import shortened
 from skate._worker import current
 from skate._worker.generators import ObjectRefGenerator
@@ -18,6 +19,9 @@ from skate._worker.object_ref import ObjectRef
 from skate.actor import ActorClass, ActorHandle
 from skate.engine import engine
 from skate.remote_function import P, R, RemoteFunction, connected_engine
+
+if TYPE_CHECKING:
+    from skate.job_config import JobConfig
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -100,6 +104,9 @@ def init(
         ignore_reinit_error: return the running session's addresses instead of raising.
         include_dashboard, configure_logging, logging_level: taken for Ray's sake; there is no
             dashboard, and the runtime prints nothing by itself.
+        logging_config: a ``LoggingConfig``: how the program's own logging looks, in all its processes.
+        job_config: a ``JobConfig``: the same, metadata, and more, in one object.
+        labels: of this node: ``{"zone": "a"}``; see the option ``label_selector``.
         log_to_driver: show what workers print (default True).
         namespace: of named actors; default: one that only this job knows.
         runtime_env: what workers of this job find: variables, files, packages (see
@@ -128,6 +135,12 @@ def init(
                 "init() was called, but this process is connected already. Call shutdown() first, or pass "
                 "ignore_reinit_error=True."
             )
+        program = Program()
+        if kwargs.get("job_config") is not None or kwargs.get("logging_config") is not None:
+            job = _job(kwargs)
+            runtime_env = runtime_env or job.runtime_env
+            namespace = job.ray_namespace if namespace is None else namespace
+            program = _program(job)
         environment = b""
         if runtime_env:
             from skate._environment.resolve import resolve
@@ -139,24 +152,31 @@ def init(
         if namespace is not None and not isinstance(namespace, str):
             raise TypeError(f"namespace takes a string, got {namespace!r}")
         offer = machine.offer(
-            num_cpus, num_gpus, resources, object_store_memory, kwargs.get("object_spilling_directory")
+            num_cpus,
+            num_gpus,
+            resources,
+            object_store_memory,
+            kwargs.get("object_spilling_directory"),
+            kwargs.get("labels"),
         )
         # A namespace of its own, as Ray's anonymous ones: names of one program do not meet another's.
         namespace = namespace or os.urandom(16).hex()
         show = log_to_driver is not False
         session_dir = _find_session(address)
         if session_dir is None:
-            _State.driver = Driver.start(offer, Config.load(_system_config), namespace, environment, show)
+            _State.driver = Driver.start(
+                offer, Config.load(_system_config), namespace, environment, show, program
+            )
         else:
             given = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources,
-                     "object_store_memory": object_store_memory}  # fmt: skip
+                     "object_store_memory": object_store_memory, "labels": kwargs.get("labels")}  # fmt: skip
             wrong = [name for name, value in given.items() if value is not None]
             if wrong:
                 raise ValueError(
                     f"init() joins the session at {session_dir}, whose amounts are set: leave out "
                     f"{', '.join(wrong)}, or start a session of your own with init(address='local')"
                 )
-            _State.driver = Driver.join(session_dir, namespace, environment, show)
+            _State.driver = Driver.join(session_dir, namespace, environment, show, program)
         return _context()
 
 
@@ -164,6 +184,26 @@ _OTHERS = frozenset({"object_spilling_directory", "labels", "local_mode", "dashb
                      "dashboard_port", "job_config", "logging_format", "logging_config",
                      "enable_resource_isolation", "cgroup_path", "system_reserved_cpu",
                      "system_reserved_memory", "proxy_server_url"})  # fmt: skip
+
+
+def _job(given: Mapping[str, Any]) -> JobConfig:
+    """Return what ``init`` was told of the job."""
+    from skate.job_config import JobConfig
+
+    job = given.get("job_config")
+    if isinstance(job, Mapping):
+        job = JobConfig.from_json(job)
+    if job is not None and not isinstance(job, JobConfig):
+        raise TypeError(f"job_config takes a skate.job_config.JobConfig, got {job!r}")
+    job = copy.copy(job) if job is not None else JobConfig()
+    if given.get("logging_config") is not None:
+        job.set_py_logging_config(given["logging_config"])
+    return job
+
+
+def _program(job: JobConfig) -> Program:
+    logging_ = job.logging_config.to_dict() if job.logging_config is not None else None
+    return Program(job.metadata, logging_, job.default_actor_lifetime == "detached")
 
 
 def _find_session(address: str | None) -> str | None:
@@ -265,7 +305,15 @@ def remote(*args: Any, **kwargs: Any) -> Any:
         num_gpus: GPUs that it needs.
         resources: amounts of your own resources: ``{"license": 1}``.
         runtime_env: variables, files and packages of its process: see ``skate.runtime_env``.
-        memory: bytes of memory that it needs, as a resource to schedule by.
+        memory: bytes of memory that it needs, as a resource to schedule by: tasks whose sum is more than the
+            node has wait for each other. Nobody stops one that uses more.
+        object_store_memory: the same, of the memory for objects.
+        label_selector: labels that its node must have: ``{"zone": "a"}``, also ``"!a"``, ``"in(a, b)"`` and
+            ``"!in(a, b)"``; see ``init(labels=...)``.
+        fallback_strategy: other selectors, in order, for when no node has those:
+            ``[{"label_selector": {}}]``.
+        scheduling_strategy: "DEFAULT", "SPREAD" or one of ``skate.util.scheduling_strategies``.
+        enable_task_events: False: neither ``skate list`` nor the state API tell of it.
         num_returns: (tasks) how many values it returns, each with a ref of its own; default 1.
         max_retries: (tasks) how often it is run again after a crash of its worker; default 3, -1: always.
         name: of the task, for people; or the actor's name, for ``get_actor``.

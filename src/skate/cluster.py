@@ -32,7 +32,7 @@ def observe(address: str | None) -> Iterator[SessionState]:
         ConnectionError: there is none.
     """
     with Observer(find(address)) as observer:
-        yield SessionState(observer.ask_node, observer.ask_control)
+        yield SessionState(observer.ask_node, observer.ask_control, observer.session_dir)
 
 
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
@@ -72,7 +72,7 @@ def nodes() -> list[dict[str, Any]]:
             "NodeManagerHostname": one.hostname,
             "RayletSocketName": one.address,
             "Resources": cluster_total([one], available=False),
-            "Labels": {},
+            "Labels": one.labels,
         }
         for one in _connected().nodes()
     ]
@@ -86,6 +86,19 @@ def cluster_resources() -> dict[str, float]:
 def available_resources() -> dict[str, float]:
     """Return the resources that nobody uses just now, a few milliseconds old; what is used up is absent."""
     return cluster_total(_connected().nodes(), available=True)
+
+
+def key_value(operation: str, namespace: bytes, key: bytes, value: bytes, overwrite: bool) -> Any:
+    """Read or change the control store's key-value table; see ``skate.experimental.internal_kv``."""
+    return _connected().key_value(operation, namespace, key, value, overwrite)
+
+
+def stored_objects() -> tuple[dict[str, dict[str, Any]], str]:
+    """Return what is in this node's store, by id in hex, and the node's id."""
+    found = _connected()
+    parts, _ = found.state("stored")
+    rows = {row["object_id"]: row for _, _, told in parts for row in told}
+    return rows, found.core.node_id.hex()
 
 
 def _connected() -> RuntimeEngine:

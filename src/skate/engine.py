@@ -21,10 +21,11 @@ from skate._wire.codec import pack, unpack
 from skate._wire.worker import ALL
 from skate._worker import current
 from skate._worker.actor_host import ActorExit
-from skate._worker.calls import DYNAMIC, STREAMING
+from skate._worker.arguments import encode
 from skate._worker.core import Core
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.report import call_site
+from skate._worker.stream_calls import DYNAMIC, STREAMING
 from skate._worker.waits import written
 from skate.options import ActorOptions, TaskOptions
 
@@ -111,7 +112,9 @@ class SessionState:
         self,
         ask_node: Callable[[Callable[[int], Any]], Any],
         ask_control: Callable[[Callable[[int], Any]], bytes],
+        session_dir: str,
     ) -> None:
+        self.session_dir = session_dir
         self._ask_node = ask_node
         self._ask_control = ask_control
 
@@ -122,16 +125,22 @@ class SessionState:
         return parts, answer.silent
 
     def directory(self, what: str) -> list[Any]:
-        """Return "actors", "jobs" or "nodes" as the control store knows them."""
+        """Return "actors", "jobs", "nodes" or "events" as the control store knows them."""
         if what == "nodes":
             nodes = unpack(self._ask_control(control.ListNodes), type=list[control.NodeInfo])
             return [
                 {"node_id": one.node_id.hex(), "hostname": one.hostname, "total": to_float(one.resources),
-                 "available": to_float(one.available)}
+                 "available": to_float(one.available), "labels": one.labels, "started": one.started}
                 for one in nodes
             ]  # fmt: skip
-        question = control.ListActors if what == "actors" else control.ListJobs
-        return unpack(self._ask_control(question), type=list[Any])
+        questions: dict[str, Callable[[int], Any]] = {
+            "actors": control.ListActors, "jobs": control.ListJobs, "events": control.ListEvents
+        }  # fmt: skip
+        return unpack(self._ask_control(questions[what]), type=list[Any])
+
+    def kill_actor(self, actor_id: bytes, no_restart: bool, reason: str) -> None:
+        """End an actor's process."""
+        self._ask_control(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 
 
 class RuntimeEngine:
@@ -142,7 +151,10 @@ class RuntimeEngine:
         self._classes: WeakKeyDictionary[type, tuple[bytes, list[ObjectRef[Any]]]] = WeakKeyDictionary()
         #: What the constructors of detached actors got, by actor.
         self._detached: dict[bytes, ObjectRef[Any]] = {}
-        self._state = SessionState(lambda make: core.request(core.node, make), core.ask_control)
+        self.session_dir = core.session_dir
+        self._state = SessionState(
+            lambda make: core.request(core.node, make), core.ask_control, core.session_dir
+        )
         self.put = core.objects.put
         self.get = core.objects.get
         self.get_one = core.objects.get_one
@@ -154,9 +166,11 @@ class RuntimeEngine:
         """See Engine."""
         core = self.core
         record = core.calls.make_function(function, name, options.threads)
-        record.max_calls = options.max_calls
+        record.max_calls, record.hidden = options.max_calls, options.hidden
         record.retry = retry_blob(options.retry_exceptions)
-        pool = core.normal.pool(options.resources, self._environment(options.runtime_env))
+        pool = core.normal.pool(
+            options.resources, self._environment(options.runtime_env), options.requirement
+        )
         num_returns = returns_of(options.num_returns, is_generator(function))
         retries, label, ahead = options.max_retries, options.name, options.ahead
         submit_task = core.calls.submit_task
@@ -189,10 +203,11 @@ class RuntimeEngine:
         group: str | None = options.get("concurrency_group")
         submit_call, ref = core.calls.submit_call, info.ref
         label = f"{info.class_name}.{method}"
+        hidden = options.get("enable_task_events") == 0
 
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return submit_call(
-                client, ref, method, label, args, kwargs, num_returns, retries, group, ahead, retry
+                client, ref, method, label, args, kwargs, num_returns, retries, group, ahead, retry, hidden
             )
 
         return submit
@@ -216,8 +231,10 @@ class RuntimeEngine:
         if out_of_order is None:
             out_of_order = concurrency > 1 or bool(options.concurrency_groups)
         detached = options.detached
-        arguments = core.calls.encode_arguments(args, kwargs, f"{name}.__init__", always_inline=detached)
-        actor_id = os.urandom(ids.ACTOR_ID_SIZE)
+        if detached is None:
+            detached = core.job_config.get("detached", False)
+        arguments = encode(core, args, kwargs, f"{name}.__init__", always_inline=detached)
+        actor_id = ids.new_actor_id(core.job_id)
         dependencies = arguments.dependencies or []
         kept = [*code_refs, *arguments.refs, *(ref for _, ref in dependencies)]
         if arguments.blob is not None:
@@ -247,6 +264,8 @@ class RuntimeEngine:
             out_of_order=out_of_order,
             job_config=self._detached_job(actor_id) if detached else b"",
             environment=environment,
+            requirement=options.requirement,
+            call_site=written(call_site(2)) if core.config.record_call_sites else "",
         )
         info = info_of(actor_id, spec, None if detached else handle)
         entry = handle._entry
@@ -365,8 +384,15 @@ class RuntimeEngine:
         return self._state.state(what)
 
     def directory(self, what: str) -> list[Any]:
-        """Return "actors", "jobs" or "nodes" as the control store knows them."""
+        """Return "actors", "jobs", "nodes" or "events" as the control store knows them."""
         return self._state.directory(what)
+
+    def key_value(self, operation: str, namespace: bytes, key: bytes, value: bytes, overwrite: bool) -> Any:
+        """Read or change the key-value table: see ``control.KeyValue``."""
+        data = self.core.ask_control(
+            lambda request: control.KeyValue(request, operation, namespace, key, value, overwrite)
+        )
+        return unpack(data)
 
     def store_report(self) -> node.StoreReport:
         """Return how full this node's object store is."""
@@ -448,6 +474,12 @@ def exit_actor() -> None:
     if core is None or core.executor is None or core.executor.host is None:
         raise TypeError("exit_actor() ends the actor that calls it; this process is not an actor")
     raise ActorExit
+
+
+def node_labels(core: Core) -> dict[str, str]:
+    """Return the labels of the node that this process runs on."""
+    nodes = unpack(core.ask_control(control.ListNodes), type=list[control.NodeInfo])
+    return next((dict(one.labels) for one in nodes if one.node_id == core.node_id), {})
 
 
 def cluster_total(nodes: Sequence[control.NodeInfo], *, available: bool) -> dict[str, float]:

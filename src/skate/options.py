@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from skate._base import ids
 from skate._base.resources import Resources, to_fixed
+from skate._scheduling import requirements
 
 Check = Callable[[str, Any], None]
 
@@ -76,6 +77,12 @@ def _flag(name: str, value: Any) -> None:
         raise TypeError(f"option {name!r} takes True or False, got {value!r}")
 
 
+#: Resources that have an option of their own.
+_OWN_OPTION = {
+    "CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory", "object_store_memory": "object_store_memory"
+}  # fmt: skip
+
+
 def _resources(name: str, value: Any) -> None:
     if value is None:
         return
@@ -84,8 +91,8 @@ def _resources(name: str, value: Any) -> None:
     for key, amount in value.items():
         if not isinstance(key, str) or not key:
             raise TypeError(f"option 'resources' has the key {key!r}; keys are names")
-        if key in ("CPU", "GPU", "memory"):
-            instead = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}[key]
+        if key in _OWN_OPTION:
+            instead = _OWN_OPTION[key]
             raise ValueError(f"option 'resources' must not name {key!r}: use the option {instead!r}")
         _number(f"resources[{key!r}]", amount)
 
@@ -95,7 +102,14 @@ def _flag_or_none(name: str, value: Any) -> None:
         _flag(name, value)
 
 
+def _label(name: str, value: Any) -> None:
+    if value != "":
+        _text(name, value)
+
+
 def _lifetime(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"option {name!r} takes a string, got {value!r} ({type(value).__name__})")
     if value not in (None, "detached", "non_detached"):
         raise ValueError(f"option 'lifetime' takes 'detached', 'non_detached' or None, got {value!r}")
 
@@ -119,7 +133,7 @@ def _exceptions(name: str, value: Any) -> None:
         raise TypeError(f"option {name!r} takes True, False or a list of exception types, got {value!r}")
     for one in value:
         if not (isinstance(one, type) and issubclass(one, BaseException)):
-            raise TypeError(f"option {name!r} has {one!r} in its list, which is no exception type")
+            raise ValueError(f"option {name!r} has {one!r} in its list, which is no exception type")
 
 
 def _later(*harmless: Any) -> Check:
@@ -149,17 +163,18 @@ _COMMON: dict[str, tuple[Any, Check]] = {
     "resources": (None, _resources),
     "name": (None, _text),
     "runtime_env": (None, _runtime_env),
-    "scheduling_strategy": (None, _later(None, "DEFAULT", "SPREAD")),
-    "label_selector": (None, _later(None, {})),
-    "fallback_strategy": (None, _later(None, [])),
+    "scheduling_strategy": (None, requirements.check_strategy),
+    "label_selector": (None, requirements.check_selector),
+    "fallback_strategy": (None, requirements.check_fallbacks),
     "accelerator_type": (None, _text),
-    "object_store_memory": (None, _later(None)),
+    "object_store_memory": (None, _number),
     "enable_task_events": (True, _flag),
     "_labels": (None, _anything),
     "_metadata": (None, _anything),
 }
 
 TASK_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
+    "name": (None, _label),
     "num_returns": (None, _num_returns),
     "max_retries": (3, _whole(-1)),
     "max_calls": (0, _whole(0)),
@@ -188,7 +203,7 @@ METHOD_OPTIONS: dict[str, tuple[Any, Check]] = {
     "max_task_retries": (None, _whole(-1)),
     "retry_exceptions": (None, _exceptions),
     "concurrency_group": (None, _text),
-    "enable_task_events": (None, _anything),
+    "enable_task_events": (None, _flag_or_none),
     "tensor_transport": (None, _later(None)),
     "_labels": (None, _anything),
     "_generator_backpressure_num_objects": (None, _ahead),
@@ -232,6 +247,10 @@ class TaskOptions(NamedTuple):
     #: Exceptions after which it is run again: a list of types, or whether any is.
     retry_exceptions: bool | Sequence[type[BaseException]]
     runtime_env: Mapping[str, Any] | None
+    #: Which nodes it may run on: a packed Requirement; empty: any.
+    requirement: bytes
+    #: Nobody is told of its calls.
+    hidden: bool
 
 
 class ActorOptions(NamedTuple):
@@ -242,8 +261,8 @@ class ActorOptions(NamedTuple):
     name: str
     namespace: str | None
     get_if_exists: bool
-    #: It lives on when its creator and all handles are gone.
-    detached: bool
+    #: It lives on when its creator and all handles are gone. None: the job says (see ``JobConfig``).
+    detached: bool | None
     max_restarts: int
     max_task_retries: int
     #: None: one call at a time, or ASYNC_CONCURRENCY if any method is a coroutine.
@@ -255,11 +274,16 @@ class ActorOptions(NamedTuple):
     #: runs several at a time.
     out_of_order: bool | None
     runtime_env: Mapping[str, Any] | None
+    #: Which nodes it may run on: a packed Requirement; empty: any.
+    requirement: bytes
 
 
 def _explicit(given: Mapping[str, Any]) -> dict[str, float]:
     amounts: dict[str, float] = dict(given.get("resources") or {})
-    for option, resource in (("num_cpus", "CPU"), ("num_gpus", "GPU"), ("memory", "memory")):
+    for option, resource in (
+        ("num_cpus", "CPU"), ("num_gpus", "GPU"), ("memory", "memory"),
+        ("object_store_memory", "object_store_memory"),
+    ):  # fmt: skip
         value = given.get(option)
         if value is not None:
             amounts[resource] = value
@@ -278,13 +302,15 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
         to_fixed(amounts),
         given.get("num_returns"),
         3 if max_retries is None else max_retries,
-        given.get("name"),
+        given.get("name") or None,
         max(1, math.ceil(amounts["CPU"])),
         max(0, given.get("_generator_backpressure_num_objects") or 0),
         # A process that used a GPU keeps memory of it as long as it lives: so it ends, by default.
         (1 if amounts.get("GPU") else 0) if max_calls is None else max_calls,
         given.get("retry_exceptions") or False,
         given.get("runtime_env"),
+        requirements.encode(given),
+        given.get("enable_task_events") is False,
     )
 
 
@@ -302,12 +328,13 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         name=given.get("name") or "",
         namespace=given.get("namespace"),
         get_if_exists=given.get("get_if_exists", False),
-        detached=given.get("lifetime") == "detached",
+        detached=None if given.get("lifetime") is None else given["lifetime"] == "detached",
         max_restarts=given.get("max_restarts") or 0,
         max_task_retries=given.get("max_task_retries") or 0,
         max_concurrency=given.get("max_concurrency"),
         concurrency_groups=dict(given.get("concurrency_groups") or {}),
-        max_pending_calls=-1 if given.get("max_pending_calls") is None else given["max_pending_calls"],
+        max_pending_calls=given.get("max_pending_calls") or -1,
         out_of_order=given.get("allow_out_of_order_execution"),
         runtime_env=given.get("runtime_env"),
+        requirement=requirements.encode(given),
     )

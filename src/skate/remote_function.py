@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from skate import options as _options
+from skate._base.parameters import parameters_of
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
 from skate.engine import CO_ASYNC_GENERATOR, CO_COROUTINE, RuntimeEngine, Submit, code_flags, engine
@@ -54,6 +55,8 @@ class RemoteFunction(Generic[P, R]):
         self._function = function
         self._given = given
         self._options = _options.task_options(given)
+        self._parameters = found = parameters_of(function)
+        self._least, self._most = found.least, found.most
         self._core: Any = None
         self._submit: Submit
         functools.update_wrapper(self, function)
@@ -77,7 +80,8 @@ class RemoteFunction(Generic[P, R]):
             ObjectRefGenerator if the function is a generator.
 
         Raises:
-            TypeError: an argument cannot be pickled; the message names the path to the culprit.
+            TypeError: the function does not take these arguments; or one cannot be pickled: the message
+                names the path to the culprit.
 
         Example:
             >>> @skate.remote
@@ -86,6 +90,8 @@ class RemoteFunction(Generic[P, R]):
             >>> skate.get(add.remote(1, 2))
             3
         """
+        if kwargs or not self._least <= len(args) <= self._most:
+            self._parameters.check(getattr(self._function, "__name__", "function"), args, kwargs)
         if current.process.core is not self._core or self._core is None:
             self._bind()
         return self._submit(args, kwargs)  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ from skate._base.resources import to_float
 from skate._environment.spec import decode
 from skate._worker import current
 from skate._worker.core import Core
+from skate.remote_function import connected_engine
 
 if TYPE_CHECKING:
     from skate.runtime_env import RuntimeEnv
@@ -27,6 +28,17 @@ class RuntimeContext:
     def get_node_id(self) -> str:
         """Return the node's id in hex."""
         return self._core.node_id.hex()
+
+    def get_node_labels(self) -> dict[str, str]:
+        """Return the labels of this node: those it was started with, and the runtime's own.
+
+        Example:
+            >>> skate.get_runtime_context().get_node_labels()["ray.io/node-id"]
+            '5f1c...'
+        """
+        from skate.engine import node_labels
+
+        return node_labels(self._core)
 
     def get_worker_id(self) -> str:
         """Return this process's id in hex."""
@@ -104,7 +116,7 @@ class RuntimeContext:
 
     def get_task_function_name(self) -> str | None:
         """Return the name of the running task's function, or None in a driver."""
-        return current.call.get().name or None
+        return current.call.get().function or None
 
     def get_placement_group_id(self) -> str | None:
         """Return None: this version has no placement groups yet."""
@@ -156,6 +168,7 @@ def get_gpu_ids() -> list[int | str]:
     """Return the ids of the GPUs that this task or actor may use; whole numbers where they are such.
 
     CUDA_VISIBLE_DEVICES says the same to libraries. In a driver: none, for nothing was assigned to it.
+    Starts a session with the defaults if there is none.
 
     Example:
         >>> @skate.remote(num_gpus=1)
@@ -164,18 +177,17 @@ def get_gpu_ids() -> list[int | str]:
         >>> skate.get(which.remote())
         [0]
     """
-    current.require_core("get_gpu_ids")
+    connected_engine()
     return [int(one) if one.isdigit() else one for one in current.process.gpus]
 
 
 def get_runtime_context() -> RuntimeContext:
     """Return facts about the running driver, task or actor.
 
-    Raises:
-        RuntimeError: this process is not connected.
+    Starts a session with the defaults if there is none, as Ray does.
 
     Example:
         >>> skate.get_runtime_context().get_job_id()
         '00000001'
     """
-    return RuntimeContext(current.require_core("get_runtime_context"))
+    return RuntimeContext(connected_engine().core)

@@ -46,6 +46,12 @@ def combine(large: bool, *values: Any) -> Any:
 
 
 @skate.remote
+def count(large: bool, start: int, length: int) -> Any:
+    for number in range(start, start + length):
+        yield pack(number, large)
+
+
+@skate.remote
 def combine_inside(large: bool, refs: list[ObjectRef[Any]]) -> Any:
     return pack(mix(*map(unpack, skate.get(refs))), large)
 

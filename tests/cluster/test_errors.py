@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import skate
+from cluster import waiting
 from skate.api import RayContext as Session
 from skate.exceptions import (
     RayError,
@@ -369,3 +370,27 @@ def test_errors_hold_no_objects(session: Session) -> None:
         with pytest.raises(ValueError, match="600000"):
             skate.get(fail.remote(ref, [ref]))
     # The leak check of this test finds the store empty.
+
+
+def test_an_actor_goes_by_its_own_repr(session: object, capfd: pytest.CaptureFixture[str]) -> None:
+    @skate.remote
+    class Numbered:
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        def __repr__(self) -> str:
+            return f"Numbered({self.n})" if self.n else 1 / 0  # type: ignore[return-value]
+
+        def fail(self) -> None:
+            print("about to fail")
+            raise KeyError("x")
+
+    actor = Numbered.remote(3)
+    with pytest.raises(KeyError) as caught:
+        skate.get(actor.fail.remote())
+    assert caught.value.actor_repr == "Numbered(3)"
+    waiting.wait_for(lambda: "(Numbered(3) pid=" in capfd.readouterr().out, "the actor's line")
+    broken = Numbered.remote(0)
+    with pytest.raises(KeyError) as caught:
+        skate.get(broken.fail.remote())
+    assert caught.value.actor_repr == "Numbered"

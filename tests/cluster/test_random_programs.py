@@ -13,12 +13,15 @@ import random
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import skate
 from skate import ObjectRef
+from skate._wire import node
+from skate._worker import current
 from skate.engine import RuntimeEngine, engine
 from skate.exceptions import (
     ActorDiedError,
@@ -28,6 +31,7 @@ from skate.exceptions import (
     WorkerCrashedError,
 )
 
+from . import faults
 from .arithmetic import (
     PRIME,
     Accumulator,
@@ -35,6 +39,7 @@ from .arithmetic import (
     combine,
     combine_in_a_tree,
     combine_inside,
+    count,
     fail,
     mix,
     mix_in_a_tree,
@@ -76,8 +81,10 @@ class Program:
             self.put, self.put, self.combine, self.combine, self.combine, self.combine_inside,
             self.combine_in_a_tree, self.wrap, self.split, self.fail, self.fail_through, self.new_actor,
             self.add, self.add, self.keep, self.give, self.read, self.nest, self.forget, self.forget,
-            self.check, self.check_failing, self.wait, self.end_actor,
+            self.check, self.check_failing, self.wait, self.end_actor, self.count,
         ]  # fmt: skip
+        if self.deadly:
+            moves.append(self.lose)
         for _ in range(steps):
             move = self.random.choice(moves)
             with contextlib.suppress(*DEATHS) if self.deadly else contextlib.nullcontext():
@@ -216,6 +223,20 @@ class Program:
         assert set(ready) | set(rest) == set(refs)
         assert ready
 
+    def count(self) -> None:
+        """Items of a generator, some of which nobody takes."""
+        start, length = self.random.randrange(PRIME), self.random.randint(1, 6)
+        items = count.remote(self.large(), start, length)
+        for index in range(self.random.randint(0, length)):
+            self.learn(next(items), start + index)
+
+    def lose(self) -> None:
+        """The memory of some objects of ours is gone."""
+        core = current.require_core("lose objects")
+        lost = [ref.binary() for ref, _ in self.choose(2)]
+        with core.lock:
+            core.node.send(node.Lose(lost))
+
     # ------------------------------------------------------------------ answers
 
     def check(self) -> None:
@@ -286,6 +307,32 @@ class Killer:
                 self._killed.add(pid)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, self._random.choice(ENDS))
+
+
+def _fault_plans() -> list[tuple[str, str, int]]:
+    """Return (point, ending, seed): every point, each time with another ending."""
+    endings = list(faults.ENDINGS)
+    rounds = max(1, FAULT_RUNS // len(faults.POINTS))
+    return [
+        (point, endings[(index + turn) % len(endings)], 1000 + turn * len(faults.POINTS) + index)
+        for turn in range(rounds)
+        for index, point in enumerate(faults.POINTS)
+    ]
+
+
+@pytest.mark.parametrize(("point", "ending", "seed"), _fault_plans())
+def test_workers_that_end_at_a_point_are_survived(point: str, ending: str, seed: int, tmp_path: Path) -> None:
+    # Every third has so little memory that objects go to disk meanwhile.
+    memory = {"object_store_memory": 4 << 20} if seed % 3 == 0 else {}
+    skate.init(num_cpus=2, runtime_env=faults.environment(point, ending, seed, 3, str(tmp_path)), **memory)
+    program = Program(seed, deadly=True)
+    program.run(60)
+    del program
+    # All who were to end have, or nobody else will get there: the same again must go right.
+    for number in range(3):
+        (tmp_path / str(number)).touch()
+    after = Program(seed, deadly=False)
+    after.run(20)
 
 
 @pytest.mark.parametrize("seed", range(100, 100 + FAULT_RUNS))

@@ -134,7 +134,9 @@ def test_actors(session: Session) -> None:
     assert (rows["keeper"].pid, rows["keeper"].state, rows["keeper"].class_name) == (pid, "ALIVE", "Keeper")
     skate.kill(plain)
     (dead,) = state.list_actors(filters=[("state", "=", "DEAD")])
-    assert "kill()" in str(dead.death_cause)
+    assert dead.death_cause is not None
+    assert "kill()" in dead.death_cause["actor_died_error_context"]["error_message"]
+    assert dead.why_dead == dead.death_cause["actor_died_error_context"]["error_message"]
     assert state.get_actor(rows["keeper"].actor_id) == rows["keeper"]
     assert state.summarize_actors()["cluster"]["summary"]["Keeper"]["state_counts"] == {"ALIVE": 1, "DEAD": 1}
     calls = state.list_tasks(filters=[("type", "=", "ACTOR_TASK"), ("name", "=", "Keeper.keep")])
@@ -170,7 +172,7 @@ def test_workers_nodes_and_jobs(session: Session) -> None:
     skate.get(add.remote(1, 2))
     rows = state.list_workers()
     assert os.getpid() in [row.pid for row in rows if row.worker_type == "DRIVER"]
-    assert all(row.memory and row.start_time_ms for row in rows)
+    assert all(row.memory and row.worker_launch_time_ms for row in rows)
     (node,) = state.list_nodes()
     assert node.resources_total["CPU"] == 2
     assert state.get_node(node.node_id) is not None

@@ -155,13 +155,13 @@ def test_a_constructor(tmp_path: Path) -> None:
     ]
 
 
-def test_wrong_arguments(tmp_path: Path) -> None:
-    line = "skate.get(divide.remote())"
+def test_no_code_of_the_user_ran(tmp_path: Path) -> None:
+    line = "skate.get(skate.remote(sum).remote(5))"
     assert shown(tmp_path, line) == [
         *local(line),
         *GET,
-        "RayTaskError(TypeError): divide failed in worker process N:",
-        "TypeError: divide() missing 1 required positional argument: 'x'",
+        "RayTaskError(TypeError): sum failed in worker process N:",
+        "TypeError: 'int' object is not iterable",
     ]
 
 

@@ -93,7 +93,7 @@ def test_the_culprit_is_found() -> None:
     ok, culprits, report = inspect(function)
     assert not ok
     [one] = culprits
-    assert (one.obj, one.path, one.parent) == (lock, "lock", function)
+    assert (one.obj, one.path, one.parent) == (lock, ("lock",), function)
     assert "function" in report
     assert "lock" in repr(one)
 
@@ -102,13 +102,13 @@ def test_deep_in_a_structure() -> None:
     wire = Wire("a")
     ok, [one], _ = inspect({"wires": [wire]})
     assert not ok
-    assert (one.path, one.parent) == ("lock", wire)
+    assert (one.path, one.parent) == (("['wires']", "[0]", "lock"), wire)
 
 
 def test_depth_limits_the_search() -> None:
     wires = {"wires": [Wire("a")]}
     _, [one], _ = inspect(wires, depth=1)
-    assert one.path == "['wires']"
+    assert one.path == ("['wires']",)
     _, [one], _ = inspect(wires, depth=0)
     assert one.obj is wires
 

@@ -27,6 +27,8 @@ class Config(NamedTuple):
     extent_cache_bytes: int = 256 * 1024 * 1024
     #: After this time without use, free shared memory goes back to the system.
     store_idle_ms: int = 2000
+    #: What a process remembers of calls, so that lost results can be made again, takes at most this.
+    max_lineage_bytes: int = 256 * 1024 * 1024
     #: Workers end before the machine's (or container's) memory is used beyond this share (percent).
     memory_usage_percent: int = 95
     #: The same for what this session uses, in bytes (0: it has no limit of its own).

@@ -19,6 +19,37 @@ class RayError(Exception):
         shown: list[str] = importlib.import_module("skate._serialize.tracebacks").for_ipython(self)
         return shown
 
+    def to_bytes(self) -> bytes:
+        """Return the error as bytes, for ``from_bytes``."""
+        import pickle
+
+        try:
+            return pickle.dumps(self)
+        except Exception:  # of the user's types: those of ``__main__``
+            import cloudpickle
+
+            data: bytes = cloudpickle.dumps(self)
+            return data
+
+    @staticmethod
+    def from_bytes(b: bytes) -> RayError:
+        """Return the error that ``to_bytes`` made bytes of. Trust them: they are unpickled.
+
+        Raises:
+            TypeError: they are something else.
+        """
+        import pickle
+
+        found = pickle.loads(b)
+        if not isinstance(found, RayError):
+            raise TypeError(f"these bytes are no RayError but {type(found).__name__}")
+        return found
+
+    @staticmethod
+    def from_ray_exception(ray_exception: RayError) -> RayError:
+        """Return the error itself: there is no other form of it here."""
+        return ray_exception
+
 
 class RayTaskError(RayError):
     """A task or actor method raised. What ``get`` raises is also an instance of the user's own type.
@@ -181,7 +212,15 @@ class WorkerCrashedError(RayError):
 
 class OutOfMemoryError(RayError):
     """Memory ran short, and the worker of the task was ended before the kernel would have chosen one; the
-    text says what was used by whom, and what the limit is."""
+    text says what was used by whom, and what the limit is.
+
+    Args:
+        message: the text.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 class TaskCancelledError(RayError):
@@ -466,6 +505,46 @@ class TaskPlacementGroupRemoved(RayError):
 
 class ActorPlacementGroupRemoved(RayError):
     """The placement group that the actor was to run in is gone."""
+
+
+class RpcError(_WithMessage):
+    """A process of the cluster did not answer.
+
+    Args:
+        message: what happened.
+        rpc_code: a number for it, if there is one.
+    """
+
+    def __init__(self, message: str, rpc_code: int | None = None) -> None:
+        super().__init__(message)
+        self.rpc_code = rpc_code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.rpc_code)
+
+
+class CrossLanguageError(RayError):
+    """Code in another language raised; no such code runs here."""
+
+
+class PlasmaObjectNotAvailable(RayError):
+    """The value is not in shared memory just now."""
+
+
+class ObjectRefStreamEndOfStreamError(RayError):
+    """A generator has no more items; iterators raise StopIteration here."""
+
+
+class StreamingGeneratorReplayInconsistentError(RaySystemError):
+    """A generator that ran again yielded something else than before."""
+
+
+class OufOfBandObjectRefSerializationException(RayError):
+    """A ref was pickled outside of the runtime where that is not allowed; it is allowed here."""
+
+
+class RayDirectTransportError(RaySystemError):
+    """A value could not be moved between devices directly."""
 
 
 for _class in list(globals().values()):

@@ -42,9 +42,27 @@ def object_id(worker_id: bytes, counter: int, index: int = 0) -> bytes:
     return worker_id + (counter << 16 | index).to_bytes(8, "big")
 
 
+def parts_of(object_id_: bytes) -> tuple[int, int]:
+    """Return counter and index of an object: what ``object_id`` was given."""
+    number = int.from_bytes(object_id_[WORKER_ID_SIZE:], "big")
+    return number >> 16, number & 0xFFFF
+
+
 def owner_of(object_id_: bytes) -> bytes:
     """Return the worker id of the process that owns this object."""
     return object_id_[:WORKER_ID_SIZE]
+
+
+def new_actor_id(job_id: bytes) -> bytes:
+    """Return a random id that ends with the job's."""
+    return os.urandom(ACTOR_ID_SIZE - JOB_ID_SIZE) + job_id
+
+
+def _digest(size: int, *parts: bytes) -> bytes:
+    """Return bytes that follow from the parts, and from no others."""
+    import hashlib
+
+    return hashlib.blake2b(b"".join(parts), digest_size=size).digest()
 
 
 class BaseID:
@@ -100,6 +118,18 @@ class BaseID:
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other._bytes == self._bytes
 
+    def __lt__(self: Self, value: Self) -> bool:
+        return self._bytes < value._bytes if type(value) is type(self) else NotImplemented
+
+    def __le__(self: Self, value: Self) -> bool:
+        return self._bytes <= value._bytes if type(value) is type(self) else NotImplemented
+
+    def __gt__(self: Self, value: Self) -> bool:
+        return self._bytes > value._bytes if type(value) is type(self) else NotImplemented
+
+    def __ge__(self: Self, value: Self) -> bool:
+        return self._bytes >= value._bytes if type(value) is type(self) else NotImplemented
+
     def __hash__(self) -> int:
         return hash(self._bytes)
 
@@ -147,23 +177,49 @@ class JobID(BaseID):
 
 
 class ActorID(BaseID):
-    """An actor, through all its incarnations."""
+    """An actor, through all its incarnations. Its last bytes are its job's id."""
 
     __slots__ = ()
     SIZE = ACTOR_ID_SIZE
 
+    @classmethod
+    def of(cls, job_id: JobID, parent_task_id: TaskID, parent_task_counter: int) -> ActorID:
+        """Return an id of this job that follows from its creator: the same for the same arguments."""
+        counter = parent_task_counter.to_bytes(8, "big")
+        unique = _digest(ACTOR_ID_SIZE - JOB_ID_SIZE, parent_task_id.binary(), counter)
+        return cls(unique + job_id.binary())
+
+    def job_id(self) -> JobID:
+        """Return the job of the process that created it."""
+        return JobID(self._bytes[-JOB_ID_SIZE:])
+
 
 class TaskID(BaseID):
-    """One call: of a remote function or of an actor's method."""
+    """One call: of a remote function or of an actor's method. Its first bytes name who made it."""
 
     __slots__ = ()
     SIZE = TASK_ID_SIZE
 
+    @classmethod
+    def for_driver_task(cls, job_id: JobID) -> TaskID:
+        """Return what stands for a driver's own program among parents of tasks."""
+        return cls(b"\0" * (TASK_ID_SIZE - JOB_ID_SIZE) + job_id.binary())
+
+    @classmethod
+    def for_actor_creation_task(cls, actor_id: ActorID) -> TaskID:
+        """Return what stands for an actor's constructor among tasks."""
+        return cls(_digest(TASK_ID_SIZE, actor_id.binary()))
+
 
 class PlacementGroupID(BaseID):
-    """A group of resource bundles placed together."""
+    """A group of resource bundles placed together. Its last bytes are its job's id."""
 
     __slots__ = ()
+
+    @classmethod
+    def of(cls, job_id: JobID) -> PlacementGroupID:
+        """Return a new random id of this job."""
+        return cls(new_actor_id(job_id.binary()))
 
 
 class FunctionID(BaseID):

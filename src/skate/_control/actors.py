@@ -59,7 +59,8 @@ class ActorRecord:
     """One actor, through all its incarnations."""
 
     __slots__ = ("id", "spec", "state", "incarnation", "address", "node", "worker", "cause", "error",
-                 "begun_owner", "begun_seq", "restarts", "doomed", "spec_bytes")  # fmt: skip
+                 "begun_owner", "begun_seq", "restarts", "doomed", "spec_bytes", "times",
+                 "repr_name")  # fmt: skip
 
     def __init__(self, actor_id: bytes, spec: ActorSpec, spec_bytes: bytes) -> None:
         self.id = actor_id
@@ -78,6 +79,10 @@ class ActorRecord:
         self.restarts = 0
         #: Why it was told to end for good, while its process has not ended yet.
         self.doomed = ""
+        #: When it was created, alive for the first time, and dead (seconds since 1970; 0: not yet); and what
+        #: its own __repr__ says. For people, set by who carries commands out.
+        self.times = [0.0, 0.0, 0.0]
+        self.repr_name = ""
 
 
 class Place(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,9 @@ from skate._control.actors import (
     Place,
     Publish,
 )
+from skate._control.kv import KeyValues
 from skate._control.storage import Storage
+from skate._environment.spec import decode
 from skate._transport.connection import Connection, Handler, Listener
 from skate._transport.reactor import Reactor
 from skate._wire import control, node
@@ -33,6 +36,8 @@ from skate._wire.codec import PROTOCOL, pack, unpack
 
 #: Jobs that are remembered for those who ask.
 _JOBS_KEPT = 10_000
+#: Events likewise.
+_EVENTS_KEPT = 1000
 #: A handle may get here before its creator's CreateActor, on another connection: wait (seconds).
 _OVERTAKEN = 1.0
 _UNKNOWN = "this cluster does not know the actor: the handle belongs to an earlier session"
@@ -82,6 +87,8 @@ class ControlStore:
         #: Jobs of this run of the control store, by their drivers: plain rows.
         self._jobs: dict[bytes, dict[str, Any]] = {}
         self._last_job = len(self._storage.all("job"))
+        self._values = KeyValues()
+        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
         self._handlers: dict[type, Handler] = {
             control.RegisterNode: self._register_node,
             control.NodeUpdate: self._node_update,
@@ -95,6 +102,8 @@ class ControlStore:
             control.ListNames: self._list_names,
             control.ListActors: self._list_actors,
             control.ListJobs: self._list_jobs,
+            control.ListEvents: lambda c, m: c.send(control.Answer(m.request, pack(list(self._events)))),
+            control.KeyValue: self._key_value,
             control.ActorStarted: self._actor_started,
             control.ActorEnded: self._actor_ended,
             node.Shutdown: self._shutdown,
@@ -118,11 +127,13 @@ class ControlStore:
             self.stop()
         elif peer.node is not None and self._nodes.get(peer.id) is connection:
             del self._nodes[peer.id]
+            self._event("ERROR", "NODES", f"node {peer.id.hex()} is lost")
             self._run(self._actors.node_lost(peer.id))
         elif peer.id:
             job = self._jobs.get(peer.id)
             if job is not None:
                 job["status"], job["end_time"] = "SUCCEEDED", time.time()  # how it ended nobody tells
+                self._event("INFO", "JOBS", f"job {job['job_id']} ended")
             self._run(self._actors.owner_died(peer.id))
 
     def stop(self) -> None:
@@ -146,9 +157,10 @@ class ControlStore:
         self._had_node = True
         peer.node = control.NodeInfo(
             message.node_id, True, message.address, message.hostname, message.pid,
-            message.resources, message.resources,
+            message.resources, message.resources, message.labels, time.time(),
         )  # fmt: skip
         self._nodes[peer.id] = connection
+        self._event("INFO", "NODES", f"node {peer.id.hex()} joined ({message.hostname})")
         self._run(self._actors.node_joined(peer.id))
         early, self._early_lists = self._early_lists, []
         for asking, request in early:
@@ -180,7 +192,9 @@ class ControlStore:
             self._jobs[message.worker_id] = {
                 "job_id": job_id.hex(), "driver": message.worker_id.hex(), "status": "RUNNING",
                 "entrypoint": message.entrypoint, "start_time": time.time(), "end_time": None,
+                **msgspec.json.decode(message.facts or b"{}"),
             }  # fmt: skip
+            self._event("INFO", "JOBS", f"job {job_id.hex()} began: {message.entrypoint}")
             if len(self._jobs) > _JOBS_KEPT:
                 del self._jobs[next(iter(self._jobs))]
         connection.send(control.Answer(message.request, job_id))
@@ -236,6 +250,13 @@ class ControlStore:
                 "is_detached": bool(actor.spec.job_config),
                 "required_resources": to_float(actor.spec.running),
                 "placement": to_float(actor.spec.placement),
+                "requirement": actor.spec.requirement.hex(),
+                "times": actor.times,
+                "repr_name": actor.repr_name,
+                "call_site": actor.spec.call_site,
+                "environment": _shown(actor.spec.environment),
+                "owner": actor.spec.owner_id.hex(),
+                "failed": bool(actor.error),
                 "max_concurrency": actor.spec.max_concurrency,
             }
             for actor in self._actors.records.values()
@@ -285,6 +306,9 @@ class ControlStore:
                 message.actor_id, message.incarnation, message.worker_id, message.address, message.error
             )
         )
+        actor = self._actors.records.get(message.actor_id)
+        if actor is not None and message.repr_name:
+            actor.repr_name = message.repr_name
 
     def _actor_ended(self, connection: Connection, message: control.ActorEnded) -> None:
         self._run(
@@ -316,7 +340,37 @@ class ControlStore:
                     stop = control.StopActor(command.actor.id, command.incarnation, command.cause)
                     connection.send(stop)
 
+    def _event(self, severity: str, source: str, text: str) -> None:
+        """Remember what happened, for those who look."""
+        self._events.append(
+            {"severity": severity, "time": time.time(), "source_type": source, "message": text}
+        )
+
+    def _key_value(self, connection: Connection, message: control.KeyValue) -> None:
+        answer, writes = self._values.handle(
+            message.operation, message.namespace, message.key, message.value, message.overwrite
+        )
+        for key, value in writes:
+            if value is None:
+                self._storage.delete("value", key)
+            else:
+                self._storage.put("value", key, value)
+        connection.send(control.Answer(message.request, pack(answer)))
+
+    def _stamp(self, actor: ActorRecord) -> None:
+        """Remember when it got where it is."""
+        index = {ActorState.PENDING: 0, ActorState.ALIVE: 1, ActorState.DEAD: 2}.get(actor.state)
+        if index is not None and not actor.times[index]:
+            actor.times[index] = time.time()
+        if actor.state in (ActorState.DEAD, ActorState.RESTARTING):
+            what = "is dead" if actor.state is ActorState.DEAD else "is being restarted"
+            text = f"actor {actor.spec.class_name} ({actor.id.hex()}) {what}: {actor.cause}"
+            self._event(
+                "WARNING" if actor.state is ActorState.RESTARTING or actor.error else "INFO", "ACTORS", text
+            )
+
     def _publish(self, actor: ActorRecord) -> None:
+        self._stamp(actor)
         if actor.state is ActorState.DEAD:
             self._storage.delete("actor", actor.id)
         else:
@@ -329,12 +383,19 @@ class ControlStore:
             watcher.send(update)
 
     def _restore(self) -> None:
+        for key, value in self._storage.all("value"):
+            self._values.restore(key, value)
         for actor_id, value in self._storage.all("actor"):
             stored = unpack(value, type=_StoredActor)
             actor = ActorRecord(actor_id, unpack(stored.spec, type=control.ActorSpec), stored.spec)
             actor.state = ActorState(stored.state)
             actor.incarnation, actor.restarts, actor.cause = stored.incarnation, stored.restarts, stored.cause
             self._actors.restore(actor)
+
+
+def _shown(environment: bytes) -> str:
+    """Return an encoded environment as its user wrote it: JSON."""
+    return msgspec.json.encode(decode(environment).shown).decode() if environment else ""
 
 
 def _update(actor: ActorRecord) -> control.ActorUpdate:

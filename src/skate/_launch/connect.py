@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from _queue import SimpleQueue  # the module "queue" imports more than it gives
-from typing import Any
+from typing import Any, NamedTuple
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
@@ -29,6 +29,20 @@ _BARS = "skate.experimental.tqdm_ray"
 _BAR_MARK = "\x1fskate-bar "
 
 
+class Program(NamedTuple):
+    """What a program says of its job."""
+
+    #: Text of its own, by key.
+    metadata: dict[str, str] = {}
+    #: Of its ``logging``, as plain data; None: it is left alone.
+    logging: dict[str, Any] | None = None
+    #: Actors that do not say it are detached.
+    detached: bool = False
+
+
+_NOTHING = Program()
+
+
 class Driver:
     """This process as a driver: its runtime, and the roles if it started them."""
 
@@ -41,6 +55,7 @@ class Driver:
         #: IPython, if this is a notebook or its terminal.
         self._shell: Any = None
         self._lines: SimpleQueue[node.LogLines | node.Stopped | node.Resumed | None] = SimpleQueue()
+        self._program = _NOTHING
         self._printer: threading.Thread | None = None
         #: Of breakpoints; made when the first one is met.
         self._console: Any = None
@@ -55,6 +70,7 @@ class Driver:
         namespace: str,
         environment: bytes,
         log_to_driver: bool,
+        program: Program = _NOTHING,
     ) -> Driver:
         """Start a session of this process's own and connect to it."""
         session_dir, alive_fd = session.create()
@@ -63,6 +79,7 @@ class Driver:
         roles = [starter.node(os.urandom(ids.NODE_ID_SIZE), settings), starter.control()]
         session.describe(session_dir, session_facts(config, offer, owner=os.getpid()))
         driver = cls(Core("driver", ids.new_worker_id(), session_dir, config), roles, alive_fd)
+        driver._program = program
         to_node, to_control = (role.connection for role in roles)
         assert to_node is not None
         assert to_control is not None
@@ -70,7 +87,14 @@ class Driver:
         return driver
 
     @classmethod
-    def join(cls, session_dir: str, namespace: str, environment: bytes, log_to_driver: bool) -> Driver:
+    def join(
+        cls,
+        session_dir: str,
+        namespace: str,
+        environment: bytes,
+        log_to_driver: bool,
+        program: Program = _NOTHING,
+    ) -> Driver:
         """Connect to a session that runs already.
 
         Raises:
@@ -94,6 +118,7 @@ class Driver:
             )
         core = Core("driver", ids.new_worker_id(), session_dir, Config(**facts["config"]))
         driver = cls(core, [], -1)
+        driver._program = program
         driver._connect(to_node, to_control, namespace, environment, log_to_driver)
         return driver
 
@@ -121,6 +146,12 @@ class Driver:
     ) -> None:
         core = self.core
         core.on_node_lost = self._node_lost
+        facts = {
+            "pid": os.getpid(),
+            "metadata": self._program.metadata,
+            "runtime_env": _shown(core.environment),
+        }
+        core.job_facts = json.dumps(facts).encode()
         if log_to_driver:
             core.on_log = self._print
         core.on_stop = self._print
@@ -148,6 +179,8 @@ class Driver:
             "job_id": core.job_id.hex(),
             "job_owner": core.worker_id.hex(),
             "namespace": core.namespace,
+            "logging": self._program.logging,
+            "detached": self._program.detached,
         }
         with core.lock:
             core.connect_node(to_node, json.dumps(core.job_config).encode())
@@ -155,6 +188,10 @@ class Driver:
             raise self._start_failed("node daemon", 0)
         core.reactor.start_background()
         current.process.core = core
+        if self._program.logging:
+            from skate._worker import structured_logs
+
+            structured_logs.apply(core, self._program.logging)
         self._catch_interrupts()
 
     def _hidden_gpus(self) -> dict[str, str]:
@@ -283,6 +320,15 @@ class Driver:
             os.close(self._alive_fd)
             session.remove_sockets(core.session_dir)
             session.sweep(core.config.sessions_kept, core.session_dir)
+
+
+def _shown(environment: bytes) -> dict[str, Any]:
+    """Return an encoded environment as its user wrote it."""
+    if not environment:
+        return {}
+    from skate._environment.spec import decode
+
+    return dict(decode(environment).shown)
 
 
 def python_version() -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from skate._base.process import cpu_count, memory_bytes
 from skate._base.resources import to_fixed
 from skate._launch import accelerators
+from skate._scheduling.labels import ACCELERATOR_TYPE, check_labels
 
 
 class Offer(NamedTuple):
@@ -22,6 +23,8 @@ class Offer(NamedTuple):
     spill_folder: str
     #: Ids of the GPUs, as CUDA_VISIBLE_DEVICES takes them.
     gpus: list[str]
+    #: The user's, and what the machine itself has.
+    labels: dict[str, str]
 
 
 def offer(
@@ -30,6 +33,7 @@ def offer(
     resources: Mapping[str, float] | None,
     object_store_memory: int | None,
     spill_folder: str | None,
+    node_labels: Mapping[str, str] | None = None,
 ) -> Offer:
     """Return what a node is to offer: what was asked for, and what the machine has for the rest.
 
@@ -41,6 +45,7 @@ def offer(
     _check_amount("object_store_memory", object_store_memory, int)
     if spill_folder is not None and not isinstance(spill_folder, str):
         raise TypeError(f"object_spilling_directory takes a path, got {spill_folder!r}")
+    labels = check_labels(node_labels or {}, "labels")
     if resources is not None and not isinstance(resources, Mapping):
         raise TypeError(f"resources takes a dict of amounts by name, got {resources!r}")
     amounts: dict[str, float] = {}
@@ -66,11 +71,12 @@ def offer(
         kind = accelerators.gpu_type()
         if kind is not None:
             amounts.setdefault(f"accelerator_type:{kind}", 1.0)
+            labels[ACCELERATOR_TYPE] = kind
     amounts["memory"] = max(0, int(memory * 0.7))
     amounts["object_store_memory"] = store
     amounts["node:127.0.0.1"] = 1.0
     spills = os.path.abspath(spill_folder) if spill_folder else ""
-    return Offer(to_fixed(amounts), store, spills, gpus)
+    return Offer(to_fixed(amounts), store, spills, gpus, labels)
 
 
 def _check_amount(name: str, value: Any, kinds: Any) -> None:

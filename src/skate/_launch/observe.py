@@ -83,8 +83,14 @@ class Observer:
         return self._ask(self._node, make)
 
     def ask_control(self, make: Callable[[int], Any]) -> bytes:
-        """Ask the control store; return the answer's body."""
+        """Ask the control store; return the answer's body.
+
+        Raises:
+            RuntimeError: it refused; the message says why.
+        """
         answer: control.Answer = self._ask(self._control, make)
+        if answer.error_type:
+            raise RuntimeError(answer.error)
         return answer.data
 
     def close(self) -> None:

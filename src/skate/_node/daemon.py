@@ -10,6 +10,9 @@ import os
 import resource
 import socket
 import sys
+import time
+from collections import deque
+from typing import Any
 
 import msgspec
 
@@ -29,6 +32,7 @@ from skate._node.launcher import Board, Launcher
 from skate._node.leases import Leases
 from skate._node.settings import NodeSettings
 from skate._node.workers import Workers
+from skate._scheduling.labels import NODE_ID
 from skate._store.segment import Segments
 from skate._store.table import StoreTable
 from skate._transport.connection import Connection, Handler, Listener, dial
@@ -38,6 +42,8 @@ from skate._wire.codec import PROTOCOL
 
 #: How long a driver may take to read what its workers printed last (seconds).
 _LAST_WORDS = 5.0
+#: Events that are remembered for those who look.
+_EVENTS_KEPT = 1000
 
 
 class Daemon:
@@ -47,6 +53,7 @@ class Daemon:
         self.settings = settings
         self.config = Config(**settings.config)
         self.node_id = bytes.fromhex(settings.node_id)
+        self.labels = settings.labels | {NODE_ID: settings.node_id}
         self.reactor = Reactor("node daemon")
         self.leases = Leases(settings.resources, self.config.max_workers, settings.gpus)
         self.workers = Workers()
@@ -56,6 +63,8 @@ class Daemon:
         self.clients: dict[bytes, Client] = {}
         self.control: Connection | None = None
         self.closing = False
+        #: What happened lately: plain rows.
+        self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
 
         self.processes = ProcessHandlers(self)
         self.lease_handlers = LeaseHandlers(self)
@@ -119,6 +128,7 @@ class Daemon:
                 os.getpid(),
                 self.settings.resources,
                 PROTOCOL,
+                self.labels,
             )
         )
 
@@ -131,6 +141,13 @@ class Daemon:
     def log(self, text: str) -> None:
         """Write a line to the daemon's log."""
         print(text, file=sys.stderr, flush=True)
+
+    def event(self, severity: str, source: str, text: str) -> None:
+        """Log what happened, and remember it for those who look."""
+        self.log(text)
+        self.events.append(
+            {"severity": severity, "time": time.time(), "source_type": source, "message": text}
+        )
 
     def shutdown(self, reason: str) -> None:
         """End every worker, pass on what they printed last, and stop."""

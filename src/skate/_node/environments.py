@@ -64,6 +64,8 @@ class Wanted(NamedTuple):
     resources: Mapping[str, int]
     leases: int
     depth: int
+    #: Why this node cannot serve it, whatever is free; empty: it can.
+    unfit: str = ""
 
 
 class Prepare(NamedTuple):

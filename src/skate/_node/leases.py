@@ -52,7 +52,7 @@ class Lease:
 class Demand:
     """What an owner wants of one shape."""
 
-    __slots__ = ("owner", "shape", "job", "resources", "count", "depth", "order", "held", "refused")
+    __slots__ = ("owner", "shape", "job", "resources", "count", "depth", "order", "held", "refused", "unfit")
 
     def __init__(self, owner: bytes, shape: int, job: bytes, resources: Resources, order: int) -> None:
         self.owner = owner
@@ -65,6 +65,8 @@ class Demand:
         #: Leases of any state.
         self.held = 0
         self.refused = False
+        #: Why it cannot be served here, whatever is free (the node's labels); empty: it can.
+        self.unfit = ""
 
 
 class Grant(NamedTuple):
@@ -137,9 +139,19 @@ class Leases:
     # ------------------------------------------------------------------ events from owners
 
     def demand(
-        self, owner: bytes, shape: int, job: bytes, resources: Mapping[str, int], count: int, depth: int
+        self,
+        owner: bytes,
+        shape: int,
+        job: bytes,
+        resources: Mapping[str, int],
+        count: int,
+        depth: int,
+        unfit: str = "",
     ) -> list[Command]:
-        """The owner wants ``count`` leases of the shape in all. Absolute: a repeat changes nothing."""
+        """The owner wants ``count`` leases of the shape in all. Absolute: a repeat changes nothing.
+
+        ``unfit``: why none can be had here, whatever is free: it waits.
+        """
         key = (owner, shape)
         demand = self._demands.get(key)
         if demand is None:
@@ -149,6 +161,7 @@ class Leases:
             demand = self._demands[key] = Demand(owner, shape, job, dict(resources), self._last_order)
         demand.count = count
         demand.depth = depth
+        demand.unfit = unfit
         if count <= demand.held:
             self._drop_surplus(demand)
         if count <= 0 and demand.held == 0:
@@ -336,6 +349,11 @@ class Leases:
         return commands
 
     def _may_reserve(self, demand: Demand, commands: list[Command]) -> bool:
+        if demand.unfit:
+            if not demand.refused:
+                demand.refused = True
+                commands.append(Refuse(demand.owner, demand.shape, demand.unfit, fatal=False))
+            return False
         if not fits(demand.resources, self.free):
             if not demand.refused and not fits(demand.resources, self.total):
                 demand.refused = True
@@ -451,7 +469,7 @@ class Leases:
         An owner that holds at least two leases more than one that waits gives one up when its
         current task is through; everybody gives up idle ones.
         """
-        waiting = [d for d in self._demands.values() if d.held < d.count and fits(d.resources, self.total)]
+        waiting = [d for d in self._demands.values() if self._could_be_served(d)]
         if not waiting:
             return []
         held: dict[bytes, list[Lease]] = {}
@@ -473,7 +491,11 @@ class Leases:
     @property
     def waiting(self) -> bool:
         """Whether any demand that could be served is not."""
-        return any(d.held < d.count and fits(d.resources, self.total) for d in self._demands.values())
+        return any(map(self._could_be_served, self._demands.values()))
+
+    def _could_be_served(self, demand: Demand) -> bool:
+        """Tell whether it waits for others to end."""
+        return demand.held < demand.count and not demand.unfit and fits(demand.resources, self.total)
 
     @property
     def worker_count(self) -> int:

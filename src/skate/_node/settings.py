@@ -22,3 +22,4 @@ class NodeSettings(msgspec.Struct, frozen=True):
     driver_fd: int
     listen_fd: int
     hostname: str
+    labels: dict[str, str]

@@ -32,7 +32,7 @@ class WorkerProcess:
 
     __slots__ = ("id", "job", "slot", "pid", "state", "connection", "address", "actor", "status",
                  "exited", "reason", "left", "intended", "name", "crew",
-                 "out_of_memory", "evidence")  # fmt: skip
+                 "out_of_memory", "evidence", "times", "failed_to_construct")  # fmt: skip
 
     def __init__(self, worker_id: bytes, job: bytes, slot: int, crew: bytes) -> None:
         self.id = worker_id
@@ -60,6 +60,21 @@ class WorkerProcess:
         self.evidence = ""
         #: What it runs, for logs.
         self.name = ""
+        #: When it was asked for, forked, ready, and dead (seconds since 1970; 0: it was not yet): for people,
+        #: set by who sees it happen.
+        self.times = [0.0, 0.0, 0.0, 0.0]
+        #: It was an actor whose constructor raised.
+        self.failed_to_construct = False
+
+    def exit_type(self) -> str:
+        """Return what kind of end it had, in Ray's words."""
+        if self.out_of_memory:
+            return "NODE_OUT_OF_MEMORY"
+        if self.failed_to_construct:
+            return "USER_ERROR"
+        if not self.intended:
+            return "SYSTEM_ERROR"
+        return "INTENDED_SYSTEM_EXIT" if self.actor is None else "INTENDED_USER_EXIT"
 
     def certificate(self, log_path: str) -> str:
         """Return how it ended: the cause, the evidence, where to look."""

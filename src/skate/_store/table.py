@@ -55,6 +55,10 @@ class StoreTable:
         self.held: dict[bytes, dict[tuple[int, int], tuple[int, bool]]] = {}
         #: What lies in memory, unpinned, and may be asked to leave: least recently used first.
         self.movable: dict[bytes, None] = {}
+        #: Lost, but read by processes that had views then.
+        self.ghosts: dict[bytes, list[StoredObject]] = {}
+        #: Lost, and nobody has asked for it since.
+        self.lost: set[bytes] = set()
         #: Freed before the creator's seal was read: two sockets have no order between them.
         self.freed_early: set[bytes] = set()
         #: Processes that ended last: what is sealed for them now nobody will free.
@@ -73,12 +77,15 @@ class StoreTable:
         held = self.held.setdefault(process, {})
         held[extent.segment, extent.offset] = (extent.size, warm)
 
-    def seal(self, process: bytes, object_id: bytes, owner: bytes, extent: Extent, label: str) -> bool:
+    def seal(
+        self, process: bytes, object_id: bytes, owner: bytes, extent: Extent, label: str, again: bool = False
+    ) -> bool:
         """The process finished writing. Tell whether that is news (a repeat is not).
 
         ``extent.size`` is the object's size; what it leaves over of the extent stays in the process's
         hand. A task that ran again seals its result again: the later one counts, for its location
-        is in the reply that the owner gets. What the process did not hold it cannot seal.
+        is in the reply that the owner gets. But with ``again`` it was made in case it is lost, and what
+        is there stays. What the process did not hold it cannot seal.
         """
         before = self.objects.get(object_id)
         if before is not None and before.extent[:2] == extent[:2]:
@@ -92,6 +99,10 @@ class StoreTable:
             rest = Extent(extent.segment, extent.offset + used, whole - used)
             self._hold(process, rest, warm)
         place = Extent(extent.segment, extent.offset, used)
+        self.lost.discard(object_id)
+        if again and before is not None:
+            self.free_extent(place)
+            return False
         stored = self.objects[object_id] = StoredObject(place, extent.size, owner, process, label)
         if before is not None:
             stored.pins = before.pins
@@ -119,6 +130,39 @@ class StoreTable:
         if stored is not None:
             stored.pins.discard(process)
             self.settle(object_id, stored)
+        if object_id in self.ghosts:
+            self._leave(object_id, process)
+
+    def lose(self, object_id: bytes) -> None:
+        """The object's memory is gone. Views that processes have keep theirs."""
+        stored = self.objects.pop(object_id, None)
+        if stored is None:
+            return
+        self.lost.add(object_id)
+        self.movable.pop(object_id, None)
+        if stored.pins:
+            self.ghosts.setdefault(object_id, []).append(stored)
+        else:
+            self.free_extent(stored.extent)
+
+    def reported(self, object_id: bytes) -> bool:
+        """Tell whether the object was lost, once: from then on its seal may be on its way again."""
+        if object_id not in self.lost:
+            return False
+        self.lost.discard(object_id)
+        return True
+
+    def _leave(self, object_id: bytes, process: bytes) -> None:
+        """A process has no view of what was lost any more."""
+        left = []
+        for stored in self.ghosts.pop(object_id):
+            stored.pins.discard(process)
+            if stored.pins:
+                left.append(stored)
+            else:
+                self.free_extent(stored.extent)
+        if left:
+            self.ghosts[object_id] = left
 
     def free(self, object_id: bytes, keeper: bytes | None = None, creator: bytes = b"") -> None:
         """Nobody refers to the object. Its extent goes to ``keeper``, if given and nobody has views.
@@ -129,7 +173,10 @@ class StoreTable:
         if creator and (stored is None or stored.creator != creator):
             return
         if stored is None:
-            self.freed_early.add(object_id)
+            if object_id in self.lost:
+                self.lost.discard(object_id)
+            else:
+                self.freed_early.add(object_id)
             return
         stored.freed = True
         if keeper is not None and not stored.pins - {keeper} and stored.extent.segment < DISK:
@@ -170,6 +217,9 @@ class StoreTable:
         if len(self._ended) > ENDED_KEPT:
             del self._ended[next(iter(self._ended))]
         self.freed_early = {one for one in self.freed_early if not one.startswith(process)}
+        self.lost = {one for one in self.lost if not one.startswith(process)}
+        for object_id in list(self.ghosts):
+            self._leave(object_id, process)
         for object_id, stored in list(self.objects.items()):
             stored.pins.discard(process)
             if stored.owner == process:

@@ -40,6 +40,10 @@ class ActorSpec(Struct, frozen=True):
     out_of_order: bool = False
     #: The environment that its process is to have, as JSON; empty: none but the job's variables and paths.
     environment: bytes = b""
+    #: A packed ``specs.Requirement``: which nodes may run it; empty: any.
+    requirement: bytes = b""
+    #: Where in the code it was created.
+    call_site: str = ""
 
 
 class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
@@ -51,6 +55,7 @@ class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
     pid: int
     resources: dict[str, int]
     protocol: int
+    labels: dict[str, str] = {}
 
 
 class NodeUpdate(Struct, array_like=True, frozen=True, tag=91):
@@ -68,6 +73,8 @@ class RegisterJob(Struct, array_like=True, frozen=True, tag=92):
     namespace: str
     entrypoint: str
     protocol: int
+    #: Of a new job: what else is told of it, as JSON (see ``JobConfig.metadata``); and its process.
+    facts: bytes = b""
 
 
 class Answer(Struct, array_like=True, frozen=True, tag=93):
@@ -150,6 +157,8 @@ class NodeInfo(Struct, frozen=True):
     pid: int
     resources: dict[str, int]
     available: dict[str, int]
+    labels: dict[str, str] = {}
+    started: float = 0.0
 
 
 class PlaceActor(Struct, array_like=True, frozen=True, tag=100):
@@ -168,6 +177,8 @@ class ActorStarted(Struct, array_like=True, frozen=True, tag=101):
     worker_id: bytes
     address: str
     error: bytes
+    #: What its class's own ``__repr__`` says of it; empty: it has none.
+    repr_name: str = ""
 
 
 class ActorEnded(Struct, array_like=True, frozen=True, tag=102):
@@ -219,3 +230,23 @@ class ListJobs(Struct, array_like=True, frozen=True, tag=108):
     """Anyone to control store: all jobs of this cluster. Answered with plain rows."""
 
     request: int
+
+
+class ListEvents(Struct, array_like=True, frozen=True, tag=109):
+    """Anyone to control store: what happened lately to actors, jobs and nodes. Answered with plain rows."""
+
+    request: int
+
+
+class KeyValue(Struct, array_like=True, frozen=True, tag=110):
+    """Anyone to control store: read or change the key-value table. Safe to repeat, but for what a change
+    tells of the state before it. Answered with the packed result, changes when they are recorded."""
+
+    request: int
+    #: "get", "exists", "put", "delete", "delete_prefix" or "list".
+    operation: str
+    namespace: bytes
+    key: bytes
+    value: bytes = b""
+    #: Of "put": replace what is there.
+    overwrite: bool = True

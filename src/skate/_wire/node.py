@@ -41,6 +41,8 @@ class LeaseDemand(Struct, array_like=True, frozen=True, tag=42):
     depth: int
     #: The environment that its workers are to have, as JSON; empty: that of the owner.
     environment: bytes = b""
+    #: A packed ``specs.Requirement``: which nodes may serve it; empty: any.
+    requirement: bytes = b""
 
 
 class LeaseGranted(Struct, array_like=True, frozen=True, tag=43):
@@ -128,6 +130,15 @@ class Seal(Struct, array_like=True, frozen=True, tag=52):
     size: int
     #: What it is, for messages to people ("numpy.ndarray", "bytes", ...).
     label: str
+    #: It was made again in case it is lost: if it is not, what is there stays, and this goes.
+    again: bool = False
+
+
+class Lose(Struct, array_like=True, frozen=True, tag=89):
+    """Tests to daemon: these objects are lost, as if the memory that held them had gone. Views that
+    processes have of them stay what they are."""
+
+    object_ids: list[bytes]
 
 
 class Free(Struct, array_like=True, frozen=True, tag=53):
@@ -206,6 +217,8 @@ class ActorReady(Struct, array_like=True, frozen=True, tag=61):
     actor_id: bytes
     incarnation: int
     error: bytes
+    #: What its class's own ``__repr__`` says of it; empty: it has none.
+    repr_name: str = ""
 
 
 class ActorRefused(Struct, array_like=True, frozen=True, tag=69):
@@ -302,6 +315,13 @@ class Resumed(Struct, array_like=True, frozen=True, tag=121):
     """Worker to daemon, and daemon to the driver of the job: that stop is over."""
 
     address: str
+
+
+class Metrics(Struct, array_like=True, frozen=True, tag=73):
+    """Process to daemon: all that the program counted here so far, as packed rows. Absolute; the newest
+    counts, also when the process is gone."""
+
+    rows: bytes
 
 
 class StateQuery(Struct, array_like=True, frozen=True, tag=82):

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from skate._base.kinds import BUFFERS as BUFFERS
 from skate._base.kinds import ERROR as ERROR
+from skate._base.kinds import LOST as LOST
 from skate._base.kinds import NONE as NONE
 from skate._base.kinds import PICKLE as PICKLE
 from skate._base.kinds import RETRIABLE as RETRIABLE
@@ -18,7 +19,8 @@ from skate._base.kinds import SHARED as SHARED
 #: Bits of ``Call.flags``; the call depth stands above them.
 SHORT = 1  #: the owner knows this function to take less than ``Config.short_task_us``
 REPEATABLE = 2  #: it is run again if its process ends
-DEPTH_SHIFT = 2
+AGAIN = 4  #: it runs to make lost results again; those that are still there stay as they are
+DEPTH_SHIFT = 3
 
 #: In ``Call.retry``: any exception.
 ALL = b"*"
@@ -160,6 +162,16 @@ class ObjectValue(Struct, array_like=True, frozen=True, tag=8):
 
     object_id: bytes
     kind: int
+    data: bytes
+
+
+class ObjectLost(Struct, array_like=True, frozen=True, tag=18):
+    """Borrower to owner: the object is not where the owner said (``data`` of its ObjectValue).
+
+    The owner has it made again, unless it did already, and sends ObjectValue. Repeats do no harm.
+    """
+
+    object_id: bytes
     data: bytes
 
 

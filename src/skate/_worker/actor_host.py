@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from skate._worker.executor import Executor
 
 
+#: Characters of an instance's repr that are shown.
+_MOST_REPR = 200
+
+
 class ActorExit(SystemExit):
     """Raised by ``exit_actor``: the actor's process ends on purpose."""
 
@@ -54,6 +58,8 @@ class ActorHost:
         self.incarnation = message.incarnation
         self.spec = unpack(message.spec, type=control.ActorSpec)
         self.instance: Any = None
+        #: What errors and output call it.
+        self.repr = self.spec.class_name
 
     def make_runner(self) -> Runner | None:
         """Return what runs the calls of an async or threaded actor; None for a serial one."""
@@ -75,10 +81,12 @@ class ActorHost:
         met: list[ObjectEntry] = []
         try:
             self.instance = self._construct(met)
+            self._introduce()
         except BaseException as raised:
             name = f"{spec.class_name}.__init__"
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
             raised.__traceback__ = None
+        shown = self.repr if self.repr != spec.class_name else ""
         with core.lock:
             core.drain()
             for entry in met:
@@ -86,8 +94,17 @@ class ActorHost:
                 if not entry.gone:
                     core.refs.register(entry)
             core.drain()
-            core.node.send(node.ActorReady(self.actor_id, self.incarnation, error))
+            core.node.send(node.ActorReady(self.actor_id, self.incarnation, error, shown))
             core.reactor.flush()
+
+    def _introduce(self) -> None:
+        """Go by the instance's own repr in errors and output, if its class defines one, as Ray does."""
+        if getattr(type(self.instance), "__repr__", None) is not object.__repr__:
+            try:
+                self.repr = repr(self.instance)[:_MOST_REPR]
+            except Exception:
+                return  # the user's bug, which is no reason for the actor to fail
+            output.names.current = " ".join(self.repr.split())
 
     def _construct(self, met: list[ObjectEntry]) -> Any:
         cls = pickle.loads(self.spec.class_blob)
@@ -101,7 +118,7 @@ class ActorHost:
             data: bytes | memoryview = spec.args
             kind = spec.args_kind
             if kind == wire.SHARED:
-                data, kind = objects.view(spec.args), wire.BUFFERS
+                data, kind = self.executor.invocation.view_of_arguments(spec.args), wire.BUFFERS
             args, kwargs = deserialize(kind, data) if kind != wire.NONE else ((), {})
             args = list(args)
             dependencies = [

@@ -5,54 +5,31 @@ Pickling happens on the calling thread without the lock; everything about tables
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._serialize import culprit
-from skate._serialize.values import PLAIN, dump_code, serialize
+from skate._serialize.values import dump_code
 from skate._transport.connection import HIGH_WATER, Connection
 from skate._transport.reactor import Waiter
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import current
-from skate._worker.generators import DynamicObjectRefGenerator, ObjectRefGenerator
+from skate._worker.arguments import NO_ARGUMENTS, Arguments, encode
+from skate._worker.generators import ObjectRefGenerator
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.records import FunctionRecord, TaskRecord
+from skate._worker.recovery import nobodys
 from skate._worker.refs import PENDING, ObjectEntry
 from skate._worker.report import call_site, remembered
-from skate._worker.streams import COUNTERS, Stream, item_id
+from skate._worker.stream_calls import DYNAMIC, STREAMING
 
 if TYPE_CHECKING:
     from skate._worker.actors import ActorClient
     from skate._worker.core import Core
     from skate._worker.pool import LeasePool
-
-
-class Arguments:
-    """The arguments of a call as they travel."""
-
-    __slots__ = ("kind", "data", "dependencies", "refs", "blob", "plain")
-
-    def __init__(self) -> None:
-        self.kind = wire.NONE
-        #: There are no refs in it and around it.
-        self.plain = True
-        self.data = b""
-        #: Arguments that are refs themselves: the task waits for them and gets their values.
-        self.dependencies: list[tuple[int | str, ObjectRef[Any]]] | None = None
-        #: Refs inside other arguments: they stay refs.
-        self.refs: Sequence[ObjectRef[Any]] = ()
-        #: The object that holds the arguments, if they are too large for a message.
-        self.blob: ObjectRef[Any] | None = None
-
-
-_NO_ARGUMENTS = Arguments()
-
-#: In place of a number of returns: one ref an item, as they come; or one ref of all of them.
-STREAMING, DYNAMIC = -1, -2
 
 
 class Calls:
@@ -75,78 +52,6 @@ class Calls:
         with self._lock:
             self._last_function += 1
             return FunctionRecord(self._last_function, name, blob, threads, refs, self._core.dead_functions)
-
-    def encode_arguments(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, *, always_inline: bool = False
-    ) -> Arguments:
-        """Turn arguments into bytes, refs among them into dependencies.
-
-        ``always_inline``: they are to outlive this process, however large they are.
-
-        Raises:
-            TypeError: one cannot be pickled; the message names the path to it.
-        """
-        arguments = Arguments()
-        plain = True
-        for index, value in enumerate(args):
-            kind = type(value)
-            if kind not in PLAIN:
-                plain = False
-                if kind is ObjectRef:
-                    if arguments.dependencies is None:
-                        arguments.dependencies = []
-                        args = tuple(args)
-                    arguments.dependencies.append((index, value))
-        for key, value in kwargs.items():
-            kind = type(value)
-            if kind not in PLAIN:
-                plain = False
-                if kind is ObjectRef:
-                    if arguments.dependencies is None:
-                        arguments.dependencies = []
-                    arguments.dependencies.append((key, value))
-        if arguments.dependencies is not None:
-            arguments.plain = False
-            args = tuple([None if type(value) is ObjectRef else value for value in args])
-            kwargs = {key: None if type(value) is ObjectRef else value for key, value in kwargs.items()}
-        if plain:
-            data = pickle.dumps((args, kwargs), 5)
-            if len(data) <= self._core.config.max_inline_bytes:
-                arguments.kind, arguments.data = wire.PICKLE, data
-                return arguments
-        try:
-            serialized = serialize((args, kwargs))
-        except RecursionError:
-            raise
-        except Exception as error:
-            for index, value in enumerate(args):
-                self._explain(value, f"args[{index}]", name, error)
-            for key, value in kwargs.items():
-                self._explain(value, f"kwargs[{key!r}]", name, error)
-            raise
-        arguments.refs = serialized.refs
-        if serialized.refs:
-            arguments.plain = False
-        if always_inline or serialized.size <= self._core.config.max_inline_bytes:
-            arguments.kind, arguments.data = serialized.kind, serialized.to_bytes()
-            return arguments
-        with self._lock:
-            entry = self._refs.own(ids.object_id(self._core.worker_id, self._core.next_counter()))
-            entry.local = 1
-            entry.exported = True
-        arguments.blob = make_ref(entry, self._core)
-        arguments.plain = False
-        kind_, data = self._core.objects.store_value(entry.id, serialized, tuple, mine=True)
-        with self._lock:
-            self._refs.fulfil(entry, kind_, data)
-        arguments.kind, arguments.data = wire.SHARED, entry.id
-        return arguments
-
-    def _explain(self, value: Any, path: str, name: str, error: Exception) -> None:
-        try:
-            serialize(value)
-        except Exception as own:
-            raise TypeError(f"cannot call {name}: {culprit.explain(value, path, own)}") from None
 
     def _new_task(
         self,
@@ -204,13 +109,11 @@ class Calls:
         if task.unresolved < 0:
             return
         if entry.kind == wire.ERROR:
-            task.unresolved = -1
-            if task.actor is not None:
-                self._core.actors.failed_argument(task)
-            self.finish_with_error(task, entry.data)
+            self._fail(task, entry)
             return
         task.unresolved -= 1
-        if task.unresolved == 0:
+        # The others had values; one may have been lost meanwhile.
+        if task.unresolved == 0 and self.may_go_again(task):
             if task.actor is not None:
                 self._core.actors.ready(task)
             elif task.pool is not None:
@@ -221,10 +124,15 @@ class Calls:
         if task.dependencies is not None:
             for _, entry in task.dependencies:
                 if entry.kind == wire.ERROR:
-                    task.unresolved = -1
-                    self.finish_with_error(task, entry.data)
+                    self._fail(task, entry)
                     return True
         return False
+
+    def _fail(self, task: TaskRecord, argument: ObjectEntry) -> None:
+        task.unresolved = -1
+        if task.actor is not None:
+            self._core.actors.failed_argument(task)
+        self.finish_with_error(task, argument.data)
 
     def submit_task(
         self,
@@ -242,7 +150,7 @@ class Calls:
         ``num_returns`` may be STREAMING or DYNAMIC: then ``ahead`` is how many items it may be ahead.
         """
         core = self._core
-        arguments = self.encode_arguments(args, kwargs, function.name) if args or kwargs else _NO_ARGUMENTS
+        arguments = encode(core, args, kwargs, function.name) if args or kwargs else NO_ARGUMENTS
         with self._lock:
             if core.dead_reason:
                 core.check_usable()
@@ -252,7 +160,7 @@ class Calls:
             task.name = name
             task.pool = pool
             if num_returns < 0:
-                task.stream = self._open_stream(num_returns, ahead)
+                task.stream = core.streams.open(num_returns, ahead)
             if arguments.plain or (not self._failed_already(task) and task.unresolved == 0):
                 core.normal.submit(task, pool)
         return self._refs_of(task, num_returns)
@@ -286,10 +194,11 @@ class Calls:
         group: str | None,
         ahead: int = 0,
         retry: bytes | None = None,
+        hidden: bool = False,
     ) -> Any:
         """Call an actor's method; return like ``submit_task``."""
         core = self._core
-        arguments = self.encode_arguments(args, kwargs, label) if args or kwargs else _NO_ARGUMENTS
+        arguments = encode(core, args, kwargs, label) if args or kwargs else NO_ARGUMENTS
         with self._lock:
             if core.dead_reason:
                 core.check_usable()
@@ -302,11 +211,13 @@ class Calls:
             task = self._new_task(None, method, arguments, returns, max_retries)
             task.actor = client
             if num_returns < 0:
-                task.stream = self._open_stream(num_returns, ahead)
+                task.stream = core.streams.open(num_returns, ahead)
             if group is not None:
                 task.group = group
             if retry is not None:
                 task.retry = retry
+            if hidden:
+                task.hidden = True
             if arguments.plain or not self._failed_already(task):
                 # Calls under way keep the actor alive even if every handle is gone.
                 client.keep = handle
@@ -338,19 +249,22 @@ class Calls:
         if task is None:
             return  # given up meanwhile
         kind = message.kind
-        if kind == wire.RETRIABLE:
+        if kind >= wire.RETRIABLE:
+            if kind == wire.LOST:
+                self._argument_lost(connection, message, task)
+                return
             if task.spend_retry():
                 self._again(connection, message, task)
                 return
             kind = wire.ERROR
-        entries = task.returns
+        entries = task.returns if not task.again else self._core.recovery.wanted(task)
         if message.borrowed:
             for object_id, epoch in message.borrowed:
                 self._refs.add_borrower(object_id, connection.peer.id, epoch)
         if message.contained:
-            self._take_contained(connection, message.contained, entries, wire.ReplyAck(message.seq))
+            self.take_contained(connection, message.contained, entries, wire.ReplyAck(message.seq))
         if task.stream is not None:
-            self._end_stream(task, kind, message.data)
+            self._core.streams.end(task, kind, message.data)
         elif entries:
             self._set_return(entries[0], kind, message.data)
             if kind == wire.ERROR:
@@ -359,8 +273,12 @@ class Calls:
             elif message.more is not None:
                 for entry, (more_kind, more_data) in zip(entries[1:], message.more, strict=False):
                     self._set_return(entry, more_kind, more_data)
+            if kind == wire.SHARED or (message.more is not None and _any_shared(message.more)):
+                self._core.recovery.remember(task, entries)
         if task.pins is not None:
             self._unpin(task)
+        if task.again or task.lost_items:
+            self._core.recovery.over(task, message.data if kind == wire.ERROR else b"")
         error = remembered(message.data) if kind == wire.ERROR else None
         self._core.reporter.finished(task, connection.peer.id, message.microseconds, error)
         if task.actor is None:
@@ -376,28 +294,64 @@ class Calls:
             # Nobody takes the refs inside. Now: the next attempt's reply goes by the same number.
             connection.send(wire.ReplyAck(message.seq))
         if task.actor is None:
-            pool = task.pool
-            assert pool is not None
             self._core.normal.replied(task, message.microseconds)
             task.lease = None
-            self._core.normal.submit(task, pool)
         else:
             self._core.actors.replied(task)
-            self._core.actors.submit(task, task.actor)
+        self.depend_on_arguments(task)
+
+    def _argument_lost(self, connection: Connection, message: wire.Reply, task: TaskRecord) -> None:
+        """It could not begin: it waits until the argument was made again. No retry is spent."""
+        object_id, data = message.data[: ids.OBJECT_ID_SIZE], message.data[ids.OBJECT_ID_SIZE :]
+        for _, entry in task.dependencies or ():
+            if entry.id == object_id:
+                self._core.recovery.missing(entry, data)
+        self._again(connection, message, task)
+
+    def hold(self, task: TaskRecord, lost: ObjectEntry | None = None) -> None:
+        """Have a call wait for those arguments that have no value, or for this one. Under the lock."""
+        for _, entry in task.dependencies or ():
+            if lost is None or entry is lost:
+                self._depend(task, entry)
+
+    def may_go_again(self, task: TaskRecord) -> bool:
+        """Tell whether a call that was sent may be sent again as it is.
+
+        If not, an argument was lost meanwhile: it waits for it, or is over (``unresolved`` below zero).
+        """
+        if task.dependencies is None:
+            return True
+        if self._failed_already(task):
+            return False
+        self.hold(task)
+        return not task.unresolved
+
+    def depend_on_arguments(self, task: TaskRecord) -> None:
+        """A call is to run (again) as soon as its arguments have values. Under the lock."""
+        if self._failed_already(task):
+            return
+        self.hold(task)
+        if task.actor is not None:
+            self._core.actors.submit(task, self._core.actors.client(task.actor.id, task.actor.class_name))
+        elif not task.unresolved:
+            assert task.pool is not None
+            self._core.normal.submit(task, task.pool)
 
     def abandon(self, task: TaskRecord, error: bytes) -> None:
         """A call that still runs shall be over for whoever waits for it. Under the lock."""
         if task.stream is not None:
-            self._end_stream(task, wire.ERROR, error)
+            self._core.streams.end(task, wire.ERROR, error)
         else:
-            for entry in task.returns:
+            for entry in task.returns if not task.again else self._core.recovery.wanted(task):
                 if not entry.gone:
                     self._core.fulfil(entry, wire.ERROR, error)
-        task.returns = [_nobodys() for _ in task.returns]
+        if task.lost_items:
+            self._core.recovery.over(task, error)
+        task.returns = [nobodys() for _ in task.returns]
 
     def _set_return(self, entry: ObjectEntry, kind: int, data: bytes) -> None:
         if entry.gone:
-            if kind == wire.SHARED:
+            if kind == wire.SHARED and entry.id:
                 self._core.node.send(node.Free([entry.id], False))
             return
         if entry.waiters is None and entry.dependents is None:
@@ -412,7 +366,7 @@ class Calls:
         for entry in pins or ():
             self._refs.unpin(entry)
 
-    def _take_contained(
+    def take_contained(
         self,
         connection: Connection,
         contained: list[tuple[int, bytes, str]],
@@ -448,89 +402,20 @@ class Calls:
     def finish_with_error(self, task: TaskRecord, error: bytes) -> None:
         """A call is over without a reply. Under the lock."""
         task.unresolved = -1
+        entries = task.returns
+        if task.again:
+            error = self._core.recovery.failed(task, error)
+            entries = self._core.recovery.wanted(task)
         self._core.reporter.finished(task, b"", 0, remembered(error))
         if task.stream is not None:
-            self._end_stream(task, wire.ERROR, error)
+            self._core.streams.end(task, wire.ERROR, error)
         else:
-            for entry in task.returns:
+            for entry in entries:
                 if not entry.gone:
                     self._core.fulfil(entry, wire.ERROR, error)
         self._unpin(task)
-
-    # ------------------------------------------------------------------ generators
-
-    def _open_stream(self, kind: int, ahead: int) -> Stream:
-        core = self._core
-        base = core.counter + 1
-        core.counter += COUNTERS
-        return Stream(self._refs, core.worker_id, base, ahead, dynamic=kind == DYNAMIC)
-
-    def item_arrived(self, connection: Connection, message: wire.StreamItem) -> None:
-        """A generator yielded."""
-        task = connection.peer.calls.get(message.seq)
-        stream = task.stream if task is not None else None
-        entry = stream.arrive(message.index) if stream is not None else None
-        if message.contained:
-            # What nobody wants is taken and dropped, as every result is.
-            returns = [entry if entry is not None else _nobodys()]
-            acknowledgement = wire.ReplyAck(message.seq, message.index)
-            self._take_contained(connection, message.contained, returns, acknowledgement)
-        if entry is not None:
-            self._core.fulfil(entry, message.kind, message.data)
-            return
-        if message.kind == wire.SHARED and stream is not None:
-            unwanted = item_id(self._core.worker_id, stream.base, message.index)
-            self._core.node.send(node.Free([unwanted], False))
-        if stream is not None and stream.closed:
-            connection.send(wire.StreamStop(message.seq))
-
-    def _end_stream(self, task: TaskRecord, kind: int, data: bytes) -> None:
-        """The generator is through: its call's reply is here, or never will be."""
-        core, stream = self._core, task.stream
-        assert stream is not None
-        if stream.ended:
-            return
-        if kind == wire.ERROR and not stream.dynamic:
-            entry = stream.arrive(stream.received)  # the exception is the last item
-            if entry is not None:
-                core.fulfil(entry, kind, data)
-        waited_for = stream.end()
-        if waited_for is not None:
-            core.fulfil(waited_for, wire.NONE, b"")
-            self._refs.drop_local(waited_for)
-        completed = task.returns[0]
-        if stream.dynamic:
-            if kind != wire.ERROR:
-                kind, data = self._all_items(stream, completed)
-            stream.close()
-        if not completed.gone:
-            core.fulfil(completed, kind, data)
-
-    def _all_items(self, stream: Stream, outer: ObjectEntry) -> tuple[int, bytes]:
-        """Return the value of a "dynamic" call: the refs of all its items."""
-        refs = []
-        while (entry := stream.take()) is not None:
-            refs.append(make_ref(entry, self._core))
-        serialized = serialize(DynamicObjectRefGenerator(refs))
-        self._core.objects.contain(outer, serialized.refs)
-        return serialized.kind, serialized.to_bytes()
-
-    def tell_taken(self, task: TaskRecord) -> None:
-        """An item was taken: the generator may go on. Under the lock."""
-        connection = self.where(task)
-        if connection is not None and task.stream is not None and not task.stream.ended:
-            connection.send(wire.StreamTaken(task.seq, task.stream.taken))
-            if self._core.reactor.polling:
-                self._core.reactor.request_turn()
-
-    def close_stream(self, task: TaskRecord) -> None:
-        """Nobody will take more items. Under the lock."""
-        stream = task.stream
-        assert stream is not None
-        stream.close()
-        connection = self.where(task)
-        if connection is not None and not stream.ended:
-            connection.send(wire.StreamStop(task.seq))
+        if task.again or task.lost_items:
+            self._core.recovery.over(task, error)
 
     def where(self, task: TaskRecord) -> Connection | None:
         """Return the connection to the worker that has the call, if one has."""
@@ -540,8 +425,5 @@ class Calls:
         return connection if connection is not None and task.seq in connection.peer.calls else None
 
 
-def _nobodys() -> ObjectEntry:
-    """Return an entry that is gone already: what is put inside is dropped."""
-    entry = ObjectEntry(b"", None)
-    entry.gone = True
-    return entry
+def _any_shared(more: list[tuple[int, bytes]]) -> bool:
+    return any(kind == wire.SHARED for kind, _ in more)

@@ -32,8 +32,10 @@ from skate._worker.main_thread import Errand, MainThread
 from skate._worker.objects import Objects
 from skate._worker.peers import Peers
 from skate._worker.records import TaskRecord
+from skate._worker.recovery import Recovery
 from skate._worker.refs import PENDING, Dropped, Freed, ObjectEntry, RefTable
 from skate._worker.report import Reporter
+from skate._worker.stream_calls import StreamCalls
 from skate._worker.submit_actor import ActorSubmitter
 from skate._worker.submit_normal import NormalSubmitter
 
@@ -93,6 +95,8 @@ class Core(MainThread):
         self.on_node_lost: Callable[[str], None] = self.fail_everything
         #: Done when the daemon has said all that it had to say to a driver that leaves.
         self.on_left = Waiter()
+        #: What else is told of a driver's job: JSON.
+        self.job_facts = b""
         #: How to start workers of this process's job: JSON (see ``_launch.zygote``).
         self.job_config: dict[str, Any] = {}
         #: The environment of this process, which what it starts inherits: JSON; empty: none.
@@ -105,12 +109,14 @@ class Core(MainThread):
         self.pid = os.getpid()
         self.reporter = Reporter(self)
         self.calls = Calls(self)
+        self.streams = StreamCalls(self)
+        self.recovery = Recovery(self)
         self.canceller = Canceller(self)
         self.fork_guard = ForkGuard(self)
         self.peers.handlers.update(
             {
                 wire.Reply: self.calls.replied,
-                wire.StreamItem: self.calls.item_arrived,
+                wire.StreamItem: self.streams.item_arrived,
                 wire.Returned: self.normal.returned,
             }
         )
@@ -165,7 +171,9 @@ class Core(MainThread):
         self.control.peer = "the control store"
         request = self._new_request(self.control, answered)
         self.control.send(
-            control.RegisterJob(request, self.worker_id, job_id, self.namespace, entrypoint, PROTOCOL)
+            control.RegisterJob(
+                request, self.worker_id, job_id, self.namespace, entrypoint, PROTOCOL, self.job_facts
+            )
         )
         self.control.flush()
         return self._requests[request][1]
@@ -361,7 +369,7 @@ class Core(MainThread):
         if self.dead_functions:
             self.peers.forget_functions(self.dead_functions)
         while self.dead_streams:
-            self.calls.close_stream(self.dead_streams.popleft())
+            self.streams.close(self.dead_streams.popleft())
         if not self.dead_refs and not self.store.dead_views and not refs.commands:
             return
         free: list[bytes] = []
@@ -401,6 +409,8 @@ class Core(MainThread):
         """If the entry stood for the handles of an actor, that actor is to end."""
         if entry.label == "actor":
             self.control_send(control.ReleaseActor(entry.data))
+        elif entry.maker is not None:
+            self.recovery.lineage.freed(entry)
 
     def fulfil(self, entry: ObjectEntry, kind: int, data: bytes) -> None:
         """A value is there. Under the lock."""

@@ -54,12 +54,14 @@ def require_core(what: str) -> Core:
 class CallInfo:
     """The call that runs: which task, under which name, how deep."""
 
-    __slots__ = ("owner", "seq", "name", "depth")
+    __slots__ = ("owner", "seq", "name", "depth", "function")
 
-    def __init__(self, owner: bytes, seq: int, name: str, depth: int) -> None:
+    def __init__(self, owner: bytes, seq: int, name: str, depth: int, function: str = "") -> None:
         self.owner = owner
         self.seq = seq
         self.name = name
+        #: What the function is called, if the call has a name of its own.
+        self.function = function or name
         #: How deep it is nested: 0 in a driver.
         self.depth = depth
 

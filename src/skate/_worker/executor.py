@@ -26,7 +26,7 @@ from skate._worker import breakpoints, current, output
 from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.interrupts import Interrupts
-from skate._worker.invocation import Invocation, Result
+from skate._worker.invocation import ArgumentLost, Invocation, Result
 from skate._worker.refs import ObjectEntry
 from skate._worker.waits import lane
 from skate._worker.yielding import Yielding
@@ -230,6 +230,7 @@ class Executor:
             end_process_group()
 
     def _leave(self, reason: str, code: int = 0) -> None:
+        self._core.reporter.tell_metrics()
         self._core.node.send(node.Leaving(reason))
         self._core.node.flush()
         self._stopping = True
@@ -381,7 +382,8 @@ class Executor:
                 self._gpus = call.gpus
                 current.see_gpus(call.gpus)
             name = output.names.current = call.name or function.name
-            current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT))
+            depth = call.flags >> wire.DEPTH_SHIFT
+            current.call.set(CallInfo(peer.id, call.seq, name, depth, function.name))
             return name, function.load()
         name = f"{self.host.spec.class_name}.{call.fn}"
         current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT))
@@ -407,6 +409,8 @@ class Executor:
 
     def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
         """User code raised: return the reply that says so, or begin to end the process."""
+        if isinstance(error, ArgumentLost):
+            return wire.LOST, error.what, None, None, None
         name = current.call.get().name
         if self.interrupts.cancelled:
             cancelled = self.interrupts.outcome(connection, call, error)
@@ -422,7 +426,7 @@ class Executor:
                     self._core.reactor.flush()
                     self._leave(f"{cause} in {name}")
                 return wire.NONE, b"", None, None, None
-            actor_repr, actor_id = self.host.spec.class_name, self.host.actor_id.hex()
+            actor_repr, actor_id = self.host.repr, self.host.actor_id.hex()
         elif isinstance(error, SystemExit):
             crash = errors.WorkerCrashedError(
                 f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"

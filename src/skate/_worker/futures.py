@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._serialize.tracebacks import shortened
 from skate._worker.object_ref import ObjectRef
+from skate._worker.objects import NotYetAgain
 from skate._worker.refs import PENDING, ObjectEntry
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ class Futures:
         def resolve() -> None:
             if not future.done():
                 try:
-                    future.set_result(self._core.objects.value(ref._entry))
+                    future.set_result(self._core.objects.value_now(ref._entry))
+                except NotYetAgain:
+                    if not self.when_ready(ref._entry, ready):
+                        resolve()
                 except BaseException as error:
                     future.set_exception(shortened(error))
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ONE_WAY = (
+    "items of a remote generator come one way: nothing can be sent or raised into it. Stop it with close() "
+    "or cancel(), or give an actor's method what it is to know"
+)
+
 
 class ObjectRefGenerator(Generic[T]):
     """The items of a remote generator, each as an ObjectRef as soon as it is there.
@@ -33,12 +38,13 @@ class ObjectRefGenerator(Generic[T]):
         [0, 1, 2]
     """
 
-    __slots__ = ("_core", "_task", "_completed", "__weakref__")
+    __slots__ = ("_core", "_task", "_completed", "_closed", "__weakref__")
 
     def __init__(self, core: Core, task: TaskRecord, completed: ObjectRef[None]) -> None:
         self._core = core
         self._task = task
         self._completed = completed
+        self._closed = False
 
     def __del__(self) -> None:
         # May run on any thread, at any bytecode: only append.
@@ -59,7 +65,7 @@ class ObjectRefGenerator(Generic[T]):
     def _entry(self) -> ObjectEntry:
         """What ``wait`` looks at: the next item."""
         with self._core.lock:
-            return self._stream.peek()
+            return self._completed._entry if self._closed else self._stream.peek()
 
     def _take(self) -> ObjectRef[T] | None:
         core, stream = self._core, self._stream
@@ -68,7 +74,7 @@ class ObjectRefGenerator(Generic[T]):
             if entry is None:
                 return None
             if stream.limit:
-                core.calls.tell_taken(self._task)
+                core.streams.tell_taken(self._task)
             return make_ref(entry, core)
 
     def __iter__(self) -> Iterator[ObjectRef[T]]:
@@ -86,6 +92,8 @@ class ObjectRefGenerator(Generic[T]):
             StopIteration: there are no more.
         """
         deadline = None if timeout_s is None else monotonic() + timeout_s
+        if self._closed:
+            raise StopIteration
         while True:
             ref = self._take()
             if ref is not None:
@@ -103,6 +111,8 @@ class ObjectRefGenerator(Generic[T]):
     async def __anext__(self) -> ObjectRef[T]:
         import asyncio
 
+        if self._closed:
+            raise StopAsyncIteration
         while True:
             ref = self._take()
             if ref is not None:
@@ -121,18 +131,46 @@ class ObjectRefGenerator(Generic[T]):
             if self._core.futures.when_ready(self._entry, ready):
                 await there.wait()
 
+    def close(self) -> None:
+        """Take no more items: the remote generator is stopped at its next ``yield``."""
+        if not self._closed:
+            self._closed = True
+            with self._core.lock:
+                self._core.streams.close(self._task)
+                self._core.reactor.flush()
+
+    async def aclose(self) -> None:
+        """The same as ``close``, for ``contextlib.aclosing``."""
+        self.close()
+
+    def send(self, value: object) -> NoReturn:
+        """Refuse: nothing can be sent into a generator that runs elsewhere."""
+        raise NotImplementedError(_ONE_WAY)
+
+    def throw(self, value: object) -> NoReturn:
+        """Refuse: nothing can be raised in a generator that runs elsewhere."""
+        raise NotImplementedError(_ONE_WAY)
+
+    async def asend(self, value: object) -> NoReturn:
+        """Refuse: nothing can be sent into a generator that runs elsewhere."""
+        raise NotImplementedError(_ONE_WAY)
+
+    async def athrow(self, value: object) -> NoReturn:
+        """Refuse: nothing can be raised in a generator that runs elsewhere."""
+        raise NotImplementedError(_ONE_WAY)
+
     def completed(self) -> ObjectRef[None]:
         """Return a ref that is ready when the generator is through: None, or its exception."""
         return self._completed
 
     def next_ready(self) -> bool:
         """Tell whether ``next`` returns (or raises) without waiting."""
-        return self._stream.ready
+        return self._closed or self._stream.ready
 
     def is_finished(self) -> bool:
         """Tell whether every item was taken, and no more will come."""
         stream = self._stream
-        return stream.ended and stream.taken == stream.received
+        return self._closed or (stream.ended and stream.taken == stream.received)
 
     def task_id(self) -> ids.TaskID:
         """Return the id of the task that the generator runs in."""

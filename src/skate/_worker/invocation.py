@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
-from skate._base import ids
+from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._serialize import culprit
 from skate._serialize.values import deserialize, serialize
 from skate._transport.connection import EAGER_BYTES, Connection
 from skate._wire import worker as wire
+from skate._worker import current
 from skate._worker.object_ref import ObjectRef
-from skate._worker.objects import arrivals
+from skate._worker.objects import NotInStore, arrivals
+from skate._worker.recovery import MISSING
 from skate._worker.refs import REGISTERED, ObjectEntry
 
 if TYPE_CHECKING:
@@ -30,6 +32,14 @@ Result = tuple[
     "list[tuple[int, bytes, str]] | None",  # refs inside: (return index, id, owner's address)
     "Sequence[ObjectRef[Any]] | None",  # these refs: alive until ``reply`` has pinned their objects
 ]
+
+
+class ArgumentLost(Exception):
+    """A call cannot begin: ``what`` is the id and the location of an argument that is not in the store."""
+
+    def __init__(self, what: bytes) -> None:
+        super().__init__(what)
+        self.what = what
 
 
 class Invocation:
@@ -54,13 +64,16 @@ class Invocation:
             data: bytes | memoryview = call.args
             kind = call.kind
             if kind == wire.SHARED:
-                data, kind = self._core.objects.view(call.args), wire.BUFFERS
+                data, kind = self.view_of_arguments(call.args), wire.BUFFERS
             args, kwargs = deserialize(kind, data)
             if call.dependencies is not None:
                 args = list(args)
                 for where, kind, data, object_id in call.dependencies:
                     if kind == wire.SHARED:
-                        data, kind = self._core.objects.view(object_id), wire.BUFFERS
+                        try:
+                            data, kind = self._core.objects.view(object_id), wire.BUFFERS
+                        except NotInStore:
+                            raise ArgumentLost(object_id + data) from None
                     value = deserialize(kind, data)
                     if isinstance(where, int):
                         args[where] = value
@@ -69,6 +82,15 @@ class Invocation:
             return args, kwargs
         finally:
             arrivals.entries = outer
+
+    def view_of_arguments(self, object_id: bytes) -> memoryview:
+        """Return the arguments that were too large for a message."""
+        try:
+            return self._core.objects.view(object_id)
+        except NotInStore:
+            owner = ids.owner_of(object_id).hex()
+            text = f"it holds the arguments of {current.call.get().name}, and {MISSING}"
+            raise errors.ObjectLostError(object_id.hex(), owner, text) from None
 
     # ------------------------------------------------------------------ after
 
@@ -81,13 +103,13 @@ class Invocation:
             raise KeyboardInterrupt
         count = call.num_returns
         if count == 1:
-            kind, data, refs = self._encode(peer.id, call.seq, 0, result)
+            kind, data, refs = self._encode(peer.id, call, 0, result)
             if not refs:
                 return kind, data, None, None, None
             return kind, data, None, self.name_refs(0, refs), refs
         if count == 0:
             return wire.NONE, b"", None, None, None
-        return self._encode_many(peer.id, call.seq, count, result, name)
+        return self._encode_many(peer.id, call, result, name)
 
     def failure(self, data: bytes, refs: Sequence[ObjectRef[Any]], *, retriable: bool) -> Result:
         """Return what the reply says of an exception that was pickled."""
@@ -97,15 +119,19 @@ class Invocation:
         return kind, data, None, self.name_refs(0, refs), refs
 
     def _encode(
-        self, owner: bytes, seq: int, index: int, result: Any
+        self, owner: bytes, call: wire.Call, index: int, result: Any
     ) -> tuple[int, bytes, Sequence[ObjectRef[Any]]]:
         name = "the result" if index == 0 else f"return {index}"
-        return self.encode_value(ids.object_id(owner, seq, index), result, name)
+        again = bool(call.flags & wire.AGAIN)
+        return self.encode_value(ids.object_id(owner, call.seq, index), result, name, again)
 
     def encode_value(
-        self, object_id: bytes, result: Any, name: str
+        self, object_id: bytes, result: Any, name: str, again: bool
     ) -> tuple[int, bytes, Sequence[ObjectRef[Any]]]:
-        """Turn one value into what messages say of it; large ones are sealed under that id."""
+        """Turn one value into what messages say of it; large ones are sealed under that id.
+
+        ``again``: one that is sealed already stays as it is.
+        """
         if result is None:
             return wire.NONE, b"", ()
         try:
@@ -116,7 +142,9 @@ class Invocation:
             raise TypeError(f"cannot return it: {culprit.explain(result, name, error)}") from None
         if serialized.size <= self._core.config.max_inline_bytes:
             return serialized.kind, serialized.to_bytes(), serialized.refs
-        kind, data = self._core.objects.store_value(object_id, serialized, type(result), mine=False)
+        kind, data = self._core.objects.store_value(
+            object_id, serialized, type(result), mine=False, again=again
+        )
         return kind, data, serialized.refs
 
     def name_refs(self, index: int, refs: Sequence[ObjectRef[Any]]) -> list[tuple[int, bytes, str]]:
@@ -125,7 +153,8 @@ class Invocation:
         address = self._core.address
         return [(index, entry.id, entry.owner_address or address) for entry in entries]
 
-    def _encode_many(self, owner: bytes, seq: int, count: int, result: Any, name: str) -> Result:
+    def _encode_many(self, owner: bytes, call: wire.Call, result: Any, name: str) -> Result:
+        count = call.num_returns
         try:
             values = list(result)
         except TypeError:
@@ -139,7 +168,7 @@ class Invocation:
         contained: list[tuple[int, bytes, str]] = []
         kept: list[ObjectRef[Any]] = []
         for index, value in enumerate(values):
-            kind, data, refs = self._encode(owner, seq, index, value)
+            kind, data, refs = self._encode(owner, call, index, value)
             encoded.append((kind, data))
             if refs:
                 contained += self.name_refs(index, refs)
@@ -162,7 +191,7 @@ class Invocation:
         core = self._core
         kind, data, more, contained, kept = result
         reply = wire.Reply(call.seq, kind, data, microseconds, more, None, contained)
-        if kept is not None:
+        if kept is not None and not connection.closed:
             # Kept here until the owner acknowledges that it has registered with their owners.
             entries = list({id(ref._entry): ref._entry for ref in kept}.values())
             for entry in entries:

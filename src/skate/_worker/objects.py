@@ -43,6 +43,18 @@ class _Arrivals(threading.local):
 arrivals = _Arrivals()
 
 
+class NotInStore(Exception):
+    """An object is not where its owner said it was; it may be made again."""
+
+    def __init__(self, object_id: bytes) -> None:
+        super().__init__(object_id)
+        self.object_id = object_id
+
+
+class NotYetAgain(Exception):
+    """The object was lost; by now it waits for a value again, or has an error."""
+
+
 class CountWaiter(Waiter):
     """Waits for a number of entries, or (``on_error``) for the first that is an error."""
 
@@ -118,11 +130,12 @@ class Objects:
             self._refs.contain(entry, list({id(r._entry): r._entry for r in refs}.values()))
 
     def store_value(
-        self, object_id: bytes, serialized: Serialized, kind: type, *, mine: bool
+        self, object_id: bytes, serialized: Serialized, kind: type, *, mine: bool, again: bool = False
     ) -> tuple[int, bytes]:
         """Put a value where its size belongs; return what stands for it in messages.
 
-        ``mine``: this process owns the object and may read it without asking.
+        ``mine``: this process owns the object and may read it without asking. ``again``: it is made
+        in case it was lost.
         Raises:
             ObjectStoreFullError: there is no room for it.
         """
@@ -142,7 +155,8 @@ class Objects:
                 del self._store.objects[object_id]
                 if extent.size <= _PREFETCH_LIMIT and not self._store.cached_bytes:
                     self._core.node.send(node.Allocate(0, serialized.laid_out_size))
-            self._core.node.send(node.Seal(object_id, local.extent.segment, local.extent.offset, size, label))
+            place = local.extent
+            self._core.node.send(node.Seal(object_id, place.segment, place.offset, size, label, again))
             # Before anybody hears of the object: if we die then, the daemon has read its seal.
             self._core.node.flush()
         return SHARED, _LOCATION.pack(size, local.extent.segment, local.extent.offset)
@@ -191,7 +205,7 @@ class Objects:
         for entry in entries:
             if entry.kind == ERROR:
                 self.value(entry)
-        return [self.value(entry) for entry in entries]
+        return [self.value(entry, timeout) for entry in entries]
 
     def get_one(self, ref: ObjectRef[Any], timeout: float | None) -> Any:
         """Return the value of one ref."""
@@ -203,7 +217,7 @@ class Objects:
                 self.wait_ready([entry], 1, timeout, on_error=True)
         if entry.kind == PICKLE and entry.contained is None and entry.owner_address is None:
             return pickle.loads(entry.data)  # the common case: no refs inside that we would have to meet
-        return self.value(entry)
+        return self.value(entry, timeout)
 
     def _wait_one(self, entry: ObjectEntry) -> None:
         """``wait_ready`` for one entry and without a deadline: most waits of most programs."""
@@ -292,16 +306,42 @@ class Objects:
                 "get() again or give it more time."
             )
 
-    def value(self, entry: ObjectEntry) -> Any:
-        """Return the value of an entry that has one; raise it if it is an error."""
+    def value(self, entry: ObjectEntry, timeout: float | None = None) -> Any:
+        """Return the value of an entry that has one; raise it if it is an error.
+
+        If it turns out to be lost, wait until it was made again, up to ``timeout`` seconds more.
+        """
+        while True:
+            try:
+                return self.value_now(entry)
+            except NotYetAgain:
+                pass
+            self.wait_ready([entry], 1, timeout, on_error=True)
+
+    def value_now(self, entry: ObjectEntry) -> Any:
+        """Return the value of an entry that has one; raise it if it is an error.
+
+        Raises:
+            NotYetAgain: it is lost, and about to be made again.
+        """
         kind = entry.kind
-        data: bytes | memoryview = entry.data
+        found = entry.data
+        data: bytes | memoryview = found
         if kind == SHARED:
-            data = self._own_view(entry) if entry.owner_address is None else self.view(entry.id)
+            try:
+                data = self._own_view(entry, found) if entry.owner_address is None else self.view(entry.id)
+            except NotInStore:
+                with self._lock:
+                    self._core.recovery.missing(entry, found)
+                    self._core.drain()
+                    self._core.reactor.flush()
+                raise NotYetAgain from None
             kind = BUFFERS
+        elif kind == PENDING:
+            raise NotYetAgain  # another thread found it missing
         outer, arrivals.entries = arrivals.entries, []
         try:
-            value = load_error(entry.data) if kind == ERROR else deserialize(kind, data)
+            value = load_error(found) if kind == ERROR else deserialize(kind, data)
             met = arrivals.entries
         finally:
             arrivals.entries = outer
@@ -323,14 +363,14 @@ class Objects:
                     self._refs.register(inner, lambda: self._refs.unpin(outer))
             self._core.drain()
 
-    def _own_view(self, entry: ObjectEntry) -> memoryview:
+    def _own_view(self, entry: ObjectEntry, location: bytes) -> memoryview:
         """Return the bytes of an object that this process owns, without waiting for the pin.
 
         Only the owner frees an object, and its Free would follow this Pin on the same connection: so
         the daemon cannot reuse the memory before it has read the Pin. Nobody else may do this, nor
         the owner once it was asked to let the object move (see ``prepare_move``).
         """
-        size, segment, offset = _LOCATION.unpack(entry.data)
+        size, segment, offset = _LOCATION.unpack(location)
         with self._lock:
             local = self._store.objects.get(entry.id)
             if local is None and not entry.by_request and self._store.has(segment):
@@ -343,7 +383,11 @@ class Objects:
         return self.view(entry.id)
 
     def view(self, object_id: bytes) -> memoryview:
-        """Return the bytes of an object in shared memory, in place, pinned while any view lives."""
+        """Return the bytes of an object in shared memory, in place, pinned while any view lives.
+
+        Raises:
+            NotInStore: it is not there.
+        """
         core = self._core
         with self._lock:
             local = self._store.objects.get(object_id)
@@ -351,8 +395,7 @@ class Objects:
                 return self._store.view(object_id, local)
         reply = core.request(core.node, lambda request: node.Pin(request, object_id))
         if reply.error:
-            owner = ids.owner_of(object_id).hex()
-            raise errors.ObjectLostError(object_id.hex(), owner, reply.error)
+            raise NotInStore(object_id)
         with self._lock:
             local = self._store.objects.get(object_id)
             if local is None:  # no other thread was faster

@@ -57,6 +57,7 @@ class Peers:
             wire.PeerHello: self._hello,
             wire.GetObject: self._get_object,
             wire.ObjectValue: self._object_value,
+            wire.ObjectLost: self._object_lost,
             wire.AddBorrower: self._add_borrower,
             wire.BorrowAck: self._borrow_ack,
             wire.RemoveBorrower: self._remove_borrower,
@@ -163,6 +164,22 @@ class Peers:
             self._owner_lost(entry, "nobody answers at its address")
             return
         connection.send(wire.GetObject(entry.id))
+
+    def report_lost(self, entry: ObjectEntry, data: bytes) -> None:
+        """Tell the owner that the object is not where it said; it sends the value that is made again."""
+        assert entry.owner_address is not None
+        entry.fetching = True
+        connection = self.connect(entry.owner_address)
+        if connection is None:
+            self._owner_lost(entry, "nobody answers at its address")
+            return
+        connection.send(wire.ObjectLost(entry.id, data))
+
+    def _object_lost(self, connection: Connection, message: wire.ObjectLost) -> None:
+        entry = self._core.refs.entries.get(message.object_id)
+        if entry is not None and entry.owner_address is None:
+            self._core.recovery.missing(entry, message.data)
+        self._get_object(connection, wire.GetObject(message.object_id))
 
     def _get_object(self, connection: Connection, message: wire.GetObject) -> None:
         core = self._core

@@ -63,6 +63,8 @@ class LeasePool:
         self.resources = resources
         #: Of its workers; empty: that of this process.
         self.environment = b""
+        #: Which nodes may serve it: a packed Requirement; empty: any.
+        self.requirement = b""
         self.queue: deque[TaskRecord] = deque()
         self.leases: list[WorkerLease] = []
         #: How deep the deepest caller of these tasks is nested.

@@ -51,6 +51,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     core = Core("worker", worker_id, session, Config(**job["config"]))
     core.job_id = bytes.fromhex(job["job_id"])
     core.job_owner = bytes.fromhex(job["job_owner"])
+    core.node_id = bytes.fromhex(job["node_id"])
     core.namespace = job["namespace"]
     core.environment = job.pop("runtime_env", "").encode()
     job.pop("prepared", None)
@@ -62,6 +63,10 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     executor.interrupts.install()
     breakpoints.install()
     current.process.core = core
+    if job.get("logging"):
+        from skate._worker import structured_logs
+
+        structured_logs.apply(core, job["logging"])
     error = _run_hook(core)
     with core.lock:
         core.peers.listen()

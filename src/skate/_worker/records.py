@@ -21,7 +21,7 @@ class FunctionRecord:
     """A remote function, pickled once. ``microseconds`` is a moving average of what its calls took."""
 
     __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "refs", "max_calls", "retry",
-                 "_dead")  # fmt: skip
+                 "hidden", "_dead")  # fmt: skip
 
     def __init__(
         self, number: int, name: str, blob: bytes, threads: int, refs: Sequence[object], dead: deque[int]
@@ -36,6 +36,8 @@ class FunctionRecord:
         self.max_calls = 0
         #: See ``Call.retry``.
         self.retry: bytes | None = None
+        #: Its calls are not told of (``enable_task_events=False``).
+        self.hidden = False
         self._dead = dead
         self.microseconds = -1.0
         #: How many calls may be in flight to one worker.
@@ -81,6 +83,16 @@ class TaskRecord:
     #: Nobody wants it any more; and its worker is to be ended.
     cancelled = False
     killed = False
+    #: How often it was begun and failed; and whether nobody is told of it.
+    attempt = 0
+    hidden = False
+    #: What it was given, as long as what it made may have to be made again; how much of that somebody
+    #: may still need; whether it runs to make it again (see ``lineage``, ``recovery``).
+    lineage: list[ObjectEntry] | None = None
+    makes = 0
+    again = False
+    #: Items of its stream, by index, that were lost and are to be made again.
+    lost_items: dict[int, ObjectEntry] | None = None
     #: See ``Call.retry``.
     retry: bytes | None = None
     #: Where user code made the call (see report.call_site), and when (monotonic seconds).
@@ -111,7 +123,15 @@ class TaskRecord:
     def stream_state(self) -> tuple[int, int, int] | None:
         """Return what the worker must know of the stream."""
         stream = self.stream
-        return None if stream is None else (stream.base, stream.received, stream.limit)
+        if stream is None:
+            return None
+        if self.again:
+            return stream.base, min(self.lost_items or (0,)), 0
+        return stream.base, stream.received, stream.limit
+
+    def needs(self, argument: ObjectEntry) -> bool:
+        """Tell whether this is one of its arguments that were given as refs."""
+        return any(entry is argument for _, entry in self.dependencies or ())
 
     def describe(self) -> str:
         """Return what users call it."""
@@ -124,11 +144,11 @@ class TaskRecord:
         """Tell whether it may run again, and count that."""
         if self.cancelled:
             return False
-        if self.retries_left < 0:
-            return True
         if self.retries_left == 0:
             return False
-        self.retries_left -= 1
+        self.attempt += 1
+        if self.retries_left > 0:
+            self.retries_left -= 1
         return True
 
 

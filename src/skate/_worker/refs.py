@@ -24,10 +24,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from skate._base.kinds import SHARED
+
 if TYPE_CHECKING:
     from types import CodeType
 
     from skate._transport.reactor import Waiter
+    from skate._worker.records import TaskRecord
 
 #: ``ObjectEntry.kind`` while there is no value yet; else one of the kinds of _wire.worker.
 PENDING = -1
@@ -71,6 +74,12 @@ class ObjectEntry:
     site: tuple[CodeType, int] | None = None
     #: Freed: out of the table.
     gone = False
+    #: The call that makes the value again if it is lost, or (its name) one that may not be repeated;
+    #: and how many remembered calls were given it. See ``lineage``.
+    maker: TaskRecord | str | None = None
+    lineage = 0
+    #: Its value had refs inside, which went with it.
+    hollow = False
     #: "actor": it stands for the handles of one, ``data`` is the actor's id.
     label = ""
 
@@ -78,6 +87,11 @@ class ObjectEntry:
         self.id = object_id
         #: None: owned by this process.
         self.owner_address = owner_address
+
+    @property
+    def valueless(self) -> bool:
+        """Whether a freed entry's value went with it; small ones are kept inside the entry."""
+        return self.kind == SHARED or self.hollow
 
     def __repr__(self) -> str:
         role = "owned" if self.owner_address is None else f"borrowed({self.borrow_state})"
@@ -155,11 +169,28 @@ class RefTable:
                     dropped += entry.on_registered
                     entry.on_registered = None
             contained, entry.contained = entry.contained, None
-            for inner in contained or ():
-                inner.pins -= 1
-                work.append(inner)
+            if contained:
+                entry.hollow = True
+                for inner in contained:
+                    inner.pins -= 1
+                    work.append(inner)
         for callback in dropped:
             callback()  # who waited for the registration need not protect what was dropped
+
+    def revive(self, entry: ObjectEntry) -> None:
+        """A freed object of ours is needed again, for a moment; the caller pins it."""
+        if entry.valueless:
+            entry.kind, entry.data, entry.hollow = PENDING, b"", False
+        entry.gone = False
+        self.entries[entry.id] = entry
+
+    def lost(self, entry: ObjectEntry) -> None:
+        """The value of an object is gone, not what refers to it: it is waited for once more."""
+        entry.kind, entry.data = PENDING, b""
+        entry.by_request = True
+        contained, entry.contained = entry.contained, None
+        for inner in contained or ():
+            self.unpin(inner)
 
     def contain(self, outer: ObjectEntry, inner: list[ObjectEntry]) -> None:
         """The value of ``outer`` has these refs inside: they live as long as it does."""
@@ -212,7 +243,8 @@ class RefTable:
 
     def piggyback(self, entry: ObjectEntry) -> tuple[bytes, int]:
         """The reply to the owner itself says that we still hold the ref: that registers us."""
-        entry.borrow_state = REGISTERED
+        if entry.borrow_state == UNREGISTERED:  # else somebody waits for the owner's acknowledgement
+            entry.borrow_state = REGISTERED
         return entry.id, entry.epoch
 
     # ------------------------------------------------------------------ as an owner

@@ -6,6 +6,8 @@ hold up whoever works. Rows are plain data: the daemon passes them on without lo
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import sys
 import threading
@@ -16,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import ids
 from skate._base.clock import monotonic
+from skate._environment.spec import decode
 from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._wire.codec import pack
+from skate._worker import metrics
 from skate._worker.refs import PENDING, ObjectEntry
 from skate._worker.waits import told, written
 
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from types import CodeType
 
     from skate._worker.core import Core
+    from skate._worker.current import CallInfo
+    from skate._worker.pool import LeasePool
     from skate._worker.records import TaskRecord
 
 #: Calls that are through are remembered up to this number a process.
@@ -35,6 +41,8 @@ HISTORY = 5000
 _MOST_OBJECTS = 20_000
 #: Exceptions larger than this are not remembered (bytes).
 _MOST_ERROR = 4096
+#: The daemon is told of metrics that often at most (seconds).
+_METRICS_EVERY = 0.25
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -61,8 +69,27 @@ class Reporter:
     def __init__(self, core: Core) -> None:
         self._core = core
         #: Calls that are through: seq, name, actor, worker, end (monotonic), microseconds, error, site,
-        #: when it was made.
+        #: when it was made, attempt, the call that made it, the pool that ran it.
         self.history: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
+        #: The daemon is about to be told of metrics.
+        self._metrics_due = False
+
+    def metrics_changed(self) -> None:
+        """The program counted something: tell the daemon, soon. Not under the lock."""
+        if self._metrics_due:
+            return
+        with self._core.lock:
+            if not self._metrics_due:
+                self._metrics_due = True
+                self._core.reactor.call_later(_METRICS_EVERY, self.tell_metrics)
+
+    def tell_metrics(self) -> None:
+        """Tell the daemon what was counted, if it does not know. Under the lock."""
+        core = self._core
+        if self._metrics_due and core.node is not None and not core.node.closed:
+            self._metrics_due = False
+            core.node.send(node.Metrics(pack(metrics.registry.rows())))
+            core.node.flush()
 
     def asked(self, connection: Connection, message: node.StateAsk) -> None:
         """The daemon asks on somebody's behalf. Under the lock."""
@@ -87,6 +114,9 @@ class Reporter:
             return self._tasks()
         if what == "objects":
             return self._objects()
+        if what == "metrics":
+            worker_id = self._core.worker_id.hex()
+            return [{**row, "worker_id": worker_id} for row in metrics.registry.rows()]
         if what == "waits":
             return [told(self._core)]
         if what == "stacks":
@@ -99,15 +129,21 @@ class Reporter:
         """A call is through. Under the lock, on the path of every call."""
         actor = task.actor
         if actor is None:
-            assert task.function is not None
-            name, actor_id = task.name or task.function.name, b""
+            function = task.function
+            assert function is not None
+            if function.hidden:
+                return
+            name, actor_id = task.name or function.name, b""
         else:
+            if task.hidden:
+                return
             name, actor_id = task.method, actor.id
             if task.name is None:
                 name = f"{actor.class_name}.{name}"
         self.history.append(
-            (task.seq, name, actor_id, worker, monotonic(), microseconds, error, task.site, task.made)
-        )
+            (task.seq, name, actor_id, worker, monotonic(), microseconds, error, task.site, task.made,
+             task.attempt, task.parent, task.pool)
+        )  # fmt: skip
 
     def _tasks(self) -> list[dict[str, Any]]:
         core = self._core
@@ -123,16 +159,18 @@ class Reporter:
                 states[task.seq] = ("SUBMITTED_TO_WORKER" if worker else "PENDING_NODE_ASSIGNMENT"), worker
             facts = [
                 (task.seq, task.describe(), task.actor.id if task.actor is not None else b"",
-                 *states.get(task.seq, ("PENDING_ARGS_AVAIL", b"")), task.site, task.made)
+                 *states.get(task.seq, ("PENDING_ARGS_AVAIL", b"")), task.site, task.made,
+                 task.attempt, task.parent, task.pool)
                 for task in pending.values()
+                if not (task.hidden or (task.function is not None and task.function.hidden))
             ]  # fmt: skip
         wall = time.time() - monotonic()
         rows = [
-            self._task(seq, name, actor, worker, site, made + wall) | {"state": state}
-            for seq, name, actor, state, worker, site, made in facts
+            self._task(seq, name, actor, worker, site, made + wall, attempt, parent, pool) | {"state": state}
+            for seq, name, actor, state, worker, site, made, attempt, parent, pool in facts
         ]
-        for seq, name, actor, worker, end, microseconds, error, site, made in history:
-            row = self._task(seq, name, actor, worker, site, made + wall)
+        for seq, name, actor, worker, end, microseconds, error, site, made, *more in history:
+            row = self._task(seq, name, actor, worker, site, made + wall, *more)
             row["end"] = end + wall
             row["start"] = end + wall - microseconds / 1e6
             row["state"] = "FINISHED" if error is None else "FAILED"
@@ -142,9 +180,19 @@ class Reporter:
         return rows
 
     def _task(
-        self, seq: int, name: str, actor: bytes, worker: bytes, site: tuple[CodeType, int] | None, made: float
+        self,
+        seq: int,
+        name: str,
+        actor: bytes,
+        worker: bytes,
+        site: tuple[CodeType, int] | None,
+        made: float,
+        attempt: int,
+        parent: CallInfo | None,
+        pool: LeasePool | None,
     ) -> dict[str, Any]:
         core = self._core
+        environment = (pool.environment if pool is not None else b"") or core.environment
         return {
             "task_id": ids.task_id(core.worker_id, seq).hex(),
             "name": name,
@@ -155,6 +203,11 @@ class Reporter:
             "owner_pid": os.getpid(),
             "call_site": written(site),
             "made": made,
+            "attempt": attempt,
+            "parent": parent.task_id.hex() if parent is not None else "",
+            "resources": pool.resources if pool is not None else {},
+            "requirement": pool.requirement.hex() if pool is not None else "",
+            "environment": _shown(environment),
         }
 
     # ------------------------------------------------------------------ objects
@@ -229,6 +282,12 @@ class Reporter:
             if lines:
                 found.append(f"coroutine {task.get_name()}:\n{''.join(lines)}")
         return found
+
+
+@functools.lru_cache(64)
+def _shown(environment: bytes) -> str:
+    """Return an encoded environment as its user wrote it: JSON; empty: there is none."""
+    return json.dumps(decode(environment).shown, sort_keys=True, default=str) if environment else ""
 
 
 def _users(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:

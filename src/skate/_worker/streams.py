@@ -27,6 +27,12 @@ def item_id(owner: bytes, base: int, index: int) -> bytes:
     return ids.object_id(owner, base + (index >> 16), index & 0xFFFF)
 
 
+def index_of(object_id: bytes, base: int) -> int:
+    """Return which item of the stream whose counters begin at ``base`` has this id."""
+    counter, index = ids.parts_of(object_id)
+    return counter - base << 16 | index
+
+
 class Stream:
     """One generator's items, in their order. Called under the core's lock."""
 
@@ -50,8 +56,12 @@ class Stream:
         self._next: ObjectEntry | None = None
         self._end: ObjectEntry | None = None
 
+    def item_id(self, index: int) -> bytes:
+        """Return the id of an item."""
+        return item_id(self._owner, self.base, index)
+
     def _make(self) -> ObjectEntry:
-        entry = self._refs.own(item_id(self._owner, self.base, self.received))
+        entry = self._refs.own(self.item_id(self.received))
         entry.local = 1  # the stream's, then its taker's
         return entry
 

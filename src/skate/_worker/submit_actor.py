@@ -11,6 +11,7 @@ from skate._wire import control
 from skate._wire import worker as wire
 from skate._worker.actors import ActorClient, Command, Connect, Fail
 from skate._worker.records import TaskRecord
+from skate._worker.refs import ObjectEntry
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
@@ -66,6 +67,13 @@ class ActorSubmitter:
         """With no call under way, only handles keep the actor alive."""
         if not client.inflight and not client.queue:
             client.keep = None
+
+    def waiting_with(self, argument: ObjectEntry) -> list[TaskRecord]:
+        """Return the calls that could leave once their actor is there, and have this argument."""
+        return [
+            call for client in self._clients.values() for call in client.queue
+            if not call.unresolved and call.needs(argument)
+        ]  # fmt: skip
 
     def in_flight(self) -> list[tuple[TaskRecord, bytes]]:
         """Return every call that waits for its actor (b"") or was sent to it."""
@@ -139,7 +147,7 @@ class ActorSubmitter:
             )
         if client.error:
             cause = load_error(client.error)
-            if isinstance(cause, errors.RuntimeEnvSetupError):
+            if isinstance(cause, (errors.RuntimeEnvSetupError, errors.ActorUnschedulableError)):
                 return cause
             if isinstance(cause, errors.RayTaskError):
                 return errors.ActorDiedError(errors.RayTaskError(*cause.fields), client.id.hex())
@@ -155,7 +163,10 @@ class ActorSubmitter:
             return
         if client.connection is not None and message.state != "ALIVE":
             client.connection.drain()  # replies that it got out before it ended
-        self._run(client.updated(message))
+        commands = client.updated(message)
+        for call in [call for call in client.queue if not call.unresolved]:
+            self._core.calls.may_go_again(call)
+        self._run(commands)
 
     def disconnected(self, connection: Connection) -> None:
         """A process is gone; the control store will tell what that means for its actor."""

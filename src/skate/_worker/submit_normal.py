@@ -13,6 +13,7 @@ from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker.pool import LeasePool, WorkerLease
 from skate._worker.records import FunctionRecord, TaskRecord, split_begun
+from skate._worker.refs import ObjectEntry
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
@@ -29,22 +30,25 @@ class NormalSubmitter:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._pools: dict[tuple[bytes, tuple[tuple[str, int], ...]], LeasePool] = {}
+        self._pools: dict[tuple[bytes, bytes, tuple[tuple[str, int], ...]], LeasePool] = {}
         self._by_shape: dict[int, LeasePool] = {}
         self._leases: dict[int, WorkerLease] = {}
         self._linger: Timer | None = None
         self._last_shape = 0
 
-    def pool(self, resources: dict[str, int], environment: bytes = b"") -> LeasePool:
-        """Return the pool of a resource shape, with workers of an environment; empty: this process's."""
+    def pool(
+        self, resources: dict[str, int], environment: bytes = b"", requirement: bytes = b""
+    ) -> LeasePool:
+        """Return the pool of a resource shape, with workers of an environment (empty: this process's), on
+        nodes that fulfil a requirement (empty: any)."""
         if environment == self._core.environment:
             environment = b""
-        key = (environment, tuple(sorted(resources.items())))
+        key = (environment, requirement, tuple(sorted(resources.items())))
         pool = self._pools.get(key)
         if pool is None:
             self._last_shape += 1
             pool = LeasePool(self._last_shape, resources, self._send, self._demand, self._give_back)
-            pool.environment = environment
+            pool.environment, pool.requirement = environment, requirement
             self._pools[key] = self._by_shape[pool.shape] = pool
         return pool
 
@@ -105,13 +109,25 @@ class NormalSubmitter:
 
     def _demand(self, pool: LeasePool, count: int) -> None:
         self._core.node.send(
-            node.LeaseDemand(pool.shape, pool.resources, count, pool.depth, pool.environment)
+            node.LeaseDemand(
+                pool.shape, pool.resources, count, pool.depth, pool.environment, pool.requirement
+            )
         )
         self._core.node.flush()
 
     def _give_back(self, lease: WorkerLease) -> None:
         self._leases.pop(lease.id, None)
         self._core.node.send(node.LeaseReturned(lease.id))
+
+    def take_back(self, argument: ObjectEntry) -> list[TaskRecord]:
+        """Return the tasks that wait for a worker and have this argument; they wait no more."""
+        found: list[TaskRecord] = []
+        for pool in self._pools.values():
+            tasks = [task for task in pool.queue if task.needs(argument)]
+            for task in tasks:
+                pool.queue.remove(task)
+            found += tasks
+        return found
 
     def in_flight(self) -> list[tuple[TaskRecord, bytes]]:
         """Return every task that waits for a worker (b"") or was sent to one."""
@@ -193,7 +209,7 @@ class NormalSubmitter:
         for task in calls:
             lease.connection.peer.calls.pop(task.seq, None)
             task.lease = None
-        lease.pool.requeue(again + fresh)
+        lease.pool.requeue([task for task in again + fresh if core.calls.may_go_again(task)])
 
     def _crashed(self, task: TaskRecord, cause: str, out_of_memory: bool) -> Exception:
         kind = errors.OutOfMemoryError if out_of_memory else errors.WorkerCrashedError
@@ -242,7 +258,7 @@ class NormalSubmitter:
                     waiting.append(task)
                 task.lease = None
         for lease, tasks in by_lease.items():
-            lease.pool.returned(lease, tasks)
+            lease.pool.returned(lease, [task for task in tasks if self._core.calls.may_go_again(task)])
 
     # ------------------------------------------------------------------ idle leases
 

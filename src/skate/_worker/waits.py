@@ -53,6 +53,7 @@ def told(core: Core) -> dict[str, Any]:
                 "actor_state": task.actor.state if task.actor is not None else "",
                 "needs": [entry.id.hex() for _, entry in task.dependencies or () if entry.kind == PENDING],
                 "resources": dict(task.pool.resources) if task.pool is not None and not worker else {},
+                "requirement": task.pool.requirement.hex() if task.pool is not None else "",
                 "environment": _key(task.pool.environment or core.environment)
                 if task.pool is not None
                 else "",

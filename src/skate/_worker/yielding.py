@@ -18,13 +18,25 @@ if TYPE_CHECKING:
 class Outgoing:
     """The items of one call, on their way to its caller. The counters change under the lock."""
 
-    __slots__ = ("connection", "seq", "base", "skip", "limit", "index", "taken", "cancelled", "_wake")
+    __slots__ = (
+        "connection",
+        "seq",
+        "base",
+        "skip",
+        "limit",
+        "again",
+        "index",
+        "taken",
+        "cancelled",
+        "_wake",
+    )
 
     def __init__(self, connection: Connection, call: wire.Call) -> None:
         assert call.stream is not None
         self.connection = connection
         self.seq = call.seq
         self.base, self.skip, self.limit = call.stream
+        self.again = bool(call.flags & wire.AGAIN)
         #: Of the next item.
         self.index = 0
         self.taken = self.skip
@@ -129,10 +141,10 @@ class Yielding:
             return  # it was sent by a worker that died since
         core, connection = self._core, outgoing.connection
         object_id = item_id(connection.peer.id, outgoing.base, index)
-        kind, data, refs = self._invocation.encode_value(object_id, value, f"item {index}")
+        kind, data, refs = self._invocation.encode_value(object_id, value, f"item {index}", outgoing.again)
         contained = self._invocation.name_refs(0, refs) if refs else None
         with core.lock:
-            if refs:
+            if refs and not connection.closed:
                 entries = list({id(ref._entry): ref._entry for ref in refs}.values())
                 for entry in entries:
                     entry.pins += 1

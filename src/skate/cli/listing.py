@@ -10,12 +10,26 @@ from typing import Any
 from skate.cli import show
 from skate.cli.show import duration, size
 from skate.util.state import merge
-from skate.util.state.common import Row
+from skate.util.state.columns import Row
+from skate.util.state.common import (
+    ActorState,
+    ClusterEventState,
+    JobState,
+    NodeState,
+    ObjectState,
+    PlacementGroupState,
+    RuntimeEnvState,
+    TaskState,
+    WorkerState,
+)
 from skate.util.state.source import State
 
+Columns = list[tuple[str, Callable[[Any], Any]]]
+
 #: Kind to how it is read, and its columns: header and how a row fills it.
-KINDS: dict[str, tuple[Callable[[State], Sequence[Row]], list[tuple[str, Callable[[Any], Any]]]]] = {
+KINDS: dict[str, tuple[type[Row], Callable[[State], Sequence[Any]], Columns]] = {
     "tasks": (
+        TaskState,
         State.tasks,
         [
             ("task", lambda row: row.task_id),
@@ -28,6 +42,7 @@ KINDS: dict[str, tuple[Callable[[State], Sequence[Row]], list[tuple[str, Callabl
         ],
     ),
     "actors": (
+        ActorState,
         State.actors,
         [
             ("actor", lambda row: row.actor_id),
@@ -36,10 +51,11 @@ KINDS: dict[str, tuple[Callable[[State], Sequence[Row]], list[tuple[str, Callabl
             ("name", lambda row: row.name),
             ("process", lambda row: row.pid),
             ("restarts", lambda row: row.num_restarts),
-            ("why it died", lambda row: row.death_cause),
+            ("why it died", lambda row: row.why_dead),
         ],
     ),
     "objects": (
+        ObjectState,
         State.objects,
         [
             ("object", lambda row: row.object_id),
@@ -51,6 +67,7 @@ KINDS: dict[str, tuple[Callable[[State], Sequence[Row]], list[tuple[str, Callabl
         ],
     ),
     "workers": (
+        WorkerState,
         State.workers,
         [
             ("process", lambda row: row.pid),
@@ -58,11 +75,13 @@ KINDS: dict[str, tuple[Callable[[State], Sequence[Row]], list[tuple[str, Callabl
             ("state", lambda row: row.state.lower()),
             ("runs", lambda row: row.running),
             ("memory", lambda row: size(row.memory)),
-            ("for", lambda row: duration(_since(row.start_time_ms))),
+            ("for", lambda row: duration(_lived(row))),
             ("worker", lambda row: row.worker_id),
+            ("how it ended", lambda row: row.exit_type),
         ],
     ),
     "nodes": (
+        NodeState,
         State.nodes,
         [
             ("node", lambda row: row.node_id),
@@ -73,6 +92,7 @@ KINDS: dict[str, tuple[Callable[[State], Sequence[Row]], list[tuple[str, Callabl
         ],
     ),
     "jobs": (
+        JobState,
         State.jobs,
         [
             ("job", lambda row: row.job_id),
@@ -81,11 +101,43 @@ KINDS: dict[str, tuple[Callable[[State], Sequence[Row]], list[tuple[str, Callabl
             ("program", lambda row: row.entrypoint),
         ],
     ),
+    "runtime-envs": (
+        RuntimeEnvState,
+        State.runtime_envs,
+        [
+            ("environment", lambda row: ", ".join(sorted(row.runtime_env))),
+            ("state", lambda row: row.state),
+            ("took", lambda row: duration(row.creation_time_ms)),
+            ("workers", lambda row: row.ref_cnt),
+            ("error", lambda row: row.error),
+        ],
+    ),
+    "placement-groups": (
+        PlacementGroupState,
+        State.placement_groups,
+        [("group", lambda row: row.placement_group_id), ("state", lambda row: row.state)],
+    ),
+    "cluster-events": (
+        ClusterEventState,
+        State.cluster_events,
+        [
+            ("time", lambda row: row.time),
+            ("severity", lambda row: row.severity),
+            ("of", lambda row: row.source_type.lower()),
+            ("what", lambda row: row.message),
+        ],
+    ),
 }  # fmt: skip
 
 
 def _since(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else max(0.0, time.time() * 1000 - milliseconds)
+
+
+def _lived(row: Any) -> float | None:
+    if row.end_time_ms:
+        return float(row.end_time_ms - row.start_time_ms) if row.start_time_ms else None
+    return _since(row.start_time_ms or None)
 
 
 def _took(row: Any) -> float | None:
@@ -96,22 +148,27 @@ def _took(row: Any) -> float | None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define what the command takes."""
-    parser.add_argument("kind", choices=list(KINDS))
+    parser.add_argument("kind", choices=list(KINDS), type=lambda text: text.replace("_", "-"))
     parser.add_argument("--filter", "-f", action="append", default=[], metavar="COLUMN=VALUE",
                         help="only these rows; != is the opposite; columns as in --json")  # fmt: skip
     parser.add_argument("--limit", type=int, default=100)
+    parser.add_argument("--detail", action="store_true", help="all columns, a line each")
+    parser.add_argument("--format", choices=["default", "table", "json"], default="default")
     show.add_common(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """List rows, the newest last."""
-    read, columns = KINDS[arguments.kind]
+    row_type, read, columns = KINDS[arguments.kind]
     with show.looking_at(arguments.address) as state:
         rows = read(state)
-    chosen = merge.select(rows, [_filter(text) for text in arguments.filter], len(rows))
+    chosen = merge.select(row_type, rows, [_filter(text) for text in arguments.filter], len(rows))
     shown = chosen[-arguments.limit :] if arguments.limit else chosen
-    if arguments.json:
+    if arguments.json or arguments.format == "json":
         show.as_json([row.asdict() for row in shown])
+        return 0
+    if arguments.detail:
+        print("\n\n".join(show.details(row) for row in shown))
         return 0
     print(
         show.table([header for header, _ in columns], [[fill(row) for _, fill in columns] for row in shown])

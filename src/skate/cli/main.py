@@ -18,12 +18,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("skate.cli.stop", "end the session that `start` started"),
     "status": ("skate.cli.status", "show the session at a glance"),
     "list": ("skate.cli.listing", "list tasks, actors, objects, workers, nodes or jobs"),
+    "get": ("skate.cli.get", "show everything that is known of one task, actor, object, worker, ..."),
     "summary": ("skate.cli.summary", "count tasks, actors or objects by what they are and their state"),
     "memory": ("skate.cli.memory", "show who holds which objects, and where in the code they were made"),
     "logs": ("skate.cli.logs", "show what a worker or actor printed"),
     "stack": ("skate.cli.stack", "show what every thread of the session is doing"),
     "debug": ("skate.cli.debug", "attach to a task or actor that stopped at a breakpoint"),
     "why": ("skate.cli.why", "say why an object or a task is not there yet: what it waits for, and so on"),
+    "metrics": (
+        "skate.cli.metrics",
+        "print what programs counted (skate.util.metrics), as Prometheus reads it",
+    ),
+    "kill-actor": ("skate.cli.kill_actor", "end an actor, by its id or name"),
+    "health-check": ("skate.cli.health_check", "tell by the exit code whether the session answers"),
+    "microbenchmark": ("skate.cli.microbenchmark", "measure tasks, calls and objects on this machine"),
     "timeline": ("skate.cli.timeline", "write a trace of what ran when, for ui.perfetto.dev"),
 }
 
@@ -66,5 +74,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:14} {text}" for name, (_, text) in COMMANDS.items()]
     return "usage: skate COMMAND ...\n\n" + "\n".join(lines) + "\n\n`skate COMMAND --help` tells more."

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Show objects by the line of code that made them, the largest first, with everybody who holds them."""
     with show.looking_at(arguments.address) as state:
         rows = [row for row in state.objects() if row.reference_type != "ACTOR_HANDLE"]
-        store, workers = state.store(), state.workers()
+        store, workers = state.store(), [row for row in state.workers() if row.is_alive]
     if arguments.json:
         show.as_json({"objects": [row.asdict() for row in rows], "store": store,
                       "workers": [row.asdict() for row in workers]})  # fmt: skip

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from skate.util.state.columns import Row
 from skate.util.state.source import State, connected
 
 
@@ -53,6 +54,23 @@ def _cell(value: Any) -> str:
     if value is None or value == "":
         return "-"
     return " ".join(str(value).split())
+
+
+def details(row: Row) -> str:
+    """Return all columns of a row, a line each, as people read them."""
+    shown = row.humanify(row.asdict())
+    width = max(map(len, shown))
+    lines = []
+    for name, value in shown.items():
+        text = json.dumps(value, default=str) if isinstance(value, (dict, list)) else _line(value)
+        lines.append(f"{name.ljust(width)}  {text}".rstrip())
+    return "\n".join(lines)
+
+
+def _line(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    return "\n    ".join(str(value).rstrip().splitlines())
 
 
 def size(count: float | None) -> str:

@@ -8,6 +8,7 @@ import signal
 
 from skate._base.config import Config
 from skate._launch import machine, standalone
+from skate._scheduling.labels import parse_labels
 
 #: What ends a session that was started with --block.
 _STOP = (signal.SIGINT, signal.SIGTERM)
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resources", default="{}", metavar="JSON", help="your own: '{\"license\": 2}'")
     parser.add_argument("--object-store-memory", type=int, metavar="BYTES", help="shared memory for objects")
     parser.add_argument("--object-spilling-directory", metavar="DIR", help="where objects go when it is full")
+    parser.add_argument("--labels", default="", metavar="KEY=VALUE,...", help="labels of this node")
     parser.add_argument("--block", action="store_true", help="stay here, and end the session with Ctrl-C")
 
 
@@ -31,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     resources = json.loads(arguments.resources)
     offer = machine.offer(
         arguments.num_cpus, arguments.num_gpus, resources, arguments.object_store_memory,
-        arguments.object_spilling_directory,
+        arguments.object_spilling_directory, parse_labels(arguments.labels, "--labels"),
     )  # fmt: skip
     config = Config.load()
     path = standalone.start(offer, config)

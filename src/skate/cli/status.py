@@ -18,7 +18,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Show sessions, nodes, resources, processes, memory."""
     path = observe.find(arguments.address)
     with show.looking_at(path) as state:
-        store, workers, nodes, jobs = state.store(), state.workers(), state.nodes(), state.jobs()
+        store, nodes, jobs = state.store(), state.nodes(), state.jobs()
+        workers = [row for row in state.workers() if row.is_alive]
         actors = Counter(row.state for row in state.actors())
     others = [one for one in session.living() if one != path]
     if arguments.json:

@@ -8,15 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from skate.util import accelerators as accelerators
     from skate.util import actor_pool as actor_pool
     from skate.util import check_serialize as check_serialize
     from skate.util import debug as debug
     from skate.util import debugpy as debugpy
     from skate.util import joblib as joblib
+    from skate.util import metrics as metrics
     from skate.util import multiprocessing as multiprocessing
     from skate.util import pdb as pdb
     from skate.util import queue as queue
     from skate.util import rpdb as rpdb
+    from skate.util import scheduling_strategies as scheduling_strategies
     from skate.util import serialization as serialization
     from skate.util import state as state
     from skate.util.actor_pool import ActorPool as ActorPool
@@ -33,8 +36,9 @@ if TYPE_CHECKING:
     from skate.util.serialization import deregister_serializer as deregister_serializer
     from skate.util.serialization import register_serializer as register_serializer
 
-_MODULES = ("actor_pool", "check_serialize", "debug", "debugpy", "joblib", "multiprocessing", "pdb", "queue",
-            "rpdb", "serialization", "state")  # fmt: skip
+_MODULES = ("accelerators", "actor_pool", "check_serialize", "debug", "debugpy", "joblib", "metrics",
+            "multiprocessing", "pdb", "queue", "rpdb", "scheduling_strategies", "serialization",
+            "state")  # fmt: skip
 
 #: Public name to the module that has it.
 _PLACES: dict[str, str] = {

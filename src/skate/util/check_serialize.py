@@ -19,17 +19,17 @@ class FailureTuple:
 
     Args:
         obj: the object itself.
-        path: its name: that of the variable, attribute, key or index.
+        path: the names that lead to it from what was looked at: variables, attributes, keys, indexes.
         parent: what holds it.
     """
 
-    def __init__(self, obj: Any, path: str, parent: Any) -> None:
+    def __init__(self, obj: Any, path: tuple[str, ...], parent: Any) -> None:
         self.obj = obj
         self.path = path
         self.parent = parent
 
     def __repr__(self) -> str:
-        return f"FailureTuple({self.path} [obj={self.obj!r}, parent={self.parent!r}])"
+        return f"FailureTuple({' -> '.join(self.path)} [obj={self.obj!r}, parent={self.parent!r}])"
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -54,7 +54,8 @@ def inspect_serializability(
 
     Args:
         base_obj: the function, class or value.
-        name: what to call it in the report; default: its own name.
+        name: what to call it in the report, and the first name in each path; default: its own name, and
+            none.
         depth: how many levels deep to look for the innermost culprits.
         print_file: where the report goes; default: standard output.
 
@@ -65,7 +66,7 @@ def inspect_serializability(
         >>> lock = threading.Lock()
         >>> ok, culprits = skate.util.inspect_serializability(lambda: lock)
         >>> ok, [one.path for one in culprits]
-        (False, ['lock'])
+        (False, [('lock',)])
     """
     title = name if name is not None else str(getattr(base_obj, "__qualname__", None) or repr(base_obj))
     report = _Report(print_file if print_file is not None else sys.stdout)
@@ -74,7 +75,7 @@ def inspect_serializability(
         report.line(0, f"{title}: can be sent to other processes")
         return True, set()
     report.line(0, f"{title}: cannot be sent to other processes ({type(error).__name__}: {error})")
-    report.descend(base_obj, title, None, depth, 1)
+    report.descend(base_obj, () if name is None else (name,), None, depth, 1)
     return False, report.culprits
 
 
@@ -98,18 +99,18 @@ class _Report:
         """Print, indented."""
         print("  " * level + text, file=self._file)
 
-    def descend(self, value: Any, path: str, parent: Any, depth: int, level: int) -> None:
+    def descend(self, value: Any, path: tuple[str, ...], parent: Any, depth: int, level: int) -> None:
         """Look into what cannot be pickled; note it as a culprit if nothing inside is to blame."""
         self._seen.add(id(value))
         guilty = False
-        for child_path, child in _parts(value) if depth > 0 else ():
+        for child_name, child in _parts(value) if depth > 0 else ():
             if id(child) in self._seen:
                 continue
             error = _problem(child)
             if error is not None:
                 guilty = True
-                self.line(level, f"{child_path}: {child!r:.100} ({type(error).__name__}: {error})")
-                self.descend(child, child_path, value, depth - 1, level + 1)
+                self.line(level, f"{child_name}: {child!r:.100} ({type(error).__name__}: {error})")
+                self.descend(child, (*path, child_name), value, depth - 1, level + 1)
         if not guilty:
             self.culprits.add(FailureTuple(value, path, parent))
 

@@ -54,3 +54,21 @@ def deregister_serializer(cls: type) -> None:
         >>> skate.util.deregister_serializer(Connection)
     """
     custom_reducers.pop(cls, None)
+
+
+class StandaloneSerializationContext:
+    """The user's own ways to pickle types, without a session: for code that registers them itself.
+
+    ``register_serializer`` does the same; this class has it under the names that Ray's has.
+    """
+
+    def _register_cloudpickle_reducer(self, cls: type, reducer: Callable[[Any], tuple[Any, ...]]) -> None:
+        custom_reducers[cls] = reducer
+
+    def _unregister_cloudpickle_reducer(self, cls: type) -> None:
+        custom_reducers.pop(cls, None)
+
+    def _register_cloudpickle_serializer(
+        self, cls: type, custom_serializer: Callable[[Any], Any], custom_deserializer: Callable[[Any], Any]
+    ) -> None:
+        register_serializer(cls, serializer=custom_serializer, deserializer=custom_deserializer)

@@ -63,6 +63,13 @@ SAMPLES: list[RayError] = [
     errors.AuthenticationError("text"),
     errors.OutOfDiskError("text"),
     errors.AsyncioActorExit("text"),
+    errors.RpcError("text", 14),
+    errors.CrossLanguageError("text"),
+    errors.PlasmaObjectNotAvailable("text"),
+    errors.ObjectRefStreamEndOfStreamError("text"),
+    errors.StreamingGeneratorReplayInconsistentError("text", "trace"),
+    errors.OufOfBandObjectRefSerializationException("text"),
+    errors.RayDirectTransportError("text"),
     errors.TaskPlacementGroupRemoved("text"),
     errors.ActorPlacementGroupRemoved("text"),
     errors.ObjectStoreFullError("text"),
@@ -238,3 +245,17 @@ def test_pickling_a_remote_exception_again_keeps_the_users_type() -> None:
     assert isinstance(again, RayTaskError)
     assert str(again) == str(error)
     assert isinstance(again, ValueError)
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
+def test_bytes_and_back(error: BaseException) -> None:
+    if not isinstance(error, RayError):
+        return
+    again = RayError.from_bytes(error.to_bytes())
+    assert type(again) is type(error) and str(again) == str(error)
+    assert RayError.from_ray_exception(error) is error
+
+
+def test_bytes_of_something_else() -> None:
+    with pytest.raises(TypeError, match="no RayError but int"):
+        RayError.from_bytes(pickle.dumps(3))

@@ -84,3 +84,26 @@ def test_ids_of_different_classes_are_never_equal() -> None:
 def test_job_ids_are_numbers() -> None:
     assert ids.JobID.from_int(7).int() == 7
     assert ids.JobID.from_int(7).hex() == "00000007"
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16))
+def test_ids_are_ordered_as_their_bytes(one: bytes, other: bytes) -> None:
+    a, b = ids.ActorID(one), ids.ActorID(other)
+    assert (a < b, a <= b, a > b, a >= b) == (one < other, one <= other, one > other, one >= other)
+
+
+def test_ids_of_different_kinds_are_not_ordered() -> None:
+    with pytest.raises(TypeError):
+        ids.ActorID.nil() < ids.NodeID.nil()  # type: ignore[operator]  # noqa: B015
+
+
+def test_an_actor_names_its_job() -> None:
+    job = ids.JobID.from_int(7)
+    parent = ids.TaskID.for_driver_task(job)
+    one, other = ids.ActorID.of(job, parent, 1), ids.ActorID.of(job, parent, 2)
+    assert one == ids.ActorID.of(job, parent, 1) and one != other
+    assert one.job_id() == job
+    assert ids.ActorID(ids.new_actor_id(job.binary())).job_id() == job
+    assert ids.PlacementGroupID.of(job) != ids.PlacementGroupID.of(job)
+    assert ids.TaskID.for_actor_creation_task(one) != ids.TaskID.for_actor_creation_task(other)
+    assert ids.TaskID.for_driver_task(job) != ids.TaskID.for_driver_task(ids.JobID.from_int(8))

@@ -9,13 +9,19 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from skate._wire import control, debugger, node, worker, zygote
+from skate._wire import control, debugger, node, specs, worker, zygote
 from skate._wire.codec import MESSAGES
 
 Struct = msgspec.Struct
 
 #: Structs that travel inside of messages, as bytes of their own.
-NESTED: list[type[Struct]] = [control.ActorSpec, control.FoundActor, control.NodeInfo]
+NESTED: list[type[Struct]] = [
+    control.ActorSpec,
+    control.FoundActor,
+    control.NodeInfo,
+    specs.Condition,
+    specs.Requirement,
+]
 ZYGOTE: list[type[Struct]] = [zygote.Spawn, zygote.Spawned, zygote.Exited]
 
 
@@ -28,7 +34,7 @@ def declared() -> list[type[Struct]]:
     """Return every struct that the modules of messages declare, found without the table."""
     return [
         kind
-        for module in (worker, node, control, debugger)
+        for module in (worker, node, control, debugger, specs)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Struct) and kind.__module__ == module.__name__
     ]

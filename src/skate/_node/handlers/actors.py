@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skate._base.errors import RuntimeEnvSetupError
+from skate._base.errors import ActorUnschedulableError, RuntimeEnvSetupError
 from skate._node.handlers.leases import CONTROL
 from skate._node.leases import Lease
 from skate._node.workers import WorkerProcess
@@ -69,7 +69,14 @@ class ActorHandlers:
         self._placements[shape] = placement
         environments = self._daemon.environments
         crew = environments.crew(placement.job, spec.environment)
-        environments.demand(CONTROL, shape, crew, spec.placement, 1, 0)
+        unfit = self._daemon.lease_handlers.unfit(spec.requirement, spec.placement)
+        if unfit is not None and unfit.fatal:
+            del self._placements[shape]
+            self._failed(placement, ActorUnschedulableError(f"actor {spec.class_name}: {unfit.reason}"))
+            return
+        environments.demand(
+            CONTROL, shape, crew, spec.placement, 1, 0, unfit.reason if unfit is not None else ""
+        )
 
     def granted(self, lease: Lease, worker: WorkerProcess) -> None:
         """There is a worker for it: start the actor there."""
@@ -102,7 +109,8 @@ class ActorHandlers:
             return
         if environment:
             del self._placements[shape]
-            self._environment_failed(placement, reason)
+            text = f"actor {placement.spec.class_name}: {reason}"
+            self._failed(placement, RuntimeEnvSetupError(text))
             return
         owner = self._daemon.clients.get(placement.spec.owner_id)
         text = f"actor {placement.spec.class_name}: {reason}"
@@ -112,12 +120,12 @@ class ActorHandlers:
             del self._placements[shape]
             self._report(placement.place, f"it could not be placed: {reason}", False)
 
-    def _environment_failed(self, placement: _Placement, reason: str) -> None:
+    def _failed(self, placement: _Placement, reason: Exception) -> None:
         """As if its constructor had raised: it is dead, and callers get the error itself."""
         from skate._serialize.exceptions import dump_error  # rare, and 10 ms
 
         place = placement.place
-        error = dump_error(RuntimeEnvSetupError(f"actor {placement.spec.class_name}: {reason}"))
+        error = dump_error(reason)
         if self._daemon.control is not None:
             self._daemon.control.send(control.ActorStarted(place.actor_id, place.incarnation, b"", "", error))
 
@@ -145,9 +153,15 @@ class ActorHandlers:
         worker = self._daemon.workers.get(connection.peer.id)
         if worker is None or self._daemon.control is None:
             return
+        worker.failed_to_construct = bool(message.error)
         self._daemon.control.send(
             control.ActorStarted(
-                message.actor_id, message.incarnation, worker.id, worker.address, message.error
+                message.actor_id,
+                message.incarnation,
+                worker.id,
+                worker.address,
+                message.error,
+                message.repr_name,
             )
         )
 

@@ -88,5 +88,5 @@ class DeadlockHandlers:
                 "instead of waiting for them in get(), make the methods async, or give the actor more "
                 "threads (max_concurrency)."
             )
-            self._daemon.log(text)
+            self._daemon.event("ERROR", "DEADLOCK", text)
             client.connection.send(node.Deadlocked(number, text))

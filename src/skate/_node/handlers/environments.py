@@ -110,12 +110,22 @@ class EnvironmentHandlers:
     # ------------------------------------------------------------------ demands
 
     def demand(
-        self, owner: bytes, shape: int, crew: bytes, resources: Mapping[str, int], count: int, depth: int
+        self,
+        owner: bytes,
+        shape: int,
+        crew: bytes,
+        resources: Mapping[str, int],
+        count: int,
+        depth: int,
+        unfit: str = "",
     ) -> None:
-        """Pass a demand on to the lease table, when its environment is ready."""
-        wanted = Wanted(owner, shape, crew, resources, count, depth)
+        """Pass a demand on to the lease table, when its environment is ready.
+
+        ``unfit``: why this node cannot serve it: nothing is prepared for it.
+        """
+        wanted = Wanted(owner, shape, crew, resources, count, depth, unfit)
         found = self._crews.get(crew)
-        if found is None or not found.environment.needs_preparation:
+        if unfit or found is None or not found.environment.needs_preparation:
             self._admit(wanted)
         else:
             self.run(self._table.wanted(found.key, wanted))
@@ -136,7 +146,7 @@ class EnvironmentHandlers:
 
     def hook_failed(self, crew: bytes, reason: str) -> None:
         """A worker's setup hook raised: those who wait for workers of the crew are refused."""
-        self._daemon.log(f"a setup hook failed: {reason}")
+        self._daemon.event("ERROR", "RUNTIME_ENV", f"a setup hook failed: {reason}")
         self._daemon.lease_handlers.run(self._daemon.leases.refuse_crew(crew, reason))
 
     # ------------------------------------------------------------------ effects
@@ -159,7 +169,13 @@ class EnvironmentHandlers:
             daemon.processes.start_workers(wanted.crew, wanted.leases)
         else:
             commands = daemon.leases.demand(
-                wanted.owner, wanted.shape, wanted.crew, wanted.resources, wanted.leases, wanted.depth
+                wanted.owner,
+                wanted.shape,
+                wanted.crew,
+                wanted.resources,
+                wanted.leases,
+                wanted.depth,
+                wanted.unfit,
             )
             daemon.lease_handlers.run(commands)
 
@@ -224,7 +240,7 @@ class EnvironmentHandlers:
                 reason = f"what its preparation made cannot be read: {error}"
         if reason:
             self._errors[key] = reason
-            self._daemon.log(f"the environment {key.hex()} failed: {reason}")
+            self._daemon.event("ERROR", "RUNTIME_ENV", f"the environment {key.hex()} failed: {reason}")
             self.run(self._table.failed(key, reason))
         else:
             self._errors.pop(key, None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from skate._node.leases import Command, Grant, OwnerLeft, Reclaim, Refuse, StartWorkers
+from skate._scheduling import requirements
+from skate._scheduling.placement import NodeView, Nowhere, place
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Timer
 from skate._wire import control, node
@@ -40,7 +42,22 @@ class LeaseHandlers:
         client = connection.peer
         environments = self._daemon.environments
         crew = environments.crew(client.job, message.environment) if message.environment else client.crew
-        environments.demand(client.id, message.shape, crew, message.resources, message.count, message.depth)
+        unfit = self.unfit(message.requirement, message.resources) if message.requirement else None
+        if unfit is not None and unfit.fatal and message.count > 0:
+            self.run([Refuse(client.id, message.shape, unfit.reason, fatal=True)])
+            return
+        environments.demand(
+            client.id, message.shape, crew, message.resources, message.count, message.depth,
+            unfit.reason if unfit is not None else "",
+        )  # fmt: skip
+
+    def unfit(self, requirement: bytes, resources: Mapping[str, int]) -> Nowhere | None:
+        """Return why this node, the only one, may not serve what has this requirement; None: it may."""
+        daemon = self._daemon
+        leases = daemon.leases
+        here = NodeView(daemon.settings.node_id, daemon.labels, leases.total, leases.free)
+        found = place(requirements.decode(requirement), resources, [here])
+        return found if isinstance(found, Nowhere) else None
 
     def _returned(self, connection: Connection, message: node.LeaseReturned) -> None:
         lease = self._daemon.leases.leases.get(message.lease)

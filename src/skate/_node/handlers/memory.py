@@ -73,7 +73,7 @@ class MemoryHandlers:
         if chosen is None or worker is None:
             return
         text = oom.story(chosen, processes, self._store(), used, limit, of)
-        daemon.log(f"ending {chosen.name} (process {chosen.pid}): {text}")
+        daemon.event("ERROR", "MEMORY", f"ending {chosen.name} (process {chosen.pid}): {text}")
         self._ending = worker.id
         worker.out_of_memory = True
         daemon.processes.kill(worker, text)

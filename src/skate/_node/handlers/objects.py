@@ -172,7 +172,9 @@ class ObjectHandlers:
     def _seal(self, connection: Connection, message: node.Seal) -> None:
         extent = Extent(message.segment, message.offset, message.size)
         owner = owner_of(message.object_id)
-        self._daemon.store.seal(connection.peer.id, message.object_id, owner, extent, message.label)
+        self._daemon.store.seal(
+            connection.peer.id, message.object_id, owner, extent, message.label, message.again
+        )
         for client, request in self._early_pins.pop(message.object_id, ()):
             self._answer_pin(client, request, message.object_id)
 
@@ -185,7 +187,8 @@ class ObjectHandlers:
             self._retry(None)
 
     def _pin(self, connection: Connection, message: node.Pin) -> None:
-        if message.object_id in self._daemon.store.objects:
+        store = self._daemon.store
+        if message.object_id in store.objects or store.reported(message.object_id):
             self._answer_pin(connection.peer, message.request, message.object_id)
             return
         self._early_pins.setdefault(message.object_id, []).append((connection.peer, message.request))

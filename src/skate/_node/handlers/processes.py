@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 _LOG_BACKLOG = 1 << 20
 #: Workers forked before anybody asks, at most.
 _PRESTART = 8
+#: Processes that ended, remembered for those who look.
+_DEAD_KEPT = 1000
 
 
 class Client:
@@ -38,6 +42,8 @@ class Client:
         #: The job and environment of workers that it asks for without naming another environment.
         self.crew = b""
         self.pid = 0
+        #: When it said hello (seconds since 1970).
+        self.since = 0.0
         #: Segments whose descriptor it has.
         self.segments: set[int] = set()
 
@@ -53,6 +59,8 @@ class ProcessHandlers:
         self._logs: dict[bytes, WorkerLog] = {}
         self._job_configs: dict[bytes, bytes] = {}
         self._kernel_kills = memory.killed_by_kernel()
+        #: Of processes that ended: the newest last, as ``handlers.state`` tells the living ones.
+        self.dead: deque[dict[str, Any]] = deque(maxlen=_DEAD_KEPT)
         self._drivers: dict[bytes, Connection] = {}
         #: Of a detached actor's job: the job that created it, whose driver shows its output.
         self._parents: dict[bytes, bytes] = {}
@@ -71,11 +79,12 @@ class ProcessHandlers:
             connection.close(f"it speaks protocol {hello.protocol}, this daemon {PROTOCOL}")
             return
         client.id, client.kind, client.pid = hello.worker_id, hello.kind, hello.pid
+        client.since = time.time()
         if hello.kind == "observer":
             return
         if hello.kind == "driver":
             client.job = hello.worker_id
-            self._job_configs[client.job] = hello.job_config
+            self._job_configs[client.job] = self._here(hello.job_config)
             self._drivers[client.job] = connection
             connection.send(node.Welcome(daemon.node_id, pack(daemon.config._asdict())))
             client.crew = daemon.environments.crew(client.job, hello.environment)
@@ -87,6 +96,7 @@ class ProcessHandlers:
                 connection.close("it is not a worker that this daemon started")
                 return
             client.job, client.crew = worker.job, worker.crew
+            worker.times[2] = time.time()
             if hello.error:
                 worker.reason = hello.error
                 worker.address = ""  # it never was ready
@@ -101,8 +111,14 @@ class ProcessHandlers:
 
     def add_job(self, job: bytes, job_config: bytes, parent: bytes) -> None:
         """A detached actor is to run here: it is the root of a job of its own."""
-        self._job_configs[job] = job_config
+        self._job_configs[job] = self._here(job_config)
         self._parents[job] = parent
+
+    def _here(self, job_config: bytes) -> bytes:
+        """Add what workers of this node must know of it."""
+        return msgspec.json.encode(
+            msgspec.json.decode(job_config) | {"node_id": self._daemon.settings.node_id}
+        )
 
     def has_job(self, job: bytes) -> bool:
         """Tell whether its driver (or the detached actor that is its root) is still there."""
@@ -133,6 +149,7 @@ class ProcessHandlers:
         for _ in range(count):
             worker_id = ids.new_worker_id()
             worker = daemon.workers.add(worker_id, job, daemon.board.take(), crew)
+            worker.times[0] = time.time()
             log = WorkerLog(
                 daemon.reactor,
                 os.path.join(daemon.settings.session_dir, "logs"),
@@ -154,6 +171,7 @@ class ProcessHandlers:
             self._ended(self._daemon.workers.exited(message.worker_id, None))
             return
         worker.pid = message.pid
+        worker.times[1] = time.time()
         self._logs[message.worker_id].pid = message.pid
         if worker.reason:  # it was to be killed before its pid was known
             kill_group(worker.pid)
@@ -193,7 +211,7 @@ class ProcessHandlers:
         daemon = self._daemon
         if daemon.closing:
             return
-        daemon.log(f"the zygote {how}; starting another")
+        daemon.event("WARNING", "WORKERS", f"the zygote {how}; starting another")
         daemon.launcher.start()
         for worker in daemon.workers:
             if not worker.pid:
@@ -234,6 +252,18 @@ class ProcessHandlers:
     def _driver_left(self, client: Client) -> None:
         daemon = self._daemon
         self._drivers.pop(client.job, None)
+        self.dead.append(
+            {
+                "worker_id": client.id.hex(),
+                "worker_type": "DRIVER",
+                "pid": client.pid,
+                "job": client.job.hex(),
+                "state": "DEAD",
+                "times": [0.0, 0.0, client.since, time.time()],
+                "exit_type": "INTENDED_USER_EXIT",
+                "exit_detail": "its program ended, or left the session",
+            }
+        )
         daemon.environments.owner_gone(client.id)
         self.end_job(client.job, "the driver of its job ended")
         daemon.objects.process_ended(client.id)
@@ -252,8 +282,9 @@ class ProcessHandlers:
             return
         self._find_evidence(worker, log.path)
         cause = worker.certificate(log.path)
+        self._remember(worker, cause)
         if not worker.intended and worker.pid:
-            daemon.log(cause)
+            daemon.event("ERROR", "WORKERS", cause)
         daemon.breakpoints.ended(worker.id)
         daemon.objects.process_ended(worker.id)
         if not worker.address:
@@ -274,6 +305,24 @@ class ProcessHandlers:
                     node.WorkerDied(lease.id, worker.id, cause, begun_owner, begun_seq, worker.out_of_memory)
                 )
         daemon.lease_handlers.run(commands)
+
+    def _remember(self, worker: WorkerProcess, cause: str) -> None:
+        """Keep what is known of a dead worker, for those who look."""
+        worker.times[3] = time.time()
+        self.dead.append(
+            {
+                "worker_id": worker.id.hex(),
+                "worker_type": "WORKER",
+                "pid": worker.pid,
+                "job": worker.job.hex(),
+                "state": "DEAD",
+                "actor_id": worker.actor[0].hex() if worker.actor is not None else "",
+                "name": worker.name,
+                "times": worker.times,
+                "exit_type": worker.exit_type(),
+                "exit_detail": cause,
+            }
+        )
 
     def _find_evidence(self, worker: WorkerProcess, log_path: str) -> None:
         """Look for what the wait status alone does not say."""

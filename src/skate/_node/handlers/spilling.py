@@ -35,11 +35,13 @@ class SpillHandlers:
         self._done: deque[tuple[Extent, OSError | None]] = deque()
         self._thread: threading.Thread | None = None
         self._full_until = 0.0
+        #: To be lost as soon as their owners read them by request.
+        self._to_lose: set[bytes] = set()
         daemon.reactor.on_turn = self._collect
 
     def table(self) -> dict[type, Handler]:
         """Return which message goes where."""
-        return {node.Prepared: self._prepared}
+        return {node.Prepared: self._prepared, node.Lose: self._lose}
 
     @property
     def busy(self) -> bool:
@@ -84,9 +86,29 @@ class SpillHandlers:
 
     # ------------------------------------------------------------------ effects
 
+    def _lose(self, connection: Connection, message: node.Lose) -> None:
+        """A test wants objects to be lost. Their owners are to ask for them first: see Spilling."""
+        store = self._daemon.store
+        for object_id in message.object_ids:
+            stored = store.objects.get(object_id)
+            if stored is None:
+                continue
+            if stored.by_request:
+                store.lose(object_id)
+                continue
+            self._to_lose.add(object_id)
+            owner = self._daemon.clients.get(stored.owner)
+            if owner is not None:
+                owner.connection.send(node.PrepareMove([object_id]))
+        self._freed()
+
     def _prepared(self, connection: Connection, message: node.Prepared) -> None:
         self.look_for_room()
         self._run(self._spilling.prepared(connection.peer.id, message.object_ids))
+        for object_id in message.object_ids:
+            if object_id in self._to_lose:
+                self._to_lose.discard(object_id)
+                self._daemon.store.lose(object_id)
         self._freed()  # or whoever waits has to know that nothing comes
 
     def _run(self, commands: Sequence[Command]) -> None:
@@ -134,6 +156,8 @@ class SpillHandlers:
             target, error = self._done.popleft()
             if error is not None:
                 self._full_until = monotonic() + _REST
-                self._daemon.log(f"cannot spill to {self.folder}: {error.strerror or error}")
+                self._daemon.event(
+                    "ERROR", "OBJECT_STORE", f"cannot spill to {self.folder}: {error.strerror or error}"
+                )
             self._spilling.copied(target, failed=error is not None)
         self._freed()

@@ -13,7 +13,7 @@ from skate._base.resources import to_float
 from skate._store.allocator import DISK
 from skate._transport.connection import Connection, Handler
 from skate._wire import node
-from skate._wire.codec import pack
+from skate._wire.codec import pack, unpack
 
 if TYPE_CHECKING:
     from skate._node.daemon import Daemon
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 #: How long processes are given to answer (seconds).
 _DEADLINE = 1.0
+#: Processes whose metrics are kept.
+_METRICS_KEPT = 10_000
 #: What only the processes themselves know.
-_ASKED = ("tasks", "objects", "stacks", "waits")
+_ASKED = ("tasks", "objects", "stacks", "waits", "metrics")
 
 
 Part = tuple[bytes, int, str, bytes]
@@ -45,11 +47,13 @@ class StateHandlers:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._questions: dict[int, _Question] = {}
+        #: What processes told last of their metrics, by process; those that ended too.
+        self._last_metrics: dict[bytes, bytes] = {}
         self._last = 0
 
     def table(self) -> dict[type, Handler]:
         """Return which message goes where."""
-        return {node.StateQuery: self._query, node.StateRows: self._rows}
+        return {node.StateQuery: self._query, node.StateRows: self._rows, node.Metrics: self._told_metrics}
 
     def _query(self, connection: Connection, message: node.StateQuery) -> None:
         def answer(parts: list[Part], silent: list[int]) -> None:
@@ -94,14 +98,40 @@ class StateHandlers:
         if question is None:
             return
         silent = [client.pid for client in question.waiting.values()]
-        own = {"workers": self._workers, "store": self._store, "objects": self._stored,
-               "tasks": self._workers, "stacks": self._workers, "waits": self._workers,
+        own = {"workers": self._workers, "events": lambda: list(self._daemon.events),
+               "stored": self._stored, "metrics": self._metrics,
+               "dead": lambda: list(self._daemon.processes.dead),
+               "store": self._store, "objects": self._stored,
+               "tasks": self._all_workers, "stacks": self._workers, "waits": self._workers,
                "runtime_envs": self._daemon.environments.rows,
                "breakpoints": self._daemon.breakpoints.rows}  # fmt: skip
         rows = own.get(question.what, list)()
         question.answer([*question.parts, (b"", 0, "daemon", pack(rows))], silent)
 
+    def _told_metrics(self, connection: Connection, message: node.Metrics) -> None:
+        client: Client = connection.peer
+        self._last_metrics.pop(client.id, None)  # the newest last
+        self._last_metrics[client.id] = message.rows
+        if len(self._last_metrics) > _METRICS_KEPT:
+            gone = next((one for one in self._last_metrics if one not in self._daemon.clients), None)
+            if gone is not None:
+                del self._last_metrics[gone]
+
     # ------------------------------------------------------------------ what the daemon knows
+
+    def _metrics(self) -> list[dict[str, Any]]:
+        """Return what those told that cannot be asked any more."""
+        living = self._daemon.clients
+        return [
+            {**row, "worker_id": process.hex()}
+            for process, rows in self._last_metrics.items()
+            if process not in living
+            for row in unpack(rows, type=list[dict[str, Any]])
+        ]
+
+    def _all_workers(self) -> list[dict[str, Any]]:
+        """Return those that ended, too."""
+        return [*self._daemon.processes.dead, *self._workers()]
 
     def _workers(self) -> list[dict[str, Any]]:
         daemon = self._daemon
@@ -112,6 +142,7 @@ class StateHandlers:
                 "pid": client.pid,
                 "job": client.job.hex(),
                 "state": "CONNECTED",
+                "times": [0.0, 0.0, client.since, 0.0],
             }
             for client in daemon.clients.values()
             if client.kind == "driver"
@@ -131,6 +162,7 @@ class StateHandlers:
                     "state": state,
                     "actor_id": worker.actor[0].hex() if worker.actor is not None else "",
                     "name": worker.name,
+                    "times": worker.times,
                     "begun": [owner.hex(), seq] if seq else None,
                     "lease_owner": lease.owner.hex() if lease is not None else "",
                     "resources": to_float(lease.resources) if lease is not None else {},

@@ -2,55 +2,43 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from skate.util.state import merge
+from skate.util.state.columns import Row
 from skate.util.state.common import (
     ActorState,
+    ClusterEventState,
     JobState,
     NodeState,
     ObjectState,
-    Row,
+    PlacementGroupState,
     RuntimeEnvState,
     TaskState,
     WorkerState,
 )
-from skate.util.state.exception import RayStateApiException, ServerUnavailable
+from skate.util.state.exception import translated
+from skate.util.state.options import DEFAULT_LIMIT
 from skate.util.state.source import State, connected
+from skate.util.state.summaries import ActorSummaries, ObjectSummaries, StateSummary, TaskSummaries
 
 R = TypeVar("R", bound=Row)
-F = TypeVar("F", bound=Callable[..., Any])
 Filters = Sequence[tuple[str, str, Any]]
-
-#: Rows that a list has unless more are asked for.
-DEFAULT_LIMIT = 100
-
-
-def _told(function: F) -> F:
-    """Raise what this API raises, whatever went wrong below."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except ConnectionError as error:
-            raise ServerUnavailable(str(error)) from None
-        except ValueError as error:
-            raise RayStateApiException(str(error)) from None
-
-    return call  # type: ignore[return-value]
 
 
 def _rows(
-    address: str | None, filters: Filters | None, limit: int, read: Callable[[State], Sequence[R]]
+    kind: type[R],
+    address: str | None,
+    filters: Filters | None,
+    limit: int,
+    read: Callable[[State], Sequence[R]],
 ) -> list[R]:
     with connected(address) as state:
-        return merge.select(read(state), filters, limit)
+        return merge.select(kind, read(state), filters, limit)
 
 
-@_told
+@translated
 def list_tasks(
     address: str | None = None,
     filters: Filters | None = None,
@@ -76,10 +64,10 @@ def list_tasks(
         >>> [task.name for task in list_tasks(filters=[("state", "=", "RUNNING")])]
         ['train']
     """
-    return _rows(address, filters, limit, State.tasks)
+    return _rows(TaskState, address, filters, limit, State.tasks)
 
 
-@_told
+@translated
 def why(ref: Any, address: str | None = None) -> str:
     """Say why a value is not there yet: what its task waits for, what that waits for, and so on.
 
@@ -114,7 +102,7 @@ def why(ref: Any, address: str | None = None) -> str:
         return "\n".join(state.why(name))
 
 
-@_told
+@translated
 def list_actors(
     address: str | None = None,
     filters: Filters | None = None,
@@ -125,10 +113,10 @@ def list_actors(
     _explain: bool = False,
 ) -> list[ActorState]:
     """Return actors, living and dead. See ``list_tasks`` for the arguments."""
-    return _rows(address, filters, limit, State.actors)
+    return _rows(ActorState, address, filters, limit, State.actors)
 
 
-@_told
+@translated
 def list_objects(
     address: str | None = None,
     filters: Filters | None = None,
@@ -139,10 +127,10 @@ def list_objects(
     _explain: bool = False,
 ) -> list[ObjectState]:
     """Return who holds which object, a row a process. See ``list_tasks`` for the arguments."""
-    return _rows(address, filters, limit, State.objects)
+    return _rows(ObjectState, address, filters, limit, State.objects)
 
 
-@_told
+@translated
 def list_workers(
     address: str | None = None,
     filters: Filters | None = None,
@@ -153,10 +141,10 @@ def list_workers(
     _explain: bool = False,
 ) -> list[WorkerState]:
     """Return drivers and workers. See ``list_tasks`` for the arguments."""
-    return _rows(address, filters, limit, State.workers)
+    return _rows(WorkerState, address, filters, limit, State.workers)
 
 
-@_told
+@translated
 def list_nodes(
     address: str | None = None,
     filters: Filters | None = None,
@@ -167,10 +155,10 @@ def list_nodes(
     _explain: bool = False,
 ) -> list[NodeState]:
     """Return machines. See ``list_tasks`` for the arguments."""
-    return _rows(address, filters, limit, State.nodes)
+    return _rows(NodeState, address, filters, limit, State.nodes)
 
 
-@_told
+@translated
 def list_jobs(
     address: str | None = None,
     filters: Filters | None = None,
@@ -181,10 +169,10 @@ def list_jobs(
     _explain: bool = False,
 ) -> list[JobState]:
     """Return drivers, also those that left. See ``list_tasks`` for the arguments."""
-    return _rows(address, filters, limit, State.jobs)
+    return _rows(JobState, address, filters, limit, State.jobs)
 
 
-@_told
+@translated
 def list_runtime_envs(
     address: str | None = None,
     filters: Filters | None = None,
@@ -195,7 +183,38 @@ def list_runtime_envs(
     _explain: bool = False,
 ) -> list[RuntimeEnvState]:
     """Return the environments that were named in ``runtime_env``. See ``list_tasks`` for the arguments."""
-    return _rows(address, filters, limit, State.runtime_envs)
+    return _rows(RuntimeEnvState, address, filters, limit, State.runtime_envs)
+
+
+@translated
+def list_placement_groups(
+    address: str | None = None,
+    filters: Filters | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[PlacementGroupState]:
+    """Return an empty list: this version has no placement groups yet. See ``list_tasks``."""
+    return _rows(PlacementGroupState, address, filters, limit, State.placement_groups)
+
+
+@translated
+def list_cluster_events(
+    address: str | None = None,
+    filters: Filters | None = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = 30,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[ClusterEventState]:
+    """Return what happened lately: processes died, actors restarted, memory ran short, jobs began and ended.
+
+    The last thousand events of the node, and of the control store. See ``list_tasks`` for the arguments.
+    """
+    return _rows(ClusterEventState, address, filters, limit, State.cluster_events)
 
 
 def _one(rows: Sequence[R]) -> R | None:
@@ -238,6 +257,13 @@ def get_job(
     return _one(list_jobs(address, [("job_id", "=", id)], 1))
 
 
+def get_placement_group(
+    id: str, address: str | None = None, timeout: int = 30, _explain: bool = False
+) -> PlacementGroupState | None:
+    """Return None: this version has no placement groups yet."""
+    return _one(list_placement_groups(address, [("placement_group_id", "=", id)], 1))
+
+
 def get_objects(
     id: str, address: str | None = None, timeout: int = 30, _explain: bool = False
 ) -> list[ObjectState]:
@@ -247,6 +273,10 @@ def get_objects(
 
 #: More than any process remembers.
 _ALL = 1_000_000
+
+
+def _summary(of: TaskSummaries | ActorSummaries | ObjectSummaries) -> dict[str, Any]:
+    return merge.as_summary(StateSummary({"cluster": of}))
 
 
 def summarize_tasks(
@@ -261,16 +291,7 @@ def summarize_tasks(
         >>> summarize_tasks()["cluster"]["summary"]["train"]["state_counts"]
         {'FINISHED': 3}
     """
-    rows = list_tasks(address, limit=_ALL)
-    calls = [row for row in rows if row.type == "ACTOR_TASK"]
-    return {
-        "cluster": {
-            "summary": merge.summarize(rows, "name"),
-            "total_tasks": len(rows) - len(calls),
-            "total_actor_tasks": len(calls),
-            "summary_by": "func_name",
-        }
-    }
+    return _summary(TaskSummaries.to_summary_by_func_name(tasks=list_tasks(address, limit=_ALL)))
 
 
 def summarize_actors(
@@ -280,14 +301,7 @@ def summarize_actors(
     _explain: bool = False,
 ) -> dict[str, Any]:
     """Return for each class how many actors are in which state."""
-    rows = list_actors(address, limit=_ALL)
-    return {
-        "cluster": {
-            "summary": merge.summarize(rows, "class_name"),
-            "total_actors": len(rows),
-            "summary_by": "class",
-        }
-    }
+    return _summary(ActorSummaries.to_summary(actors=list_actors(address, limit=_ALL)))
 
 
 def summarize_objects(
@@ -297,14 +311,4 @@ def summarize_objects(
     _explain: bool = False,
 ) -> dict[str, Any]:
     """Return for each line of code which of the objects made there are still held."""
-    rows = list_objects(address, limit=_ALL)
-    summary = merge.by_call_site(rows)
-    return {
-        "cluster": {
-            "summary": summary,
-            "total_objects": sum(entry["total_objects"] for entry in summary.values()),
-            "total_size_mb": sum(entry["total_size_mb"] for entry in summary.values()),
-            "callsite_enabled": any(row.call_site for row in rows),
-            "summary_by": "callsite",
-        }
-    }
+    return _summary(ObjectSummaries.to_summary(objects=list_objects(address, limit=_ALL)))

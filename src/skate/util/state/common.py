@@ -1,173 +1,309 @@
-"""Rows of the state API, with Ray's names. Each can be read as attributes and as ``row["name"]``."""
+"""Rows of the state API, with Ray's names; and what else Ray keeps in this module.
+
+Times are milliseconds since 1970. Columns that Ray does not have come last.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 
+from skate.util.state.columns import (
+    Row,
+    column,
+    duration,
+    events,
+    launch_time,
+    memory,
+    resources,
+    timestamp,
+)
+from skate.util.state.options import (
+    GetApiOptions,
+    GetLogOptions,
+    ListApiOptions,
+    StateResource,
+    SummaryApiOptions,
+    SummaryResource,
+)
+from skate.util.state.summaries import ActorSummaries, ObjectSummaries, StateSummary, TaskSummaries
 
-@dataclass
-class Row:
-    """What all rows can do."""
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.columns():
-            raise KeyError(name)
-        return getattr(self, name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a column, or the default if there is none of that name."""
-        return getattr(self, name) if name in self.columns() else default
-
-    def asdict(self) -> dict[str, Any]:
-        """Return all columns as a dict."""
-        return asdict(self)
-
-    @classmethod
-    def columns(cls) -> list[str]:
-        """Return the names of all columns."""
-        return [one.name for one in fields(cls)]
+__all__ = [
+    "ActorState",
+    "ActorSummaries",
+    "ClusterEventState",
+    "GetApiOptions",
+    "GetLogOptions",
+    "JobState",
+    "ListApiOptions",
+    "NodeState",
+    "ObjectState",
+    "ObjectSummaries",
+    "PlacementGroupState",
+    "Row",
+    "RuntimeEnvState",
+    "StateResource",
+    "StateSummary",
+    "SummaryApiOptions",
+    "SummaryResource",
+    "TaskState",
+    "TaskSummaries",
+    "WorkerState",
+]
 
 
 @dataclass
 class TaskState(Row):
-    """One task or actor call. Times are milliseconds since 1970."""
+    """One task, actor call, or constructor of an actor."""
 
-    task_id: str
-    name: str
+    task_id: str = column()
+    #: How often it was begun before.
+    attempt_number: int = column()
+    name: str = column()
     #: PENDING_ARGS_AVAIL, PENDING_NODE_ASSIGNMENT, SUBMITTED_TO_WORKER, RUNNING, FINISHED, FAILED.
-    state: str
-    #: NORMAL_TASK or ACTOR_TASK.
-    type: str
-    func_or_class_name: str
-    job_id: str
-    actor_id: str | None = None
-    node_id: str | None = None
-    worker_id: str | None = None
-    worker_pid: int | None = None
-    creation_time_ms: int | None = None
-    start_time_ms: int | None = None
-    end_time_ms: int | None = None
-    error_type: str | None = None
-    error_message: str | None = None
+    state: str = column()
+    job_id: str | None = column()
+    actor_id: str | None = column()
+    #: NORMAL_TASK, ACTOR_TASK or ACTOR_CREATION_TASK.
+    type: str = column()
+    func_or_class_name: str = column()
+    #: The task that called it, or what stands for the driver: see ``TaskID.for_driver_task``.
+    parent_task_id: str | None = column()
+    node_id: str | None = column(None)
+    worker_id: str | None = column(None)
+    worker_pid: int | None = column(None)
+    error_type: str | None = column(None)
+    language: str | None = column("PYTHON", detail=True)
+    required_resources: dict[str, float] | None = column(detail=True, filterable=False)
+    #: ``{"serialized_runtime_env": JSON}``.
+    runtime_env_info: dict[str, Any] | None = column(detail=True, filterable=False)
+    #: None: this version has no placement groups yet.
+    placement_group_id: str | None = column(detail=True)
+    #: ``{"state": ..., "created_ms": ...}`` of each state whose beginning is known.
+    events: list[dict[str, Any]] | None = column(detail=True, filterable=False, shown=events)
+    #: None: nothing is recorded inside of calls.
+    profiling_data: dict[str, Any] | None = column(detail=True, filterable=False)
+    creation_time_ms: int | None = column(detail=True, filterable=False, shown=timestamp)
+    start_time_ms: int | None = column(detail=True, filterable=False, shown=timestamp)
+    end_time_ms: int | None = column(detail=True, filterable=False, shown=timestamp)
+    #: The log of the process that ran it.
+    task_log_info: dict[str, Any] | None = column(detail=True, filterable=False)
+    error_message: str | None = column(detail=True, filterable=False)
+    is_debugger_paused: bool | None = column(detail=True)
     #: Where it was called: file, line, function.
-    call_site: str | None = None
+    call_site: str | None = column(detail=True, filterable=False)
+    label_selector: dict[str, str] | None = column(detail=True, filterable=False)
+    fallback_strategy: list[dict[str, Any]] | None = column(detail=True, filterable=False)
     #: The process that made the call.
-    owner_pid: int | None = None
-    #: It is stopped at a breakpoint.
-    is_debugger_paused: bool | None = None
+    owner_pid: int | None = column(detail=True)
 
 
 @dataclass
 class ActorState(Row):
     """One actor, living or remembered."""
 
-    actor_id: str
-    class_name: str
+    actor_id: str = column()
+    class_name: str = column()
     #: PENDING_CREATION, ALIVE, RESTARTING, DEAD.
-    state: str
-    name: str | None
-    job_id: str | None
-    node_id: str | None
-    pid: int | None
-    ray_namespace: str | None
-    death_cause: str | None
-    is_detached: bool
-    num_restarts: int
-    required_resources: dict[str, float] = field(default_factory=dict)
-    worker_id: str | None = None
+    state: str = column()
+    job_id: str | None = column()
+    name: str | None = column()
+    node_id: str | None = column()
+    pid: int | None = column()
+    ray_namespace: str | None = column()
+    #: JSON.
+    serialized_runtime_env: str | None = column(detail=True, filterable=False)
+    required_resources: dict[str, float] | None = column(detail=True, filterable=False)
+    #: ``{"actor_died_error_context": {"error_message": ...}}``; None: it lives.
+    death_cause: dict[str, Any] | None = column(detail=True, filterable=False)
+    is_detached: bool | None = column(detail=True, filterable=False)
+    #: None: this version has no placement groups yet.
+    placement_group_id: str | None = column(detail=True)
+    #: What the ``__repr__`` of its class says after the constructor; empty: it has none of its own.
+    repr_name: str | None = column(detail=True)
+    num_restarts: int = column(0, detail=True, filterable=False)
+    #: 0: actors are restarted for no other reason than the end of their process, so far.
+    num_restarts_due_to_lineage_reconstruction: int = column(0, detail=True, filterable=False)
+    num_restarts_due_to_node_preemption: int = column(0, detail=True, filterable=False)
+    #: Where it was created: file, line, function.
+    call_site: str | None = column(detail=True, filterable=False)
+    label_selector: dict[str, str] | None = column(detail=True, filterable=False)
+    fallback_strategy: list[dict[str, Any]] | None = column(detail=True, filterable=False)
+    worker_id: str | None = column(detail=True)
+    #: When it was created, alive for the first time, and dead.
+    creation_time_ms: int | None = column(detail=True, filterable=False, shown=timestamp)
+    start_time_ms: int | None = column(detail=True, filterable=False, shown=timestamp)
+    end_time_ms: int | None = column(detail=True, filterable=False, shown=timestamp)
+
+    @property
+    def why_dead(self) -> str | None:
+        """What ``death_cause`` says, in words; None: it lives."""
+        context = (self.death_cause or {}).get("actor_died_error_context") or {}
+        found: str | None = context.get("error_message")
+        return found
 
 
 @dataclass
 class ObjectState(Row):
     """One process's hold of one object."""
 
-    object_id: str
+    object_id: str = column()
     #: Bytes; None if that is not known yet.
-    object_size: int | None
+    object_size: int | None = column(shown=memory)
     #: PENDING, FINISHED, FAILED.
-    task_status: str
+    task_status: str = column()
+    #: How often the task that makes it was begun, this time included.
+    attempt_number: int = column()
     #: LOCAL_REFERENCE, USED_BY_PENDING_TASK, BORROWED, ACTOR_HANDLE, PINNED_IN_MEMORY (a reader's view).
-    reference_type: str
-    call_site: str
+    reference_type: str = column()
+    call_site: str = column()
     #: DRIVER or WORKER.
-    type: str
-    pid: int
+    type: str = column()
+    pid: int = column()
+    ip: str = column("127.0.0.1")
     #: memory, disk, or inline: in its owner.
-    where: str = "inline"
+    where: str = column("inline")
     #: What the value is, if it is in shared memory.
-    label: str | None = None
-    owned: bool = True
+    label: str | None = column(None)
+    owned: bool = column(True)
     #: Refs in this process.
-    local_refs: int = 0
+    local_refs: int = column(0)
     #: What else keeps it there: calls in flight, values around it.
-    pins: int = 0
+    pins: int = column(0)
     #: Processes that borrow it.
-    borrowers: int = 0
-    process: str = ""
+    borrowers: int = column(0)
+    process: str = column("")
 
 
 @dataclass
 class WorkerState(Row):
-    """One process."""
+    """One process, living or remembered."""
 
-    worker_id: str
+    worker_id: str = column()
+    is_alive: bool = column()
     #: DRIVER or WORKER.
-    worker_type: str
-    pid: int
-    is_alive: bool
-    #: STARTING, IDLE, LEASED, ACTOR, CONNECTED.
-    state: str
-    node_id: str | None = None
-    job_id: str | None = None
-    actor_id: str | None = None
+    worker_type: str = column()
+    #: How it ended: SYSTEM_ERROR, INTENDED_SYSTEM_EXIT, USER_ERROR, INTENDED_USER_EXIT, NODE_OUT_OF_MEMORY.
+    #: None: it lives.
+    exit_type: str | None = column()
+    node_id: str | None = column()
+    ip: str = column()
+    pid: int = column()
+    #: Its death certificate.
+    exit_detail: str | None = column(detail=True, filterable=False)
+    #: When it was asked for, forked, ready, and dead; -1, or for the last two 0: not known, or not yet.
+    worker_launch_time_ms: int | None = column(-1, detail=True, filterable=False, shown=launch_time)
+    worker_launched_time_ms: int | None = column(-1, detail=True, filterable=False, shown=launch_time)
+    start_time_ms: int | None = column(0, detail=True, filterable=False, shown=timestamp)
+    end_time_ms: int | None = column(0, detail=True, filterable=False, shown=timestamp)
+    debugger_port: int | None = column(detail=True)
+    num_paused_threads: int | None = column(0, detail=True)
+    #: STARTING, IDLE, LEASED, ACTOR, CONNECTED, DEAD.
+    state: str = column("")
+    job_id: str | None = column(None)
+    actor_id: str | None = column(None)
     #: What it runs.
-    running: str | None = None
+    running: str | None = column(None)
     #: Proportional memory, bytes.
-    memory: int | None = None
-    start_time_ms: int | None = None
-    resources: dict[str, float] = field(default_factory=dict)
+    memory: int | None = column(None, shown=memory)
+    resources: dict[str, float] = column(factory=dict, filterable=False)
 
 
 @dataclass
 class NodeState(Row):
     """One machine."""
 
-    node_id: str
-    node_ip: str
-    is_head_node: bool
-    state: str
-    node_name: str
-    resources_total: dict[str, float] = field(default_factory=dict)
-    resources_available: dict[str, float] = field(default_factory=dict)
+    node_id: str = column()
+    node_ip: str = column()
+    is_head_node: bool = column()
+    #: ALIVE or DEAD.
+    state: str = column()
+    state_message: str | None = column(filterable=False)
+    node_name: str = column()
+    resources_total: dict[str, float] = column(filterable=False, shown=resources)
+    labels: dict[str, str] = column(filterable=False)
+    start_time_ms: int | None = column(detail=True, filterable=False, shown=timestamp)
+    end_time_ms: int | None = column(detail=True, filterable=False, shown=timestamp)
+    resources_available: dict[str, float] = column(factory=dict, filterable=False, shown=resources)
 
 
 @dataclass
 class RuntimeEnvState(Row):
     """One environment that a job, task or actor of the session named."""
 
-    runtime_env: dict[str, Any]
+    runtime_env: dict[str, Any] = column()
     #: Whether workers can have it now.
-    success: bool
+    success: bool = column()
     #: How long its preparation took; None: it needed none, or is not done.
-    creation_time_ms: int | None
-    node_id: str
+    creation_time_ms: float | None = column(filterable=False, shown=duration)
+    node_id: str = column()
     #: Workers that live in it.
-    ref_cnt: int | None = None
+    ref_cnt: int | None = column(detail=True, filterable=False)
     #: Why its preparation failed.
-    error: str | None = None
+    error: str | None = column(detail=True)
     #: new, preparing, ready, failed.
-    state: str = ""
+    state: str = column("")
 
 
 @dataclass
 class JobState(Row):
-    """One driver. Times are milliseconds since 1970."""
+    """One driver."""
 
-    job_id: str
-    type: str
-    status: str
-    entrypoint: str
-    start_time: int | None = None
-    end_time: int | None = None
-    driver_info: dict[str, Any] | None = None
+    #: DRIVER.
+    type: str = column()
+    job_id: str | None = column()
+    #: None: this version has no job submission yet.
+    submission_id: str | None = column(None)
+    #: Its id, pid and address.
+    driver_info: dict[str, Any] | None = column(None, filterable=False)
+    #: RUNNING or SUCCEEDED: how a driver ends nobody tells.
+    status: str = column("RUNNING")
+    entrypoint: str = column("", filterable=False)
+    message: str | None = column(None, filterable=False)
+    error_type: str | None = column(None, filterable=False)
+    start_time: int | None = column(detail=True, filterable=False, shown=timestamp)
+    end_time: int | None = column(detail=True, filterable=False, shown=timestamp)
+    #: Of its ``JobConfig``.
+    metadata: dict[str, str] | None = column(detail=True, filterable=False)
+    runtime_env: dict[str, Any] | None = column(detail=True, filterable=False)
+    driver_agent_http_address: str | None = column(detail=True, filterable=False)
+    driver_node_id: str | None = column(detail=True, filterable=False)
+    driver_exit_code: int | None = column(detail=True, filterable=False)
+
+    @classmethod
+    def schema_dict(cls) -> dict[str, Any]:
+        """Return the JSON type of each column that has but one."""
+        kinds = {"str": "string", "int": "integer", "bool": "boolean"}
+        annotations = {name: str(kind).partition(" ")[0] for name, kind in cls.__annotations__.items()}
+        return {name: kinds[kind] for name, kind in annotations.items() if kind in kinds}
+
+
+@dataclass
+class PlacementGroupState(Row):
+    """One placement group. There are none in this version yet: the list is empty."""
+
+    placement_group_id: str = column()
+    name: str = column()
+    creator_job_id: str = column()
+    #: PENDING, CREATED, REMOVED, RESCHEDULING.
+    state: str = column()
+    bundles: list[dict[str, Any]] | None = column(detail=True, filterable=False)
+    is_detached: bool | None = column(detail=True)
+    stats: dict[str, Any] | None = column(detail=True, filterable=False)
+    topology_strategy: dict[str, str] | None = column(detail=True, filterable=False)
+    topology_assignments: dict[str, str] | None = column(detail=True, filterable=False)
+
+
+@dataclass
+class ClusterEventState(Row):
+    """Something that happened to the session: a process died, memory ran short, a job began."""
+
+    #: INFO, WARNING or ERROR.
+    severity: str = column()
+    #: Local time: ``2026-11-26 17:05:31``.
+    time: str = column(filterable=False)
+    #: ACTORS, DEADLOCK, JOBS, MEMORY, NODES, OBJECT_STORE, RUNTIME_ENV, WORKERS.
+    source_type: str = column()
+    message: str = column(filterable=False)
+    event_id: str = column()
+    custom_fields: dict[str, Any] | None = column(detail=True, filterable=False)

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from skate._base.resources import describe, fits, to_fixed
 from skate._base.waits import Graph, Situation, Wait, maker
+from skate._scheduling import requirements
+from skate._scheduling.labels import NODE_ID
+from skate._scheduling.placement import NodeView, Nowhere, place
 
 Plain = dict[str, Any]
 
@@ -35,6 +38,8 @@ class Facts(NamedTuple):
     environments: Sequence[Plain] = ()
     #: The daemon's rows of threads that stopped at a breakpoint.
     stops: Sequence[Plain] = ()
+    #: The node's labels.
+    labels: Mapping[str, str] = {}
 
 
 def explain(object_id: str, facts: Facts) -> list[str]:
@@ -92,7 +97,7 @@ class _Story:
         preparing = self._for_environment(lambda one: one["key"] == row["environment"])
         if preparing:
             return [preparing]
-        first, *more = self._for_resources(row["resources"])
+        first, *more = self._for_resources(row["resources"], row.get("requirement", ""))
         return [first, *("  " * depth + line for line in more)]
 
     def _others(self, tasks: Any, depth: int) -> list[str]:
@@ -164,7 +169,8 @@ class _Story:
             return [*lines, indent + preparing]
         if state in ("PENDING_CREATION", "RESTARTING"):
             needed = to_fixed(actor["placement"])
-            lines += [f"{indent}{line}" for line in self._for_resources(needed, "the actor")]
+            found = self._for_resources(needed, actor.get("requirement", ""), "the actor")
+            lines += [f"{indent}{line}" for line in found]
         return lines
 
     def _for_environment(self, is_its: Callable[[Plain], bool]) -> str:
@@ -175,8 +181,13 @@ class _Story:
                 return f"its environment ({fields}) is being prepared; the output of that is in {one['log']}"
         return ""
 
-    def _for_resources(self, needed: Mapping[str, int], who: str = "it") -> list[str]:
+    def _for_resources(self, needed: Mapping[str, int], requirement: str, who: str = "it") -> list[str]:
         free, total = to_fixed(self._facts.free), to_fixed(self._facts.total)
+        labels = self._facts.labels
+        here = NodeView(labels.get(NODE_ID, ""), labels, total, free)
+        found = place(requirements.decode(bytes.fromhex(requirement)), needed, [here])
+        if isinstance(found, Nowhere):
+            return [f"{who} waits until that changes: {found.reason}"]
         needs = describe(needed) if needed else "no resources, only a process"
         if not fits(needed, total):
             has = describe(_only(total, needed))

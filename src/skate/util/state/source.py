@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,9 +11,11 @@ from skate._base.waits import situation
 from skate.util.state import merge, reasons
 from skate.util.state.common import (
     ActorState,
+    ClusterEventState,
     JobState,
     NodeState,
     ObjectState,
+    PlacementGroupState,
     RuntimeEnvState,
     TaskState,
     WorkerState,
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
 class Source(Protocol):
     """Asks a session."""
 
+    #: The session's folder.
+    session_dir: str
+
     def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, Any]]]], list[int]]:
         """Return the rows of each process (pid, kind, rows), and the pids that did not answer."""
 
     def directory(self, what: str) -> list[Any]:
-        """Return "actors", "jobs" or "nodes" as the control store knows them."""
+        """Return "actors", "jobs", "nodes" or "events" as the control store knows them."""
 
 
 class State:
@@ -52,7 +56,8 @@ class State:
     def tasks(self) -> list[TaskState]:
         """Return all tasks that are remembered, the newest last."""
         rows, workers = self._ask("tasks")
-        return merge.tasks(rows, workers, self._source.directory("actors"), self._node())
+        actors, jobs = self._source.directory("actors"), self._source.directory("jobs")
+        return merge.tasks(rows, workers, actors, jobs, self._node())
 
     def actors(self) -> list[ActorState]:
         """Return all actors, living and remembered."""
@@ -63,54 +68,52 @@ class State:
         """Return who holds which object."""
         rows, stored = self._ask("objects")
         silent = self.silent
-        _, workers = self._ask("workers")
+        calls, workers = self._ask("tasks")
         self.silent = silent
-        return merge.objects(rows, stored, workers)
+        return merge.objects(rows, stored, workers, {row["task_id"]: row["attempt"] for row in calls})
 
     def workers(self) -> list[WorkerState]:
-        """Return drivers and workers, with their memory."""
+        """Return drivers and workers, with their memory; those that ended first."""
         tasks = self.tasks()
         silent = self.silent
         _, rows = self._ask("workers")
+        _, dead = self._ask("dead")
         self.silent = silent
-        found = merge.workers(rows, tasks, self._source.directory("jobs"), self._node())
+        found = merge.workers(rows, dead, tasks, self._source.directory("jobs"), self._node())
         for row in found:
-            row.memory = _memory(row.pid)
-            row.start_time_ms = _started(row.pid)
+            if row.is_alive:
+                row.memory = _memory(row.pid)
         return found
 
     def nodes(self) -> list[NodeState]:
         """Return the machines."""
-        return [
-            NodeState(
-                node_id=row["node_id"], node_ip="127.0.0.1", is_head_node=True, state="ALIVE",
-                node_name=row["hostname"], resources_total=row["total"], resources_available=row["available"],
-            )
-            for row in self._source.directory("nodes")
-        ]  # fmt: skip
+        return merge.nodes(self._source.directory("nodes"))
 
     def jobs(self) -> list[JobState]:
         """Return the drivers that were or are."""
-        return [
-            JobState(
-                job_id=row["job_id"], type="DRIVER", status=row["status"], entrypoint=row["entrypoint"],
-                start_time=round(row["start_time"] * 1000),
-                end_time=None if row["end_time"] is None else round(row["end_time"] * 1000),
-            )
-            for row in self._source.directory("jobs")
-        ]  # fmt: skip
+        return merge.jobs(self._source.directory("jobs"), self._node())
 
     def runtime_envs(self) -> list[RuntimeEnvState]:
         """Return the environments that were named."""
-        _, rows = self._ask("runtime_envs")
-        return [
-            RuntimeEnvState(
-                runtime_env=row["runtime_env"], success=row["state"] == "ready",
-                creation_time_ms=None if row["took"] is None else round(row["took"] * 1000),
-                node_id=self._node(), ref_cnt=row["workers"], error=row["error"], state=row["state"],
-            )
-            for row in rows
-        ]  # fmt: skip
+        return merge.runtime_envs(self._ask("runtime_envs")[1], self._node())
+
+    def placement_groups(self) -> list[PlacementGroupState]:
+        """Return an empty list: this version has no placement groups yet."""
+        return []
+
+    def cluster_events(self) -> list[ClusterEventState]:
+        """Return what happened lately, the newest last."""
+        return merge.cluster_events([*self._ask("events")[1], *self._source.directory("events")])
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the metrics that programs recorded: rows of all processes, of those that ended too."""
+        rows, ended = self._ask("metrics")
+        return [*ended, *rows]
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the session's logs."""
+        return Path(self._source.session_dir, "logs")
 
     def breakpoints(self) -> list[dict[str, Any]]:
         """Return who stopped where and waits for somebody to attach (or has somebody)."""
@@ -155,6 +158,7 @@ class State:
                 store["total"],
                 environments,
                 self.breakpoints(),
+                next((one["labels"] for one in self._source.directory("nodes")), {}),
             ),
         )
 
@@ -185,12 +189,3 @@ def _memory(pid: int) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), None)
-
-
-def _started(pid: int) -> int | None:
-    try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-        boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
-    except (OSError, StopIteration):
-        return None
-    return int(boot.split()[1]) * 1000 + ticks * 1000 // os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,133 @@
+"""What a function takes, and whether a call fits it: said where the call is made, not where it would run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+_VARARGS, _VARKEYWORDS = 0x04, 0x08
+
+#: As many positional arguments as anybody gives.
+ANY = 1 << 30
+
+
+class Parameters(NamedTuple):
+    """The parameters of a function, without ``self``.
+
+    A call without keywords fits if ``least <= len(args) <= most``; ``check`` says it of any call.
+    """
+
+    least: int
+    most: int
+    #: Names of the positional ones; the first ``unnamed`` cannot be given by name.
+    positional: tuple[str, ...]
+    unnamed: int
+    #: How many of the positional ones have no default.
+    required: int
+    keywords: frozenset[str]
+    required_keywords: frozenset[str]
+    any_keywords: bool
+
+    def check(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raise if the call does not fit.
+
+        Raises:
+            TypeError: what is missing or too much, by name.
+        """
+        given = len(args)
+        if given > self.most:
+            raise TypeError(f"{name}() takes at most {self.most} positional argument(s), got {given}")
+        for index, parameter in enumerate(self.positional):
+            by_name = parameter in kwargs and index >= self.unnamed
+            if index < given:
+                if by_name:
+                    raise TypeError(f"{name}() got two values for its argument {parameter!r}")
+            elif index < self.required and not by_name:
+                raise TypeError(f"{name}() misses its argument {parameter!r}")
+        for parameter in sorted(self.required_keywords):
+            if parameter not in kwargs:
+                raise TypeError(f"{name}() misses its keyword argument {parameter!r}")
+        if not self.any_keywords:
+            for parameter in kwargs:
+                if parameter not in self.keywords and parameter not in self.positional[self.unnamed :]:
+                    raise TypeError(f"{name}() has no argument {parameter!r}")
+
+    def to_text(self) -> str:
+        """Return it as one line, such as ``a,b=,*,c|3``; see ``from_text``."""
+        parts = [f"{one}=" if index >= self.required else one for index, one in enumerate(self.positional)]
+        if self.unnamed:
+            parts.insert(self.unnamed, "/")
+        parts.append("*args" if self.most >= ANY else "*")
+        parts += sorted(one if one in self.required_keywords else f"{one}=" for one in self.keywords)
+        if self.any_keywords:
+            parts.append("**")
+        return ",".join(parts)
+
+
+def from_text(text: str) -> Parameters:
+    """Return what ``to_text`` wrote."""
+    parts = text.split(",")
+    star = next(index for index, one in enumerate(parts) if one in ("*", "*args"))
+    before, after = parts[:star], parts[star + 1 :]
+    unnamed = before.index("/") if "/" in before else 0
+    before = [one for one in before if one != "/"]
+    any_keywords = after[-1:] == ["**"]
+    if any_keywords:
+        after.pop()
+    return _make(
+        tuple(one.rstrip("=") for one in before),
+        unnamed,
+        sum(not one.endswith("=") for one in before),
+        frozenset(one.rstrip("=") for one in after),
+        frozenset(one for one in after if not one.endswith("=")),
+        parts[star] == "*args",
+        any_keywords,
+    )
+
+
+def _make(
+    positional: tuple[str, ...],
+    unnamed: int,
+    required: int,
+    keywords: frozenset[str],
+    required_keywords: frozenset[str],
+    any_positional: bool,
+    any_keywords: bool,
+) -> Parameters:
+    # Keywords that must be there: no call without any fits, so each goes through ``check``.
+    least = ANY + 1 if required_keywords else required
+    most = ANY if any_positional else len(positional)
+    return Parameters(least, most, positional, unnamed, required, keywords, required_keywords, any_keywords)
+
+
+#: Of what is no plain function: anything fits here, and the call itself will tell.
+UNKNOWN = _make((), 0, 0, frozenset(), frozenset(), True, True)
+
+
+def parameters_of(function: Any, *, bound: bool = False) -> Parameters:
+    """Return the parameters of a function as it is called; decorators are not looked through.
+
+    Args:
+        function: any callable; UNKNOWN is the answer unless it is a function written in Python.
+        bound: leave out the first parameter, ``self``.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None or not hasattr(code, "co_posonlyargcount"):
+        return UNKNOWN
+    count = code.co_argcount
+    names: tuple[str, ...] = code.co_varnames
+    skip = 1 if bound else 0
+    if skip > count:  # ``def method(*args)``
+        skip = 0
+    keywords = frozenset(names[count : count + code.co_kwonlyargcount])
+    defaults = getattr(function, "__defaults__", None) or ()
+    given = getattr(function, "__kwdefaults__", None) or {}
+    return _make(
+        names[skip:count],
+        max(0, code.co_posonlyargcount - skip),
+        max(0, count - skip - len(defaults)),
+        keywords,
+        frozenset(one for one in keywords if one not in given),
+        bool(code.co_flags & _VARARGS),
+        bool(code.co_flags & _VARKEYWORDS),
+    )

@@ -1,0 +1,1 @@
+"""Where tasks and actors may run: decisions only, shared by all roles."""

@@ -1,0 +1,74 @@
+"""What users say about where something may run, as a Requirement. Decisions only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from skate._scheduling import labels
+from skate._scheduling.strategies import NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy
+from skate._wire.specs import Condition, Requirement
+
+_pack = msgspec.msgpack.encode
+
+
+def check_strategy(name: str, value: Any) -> None:
+    """Raise unless it can be the option ``scheduling_strategy``."""
+    if value in (None, "DEFAULT", "SPREAD"):
+        return
+    if not isinstance(value, (NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy)):
+        kind = TypeError if not isinstance(value, str) else ValueError
+        raise kind(
+            f"option {name!r} takes 'DEFAULT', 'SPREAD', a NodeAffinitySchedulingStrategy or a "
+            f"NodeLabelSchedulingStrategy of skate.util.scheduling_strategies, got {value!r}"
+        )
+
+
+def check_selector(name: str, value: Any) -> None:
+    """Raise unless it can be the option ``label_selector``."""
+    labels.selector(value, f"option {name!r}")
+
+
+def check_fallbacks(name: str, value: Any) -> None:
+    """Raise unless it can be the option ``fallback_strategy``."""
+    _fallbacks(name, value)
+
+
+def _fallbacks(name: str, value: Any) -> list[list[Condition]]:
+    if value is None:
+        return []
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"option {name!r} takes a list like [{{'label_selector': {{...}}}}], got {value!r}")
+    found = []
+    for index, one in enumerate(value):
+        what = f"option {name!r}[{index}]"
+        if not isinstance(one, Mapping) or set(one) != {"label_selector"}:
+            raise ValueError(f"{what} takes {{'label_selector': {{...}}}} and nothing else, got {one!r}")
+        found.append(labels.selector(one["label_selector"], f"{what}['label_selector']"))
+    return found
+
+
+def encode(given: Mapping[str, Any]) -> bytes:
+    """Return the packed Requirement of checked options; empty: any node will do."""
+    strategy = given.get("scheduling_strategy")
+    selector = labels.selector(given.get("label_selector"), "option 'label_selector'")
+    fallbacks = _fallbacks("fallback_strategy", given.get("fallback_strategy"))
+    hard: list[Condition] = []
+    preferred: list[Condition] = []
+    node, soft = "", False
+    if isinstance(strategy, NodeAffinitySchedulingStrategy):
+        node, soft = strategy.node_id, strategy.soft
+    elif isinstance(strategy, NodeLabelSchedulingStrategy):
+        hard, preferred = strategy.conditions()
+    alternatives = [[*one, *hard] for one in (selector, *fallbacks)]
+    spread = strategy == "SPREAD"
+    if not (any(alternatives) or preferred or node or spread):
+        return b""
+    return _pack(Requirement(alternatives, preferred, node, soft, spread))
+
+
+def decode(packed: bytes) -> Requirement | None:
+    """Return what ``encode`` packed; None: any node will do."""
+    return msgspec.msgpack.decode(packed, type=Requirement) if packed else None

@@ -1,0 +1,25 @@
+"""Where tasks and actors run: values of the option ``scheduling_strategy``.
+
+Besides these: ``"DEFAULT"``, and ``"SPREAD"`` for on as many nodes as there are. The option
+``label_selector`` says the same as NodeLabelSchedulingStrategy in fewer words.
+"""
+
+from __future__ import annotations
+
+from skate._scheduling.strategies import (
+    DoesNotExist,
+    Exists,
+    In,
+    NodeAffinitySchedulingStrategy,
+    NodeLabelSchedulingStrategy,
+    NotIn,
+)
+
+__all__ = [
+    "DoesNotExist",
+    "Exists",
+    "In",
+    "NodeAffinitySchedulingStrategy",
+    "NodeLabelSchedulingStrategy",
+    "NotIn",
+]

@@ -1,0 +1,19 @@
+"""Makes objects lost, as if the memory or disk that held them had gone."""
+
+from __future__ import annotations
+
+import skate
+from cluster.waiting import wait_for
+from skate._wire import node
+from skate._worker import current
+
+
+def lose(*refs: skate.ObjectRef) -> None:
+    """Lose these objects of the calling process; return when they are gone."""
+    core = current.require_core("lose objects")
+    before = core.engine.store_report().objects
+    with core.lock:
+        core.drain()
+        core.node.send(node.Lose([ref.binary() for ref in refs]))
+        core.reactor.flush()
+    wait_for(lambda: core.engine.store_report().objects <= before - len(refs), "the objects to be lost")

@@ -1,0 +1,799 @@
+"""Actors: state, order, handles, names, kinds of methods, ends and restarts."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+import pytest
+import ray
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+
+from compat.conformance.helpers import Gate, Record, differs, needs_processes, until
+
+pytestmark = pytest.mark.usefixtures("session")
+
+
+@ray.remote
+class Counter:
+    """Counts."""
+
+    step = 1
+
+    def __init__(self, start=0):
+        self.value = start
+
+    def add(self, n=None):
+        self.value += self.step if n is None else n
+        return self.value
+
+    def fail(self):
+        raise ValueError("on purpose")
+
+    def pid(self):
+        return os.getpid()
+
+    def crash(self):
+        os._exit(1)
+
+    def wait(self, gate):
+        ray.get(gate.wait.remote())
+        return self.value
+
+
+def dead(actor) -> bool:
+    try:
+        ray.get(actor.__ray_ready__.remote(), timeout=60)
+    except RayActorError:
+        return True
+    return False
+
+
+# ---------------------------------------------------------------------- state and order
+
+
+def test_state_stays() -> None:
+    counter = Counter.remote(10)
+    assert ray.get([counter.add.remote() for _ in range(3)]) == [11, 12, 13]
+
+
+def test_actors_are_separate() -> None:
+    first, second = Counter.remote(), Counter.remote(100)
+    assert ray.get([first.add.remote(), second.add.remote(), first.add.remote()]) == [1, 101, 2]
+
+
+@needs_processes
+def test_an_actor_has_a_process_of_its_own() -> None:
+    first, second = Counter.remote(), Counter.remote()
+    pids = ray.get([first.pid.remote(), second.pid.remote(), first.pid.remote()])
+    assert pids[0] == pids[2] != pids[1]
+    assert os.getpid() not in pids
+
+
+def test_calls_run_in_the_order_of_their_caller() -> None:
+    record = Record.remote()
+    for i in range(50):
+        record.add.remote(i)
+    assert ray.get(record.all.remote()) == list(range(50))
+
+
+def test_calls_wait_for_their_arguments_in_order() -> None:
+    gate, record = Gate.remote(), Record.remote()
+
+    @ray.remote
+    def late(gate):
+        ray.get(gate.wait.remote())
+        return "first"
+
+    refs = [record.add.remote(late.remote(gate)), record.add.remote("second")]
+    assert ray.wait(refs, timeout=0.1)[0] == []
+    ray.get(gate.open.remote())
+    assert ray.get(refs) == [1, 2]
+    assert ray.get(record.all.remote()) == ["first", "second"]
+
+
+def test_an_exception_leaves_the_actor_alive() -> None:
+    counter = Counter.remote()
+    ray.get(counter.add.remote())
+    with pytest.raises(ValueError, match="on purpose"):
+        ray.get(counter.fail.remote())
+    assert ray.get(counter.add.remote()) == 2
+
+
+def test_constructor_arguments_by_ref() -> None:
+    assert ray.get(Counter.remote(ray.put(5)).add.remote()) == 6
+    assert ray.get(Counter.remote(start=ray.put(7)).add.remote()) == 8
+
+
+def test_wrong_arguments_are_refused_at_the_call() -> None:
+    with pytest.raises(TypeError):
+        Counter.remote(1, 2)
+    counter = Counter.remote()
+    with pytest.raises(TypeError):
+        counter.add.remote(1, 2)
+    with pytest.raises(TypeError):
+        counter.add.remote(wrong=1)
+    assert ray.get(counter.add.remote(n=3)) == 3
+
+
+def test_a_class_without_a_constructor() -> None:
+    @ray.remote
+    class Empty:
+        def one(self):
+            return 1
+
+    assert ray.get(Empty.remote().one.remote()) == 1
+    with pytest.raises(TypeError):
+        Empty.remote(5)
+
+
+# ---------------------------------------------------------------------- classes
+
+
+def test_direct_use_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"\.remote"):
+        Counter()
+    counter = Counter.remote()
+    with pytest.raises(TypeError, match=r"\.remote"):
+        counter.add()
+    with pytest.raises(AttributeError):
+        counter.no_such_method.remote()
+
+
+def test_attributes_are_not_those_of_the_instance() -> None:
+    counter = Counter.remote()
+    with pytest.raises(AttributeError):
+        counter.value  # noqa: B018
+
+
+def test_plain_classes_can_be_made_remote_later() -> None:
+    class Plain:
+        def one(self):
+            return 1
+
+    assert ray.get(ray.remote(Plain).remote().one.remote()) == 1
+    assert ray.get(ray.remote(num_cpus=0)(Plain).remote().one.remote()) == 1
+    assert Plain().one() == 1
+
+
+def test_inheritance() -> None:
+    class Base:
+        def __init__(self, x):
+            self.x = x
+
+        def who(self):
+            return "base"
+
+        def both(self):
+            return self.who(), self.x
+
+    @ray.remote
+    class Derived(Base):
+        def __init__(self, x):
+            super().__init__(x + 1)
+
+        def who(self):
+            return "derived"
+
+        def parent(self):
+            return super().who()
+
+    actor = Derived.remote(1)
+    assert ray.get([actor.both.remote(), actor.parent.remote()]) == [("derived", 2), "base"]
+
+
+def test_inheriting_from_an_actor_class_is_refused() -> None:
+    with pytest.raises(TypeError):
+
+        class Derived(Counter):
+            pass
+
+
+def test_static_and_class_methods() -> None:
+    @ray.remote
+    class Kinds:
+        name = "kinds"
+
+        @staticmethod
+        def double(x):
+            return 2 * x
+
+        @classmethod
+        def label(cls, suffix=""):
+            return cls.name + suffix
+
+        def use(self):
+            return self.double(4), self.label()
+
+    kinds = Kinds.remote()
+    assert ray.get(kinds.double.remote(3)) == 6
+    assert ray.get(kinds.label.remote("!")) == "kinds!"
+    assert ray.get(kinds.use.remote()) == (8, "kinds")
+
+
+def test_class_attributes_and_properties_are_used_inside() -> None:
+    @ray.remote
+    class Shape:
+        sides = 4
+
+        def __init__(self):
+            self._size = 2
+
+        @property
+        def size(self):
+            return self._size
+
+        @size.setter
+        def size(self, value):
+            self._size = value
+
+        def area(self):
+            return self.size**2, self.sides
+
+        def grow(self):
+            self.size = 3
+            type(self).sides = 5
+
+    shape, other = Shape.remote(), Shape.remote()
+    assert ray.get(shape.area.remote()) == (4, 4)
+    ray.get(shape.grow.remote())
+    assert ray.get(shape.area.remote()) == (9, 5)
+    assert ray.get(other.area.remote()) == (4, 4)
+
+
+def test_private_and_call_methods() -> None:
+    @ray.remote
+    class Many:
+        def _hidden(self):
+            return "hidden"
+
+        def __call__(self, x):
+            return -x
+
+    many = Many.remote()
+    assert ray.get(many._hidden.remote()) == "hidden"
+    assert ray.get(many.__call__.remote(4)) == -4
+
+
+def test_method_defaults() -> None:
+    @ray.remote
+    class Pair:
+        @ray.method(num_returns=2)
+        def both(self):
+            return 1, 2
+
+        @ray.method(num_returns=0)
+        def none(self):
+            return 3
+
+    pair = Pair.remote()
+    assert ray.get(pair.both.remote()) == [1, 2]
+    assert ray.get(pair.both.options(num_returns=1).remote()) == (1, 2)
+    assert pair.none.remote() is None
+
+
+def test_method_without_options() -> None:
+    @ray.remote
+    class Plain:
+        @ray.method
+        def one(self):
+            return 1
+
+    assert ray.get(Plain.remote().one.remote()) == 1
+
+
+def test_method_refuses_unknown_options() -> None:
+    with pytest.raises((ValueError, AssertionError), match="num_return_values"):
+        ray.method(num_return_values=2)(lambda self: None)
+
+
+def test_a_method_is_kept_as_a_value() -> None:
+    counter = Counter.remote()
+    add = counter.add
+    assert ray.get([add.remote(), add.remote(5)]) == [1, 6]
+
+
+def test_actor_classes_are_closed_over() -> None:
+    @ray.remote
+    def make(start):
+        return ray.get(Counter.remote(start).add.remote())
+
+    assert ray.get(make.remote(4)) == 5
+
+
+# ---------------------------------------------------------------------- handles
+
+
+def test_handles_are_passed_on() -> None:
+    @ray.remote
+    def add(counter, n):
+        return ray.get(counter.add.remote(n))
+
+    @ray.remote
+    class Keeper:
+        def __init__(self, counter):
+            self.counters = [counter]
+
+        def add(self):
+            return ray.get(self.counters[0].add.remote())
+
+        def give(self):
+            return self.counters[0]
+
+    counter = Counter.remote()
+    assert ray.get(add.remote(counter, 5)) == 5
+    keeper = Keeper.remote(counter)
+    assert ray.get(keeper.add.remote()) == 6
+    assert ray.get(ray.get(keeper.give.remote()).add.remote()) == 7
+    assert ray.get(add.remote(ray.put(counter), 1)) == 8
+
+
+def test_an_actor_made_in_a_task_outlives_it_as_long_as_its_handle() -> None:
+    @ray.remote
+    def make():
+        counter = Counter.remote(40)
+        ray.get(counter.add.remote())
+        return counter
+
+    counter = ray.get(make.remote())
+    assert ray.get(counter.add.remote()) == 42
+
+
+def test_handles_compare_by_their_actor() -> None:
+    counter, other = Counter.remote(), Counter.remote()
+
+    @ray.remote
+    def back(handle):
+        return handle
+
+    again = ray.get(back.remote(counter))
+    assert again == counter != other
+    assert again._actor_id == counter._actor_id != other._actor_id
+    assert len({again, counter}) == 1
+
+
+def test_an_actor_ends_when_its_handle_is_gone_after_the_calls_made() -> None:
+    record, gate = Record.remote(), Gate.remote()
+
+    @ray.remote
+    class Writer:
+        def write(self, item):
+            ray.get(gate.wait.remote())
+            return ray.get(record.add.remote(item))
+
+    writer = Writer.remote()
+    refs = [writer.write.remote(i) for i in range(3)]
+    del writer
+    gc.collect()
+    ray.get(gate.open.remote())
+    assert ray.get(refs) == [1, 2, 3]
+
+
+@needs_processes
+def test_an_actor_without_handles_ends() -> None:
+    counter = Counter.remote()
+    pid = ray.get(counter.pid.remote())
+    del counter
+    gc.collect()
+    until(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the actor")
+
+
+# ---------------------------------------------------------------------- names
+
+
+def test_named_actors() -> None:
+    counter = Counter.options(name="by-name").remote(1)
+    found = ray.get_actor("by-name")
+    assert ray.get([counter.add.remote(), found.add.remote()]) == [2, 3]
+
+    @ray.remote
+    def find():
+        return ray.get(ray.get_actor("by-name").add.remote())
+
+    assert ray.get(find.remote()) == 4
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ValueError, match="nobody-has-this"):
+        ray.get_actor("nobody-has-this")
+
+
+def test_a_name_is_taken_once() -> None:
+    first = Counter.options(name="once").remote()
+    ray.get(first.add.remote())
+    with pytest.raises(ValueError, match="once"):
+        Counter.options(name="once").remote()
+    ray.kill(first)
+
+
+def test_a_name_is_free_again_after_the_end() -> None:
+    first = Counter.options(name="again").remote()
+    ray.get(first.add.remote())
+    ray.kill(first)
+
+    def retry():
+        try:
+            return Counter.options(name="again").remote(5)
+        except ValueError:
+            return None
+
+    assert ray.get(until(retry, "the name to be free").add.remote()) == 6
+
+
+def test_get_if_exists() -> None:
+    class_ = Counter.options(name="shared", get_if_exists=True)
+    first = class_.remote(5)
+    second = class_.remote(100)
+    assert ray.get([first.add.remote(), second.add.remote()]) == [6, 7]
+
+
+def test_get_if_exists_needs_a_name() -> None:
+    with pytest.raises(ValueError):
+        Counter.options(get_if_exists=True).remote()
+
+
+def test_namespaces() -> None:
+    here = Counter.options(name="spaced", namespace="here").remote(1)
+    there = Counter.options(name="spaced", namespace="there").remote(10)
+    ray.get([here.add.remote(), there.add.remote()])
+    assert ray.get(ray.get_actor("spaced", namespace="there").add.remote()) == 12
+    assert ray.get(ray.get_actor("spaced", namespace="here").add.remote()) == 3
+    with pytest.raises(ValueError):
+        ray.get_actor("spaced")
+
+
+def test_a_handle_by_name_does_not_keep_the_actor() -> None:
+    counter = Counter.options(name="weak").remote()
+    found = ray.get_actor("weak")
+    assert ray.get(found.add.remote()) == 1
+    del counter
+    gc.collect()
+    until(lambda: dead(found), "the end of the actor")
+
+
+def test_detached_actors_stay_without_handles() -> None:
+    counter = Counter.options(name="detached", lifetime="detached").remote()
+    assert ray.get(counter.add.remote()) == 1
+    del counter
+    gc.collect()
+    found = ray.get_actor("detached")
+    assert ray.get(found.add.remote()) == 2
+    ray.kill(found)
+    until(lambda: dead(found), "the end of the actor")
+
+
+def test_list_named_actors() -> None:
+    first = Counter.options(name="listed").remote()
+    other = Counter.options(name="listed-there", namespace="listing").remote()
+    ray.get([first.add.remote(), other.add.remote()])
+    assert "listed" in ray.util.list_named_actors()
+    assert "listed-there" not in ray.util.list_named_actors()
+    everywhere = ray.util.list_named_actors(all_namespaces=True)
+    assert {"namespace": "listing", "name": "listed-there"} in everywhere
+
+
+# ---------------------------------------------------------------------- what every actor has
+
+
+def test_ray_ready() -> None:
+    counter = Counter.remote()
+    ray.get(counter.__ray_ready__.remote())
+
+
+def test_ray_call() -> None:
+    counter = Counter.remote(5)
+
+    def double(self, factor, *, plus=0):
+        self.value = self.value * factor + plus
+        return self.value
+
+    assert ray.get(counter.__ray_call__.remote(double, 2, plus=1)) == 11
+    assert ray.get(counter.add.remote()) == 12
+
+
+def test_ray_terminate_lets_queued_calls_finish() -> None:
+    counter = Counter.remote()
+    refs = [counter.add.remote() for _ in range(3)]
+    counter.__ray_terminate__.remote()
+    assert ray.get(refs) == [1, 2, 3]
+    until(lambda: dead(counter), "the end of the actor")
+
+
+# ---------------------------------------------------------------------- ends
+
+
+def test_kill() -> None:
+    counter = Counter.remote()
+    ray.get(counter.add.remote())
+    ray.kill(counter)
+    until(lambda: dead(counter), "the end of the actor")
+    with pytest.raises(ActorDiedError):
+        ray.get(counter.add.remote())
+
+
+def test_kill_fails_what_runs() -> None:
+    gate, counter = Gate.remote(), Counter.remote()
+    ref = counter.wait.remote(gate)
+    ray.get(gate.until_arrived.remote())
+    ray.kill(counter)
+    with pytest.raises(RayActorError):
+        ray.get(ref)
+
+
+def test_kill_takes_handles_only() -> None:
+    with pytest.raises((TypeError, ValueError)):
+        ray.kill(ray.put(1))
+
+
+def test_kill_twice() -> None:
+    counter = Counter.remote()
+    ray.get(counter.add.remote())
+    ray.kill(counter)
+    ray.kill(counter)
+    until(lambda: dead(counter), "the end of the actor")
+    ray.kill(counter)
+
+
+def test_exit_actor() -> None:
+    @ray.remote(max_restarts=5)
+    class Leaver:
+        def leave(self):
+            ray.actor.exit_actor()
+
+        def here(self):
+            return True
+
+    leaver = Leaver.remote()
+    assert ray.get(leaver.here.remote())
+    with pytest.raises(RayActorError):
+        ray.get(leaver.leave.remote())
+    with pytest.raises(ActorDiedError):
+        ray.get(leaver.here.remote())
+
+
+def test_exit_actor_outside_of_an_actor() -> None:
+    with pytest.raises(TypeError):
+        ray.actor.exit_actor()
+
+
+@needs_processes
+def test_a_crash() -> None:
+    counter = Counter.remote()
+    with pytest.raises(ActorDiedError):
+        ray.get(counter.crash.remote())
+    with pytest.raises(RayActorError):
+        ray.get(counter.add.remote())
+
+
+def test_a_constructor_that_raises() -> None:
+    @ray.remote
+    class Broken:
+        def __init__(self):
+            raise ValueError("at birth")
+
+        def call(self):
+            return 1
+
+    broken = Broken.remote()
+    with pytest.raises(ActorDiedError, match="at birth"):
+        ray.get(broken.call.remote())
+    with pytest.raises(RayActorError):
+        ray.get(broken.call.remote())
+
+
+def test_a_constructor_whose_argument_failed() -> None:
+    @ray.remote
+    def broken():
+        raise ValueError("upstream")
+
+    counter = Counter.remote(broken.remote())
+    with pytest.raises(RayActorError):
+        ray.get(counter.add.remote())
+
+
+# ---------------------------------------------------------------------- restarts
+
+
+@ray.remote
+class Mortal:
+    def __init__(self, record):
+        self.record = record
+        self.calls = 0
+        ray.get(record.add.remote("init"))
+
+    def call(self):
+        self.calls += 1
+        return self.calls
+
+    def pid(self):
+        return os.getpid()
+
+    def crash_until(self, times):
+        seen = ray.get(self.record.add.remote("call"))
+        if seen < times:
+            os._exit(1)
+        return "through"
+
+    def fail_until(self, times):
+        seen = ray.get(self.record.add.remote("call"))
+        if seen < times:
+            raise ValueError(f"attempt {seen}")
+        return "through"
+
+    def restarted(self):
+        return ray.get_runtime_context().was_current_actor_reconstructed
+
+
+@needs_processes
+def test_a_handle_stays_valid_over_a_restart() -> None:
+    record = Record.remote()
+    mortal = Mortal.options(max_restarts=1).remote(record)
+    assert ray.get([mortal.call.remote(), mortal.call.remote()]) == [1, 2]
+    assert not ray.get(mortal.restarted.remote())
+    ray.kill(mortal, no_restart=False)
+
+    def restarted():
+        try:
+            return ray.get(mortal.restarted.remote())
+        except ray.exceptions.ActorUnavailableError:
+            return None
+
+    until(restarted, "the restart")
+    assert ray.get(mortal.call.remote()) == 1
+    assert ray.get(record.all.remote()) == ["init", "init"]
+
+
+@needs_processes
+def test_restarts_are_counted() -> None:
+    record = Record.remote()
+    mortal = Mortal.options(max_restarts=1, max_task_retries=-1).remote(record)
+    with pytest.raises(ActorDiedError):
+        ray.get(mortal.crash_until.remote(10))
+    assert ray.get(record.all.remote()).count("init") == 2
+
+
+@needs_processes
+def test_max_task_retries() -> None:
+    record = Record.remote()
+    mortal = Mortal.options(max_restarts=-1, max_task_retries=3).remote(record)
+    # init call init call init call: the sixth entry is the third call.
+    assert ray.get(mortal.crash_until.remote(6)) == "through"
+
+
+@needs_processes
+def test_without_task_retries_a_crash_fails_the_call_and_the_actor_comes_back() -> None:
+    record = Record.remote()
+    mortal = Mortal.options(max_restarts=1).remote(record)
+    with pytest.raises(RayActorError):
+        ray.get(mortal.crash_until.remote(10))
+
+    def call():
+        try:
+            return ray.get(mortal.call.remote())
+        except ray.exceptions.ActorUnavailableError:
+            return None
+
+    assert until(call, "the restart") == 1
+
+
+@needs_processes
+def test_task_retries_of_a_single_method() -> None:
+    record = Record.remote()
+    mortal = Mortal.options(max_restarts=-1).remote(record)
+    assert ray.get(mortal.crash_until.options(max_task_retries=2).remote(4)) == "through"
+
+
+def test_retry_exceptions_of_methods() -> None:
+    @ray.remote(max_task_retries=3)
+    class Flaky:
+        def __init__(self):
+            self.attempts = 0
+
+        @ray.method(retry_exceptions=[ValueError])
+        def listed(self, times, kind=ValueError):
+            self.attempts += 1
+            if self.attempts < times:
+                raise kind
+            return self.attempts
+
+        @ray.method(retry_exceptions=True)
+        def always(self, times):
+            return self.listed(times, KeyError)
+
+    assert ray.get(Flaky.remote().listed.remote(3)) == 3
+    assert ray.get(Flaky.remote().always.remote(3)) == 3
+    with pytest.raises(KeyError):
+        ray.get(Flaky.remote().listed.remote(3, KeyError))
+
+
+def test_max_pending_calls() -> None:
+    gate = Gate.remote()
+    counter = Counter.options(max_pending_calls=2).remote()
+    refs = [counter.wait.remote(gate), counter.add.remote()]
+    with pytest.raises(ray.exceptions.PendingCallsLimitExceeded):
+        for _ in range(3):
+            refs.append(counter.add.remote())
+    ray.get(gate.open.remote())
+    ray.get(refs)
+    assert ray.get(counter.add.remote()) >= 2
+
+
+def test_max_pending_calls_zero_is_without_limit() -> None:
+    gate = Gate.remote()
+    counter = Counter.options(max_pending_calls=0).remote()
+    refs = [counter.wait.remote(gate), *(counter.add.remote() for _ in range(5))]
+    ray.get(gate.open.remote())
+    assert ray.get(refs)[-1] == 5
+
+
+# ---------------------------------------------------------------------- resources and options
+
+
+def test_more_actors_than_cpus() -> None:
+    counters = [Counter.remote(i) for i in range(6)]
+    assert ray.get([counter.add.remote() for counter in counters]) == [1, 2, 3, 4, 5, 6]
+
+
+def test_actors_with_resources_hold_them() -> None:
+    holder = Counter.options(num_cpus=0, resources={"token": 2}).remote()
+    ray.get(holder.add.remote())
+    waiting = Counter.options(num_cpus=0, resources={"token": 1}).remote()
+    ref = waiting.add.remote()
+    assert ray.wait([ref], timeout=0.3)[0] == []
+    ray.kill(holder)
+    assert ray.get(ref) == 1
+
+
+def test_options_do_not_change_the_class() -> None:
+    chosen = Counter.options(name="optional")
+    chosen.remote()
+    first = Counter.remote()
+    assert ray.get(first.add.remote()) == 1
+
+
+WRONG = [
+    ({"max_restarts": -2}, ValueError),
+    ({"max_concurrency": -1}, ValueError),
+    ({"lifetime": 5}, TypeError),
+    ({"num_cpus": -1}, ValueError),
+    ({"lifetime": "for ever"}, ValueError),
+    ({"name": 5}, TypeError),
+    ({"name": ""}, ValueError),
+    ({"max_retries": 1}, ValueError),
+    ({"num_returns": 1}, ValueError),
+    ({"max_calls": 1}, ValueError),
+    ({"no_such_option": 1}, ValueError),
+    ({"namespace": ""}, ValueError),
+]
+
+
+@pytest.mark.parametrize(("given", "kind"), WRONG, ids=[str(given) for given, _ in WRONG])
+def test_wrong_options_are_refused(given, kind) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        Counter.options(**given).remote()
+    assert caught.type is kind
+
+
+@differs(on="ray", reason="max_concurrency=0 is taken, though no call could run")
+def test_a_concurrency_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError):
+        Counter.options(max_concurrency=0)
+
+
+def test_the_repr_names_the_class() -> None:
+    counter = Counter.remote()
+    assert "Counter" in repr(counter)
+    assert counter._actor_id.hex() in repr(counter)
+
+
+def test_the_repr_of_an_actor_is_in_its_errors() -> None:
+    @ray.remote
+    class Named:
+        def __repr__(self):
+            return "the one called Bob"
+
+        def fail(self):
+            raise ValueError("x")
+
+    with pytest.raises(RayTaskError, match="the one called Bob"):
+        ray.get(Named.remote().fail.remote())

@@ -1,0 +1,1 @@
+"""Tests of ``skate.util.state`` and of metrics, without processes."""
