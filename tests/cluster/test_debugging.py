@@ -540,3 +540,70 @@ def test_a_session_that_stays(tmp_path: Path) -> None:
     )
     assert "(Pdb) " in done.stdout
     assert done.stdout.endswith("through\n")
+
+
+def test_an_interactive_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads its terminal itself: lines go to the breakpoint only while it waits for objects."""
+    program(tmp_path, TASKS)
+    monkeypatch.chdir(tmp_path)
+    with Terminal("-q", env={"PYTHON_BASIC_REPL": "1"}) as terminal:
+        terminal.expect(">>> ")
+        terminal.type("import sys; sys.path.insert(0, '.')")
+        terminal.expect(">>> ")
+        terminal.type("from program import *; ref = double.remote(4)")
+        terminal.expect(r"It waits for you, here as soon as you wait for it in get\(\), or: skate debug")
+        terminal.type("1000 + 1")
+        terminal.expect("1001\n>>> ")
+        terminal.type("skate.get(ref)")
+        terminal.expect(r"-> z = y \+ 1\n\(Pdb\) ")
+        terminal.press("half\x03")
+        terminal.expect(r"\(Pdb\) ")
+        terminal.type("p y")
+        terminal.expect(r"8\n\(Pdb\) ")
+        terminal.press("\x04")
+        terminal.expect("9\n>>> ")
+        terminal.type("exit()")
+        assert terminal.finish() == 0
+
+
+def test_keys_at_skate_debug(session: Session) -> None:
+    """Ctrl-C forgets what was typed, and stops a statement; Ctrl-D lets the call go on."""
+    ref = stop.remote()
+    stopped()
+    with Terminal("-m", "skate", "debug", "--address", session["session_dir"]) as terminal:
+        terminal.expect(r"\(Pdb\) ")
+        terminal.press("half a line\x03")
+        terminal.expect(r"\n\(Pdb\) ")
+        terminal.type("import time; print('asleep'); time.sleep(60)")
+        terminal.expect(r"\nasleep\n")
+        terminal.press("\x03")
+        terminal.expect(r"KeyboardInterrupt(--)?\n\(Pdb\) ")
+        terminal.press("\x04")
+        assert terminal.finish() == 0
+    assert skate.get(ref) == "through"
+
+
+def test_memory_that_runs_short_ends_another(tmp_path: Path) -> None:
+    """What somebody looks at is spared, though it holds most."""
+    skate.init(num_cpus=2, _system_config={"memory_limit_bytes": 400 * 1024 * 1024,
+                                           "memory_monitor_refresh_ms": 20})  # fmt: skip
+    held = hold_and_stop.remote(150)
+    stopped()
+    with pytest.raises(skate.exceptions.OutOfMemoryError):
+        skate.get(hold.options(max_retries=0).remote(350))
+    assert debug(typed="c\n").returncode == 0
+    assert skate.get(held) == 150
+
+
+@skate.remote(max_retries=0)
+def hold_and_stop(megabytes: int) -> int:
+    held = b"x" * (megabytes << 20)
+    breakpoint()
+    return len(held) >> 20
+
+
+@skate.remote
+def hold(megabytes: int) -> int:
+    held = b"x" * (megabytes << 20)
+    wait_for_file("/nowhere")
+    return len(held)

@@ -204,18 +204,25 @@ class MainThread:
         """See Reader."""
         answer: SimpleQueue[str | BaseException] = SimpleQueue()
 
+        core = self._core
+
         def read() -> None:
             try:
-                answer.put(input(prompt))
+                core.types = True
+                try:
+                    line = input(prompt)
+                finally:
+                    core.types = False
+                answer.put(line)
             except BaseException as error:
                 answer.put(error)
 
-        errand = self._core.run_in_main(read)
+        errand = core.run_in_main(read)
         while True:
             try:
                 line = answer.get(timeout=_LOOK)
             except Exception:  # _queue.Empty
-                if attached.over and self._core.forget_errand(errand):
+                if attached.over and core.forget_errand(errand):
                     raise Over from None
                 continue
             if isinstance(line, BaseException):

@@ -37,6 +37,8 @@ class MainThread:
         self.waits: set[CountWaiter] = set()
         #: SIGINT came while the main thread was in our code.
         self.interrupted = False
+        #: It waits for somebody to type, in our own code: a signal is raised there at once.
+        self.types = False
         #: The signal is to come again.
         self._reminding = False
         #: Called first by the handler of SIGINT: whether Ctrl-C was meant for a breakpoint.
@@ -68,7 +70,7 @@ class MainThread:
             return
         while frame is not None:
             name = frame.f_code.co_filename
-            if name.startswith(PACKAGE) and not name.startswith(_AROUND):
+            if name.startswith(PACKAGE) and not name.startswith(_AROUND) and not self.types:
                 self.put_off_interrupt()
                 return
             frame = frame.f_back
