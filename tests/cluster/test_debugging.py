@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bdb
 import json
 import os
+import pdb
 import re
 import signal
 import subprocess
@@ -89,6 +91,10 @@ skate.init(num_cpus=2)
 """
 
 
+#: Where ``breakpoint()`` stops: at its own line, or at the next.
+AT_ITSELF = sys.version_info >= (3, 13)
+
+
 @pytest.fixture
 def at(tmp_path: Path) -> Any:
     """Start a program that has TASKS on a terminal."""
@@ -105,14 +111,22 @@ def line_of(text: str) -> int:
 
 def test_look_step_and_go_on(at: Any, tmp_path: Path) -> None:
     with at("print('got', skate.get(double.remote(4)))") as terminal:
-        line = line_of("    z = y + 1")
+        first, line = (
+            ("breakpoint()", line_of("    y = x * 2") + 1)
+            if AT_ITSELF
+            else ("z = y + 1", line_of("    z = y + 1"))
+        )
         shown = terminal.expect(
             r"\(double pid=(\d+)\) stopped at a breakpoint in (.*)\n> (.*)\n-> (.*)\n\(Pdb\) "
         )
         path = tmp_path / "program.py"
         assert shown[2] == f"{path}:{line}"
         assert shown[3] == f"{path}({line})double()"
-        assert shown[4] == "z = y + 1"
+        assert shown[4] == first
+        if AT_ITSELF:
+            line += 1
+            terminal.type("n")
+            terminal.expect(r"-> z = y \+ 1\n\(Pdb\) ")
         terminal.type("p y")
         terminal.expect(r"\n8\n\(Pdb\) ")
         terminal.type("n")
@@ -203,6 +217,9 @@ def test_interrupts(at: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         terminal.expect(r"\nwaiting\n")
         terminal.press("\x03")
         terminal.expect(r"KeyboardInterrupt(--)?\n\(Pdb\) ")
+        if AT_ITSELF:
+            terminal.type("n")
+            terminal.expect(r"-> end = .*\n\(Pdb\) ")
         terminal.type("n")
         terminal.expect(r"-> while .*\n\(Pdb\) ")
         terminal.type("until 99999")  # runs
@@ -331,7 +348,8 @@ def f():
 print(skate.get(f.remote()))
 """
     with at(body) as terminal:
-        for following in ("rpdb", "ray_debugpy", "return 'through'"):
+        calls = ("pdb.set_trace", "rpdb.set_trace", "ray_debugpy.set_trace", "return 'through'")
+        for following in calls[:3] if AT_ITSELF else calls[1:]:
             terminal.expect(rf"-> .*{following}.*\n\(Pdb\) ")
             terminal.type("c")
         terminal.expect("through\n")
@@ -376,7 +394,7 @@ def test_the_message_says_how_to_attach(session: Session, capfd: pytest.CaptureF
     assert "No task or actor" in debug().stdout
     ref = stop.remote()
     (row,) = stopped()
-    where = f"{__file__}:{_line('if path is not None:')}"
+    where = f"{__file__}:{_line('if path is not None:') - AT_ITSELF}"
     assert (row["name"], row["where"], row["kind"]) == ("stop", where, "breakpoint")
     message = wait_for(lambda: capfd.readouterr().out, "the message")
     assert message.startswith(f"(stop pid={row['pid']}) stopped at a breakpoint in {where}\n")
@@ -408,7 +426,7 @@ def test_the_stacks_say_so(session: Session) -> None:
          os.path.join(context.get_temp_dir(), context.get_session_name())],
         capture_output=True, text=True, timeout=20,
     )  # fmt: skip
-    line = _line("if path is not None:")
+    line = _line("if path is not None:") - AT_ITSELF
     assert f"== stop, stopped at {__file__}:{line} (attach: skate debug) (pid" in done.stdout
     assert "bdb.py" not in done.stdout
     debug(typed="c\n")
@@ -456,6 +474,17 @@ def test_a_stopped_task_is_no_deadlock_and_can_be_cancelled(session: Session, tm
         skate.get(outer)
     stopped(0)
     assert not (tmp_path / "through").exists()
+
+
+def test_the_debugger_that_reads_standard_input(session: Session) -> None:
+    with pytest.raises(bdb.BdbQuit, match=r"BdbQuit: pdb has no terminal in a worker: write breakpoint\(\)"):
+        skate.get(trace.remote())
+
+
+@skate.remote
+def trace() -> None:
+    pdb.set_trace()
+    print("not reached")
 
 
 def test_what_is_queued_behind_it_runs_elsewhere(session: Session) -> None:
@@ -555,7 +584,7 @@ def test_an_interactive_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         terminal.type("1000 + 1")
         terminal.expect("1001\n>>> ")
         terminal.type("skate.get(ref)")
-        terminal.expect(r"-> z = y \+ 1\n\(Pdb\) ")
+        terminal.expect(r"\n-> .*\n\(Pdb\) ")
         terminal.press("half\x03")
         terminal.expect(r"\(Pdb\) ")
         terminal.type("p y")

@@ -91,10 +91,7 @@ class Attached:
     def talk(self, show: Callable[[str], object], reader: Reader) -> None:
         """Show and ask until the thread goes on."""
         while True:
-            try:
-                event = self._events.get()
-            except KeyboardInterrupt:  # in `skate debug`: this is the main thread
-                event = _INTERRUPT
+            event = self._events.get()
             if event is _OVER:
                 self.missed_interrupt |= not self._events.empty()
                 return

@@ -58,7 +58,11 @@ def look_at(core: Core, error: BaseException) -> None:
     """A call raised: stop there first, if the environment asks for it."""
     if type(error).__name__ == "BdbQuit":
         if not error.args:
-            error.args = ("the debugger was left with q",)
+            ours = sys.modules.get(_DEBUGGER)
+            if ours is not None and ours.was_left():
+                error.args = ("the debugger was left with q",)
+            else:
+                error.args = ("pdb has no terminal in a worker: write breakpoint() for pdb.set_trace()",)
         return
     if isinstance(error, Exception) and any(
         os.environ.get(name, "0").lower() not in ("", "0", "false") for name in _POST_MORTEM

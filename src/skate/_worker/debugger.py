@@ -32,9 +32,17 @@ _MACHINERY = (bdb.__file__, pdb.__file__)
 
 class _Active(threading.local):
     debugger: Debugger | None = None
+    #: The last one was left with q.
+    left = False
 
 
 _active = _Active()
+
+
+def was_left() -> bool:
+    """Tell, once, whether somebody left this thread's debugger with q."""
+    left, _active.left = _active.left, False
+    return left
 
 
 def set_trace(core: Core, frame: FrameType, *, header: str | None = None) -> None:
@@ -236,6 +244,7 @@ class Debugger(pdb.Pdb):
         """Trace no more, and let go of the terminal."""
         if _active.debugger is self:
             _active.debugger = None
+        _active.left = self.quitting
         if self._outermost is not None:
             if self.breaks:
                 self.clear_all_breaks()
@@ -316,4 +325,8 @@ class Debugger(pdb.Pdb):
 def _suspended(frame: FrameType) -> bool:
     if not frame.f_code.co_flags & _CAN_SUSPEND or frame.f_lasti < 0:
         return False
-    return dis.opname[frame.f_code.co_code[frame.f_lasti]] in _SUSPENDS
+    code, last = frame.f_code.co_code, frame.f_lasti
+    # In Python 3.10 a frame that awaits stands before the instruction that does.
+    return dis.opname[code[last]] in _SUSPENDS or (
+        sys.version_info < (3, 11) and last + 2 < len(code) and dis.opname[code[last + 2]] == "YIELD_FROM"
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from skate._launch import console, observe, session
 from skate._transport.reactor import Reactor
@@ -24,9 +25,23 @@ class _Stop(NamedTuple):
 class _Keyboard:
     """Reads lines from this command's own terminal, or whatever its input is."""
 
+    def __init__(self, attached: console.Attached) -> None:
+        self._attached = attached
+        self._asking = False
+
     def ask(self, prompt: str, attached: console.Attached) -> str:
         """See ``console.Reader``."""
-        return input(prompt)
+        self._asking = True
+        try:
+            return input(prompt)
+        finally:
+            self._asking = False
+
+    def interrupted(self, signum: int, frame: Any) -> None:
+        """Ctrl-C: for the line that is typed, or else for the code that runs."""
+        if self._asking:
+            raise KeyboardInterrupt
+        self._attached.interrupt()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,9 +118,12 @@ def _attach(stop: _Stop) -> None:
         except OSError:
             raise RuntimeError(f"{stop.name} (process {stop.pid}) has just gone on") from None
         print(f"({stop.name} pid={stop.pid}) stopped at {stop.where}", flush=True)
+        keyboard = _Keyboard(attached)
+        before = signal.signal(signal.SIGINT, keyboard.interrupted)
         try:
-            attached.talk(_write, _Keyboard())
+            attached.talk(_write, keyboard)
         finally:
+            signal.signal(signal.SIGINT, before)
             attached.close()
             if not sys.stdin.isatty():
                 print()  # behind the last prompt, where nobody typed a newline
