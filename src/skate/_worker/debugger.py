@@ -7,7 +7,6 @@ import code
 import codeop
 import dis
 import pdb
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -261,14 +260,13 @@ class Debugger(pdb.Pdb):
         """Have the main thread stop where it is. Under the lock."""
         executor = self._core.executor
         assert executor is not None
-        main = threading.main_thread().ident
-        assert main is not None
-        if self._thread == main:  # another thread cannot be interrupted in Python
-            executor.interrupts.on_debugger = self._interrupted
-            signal.pthread_kill(main, signal.SIGINT)
+        if self._thread == threading.main_thread().ident:  # another cannot be interrupted in Python
+            executor.interrupts.tell_debugger(self._interrupted)
 
     def _interrupted(self, frame: FrameType | None) -> None:
         """In the signal's handler: no lock is taken here, and nothing of this is traced."""
+        if self._stop is None:
+            return  # it was let go meanwhile
         if self.allow_kbdint:
             while frame is not None and frame.f_code.co_filename not in _MACHINERY:
                 if frame.f_code.co_filename.startswith(PACKAGE):

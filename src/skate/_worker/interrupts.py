@@ -84,6 +84,18 @@ class Interrupts:
         signal.pthread_kill(ident, signal.SIGINT)
         self._core.reactor.call_later(_PATIENCE, lambda: self._look(key))
 
+    def tell_debugger(self, tell: Callable[[Any], None]) -> None:
+        """Have the main thread call this, with the frame where it is, in the handler of a signal."""
+        self.on_debugger = tell
+        self._wake_debugger()
+
+    def _wake_debugger(self) -> None:
+        if self.on_debugger is not None:
+            ident = threading.main_thread().ident
+            assert ident is not None
+            signal.pthread_kill(ident, signal.SIGINT)
+            self._core.reactor.call_later(_PATIENCE, self._wake_debugger)
+
     def _look(self, key: Key) -> None:
         """A signal that arrives just before the thread sleeps in a system call does not wake it: again."""
         if not self._heard and key in self.cancelled and self._executor.running_call == key:
