@@ -12,7 +12,7 @@ import select
 import signal
 import sys
 import threading
-from _queue import SimpleQueue
+from _queue import Empty, SimpleQueue
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -91,7 +91,11 @@ class Attached:
     def talk(self, show: Callable[[str], object], reader: Reader) -> None:
         """Show and ask until the thread goes on."""
         while True:
-            event = self._events.get()
+            try:
+                # Never for ever: a signal that comes just before the thread sleeps does not wake it.
+                event = self._events.get(timeout=_LOOK)
+            except Empty:
+                continue
             if event is _OVER:
                 self.missed_interrupt |= not self._events.empty()
                 return
@@ -218,7 +222,7 @@ class MainThread:
         while True:
             try:
                 line = answer.get(timeout=_LOOK)
-            except Exception:  # _queue.Empty
+            except Empty:
                 if attached.over and core.forget_errand(errand):
                     raise Over from None
                 continue
