@@ -52,8 +52,6 @@ class Driver:
         self._roles = roles
         self._alive_fd = alive_fd
         self._previous_handler: Any = None
-        #: IPython, if this is a notebook or its terminal.
-        self._shell: Any = None
         self._lines: SimpleQueue[node.LogLines | node.Stopped | node.Resumed | None] = SimpleQueue()
         self._program = _NOTHING
         self._printer: threading.Thread | None = None
@@ -146,12 +144,7 @@ class Driver:
     ) -> None:
         core = self.core
         core.on_node_lost = self._node_lost
-        facts = {
-            "pid": os.getpid(),
-            "metadata": self._program.metadata,
-            "runtime_env": _shown(core.environment),
-        }
-        core.job_facts = json.dumps(facts).encode()
+        core.job_facts = job_facts(self._program, core.environment)
         if log_to_driver:
             core.on_log = self._print
         core.on_stop = self._print
@@ -192,7 +185,7 @@ class Driver:
             from skate._worker import structured_logs
 
             structured_logs.apply(core, self._program.logging)
-        self._catch_interrupts()
+        self._previous_handler = catch_interrupts(core)
 
     def _hidden_gpus(self) -> dict[str, str]:
         """What hides GPUs from tasks that asked for none, as in Ray; RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
@@ -213,22 +206,6 @@ class Driver:
         return errors.RaySystemError(
             f"init() failed: {how}; see its log in {os.path.join(core.session_dir, 'logs')}"
         )
-
-    def _catch_interrupts(self) -> None:
-        """Make Ctrl-C safe in the middle of our own code, unless the program has its own handler."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        self._take_interrupts()
-        ipython = sys.modules.get("IPython")
-        shell = ipython.get_ipython() if ipython is not None else None
-        if shell is not None:
-            # A kernel sets the handler anew for each cell.
-            shell.events.register("pre_run_cell", self._take_interrupts)
-            self._shell = shell
-
-    def _take_interrupts(self, *_: object) -> None:
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._previous_handler = signal.signal(signal.SIGINT, self.core.interrupt)
 
     # ------------------------------------------------------------------ while it runs
 
@@ -294,12 +271,7 @@ class Driver:
         core = self.core
         if current.process.core is core:
             current.process.core = None
-        in_main = threading.current_thread() is threading.main_thread()
-        if self._previous_handler and in_main and signal.getsignal(signal.SIGINT) == core.interrupt:
-            signal.signal(signal.SIGINT, self._previous_handler)
-        if self._shell is not None:
-            self._shell.events.unregister("pre_run_cell", self._take_interrupts)
-            self._shell = None
+        leave_interrupts(core, self._previous_handler)
         if core.node is not None and not core.node.closed:
             with core.lock:
                 core.dead_reason = "this session was shut down"
@@ -320,6 +292,41 @@ class Driver:
             os.close(self._alive_fd)
             session.remove_sockets(core.session_dir)
             session.sweep(core.config.sessions_kept, core.session_dir)
+
+
+def catch_interrupts(core: Core) -> Any:
+    """Make Ctrl-C safe in the middle of our own code, unless the program has its own handler.
+
+    Return what ``leave_interrupts`` is to be given in the end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    shell = _ipython()
+    if shell is not None:
+        shell.events.register("pre_run_cell", core.take_interrupts)  # a kernel sets its own for each cell
+    return core.take_interrupts()
+
+
+def leave_interrupts(core: Core, previous: Any) -> None:
+    """Give Ctrl-C back, if it still is ours."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if previous and in_main and signal.getsignal(signal.SIGINT) == core.interrupt:
+        signal.signal(signal.SIGINT, previous)
+    shell = _ipython()
+    if shell is not None and core.take_interrupts in shell.events.callbacks["pre_run_cell"]:
+        shell.events.unregister("pre_run_cell", core.take_interrupts)
+
+
+def _ipython() -> Any:
+    """Return IPython's shell, in a notebook or in its terminal; else None."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
+
+
+def job_facts(program: Program, environment: bytes) -> bytes:
+    """Return what is told of a job: JSON."""
+    facts = {"pid": os.getpid(), "metadata": program.metadata, "runtime_env": _shown(environment)}
+    return json.dumps(facts).encode()
 
 
 def _shown(environment: bytes) -> dict[str, Any]:

@@ -46,6 +46,12 @@ class MainThread:
         #: What the main thread is to do in its next wait.
         self._errand: Callable[[], None] | None = None
 
+    def take_interrupts(self, *_: object) -> Any:
+        """Handle SIGINT from now on, unless the program does; return the handler that was there, or None."""
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            return None
+        return signal.signal(signal.SIGINT, self.interrupt)
+
     def ask_to_interrupt(self) -> None:
         """Have the main thread raise at its next safe point. Safe in signal handlers."""
         self.interrupted = True

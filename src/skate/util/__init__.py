@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from skate.util import accelerators as accelerators
     from skate.util import actor_pool as actor_pool
     from skate.util import check_serialize as check_serialize
+    from skate.util import dask as dask
     from skate.util import debug as debug
     from skate.util import debugpy as debugpy
     from skate.util import joblib as joblib
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from skate.util.serialization import deregister_serializer as deregister_serializer
     from skate.util.serialization import register_serializer as register_serializer
 
-_MODULES = ("accelerators", "actor_pool", "check_serialize", "debug", "debugpy", "joblib", "metrics",
+_MODULES = ("accelerators", "actor_pool", "check_serialize", "dask", "debug", "debugpy", "joblib", "metrics",
             "multiprocessing", "pdb", "queue", "rpdb", "scheduling_strategies", "serialization",
             "state")  # fmt: skip
 
