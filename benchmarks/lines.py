@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Group = Literal["startup", "tasks", "actors", "objects", "concurrent", "helpers", "spilling"]
+Group = Literal["startup", "tasks", "actors", "objects", "concurrent", "graphs", "helpers", "spilling"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 """Lines of one group share one fresh runtime; groups run in this order."""
 
@@ -147,6 +147,10 @@ LINES: tuple[Line, ...] = (
     Line("threaded_sync", "threaded actor calls, one by one", "/s", "concurrent"),
     Line("threaded_pipelined", "threaded actor calls, pipelined", "/s", "concurrent"),
     Line("generator", "items of a streaming generator", "/s", "concurrent"),
+    Line("called_chain", "actor calls, chain of 3", "/s", "graphs"),
+    Line("compiled_sync", "compiled graph of 1 actor", "/s", "graphs", (TimesRay(1),)),
+    Line("compiled_chain", "compiled graph, chain of 3", "/s", "graphs", (TimesRay(1),)),
+    Line("compiled_pipelined", "compiled chain of 3, 10 in flight", "/s", "graphs", (TimesRay(1),)),
     Line("queue_put", "Queue.put", "/s", "helpers", (TimesRay(10),)),
     Line("queue_get", "Queue.get", "/s", "helpers", (TimesRay(10),)),
     Line(

@@ -422,12 +422,16 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     if type(object_refs) is ObjectRef:
         return found.get_one(object_refs, timeout)
     if not isinstance(object_refs, (list, tuple)):
+        if hasattr(object_refs, "__skate_get__"):  # what executions of compiled graphs return
+            return object_refs.__skate_get__(timeout)
         raise TypeError(
             f"get() takes an ObjectRef or a list of them, got {type(object_refs).__name__} "
             f"({object_refs!r:.80})"
         )
     for index, ref in enumerate(object_refs):
         if type(ref) is not ObjectRef:
+            if all(hasattr(one, "__skate_get__") for one in object_refs):
+                return [one.__skate_get__(timeout) for one in object_refs]
             raise TypeError(
                 f"get() takes an ObjectRef or a list of them; element {index} is {type(ref).__name__} "
                 f"({ref!r:.80})"

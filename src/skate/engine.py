@@ -202,13 +202,15 @@ class RuntimeEngine:
         retry = retry_blob(options.get("retry_exceptions"))
         group: str | None = options.get("concurrency_group")
         submit_call, ref = core.calls.submit_call, info.ref
-        label = f"{info.class_name}.{method}"
+        name: str | None = options.get("name")
+        label = name or f"{info.class_name}.{method}"
         hidden = options.get("enable_task_events") == 0
 
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return submit_call(
-                client, ref, method, label, args, kwargs, num_returns, retries, group, ahead, retry, hidden
-            )
+                client, ref, method, label, args, kwargs, num_returns, retries, group, ahead, retry, hidden,
+                name,
+            )  # fmt: skip
 
         return submit
 
@@ -266,6 +268,7 @@ class RuntimeEngine:
             environment=environment,
             requirement=options.requirement,
             call_site=written(call_site(2)) if core.config.record_call_sites else "",
+            parent=current.call.get().task_id,
         )
         info = info_of(actor_id, spec, None if detached else handle)
         entry = handle._entry

@@ -199,7 +199,7 @@ ACTOR_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
 
 METHOD_OPTIONS: dict[str, tuple[Any, Check]] = {
     "num_returns": (None, _num_returns),
-    "name": (None, _anything),
+    "name": (None, _label),
     "max_task_retries": (None, _whole(-1)),
     "retry_exceptions": (None, _exceptions),
     "concurrency_group": (None, _text),

@@ -71,6 +71,32 @@ class RuntimeContext:
         return to_float(self._core.assigned()[0])
 
     @property
+    def job_id(self) -> ids.JobID:
+        """The job's id, as older programs read it."""
+        return ids.JobID(self._core.job_id)
+
+    @property
+    def node_id(self) -> ids.NodeID:
+        """The node's id, as older programs read it."""
+        return ids.NodeID(self._core.node_id)
+
+    @property
+    def task_id(self) -> ids.TaskID | None:
+        """The running task's id, as older programs read it; None in a driver."""
+        found = current.call.get().task_id
+        return ids.TaskID(found) if found else None
+
+    @property
+    def actor_id(self) -> ids.ActorID | None:
+        """The actor's id, as older programs read it; None outside of actors."""
+        executor = self._core.executor
+        return (
+            ids.ActorID(executor.host.actor_id)
+            if executor is not None and executor.host is not None
+            else None
+        )
+
+    @property
     def was_current_actor_reconstructed(self) -> bool:
         """Whether this actor is not its first incarnation."""
         host = self._core.hosted()

@@ -99,6 +99,8 @@ class Stop(NamedTuple):
     actor: ActorRecord
     incarnation: int
     cause: str
+    #: It may clean up first.
+    graceful: bool = False
 
 
 class Publish(NamedTuple):
@@ -227,7 +229,9 @@ class Actors:
         actor.address, actor.node = "", b""
         return [Publish(actor), *self._place(actor)]
 
-    def kill(self, actor_id: bytes, no_restart: bool, reason: str) -> list[Command]:
+    def kill(
+        self, actor_id: bytes, no_restart: bool, reason: str, *, graceful: bool = False
+    ) -> list[Command]:
         """End its process; for good, or for a restart if any are left."""
         actor = self.records.get(actor_id)
         if actor is None or actor.state is ActorState.DEAD:
@@ -239,7 +243,8 @@ class Actors:
         if no_restart and actor.node:
             # Callers need not wait for the process to be gone: nothing of it will be heard again.
             incarnation = actor.incarnation
-            return [*self._end(actor, actor.doomed), Stop(actor.node, actor, incarnation, reason)]
+            stop = Stop(actor.node, actor, incarnation, reason, graceful)
+            return [*self._end(actor, actor.doomed), stop]
         if no_restart:
             return self._end(actor, reason)
         return [Stop(actor.node, actor, actor.incarnation, reason)] if actor.node else []

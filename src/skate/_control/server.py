@@ -287,6 +287,7 @@ class ControlStore:
                 "call_site": actor.spec.call_site,
                 "environment": _shown(actor.spec.environment),
                 "owner": actor.spec.owner_id.hex(),
+                "parent": actor.spec.parent.hex(),
                 "failed": bool(actor.error),
                 "max_concurrency": actor.spec.max_concurrency,
             }
@@ -329,7 +330,9 @@ class ControlStore:
             self.reactor.call_later(_OVERTAKEN, kill)
 
     def _release_actor(self, connection: Connection, message: control.ReleaseActor) -> None:
-        self._run(self._actors.kill(message.actor_id, True, "all handles to it went out of scope"))
+        self._run(
+            self._actors.kill(message.actor_id, True, "all handles to it went out of scope", graceful=True)
+        )
 
     def _actor_started(self, connection: Connection, message: control.ActorStarted) -> None:
         self._run(
@@ -368,8 +371,11 @@ class ControlStore:
             else:
                 connection = self._nodes.get(command.node)
                 if connection is not None:
-                    stop = control.StopActor(command.actor.id, command.incarnation, command.cause)
-                    connection.send(stop)
+                    connection.send(
+                        control.StopActor(
+                            command.actor.id, command.incarnation, command.cause, command.graceful
+                        )
+                    )
 
     def _event(self, severity: str, source: str, text: str) -> None:
         """Remember what happened, for those who look."""

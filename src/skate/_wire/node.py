@@ -134,6 +134,12 @@ class Seal(Struct, array_like=True, frozen=True, tag=52):
     again: bool = False
 
 
+class EndActor(Struct, array_like=True, frozen=True, tag=74):
+    """Daemon to an actor's worker: nobody refers to the actor; clean up and end."""
+
+    reason: str
+
+
 class Lose(Struct, array_like=True, frozen=True, tag=89):
     """Tests to daemon: these objects are lost, as if the memory that held them had gone. Views that
     processes have of them stay what they are."""

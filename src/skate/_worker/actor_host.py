@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -58,6 +59,8 @@ class ActorHost:
         self.incarnation = message.incarnation
         self.spec = unpack(message.spec, type=control.ActorSpec)
         self.instance: Any = None
+        #: The compiled graphs that it takes part in, by id (see ``skate.dag._program``).
+        self.graphs: dict[bytes, Any] = {}
         #: What errors and output call it.
         self.repr = self.spec.class_name
 
@@ -133,6 +136,21 @@ class ActorHost:
             else:
                 kwargs[where] = value
         return args, kwargs
+
+    def farewell(self) -> None:
+        """The process is about to end in peace: let the instance clean up, by Ray's hook."""
+        hook = getattr(self.instance, "__ray_shutdown__", None)
+        if hook is None:
+            return
+        current.call.set(CallInfo(b"", 0, f"{self.spec.class_name}.__ray_shutdown__", 1))
+        try:
+            waiting = hook()
+            if hasattr(waiting, "__await__"):
+                import asyncio
+
+                asyncio.run(waiting)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())  # there is nobody to raise it in
 
     def method(self, name: str) -> Callable[..., Any]:
         """Return the code behind a method's name."""

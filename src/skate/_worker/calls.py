@@ -195,6 +195,7 @@ class Calls:
         ahead: int = 0,
         retry: bytes | None = None,
         hidden: bool = False,
+        name: str | None = None,
     ) -> Any:
         """Call an actor's method; return like ``submit_task``."""
         core = self._core
@@ -218,6 +219,8 @@ class Calls:
                 task.retry = retry
             if hidden:
                 task.hidden = True
+            if name is not None:
+                task.name = name
             if arguments.plain or not self._failed_already(task):
                 # Calls under way keep the actor alive even if every handle is gone.
                 client.keep = handle

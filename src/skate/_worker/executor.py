@@ -115,7 +115,8 @@ class Executor:
     def node_handlers(self) -> dict[type, Handler]:
         """Return which message of the daemon goes where."""
         return {node.StartActor: self._called, node.Exit: self._asked_to_exit,
-                node.OwnerLeft: self._owner_left}  # fmt: skip
+                node.OwnerLeft: self._owner_left,
+                node.EndActor: lambda c, m: self._leave(m.reason)}  # fmt: skip
 
     # ------------------------------------------------------------------ what arrives (under the lock)
 
@@ -135,6 +136,22 @@ class Executor:
         elif self._lent or self._core.reactor.background_leads:
             # What runs waits, perhaps for this very call, or takes long.
             self._give_back()
+
+    def post(self, connection: Connection, work: Callable[[], None]) -> None:
+        """Run something on the main thread of a serial actor, behind the calls that wait. Under the lock.
+
+        Args:
+            connection: where it came from.
+            work: what to run; it catches whatever user code raises.
+        """
+        self._queue.append((connection, work))
+        if self._waiter is not None:
+            self._waiter.notify()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the main thread of a serial actor is wanted: a call waits for it, or the end."""
+        return bool(self._queue) or self._stopping
 
     def _give_back(self) -> None:
         """Return calls to their owners that wait behind one that takes long. Not those of actors."""
@@ -254,8 +271,12 @@ class Executor:
                 continue
             if type(message) is wire.Call:
                 self._run_call(connection, message)
-            else:
+            elif type(message) is node.StartActor:
                 self._become(message)
+            else:
+                message()
+        if self.host is not None:
+            self.host.farewell()
         with self._core.lock:
             self._core.drain()
             self._core.reactor.flush()
@@ -370,8 +391,9 @@ class Executor:
             depth = call.flags >> wire.DEPTH_SHIFT
             current.call.set(CallInfo(peer.id, call.seq, name, depth, function.name))
             return name, function.load()
-        name = f"{self.host.spec.class_name}.{call.fn}"
-        current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT))
+        method = f"{self.host.spec.class_name}.{call.fn}"
+        name = call.name or method
+        current.call.set(CallInfo(peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT, method))
         return name, self.host.method(str(call.fn))
 
     def _flush(self, connection: Connection) -> None:
@@ -389,7 +411,7 @@ class Executor:
     def name_of(self, peer: Peer, call: wire.Call) -> str:
         """Return what users call a call that was sent here."""
         if self.host is not None:
-            return f"{self.host.spec.class_name}.{call.fn}"
+            return call.name or f"{self.host.spec.class_name}.{call.fn}"
         return call.name or peer.functions[call.fn].name  # type: ignore[index]
 
     def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
@@ -405,11 +427,8 @@ class Executor:
         actor_repr = actor_id = None
         if self.host is not None:
             if isinstance(error, SystemExit):
-                cause = "exit_actor() was called" if isinstance(error, ActorExit) else "sys.exit() was called"
                 self._running = False
-                with self._core.lock:
-                    self._core.reactor.flush()
-                    self._leave(f"{cause} in {name}")
+                self.leave_by(error, name)
                 return wire.NONE, b"", None, None, None
             actor_repr, actor_id = self.host.repr, self.host.actor_id.hex()
         elif isinstance(error, SystemExit):
@@ -421,6 +440,13 @@ class Executor:
         error.__traceback__ = None  # its frames hold the arguments
         retriable = call.retry is not None and matches(call.retry, error)
         return self.invocation.failure(data, refs, retriable=retriable)
+
+    def leave_by(self, error: SystemExit, name: str) -> None:
+        """A method of the actor ended the actor: begin to end the process."""
+        cause = "exit_actor() was called" if isinstance(error, ActorExit) else "sys.exit() was called"
+        with self._core.lock:
+            self._core.reactor.flush()
+            self._leave(f"{cause} in {name}")
 
     # ------------------------------------------------------------------ becoming an actor
 

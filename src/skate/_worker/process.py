@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import importlib
 import mmap
@@ -74,4 +75,6 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
         core.reactor.flush()
         return 1
     core.reactor.start_background()
-    return executor.run()
+    code = executor.run()
+    atexit._run_exitfuncs()  # user code's; the process ends without Python's own end
+    return code

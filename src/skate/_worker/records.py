@@ -136,7 +136,7 @@ class TaskRecord:
     def describe(self) -> str:
         """Return what users call it."""
         if self.actor is not None:
-            return f"{self.actor.class_name}.{self.method}"
+            return self.name or f"{self.actor.class_name}.{self.method}"
         assert self.function is not None
         return self.name or self.function.name
 

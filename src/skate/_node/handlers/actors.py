@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from skate._node.daemon import Daemon
 
 
+#: An actor that nobody refers to may clean up for so long (seconds).
+_FAREWELL = 30.0
+
+
 class _Placement(msgspec.Struct):
     """An incarnation that the control store wants here, until it has a worker."""
 
@@ -172,8 +176,12 @@ class ActorHandlers:
     def worker_ended(self, worker: WorkerProcess, cause: str, begun_owner: bytes, begun_seq: int) -> None:
         """The actor's process is dead: report its certificate."""
         assert worker.actor is not None
-        self._starting.pop(worker.id, None)
+        placement = self._starting.pop(worker.id, None)
         self._restartable.discard(worker.id)
+        if placement is not None and worker.left and not placement.stopped:
+            # It was about to leave (max_calls) when it was told to become the actor: nothing of that began.
+            self._demand(placement)
+            return
         if self._daemon.control is not None:
             actor_id, incarnation = worker.actor
             self._daemon.control.send(
@@ -197,8 +205,15 @@ class ActorHandlers:
         starting = self._starting.get(worker.id)
         if starting is not None:
             starting.stopped = message.cause
+        elif message.graceful and worker.connection is not None:
+            worker.connection.send(node.EndActor(message.cause))
+            self._daemon.reactor.call_later(_FAREWELL, lambda: self._lose_patience(worker, message.cause))
         else:
             self._daemon.processes.kill(worker, message.cause, intended=True)
+
+    def _lose_patience(self, worker: WorkerProcess, cause: str) -> None:
+        if not worker.exited:
+            self._daemon.processes.kill(worker, f"{cause}, and it did not end by itself", intended=True)
 
     def _forget_job(self, connection: Connection, message: control.ForgetJob) -> None:
         self._daemon.processes.end_job(message.job, "the detached actor that it worked for ended")
