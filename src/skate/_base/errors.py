@@ -144,9 +144,7 @@ def _rebuild_dual(*fields: Any) -> RayTaskError:
 
 
 #: Of exceptions; Python has them since 3.11.
-_GROUP: tuple[type, ...] = (
-    (builtins.BaseExceptionGroup,) if hasattr(builtins, "BaseExceptionGroup") else ()
-)
+_GROUP: tuple[type, ...] = (builtins.BaseExceptionGroup,) if hasattr(builtins, "BaseExceptionGroup") else ()
 
 _C_FIELDS = ("errno", "strerror", "filename", "filename2", "code", "value", "name", "path", "msg",
              "lineno", "offset", "text", "encoding", "object", "start", "end", "reason", "obj")  # fmt: skip
