@@ -118,11 +118,12 @@ class RayTaskError(RayError):
         dual = _dual_type(type(self.cause))
         # Made by the built-in type below it: the user's own __new__ may ask for arguments.
         native: Any = next(base for base in type(self.cause).__mro__ if base.__module__ == "builtins")
-        # Groups alone want their parts at once; ``except*`` finds them there.
-        parts = getattr(self.cause, "exceptions", None) if issubclass(native, _GROUP) else None
-        error: Any = (
-            native.__new__(dual) if parts is None else native.__new__(dual, str(self.cause.args[0]), parts)
-        )
+        error: Any
+        if issubclass(native, _GROUP):  # it wants its parts at once; ``except*`` finds them there
+            group: Any = self.cause
+            error = native.__new__(dual, group.message, group.exceptions)
+        else:
+            error = native.__new__(dual)
         for name, value in getattr(self.cause, "__dict__", {}).items():
             error.__dict__.setdefault(name, value)
         error.__dict__.update(self.__dict__)
