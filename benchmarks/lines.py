@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Group = Literal["startup", "tasks", "actors", "objects", "concurrent", "helpers", "spilling"]
+Group = Literal["startup", "tasks", "actors", "objects", "concurrent", "graphs", "helpers", "spilling"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 """Lines of one group share one fresh runtime; groups run in this order."""
 
@@ -66,8 +66,11 @@ class Line:
     compared: bool = True
     """False for a yardstick that is no property of the runtimes, such as memcpy: it has no ratio."""
 
+    alone: bool = False
+    """True for what only skate has."""
+
     def systems(self) -> tuple[str, ...]:
-        return ("skate", "ray", *self.baselines)
+        return ("skate",) if self.alone else ("skate", "ray", *self.baselines)
 
     def factor_over_ray(self) -> float | None:
         """The target as a multiple of Ray, if it has one."""
@@ -90,6 +93,16 @@ LINES: tuple[Line, ...] = (
         (TimesRay(20),),
         better="lower",
         baselines=("pool",),
+    ),
+    Line(
+        "inline_first_task",
+        "import + init + first task, in-process",
+        "ms",
+        "startup",
+        (AtMost(50),),
+        better="lower",
+        compared=False,
+        alone=True,
     ),
     Line("idle_memory", "idle memory (PSS, 2 warm workers)", "MB", "startup", (AtMost(60),), better="lower"),
     Line("shutdown", "shutdown", "ms", "startup", better="lower"),
@@ -134,6 +147,10 @@ LINES: tuple[Line, ...] = (
     Line("threaded_sync", "threaded actor calls, one by one", "/s", "concurrent"),
     Line("threaded_pipelined", "threaded actor calls, pipelined", "/s", "concurrent"),
     Line("generator", "items of a streaming generator", "/s", "concurrent"),
+    Line("called_chain", "actor calls, chain of 3", "/s", "graphs"),
+    Line("compiled_sync", "compiled graph of 1 actor", "/s", "graphs", (TimesRay(1),)),
+    Line("compiled_chain", "compiled graph, chain of 3", "/s", "graphs", (TimesRay(1),)),
+    Line("compiled_pipelined", "compiled chain of 3, 10 in flight", "/s", "graphs", (TimesRay(1),)),
     Line("queue_put", "Queue.put", "/s", "helpers", (TimesRay(10),)),
     Line("queue_get", "Queue.get", "/s", "helpers", (TimesRay(10),)),
     Line(

@@ -8,13 +8,14 @@ nothing but builtins and what they import themselves.
 from __future__ import annotations
 
 from benchmarks.measure import Workload
-from benchmarks.workloads import actors, concurrent, helpers, objects, spilling, tasks
+from benchmarks.workloads import actors, concurrent, graphs, helpers, objects, spilling, tasks
 
 WORKLOADS: dict[str, dict[str, Workload]] = {
     "tasks": tasks.WORKLOADS,
     "actors": actors.WORKLOADS,
     "objects": objects.WORKLOADS,
     "concurrent": concurrent.WORKLOADS,
+    "graphs": graphs.WORKLOADS,
     "helpers": helpers.WORKLOADS,
     "spilling": spilling.WORKLOADS,
 }

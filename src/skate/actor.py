@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -148,6 +149,20 @@ class ActorClass(Generic[C]):
             self._class, self._methods, args, kwargs, self._options
         )
         return ActorHandle(info)
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a node of a graph that starts an actor when the graph is executed. See ``skate.dag``.
+
+        Args:
+            args, kwargs: the constructor's arguments; nodes among them are replaced by their results.
+
+        Example:
+            >>> skate.get(Counter.bind().add.bind().execute())
+            1
+        """
+        # By name: graphs are built on this layer.
+        dag = importlib.import_module("skate.dag")
+        return dag.ClassNode(self._class, args, kwargs, self._given)
 
     def options(self, **actor_options: Any) -> ActorClass[C]:
         """Return the same class with other options.
@@ -324,6 +339,25 @@ class ActorMethod:
         self._least, self._most = self._parameters.least, self._parameters.most
         self._submit = found.bind_method(self._info, self._name, self._given)
         self._core = current.process.core
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a node of a graph that calls the method when the graph is executed. See ``skate.dag``.
+
+        Args:
+            args, kwargs: the method's arguments; nodes among them are replaced by their results.
+
+        Returns:
+            The node; a tuple of nodes if ``num_returns`` is above 1.
+
+        Example:
+            >>> skate.get(counter.add.bind().execute())
+            1
+        """
+        own = self._info.methods.get(self._name, _NOTHING)
+        options = {key: value for key, value in self._given.items() if own.get(key) != value}
+        # By name: graphs are built on this layer.
+        nodes = importlib.import_module("skate.dag.class_node")
+        return nodes.bind_method(ActorHandle(self._info), self._name, options, args, kwargs)
 
     def options(self, **options: Any) -> ActorMethod:
         """Return the same method with other options: ``num_returns``, ``max_task_retries``,

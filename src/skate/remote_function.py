@@ -102,6 +102,20 @@ class RemoteFunction(Generic[P, R]):
         self._submit = found.bind_function(self._function, name, self._options)
         self._core = current.process.core
 
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a node of a graph that calls the function when the graph is executed. See ``skate.dag``.
+
+        Args:
+            args, kwargs: the function's arguments; nodes among them are replaced by their results.
+
+        Example:
+            >>> skate.get(add.bind(1, add.bind(2, 3)).execute())
+            6
+        """
+        # By name: graphs are built on this layer.
+        dag = importlib.import_module("skate.dag")
+        return dag.FunctionNode(self._function, args, kwargs, self._given)
+
     def options(self, **task_options: Any) -> RemoteFunction[P, R]:
         """Return the same function with other options.
 

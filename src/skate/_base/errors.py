@@ -105,37 +105,37 @@ class RayTaskError(RayError):
             return self
         try:
             return self.make_dual_exception_instance()
-        except TypeError:
-            # The type forbids subclasses or its layout conflicts: ``except RayTaskError`` still works.
+        except Exception:
+            # The type forbids subclasses, in whatever way, or its layout conflicts: ``except
+            # RayTaskError`` still works.
             return self
 
     def make_dual_exception_instance(self) -> RayTaskError:
         """Return an instance of ``RayTaskError(<type of the cause>)``; attributes of the cause are there.
 
         Raises:
-            TypeError: the cause's type cannot be subclassed together with this one.
+            TypeError: the cause's type cannot be subclassed together with this one (or whatever else that
+                type raises when somebody tries).
         """
-        dual = _dual_type(type(self.cause))
+        cause: Any = self.cause
+        dual = _dual_type(type(cause))
         # Made by the built-in type below it: the user's own __new__ may ask for arguments.
-        native: Any = next(base for base in type(self.cause).__mro__ if base.__module__ == "builtins")
-        error: Any
-        if issubclass(native, _GROUP):  # it wants its parts at once; ``except*`` finds them there
-            group: Any = self.cause
-            error = native.__new__(dual, group.message, group.exceptions)
-        else:
-            error = native.__new__(dual)
-        for name, value in getattr(self.cause, "__dict__", {}).items():
+        native: Any = next(base for base in type(cause).__mro__ if base.__module__ == "builtins")
+        given = (cause.message, cause.exceptions) if _GROUP and isinstance(cause, _GROUP) else ()
+        error: Any = native.__new__(dual, *given)
+        for name, value in getattr(cause, "__dict__", {}).items():
             error.__dict__.setdefault(name, value)
         error.__dict__.update(self.__dict__)
-        error.args = self.cause.args
-        # Slots of C types (errno of OSError, code of SystemExit, ...) are copied where they can be.
-        for name in _C_FIELDS:
-            value = getattr(self.cause, name, None)
-            if value is not None:
-                try:
-                    setattr(error, name, value)
-                except (AttributeError, TypeError):
-                    pass
+        # Not by the type's own __setattr__: that of a frozen dataclass refuses.
+        BaseException.__setattr__(error, "args", cause.args)
+        # Slots, and those of C types (errno of OSError, code of SystemExit, ...), where that can be.
+        for name in (*_C_FIELDS, *_slots(type(cause))):
+            try:
+                value = getattr(cause, name, None)
+                if value is not None:
+                    BaseException.__setattr__(error, name, value)
+            except Exception:
+                pass
         assert isinstance(error, RayTaskError)
         return error
 
@@ -144,12 +144,20 @@ def _rebuild_dual(*fields: Any) -> RayTaskError:
     return RayTaskError(*fields).as_instanceof_cause()
 
 
-#: Of exceptions; Python has them since 3.11.
-_GROUP: tuple[type, ...] = (builtins.BaseExceptionGroup,) if hasattr(builtins, "BaseExceptionGroup") else ()
-
 _C_FIELDS = ("errno", "strerror", "filename", "filename2", "code", "value", "name", "path", "msg",
              "lineno", "offset", "text", "encoding", "object", "start", "end", "reason", "obj")  # fmt: skip
+#: Python 3.10 has no such type.
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", None)
 _dual_types: dict[type[BaseException], type[BaseException]] = {}
+
+
+def _slots(kind: type) -> list[str]:
+    """Return the names of all slots that a class and those above it declare."""
+    found: list[str] = []
+    for base in kind.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        found += (slots,) if isinstance(slots, str) else slots
+    return found
 
 
 def _of_cause(error: Any, name: str) -> Any:
@@ -217,6 +225,18 @@ class RaySystemError(RayError):
 
 class LocalRayletDiedError(RaySystemError):
     """The node daemon of this process is gone, so nothing new can be started here."""
+
+
+class RayChannelError(RaySystemError):
+    """A compiled graph cannot go on: it was torn down, or a connection of it broke. Compile it again."""
+
+
+class RayChannelTimeoutError(RayChannelError, TimeoutError):
+    """A compiled graph had no result, or no room for another execution, in time; it goes on."""
+
+
+class RayCgraphCapacityExceeded(RaySystemError):
+    """A compiled graph has as many executions whose results nobody took as it may; take some first."""
 
 
 class WorkerCrashedError(RayError):

@@ -167,12 +167,11 @@ class Connection:
         """Receive once and dispatch the messages that are complete. False: nothing is there now."""
         if self.closed:
             return False
+        ancillary: list[Any] = []
         try:
             if self._wants_fds:
                 space = socket.CMSG_SPACE(16 * 4)
                 data, ancillary, _, _ = self.sock.recvmsg(CHUNK, space, socket.MSG_CMSG_CLOEXEC)
-                for _, _, rights in ancillary:
-                    self._fds.extend(memoryview(rights).cast("i"))
             else:
                 data = self.sock.recv(CHUNK)
         except BlockingIOError:
@@ -180,6 +179,12 @@ class Connection:
         except OSError as error:
             self.close(f"receiving failed: {error.strerror or error}")
             return False
+        return self.received(data, ancillary)
+
+    def received(self, data: bytes, ancillary: list[Any]) -> bool:
+        """Dispatch the messages that are complete with what was received. False: it was the end."""
+        for _, _, rights in ancillary:
+            self._fds.extend(memoryview(rights).cast("i"))
         if not data:
             self.close("the peer closed the connection")
             return False

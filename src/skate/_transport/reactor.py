@@ -265,6 +265,20 @@ class Reactor:
                 self._lead.release()
                 self._hand_over()
 
+    def try_lead(self) -> bool:
+        """Lead, if nobody does, to wait for some sources alone, for less than a tick. See ``leave_lead``.
+
+        Whoever leads like this polls those sources and ``fileno`` and handles them under the lock, and
+        calls ``turn(0)`` now and then.
+        """
+        self._entered += 1
+        return self._lead.acquire(False)
+
+    def leave_lead(self) -> None:
+        """End what ``try_lead`` began."""
+        self._lead.release()
+        self._hand_over()
+
     def stop(self) -> None:
         """End ``run`` or the background thread."""
         self._stopped = True

@@ -59,6 +59,8 @@ class ActorHost:
         self.incarnation = message.incarnation
         self.spec = unpack(message.spec, type=control.ActorSpec)
         self.instance: Any = None
+        #: The compiled graphs that it takes part in, by id (see ``skate.dag._program``).
+        self.graphs: dict[bytes, Any] = {}
         #: What errors and output call it.
         self.repr = self.spec.class_name
 

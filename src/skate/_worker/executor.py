@@ -26,7 +26,7 @@ from skate._worker import current, output
 from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.interrupts import Interrupts
-from skate._worker.invocation import ArgumentLost, Invocation, Result
+from skate._worker.invocation import ArgumentLost, Invocation, Result, matches
 from skate._worker.refs import ObjectEntry
 from skate._worker.waits import lane
 from skate._worker.yielding import Yielding
@@ -136,6 +136,22 @@ class Executor:
         elif self._lent or self._core.reactor.background_leads:
             # What runs waits, perhaps for this very call, or takes long.
             self._give_back()
+
+    def post(self, connection: Connection, work: Callable[[], None]) -> None:
+        """Run something on the main thread of a serial actor, behind the calls that wait. Under the lock.
+
+        Args:
+            connection: where it came from.
+            work: what to run; it catches whatever user code raises.
+        """
+        self._queue.append((connection, work))
+        if self._waiter is not None:
+            self._waiter.notify()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the main thread of a serial actor is wanted: a call waits for it, or the end."""
+        return bool(self._queue) or self._stopping
 
     def _give_back(self) -> None:
         """Return calls to their owners that wait behind one that takes long. Not those of actors."""
@@ -255,8 +271,10 @@ class Executor:
                 continue
             if type(message) is wire.Call:
                 self._run_call(connection, message)
-            else:
+            elif type(message) is node.StartActor:
                 self._become(message)
+            else:
+                message()
         if self.host is not None:
             self.host.farewell()
         with self._core.lock:
@@ -409,11 +427,8 @@ class Executor:
         actor_repr = actor_id = None
         if self.host is not None:
             if isinstance(error, SystemExit):
-                cause = "exit_actor() was called" if isinstance(error, ActorExit) else "sys.exit() was called"
                 self._running = False
-                with self._core.lock:
-                    self._core.reactor.flush()
-                    self._leave(f"{cause} in {name}")
+                self.leave_by(error, name)
                 return wire.NONE, b"", None, None, None
             actor_repr, actor_id = self.host.repr, self.host.actor_id.hex()
         elif isinstance(error, SystemExit):
@@ -425,6 +440,13 @@ class Executor:
         error.__traceback__ = None  # its frames hold the arguments
         retriable = call.retry is not None and matches(call.retry, error)
         return self.invocation.failure(data, refs, retriable=retriable)
+
+    def leave_by(self, error: SystemExit, name: str) -> None:
+        """A method of the actor ended the actor: begin to end the process."""
+        cause = "exit_actor() was called" if isinstance(error, ActorExit) else "sys.exit() was called"
+        with self._core.lock:
+            self._core.reactor.flush()
+            self._leave(f"{cause} in {name}")
 
     # ------------------------------------------------------------------ becoming an actor
 
@@ -470,12 +492,3 @@ class Executor:
     def stopping(self) -> bool:
         """Whether the process is about to end."""
         return self._stopping
-
-
-def matches(retry: bytes, error: BaseException) -> bool:
-    """Tell whether a call that raised this may be run again: see ``Call.retry``."""
-    if isinstance(error, errors.RayTaskError):
-        error = error.cause
-    if retry == wire.ALL:
-        return isinstance(error, Exception)
-    return isinstance(error, pickle.loads(retry))

@@ -143,6 +143,17 @@ class Peers:
         """Every open connection."""
         return self._all
 
+    def adopt(self, connection: Connection) -> None:
+        """Close a connection that is not ours with the others: when the process ends, and in its forks.
+
+        Whoever made it gave it a Peer, and calls ``release_adopted`` in its on_close.
+        """
+        self._all.add(connection)
+
+    def release_adopted(self, connection: Connection) -> None:
+        """The connection is closed."""
+        self._all.discard(connection)
+
     def forget_functions(self, numbers: deque[int]) -> None:
         """Remote functions of ours are gone: workers that have them need them no more."""
         while numbers:

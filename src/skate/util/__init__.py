@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from skate.util import accelerators as accelerators
     from skate.util import actor_pool as actor_pool
     from skate.util import check_serialize as check_serialize
+    from skate.util import dask as dask
     from skate.util import debug as debug
     from skate.util import joblib as joblib
     from skate.util import metrics as metrics
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from skate.util.serialization import deregister_serializer as deregister_serializer
     from skate.util.serialization import register_serializer as register_serializer
 
-_MODULES = ("accelerators", "actor_pool", "check_serialize", "debug", "joblib", "metrics", "multiprocessing",
-            "queue", "scheduling_strategies", "serialization", "state")  # fmt: skip
+_MODULES = ("accelerators", "actor_pool", "check_serialize", "dask", "debug", "joblib", "metrics",
+            "multiprocessing", "queue", "scheduling_strategies", "serialization", "state")  # fmt: skip
 
 #: Public name to the module that has it.
 _PLACES: dict[str, str] = {

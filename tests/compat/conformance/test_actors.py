@@ -217,6 +217,7 @@ def test_static_and_class_methods() -> None:
     assert ray.get(kinds.use.remote()) == (8, "kinds")
 
 
+@needs_processes(reason="one class serves all actors of a process")
 def test_class_attributes_and_properties_are_used_inside() -> None:
     @ray.remote
     class Shape:
@@ -918,6 +919,7 @@ def test_more_actors_than_cpus() -> None:
     assert ray.get([counter.add.remote() for counter in counters]) == [1, 2, 3, 4, 5, 6]
 
 
+@needs_processes(reason="resources are counted, but nothing waits for them")
 def test_actors_with_resources_hold_them() -> None:
     holder = Counter.options(num_cpus=0, resources={"token": 2}).remote()
     ray.get(holder.add.remote())

@@ -376,6 +376,7 @@ def test_inspect_serializability() -> None:
     assert [(one.obj, one.path, one.parent) for one in found] == [(lock, ("uses", "lock"), uses)]
 
 
+@needs_processes(reason="the process that registers it is the one that receives")
 def test_register_serializer() -> None:
     class Handle:
         def __init__(self, n):

@@ -1,0 +1,231 @@
+"""The executions of a compiled graph, as the driver knows them. Decisions only.
+
+::
+
+    submit --> UNDER WAY --every output arrived--> THERE
+                   |                                 |
+                   |  an execution is *settled* when each of its outputs was taken or dropped,
+                   |  *covered* when it or a later one was asked for
+                   v                                 v
+              counts as in flight,            in flight until it is covered or settled;
+              whatever happens to it          covered, not settled: *buffered*
+
+Whether there is room depends on what the program did, never on how fast the actors were: executions
+that nobody asked for count however long they are through. Only dropped and covered ones make room by
+coming to their end, so there is something to wait for then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+Wake = Callable[[], None]
+
+
+class Room(Enum):
+    """Whether another execution may begin."""
+
+    FREE = "free"
+    #: As soon as one comes to its end of which nobody asks any more.
+    LATER = "later"
+    #: Not before the program takes or drops results.
+    FULL = "full"
+
+
+class Mark(Enum):
+    """An output without a value to give."""
+
+    PENDING = "pending"
+    TAKEN = "taken"
+    DROPPED = "dropped"
+
+
+class _Execution:
+    __slots__ = ("outputs", "missing", "open", "covered", "counts", "waiting")
+
+    def __init__(self, outputs: int, missing: set[int]) -> None:
+        #: The value of each output, or a Mark.
+        self.outputs: list[Any] = [Mark.PENDING] * outputs
+        #: Numbers of values that have not arrived.
+        self.missing = missing
+        #: Outputs neither taken nor dropped.
+        self.open = outputs
+        self.covered = False
+        #: It is in flight: something is missing, or nobody has asked for what is there.
+        self.counts = True
+        self.waiting: list[Wake] | None = None
+
+
+class Executions:
+    """See the module's text.
+
+    Args:
+        outputs: the number of the value that each output of the graph is.
+        max_inflight: how many executions may be in flight.
+        max_buffered: how many may be buffered.
+    """
+
+    def __init__(self, outputs: Sequence[int], max_inflight: int, max_buffered: int) -> None:
+        self.max_inflight = max_inflight
+        self.max_buffered = max_buffered
+        #: How many executions count as in flight.
+        self.in_flight = 0
+        #: Why nothing can arrive any more.
+        self.error: BaseException | None = None
+        self._places: dict[int, list[int]] = {}
+        for place, number in enumerate(outputs):
+            self._places.setdefault(number, []).append(place)
+        self._outputs = len(outputs)
+        #: Those that are not over.
+        self._executions: dict[int, _Execution] = {}
+        self._submitted = 0
+        #: Executions up to this one are covered.
+        self.covered = -1
+        self._waiting_for_room: list[Wake] = []
+        #: Whom to wake: to be called, and cleared, after every event.
+        self.wake: list[Wake] = []
+
+    # ------------------------------------------------------------------ state
+
+    @property
+    def buffered(self) -> int:
+        """How many executions have results that were passed over."""
+        return sum(one.covered and one.open > 0 and not one.missing for one in self._executions.values())
+
+    @property
+    def known(self) -> int:
+        """How many executions are not over."""
+        return len(self._executions)
+
+    def room(self) -> Room:
+        """Tell whether another execution may begin."""
+        if self.in_flight < self.max_inflight:
+            return Room.FREE
+        if any(one.counts and (one.covered or not one.open) for one in self._executions.values()):
+            return Room.LATER
+        return Room.FULL
+
+    # ------------------------------------------------------------------ events
+
+    def submit(self) -> int:
+        """An execution begins; return its number.
+
+        Raises:
+            ValueError: there is no room.
+        """
+        if self.in_flight >= self.max_inflight:
+            raise ValueError("there is no room for another execution")
+        execution = self._submitted
+        self._submitted += 1
+        self._executions[execution] = _Execution(self._outputs, set(self._places))
+        self.in_flight += 1
+        return execution
+
+    def arrived(self, execution: int, number: int, value: Any) -> None:
+        """A value came.
+
+        Raises:
+            ValueError: it is no output, or came before.
+        """
+        one = self._executions.get(execution)
+        if one is None or number not in one.missing:
+            raise ValueError(f"value {number} of execution {execution} is not expected")
+        one.missing.discard(number)
+        outputs = one.outputs
+        for place in self._places[number]:
+            if outputs[place] is Mark.PENDING:
+                outputs[place] = value
+        if one.waiting is not None:
+            self.wake += one.waiting
+            one.waiting = None
+        if not one.missing and (one.covered or not one.open):
+            self._ends(execution, one)
+
+    def ask(self, execution: int) -> None:
+        """Somebody wants a result of this execution: it and all before it are covered.
+
+        Raises:
+            OverflowError: too many results would be passed over. Nothing was changed.
+        """
+        if execution <= self.covered:
+            return
+        if len(self._executions) > self.max_buffered:
+            left = sum(1 for index, one in self._executions.items() if index < execution and one.open)
+            if left > self.max_buffered:
+                raise OverflowError("too many executions would have results that nobody took")
+        passed = range(self.covered + 1, execution)
+        self.covered = execution
+        for index in (*passed, execution):
+            one = self._executions.get(index)
+            if one is not None:
+                one.covered = True
+                if not one.missing:
+                    self._ends(index, one)
+
+    def there(self, execution: int, place: int) -> bool:
+        """Tell whether there is no need to wait for an output. Changes nothing: no lock is needed."""
+        one = self._executions.get(execution)
+        return one is None or one.outputs[place] is not Mark.PENDING
+
+    def take(self, execution: int, place: int) -> Any:
+        """Return an output's value and forget it; if it is not there, return the Mark that says why."""
+        one = self._executions.get(execution)
+        if one is None:
+            return Mark.TAKEN
+        value = one.outputs[place]
+        if type(value) is not Mark:
+            self._close(execution, one, place, Mark.TAKEN)
+        return value
+
+    def drop(self, execution: int, place: int) -> None:
+        """Nobody will take this output."""
+        one = self._executions.get(execution)
+        if (
+            one is not None
+            and one.outputs[place] is not Mark.TAKEN
+            and one.outputs[place] is not Mark.DROPPED
+        ):
+            self._close(execution, one, place, Mark.DROPPED)
+
+    def watch(self, execution: int, wake: Wake) -> None:
+        """Wake somebody when something of this execution arrives, or nothing can any more."""
+        one = self._executions[execution]
+        if one.waiting is None:
+            one.waiting = [wake]
+        else:
+            one.waiting.append(wake)
+
+    def watch_room(self, wake: Wake) -> None:
+        """Wake somebody when there is room, or will never be."""
+        self._waiting_for_room.append(wake)
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing will arrive any more; what is there can still be taken."""
+        if self.error is not None:
+            return
+        self.error = error
+        self.wake += self._waiting_for_room
+        self._waiting_for_room.clear()
+        for one in self._executions.values():
+            self.wake += one.waiting or ()
+            one.waiting = None
+
+    # ------------------------------------------------------------------ rules
+
+    def _close(self, execution: int, one: _Execution, place: int, mark: Mark) -> None:
+        one.outputs[place] = mark
+        one.open -= 1
+        if not one.open and not one.missing:
+            self._ends(execution, one)
+
+    def _ends(self, execution: int, one: _Execution) -> None:
+        """Nothing is missing, and it is covered or settled: it is in flight no more, or over at all."""
+        if not one.open:
+            del self._executions[execution]
+        if one.counts:
+            one.counts = False
+            self.in_flight -= 1
+            if self._waiting_for_room:
+                self.wake.append(self._waiting_for_room.pop(0))

@@ -1,0 +1,397 @@
+"""An actor's part of a compiled graph, in the actor's process.
+
+Set up by three ordinary calls on the actor, each made when all actors are through with the one before::
+
+    prepare   listen on a socket                        (returns where)
+    join      dial the actors of higher numbers
+    start     accept those of lower numbers, which have dialed; begin
+
+From then on values arrive under the reactor's lock, like calls, and steps run where the actor's calls
+run: on the main thread of a serial actor, between its calls; as coroutines on the loop of an async
+one; on a thread of the graph's own in a threaded one. The driver's connection ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from skate._base.errors import RayChannelError
+from skate._serialize.exceptions import dump_task_error
+from skate._serialize.values import deserialize
+from skate._transport.connection import dial, listen
+from skate._wire import graph as wire
+from skate._wire.codec import decode as decode_message
+from skate._wire.framing import FrameReader
+from skate._wire.worker import ERROR
+from skate._worker import current, output
+from skate._worker.concurrency import AsyncRunner
+from skate._worker.current import CallInfo
+from skate._worker.object_ref import ObjectRef
+from skate.dag._exchange import HERE, Encoded, Exchange, Value
+from skate.dag._plan import Part, Slot, Step
+from skate.dag._schedule import Schedule, Turn
+from skate.dag.dag_node import replace
+
+if TYPE_CHECKING:
+    from skate._worker.actor_host import ActorHost
+
+Made = list[tuple["Encoded | None", Value]]
+"""What a step made: for each value how it is sent (None: to nobody), and what is kept of it."""
+
+#: Seconds that a member may take to say who it is, after it has dialed.
+_HELLO_TIMEOUT = 10.0
+
+
+def prepare(instance: Any, graph: bytes) -> str:
+    """Listen for other members; return the socket's path. Runs on the actor, like those below."""
+    host = _host()
+    program = host.graphs[graph] = Program(host, graph)
+    return program.path
+
+
+def join(instance: Any, part: Part, paths: dict[int, str]) -> None:
+    """Dial the members that this one is to dial."""
+    _program(part.graph).join(part, paths)
+
+
+def start(instance: Any, graph: bytes) -> None:
+    """Accept the others and begin."""
+    _program(graph).start()
+
+
+def abandon(instance: Any, graph: bytes) -> None:
+    """The graph could not be set up: forget it."""
+    program = _host().graphs.get(graph)
+    if program is not None:
+        with program.core.lock:
+            program.close()
+
+
+def _program(graph: bytes) -> Program:
+    program: Program | None = _host().graphs.get(graph)
+    if program is None:
+        raise RayChannelError("the actor was restarted while the graph was compiled: compile it again")
+    return program
+
+
+def _host() -> ActorHost:
+    core = current.process.core
+    assert core is not None
+    assert core.executor is not None
+    assert core.executor.host is not None
+    return core.executor.host
+
+
+class _Passed(Exception):
+    """An input stands for an error: it is the result too."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class Program:
+    """See the module's text."""
+
+    def __init__(self, host: ActorHost, graph: bytes) -> None:
+        self._host = host
+        self._executor = host.executor
+        self.core = host.executor.core
+        self._graph = graph
+        self.path = os.path.join(self.core.session_dir, "s", f"g{os.urandom(6).hex()}")
+        self._listener: socket.socket | None = listen(self.path)
+        self._exchange: Exchange
+        self._schedule: Schedule
+        self._calls: list[_Call] = []
+        self._part: Part
+        #: The step that runs or is about to.
+        self._turn: Turn | None = None
+        #: The main thread runs steps or is about to: it need not be told of the next one.
+        self._here = False
+        self._closed = False
+        #: Wakes the thread of a threaded actor.
+        self._gate = threading.Semaphore(0)
+        self._begin = self._pace()
+
+    # ------------------------------------------------------------------ setting up, in calls
+
+    def join(self, part: Part, paths: dict[int, str]) -> None:
+        """See ``join``."""
+        self._part = part
+        self._schedule = Schedule(
+            [frozenset(step.needs) for step in part.steps], [step.keeps for step in part.steps]
+        )
+        self._calls = [_Call(self._host, self._with_values(step)) for step in part.steps]
+        self._exchange = Exchange(
+            self.core, self._graph, part.member, part.buffer_size, self._arrived, self._ended
+        )
+        for member in part.dials:
+            sock = dial(paths[member])
+            with self.core.lock:
+                self._exchange.greet(member, sock)
+                self.core.reactor.flush()
+
+    def _with_values(self, step: Step) -> Step:
+        """Return the step with the values of refs that were bound as whole arguments, as in a call."""
+        get_one = self.core.objects.get_one
+
+        def value(arg: Any) -> Any:
+            return get_one(arg, None) if type(arg) is ObjectRef else arg
+
+        return step._replace(
+            args=tuple(map(value, step.args)), kwargs={key: value(arg) for key, arg in step.kwargs.items()}
+        )
+
+    def start(self) -> None:
+        """See ``start``."""
+        assert self._listener is not None
+        for _ in range(self._part.accepts):
+            sock, _ = self._listener.accept()
+            sock.settimeout(_HELLO_TIMEOUT)
+            hello = _read_hello(sock)
+            with self.core.lock:
+                self._exchange.add(hello.member, sock)
+        self._stop_listening()
+        if self._executor.runner is not None and not isinstance(self._executor.runner, AsyncRunner):
+            threading.Thread(target=self._run_thread, name="skate-graph", daemon=True).start()
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            os.unlink(self.path)
+
+    # ------------------------------------------------------------------ what arrives (under the lock)
+
+    def _arrived(self, execution: int, number: int, value: Value) -> None:
+        self._schedule.arrived(execution, number, value)
+        if self._turn is None:
+            self._look()
+
+    def _look(self) -> None:
+        """Begin the next step if nothing runs and it has what it needs."""
+        if self._turn is None and not self._closed:
+            self._turn = self._schedule.turn()
+            if self._turn is not None and not self._here:
+                self._begin()
+
+    def _ended(self, member: int, reason: str) -> None:
+        if member == 0 or 0 not in self._exchange.connections:
+            self.close()
+            return
+        self._exchange.connections[0].send(wire.GraphBroken(member, reason))
+
+    def close(self) -> None:
+        """End: nothing more is run or sent. Under the lock."""
+        if self._closed:
+            return
+        self._closed = True
+        self._host.graphs.pop(self._graph, None)
+        self._stop_listening()
+        if hasattr(self, "_exchange"):
+            self._exchange.close()
+        self._gate.release()
+
+    # ------------------------------------------------------------------ where steps run
+
+    def _pace(self) -> Callable[[], None]:
+        """Return what makes ``_run`` run where the actor's calls run; it is called under the lock."""
+        runner = self._executor.runner
+        if runner is None:
+            return self._post
+        if not isinstance(runner, AsyncRunner):
+            return self._gate.release
+        loop = runner.loop
+        tasks: set[Any] = set()
+
+        def create() -> None:
+            task = loop.create_task(self._run_async())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        def begin() -> None:
+            loop.call_soon_threadsafe(create)
+
+        return begin
+
+    def _post(self) -> None:
+        self._here = True
+        self._executor.post(self._exchange.connections[0], self._run_here)
+
+    def _run_thread(self) -> None:
+        while True:
+            self._gate.acquire()
+            if self._closed:
+                return
+            self._run()
+
+    def _run_here(self) -> None:
+        """Run steps on the main thread as long as values follow closely and no call waits."""
+        executor, exchange = self._executor, self._exchange
+        while not self._closed:
+            self._run()
+            while self._turn is None and not executor.has_work and exchange.read_soon():
+                pass
+            if self._turn is None or executor.has_work:
+                with self.core.lock:
+                    if self._turn is None or executor.has_work:
+                        self._here = False
+                        if self._turn is not None and not self._closed:
+                            self._begin()
+                        return
+
+    def _run(self) -> None:
+        """Run the step whose turn it is."""
+        turn = self._turn
+        if turn is None or self._closed:
+            return
+        call = self._calls[turn.step]
+        output.names.current = call.name
+        current.call.set(call.info)
+        try:
+            made = self._invoke(turn, call)
+        except BaseException as error:
+            made = self._failed(error, call)
+        self._finish(turn, call, made)
+
+    def _invoke(self, turn: Turn, call: _Call) -> Made:
+        # Arguments and results live in this frame only: what is not kept is gone when others are told.
+        args, kwargs = call.arguments(turn.values)
+        return self._encode(call, call.method(*args, **kwargs))
+
+    async def _run_async(self) -> None:
+        turn = self._turn
+        if turn is None or self._closed:
+            return
+        call = self._calls[turn.step]
+        output.names.current = call.name
+        current.call.set(call.info)
+        try:
+            made = await self._invoke_async(turn, call)
+        except BaseException as error:
+            made = self._failed(error, call)
+        self._finish(turn, call, made)
+
+    async def _invoke_async(self, turn: Turn, call: _Call) -> Made:
+        args, kwargs = call.arguments(turn.values)
+        result = call.method(*args, **kwargs)
+        if hasattr(result, "__await__"):
+            result = await result
+        return self._encode(call, result)
+
+    def _encode(self, call: _Call, result: Any) -> Made:
+        step = call.step
+        if len(step.makes) == 1:
+            receivers = step.receivers[0]
+            encoded = self._exchange.encode(result, receivers, call.result_name) if receivers else None
+            return [(encoded, (HERE, result))]
+        results = list(result)
+        if len(results) != len(step.makes):
+            raise ValueError(
+                f"{call.name} has num_returns={len(step.makes)} and returned {len(results)} value(s)"
+            )
+        made: Made = []
+        for one, receivers in zip(results, step.receivers, strict=True):
+            encoded = self._exchange.encode(one, receivers, call.result_name) if receivers else None
+            made.append((encoded, (HERE, one)))
+        return made
+
+    def _failed(self, error: BaseException, call: _Call) -> Made:
+        if isinstance(error, _Passed):
+            data = error.data
+        elif isinstance(error, SystemExit):
+            self._executor.leave_by(error, call.name)
+            return []
+        else:
+            host = self._host
+            data, _ = dump_task_error(error, call.name, host.repr, host.actor_id.hex())
+        error.__traceback__ = None  # its frames hold the arguments
+        return [(Encoded(ERROR, data), (ERROR, data))] * len(call.step.makes)
+
+    def _finish(self, turn: Turn, call: _Call, made: Made) -> None:
+        """Send what the step made, and begin the next one."""
+        output.flush()
+        with self.core.lock:
+            if self._closed or not made:
+                return
+            kept: dict[int, Value] = {}
+            step = call.step
+            for number, receivers, (encoded, value) in zip(step.makes, step.receivers, made, strict=True):
+                if encoded is not None:
+                    self._exchange.send(turn.execution, number, encoded, receivers)
+                if number in step.keeps:
+                    kept[number] = value
+            self._schedule.done(turn, kept)
+            self._turn = None
+            self._look()
+            if self.core.reactor.dirty:
+                self.core.reactor.flush()
+
+
+class _Call:
+    """A step, made ready: what is called, and how its arguments come together."""
+
+    def __init__(self, host: ActorHost, step: Step) -> None:
+        self.step = step
+        self.name = f"{host.spec.class_name}.{step.method}"
+        self.result_name = f"the result of {self.name}"
+        self.method = host.method(step.method)
+        self.info = CallInfo(b"", 0, self.name, 1)
+        #: The most common case: the number of its only argument.
+        only = step.args[0] if len(step.args) == 1 and not step.kwargs else None
+        self._single = only.number if type(only) is Slot else -1
+        #: The common case: values in the places of whole arguments.
+        self._flat = all(type(arg) is Slot or _plain(arg) for arg in (*step.args, *step.kwargs.values()))
+
+    def arguments(self, values: dict[int, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments; values that arrived are unpickled, once.
+
+        Raises:
+            _Passed: one of them stands for an error.
+        """
+        step = self.step
+        if self._single >= 0:
+            kind, data = value = values[self._single]
+            if kind == ERROR:
+                raise _Passed(bytes(data))
+            if kind != HERE:
+                value = values[self._single] = (HERE, deserialize(kind, data))
+            return [value[1]], {}
+        for number in step.needs:
+            kind, data = values[number]
+            if kind == ERROR:
+                raise _Passed(bytes(data))
+            if kind != HERE:
+                values[number] = (HERE, deserialize(kind, data))
+        if self._flat:
+            args = [values[arg.number][1] if type(arg) is Slot else arg for arg in step.args]
+            if not step.kwargs:
+                return args, {}
+            return args, {
+                key: values[arg.number][1] if type(arg) is Slot else arg for key, arg in step.kwargs.items()
+            }
+        filled = replace(
+            [list(step.args), step.kwargs], lambda arg: type(arg) is Slot, lambda slot: values[slot.number][1]
+        )
+        return filled[0], filled[1]
+
+
+def _plain(arg: Any) -> bool:
+    return not isinstance(arg, (list, tuple, dict))
+
+
+def _read_hello(sock: socket.socket) -> wire.GraphHello:
+    """Return the first frame of a connection; nothing follows before the graph is executed."""
+    reader = FrameReader()
+    while True:
+        data = sock.recv(4096)
+        if not data:
+            raise ConnectionError("a member of the graph hung up before it said who it is")
+        for body in reader.feed(data):
+            hello = decode_message(body)
+            if not isinstance(hello, wire.GraphHello):
+                raise ConnectionError(f"a member of the graph began with {type(hello).__name__}")
+            return hello

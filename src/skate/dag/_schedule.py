@@ -1,0 +1,100 @@
+"""In what order an actor runs its part of a compiled graph. Decisions only.
+
+The order is static: execution after execution, and in each the same steps in the same order, every
+one as soon as all that it needs has arrived. Values of later executions are kept until it is their
+turn::
+
+    arrived --> [kept, by execution] --all that the next step needs--> ready --> done
+                                                                         ^         |
+                                                                         '---------'  next step, or
+                                                                                      next execution
+
+The order of the steps is one in which the graph's nodes come after those that they need. All actors
+have it in common, so that no two can wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Turn(NamedTuple):
+    """The step that may run now."""
+
+    execution: int
+    step: int
+    #: What is known of this execution, by number; the step may replace entries by better ones.
+    values: dict[int, Any]
+
+
+class Schedule:
+    """One actor's part of one graph.
+
+    Args:
+        needs: for each step, the numbers of the values that it takes.
+        keeps: for each step, the numbers of the values that it makes and later steps here take.
+    """
+
+    def __init__(self, needs: Sequence[frozenset[int]], keeps: Sequence[frozenset[int]]) -> None:
+        if not needs:
+            raise ValueError("an actor of a graph has at least one step")
+        self._needs = needs
+        made = frozenset[int]().union(*keeps)
+        #: What comes from others.
+        self._expected = frozenset[int]().union(*needs) - made
+        self._values: dict[int, dict[int, Any]] = {}
+        self._execution = 0
+        self._step = 0
+
+    @property
+    def execution(self) -> int:
+        """The execution whose turn it is."""
+        return self._execution
+
+    @property
+    def waiting(self) -> int:
+        """How many executions have values here."""
+        return len(self._values)
+
+    def arrived(self, execution: int, number: int, value: Any) -> None:
+        """A value came from another process.
+
+        Raises:
+            ValueError: it is not one that is expected, or it came before.
+        """
+        values = self._values.get(execution)
+        if execution < self._execution or number not in self._expected or (values and number in values):
+            raise ValueError(
+                f"value {number} of execution {execution} is not expected in execution {self._execution}"
+            )
+        if values is None:
+            values = self._values[execution] = {}
+        values[number] = value
+
+    def turn(self) -> Turn | None:
+        """Return the next step if it has all that it needs."""
+        values = self._values.get(self._execution)
+        if values is None or not self._needs[self._step] <= values.keys():
+            return None
+        return Turn(self._execution, self._step, values)
+
+    def done(self, turn: Turn, made: dict[int, Any]) -> None:
+        """The step has run.
+
+        Args:
+            turn: what ``turn`` returned last.
+            made: the values of ``keeps``.
+
+        Raises:
+            ValueError: it is not that step's turn.
+        """
+        if (turn.execution, turn.step) != (self._execution, self._step):
+            raise ValueError(f"step {turn.step} of execution {turn.execution} is done out of turn")
+        self._step += 1
+        if self._step == len(self._needs):
+            del self._values[self._execution]
+            self._step = 0
+            self._execution += 1
+        else:
+            turn.values.update(made)
