@@ -77,7 +77,8 @@ class Host(ActorHost):
 
     def _called(self, connection: Connection, call: wire.Call) -> None:
         assert isinstance(connection, End)
-        work = Work(connection, call, f"{self.spec.class_name}.{call.fn}", self)
+        method = f"{self.spec.class_name}.{call.fn}"
+        work = Work(connection, call, call.name or method, self, method)
         work.resources, work.gpus = self.spec.running, self.gpus
         work.over = lambda: self._over(work)
         method = self.spec.methods.get(str(call.fn), {})
