@@ -77,8 +77,8 @@ class Host(ActorHost):
 
     def _called(self, connection: Connection, call: wire.Call) -> None:
         assert isinstance(connection, End)
-        method = f"{self.spec.class_name}.{call.fn}"
-        work = Work(connection, call, call.name or method, self, method)
+        function = f"{self.spec.class_name}.{call.fn}"
+        work = Work(connection, call, call.name or function, self, function)
         work.resources, work.gpus = self.spec.running, self.gpus
         work.over = lambda: self._over(work)
         method = self.spec.methods.get(str(call.fn), {})
