@@ -204,10 +204,12 @@ def test_the_public_interface_changes_on_purpose_only() -> None:
     if os.environ.get("SKATE_UPDATE_GOLDEN"):
         GOLDEN.write_text(now)
     before = GOLDEN.read_text()
-    difference = difflib.unified_diff(
-        before.splitlines(), now.splitlines(), "golden", "now", lineterm="", n=1
-    )
-    assert "\n".join(difference) == "", "SKATE_UPDATE_GOLDEN=1 pytest tests/fitness, if that is meant"
+    lines = difflib.unified_diff(before.splitlines(), now.splitlines(), "golden", "now", lineterm="", n=1)
+    difference = "\n".join(lines)
+    if difference:
+        pytest.fail(
+            f"if that is meant: SKATE_UPDATE_GOLDEN=1 pytest tests/fitness\n{difference}", pytrace=False
+        )
 
 
 def test_signatures_are_written_alike_everywhere() -> None:

@@ -578,6 +578,58 @@ def test_a_lease_is_asked_back_once() -> None:
     assert sum(command.busy for command in asked if isinstance(command, Reclaim)) == 1
 
 
+def test_any_lease_will_do_for_the_one_that_was_asked_back() -> None:
+    node = Node(cpus=3, workers=3)
+    node.want(b"rich", 3)
+    node.want(b"poor")
+    node.leases.unmet()
+    (asked,) = [lease for lease in node.of(b"rich") if lease.retiring]
+    other = next(lease for lease in node.of(b"rich") if lease is not asked)
+    assert granted(node.leases.returned(other.id)) == [b"poor"]
+    assert not asked.retiring
+    node.want(b"third")
+    assert Reclaim(b"rich", 1) in node.leases.unmet(), "it may be asked again"
+
+
+def test_an_actor_does_not_get_a_worker_that_owns_something() -> None:
+    node = Node(cpus=3, workers=2)
+    node.leases.unfit_for_actor(b"w2")
+    lease = lease_of(node.want(CONTROL))
+    assert lease.worker == b"w1"
+    assert granted(node.want(CONTROL, 1, shape=2)) == [], "w2 is left"
+    assert lease_of(node.want(b"a")).worker == b"w2"
+
+
+def test_what_can_never_be_had_here_waits_and_says_so_once() -> None:
+    node = Node(cpus=3, workers=2)
+    (refusal,) = node.leases.demand(b"a", 1, JOB, CPU, 1, 0, "it needs a node with zone=north")
+    assert refusal == Refuse(b"a", 1, "it needs a node with zone=north", fatal=False)
+    assert node.leases.demand(b"a", 1, JOB, CPU, 2, 0, "it needs a node with zone=north") == []
+    assert node.leases.unmet() == []
+    assert granted(node.want(b"a", 1, shape=2)) == [b"a"]
+
+
+def test_an_actor_that_runs_without_its_gpu_gives_it_back() -> None:
+    node = Node(cpus=3, workers=2, GPU=1)
+    lease = lease_of(node.want(CONTROL, 1, CPU | GPU))
+    assert lease.gpus
+    assert granted(node.want(b"a", 1, GPU, shape=2)) == []
+    assert granted(node.leases.shrink(lease.id, CPU)) == [b"a"]
+    assert not lease.gpus
+    assert node.in_use("GPU") == 1
+
+
+def test_whom_a_worker_serves() -> None:
+    node = Node(cpus=3, workers=2)
+    lease = lease_of(node.want(b"a"))
+    assert node.leases.lease_of(lease.worker) is lease
+    assert node.leases.lease_of(b"w1") is None
+    assert (node.leases.job_of(b"w1"), node.leases.job_of(b"nobody")) == (JOB, b"")
+    node.leases.take_idle(0)
+    node.leases.worker_lost(b"w1")
+    assert node.leases.put_back(b"w1") == [], "it ended all the same"
+
+
 def test_idle_workers_beyond_what_is_kept_are_taken_oldest_first() -> None:
     node = Node(cpus=4, workers=4)
     assert node.leases.take_idle(2) == [b"w1", b"w2"]

@@ -111,3 +111,25 @@ def test_the_certificate_names_who_ended_it() -> None:
     assert worker.certificate(LOG) == "worker process 42 left: sys.exit() was called"
     worker.reason = "the session ended"
     assert worker.certificate(LOG) == "worker process 42 was ended by the runtime: the session ended"
+
+
+def test_the_certificate_has_what_the_worker_wrote_before_it_died() -> None:
+    worker = started(Workers())
+    worker.status, worker.evidence = signal.SIGSEGV, "Fatal Python error: f at app.py:3"
+    text = worker.certificate(LOG)
+    assert text == (
+        f"worker process 42 was killed by signal 11 (SIGSEGV): Fatal Python error: f at app.py:3. Its log: {LOG}"
+    )
+
+
+def test_the_kind_of_end_in_rays_words() -> None:
+    worker = started(Workers())
+    assert worker.exit_type() == "SYSTEM_ERROR"
+    worker.intended = True
+    assert worker.exit_type() == "INTENDED_SYSTEM_EXIT"
+    worker.actor = (b"actor", 0)
+    assert worker.exit_type() == "INTENDED_USER_EXIT"
+    worker.failed_to_construct = True
+    assert worker.exit_type() == "USER_ERROR"
+    worker.out_of_memory = True
+    assert worker.exit_type() == "NODE_OUT_OF_MEMORY"

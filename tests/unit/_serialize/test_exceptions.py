@@ -309,13 +309,13 @@ def test_an_error_that_went_through_another_task_keeps_its_first_story() -> None
     assert type(arrived.cause) is ValueError, "not a task error within a task error"
     text = str(arrived)
     assert text.startswith("outer failed")
-    assert text.index("ValueError: boom") < text.index("which went through:")
+    assert text.index("because f failed in worker process") < text.index("ValueError: boom")
     assert text.count("ValueError: boom") == 1
 
 
 def test_an_error_that_went_through_a_task_without_frames() -> None:
     data, _ = dump_task_error(through(ValueError("boom")), "outer")
-    assert "which went through:\n  (no frames)" in str(load_error(data))
+    assert "  (in the runtime itself)\nbecause f failed" in str(load_error(data))
 
 
 def test_the_causes_and_notes_are_in_the_text() -> None:

@@ -592,6 +592,6 @@ class BorrowingAndDyingMachine(BorrowingMachine):
 
 
 TestBorrowing = BorrowingMachine.TestCase
-TestBorrowing.settings = effort(100, steps=60)
+TestBorrowing.settings = effort(60)
 TestBorrowingAndDying = BorrowingAndDyingMachine.TestCase
-TestBorrowingAndDying.settings = effort(60, steps=60)
+TestBorrowingAndDying.settings = effort(40)
