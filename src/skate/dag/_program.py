@@ -193,6 +193,8 @@ class Program:
         self._stop_listening()
         if hasattr(self, "_exchange"):
             self._exchange.close()
+            self._turn = None
+            self._schedule.forget()  # what it holds may be views of others' memory
         self._gate.release()
 
     # ------------------------------------------------------------------ where steps run
@@ -249,7 +251,6 @@ class Program:
         if turn is None or self._closed:
             return
         call = self._calls[turn.step]
-        output.names.current = call.name
         current.call.set(call.info)
         try:
             made = self._invoke(turn, call)
@@ -267,7 +268,6 @@ class Program:
         if turn is None or self._closed:
             return
         call = self._calls[turn.step]
-        output.names.current = call.name
         current.call.set(call.info)
         try:
             made = await self._invoke_async(turn, call)
