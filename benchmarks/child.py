@@ -39,6 +39,8 @@ def _startup(module: str, wanted: list[str], mark: str) -> Iterator[Step]:
     life = Startup(module, mark)
     if "import_time" in wanted:
         yield Step("import_time", life.import_time)
+    if "inline_first_task" in wanted:
+        yield Step("inline_first_task", life.inline_first_task)
     yield Step("init", life.init, vital=True)
     yield Step("first_task", life.first_task, vital=True)
     yield Step("init_first_task", life.init_first_task)

@@ -66,8 +66,11 @@ class Line:
     compared: bool = True
     """False for a yardstick that is no property of the runtimes, such as memcpy: it has no ratio."""
 
+    alone: bool = False
+    """True for what only skate has."""
+
     def systems(self) -> tuple[str, ...]:
-        return ("skate", "ray", *self.baselines)
+        return ("skate",) if self.alone else ("skate", "ray", *self.baselines)
 
     def factor_over_ray(self) -> float | None:
         """The target as a multiple of Ray, if it has one."""
@@ -90,6 +93,16 @@ LINES: tuple[Line, ...] = (
         (TimesRay(20),),
         better="lower",
         baselines=("pool",),
+    ),
+    Line(
+        "inline_first_task",
+        "import + init + first task, in-process",
+        "ms",
+        "startup",
+        (AtMost(50),),
+        better="lower",
+        compared=False,
+        alone=True,
     ),
     Line("idle_memory", "idle memory (PSS, 2 warm workers)", "MB", "startup", (AtMost(60),), better="lower"),
     Line("shutdown", "shutdown", "ms", "startup", better="lower"),

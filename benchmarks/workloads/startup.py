@@ -15,6 +15,14 @@ from benchmarks.measure import Runtime, Sample, expect
 
 IMPORT_REPEATS = 3
 IMPORT_SCRIPT = "import time; t = time.perf_counter(); import {0}; print(time.perf_counter() - t)"
+INLINE_SCRIPT = """import time
+began = time.perf_counter()
+import skate
+imported = time.perf_counter()
+skate.init(mode="inline", num_cpus=2)
+assert skate.get(skate.remote(lambda: "done").remote()) == "done"
+print(imported - began, time.perf_counter() - began)
+"""
 SETTLE_TRIES = 12
 SETTLE_INTERVAL_S = 0.5
 SETTLED_WITHIN = 0.01
@@ -62,6 +70,19 @@ class Startup:
             for _ in range(IMPORT_REPEATS)
         ]
         return Sample(statistics.median(runs), {"runs": runs})
+
+    def inline_first_task(self) -> Sample:
+        """The in-process mode in a fresh interpreter, from before `import skate` to the first result; median
+        of 3 interpreters; ms. `import`: how much of it that was."""
+        runs = []
+        for _ in range(IMPORT_REPEATS):
+            command = [sys.executable, "-c", INLINE_SCRIPT]
+            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            runs.append([1000 * float(part) for part in out.split()])
+        return Sample(
+            statistics.median(whole for _, whole in runs),
+            {"runs": [whole for _, whole in runs], "import": statistics.median(part for part, _ in runs)},
+        )
 
     def init(self) -> Sample:
         """From calling `init(num_cpus=2)` to its return, in a process that has imported the module; ms."""

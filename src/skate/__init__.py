@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from skate import actor as actor
+    from skate import cloudpickle as cloudpickle
     from skate import compat as compat
     from skate import dag as dag
     from skate import exceptions as exceptions
@@ -71,8 +72,8 @@ _IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID",
 _CLUSTER = ("available_resources", "cluster_resources", "nodes", "timeline")
 _API = ("get", "get_actor", "init", "is_initialized", "kill",
         "cancel", "put", "remote", "shutdown", "wait")  # fmt: skip
-_MODULES = ("actor", "compat", "dag", "exceptions", "experimental", "job_config", "runtime_context",
-            "runtime_env", "types", "util")  # fmt: skip
+_MODULES = ("actor", "cloudpickle", "compat", "dag", "exceptions", "experimental", "job_config",
+            "runtime_context", "runtime_env", "types", "util")  # fmt: skip
 
 #: Public name to (module, name there).
 _PLACES: dict[str, tuple[str, str]] = {

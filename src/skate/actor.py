@@ -268,6 +268,9 @@ class ActorHandle(Generic[C]):
         self.__dict__[name] = bound
         return bound
 
+    def __dir__(self) -> list[str]:
+        return [*object.__dir__(self), *self._info.methods]
+
     @property
     def _actor_id(self) -> Any:
         from skate._base.ids import ActorID

@@ -20,6 +20,7 @@ from skate.engine import engine
 from skate.remote_function import P, R, RemoteFunction, connected_engine
 
 if TYPE_CHECKING:
+    from skate._inline.session import InlineDriver
     from skate.job_config import JobConfig
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ C = TypeVar("C")
 class _State:
     """The session that this process started."""
 
-    driver: Driver | None = None
+    driver: Driver | InlineDriver | None = None
     #: Guards starting and stopping it.
     lock = threading.RLock()
 
@@ -84,6 +85,7 @@ def init(
     log_to_driver: bool | None = None,
     namespace: str | None = None,
     runtime_env: Mapping[str, Any] | None = None,
+    mode: str | None = None,
     _system_config: dict[str, Any] | None = None,
     **kwargs: Any,
 ) -> RayContext:
@@ -110,6 +112,9 @@ def init(
         namespace: of named actors; default: one that only this job knows.
         runtime_env: what workers of this job find: variables, files, packages (see
             ``skate.runtime_env``). Tasks and actors can have their own on top.
+        mode: "inline": no processes are started; everything runs in this one, call after call, for unit
+            tests and debuggers. "cluster": the real thing. None: what SKATE_MODE says, else the real
+            thing. What differs: docs/testing.md.
         object_spilling_directory: where objects go when their memory is full; default: the temporary
             folder, or /var/tmp if that is memory itself.
         _system_config: knobs of ``skate._base.config``; unknown ones are ignored.
@@ -161,6 +166,12 @@ def init(
         # A namespace of its own, as Ray's anonymous ones: names of one program do not meet another's.
         namespace = namespace or os.urandom(16).hex()
         show = log_to_driver is not False
+        if _is_inline(mode, address):
+            from skate._inline.session import InlineDriver
+
+            config = Config.load(_system_config)
+            _State.driver = InlineDriver.start(offer, config, namespace, environment, program)
+            return _context()
         session_dir = _find_session(address)
         if session_dir is None:
             _State.driver = Driver.start(
@@ -183,6 +194,25 @@ _OTHERS = frozenset({"object_spilling_directory", "labels", "local_mode", "dashb
                      "dashboard_port", "job_config", "logging_format", "logging_config",
                      "enable_resource_isolation", "cgroup_path", "system_reserved_cpu",
                      "system_reserved_memory", "proxy_server_url"})  # fmt: skip
+
+
+def _is_inline(mode: str | None, address: str | None) -> bool:
+    """Tell whether everything is to run in this process.
+
+    Raises:
+        ValueError: there is no such mode, or it contradicts the address.
+    """
+    given = mode if mode is not None else os.environ.get("SKATE_MODE") or "cluster"
+    if given not in ("inline", "cluster"):
+        where = "mode" if mode is not None else "SKATE_MODE"
+        raise ValueError(f"{where} is 'inline' or 'cluster', got {given!r}")
+    if given == "cluster":
+        return False
+    if address not in (None, "local"):
+        if mode is None:
+            return False  # the program says itself where it wants to run
+        raise ValueError(f"init(mode='inline') starts a session of its own: it cannot join {address!r}")
+    return True
 
 
 def _job(given: Mapping[str, Any]) -> JobConfig:

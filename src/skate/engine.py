@@ -258,7 +258,7 @@ class RuntimeEngine:
             name=options.name,
             namespace=core.namespace if options.namespace is None else options.namespace,
             owner_job=core.job_owner,
-            owner_id=core.worker_id,
+            owner_id=core.id_here(),
             owner_address=core.address,
             handle=b"" if detached else handle.binary(),
             methods=methods,
@@ -268,6 +268,7 @@ class RuntimeEngine:
             environment=environment,
             requirement=options.requirement,
             call_site=written(call_site(2)) if core.config.record_call_sites else "",
+            parent=current.call.get().task_id,
         )
         info = info_of(actor_id, spec, None if detached else handle)
         entry = handle._entry
@@ -473,7 +474,7 @@ def exit_actor() -> None:
         ...         skate.actor.exit_actor()
     """
     core = current.process.core
-    if core is None or core.executor is None or core.executor.host is None:
+    if core is None or core.hosted() is None:
         raise TypeError("exit_actor() ends the actor that calls it; this process is not an actor")
     raise ActorExit
 

@@ -42,7 +42,7 @@ class RuntimeContext:
 
     def get_worker_id(self) -> str:
         """Return this process's id in hex."""
-        return self._core.worker_id.hex()
+        return self._core.id_here().hex()
 
     def get_task_id(self) -> str | None:
         """Return the running task's id in hex, or None in a driver."""
@@ -54,27 +54,53 @@ class RuntimeContext:
 
     def get_actor_id(self) -> str | None:
         """Return the actor's id in hex, or None outside of actors."""
-        executor = self._core.executor
-        return executor.host.actor_id.hex() if executor is not None and executor.host is not None else None
+        host = self._core.hosted()
+        return host.actor_id.hex() if host is not None else None
 
     def get_actor_name(self) -> str | None:
         """Return the actor's name ("" if it has none), or None outside of actors."""
-        executor = self._core.executor
-        return executor.host.spec.name if executor is not None and executor.host is not None else None
+        host = self._core.hosted()
+        return host.spec.name if host is not None else None
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """Return the ids of the GPUs that this task or actor may use: ``{"GPU": ["0"]}``."""
-        return {"GPU": list(current.process.gpus)}
+        return {"GPU": list(self._core.assigned()[1])}
 
     def get_assigned_resources(self) -> dict[str, float]:
         """Return what this task or actor holds: ``{"CPU": 1.0}``. Empty in a driver."""
-        return to_float(current.process.resources)
+        return to_float(self._core.assigned()[0])
+
+    @property
+    def job_id(self) -> ids.JobID:
+        """The job's id, as older programs read it."""
+        return ids.JobID(self._core.job_id)
+
+    @property
+    def node_id(self) -> ids.NodeID:
+        """The node's id, as older programs read it."""
+        return ids.NodeID(self._core.node_id)
+
+    @property
+    def task_id(self) -> ids.TaskID | None:
+        """The running task's id, as older programs read it; None in a driver."""
+        found = current.call.get().task_id
+        return ids.TaskID(found) if found else None
+
+    @property
+    def actor_id(self) -> ids.ActorID | None:
+        """The actor's id, as older programs read it; None outside of actors."""
+        executor = self._core.executor
+        return (
+            ids.ActorID(executor.host.actor_id)
+            if executor is not None and executor.host is not None
+            else None
+        )
 
     @property
     def was_current_actor_reconstructed(self) -> bool:
         """Whether this actor is not its first incarnation."""
-        executor = self._core.executor
-        return executor is not None and executor.host is not None and executor.host.incarnation > 0
+        host = self._core.hosted()
+        return host is not None and host.incarnation > 0
 
     @property
     def namespace(self) -> str:
@@ -88,14 +114,13 @@ class RuntimeContext:
         Raises:
             RuntimeError: this is not an actor.
         """
-        executor = self._core.executor
-        if executor is None or executor.host is None:
+        host = self._core.hosted()
+        if host is None:
             raise RuntimeError("current_actor is known only inside an actor")
         from skate.actor import ActorHandle
         from skate.engine import info_of
 
-        spec = executor.host.spec
-        return ActorHandle(info_of(executor.host.actor_id, spec, None))
+        return ActorHandle(info_of(host.actor_id, host.spec, None))
 
     def is_canceled(self) -> bool:
         """Tell whether ``cancel`` was called for what runs here, so that it can end early and clean up.
@@ -104,10 +129,7 @@ class RuntimeContext:
             RuntimeError: this is a driver, or an async actor (there ``asyncio.CancelledError`` is raised
                 in the method).
         """
-        executor, info = self._core.executor, current.call.get()
-        if executor is None or (executor.host is not None and executor.host.spec.is_async):
-            raise RuntimeError("is_canceled() is for tasks and for methods of actors that are not async")
-        return (info.owner, info.seq) in executor.interrupts.cancelled
+        return self._core.is_cancelled()
 
     @property
     def gcs_address(self) -> str:
@@ -177,8 +199,8 @@ def get_gpu_ids() -> list[int | str]:
         >>> skate.get(which.remote())
         [0]
     """
-    connected_engine()
-    return [int(one) if one.isdigit() else one for one in current.process.gpus]
+    gpus = connected_engine().core.assigned()[1]
+    return [int(one) if one.isdigit() else one for one in gpus]
 
 
 def get_runtime_context() -> RuntimeContext:

@@ -102,6 +102,30 @@ def test_what_is_known_of_a_task(session: Session) -> None:
     assert (row.task_log_info or {})["stdout_file"] == f"worker-{row.worker_id}.log"
 
 
+def test_what_an_actor_starts_has_it_as_its_parent(session: Session) -> None:
+    @skate.remote
+    class Starter:
+        def __init__(self) -> None:
+            skate.get(pid.options(name="of the constructor").remote())
+            self.inner = Actor.options(num_cpus=0).remote()
+
+        def start(self) -> str:
+            skate.get([pid.options(name="of the call").remote(), self.inner.pid.remote()])
+            return skate.get_runtime_context().get_task_id() or ""
+
+    starter = Starter.options(num_cpus=0).remote()
+    call = skate.get(starter.start.remote())
+    rows = {row.name: row for row in state.list_tasks()}
+    constructor = skate.TaskID.for_actor_creation_task(starter._actor_id).hex()
+    assert rows["Starter.__init__"].task_id == constructor
+    assert rows["of the constructor"].parent_task_id == constructor
+    assert rows["of the call"].parent_task_id == rows["Actor.pid"].parent_task_id == call
+    assert (rows["of the call"].func_or_class_name, rows["Actor.pid"].func_or_class_name) == (
+        "pid",
+        "Actor.pid",
+    )
+
+
 def test_attempts_are_counted(session: Session, tmp_path: Path) -> None:
     @skate.remote(max_retries=2)
     def crashes_once() -> int:

@@ -35,6 +35,7 @@ def run(python: str, on: str, files: list[str], folder: Path) -> tuple[Outcomes,
         ),
     }
     how = ["-m", "skate", "run", "-m", "pytest"] if on == "skate" else ["-m", "pytest"]
+    print(f"running on {on} ...", file=sys.stderr, flush=True)
     began = time.perf_counter()
     done = subprocess.run(
         [python, *how, "-q", "-c", str(SUITE / "ray.ini"), f"--rootdir={SUITE}",

@@ -7,6 +7,7 @@ python tests/compat/differences.py --write    # puts it into docs/compatibility.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,8 @@ def table() -> str:
     lines = ["| area | what is expected | not on | what happens there |", "|---|---|---|---|"]
     for one in differences():
         expected = one.test.removeprefix("test_").replace("_", " ")
-        lines.append(f"| {one.file.replace('_', ' ')} | {expected} | {one.on} | {one.reason} |")
+        reason = re.sub(r"\b__\w+__\b", r"`\g<0>`", one.reason)
+        lines.append(f"| {one.file.replace('_', ' ')} | {expected} | {one.on} | {reason} |")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ Classes appear here when the behaviour that raises them does.
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 
@@ -104,32 +105,37 @@ class RayTaskError(RayError):
             return self
         try:
             return self.make_dual_exception_instance()
-        except TypeError:
-            # The type forbids subclasses or its layout conflicts: ``except RayTaskError`` still works.
+        except Exception:
+            # The type forbids subclasses, in whatever way, or its layout conflicts: ``except
+            # RayTaskError`` still works.
             return self
 
     def make_dual_exception_instance(self) -> RayTaskError:
         """Return an instance of ``RayTaskError(<type of the cause>)``; attributes of the cause are there.
 
         Raises:
-            TypeError: the cause's type cannot be subclassed together with this one.
+            TypeError: the cause's type cannot be subclassed together with this one (or whatever else that
+                type raises when somebody tries).
         """
-        dual = _dual_type(type(self.cause))
+        cause: Any = self.cause
+        dual = _dual_type(type(cause))
         # Made by the built-in type below it: the user's own __new__ may ask for arguments.
-        native: Any = next(base for base in type(self.cause).__mro__ if base.__module__ == "builtins")
-        error: Any = native.__new__(dual)
-        for name, value in getattr(self.cause, "__dict__", {}).items():
+        native: Any = next(base for base in type(cause).__mro__ if base.__module__ == "builtins")
+        given = (cause.message, cause.exceptions) if _GROUP and isinstance(cause, _GROUP) else ()
+        error: Any = native.__new__(dual, *given)
+        for name, value in getattr(cause, "__dict__", {}).items():
             error.__dict__.setdefault(name, value)
         error.__dict__.update(self.__dict__)
-        error.args = self.cause.args
-        # Slots of C types (errno of OSError, code of SystemExit, ...) are copied where they can be.
-        for name in _C_FIELDS:
-            value = getattr(self.cause, name, None)
-            if value is not None:
-                try:
-                    setattr(error, name, value)
-                except (AttributeError, TypeError):
-                    pass
+        # Not by the type's own __setattr__: that of a frozen dataclass refuses.
+        BaseException.__setattr__(error, "args", cause.args)
+        # Slots, and those of C types (errno of OSError, code of SystemExit, ...), where that can be.
+        for name in (*_C_FIELDS, *_slots(type(cause))):
+            try:
+                value = getattr(cause, name, None)
+                if value is not None:
+                    BaseException.__setattr__(error, name, value)
+            except Exception:
+                pass
         assert isinstance(error, RayTaskError)
         return error
 
@@ -140,7 +146,25 @@ def _rebuild_dual(*fields: Any) -> RayTaskError:
 
 _C_FIELDS = ("errno", "strerror", "filename", "filename2", "code", "value", "name", "path", "msg",
              "lineno", "offset", "text", "encoding", "object", "start", "end", "reason", "obj")  # fmt: skip
+#: Python 3.10 has no such type.
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", None)
 _dual_types: dict[type[BaseException], type[BaseException]] = {}
+
+
+def _slots(kind: type) -> list[str]:
+    """Return the names of all slots that a class and those above it declare."""
+    found: list[str] = []
+    for base in kind.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        found += (slots,) if isinstance(slots, str) else slots
+    return found
+
+
+def _of_cause(error: Any, name: str) -> Any:
+    """Read off the cause what the error lacks: slots of the user's class, what its __getattr__ makes up."""
+    if name.startswith("__") or "cause" not in error.__dict__:
+        raise AttributeError(f"{type(error).__name__!r} object has no attribute {name!r}")
+    return getattr(error.cause, name)
 
 
 def _dual_type(cause_type: type[BaseException]) -> type[BaseException]:
@@ -148,7 +172,11 @@ def _dual_type(cause_type: type[BaseException]) -> type[BaseException]:
     dual = _dual_types.get(cause_type)
     if dual is None:
         name = f"RayTaskError({cause_type.__name__})"
-        members = {"__module__": cause_type.__module__, "__init__": lambda self, *a, **k: None}
+        members = {
+            "__module__": cause_type.__module__,
+            "__init__": lambda self, *a, **k: None,
+            "__getattr__": _of_cause,
+        }
         dual = type(name, (RayTaskError, cause_type), members)
         dual.__qualname__ = name
         _dual_types[cause_type] = dual

@@ -79,6 +79,16 @@ class Deadlock(NamedTuple):
     #: A line a call.
     story: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """What DeadlockError says."""
+        story = "".join(f"\n  {line}" for line in self.story)
+        return (
+            f"these calls wait for each other, and none of them could ever go on:{story}\nPass refs on "
+            "instead of waiting for them in get(), make the methods async, or give the actor more "
+            "threads (max_concurrency)."
+        )
+
 
 def maker(object_id: str) -> str:
     """Return the id of the task that makes an object."""

@@ -10,8 +10,8 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -27,7 +27,6 @@ from skate._control.actors import (
     Publish,
 )
 from skate._control.kv import KeyValues
-from skate._control.storage import Storage
 from skate._environment.spec import decode
 from skate._transport.connection import Connection, Handler, Listener
 from skate._transport.reactor import Reactor
@@ -41,6 +40,25 @@ _EVENTS_KEPT = 1000
 #: A handle may get here before its creator's CreateActor, on another connection: wait (seconds).
 _OVERTAKEN = 1.0
 _UNKNOWN = "this cluster does not know the actor: the handle belongs to an earlier session"
+
+
+class Records(Protocol):
+    """What must survive: see ``_control.storage``."""
+
+    def put(self, kind: str, key: bytes, value: bytes) -> None:
+        """Write one record."""
+
+    def delete(self, kind: str, key: bytes) -> None:
+        """Remove one record."""
+
+    def commit(self) -> None:
+        """Make everything written so far durable."""
+
+    def all(self, kind: str) -> list[tuple[bytes, bytes]]:
+        """Return every record of a kind."""
+
+    def close(self) -> None:
+        """Commit and close."""
 
 
 class ControlSettings(msgspec.Struct, frozen=True):
@@ -76,9 +94,9 @@ class _StoredActor(msgspec.Struct, array_like=True):
 class ControlStore:
     """Everything of one cluster."""
 
-    def __init__(self, settings: ControlSettings) -> None:
-        self.reactor = Reactor("control store")
-        self._storage = Storage(os.path.join(settings.session_dir, "control.db"))
+    def __init__(self, reactor: Reactor, storage: Records) -> None:
+        self.reactor = reactor
+        self._storage = storage
         self._actors = Actors()
         self._nodes: dict[bytes, Connection] = {}
         self._had_node = False
@@ -108,12 +126,21 @@ class ControlStore:
             control.ActorEnded: self._actor_ended,
             node.Shutdown: self._shutdown,
         }
+        self._has_lifeline = False
         self._restore()
+
+    def serve(self, settings: ControlSettings) -> None:
+        """Take connections from now on."""
         self.reactor.on_turn = self._storage.commit
         Listener(self.reactor, socket.socket(fileno=settings.listen_fd), self._accept)
         self._has_lifeline = settings.driver_fd >= 0
         if self._has_lifeline:
             self._accept(socket.socket(fileno=settings.driver_fd), is_lifeline=True)
+
+    @property
+    def handlers(self) -> Mapping[type, Handler]:
+        """Which message goes where."""
+        return self._handlers
 
     def _accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
         connection = Connection(self.reactor, sock, self._handlers, self._disconnected)
@@ -134,7 +161,11 @@ class ControlStore:
             if job is not None:
                 job["status"], job["end_time"] = "SUCCEEDED", time.time()  # how it ended nobody tells
                 self._event("INFO", "JOBS", f"job {job['job_id']} ended")
-            self._run(self._actors.owner_died(peer.id))
+            self.owner_ended(peer.id)
+
+    def owner_ended(self, owner: bytes) -> None:
+        """A process is gone: what it created ends, but for detached actors."""
+        self._run(self._actors.owner_died(owner))
 
     def stop(self) -> None:
         """End the loop."""
@@ -256,6 +287,7 @@ class ControlStore:
                 "call_site": actor.spec.call_site,
                 "environment": _shown(actor.spec.environment),
                 "owner": actor.spec.owner_id.hex(),
+                "parent": actor.spec.parent.hex(),
                 "failed": bool(actor.error),
                 "max_concurrency": actor.spec.max_concurrency,
             }
@@ -418,5 +450,10 @@ def _update(actor: ActorRecord) -> control.ActorUpdate:
 
 def main(settings_json: str) -> None:
     """Run a control store until its driver is gone."""
-    store = ControlStore(msgspec.json.decode(settings_json, type=ControlSettings))
+    from skate._control.storage import Storage  # SQLite takes a while to import
+
+    settings = msgspec.json.decode(settings_json, type=ControlSettings)
+    storage = Storage(os.path.join(settings.session_dir, "control.db"))
+    store = ControlStore(Reactor("control store"), storage)
+    store.serve(settings)
     store.reactor.run()

@@ -142,12 +142,7 @@ class Driver:
     ) -> None:
         core = self.core
         core.on_node_lost = self._node_lost
-        facts = {
-            "pid": os.getpid(),
-            "metadata": self._program.metadata,
-            "runtime_env": _shown(core.environment),
-        }
-        core.job_facts = json.dumps(facts).encode()
+        core.job_facts = job_facts(self._program, core.environment)
         if log_to_driver:
             core.on_log = self._print
         registered = Waiter()
@@ -187,7 +182,7 @@ class Driver:
             from skate._worker import structured_logs
 
             structured_logs.apply(core, self._program.logging)
-        self._catch_interrupts()
+        self._previous_handler = catch_interrupts(core)
 
     def _hidden_gpus(self) -> dict[str, str]:
         """What hides GPUs from tasks that asked for none, as in Ray; RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
@@ -208,13 +203,6 @@ class Driver:
         return errors.RaySystemError(
             f"init() failed: {how}; see its log in {os.path.join(core.session_dir, 'logs')}"
         )
-
-    def _catch_interrupts(self) -> None:
-        """Make Ctrl-C safe in the middle of our own code, unless the program has its own handler."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._previous_handler = signal.signal(signal.SIGINT, self.core.interrupt)
 
     # ------------------------------------------------------------------ while it runs
 
@@ -265,9 +253,7 @@ class Driver:
         core = self.core
         if current.process.core is core:
             current.process.core = None
-        in_main = threading.current_thread() is threading.main_thread()
-        if self._previous_handler and in_main and signal.getsignal(signal.SIGINT) == core.interrupt:
-            signal.signal(signal.SIGINT, self._previous_handler)
+        leave_interrupts(core, self._previous_handler)
         if core.node is not None and not core.node.closed:
             with core.lock:
                 core.dead_reason = "this session was shut down"
@@ -286,6 +272,31 @@ class Driver:
             os.close(self._alive_fd)
             session.remove_sockets(core.session_dir)
             session.sweep(core.config.sessions_kept, core.session_dir)
+
+
+def catch_interrupts(core: Core) -> Any:
+    """Make Ctrl-C safe in the middle of our own code, unless the program has its own handler.
+
+    Return what ``leave_interrupts`` is to be given in the end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return None
+    return signal.signal(signal.SIGINT, core.interrupt)
+
+
+def leave_interrupts(core: Core, previous: Any) -> None:
+    """Give Ctrl-C back, if it still is ours."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if previous and in_main and signal.getsignal(signal.SIGINT) == core.interrupt:
+        signal.signal(signal.SIGINT, previous)
+
+
+def job_facts(program: Program, environment: bytes) -> bytes:
+    """Return what is told of a job: JSON."""
+    facts = {"pid": os.getpid(), "metadata": program.metadata, "runtime_env": _shown(environment)}
+    return json.dumps(facts).encode()
 
 
 def _shown(environment: bytes) -> dict[str, Any]:

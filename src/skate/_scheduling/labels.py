@@ -6,11 +6,13 @@ selector asks for values: ``"a"``, ``"!a"`` (another one, or none), ``"in(a, b)"
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skate._wire.specs import Condition
+
+if TYPE_CHECKING:
+    import re
 
 #: Labels that the runtime itself sets begin so, under the names that Ray's have.
 RESERVED = "ray.io/"
@@ -18,11 +20,16 @@ NODE_ID = "ray.io/node-id"
 ACCELERATOR_TYPE = "ray.io/accelerator-type"
 
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_.\-]{0,61}[A-Za-z0-9])?"
-_VALUE = re.compile(_NAME)
-_PREFIX = re.compile(rf"{_NAME}(?:\.{_NAME})*")
-_LIST = re.compile(r"(!?)in\((.*)\)")
+_PREFIX = rf"{_NAME}(?:\.{_NAME})*"
+_LIST = r"(!?)in\((.*)\)"
 
 _RULE = "at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
+
+
+def _match(pattern: str, text: str) -> re.Match[str] | None:
+    import re  # most programs have no labels, and need not wait for it
+
+    return re.fullmatch(pattern, text)
 
 
 def check_key(key: Any, what: str) -> None:
@@ -34,9 +41,9 @@ def check_key(key: Any, what: str) -> None:
     if not isinstance(key, str):
         raise TypeError(f"{what} has the key {key!r}; keys of labels are strings")
     prefix, slash, name = key.rpartition("/")
-    if slash and (len(prefix) > 253 or not _PREFIX.fullmatch(prefix)):
+    if slash and (len(prefix) > 253 or not _match(_PREFIX, prefix)):
         raise ValueError(f"{what} has the key {key!r}: what is before '/' must look like a domain name")
-    if not _VALUE.fullmatch(name):
+    if not _match(_NAME, name):
         raise ValueError(f"{what} has the key {key!r}: a key is {_RULE}")
 
 
@@ -48,7 +55,7 @@ def check_value(key: str, value: Any, what: str) -> None:
     """
     if not isinstance(value, str):
         raise TypeError(f"{what}[{key!r}] takes a string, got {value!r} ({type(value).__name__})")
-    if value and not _VALUE.fullmatch(value):
+    if value and not _match(_NAME, value):
         raise ValueError(f"{what}[{key!r}] is {value!r}: a value is {_RULE}")
 
 
@@ -100,13 +107,13 @@ def selector(given: Any, what: str) -> list[Condition]:
         check_key(key, what)
         if not isinstance(value, str):
             raise TypeError(f"{what}[{key!r}] takes a string, got {value!r} ({type(value).__name__})")
-        listed = _LIST.fullmatch(value)
+        listed = _match(_LIST, value)
         if listed is not None:
             no, values = listed[1], [one.strip() for one in listed[2].split(",")]
         else:
             no, values = ("!", [value[1:]]) if value.startswith("!") else ("", [value])
         for one in values:
-            if (not one and (listed is not None or no)) or (one and not _VALUE.fullmatch(one)):
+            if (not one and (listed is not None or no)) or (one and not _match(_NAME, one)):
                 raise ValueError(
                     f"{what}[{key!r}] is {value!r}; it is written 'a', '!a', 'in(a, b)' or '!in(a, b)', "
                     f"and a value is {_RULE}"

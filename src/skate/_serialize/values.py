@@ -228,6 +228,9 @@ def _slow_pickler() -> type[pickle.Pickler]:
                     return _with_file(self.dispatch_table[CodeType](obj), obj)
                 return super().reducer_override(obj)
 
+        main = sys.modules.get("__mp_main__")
+        if main is not None:  # the __main__ of a process that multiprocessing spawned
+            cloudpickle.register_pickle_by_value(main)
         _slow = SlowPickler
     return _slow
 

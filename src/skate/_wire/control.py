@@ -42,8 +42,9 @@ class ActorSpec(Struct, frozen=True):
     environment: bytes = b""
     #: A packed ``specs.Requirement``: which nodes may run it; empty: any.
     requirement: bytes = b""
-    #: Where in the code it was created.
+    #: Where in the code it was created, and the task that did it; empty: a driver's own program.
     call_site: str = ""
+    parent: bytes = b""
 
 
 class RegisterNode(Struct, array_like=True, frozen=True, tag=90):

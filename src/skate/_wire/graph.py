@@ -11,14 +11,14 @@ from __future__ import annotations
 from msgspec import Struct
 
 
-class GraphHello(Struct, array_like=True, frozen=True, tag=120):
+class GraphHello(Struct, array_like=True, frozen=True, tag=130):
     """First frame, by the member that dialed."""
 
     graph: bytes
     member: int
 
 
-class GraphValue(Struct, array_like=True, frozen=True, tag=121, gc=False):
+class GraphValue(Struct, array_like=True, frozen=True, tag=131, gc=False):
     """The value that one node made in one execution, or the error that stands for it."""
 
     execution: int
@@ -28,7 +28,7 @@ class GraphValue(Struct, array_like=True, frozen=True, tag=121, gc=False):
     data: bytes
 
 
-class GraphLarge(Struct, array_like=True, frozen=True, tag=122, gc=False):
+class GraphLarge(Struct, array_like=True, frozen=True, tag=132, gc=False):
     """A value in a segment of the sender's: behind its first page, in the layout of BUFFERS.
 
     ``segment_size`` is not 0 when the receiver sees the segment for the first time; its descriptor
@@ -43,13 +43,13 @@ class GraphLarge(Struct, array_like=True, frozen=True, tag=122, gc=False):
     segment_size: int = 0
 
 
-class GraphForget(Struct, array_like=True, frozen=True, tag=123):
+class GraphForget(Struct, array_like=True, frozen=True, tag=133):
     """The sender will not use this segment again."""
 
     segment: int
 
 
-class GraphBroken(Struct, array_like=True, frozen=True, tag=124):
+class GraphBroken(Struct, array_like=True, frozen=True, tag=134):
     """Actor to driver: the connection to another actor ended, and this was no teardown."""
 
     member: int

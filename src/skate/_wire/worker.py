@@ -30,7 +30,7 @@ Dependency = tuple[int | str, int, bytes, bytes]
 
 
 class PeerHello(Struct, array_like=True, frozen=True, tag=1):
-    """First frame of a connection between two runtimes: who dials, and how to dial back."""
+    """Dialer to listener, first frame of a connection: who dials, and how to dial back."""
 
     worker_id: bytes
     address: str
@@ -57,7 +57,7 @@ class ForgetFunction(Struct, array_like=True, frozen=True, tag=12):
 
 
 class Call(Struct, array_like=True, frozen=True, tag=3, gc=False):
-    """Run a function (``fn`` is its number) or an actor's method (``fn`` is its name).
+    """Owner to worker: run a function (``fn`` is its number) or an actor's method (``fn`` is its name).
 
     ``seq`` counts the owner's tasks, so owner and seq name the task and, with an index, its returns.
     A receiver drops a seq that it has already seen from this owner.
@@ -83,7 +83,8 @@ class Call(Struct, array_like=True, frozen=True, tag=3, gc=False):
 
 
 class Reply(Struct, array_like=True, frozen=True, tag=4, gc=False):
-    """The result of a call. ``microseconds`` is what user code took, for the pipeline depth."""
+    """Worker to owner: the result of a call. ``microseconds`` is what user code took, for the pipeline
+    depth."""
 
     seq: int
     kind: int

@@ -70,7 +70,7 @@ class Canceller:
         if connection is None:
             if task.cancelled:
                 return  # it is over
-            self._withdraw(task)
+            self.withdraw(task)
             self._core.calls.finish_with_error(task, self.error(task))
             return
         first = not task.cancelled
@@ -84,7 +84,8 @@ class Canceller:
             task.killed = True
             self._core.reactor.call_later(_STUBBORN, lambda: self._kill(task))
 
-    def _withdraw(self, task: TaskRecord) -> None:
+    def withdraw(self, task: TaskRecord) -> None:
+        """Forget a call that was not sent."""
         if task.actor is not None:
             self._core.actors.failed_argument(task)
         elif task.pool is not None and task in task.pool.queue:

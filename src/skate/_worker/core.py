@@ -12,7 +12,8 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
@@ -41,6 +42,7 @@ from skate._worker.submit_actor import ActorSubmitter
 from skate._worker.submit_normal import NormalSubmitter
 
 if TYPE_CHECKING:
+    from skate._worker.actor_host import ActorHost
     from skate._worker.executor import Executor
     from skate._worker.objects import CountWaiter
 
@@ -52,7 +54,14 @@ _LONG = 1.0
 class Core:
     """See the module's text. One a process; ``current.process.core``."""
 
-    def __init__(self, kind: str, worker_id: bytes, session_dir: str, config: Config) -> None:
+    def __init__(
+        self,
+        kind: str,
+        worker_id: bytes,
+        session_dir: str,
+        config: Config,
+        reactor: Reactor | None = None,
+    ) -> None:
         self.kind = kind
         self.worker_id = worker_id
         self.session_dir = session_dir
@@ -65,7 +74,7 @@ class Core:
         self.namespace = ""
         #: The public API's view of this core (see skate.engine).
         self.engine: Any = None
-        self.reactor = Reactor(kind)
+        self.reactor = Reactor(kind) if reactor is None else reactor
         self.lock = self.reactor.lock
         self.reactor.on_turn = self.drain
         self.reactor.check_interrupt = self.check_interrupt
@@ -383,6 +392,40 @@ class Core:
     def warn(self, text: str) -> None:
         """Tell the user something that is not an error (yet)."""
         print(f"skate: {text}", file=sys.stderr, flush=True)
+
+    # ------------------------------------------------------------------ what runs here
+
+    def hosted(self) -> ActorHost | None:
+        """Return the actor that the caller runs in, if it is one."""
+        return self.executor.host if self.executor is not None else None
+
+    def id_here(self) -> bytes:
+        """Return the id of the process that the caller runs in, or seems to."""
+        return self.worker_id
+
+    def assigned(self) -> tuple[Mapping[str, int], tuple[str, ...]]:
+        """Return what the caller holds: resources in fixed point, ids of GPUs."""
+        return current.process.resources, current.process.gpus
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """Return where calls run here: see ``_base.waits``. Under the lock."""
+        return self.executor.lanes() if self.executor is not None else []
+
+    def is_cancelled(self) -> bool:
+        """Tell whether the call that the caller runs in was cancelled.
+
+        Raises:
+            RuntimeError: nobody could tell it so.
+        """
+        host, info = self.hosted(), current.call.get()
+        cancelled = self._cancelled()
+        if cancelled is None or (host is not None and host.spec.is_async):
+            raise RuntimeError("is_canceled() is for tasks and for methods of actors that are not async")
+        return (info.owner, info.seq) in cancelled
+
+    def _cancelled(self) -> AbstractSet[tuple[bytes, int]] | None:
+        """Return the calls that run here and were cancelled; None: this is no worker."""
+        return self.executor.interrupts.cancelled if self.executor is not None else None
 
     # ------------------------------------------------------------------ reference counts
 

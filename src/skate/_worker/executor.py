@@ -26,7 +26,7 @@ from skate._worker import current, output
 from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.interrupts import Interrupts
-from skate._worker.invocation import ArgumentLost, Invocation, Result
+from skate._worker.invocation import ArgumentLost, Invocation, Result, matches
 from skate._worker.refs import ObjectEntry
 from skate._worker.waits import lane
 from skate._worker.yielding import Yielding
@@ -492,12 +492,3 @@ class Executor:
     def stopping(self) -> bool:
         """Whether the process is about to end."""
         return self._stopping
-
-
-def matches(retry: bytes, error: BaseException) -> bool:
-    """Tell whether a call that raised this may be run again: see ``Call.retry``."""
-    if isinstance(error, errors.RayTaskError):
-        error = error.cause
-    if retry == wire.ALL:
-        return isinstance(error, Exception)
-    return isinstance(error, pickle.loads(retry))

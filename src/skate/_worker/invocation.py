@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
@@ -256,3 +257,12 @@ class Invocation:
         core.drain()
         core.reactor.flush()
         return False
+
+
+def matches(retry: bytes, error: BaseException) -> bool:
+    """Tell whether a call that raised this may be run again: see ``Call.retry``."""
+    if isinstance(error, errors.RayTaskError):
+        error = error.cause
+    if retry == wire.ALL:
+        return isinstance(error, Exception)
+    return isinstance(error, pickle.loads(retry))

@@ -68,7 +68,7 @@ class Reporter:
     def __init__(self, core: Core) -> None:
         self._core = core
         #: Calls that are through: seq, name, actor, worker, end (monotonic), microseconds, error, site,
-        #: when it was made, attempt, the call that made it, the pool that ran it.
+        #: when it was made, attempt, the call that made it, the pool that ran it, the function's name.
         self.history: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
         #: The daemon is about to be told of metrics.
         self._metrics_due = False
@@ -132,16 +132,18 @@ class Reporter:
             assert function is not None
             if function.hidden:
                 return
-            name, actor_id = task.name or function.name, b""
+            function_name = function.name
+            name, actor_id = task.name or function_name, b""
         else:
             if task.hidden:
                 return
             name, actor_id = task.method, actor.id
             if task.name is None:
                 name = f"{actor.class_name}.{name}"
+            function_name = name
         self.history.append(
             (task.seq, name, actor_id, worker, monotonic(), microseconds, error, task.site, task.made,
-             task.attempt, task.parent, task.pool)
+             task.attempt, task.parent, task.pool, function_name)
         )  # fmt: skip
 
     def _tasks(self) -> list[dict[str, Any]]:
@@ -159,14 +161,16 @@ class Reporter:
             facts = [
                 (task.seq, task.describe(), task.actor.id if task.actor is not None else b"",
                  *states.get(task.seq, ("PENDING_ARGS_AVAIL", b"")), task.site, task.made,
-                 task.attempt, task.parent, task.pool)
+                 task.attempt, task.parent, task.pool,
+                 task.function.name if task.function is not None else task.describe())
                 for task in pending.values()
                 if not (task.hidden or (task.function is not None and task.function.hidden))
             ]  # fmt: skip
         wall = time.time() - monotonic()
         rows = [
-            self._task(seq, name, actor, worker, site, made + wall, attempt, parent, pool) | {"state": state}
-            for seq, name, actor, state, worker, site, made, attempt, parent, pool in facts
+            self._task(seq, name, actor, worker, site, made + wall, attempt, parent, pool, function)
+            | {"state": state}
+            for seq, name, actor, state, worker, site, made, attempt, parent, pool, function in facts
         ]
         for seq, name, actor, worker, end, microseconds, error, site, made, *more in history:
             row = self._task(seq, name, actor, worker, site, made + wall, *more)
@@ -189,6 +193,7 @@ class Reporter:
         attempt: int,
         parent: CallInfo | None,
         pool: LeasePool | None,
+        function: str,
     ) -> dict[str, Any]:
         core = self._core
         environment = (pool.environment if pool is not None else b"") or core.environment
@@ -203,11 +208,19 @@ class Reporter:
             "call_site": written(site),
             "made": made,
             "attempt": attempt,
-            "parent": parent.task_id.hex() if parent is not None else "",
+            "parent": self._parent(parent),
+            "function": function,
             "resources": pool.resources if pool is not None else {},
             "requirement": pool.requirement.hex() if pool is not None else "",
             "environment": _shown(environment),
         }
+
+    def _parent(self, parent: CallInfo | None) -> str:
+        """Return the id of the task that made a call; empty: the driver's own program."""
+        executor = self._core.executor
+        if parent is None or parent.owner or not parent.depth or executor is None or executor.host is None:
+            return parent.task_id.hex() if parent is not None else ""
+        return ids.TaskID.for_actor_creation_task(ids.ActorID(executor.host.actor_id)).hex()
 
     # ------------------------------------------------------------------ objects
 

@@ -162,8 +162,8 @@ class NormalSubmitter:
             name = pool.queue[0].describe() if pool is not None and pool.queue else ""
             subject = f"task {name}: " if name else ""
             self._core.warn(
-                f"{subject}{message.reason}. It waits until that changes: ask for less, or start the "
-                "session with more (init(num_cpus=..., resources=...))."
+                f"{subject}{message.reason}. It waits until that changes: ask for something else, "
+                "or start the session with it (init(num_cpus=..., resources=..., labels=...))."
             )
             return
         assert pool is not None

@@ -63,7 +63,7 @@ def told(core: Core) -> dict[str, Any]:
             for task, worker in list(pending.values())[:_MOST]
         ]
         waits = [_wait(waiter, frames, me) for waiter in core.waits]
-        lanes = core.executor.lanes() if core.executor is not None else []
+        lanes = core.lanes()
     frames.clear()  # this very frame is among them: a cycle that would keep user code's variables
     return {"process": me, "pid": core.pid, "calls": calls, "waits": waits, "lanes": lanes}
 

@@ -28,9 +28,8 @@ from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any, TextIO
 
-from skate import api
+from skate._worker import current
 from skate.experimental._bars import BarManager
-from skate.runtime_context import get_runtime_context
 
 __all__ = ["BarManager", "MARK", "instance", "safe_print", "take", "tqdm"]
 
@@ -179,10 +178,8 @@ class tqdm:
 
 
 def _in_worker() -> bool:
-    if not api.is_initialized():
-        return False
-    context = get_runtime_context()
-    return context.get_task_id() is not None or context.get_actor_id() is not None
+    core = current.process.core
+    return core is not None and core.kind == "worker"
 
 
 class _Process:

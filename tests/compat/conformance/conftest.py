@@ -63,8 +63,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if marker.kwargs["on"] == ON:
                 run = marker.kwargs.get("run", True)
                 item.add_marker(pytest.mark.xfail(reason=marker.kwargs["reason"], strict=True, run=run))
-        if inline and item.get_closest_marker("needs_processes"):
-            item.add_marker(pytest.mark.skip(reason="is about processes"))
+        marker = item.get_closest_marker("needs_processes")
+        if inline and marker is not None:
+            item.add_marker(pytest.mark.skip(reason=marker.kwargs.get("reason", "is about processes")))
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import abc
+import dataclasses
 import gc
 import os
+import typing
 
 import pytest
 import ray
@@ -12,6 +15,9 @@ from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from compat.conformance.helpers import Gate, Record, differs, needs_processes, until
 
 pytestmark = pytest.mark.usefixtures("session")
+
+
+T = typing.TypeVar("T")
 
 
 @ray.remote
@@ -211,6 +217,7 @@ def test_static_and_class_methods() -> None:
     assert ray.get(kinds.use.remote()) == (8, "kinds")
 
 
+@needs_processes(reason="one class serves all actors of a process")
 def test_class_attributes_and_properties_are_used_inside() -> None:
     @ray.remote
     class Shape:
@@ -285,6 +292,83 @@ def test_method_without_options() -> None:
 def test_method_refuses_unknown_options() -> None:
     with pytest.raises((ValueError, AssertionError), match="num_return_values"):
         ray.method(num_return_values=2)(lambda self: None)
+
+
+def test_the_name_of_a_call() -> None:
+    @ray.remote
+    class Named:
+        def name(self):
+            return ray.get_runtime_context().get_task_name()
+
+    named = Named.remote()
+    assert ray.get(named.name.remote()).endswith("name")
+    assert ray.get(named.name.options(name="given").remote()) == "given"
+
+
+def test_defaults_of_methods_are_known_by_name_too() -> None:
+    @ray.remote
+    class Pair:
+        @ray.method(num_returns=2)
+        def both(self):
+            return 1, 2
+
+    pair = Pair.options(name="pair").remote()
+    assert ray.get(ray.get_actor("pair").both.remote()) == [1, 2]
+    assert "both" in dir(pair)
+
+
+def test_kinds_of_classes() -> None:
+    @dataclasses.dataclass
+    class Data:
+        x: int = 1
+
+        def get(self):
+            return self.x
+
+    class Abstract(abc.ABC):
+        @abc.abstractmethod
+        def inner(self): ...
+
+        def outer(self):
+            return self.inner()
+
+    class Concrete(Abstract):
+        def inner(self):
+            return "concrete"
+
+    class Slots:
+        __slots__ = ("a",)
+
+        def __init__(self):
+            self.a = 4
+
+        def get(self):
+            return self.a
+
+    class Generic(typing.Generic[T]):
+        def get(self):
+            return "generic"
+
+    assert ray.get(ray.remote(Data).remote(x=5).get.remote()) == 5
+    assert ray.get(ray.remote(Concrete).remote().outer.remote()) == "concrete"
+    assert ray.get(ray.remote(Slots).remote().get.remote()) == 4
+    assert ray.get(ray.remote(Generic).remote().get.remote()) == "generic"
+    with pytest.raises((TypeError, RayActorError)):
+        ray.get(ray.remote(Abstract).remote().outer.remote())
+
+
+@differs(on="ray", reason="a class with a __new__ that takes arguments cannot be made an actor")
+def test_classes_with_new() -> None:
+    class New:
+        def __new__(cls, a):
+            made = super().__new__(cls)
+            made.a = a
+            return made
+
+        def get(self):
+            return self.a
+
+    assert ray.get(ray.remote(New).remote(3).get.remote()) == 3
 
 
 def test_a_method_is_kept_as_a_value() -> None:
@@ -427,6 +511,16 @@ def test_get_if_exists() -> None:
     assert ray.get([first.add.remote(), second.add.remote()]) == [6, 7]
 
 
+def test_get_if_exists_from_many_at_once() -> None:
+    @ray.remote(num_cpus=0)
+    def add():
+        counter = Counter.options(name="raced", get_if_exists=True, lifetime="detached").remote()
+        return ray.get(counter.add.remote())
+
+    assert sorted(ray.get([add.remote() for _ in range(6)])) == [1, 2, 3, 4, 5, 6]
+    ray.kill(ray.get_actor("raced"))
+
+
 def test_get_if_exists_needs_a_name() -> None:
     with pytest.raises(ValueError):
         Counter.options(get_if_exists=True).remote()
@@ -557,6 +651,39 @@ def test_exit_actor_outside_of_an_actor() -> None:
 
 
 @needs_processes
+def test_an_actor_ends_with_the_actor_that_made_it() -> None:
+    @ray.remote
+    class Parent:
+        def make(self):
+            self.child = Counter.remote(5)
+            ray.get(self.child.add.remote())
+            return self.child
+
+    parent = Parent.remote()
+    child = ray.get(parent.make.remote())
+    assert ray.get(child.add.remote()) == 7
+    ray.kill(parent)
+    until(lambda: dead(child), "the end of the child")
+
+
+@needs_processes
+def test_a_detached_actor_outlives_the_actor_that_made_it() -> None:
+    @ray.remote
+    class Parent:
+        def make(self):
+            self.child = Counter.options(name="outliving", lifetime="detached").remote(5)
+            return ray.get(self.child.add.remote())
+
+    parent = Parent.remote()
+    assert ray.get(parent.make.remote()) == 6
+    ray.kill(parent)
+    until(lambda: dead(parent), "the end of the parent")
+    child = ray.get_actor("outliving")
+    assert ray.get(child.add.remote()) == 7
+    ray.kill(child)
+
+
+@needs_processes
 def test_a_crash() -> None:
     counter = Counter.remote()
     with pytest.raises(ActorDiedError):
@@ -589,6 +716,64 @@ def test_a_constructor_whose_argument_failed() -> None:
     counter = Counter.remote(broken.remote())
     with pytest.raises(RayActorError):
         ray.get(counter.add.remote())
+
+
+# ---------------------------------------------------------------------- the last thing it does
+
+ENDS = {
+    "terminate": lambda actor: actor.__ray_terminate__.remote(),
+    "exit": lambda actor: actor.leave.remote(),
+    "no handle": lambda actor: None,
+}
+
+
+@ray.remote
+class Parting:
+    def __init__(self, path):
+        import atexit
+
+        self.path = path
+        atexit.register(self.write, "atexit")
+
+    def write(self, what):
+        (self.path / what).touch()
+
+    def __ray_shutdown__(self):
+        self.write("shutdown")
+
+    def leave(self):
+        ray.actor.exit_actor()
+
+
+def parted(path, how) -> None:
+    actor = Parting.remote(path)
+    ray.get(actor.write.remote("begun"))
+    ENDS[how](actor)
+
+
+@needs_processes
+@pytest.mark.parametrize("how", ENDS)
+def test_the_shutdown_hook_runs_at_a_graceful_end(tmp_path, how) -> None:
+    parted(tmp_path, how)
+    gc.collect()
+    until(lambda: (tmp_path / "shutdown").exists(), "the hook")
+
+
+@needs_processes
+@pytest.mark.parametrize("how", ENDS)
+def test_atexit_handlers_run_at_a_graceful_end(tmp_path, how) -> None:
+    parted(tmp_path, how)
+    gc.collect()
+    until(lambda: (tmp_path / "atexit").exists(), "the handler")
+
+
+@needs_processes
+def test_neither_runs_when_it_is_killed(tmp_path) -> None:
+    actor = Parting.remote(tmp_path)
+    ray.get(actor.write.remote("begun"))
+    ray.kill(actor)
+    until(lambda: dead(actor), "the end of the actor")
+    assert [file.name for file in tmp_path.iterdir()] == ["begun"]
 
 
 # ---------------------------------------------------------------------- restarts
@@ -655,7 +840,7 @@ def test_restarts_are_counted() -> None:
 @needs_processes
 def test_max_task_retries() -> None:
     record = Record.remote()
-    mortal = Mortal.options(max_restarts=-1, max_task_retries=3).remote(record)
+    mortal = Mortal.options(max_restarts=-1, max_task_retries=20).remote(record)
     # init call init call init call: the sixth entry is the third call.
     assert ray.get(mortal.crash_until.remote(6)) == "through"
 
@@ -680,7 +865,7 @@ def test_without_task_retries_a_crash_fails_the_call_and_the_actor_comes_back() 
 def test_task_retries_of_a_single_method() -> None:
     record = Record.remote()
     mortal = Mortal.options(max_restarts=-1).remote(record)
-    assert ray.get(mortal.crash_until.options(max_task_retries=2).remote(4)) == "through"
+    assert ray.get(mortal.crash_until.options(max_task_retries=20).remote(4)) == "through"
 
 
 def test_retry_exceptions_of_methods() -> None:
@@ -734,6 +919,7 @@ def test_more_actors_than_cpus() -> None:
     assert ray.get([counter.add.remote() for counter in counters]) == [1, 2, 3, 4, 5, 6]
 
 
+@needs_processes(reason="resources are counted, but nothing waits for them")
 def test_actors_with_resources_hold_them() -> None:
     holder = Counter.options(num_cpus=0, resources={"token": 2}).remote()
     ray.get(holder.add.remote())

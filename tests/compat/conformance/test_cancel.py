@@ -77,6 +77,7 @@ def test_arguments_that_arrive_after_the_cancelling() -> None:
     assert ray.get(record.all.remote()) == []
 
 
+@needs_processes(reason="resources are counted, but nothing waits for them")
 def test_a_task_that_waits_for_resources() -> None:
     @ray.remote(resources={"no-such-thing": 1})
     def unplaced():

@@ -210,6 +210,46 @@ def test_async_functions_are_no_tasks() -> None:
         ray.get(task.remote())
 
 
+def test_async_actors_call_each_other_and_themselves() -> None:
+    @ray.remote
+    class Ring:
+        async def set(self, other):
+            self.other = other
+
+        async def round(self, n):
+            return 0 if n == 0 else 1 + await self.other.round.remote(n - 1)
+
+    first, second = Ring.remote(), Ring.remote()
+    ray.get([first.set.remote(second), second.set.remote(first)])
+    assert ray.get(first.round.remote(6)) == 6
+    ray.get(first.set.remote(first))
+    assert ray.get(first.round.remote(4)) == 4
+
+
+def test_what_an_async_method_leaves_running_goes_on() -> None:
+    @ray.remote
+    class Background:
+        def __init__(self):
+            self.done = asyncio.Event()
+            self.go = asyncio.Event()
+
+        async def start(self):
+            async def work():
+                await self.go.wait()
+                self.done.set()
+
+            self.task = asyncio.create_task(work())
+
+        async def finish(self):
+            self.go.set()
+            await self.done.wait()
+            return True
+
+    background = Background.remote()
+    ray.get(background.start.remote())
+    assert ray.get(background.finish.remote())
+
+
 # ---------------------------------------------------------------------- threaded actors
 
 

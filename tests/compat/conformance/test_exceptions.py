@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 
 import pytest
 import ray
@@ -116,6 +117,35 @@ def test_except_clauses_for_base_classes() -> None:
 
     assert isinstance(caught(fail.remote(Derived("x"))), Base)
     assert isinstance(caught(fail.remote(KeyError("x"))), LookupError)
+
+
+def test_properties_and_slots_of_the_users_class() -> None:
+    class Kept(Exception):
+        __slots__ = ("slot",)
+
+        def __init__(self, slot):
+            super().__init__(slot)
+            self.slot = slot
+
+        @property
+        def double(self):
+            return 2 * self.slot
+
+    found = caught(fail.remote(Kept(4)))
+    assert (found.slot, found.double, found.cause.slot) == (4, 8, 4)
+    with pytest.raises(AttributeError):
+        found.no_such_thing  # noqa: B018
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has exception groups since 3.11")
+def test_exception_groups() -> None:
+    group = ExceptionGroup("several", [ValueError("a"), KeyError("b")])  # noqa: F821
+    found = caught(fail.remote(group))
+    assert isinstance(found, ExceptionGroup)  # noqa: F821
+    assert [type(one) for one in found.exceptions] == [ValueError, KeyError]
+    matching, rest = found.split(ValueError)
+    assert [str(one) for one in matching.exceptions] == ["a"]
+    assert len(rest.exceptions) == 1
 
 
 def test_groups_of_exceptions_in_one_except() -> None:

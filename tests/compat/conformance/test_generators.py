@@ -156,6 +156,22 @@ def test_async_for_over_several_at_once() -> None:
     assert asyncio.run(main()) == [[0, 1], [0, 1, 2]]
 
 
+def test_a_wait_that_is_given_up_loses_no_item() -> None:
+    gate = Gate.remote()
+
+    async def main():
+        generator = gated.remote(gate, 3)
+        found = [await (await generator.__anext__())]
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(generator.__anext__(), timeout=0.1)
+        await gate.open.remote()
+        async for ref in generator:
+            found.append(await ref)
+        return found
+
+    assert asyncio.run(main()) == [0, 1, 2]
+
+
 def test_a_generator_is_read_in_an_actor() -> None:
     @ray.remote
     class Reader:
@@ -303,6 +319,21 @@ def test_a_crash_is_retried_without_repeating_items() -> None:
             yield i
 
     assert values(crash_once.remote()) == [0, 1, 2, 3]
+    assert len(ray.get(record.all.remote())) == 2
+
+
+def test_retry_exceptions_of_generators() -> None:
+    record = Record.remote()
+
+    @ray.remote(max_retries=2, retry_exceptions=True)
+    def fail_once():
+        attempt = ray.get(record.add.remote("attempt"))
+        for i in range(3):
+            if attempt == 1 and i == 1:
+                raise ValueError("once")
+            yield i
+
+    assert values(fail_once.remote()) == [0, 1, 2]
     assert len(ray.get(record.all.remote())) == 2
 
 

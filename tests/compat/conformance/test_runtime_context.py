@@ -189,6 +189,23 @@ def test_the_old_dictionary() -> None:
     assert found["namespace"] == ray.get_runtime_context().namespace
 
 
+def test_the_old_properties() -> None:
+    context = ray.get_runtime_context()
+    assert context.job_id.hex() == context.get_job_id()
+    assert context.node_id.hex() == context.get_node_id()
+
+    @ray.remote
+    class Old:
+        def ids(self):
+            context = ray.get_runtime_context()
+            return (
+                context.task_id.hex() == context.get_task_id(),
+                context.actor_id.hex() == context.get_actor_id(),
+            )
+
+    assert ray.get(Old.remote().ids.remote()) == (True, True)
+
+
 def test_nodes() -> None:
     (node,) = ray.nodes()
     assert node["NodeID"] == ray.get_runtime_context().get_node_id()

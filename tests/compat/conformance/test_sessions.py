@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import ray
 
-from compat.conformance.helpers import differs
+from compat.conformance.helpers import differs, needs_processes
 
 pytestmark = pytest.mark.usefixtures("no_session")
 
@@ -73,12 +73,7 @@ def test_the_first_call_starts_a_session(call) -> None:
     assert ray.is_initialized()
 
 
-def test_no_session_to_join() -> None:
-    with pytest.raises(ConnectionError):
-        ray.init(address="auto")
-    assert not ray.is_initialized()
-
-
+@needs_processes(reason="CUDA_VISIBLE_DEVICES is not set for one task of several")
 def test_amounts() -> None:
     init(num_gpus=2, resources={"own": 3})
     total = ray.cluster_resources()

@@ -24,7 +24,7 @@ from ray.util.state import (
 )
 
 from compat.conformance.conftest import CPUS
-from compat.conformance.helpers import Gate, until
+from compat.conformance.helpers import Gate, needs_processes, until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -156,6 +156,7 @@ def test_actors() -> None:
     assert actor_id in [row.actor_id for row in list_actors(filters=[("state", "=", "DEAD")])]
 
 
+@needs_processes(reason="resources are counted, but nothing waits for them")
 def test_actors_that_wait_for_resources() -> None:
     waiting = StateActor.options(resources={"no-such-thing": 1}).remote()
     actor_id = waiting._actor_id.hex()

@@ -202,6 +202,7 @@ def test_memory_is_a_resource() -> None:
     assert ray.get(held.remote()) == 50_000_000
 
 
+@needs_processes(reason="resources are counted, but nothing waits for them")
 def test_a_demand_that_cannot_be_met_waits() -> None:
     @ray.remote(resources={"no-such-thing": 1})
     def never():

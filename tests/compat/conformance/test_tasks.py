@@ -74,6 +74,7 @@ def test_the_docstring_is_kept() -> None:
     assert documented.__doc__ == "Says something."
 
 
+@differs(on="ray", reason="a remote function has no name of its own, only its class's")
 def test_names_are_kept() -> None:
     @ray.remote
     def documented():
@@ -509,3 +510,74 @@ def test_wait_refuses_wrong_arguments() -> None:
 
 def test_many_tasks() -> None:
     assert sum(ray.get([echo.remote(i) for i in range(200)])) == 19900
+
+
+# ---------------------------------------------------------------------- patterns of the documentation
+
+
+def test_pending_tasks_are_limited_with_wait() -> None:
+    pending, done = [], []
+    for i in range(20):
+        if len(pending) >= 4:
+            ready, pending = ray.wait(pending, num_returns=1)
+            done += ray.get(ready)
+        pending.append(echo.remote(i))
+    done += ray.get(pending)
+    assert sorted(done) == list(range(20))
+
+
+def test_a_tree_of_actors() -> None:
+    @ray.remote(num_cpus=0)
+    class Leaf:
+        def __init__(self, n):
+            self.n = n
+
+        def work(self, x):
+            return self.n * x
+
+    @ray.remote(num_cpus=0)
+    class Root:
+        def __init__(self, n):
+            self.leaves = [Leaf.remote(i) for i in range(n)]
+
+        def work(self, x):
+            return sum(ray.get([leaf.work.remote(x) for leaf in self.leaves]))
+
+    roots = [Root.remote(2), Root.remote(3)]
+    assert ray.get([root.work.remote(10) for root in roots]) == [10, 30]
+
+
+def test_pipelines_of_tasks_and_actors() -> None:
+    @ray.remote
+    class Sum:
+        def __init__(self):
+            self.total = 0
+
+        def add(self, value):
+            self.total += value
+            return self.total
+
+    total = Sum.remote()
+    refs = [total.add.remote(echo.remote(i)) for i in range(10)]
+    assert ray.get(refs[-1]) == 45
+
+
+def test_a_barrier_of_tasks() -> None:
+    gate = Gate.remote()
+    refs = [at_gate.options(num_cpus=0).remote(gate, i) for i in range(6)]
+    ray.get(gate.until_arrived.remote(6))
+    assert ray.wait(refs, timeout=0)[0] == []
+    ray.get(gate.open.remote())
+    assert ray.get(refs) == list(range(6))
+
+
+def test_a_function_with_the_same_name_elsewhere() -> None:
+    def make(k):
+        @ray.remote
+        def same():
+            return k
+
+        return same
+
+    first, second = make(1), make(2)
+    assert ray.get([first.remote(), second.remote(), first.remote()]) == [1, 2, 1]

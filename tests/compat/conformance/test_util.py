@@ -88,6 +88,27 @@ def test_pool_errors_leave_it_usable() -> None:
     assert list(pool.map(lambda actor, x: actor.double.remote(x), [1, 2])) == [2, 4]
 
 
+@differs(
+    on="skate",
+    reason="after get_next_unordered(), get_next() gives the first in order of those that are left",
+)
+def test_pool_ways_of_getting_are_not_mixed() -> None:
+    pool = pool_of(2)
+    for i in range(2):
+        pool.submit(lambda actor, x: actor.double.remote(x), i)
+    pool.get_next_unordered()
+    with pytest.raises(ValueError):
+        pool.get_next()
+
+
+def test_pool_map_is_lazy() -> None:
+    found = pool_of(1).map(lambda actor, x: actor.double.remote(x), [1, 2])
+    assert next(found) == 2
+    assert next(found) == 4
+    with pytest.raises(StopIteration):
+        next(found)
+
+
 def test_pool_push_and_pop() -> None:
     pool = pool_of(1)
     assert pool.has_free()
@@ -159,6 +180,30 @@ def test_queue_batches() -> None:
     assert queue.get_nowait_batch(2) == [1, 2]
     with pytest.raises(Empty):
         queue.get_nowait_batch(2)
+    queue.shutdown()
+
+
+def test_queue_options_of_its_actor() -> None:
+    queue = Queue(actor_options={"name": "queue of the suite", "num_cpus": 0})
+    queue.put(1)
+    assert ray.get_actor("queue of the suite") is not None
+    queue.shutdown(force=True)
+
+
+def test_queue_waits_for_room() -> None:
+    queue = Queue(maxsize=1)
+    queue.put("first")
+
+    @ray.remote(num_cpus=0)
+    def put():
+        queue.put("second")
+        return "put"
+
+    ref = put.remote()
+    assert ray.wait([ref], timeout=0.2)[0] == []
+    assert queue.get() == "first"
+    assert ray.get(ref) == "put"
+    assert queue.get() == "second"
     queue.shutdown()
 
 
@@ -331,6 +376,7 @@ def test_inspect_serializability() -> None:
     assert [(one.obj, one.path, one.parent) for one in found] == [(lock, ("uses", "lock"), uses)]
 
 
+@needs_processes(reason="the process that registers it is the one that receives")
 def test_register_serializer() -> None:
     class Handle:
         def __init__(self, n):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import sys
 from typing import Any
 
 import pytest
@@ -262,3 +263,32 @@ def test_bytes_and_back(error: BaseException) -> None:
 def test_bytes_of_something_else() -> None:
     with pytest.raises(TypeError, match="no RayError but int"):
         RayError.from_bytes(pickle.dumps(3))
+
+
+def test_what_the_error_lacks_is_read_off_its_cause() -> None:
+    class Slots(Exception):
+        __slots__ = ("slot",)
+
+        def __init__(self, slot: int) -> None:
+            super().__init__(slot)
+            self.slot = slot
+
+    error: Any = RayTaskError("f", "", Slots(4)).as_instanceof_cause()
+    assert error.slot == 4
+    with pytest.raises(AttributeError, match="absent"):
+        error.absent  # noqa: B018
+    assert not hasattr(error, "__wrapped__")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has exception groups since 3.11")
+def test_exception_groups_keep_their_parts() -> None:
+    group = ExceptionGroup("several", [ValueError("a"), ExceptionGroup("more", [KeyError("b")])])  # noqa: F821
+    error: Any = RayTaskError("f", "", group).as_instanceof_cause()
+    assert isinstance(error, RayTaskError)
+    assert error.exceptions == group.exceptions
+    assert error.message == "several"
+    matching, rest = error.split(KeyError)
+    assert [type(one) for one in matching.exceptions] == [ExceptionGroup]  # noqa: F821
+    assert [type(one) for one in rest.exceptions] == [ValueError]
+    again = pickle.loads(pickle.dumps(error))
+    assert [type(one) for one in again.exceptions] == [ValueError, ExceptionGroup]  # noqa: F821

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from skate._base import ids
 from skate._store.allocator import PAGE, Extent, round_up
-from skate._store.table import StoreTable
+from skate._store.table import ENDED_KEPT, StoreTable
 
 from ..effort import effort
 
@@ -34,23 +36,39 @@ def held_by(table: StoreTable, process: bytes) -> dict[tuple[int, int], int]:
 
 
 class _Object:
-    """What the model knows of one object, from the moment that its creator begins to write it."""
+    """What the model knows of one object."""
 
-    def __init__(self, owner: bytes, creator: bytes, place: Extent, size: int) -> None:
+    def __init__(self, owner: bytes) -> None:
         self.owner = owner
-        self.creator = creator
-        self.place = place
-        self.size = size
-        self.sealed = False
+        #: Where it lies, and who wrote it there; None: nowhere (yet, or any more).
+        self.place: Extent | None = None
+        self.creator = b""
+        self.size = 0
         self.freed = False
         self.pins: set[bytes] = set()
+        #: Where it lay when it was lost, and who has views of that.
+        self.ghosts: list[tuple[Extent, set[bytes]]] = []
+        self.lost = False
+        #: Freed before it was sealed.
+        self.early = False
+
+
+class _Write(NamedTuple):
+    """A process writes an object that it has not sealed."""
+
+    object_id: bytes
+    creator: bytes
+    place: Extent
+    size: int
+    again: bool
 
 
 class StoreTableMachine(RuleBasedStateMachine):
-    """Processes write, seal, pin, free and end in any order that their sockets allow.
+    """Processes write, seal, pin, free, lose and end in any order that their sockets allow.
 
     An owner hears of an object from its creator, on another connection than the daemon: so it may
-    free the object, or end, before the daemon reads the creator's seal.
+    free the object, or end, before the daemon reads the creator's seal. A call may run again, because
+    its worker died before it replied, or because what it made was lost.
     """
 
     def __init__(self) -> None:
@@ -58,6 +76,7 @@ class StoreTableMachine(RuleBasedStateMachine):
         self.table = StoreTable(CAPACITY)
         self.alive = set(PROCESSES)
         self.objects: dict[bytes, _Object] = {}
+        self.writes: list[_Write] = []
         #: Extents that processes keep for later.
         self.kept: dict[bytes, list[Extent]] = {process: [] for process in PROCESSES}
         self.count = 0
@@ -66,7 +85,9 @@ class StoreTableMachine(RuleBasedStateMachine):
         return data.draw(st.sampled_from(sorted(self.alive)), "process")
 
     def some_object(self, data: st.DataObject, *, sealed: bool | None = None) -> bytes | None:
-        found = [key for key, one in self.objects.items() if sealed is None or one.sealed == sealed]
+        found = [
+            key for key, one in self.objects.items() if sealed is None or (one.place is not None) == sealed
+        ]
         return data.draw(st.sampled_from(found), "object") if found else None
 
     # ------------------------------------------------------------------ what happens
@@ -74,9 +95,26 @@ class StoreTableMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.alive)
     @rule(data=st.data(), size=st.integers(1, 12 * PAGE), reuse=st.booleans())
     def begin(self, data: st.DataObject, size: int, reuse: bool) -> None:
-        """A process takes memory and begins to write the result of somebody's task."""
-        creator = self.some_process(data)
+        """A process begins to write the result of somebody's task."""
         owner = data.draw(st.sampled_from(PROCESSES), "owner")
+        self.count += 1
+        object_id = object_of(owner, self.count)
+        if self.write(object_id, self.some_process(data), size, reuse, again=False):
+            self.objects[object_id] = _Object(owner)
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data(), size=st.integers(1, 4 * PAGE), lost=st.booleans())
+    def begin_again(self, data: st.DataObject, size: int, lost: bool) -> None:
+        """A call runs once more: what it made was lost, or its worker died before it could reply."""
+        object_id = self.some_object(data)
+        if object_id is None:
+            return
+        one = self.objects[object_id]
+        unheard_of = not one.pins and one.creator not in self.alive and not one.ghosts
+        if lost or unheard_of:
+            self.write(object_id, self.some_process(data), size, False, again=lost)
+
+    def write(self, object_id: bytes, creator: bytes, size: int, reuse: bool, *, again: bool) -> bool:
         fitting = [extent for extent in self.kept[creator] if extent.size >= round_up(size)]
         if reuse and fitting:
             place = fitting[0]
@@ -85,33 +123,38 @@ class StoreTableMachine(RuleBasedStateMachine):
             grant = self.table.allocate(creator, size)
             if grant is None:
                 assert self.table.allocator.used + round_up(size) > CAPACITY
-                return
+                return False
             place = grant.extent
-        self.count += 1
-        self.objects[object_of(owner, self.count)] = _Object(owner, creator, place, size)
+        self.writes.append(_Write(object_id, creator, place, size, again))
+        return True
 
+    @precondition(lambda self: self.writes)
     @rule(data=st.data())
     def seal(self, data: st.DataObject) -> None:
-        object_id = self.some_object(data, sealed=False)
-        if object_id is None:
-            return
-        one = self.objects[object_id]
-        extent = Extent(one.place.segment, one.place.offset, one.size)
-        assert self.table.seal(one.creator, object_id, one.owner, extent, "bytes")
-        one.sealed = True
-        used = round_up(one.size)
-        if used < one.place.size:
-            rest = Extent(one.place.segment, one.place.offset + used, one.place.size - used)
-            self.kept[one.creator].append(rest)
-        one.place = Extent(one.place.segment, one.place.offset, used)
-        self.forget_if_done(object_id)
+        write = data.draw(st.sampled_from(self.writes), "write")
+        self.writes.remove(write)
+        place = Extent(write.place.segment, write.place.offset, round_up(write.size))
+        if place.size < write.place.size:
+            rest = Extent(place.segment, place.offset + place.size, write.place.size - place.size)
+            self.kept[write.creator].append(rest)
+        one = self.objects.setdefault(write.object_id, _Object(ids.owner_of(write.object_id)))
+        news = not (write.again and one.place is not None)
+        extent = place._replace(size=write.size)
+        assert self.table.seal(write.creator, write.object_id, one.owner, extent, "b", write.again) == news
+        one.lost = False
+        if news:
+            one.place, one.size, one.creator = place, write.size, write.creator
+            one.freed = one.early or one.owner not in self.alive
+            one.early = False
+        self.forget_if_done(write.object_id)
 
     @rule(data=st.data())
-    def seal_again(self, data: st.DataObject) -> None:
+    def seal_repeated(self, data: st.DataObject) -> None:
         object_id = self.some_object(data, sealed=True)
-        if object_id is not None and object_id in self.table.objects:
+        if object_id is not None:
             one = self.objects[object_id]
-            extent = Extent(one.place.segment, one.place.offset, one.size)
+            assert one.place is not None
+            extent = one.place._replace(size=one.size)
             assert not self.table.seal(one.creator, object_id, one.owner, extent, "bytes")
 
     @precondition(lambda self: self.alive)
@@ -121,10 +164,13 @@ class StoreTableMachine(RuleBasedStateMachine):
         if object_id is None:
             return
         reader, one = self.some_process(data), self.objects[object_id]
+        if any(reader in pins for _, pins in one.ghosts):
+            return  # it reads what it has
         stored = self.table.pin(reader, object_id)
-        if not one.sealed:
+        if one.place is None:
             assert stored is None
-        elif stored is not None:
+        else:
+            assert stored is not None
             assert (stored.extent, stored.size) == (one.place, one.size)
             one.pins.add(reader)
 
@@ -135,7 +181,35 @@ class StoreTableMachine(RuleBasedStateMachine):
         if object_id is not None:
             reader = self.some_process(data)
             self.table.unpin(reader, object_id)
-            self.objects[object_id].pins.discard(reader)
+            self.leave(object_id, reader)
+            self.forget_if_done(object_id)
+
+    def leave(self, object_id: bytes, reader: bytes) -> None:
+        one = self.objects[object_id]
+        one.pins.discard(reader)
+        one.ghosts = [(place, pins - {reader}) for place, pins in one.ghosts if pins - {reader}]
+
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        object_id = self.some_object(data, sealed=True)
+        if object_id is None:
+            return
+        one = self.objects[object_id]
+        self.table.lose(object_id)
+        assert one.place is not None
+        if one.pins:
+            one.ghosts.append((one.place, one.pins))
+        one.place, one.pins, one.freed, one.lost = None, set(), False, True
+        assert object_id not in self.table.objects
+
+    @rule(data=st.data())
+    def report(self, data: st.DataObject) -> None:
+        """Somebody looks for it in vain and tells its owner, which is asked whether that is news."""
+        object_id = self.some_object(data, sealed=False)
+        if object_id is not None:
+            one = self.objects[object_id]
+            assert self.table.reported(object_id) == one.lost
+            one.lost = False
             self.forget_if_done(object_id)
 
     @rule(data=st.data(), keep=st.booleans())
@@ -146,15 +220,20 @@ class StoreTableMachine(RuleBasedStateMachine):
             return
         one = self.objects[object_id]
         # Only what nobody else ever knew of is asked back.
-        keeper = one.owner if keep and one.creator == one.owner and one.sealed and not one.freed else None
+        keeper = one.owner if keep and one.creator == one.owner and one.place and not one.freed else None
         self.table.free(object_id, keeper)
-        one.freed = True
         if keeper is not None and not one.pins - {keeper}:
+            assert one.place is not None
             self.kept[keeper].append(one.place)
-            del self.objects[object_id]
             assert object_id not in self.table.objects
+            one.place, one.pins = None, set()
+        elif one.place is not None:
+            one.freed = True
+        elif one.lost:
+            one.lost = False
         else:
-            self.forget_if_done(object_id)
+            one.early = True
+        self.forget_if_done(object_id)
 
     @rule(data=st.data(), twice=st.booleans())
     def give_back(self, data: st.DataObject, twice: bool) -> None:
@@ -173,46 +252,73 @@ class StoreTableMachine(RuleBasedStateMachine):
     def end_process(self, process: bytes) -> None:
         self.alive.discard(process)
         self.kept[process].clear()
-        for object_id, one in list(self.objects.items()):
-            if one.creator == process and not one.sealed:
-                del self.objects[object_id]
+        self.writes = [write for write in self.writes if write.creator != process]
         self.table.process_ended(process)
         for object_id, one in list(self.objects.items()):
-            one.pins.discard(process)
+            if one.owner == process:
+                one.early = one.lost = False
+                one.freed = one.place is not None
+            self.leave(object_id, process)
             self.forget_if_done(object_id)
 
     def forget_if_done(self, object_id: bytes) -> None:
         one = self.objects[object_id]
-        if one.sealed and not one.pins and (one.freed or one.owner not in self.alive):
-            if one.owner in self.alive or one.creator not in self.alive:
-                assert object_id not in self.table.objects, "nobody refers to it"
-            if object_id not in self.table.objects:
-                del self.objects[object_id]
+        if one.freed and not one.pins:
+            assert object_id not in self.table.objects, "nobody refers to it"
+            one.place, one.freed = None, False
+        writing = any(write.object_id == object_id for write in self.writes)
+        if one.place is None and not (one.ghosts or one.lost or one.early or writing):
+            del self.objects[object_id]
 
     # ------------------------------------------------------------------ what holds
 
     @invariant()
     def what_is_pinned_or_referenced_is_there(self) -> None:
-        for object_id, one in self.objects.items():
-            if one.sealed and (one.pins or (not one.freed and one.owner in self.alive)):
-                stored = self.table.objects[object_id]
-                assert stored.extent == one.place
-                assert stored.pins == one.pins
+        there = {object_id for object_id, one in self.objects.items() if one.place is not None}
+        assert self.table.objects.keys() == there
+        for object_id in there:
+            one, stored = self.objects[object_id], self.table.objects[object_id]
+            assert (stored.extent, stored.size) == (one.place, one.size)
+            assert (stored.pins, stored.freed) == (one.pins, one.freed)
 
     @invariant()
-    def used_is_exact(self) -> None:
-        held = sum(size for extents in self.table.held.values() for size, _ in extents.values())
-        assert self.table.allocator.used == held + self.table.bytes_of_objects(on_disk=False)
-        kept = sum(extent.size for extents in self.kept.values() for extent in extents)
-        writing = sum(one.place.size for one in self.objects.values() if not one.sealed)
-        assert held == kept + writing
+    def views_of_what_was_lost_keep_their_memory(self) -> None:
+        assert self.table.ghosts.keys() == {key for key, one in self.objects.items() if one.ghosts}
+        for object_id, ghosts in self.table.ghosts.items():
+            found = [(stored.extent, stored.pins) for stored in ghosts]
+            assert found == self.objects[object_id].ghosts
+
+    @invariant()
+    def what_may_move_is_what_nobody_reads(self) -> None:
+        idle = {key for key, one in self.objects.items() if one.place is not None and not one.pins}
+        assert self.table.movable.keys() == idle
+
+    @invariant()
+    def every_page_is_in_one_hand(self) -> None:
+        held = [
+            Extent(*place, size) for extents in self.table.held.values()
+            for place, (size, _) in extents.items()
+        ]  # fmt: skip
+        kept = [extent for extents in self.kept.values() for extent in extents]
+        assert sorted(held) == sorted([*kept, *(write.place for write in self.writes)])
+        used = held + [stored.extent for stored in self.table.objects.values()]
+        used += [stored.extent for ghosts in self.table.ghosts.values() for stored in ghosts]
+        pages = [
+            (extent.segment, page) for extent in used
+            for page in range(extent.offset, extent.offset + extent.size, PAGE)
+        ]  # fmt: skip
+        assert len(pages) == len(set(pages))
+        assert self.table.allocator.used == len(pages) * PAGE
 
     def teardown(self) -> None:
         for process in sorted(self.alive):
             self.end_process(process)
         assert not self.table.objects
+        assert not self.table.ghosts
         assert self.table.allocator.used == 0
         assert not self.table.held
+        assert not self.table.lost
+        assert not self.table.freed_early
 
 
 TestStoreTableMachine = StoreTableMachine.TestCase
@@ -390,3 +496,174 @@ def test_a_full_store_names_its_largest_holders() -> None:
     assert text.index(A.hex()) < text.index(B.hex())
     assert "/spill has no room for more (it holds 0.0 MiB of them)" in text
     assert "init(object_store_memory=BYTES)" in text
+
+
+# ---------------------------------------------------------------------- lost, and made again
+
+
+def lost_with_a_reader() -> tuple[StoreTable, Extent]:
+    table = StoreTable(CAPACITY)
+    extent = create(table, B, object_of(A))
+    table.pin(C, object_of(A))
+    table.lose(object_of(A))
+    return table, extent
+
+
+def write(table: StoreTable, creator: bytes, size: int = PAGE) -> Extent:
+    grant = table.allocate(creator, size)
+    assert grant is not None
+    return grant.extent
+
+
+def test_what_is_lost_is_not_there_and_its_memory_is_free() -> None:
+    table = StoreTable(CAPACITY)
+    create(table, B, object_of(A))
+    table.lose(object_of(A))
+    assert table.pin(C, object_of(A)) is None
+    assert table.allocator.used == 0
+    assert not table.movable
+    table.lose(object_of(A))
+    assert table.lost == {object_of(A)}
+
+
+def test_what_never_was_cannot_be_lost() -> None:
+    table = StoreTable(CAPACITY)
+    table.lose(object_of(A))
+    assert not table.lost
+
+
+def test_a_view_of_what_was_lost_keeps_its_memory() -> None:
+    table, _ = lost_with_a_reader()
+    assert table.allocator.used == PAGE
+    table.unpin(B, object_of(A))
+    assert table.allocator.used == PAGE
+    table.unpin(C, object_of(A))
+    assert table.allocator.used == 0
+    assert not table.ghosts
+
+
+def test_a_view_of_what_was_lost_goes_with_its_process() -> None:
+    table, _ = lost_with_a_reader()
+    table.process_ended(C)
+    assert table.allocator.used == 0
+
+
+def test_what_was_made_again_lies_elsewhere_while_the_old_is_read() -> None:
+    table, before = lost_with_a_reader()
+    extent = write(table, B)
+    assert extent != before
+    assert table.seal(B, object_of(A), A, extent, "bytes", again=True)
+    assert not table.lost
+    stored = table.pin(B, object_of(A))
+    assert stored is not None
+    assert stored.extent == extent
+    table.free(object_of(A))
+    table.unpin(B, object_of(A))
+    assert table.allocator.used == PAGE, "C reads what it has"
+    table.unpin(C, object_of(A))
+    assert table.allocator.used == 0
+
+
+def test_lost_twice_with_a_reader_each() -> None:
+    table, _ = lost_with_a_reader()
+    table.seal(B, object_of(A), A, write(table, B), "bytes", again=True)
+    table.pin(B, object_of(A))
+    table.lose(object_of(A))
+    assert table.allocator.used == 2 * PAGE
+    table.unpin(C, object_of(A))
+    assert table.allocator.used == PAGE
+    table.unpin(B, object_of(A))
+    assert table.allocator.used == 0
+
+
+def test_what_is_there_stays_when_its_call_runs_again_for_something_else() -> None:
+    table = StoreTable(CAPACITY)
+    extent = create(table, B, object_of(A))
+    table.pin(C, object_of(A))
+    assert not table.seal(B, object_of(A), A, write(table, B), "bytes", again=True)
+    assert table.objects[object_of(A)].extent == extent
+    assert table.objects[object_of(A)].pins == {C}
+    assert table.allocator.used == PAGE
+
+
+def test_a_retry_replaces_what_the_attempt_before_it_sealed() -> None:
+    table = StoreTable(CAPACITY)
+    create(table, B, object_of(A))
+    table.objects[object_of(A)].by_request = True
+    extent = write(table, C)
+    assert table.seal(C, object_of(A), A, extent, "bytes")
+    stored = table.objects[object_of(A)]
+    assert (stored.extent, stored.creator, stored.by_request) == (extent, C, True)
+    assert table.allocator.used == PAGE
+    table.free(object_of(A), None, B)
+    assert object_of(A) in table.objects, "that was about the attempt before"
+    table.free(object_of(A), None, C)
+    assert table.allocator.used == 0
+
+
+def test_the_rest_of_an_extent_stays_held_if_what_was_made_again_was_there() -> None:
+    table = StoreTable(CAPACITY)
+    create(table, B, object_of(A))
+    extent = write(table, B, 3 * PAGE)
+    table.seal(B, object_of(A), A, extent._replace(size=PAGE), "bytes", again=True)
+    assert held_by(table, B) == {(extent.segment, extent.offset + PAGE): 2 * PAGE}
+    assert table.allocator.used == 3 * PAGE
+
+
+def test_what_is_freed_while_it_is_lost_is_forgotten() -> None:
+    """The call that makes it again still runs: when it has replied, its owner frees what it made."""
+    table = StoreTable(CAPACITY)
+    create(table, B, object_of(A))
+    table.lose(object_of(A))
+    table.free(object_of(A))
+    assert not table.lost
+    assert not table.freed_early
+    table.seal(B, object_of(A), A, write(table, B), "bytes", again=True)
+    table.free(object_of(A))
+    assert table.allocator.used == 0
+
+
+def test_a_loss_is_reported_once() -> None:
+    """From then on the call that makes it again may have sealed it: a free may come before that seal."""
+    table = StoreTable(CAPACITY)
+    create(table, B, object_of(A))
+    assert not table.reported(object_of(A))
+    table.lose(object_of(A))
+    assert table.reported(object_of(A))
+    assert not table.reported(object_of(A))
+    table.free(object_of(A))
+    table.seal(B, object_of(A), A, write(table, B), "bytes", again=True)
+    assert table.allocator.used == 0
+    assert not table.objects
+
+
+def test_what_was_lost_is_forgotten_with_its_owner() -> None:
+    table = StoreTable(CAPACITY)
+    create(table, B, object_of(A))
+    table.lose(object_of(A))
+    table.process_ended(A)
+    assert not table.lost
+    table.seal(B, object_of(A), A, write(table, B), "bytes", again=True)
+    assert table.allocator.used == 0
+
+
+def test_what_a_process_made_for_others_that_nobody_has_freed() -> None:
+    table = StoreTable(CAPACITY)
+    create(table, B, object_of(A, 1))
+    create(table, B, object_of(A, 2))
+    create(table, B, object_of(C, 3))
+    create(table, B, object_of(B, 4))
+    create(table, A, object_of(C, 5))
+    table.pin(C, object_of(A, 2))
+    table.free(object_of(A, 2))
+    assert table.created_by(B) == {A: [object_of(A, 1)], C: [object_of(C, 3)]}
+
+
+def test_only_so_many_ended_processes_are_remembered() -> None:
+    table = StoreTable(CAPACITY)
+    for number in range(ENDED_KEPT + 1):
+        table.process_ended(number.to_bytes(ids.WORKER_ID_SIZE, "big"))
+    assert len(table._ended) == ENDED_KEPT
+    first = bytes(ids.WORKER_ID_SIZE)
+    create(table, B, object_of(first))
+    assert object_of(first) in table.objects

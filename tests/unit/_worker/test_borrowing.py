@@ -29,7 +29,7 @@ from skate._worker.refs import (
 
 from ..effort import effort
 
-NAMES = "abcd"
+NAMES = "abc"
 WAYS = (0, 1)
 
 
@@ -431,7 +431,7 @@ class BorrowingMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = Network(NAMES[:3] if not self.deaths else NAMES)
+        self.network = Network(NAMES)
 
     def process(self, data: st.DataObject) -> Process:
         process = data.draw(st.sampled_from(self.network.alive), "process")
@@ -462,6 +462,26 @@ class BorrowingMachine(RuleBasedStateMachine):
         if others:
             process.call(data.draw(st.sampled_from(others), "to"), self.some_refs(data, process))
             self.network.carry_out(process)
+
+    @rule(data=st.data(), replied=st.booleans())
+    def lend(self, data: st.DataObject, replied: bool) -> None:
+        """A call that is sent and ends at once; its worker keeps what it was given."""
+        process = self.process(data)
+        others = [other for other in self.network.alive if other is not process]
+        refs = list(dict.fromkeys(process.refs))
+        if not others or not refs:
+            return
+        other = data.draw(st.sampled_from(others), "to")
+        process.call(other.name, [data.draw(st.sampled_from(refs), "ref")])
+        self.network.carry_out(process)
+        if other.name in process.gone:
+            return
+        way = process.way_of_calls(other.name, dialer=True)
+        self.deliver_channel((process.name, other.name, way))
+        other.finish(other.running[-1], True, [])
+        self.network.carry_out(other)
+        if replied:
+            self.deliver_channel((other.name, process.name, way))
 
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
@@ -498,6 +518,10 @@ class BorrowingMachine(RuleBasedStateMachine):
         for _ in range(count):
             if self.network.channels[key]:
                 self.network.deliver(key)
+
+    def deliver_channel(self, key: tuple[str, str, int]) -> None:
+        while self.network.channels.get(key):
+            self.network.deliver(key)
 
     @precondition(lambda self: self.network.waiting())
     @rule(data=st.data(), way=st.sampled_from(WAYS))

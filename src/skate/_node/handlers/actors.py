@@ -176,8 +176,12 @@ class ActorHandlers:
     def worker_ended(self, worker: WorkerProcess, cause: str, begun_owner: bytes, begun_seq: int) -> None:
         """The actor's process is dead: report its certificate."""
         assert worker.actor is not None
-        self._starting.pop(worker.id, None)
+        placement = self._starting.pop(worker.id, None)
         self._restartable.discard(worker.id)
+        if placement is not None and worker.left and not placement.stopped:
+            # It was about to leave (max_calls) when it was told to become the actor: nothing of that began.
+            self._demand(placement)
+            return
         if self._daemon.control is not None:
             actor_id, incarnation = worker.actor
             self._daemon.control.send(

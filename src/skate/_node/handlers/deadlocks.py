@@ -82,11 +82,5 @@ class DeadlockHandlers:
         process, number = found.waits[0]
         client = self._daemon.clients.get(bytes.fromhex(process))
         if client is not None:
-            story = "".join(f"\n  {line}" for line in found.story)
-            text = (
-                f"these calls wait for each other, and none of them could ever go on:{story}\nPass refs on "
-                "instead of waiting for them in get(), make the methods async, or give the actor more "
-                "threads (max_concurrency)."
-            )
-            self._daemon.event("ERROR", "DEADLOCK", text)
-            client.connection.send(node.Deadlocked(number, text))
+            self._daemon.event("ERROR", "DEADLOCK", found.text)
+            client.connection.send(node.Deadlocked(number, found.text))

@@ -66,7 +66,7 @@ def tasks(
                 name=row["name"],
                 state=state,
                 type=row["type"],
-                func_or_class_name=row["name"].rpartition(".")[0] or row["name"] if actor else row["name"],
+                func_or_class_name=row["function"],
                 job_id=row["job_id"],
                 actor_id=actor or None,
                 parent_task_id=row["parent"] or _driver_task(row["job_id"]),
@@ -113,7 +113,7 @@ def _constructor(row: Plain, pids: Mapping[str, int], jobs: Sequence[Plain], nod
         func_or_class_name=row["class_name"],
         job_id=job or None,
         actor_id=row["actor_id"],
-        parent_task_id=_driver_task(job),
+        parent_task_id=row["parent"] or _driver_task(job),
         node_id=node if worker else None,
         worker_id=worker or None,
         worker_pid=pids.get(worker),
@@ -289,6 +289,8 @@ def workers(
     names = {task.worker_id: task.name for task in running if task.state == "RUNNING"}
     found = []
     for row in (*dead, *rows):
+        if not row["pid"]:
+            continue  # it is to be forked, or never could be
         asked, forked, ready, ended = row["times"]
         alive = row["state"] != "DEAD"
         found.append(

@@ -1,0 +1,237 @@
+"""One incarnation of an actor in this process: its instance, its lanes, its thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from skate._base import ids
+from skate._inline.lanes import Key, Lanes
+from skate._inline.strands import Doomed
+from skate._inline.turns import Begun, End, line
+from skate._inline.work import Constructor, Work
+from skate._serialize.exceptions import dump_task_error
+from skate._transport.connection import Connection, Handler
+from skate._wire import control
+from skate._wire import worker as wire
+from skate._wire.codec import unpack
+from skate._worker import current
+from skate._worker.actor_host import ActorHost
+from skate._worker.peers import Peer
+from skate._worker.waits import lane
+
+if TYPE_CHECKING:
+    from skate._inline.core import InlineCore
+    from skate._worker.refs import ObjectEntry
+
+
+class _Around:
+    """What ActorHost needs of an executor."""
+
+    def __init__(self, core: InlineCore) -> None:
+        self.core = core
+        self.invocation = core.player.invocation
+
+
+class Host(ActorHost):
+    """See the module's text. A serial actor has one strand; a threaded one takes one for each call."""
+
+    def __init__(self, core: InlineCore, message: control.PlaceActor) -> None:
+        self.executor = _Around(core)  # type: ignore[assignment]
+        self.core = core
+        self.actor_id = message.actor_id
+        self.incarnation = message.incarnation
+        self.spec = spec = unpack(message.spec, type=control.ActorSpec)
+        self.instance: Any = None
+        self.repr = spec.class_name
+        self.id = ids.new_worker_id()
+        self.address = f"{core.address}/{self.id.hex()}"
+        #: It is to do nothing more.
+        self.stopped = False
+        #: The call begun last, for who must decide what to repeat.
+        self.begun: Key = (b"", 0)
+        self.gpus = core.player.take_gpus(spec.running)
+        serial = not spec.is_async and spec.max_concurrency == 1 and not spec.concurrency_groups
+        self.serial = serial
+        self.lanes: Lanes[Work] = Lanes({"": spec.max_concurrency, **spec.concurrency_groups})
+        #: The caller's end, and the actor's.
+        self.callers, self.end = line(core.turns, core.peers.handlers, self._table())
+        for end, who in ((self.callers, self.id), (self.end, core.worker_id)):
+            end.peer = Peer()
+            end.peer.id = who
+            end.peer.address = self.address
+        self.strand = core.player.own_strand()
+        self._constructor = Constructor(self, self.id, f"{spec.class_name}.__init__")
+        self._made = perf_counter()
+        self.constructed = False
+
+    def _table(self) -> Mapping[type, Handler]:
+        return {wire.Call: self._called, wire.CancelCall: self._cancel, **self.core.player.results_table()}
+
+    # ------------------------------------------------------------------ what arrives (under the lock)
+
+    def begin(self) -> None:
+        """Have the constructor run."""
+        self.strand.begin(self.construct)
+
+    def _called(self, connection: Connection, call: wire.Call) -> None:
+        assert isinstance(connection, End)
+        work = Work(connection, call, f"{self.spec.class_name}.{call.fn}", self)
+        work.resources, work.gpus = self.spec.running, self.gpus
+        work.over = lambda: self._over(work)
+        method = self.spec.methods.get(str(call.fn), {})
+        group = call.group or str(method.get("concurrency_group", ""))
+        if self.serial:
+            group = ""  # as with the real one: it has no groups
+        try:
+            begun = self.lanes.arrive(work.key, group, work)
+        except KeyError:
+            known = ", ".join(self.spec.concurrency_groups) or "none"
+            error = ValueError(
+                f"{work.name} was called in the concurrency group {group!r}, which the actor's option "
+                f"concurrency_groups does not define (it has: {known})"
+            )
+            data, _ = dump_task_error(error, work.name, self.spec.class_name, self.actor_id.hex())
+            connection.send(wire.Reply(call.seq, wire.ERROR, data))
+            return
+        for one in begun:
+            self._start(one)
+
+    def _start(self, work: Work) -> None:
+        self.begun = work.key
+        player = self.core.player
+        work.strand = self.strand if self.serial else player.take_strand()
+        work.strand.begin(lambda: player.run(work, lambda: self.method(str(work.call.fn))))
+
+    def _over(self, work: Work) -> None:
+        self.core.player.cancelled.discard(work.key)
+        for one in self.lanes.ended(work.key):
+            self._start(one)
+
+    def _cancel(self, connection: Connection, message: wire.CancelCall) -> None:
+        key = (connection.peer.id, message.seq)
+        player = self.core.player
+        queued = self.lanes.withdraw(key)
+        if queued is not None:
+            error = player.cancelled_error(queued, "before it began")
+            connection.send(wire.Reply(message.seq, wire.ERROR, error))
+            return
+        work = self.lanes.running(key)
+        if work is None:
+            return
+        player.cancelled.add(key)
+        player.recurse(work, message)
+        self._cancel_running(work)
+
+    def _cancel_running(self, work: Work) -> None:
+        """A method is not interrupted: it may ask."""
+
+    # ------------------------------------------------------------------ the constructor (on the strand)
+
+    def construct(self) -> None:
+        """Run the constructor and report."""
+        core, spec = self.core, self.spec
+        error = b""
+        met: list[ObjectEntry] = []
+        token = current.call.set(self._constructor)
+        try:
+            self.instance = self._construct(met)
+            self._introduce()
+        except Doomed:
+            return
+        except BaseException as raised:
+            name = self._constructor.name
+            error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
+            raised.__traceback__ = None
+        finally:
+            current.call.reset(token)
+        self.strand.ending = True
+        with core.lock:
+            core.drain()
+            if self.stopped:
+                return
+            self.constructed = True
+            core.inline_node.started(self, error)
+            if not error:
+                for work in self.lanes.opened():
+                    self._start(work)
+
+    # ------------------------------------------------------------------ the end
+
+    def left(self, reason: str) -> None:
+        """A method ended the actor on purpose. On its strand."""
+        with self.core.lock:
+            if not self.stopped:
+                self.stop()
+                who = f"the actor's part of process {self.core.pid}"
+                self.core.inline_node.ended(self, f"{who} left: {reason}", intended=True)
+
+    def stop(self) -> None:
+        """Do nothing more; what waits here ends. Under the lock."""
+        self.stopped = True
+        self.end.close("the actor ended")
+        self.core.player.give_gpus_back(self.gpus, self.spec.running)
+        for outgoing in self.end.peer.streams.values():
+            outgoing.news()
+        self._stop_calls(self.lanes.close())
+        if not self.core.closing:
+            self.core.owner_ended(self)
+
+    def _stop_calls(self, running: list[Work]) -> None:
+        for work in running:
+            if work.strand is not None and work.strand is not self.strand:
+                work.strand.doom()
+        self.strand.doom()
+        self._retire()
+
+    def _retire(self) -> None:
+        self.strand.retire()
+        self.core.player.strands.discard(self.strand)
+        self.core.turns.begun.append(self)  # the instance goes without the lock: it may have a __del__
+
+    def go(self, stand_by: bool) -> list[Begun]:
+        """See Begun: let go of the instance of an actor that ended."""
+        self.instance = None
+        return []
+
+    # ------------------------------------------------------------------ questions
+
+    def ahead_of(self, key: Key) -> list[Key] | None:
+        """Return the calls one of which must end before a queued one may begin; none, if it may go on by
+        itself; None if it is not here. Under the lock."""
+        info = self._constructor
+        for row in self.lanes.rows():
+            if key in row.running:
+                return []
+            if key in row.queued:
+                if not self.constructed:
+                    return [(info.owner, info.seq)]
+                return list(row.running) if self._slots(row.slots) else []
+        return None
+
+    def lane_rows(self) -> list[dict[str, Any]]:
+        """Return where its calls run: see ``_base.waits``. Under the lock."""
+        now = perf_counter()
+        if self.stopped:
+            return []
+        if not self.constructed:
+            info = self._constructor
+            return [lane(self.id, 1, [(*(info.owner, info.seq), now - self._made)],
+                         [key for row in self.lanes.rows() for key in row.queued])]  # fmt: skip
+        found = []
+        for row in self.lanes.rows():
+            running = []
+            for key in row.running:
+                work = self.lanes.running(key)
+                running.append((*key, now - (work.began if work is not None else now)))
+            found.append(lane(self.id, self._slots(row.slots), running, row.queued))
+        return found
+
+    def _slots(self, limit: int) -> int:
+        return limit
+
+    def running(self) -> list[str]:
+        """Return the names of the calls that run."""
+        works = [self.lanes.running(key) for row in self.lanes.rows() for key in row.running]
+        return [work.name for work in works if work is not None]

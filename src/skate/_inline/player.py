@@ -1,0 +1,302 @@
+"""Plays the workers: runs calls on strands, and says what became of them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from skate._base import errors, ids
+from skate._base.resources import UNIT
+from skate._inline.lanes import Key
+from skate._inline.strands import Doomed, Strand
+from skate._inline.turns import End, here
+from skate._inline.work import Work
+from skate._node.instances import Devices
+from skate._serialize.exceptions import dump_error, dump_task_error
+from skate._transport.connection import Handler
+from skate._wire import worker as wire
+from skate._worker import current
+from skate._worker.actor_host import ActorExit
+from skate._worker.invocation import Invocation, Result, matches
+from skate._worker.waits import lane
+from skate._worker.yielding import Outgoing, Yielding
+
+if TYPE_CHECKING:
+    from skate._inline.core import InlineCore
+    from skate._inline.host import Host
+    from skate._transport.connection import Connection
+    from skate._worker.refs import ObjectEntry
+
+#: A generator that is so many items ahead holds up its caller no longer.
+_AHEAD = 64
+
+
+class _Yielding(Yielding):
+    """Generators: one without an end goes on by itself after a while."""
+
+    def _send(self, outgoing: Outgoing, value: Any) -> None:
+        super()._send(outgoing, value)
+        strand = here.sleeper
+        if outgoing.index >= _AHEAD and isinstance(strand, Strand):
+            strand.alone = True
+            strand.settle()
+
+
+class _Function:
+    """A remote function; unpickled at its first call, as a worker does."""
+
+    __slots__ = ("message", "loaded")
+
+    def __init__(self, message: wire.DefineFunction) -> None:
+        self.message = message
+        self.loaded: Callable[..., Any] | None = None
+
+    def load(self) -> Callable[..., Any]:
+        if self.loaded is None:
+            self.loaded = pickle.loads(self.message.blob)
+        return self.loaded
+
+
+class Player:
+    """See the module's text. Tables change under the lock."""
+
+    def __init__(self, core: InlineCore, gpus: Sequence[str]) -> None:
+        self._core = core
+        #: Calls that run and were cancelled.
+        self.cancelled: set[Key] = set()
+        self.invocation = Invocation(core)
+        self.invocation.cancelled = self.cancelled
+        self.yielding = _Yielding(core, self.invocation)
+        #: Tasks that run. (Calls of actors are in their hosts.)
+        self.tasks: dict[Key, Work] = {}
+        self._functions: dict[int | str, _Function] = {}
+        self._idle: list[Strand] = []
+        self.strands: set[Strand] = set()
+        self._devices = Devices(gpus)
+
+    def table(self) -> dict[type, Handler]:
+        """Return which message about tasks goes where."""
+        return {
+            wire.DefineFunction: self._define,
+            wire.ForgetFunction: self._forget,
+            wire.Call: self._task,
+            wire.CancelCall: self._cancel_task,
+            **self.results_table(),
+        }
+
+    def results_table(self) -> dict[type, Handler]:
+        """Return which message about results goes where, of tasks and of actors."""
+        return {
+            wire.ReplyAck: self._reply_ack,
+            wire.StreamTaken: self._stream_taken,
+            wire.StreamStop: self._stream_stop,
+        }
+
+    # ------------------------------------------------------------------ strands
+
+    def take_strand(self) -> Strand:
+        """Return a thread that has nothing to do. Under the lock."""
+        if self._idle:
+            return self._idle.pop()
+        strand = Strand(self._core.turns, self._idle_again)
+        self.strands.add(strand)
+        return strand
+
+    def own_strand(self) -> Strand:
+        """Return a thread for one actor alone. Under the lock."""
+        strand = Strand(self._core.turns, _keep)
+        self.strands.add(strand)
+        return strand
+
+    def _idle_again(self, strand: Strand) -> None:
+        strand.doomed = False
+        self._idle.append(strand)
+
+    # ------------------------------------------------------------------ what arrives (under the lock)
+
+    def _define(self, connection: Connection, message: wire.DefineFunction) -> None:
+        self._functions[message.fn] = _Function(message)
+
+    def _forget(self, connection: Connection, message: wire.ForgetFunction) -> None:
+        self._functions.pop(message.fn, None)
+
+    def _task(self, connection: Connection, call: wire.Call) -> None:
+        assert isinstance(connection, End)
+        function = self._functions[call.fn]
+        work = Work(connection, call, call.name or function.message.name, None, function.message.name)
+        self.hold(work, function.message.resources)
+        self.tasks[work.key] = work
+        work.over = lambda: self._task_over(work)
+        work.strand = self.take_strand()
+        work.strand.begin(lambda: self.run(work, function.load))
+
+    def _task_over(self, work: Work) -> None:
+        self.tasks.pop(work.key, None)
+        self.cancelled.discard(work.key)
+        self.let_go(work)
+
+    def _reply_ack(self, connection: Connection, message: wire.ReplyAck) -> None:
+        for entry in connection.peer.acks.pop((message.seq, message.index), ()):
+            self._core.refs.unpin(entry)
+
+    def _stream_taken(self, connection: Connection, message: wire.StreamTaken) -> None:
+        outgoing = connection.peer.streams.get(message.seq)
+        if outgoing is not None:
+            outgoing.news(message.taken)
+
+    def _stream_stop(self, connection: Connection, message: wire.StreamStop) -> None:
+        outgoing = connection.peer.streams.get(message.seq)
+        if outgoing is not None:
+            outgoing.news()
+
+    def _cancel_task(self, connection: Connection, message: wire.CancelCall) -> None:
+        work = self.tasks.get((connection.peer.id, message.seq))
+        if work is None:
+            return
+        self.cancelled.add(work.key)
+        self.recurse(work, message)
+        assert work.strand is not None
+        work.strand.interrupt()
+        if message.force:
+            # Its process would be gone at once. Its thread here ends when it can.
+            task = connection.other.peer.calls.get(message.seq)  # type: ignore[attr-defined]
+            if task is not None:
+                self._core.calls.abandon(task, self._core.canceller.error(task))
+
+    def doom(self, key: Key) -> None:
+        """End a task at its next wait; nobody wants its result."""
+        work = self.tasks.get(key)
+        if work is not None:
+            work.unwanted = True
+            assert work.strand is not None
+            work.strand.doom()
+
+    def recurse(self, work: Work, message: wire.CancelCall) -> None:
+        """Cancel what a cancelled call has called itself."""
+        if message.recursive:
+            self._core.canceller.cancel_children(*work.key, message.force)
+
+    # ------------------------------------------------------------------ what calls hold
+
+    def hold(self, work: Work, resources: Mapping[str, int]) -> None:
+        """Count what a task holds from now on; nothing waits for it here."""
+        work.resources = resources
+        work.gpus = self.take_gpus(resources)
+
+    def let_go(self, work: Work) -> None:
+        """Count it no more."""
+        self.give_gpus_back(work.gpus, work.resources)
+
+    def take_gpus(self, resources: Mapping[str, int]) -> tuple[str, ...]:
+        """Return ids of GPUs for whoever asks for so many; shared with others where they do not suffice."""
+        units = resources.get("GPU", 0)
+        if not units or not self._devices.ids:
+            return ()
+        count = max(1, units // UNIT)
+        free = sorted(range(len(self._devices.ids)), key=lambda index: (-self._devices.free[index], index))
+        chosen = self._devices.choose(units) or free[:count]
+        for index in chosen:
+            self._devices.free[index] -= min(units, UNIT)
+        return tuple(self._devices.names(chosen))
+
+    def give_gpus_back(self, gpus: Iterable[str], resources: Mapping[str, int]) -> None:
+        """Return what ``take_gpus`` gave."""
+        for one in gpus:
+            self._devices.free[self._devices.ids.index(one)] += min(resources.get("GPU", 0), UNIT)
+
+    # ------------------------------------------------------------------ running (on a strand)
+
+    def run(self, work: Work, load: Callable[[], Callable[..., Any]]) -> None:
+        """Run one call and say what became of it."""
+        core = self._core
+        met: list[ObjectEntry] = []
+        started = work.began = perf_counter()
+        token = current.call.set(work)
+        try:
+            result = self._invoke(work, load, met)
+        except Doomed:
+            return self._doomed(work)
+        except BaseException as error:
+            failed = self.failed(error, work)
+            if failed is None:
+                return None
+            result = failed
+        finally:
+            current.call.reset(token)
+        taken = int((perf_counter() - started) * 1_000_000)
+        assert work.strand is not None
+        work.strand.ending = True
+        with core.lock:
+            self._answer(work, result, taken, met)
+        return None
+
+    def _doomed(self, work: Work) -> None:
+        with self._core.lock:
+            if work.over is not None:
+                work.over()
+
+    def _answer(self, work: Work, result: Result, taken: int, met: list[ObjectEntry]) -> None:
+        if not work.end.closed and not work.unwanted:
+            self.invocation.reply(work.end, work.call, result, taken, met)
+        if work.over is not None:
+            work.over()
+
+    def _invoke(self, work: Work, load: Callable[[], Callable[..., Any]], met: list[ObjectEntry]) -> Result:
+        """Run user code. Its arguments and results live in this frame only."""
+        target, call = load(), work.call
+        args, kwargs = self.invocation.decode_arguments(call, met)
+        if call.stream is not None:
+            self.yielding.run(work.end, call, target(*args, **kwargs))
+            return wire.NONE, b"", None, None, None
+        return self.invocation.encode(work.end.peer, call, work.name, target(*args, **kwargs))
+
+    def failed(self, error: BaseException, work: Work) -> Result | None:
+        """User code raised: return the reply that says so; None: its actor ends, and that is the reply."""
+        name, host, call = work.name, work.host, work.call
+        if work.key in self.cancelled:
+            cancelled = self._cancelled_error(error, work)
+            if cancelled is not None:
+                error.__traceback__ = None
+                return wire.ERROR, cancelled, None, None, None
+        actor_repr = actor_id = None
+        if host is not None:
+            if isinstance(error, SystemExit):
+                cause = "exit_actor() was called" if isinstance(error, ActorExit) else "sys.exit() was called"
+                host.left(f"{cause} in {name}")
+                return None
+            actor_repr, actor_id = host.repr, host.actor_id.hex()
+        elif isinstance(error, SystemExit):
+            crash = errors.WorkerCrashedError(
+                f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"
+            )
+            return wire.ERROR, dump_error(crash), None, None, None
+        data, refs = dump_task_error(error, name, actor_repr, actor_id)
+        error.__traceback__ = None  # its frames hold the arguments
+        retriable = call.retry is not None and matches(call.retry, error)
+        return self.invocation.failure(data, refs, retriable=retriable)
+
+    def _cancelled_error(self, error: BaseException, work: Work) -> bytes | None:
+        if work.coroutine is not None and type(error).__name__ != "CancelledError":
+            return None  # a coroutine may catch it and go on to an end of its own
+        return self.cancelled_error(work, f"while it ran in this process ({self._core.pid})")
+
+    def cancelled_error(self, work: Work, when: str) -> bytes:
+        """Return the error to reply for a cancelled call."""
+        task_id = ids.task_id(*work.key).hex()
+        return dump_error(errors.TaskCancelledError(task_id, f"{work.name} was cancelled {when}"))
+
+    # ------------------------------------------------------------------ questions
+
+    def lanes(self, hosts: Iterable[Host]) -> list[dict[str, Any]]:
+        """Return where calls run: see ``_base.waits``. Under the lock."""
+        now, me = perf_counter(), self._core.worker_id
+        found = [lane(me, 1, [(*work.key, now - work.began)], []) for work in self.tasks.values()]
+        for host in hosts:
+            found += host.lane_rows()
+        return found
+
+
+def _keep(strand: Strand) -> None:
+    """An actor's strand is nobody else's."""

@@ -1,0 +1,77 @@
+"""``init(mode="inline")`` and its end."""
+
+from __future__ import annotations
+
+import sys
+
+from skate._base.config import Config
+from skate._base.resources import Resources
+from skate._inline.core import InlineCore
+from skate._launch.connect import Program, catch_interrupts, job_facts, leave_interrupts
+from skate._launch.machine import Offer
+from skate._wire import control
+from skate._worker import current
+from skate.engine import RuntimeEngine
+
+
+class InlineEngine(RuntimeEngine):
+    """Engine in the driver's own process. See Engine for what the methods do."""
+
+    def __init__(self, core: InlineCore) -> None:
+        super().__init__(core)
+        self._inline = core
+
+    def nodes(self) -> list[control.NodeInfo]:
+        """See Engine."""
+        here = self._inline.inline_node
+        with self.core.lock:
+            free: Resources = {name: max(0, units) for name, units in here.available().items()}
+        return [
+            control.NodeInfo(one.node_id, one.alive, one.address, one.hostname, one.pid, one.resources, free)
+            for one in super().nodes()
+        ]
+
+    def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, object]]]], list[int]]:
+        """See RuntimeEngine."""
+        rows = self.core.reporter.rows(what)
+        with self.core.lock:
+            own = self._inline.inline_node.rows(what)
+        return [(self.core.pid, "driver", rows), (0, "daemon", own)], []
+
+
+class InlineDriver:
+    """This process as everything at once. See ``_launch.connect.Driver``."""
+
+    def __init__(self, core: InlineCore) -> None:
+        self.core = core
+        self._previous_handler = catch_interrupts(core)
+
+    @classmethod
+    def start(
+        cls, offer: Offer, config: Config, namespace: str, environment: bytes, program: Program
+    ) -> InlineDriver:
+        """Start a session in this process."""
+        core = InlineCore(config, offer)
+        core.environment = environment
+        core.job_config = {"detached": program.detached}
+        core.job_facts = job_facts(program, environment)
+        core.connect(namespace, " ".join(sys.argv))
+        core.engine = InlineEngine(core)
+        current.process.core = core
+        if program.logging:
+            from skate._worker import structured_logs
+
+            structured_logs.apply(core, program.logging)
+        if environment:
+            core.warn(
+                "init() has a runtime_env, which in-process mode does not enter: tasks run with the "
+                "variables, folder and packages of this process"
+            )
+        return cls(core)
+
+    def stop(self) -> None:
+        """End the session."""
+        if current.process.core is self.core:
+            current.process.core = None
+        leave_interrupts(self.core, self._previous_handler)
+        self.core.close()

@@ -1,0 +1,95 @@
+"""What workers print appears at the driver, with a prefix that says whose it is."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+import ray
+
+from compat.conformance.helpers import needs_processes, until
+
+pytestmark = [needs_processes, pytest.mark.usefixtures("session")]
+
+
+class Screen:
+    """What the driver has shown so far, without colours."""
+
+    def __init__(self, capfd):
+        self.capfd = capfd
+        self.out = self.err = ""
+
+    def read(self) -> Screen:
+        out, err = self.capfd.readouterr()
+        self.out += re.sub(r"\x1b\[\d+m", "", out)
+        self.err += re.sub(r"\x1b\[\d+m", "", err)
+        return self
+
+
+@pytest.fixture
+def screen(capfd):
+    return Screen(capfd)
+
+
+@ray.remote
+def shout(text):
+    print(text)
+
+
+@ray.remote
+class Speaker:
+    def say(self, text):
+        print(text)
+
+    def complain(self, text):
+        print(text, file=sys.stderr)
+
+
+class Bob:
+    def __repr__(self):
+        return "Bob"
+
+    def say(self, text):
+        print(text)
+
+
+def test_what_a_task_prints(screen) -> None:
+    ray.get(shout.remote("printed by a task"))
+    until(lambda: re.search(r"\(shout pid=\d+\) printed by a task\n", screen.read().out), "the line")
+
+
+def test_what_an_actor_prints(screen) -> None:
+    speaker = Speaker.remote()
+    ray.get(speaker.say.remote("printed by an actor"))
+    until(lambda: re.search(r"\(Speaker pid=\d+\) printed by an actor\n", screen.read().out), "the line")
+
+
+def test_standard_error(screen) -> None:
+    speaker = Speaker.remote()
+    ray.get(speaker.complain.remote("a complaint"))
+    until(lambda: re.search(r"\(Speaker pid=\d+\) a complaint\n", screen.read().err), "the line")
+
+
+def test_an_actor_is_called_by_its_repr(screen) -> None:
+    bob = ray.remote(Bob).remote()
+    ray.get(bob.say.remote("printed by Bob"))
+    until(lambda: re.search(r"\(Bob pid=\d+\) printed by Bob\n", screen.read().out), "the line")
+
+
+def test_lines_keep_their_order(screen) -> None:
+    speaker = Speaker.remote()
+    ray.get([speaker.say.remote(f"line {i} of ten") for i in range(10)])
+    until(lambda: "line 9 of ten" in screen.read().out, "the last line")
+    assert re.findall(r"line (\d) of ten", screen.out) == list("0123456789")
+
+
+def test_what_ends_without_a_line_feed(screen) -> None:
+    @ray.remote
+    def unfinished():
+        sys.stdout.write("no line feed")
+        sys.stdout.flush()
+
+    ray.get(unfinished.remote())
+    ray.get(shout.remote("and another line"))
+    until(lambda: "no line feed" in screen.read().out, "the text")

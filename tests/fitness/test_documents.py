@@ -1,0 +1,110 @@
+"""ARCHITECTURE.md names what exists: a picture that drifts is worse than none."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .sources import PACKAGE, ROOT, path_of, pure_modules
+
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
+#: Values that users pass in, and what only starts the package: the picture of the layers leaves them out.
+NOT_DRAWN = {"__init__", "__main__", "job_config", "logging_config", "runtime_env", "types"}
+
+
+def _section(title: str) -> str:
+    parts = re.split(r"^## ", ARCHITECTURE, flags=re.MULTILINE)
+    return next(part for part in parts if part.startswith(f"{title}\n"))
+
+
+def _layers() -> set[str]:
+    """Return the names in the picture of the layers."""
+    picture = _section("Layers").split("```")[1]
+    names: set[str] = set()
+    for line in picture.splitlines():
+        if line.startswith(" ") and not line.startswith("  "):
+            names |= set(re.split(r"[,|]\s*|\s+", re.split(r"\s{2,}", line.strip())[0]))
+    return names - {""}
+
+
+def _exists(name: str) -> bool:
+    """Tell whether a path is one of the repository or of the package."""
+    return (ROOT / name).exists() or (PACKAGE / name).exists()
+
+
+def _decision_modules() -> list[str]:
+    """Return the files that ARCHITECTURE.md lists as decision modules."""
+    text = _section("Layers")
+    listed = text[text.index("*decision modules*") :].partition(": events in")[0]
+    return re.findall(r"`(\w+/[\w/]+\.py)`", listed)
+
+
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"])
+def test_the_files_that_documents_name_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    named = set(re.findall(r"`((?:\w+/)+[\w.-]*\.(?:py|md|toml|json))`", text))
+    named |= set(re.findall(r"`((?:src|tests|docs|benchmarks|examples|demo)/[\w/.-]*)`", text))
+    assert sorted(name for name in named if not _exists(name)) == []
+
+
+def test_links_lead_somewhere() -> None:
+    broken = []
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text()):
+            if "://" not in target and not (document.parent / target).exists():
+                broken.append(f"{document.relative_to(ROOT)}: {target}")
+    assert broken == []
+
+
+def test_adrs_that_are_named_exist() -> None:
+    numbers = {int(path.name[:4]) for path in ROOT.glob("docs/adr/[0-9]*.md")}
+    assert {int(number) for number in re.findall(r"\bADR (\d+)", ARCHITECTURE)} <= numbers
+
+
+def test_every_layer_that_is_drawn_exists() -> None:
+    drawn = _layers()
+    assert len(drawn) > 15
+    assert sorted(name for name in drawn if not path_of(f"skate.{name}").is_file()) == []
+
+
+def test_every_layer_that_exists_is_drawn() -> None:
+    parts = {path.stem for path in PACKAGE.glob("*.py")}
+    parts |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert sorted(parts - _layers() - NOT_DRAWN) == []
+
+
+def test_the_contract_of_layers_has_the_same_parts() -> None:
+    """``pyproject.toml`` lists every part; what is drawn is in it."""
+    contract = (ROOT / "pyproject.toml").read_text().partition('type = "layers"')[2].partition("]]")[0]
+    listed = set(re.findall(r"[\w]+", " ".join(re.findall(r'^    "(.*)",$', contract, re.MULTILINE))))
+    assert sorted(_layers() - listed) == []
+
+
+def test_decision_modules_that_are_named_are_held_to_it() -> None:
+    named = _decision_modules()
+    assert len(named) > 10
+    listed = {path_of(module) for module in pure_modules()}
+    assert [name for name in named if PACKAGE / name not in listed] == []
+
+
+def test_decision_modules_of_the_roles_are_named() -> None:
+    """The two pages list those of the three roles and of the store."""
+    roles = ("skate._worker.", "skate._store.", "skate._control.", "skate._node.")
+    files = [
+        path_of(module).relative_to(PACKAGE).as_posix()
+        for module in pure_modules()
+        if module.startswith(roles)
+    ]
+    text = _section("Layers") + _section("What each failure does")
+    assert [name for name in files if f"`{name}`" not in text] == []
+
+
+def test_the_processes_of_the_table_have_starters() -> None:
+    table = _section("Processes")
+    for process in ("driver", "worker", "node daemon", "zygote", "control store"):
+        assert re.search(rf"^\| {process} \|", table, re.MULTILINE)
+    for part in ("_worker", "_node", "_control", "_launch"):
+        assert (PACKAGE / part).is_dir()
+    assert Path(PACKAGE / "_launch" / "zygote.py").is_file()

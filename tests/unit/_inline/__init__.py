@@ -1,0 +1,1 @@
+"""Tests of the in-process mode's decisions."""
