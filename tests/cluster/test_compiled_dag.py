@@ -582,6 +582,16 @@ def test_what_cannot_be_compiled(session: Session) -> None:
         compiled(actor, _max_inflight_executions=0)
 
 
+def test_a_session_without_processes_compiles_nothing() -> None:
+    skate.init(mode="inline")
+    actor = Adder.remote()
+    with InputNode() as inp:
+        graph = actor.add.bind(inp)
+    with pytest.raises(NotImplementedError, match="inline"):
+        graph.experimental_compile()
+    assert skate.get(graph.execute(1)) == 2
+
+
 def test_a_graph_is_compiled_once(session: Session) -> None:
     with InputNode() as inp:
         graph = Adder.remote().add.bind(inp)

@@ -74,6 +74,11 @@ class CompiledDAG:
 
     def _connect(self, root: DAGNode) -> None:
         engine = connected_engine()
+        if not os.path.isdir(engine.core.session_dir):
+            raise NotImplementedError(
+                "compiled graphs connect processes, and a session with mode='inline' has none: execute the "
+                "graph without compiling it there"
+            )
         plan = _compile.plan_of(root, self._id, self._buffer_size)
         executor = current.process.core.executor if current.process.core is not None else None
         me = executor.host.actor_id if executor is not None and executor.host is not None else None
