@@ -30,6 +30,7 @@ from skate.exceptions import (
 )
 from skate.experimental.compiled_dag_ref import CompiledDAGFuture, CompiledDAGRef
 
+from .processes import Driver
 from .waiting import wait_for, wait_for_file
 
 
@@ -807,3 +808,34 @@ def test_an_interrupt_ends_a_wait(session: Session, tmp_path: Path) -> None:
     thread.join()
     (tmp_path / "go").touch()
     assert ref.get() == "go"
+
+
+def test_a_driver_that_is_killed_takes_its_graphs_along(session: Session, tmp_path: Path) -> None:
+    actor = Adder.options(name="adder", lifetime="detached", namespace="shared").remote(5)
+    assert skate.get(actor.add.remote(1)) == 6
+    done = Driver(tmp_path, _COMPILES_AND_DIES, session["address"]).finish()
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.stdout == "6\n"
+
+    def graphs(instance: Any) -> int:
+        core = skate._worker.current.process.core
+        assert core is not None
+        return len(core.executor.host.graphs)
+
+    wait_for(lambda: skate.get(actor.__ray_call__.remote(graphs)) == 0, "the actor to forget the graph")
+    assert compiled(actor).execute(1).get() == 6
+    skate.kill(actor)
+
+
+_COMPILES_AND_DIES = """
+import os, signal, sys
+import skate
+from skate.dag import InputNode
+
+skate.init(address=sys.argv[1])
+actor = skate.get_actor("adder", namespace="shared")
+with InputNode() as inp:
+    graph = actor.add.bind(inp).experimental_compile()
+print(graph.execute(1).get(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
