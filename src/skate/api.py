@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from skate._base.config import Config
 from skate._launch import machine, session
 from skate._launch.connect import Driver, Program
+from skate._serialize.tracebacks import shortened
 from skate._worker import current
 from skate._worker.generators import ObjectRefGenerator
 from skate._worker.object_ref import ObjectRef
@@ -420,7 +421,11 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     if timeout is not None:
         _check_timeout(timeout)
     if type(object_refs) is ObjectRef:
-        return found.get_one(object_refs, timeout)
+        try:
+            return found.get_one(object_refs, timeout)
+        except BaseException as error:
+            __tracebackhide__ = True  # by pytest and IPython
+            raise shortened(error)
     if not isinstance(object_refs, (list, tuple)):
         if hasattr(object_refs, "__skate_get__"):  # what executions of compiled graphs return
             return object_refs.__skate_get__(timeout)
@@ -436,7 +441,11 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
                 f"get() takes an ObjectRef or a list of them; element {index} is {type(ref).__name__} "
                 f"({ref!r:.80})"
             )
-    return found.get(object_refs, timeout)
+    try:
+        return found.get(object_refs, timeout)
+    except BaseException as error:
+        __tracebackhide__ = True
+        raise shortened(error)
 
 
 def _check_timeout(timeout: Any) -> None:
@@ -555,7 +564,11 @@ def wait(
         raise ValueError(
             f"num_returns must be from 1 to the number of refs ({len(ray_waitables)}), got {num_returns}"
         )
-    return found.wait(ray_waitables, num_returns, timeout)
+    try:
+        return found.wait(ray_waitables, num_returns, timeout)
+    except BaseException as error:
+        __tracebackhide__ = True
+        raise shortened(error)
 
 
 def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import skate
+from skate._worker import current
 from skate.api import RayContext as Session
 from skate.exceptions import TaskCancelledError, WorkerCrashedError
 
@@ -587,3 +588,12 @@ def test_what_cannot_be_cancelled(session: Session) -> None:
     for wrong in (5, "ref", None, [same.remote(1)], Serial):
         with pytest.raises(TypeError, match="cancel.*ObjectRef"):
             cancel(wrong)
+
+
+def test_an_interrupt_that_was_put_off_wakes_a_thread_that_sleeps(session: Session) -> None:
+    """It came while the runtime's own code ran; by the time that it comes again, the program sleeps."""
+    core = current.process.core
+    assert core is not None
+    core.put_off_interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        threading.Event().wait(60)

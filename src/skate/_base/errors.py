@@ -7,11 +7,18 @@ Classes appear here when the behaviour that raises them does.
 from __future__ import annotations
 
 import builtins
+import importlib
 from typing import Any
 
 
 class RayError(Exception):
     """Base of everything that the runtime raises about tasks, actors and objects."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython and notebooks show: see ``skate._serialize.tracebacks``."""
+        # By name: it is above this module.
+        shown: list[str] = importlib.import_module("skate._serialize.tracebacks").for_ipython(self)
+        return shown
 
     def to_bytes(self) -> bytes:
         """Return the error as bytes, for ``from_bytes``."""
@@ -578,3 +585,9 @@ class OufOfBandObjectRefSerializationException(RayError):
 
 class RayDirectTransportError(RaySystemError):
     """A value could not be moved between devices directly."""
+
+
+for _class in list(globals().values()):
+    # Where users find them, and what a traceback calls them.
+    if isinstance(_class, type) and issubclass(_class, RayError) and not _class.__name__.startswith("_"):
+        _class.__module__ = "skate.exceptions"

@@ -52,9 +52,11 @@ class Driver:
         self._roles = roles
         self._alive_fd = alive_fd
         self._previous_handler: Any = None
+        self._lines: SimpleQueue[node.LogLines | node.Stopped | node.Resumed | None] = SimpleQueue()
         self._program = _NOTHING
-        self._lines: SimpleQueue[node.LogLines | None] = SimpleQueue()
         self._printer: threading.Thread | None = None
+        #: Of breakpoints; made when the first one is met.
+        self._console: Any = None
 
     # ------------------------------------------------------------------ start
 
@@ -145,6 +147,7 @@ class Driver:
         core.job_facts = job_facts(self._program, core.environment)
         if log_to_driver:
             core.on_log = self._print
+        core.on_stop = self._print
         registered = Waiter()
         welcomed = core.on_welcome = Waiter()
         deadline = monotonic() + core.config.start_timeout_s
@@ -206,8 +209,9 @@ class Driver:
 
     # ------------------------------------------------------------------ while it runs
 
-    def _print(self, message: node.LogLines) -> None:
-        """Have it shown what a worker printed. Under the core's lock: a terminal may be slow."""
+    def _print(self, message: node.LogLines | node.Stopped | node.Resumed) -> None:
+        """Have it shown what a worker printed, or where it stopped, in that order. Under the core's lock:
+        a terminal may be slow."""
         if self._printer is None:
             self._printer = threading.Thread(target=self._print_lines, name="skate-log", daemon=True)
             self._printer.start()
@@ -215,7 +219,21 @@ class Driver:
 
     def _print_lines(self) -> None:
         while (message := self._lines.get()) is not None:
-            self._show(message)
+            if type(message) is node.LogLines:
+                self._show(message)
+            else:
+                self._stop_news(message)
+
+    def _stop_news(self, message: Any) -> None:
+        console = self._console
+        if console is None:
+            # By need: most programs have no breakpoint.
+            console = self._console = importlib.import_module("skate._launch.console").Console(self.core)
+            self.core.takes_interrupt = console.interrupt
+        if type(message) is node.Stopped:
+            console.stopped(message)
+        else:
+            console.resumed(message.address)
 
     def _show(self, message: node.LogLines) -> None:
         """Show whole lines, each with its origin."""
@@ -260,6 +278,8 @@ class Driver:
                 core.node.send(node.Shutdown())
                 core.node.flush()
             core.reactor.wait(core.on_left, monotonic() + 5)
+        if self._console is not None:
+            self._console.close()
         core.close()
         if self._printer is not None:
             self._lines.put(None)
@@ -281,9 +301,10 @@ def catch_interrupts(core: Core) -> Any:
     """
     if threading.current_thread() is not threading.main_thread():
         return None
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return None
-    return signal.signal(signal.SIGINT, core.interrupt)
+    shell = _ipython()
+    if shell is not None:
+        shell.events.register("pre_run_cell", core.take_interrupts)  # a kernel sets its own for each cell
+    return core.take_interrupts()
 
 
 def leave_interrupts(core: Core, previous: Any) -> None:
@@ -291,6 +312,15 @@ def leave_interrupts(core: Core, previous: Any) -> None:
     in_main = threading.current_thread() is threading.main_thread()
     if previous and in_main and signal.getsignal(signal.SIGINT) == core.interrupt:
         signal.signal(signal.SIGINT, previous)
+    shell = _ipython()
+    if shell is not None and core.take_interrupts in shell.events.callbacks["pre_run_cell"]:
+        shell.events.unregister("pre_run_cell", core.take_interrupts)
+
+
+def _ipython() -> Any:
+    """Return IPython's shell, in a notebook or in its terminal; else None."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
 
 
 def job_facts(program: Program, environment: bytes) -> bytes:

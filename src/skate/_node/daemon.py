@@ -19,6 +19,7 @@ import msgspec
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._node.handlers.actors import ActorHandlers
+from skate._node.handlers.breakpoints import BreakpointHandlers
 from skate._node.handlers.deadlocks import DeadlockHandlers
 from skate._node.handlers.environments import EnvironmentHandlers
 from skate._node.handlers.leases import LeaseHandlers
@@ -74,6 +75,7 @@ class Daemon:
         self.state = StateHandlers(self)
         self.deadlocks = DeadlockHandlers(self)
         self.memory = MemoryHandlers(self)
+        self.breakpoints = BreakpointHandlers(self)
         self.board = Board(board_fd)
         log_fd = os.dup(2)
         self.launcher = Launcher(
@@ -93,6 +95,7 @@ class Daemon:
             **self.actors.table(),
             **self.state.table(),
             **self.deadlocks.table(),
+            **self.breakpoints.table(),
         }
 
     def start(self) -> None:

@@ -59,6 +59,11 @@ class WorkerLog:
             pass  # the disk is full: the driver still gets the lines
         return self._forward(self, is_error, text.decode("utf-8", "replace"))
 
+    def read(self) -> None:
+        """Take what has been printed so far."""
+        for pipe in self._pipes:
+            pipe.read()
+
     def drain(self) -> None:
         """Read what is left in the pipes, now that the worker is dead, and close them."""
         for pipe in self._pipes:
@@ -132,6 +137,15 @@ class _Pipe:
         if self._watched:
             self._watched = False
             self._reactor.unregister(self._fd)
+
+    def read(self) -> None:
+        """Take what is there, without waiting for more, unless the driver is slow."""
+        try:
+            while self._watched and (data := os.read(self._fd, _CHUNK)):
+                if not self._take(data):
+                    return
+        except BlockingIOError:
+            pass
 
     def drain(self) -> None:
         """Take what is there, without waiting for more, and close."""

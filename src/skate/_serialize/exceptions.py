@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 from typing import Any
 
 from skate._base.errors import RayTaskError, UnserializableException, UserCodeException
+from skate._serialize.tracebacks import format_error, format_frames
 from skate._serialize.values import dump_code
+
+# Its classes go by the names that users import them by: picklers look whether they are there. By name,
+# for it is above this module.
+importlib.import_module("skate.exceptions")
 
 
 def dump_task_error(
@@ -18,11 +24,11 @@ def dump_task_error(
     An exception that does not survive the trip is replaced by a UserCodeException that says so.
     """
     if isinstance(error, RayTaskError):
-        # A task that got another task's error and let it through: the first one is the story.
+        # A task that got another task's error and let it through: where it did, and the other's story.
         cause: BaseException = error.cause
-        text = f"{error.traceback_str.rstrip()}\n\nwhich went through:\n{_user_traceback(error, short=True)}"
+        text = f"{format_frames(error.__traceback__)}because {RayTaskError.__str__(error)}"
     else:
-        cause, text = error, _user_traceback(error)
+        cause, text = error, format_error(error)
     title = f"skate::{function_name}"
     wrapped = RayTaskError(function_name, text, cause, title, os.getpid(), None, actor_repr, actor_id)
     try:
@@ -62,16 +68,3 @@ def _safe_str(error: BaseException) -> str:
         return str(error)
     except Exception:
         return "<its str() failed>"
-
-
-def _user_traceback(error: BaseException, *, short: bool = False) -> str:
-    """Format the traceback without the runtime's own frames around the user's."""
-    import traceback
-
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-    tb = error.__traceback__
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(here):
-        tb = tb.tb_next
-    if short:
-        return "".join(traceback.format_tb(tb)) or "  (no frames)\n"
-    return "".join(traceback.format_exception(type(error), error, tb))

@@ -14,7 +14,9 @@ Each buffer starts at a multiple of 64 bytes, so that vector instructions like i
 
 from __future__ import annotations
 
+import functools
 import io
+import os
 import pickle
 import struct
 import sys
@@ -207,7 +209,39 @@ def _with_file(reduced: Any, code: CodeType) -> Any:
     """
     make, args, *rest = reduced
     args = tuple(code.co_filename if value == "<dynamic-code>" else value for value in args)
+    source = _source(code.co_filename)
+    if source is not None:
+        return (_with_source, (source, code.co_filename, make, args), *rest)
     return (make, args, *rest)
+
+
+#: The text of a notebook's cell goes along with its functions up to this size (characters).
+_LONGEST_CELL = 64 * 1024
+
+
+def _source(filename: str) -> str | None:
+    """Return the source of code that is in no file, such as a notebook's cell; None: it is not known."""
+    linecache = sys.modules.get("linecache")
+    found = linecache.cache.get(filename) if linecache is not None else None
+    if not found or len(found) == 1 or os.path.exists(filename):
+        return None
+    text = _joined(tuple(found[2]))
+    return text if 0 < len(text) <= _LONGEST_CELL else None
+
+
+@functools.lru_cache(4)
+def _joined(lines: tuple[str, ...]) -> str:
+    """Return the same string each time, so that a pickle has it once."""
+    return "".join(lines)
+
+
+def _with_source(source: str, filename: str, make: Any, args: tuple[Any, ...]) -> CodeType:
+    """Make code, whose lines tracebacks and the debugger will find here."""
+    import linecache
+
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    code: CodeType = make(*args)
+    return code
 
 
 _slow: type[pickle.Pickler] | None = None

@@ -6,7 +6,7 @@ from typing import Any, Union
 
 import msgspec
 
-from skate._wire import control, graph, node, worker
+from skate._wire import control, debugger, graph, node, worker
 from skate._wire.framing import HEADER_SIZE, pack_header_into
 
 #: Peers of another protocol version are refused at their first frame.
@@ -14,7 +14,7 @@ PROTOCOL = 1
 
 MESSAGES: dict[int, type[msgspec.Struct]] = {
     tag: cls
-    for module in (worker, node, control, graph)
+    for module in (worker, node, control, debugger, graph)
     for cls in vars(module).values()
     if isinstance(cls, type)
     and issubclass(cls, msgspec.Struct)

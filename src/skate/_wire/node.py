@@ -302,6 +302,27 @@ class Deadlocked(Struct, array_like=True, frozen=True, tag=88):
     text: str
 
 
+class Stopped(Struct, array_like=True, frozen=True, tag=120):
+    """Worker to daemon, and daemon to the driver of the job: a thread stopped at a breakpoint."""
+
+    #: Its socket, for whoever attaches; it names this stop.
+    address: str
+    #: The task or actor, its process, and the task's id (empty: none).
+    name: str
+    pid: int
+    task_id: bytes
+    #: "file:line".
+    where: str
+    #: "breakpoint", or "exception" for a look after the fact.
+    kind: str
+
+
+class Resumed(Struct, array_like=True, frozen=True, tag=121):
+    """Worker to daemon, and daemon to the driver of the job: that stop is over."""
+
+    address: str
+
+
 class Metrics(Struct, array_like=True, frozen=True, tag=73):
     """Process to daemon: all that the program counted here so far, as packed rows. Absolute; the newest
     counts, also when the process is gone."""

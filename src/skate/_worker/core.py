@@ -7,10 +7,8 @@ pickling, waiting and user code happen outside of it.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -31,6 +29,7 @@ from skate._worker.calls import Calls
 from skate._worker.cancel import Canceller
 from skate._worker.forks import ForkGuard
 from skate._worker.futures import Futures
+from skate._worker.main_thread import Errand, MainThread
 from skate._worker.objects import Objects
 from skate._worker.peers import Peers
 from skate._worker.records import TaskRecord
@@ -44,14 +43,13 @@ from skate._worker.submit_normal import NormalSubmitter
 if TYPE_CHECKING:
     from skate._worker.actor_host import ActorHost
     from skate._worker.executor import Executor
-    from skate._worker.objects import CountWaiter
 
 
 #: A wait that takes longer than this is looked at (seconds).
 _LONG = 1.0
 
 
-class Core:
+class Core(MainThread):
     """See the module's text. One a process; ``current.process.core``."""
 
     def __init__(
@@ -74,10 +72,8 @@ class Core:
         self.namespace = ""
         #: The public API's view of this core (see skate.engine).
         self.engine: Any = None
-        self.reactor = Reactor(kind) if reactor is None else reactor
-        self.lock = self.reactor.lock
+        super().__init__(Reactor(kind) if reactor is None else reactor)
         self.reactor.on_turn = self.drain
-        self.reactor.check_interrupt = self.check_interrupt
         self.refs = RefTable()
         #: Entries whose ObjectRefs ended; appended by ``ObjectRef.__del__``, drained each turn.
         self.dead_refs: deque[ObjectEntry] = deque()
@@ -91,8 +87,7 @@ class Core:
             self.dead_refs, self.store.dead_views, self.dead_functions, self.dead_streams
         )  # fmt: skip
         self.counter = 0
-        #: What threads of this process wait for; and the number of the last wait.
-        self.waits: set[CountWaiter] = set()
+        #: The number of the last wait.
         self.last_wait = 0
         self.node: Connection = None  # type: ignore[assignment]  # set by connect_node
         self.control: Connection | None = None
@@ -118,8 +113,8 @@ class Core:
         self.dead_reason = ""
         self._requests: dict[int, tuple[Connection, list[Any], Waiter]] = {}
         self._last_request = 0
-        #: SIGINT came while the main thread was in our code.
-        self.interrupted = False
+        #: What drivers do about breakpoints of their job.
+        self.on_stop: Callable[[node.Stopped | node.Resumed], None] | None = None
         self.pid = os.getpid()
         self.reporter = Reporter(self)
         self.calls = Calls(self)
@@ -156,6 +151,8 @@ class Core:
             node.PrepareMove: lambda c, m: self.objects.prepare_move(m),
             node.TrimExtents: lambda c, m: self.objects.trim(),
             node.LogLines: self._log_lines,
+            node.Stopped: self._stop_news,
+            node.Resumed: self._stop_news,
             node.Shutdown: lambda c, m: self.on_left.notify(),
             node.Deadlocked: self._deadlock,
         }
@@ -254,6 +251,10 @@ class Core:
         if self.on_log is not None:
             self.on_log(message)
 
+    def _stop_news(self, connection: Connection, message: node.Stopped | node.Resumed) -> None:
+        if self.on_stop is not None:
+            self.on_stop(message)
+
     # ------------------------------------------------------------------ requests
 
     def _new_request(self, connection: Connection, waiter: Waiter) -> int:
@@ -329,7 +330,10 @@ class Core:
         """Wait; a worker's task that waits long lends its CPUs meanwhile."""
         executor = self.executor
         if executor is None:
-            return self.reactor.wait(waiter, deadline)
+            try:
+                return self.reactor.wait(waiter, deadline)
+            except Errand:
+                return self.wait_after_errand(waiter, deadline)
         if executor.lends:
             return executor.wait_lending(waiter, deadline)
         return self.wait_watched(waiter, deadline)
@@ -357,37 +361,6 @@ class Core:
         """Raise if the session is lost."""
         if self.dead_reason:
             raise errors.LocalRayletDiedError(self.dead_reason)
-
-    def put_off_interrupt(self) -> None:
-        """Our own code is at work where a signal came: raise at the next safe point. In its handler."""
-        self.interrupted = True
-        self.reactor.nudge()
-        # Should ours end before it reaches a safe point, the signal comes again.
-        threading.Timer(0.02, self._again).start()
-
-    def interrupt(self, signum: int, frame: Any) -> None:
-        """SIGINT in the main thread: raise in user code at once, in ours at the next safe point.
-
-        Ours is whatever runs below a frame of this package: a table may be half changed there.
-        """
-        while frame is not None:
-            name = frame.f_code.co_filename
-            if name.startswith(PACKAGE) and not name.startswith(_AROUND):
-                self.put_off_interrupt()
-                return
-            frame = frame.f_back
-        self.interrupted = False
-        signal.default_int_handler(signal.SIGINT, None)
-
-    def _again(self) -> None:
-        if self.interrupted:
-            signal.raise_signal(signal.SIGINT)
-
-    def check_interrupt(self) -> None:
-        """At a safe point: raise what a signal asked for while it could not be raised."""
-        if self.interrupted and threading.current_thread() is threading.main_thread():
-            self.interrupted = False
-            signal.default_int_handler(signal.SIGINT, None)
 
     def warn(self, text: str) -> None:
         """Tell the user something that is not an error (yet)."""
@@ -521,11 +494,6 @@ class Core:
         for connection in (*self.peers.connections, self.node, self.control):
             if connection is not None:
                 connection.sock.close()
-
-
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-#: Not below user code but around it: ``skate run`` runs programs.
-_AROUND = (os.path.join(PACKAGE, "cli", ""), os.path.join(PACKAGE, "__main__.py"))
 
 
 def _before_fork() -> None:

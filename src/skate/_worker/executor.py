@@ -22,7 +22,7 @@ from skate._transport.connection import EAGER_BYTES, Connection, Handler
 from skate._transport.reactor import Waiter
 from skate._wire import node
 from skate._wire import worker as wire
-from skate._worker import current, output
+from skate._worker import breakpoints, current, output
 from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.interrupts import Interrupts
@@ -319,6 +319,21 @@ class Executor:
                 core.node.send(node.Blocked(False))
                 core.node.flush()
 
+    def wait_stopped(self, waiter: Waiter) -> None:
+        """Wait at a breakpoint. What is queued behind the call is given back; its CPUs stay its own, or
+        every task of a thousand would start a process to stop in."""
+        lends = self.lends
+        if lends:
+            with self._core.lock:
+                self._lent = True
+                self._give_back()
+                self._core.reactor.flush()
+        try:
+            self._core.reactor.wait(waiter)
+        finally:
+            if lends:
+                self._lent = False
+
     # ------------------------------------------------------------------ calls
 
     def _run_call(self, connection: Connection, call: wire.Call) -> None:
@@ -436,6 +451,7 @@ class Executor:
                 f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"
             )
             return wire.ERROR, dump_error(crash), None, None, None
+        breakpoints.look_at(self._core, error)
         data, refs = dump_task_error(error, name, actor_repr, actor_id)
         error.__traceback__ = None  # its frames hold the arguments
         retriable = call.retry is not None and matches(call.retry, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from skate._serialize.tracebacks import shortened
 from skate._worker.object_ref import ObjectRef
 from skate._worker.objects import NotYetAgain
 from skate._worker.refs import PENDING, ObjectEntry
@@ -52,7 +53,7 @@ class Futures:
                     if not self.when_ready(ref._entry, ready):
                         resolve()
                 except BaseException as error:
-                    future.set_exception(error)
+                    future.set_exception(shortened(error))
 
         def ready() -> None:
             try:
@@ -75,7 +76,7 @@ class Futures:
             try:
                 future.set_result(self._core.objects.value(ref._entry))
             except BaseException as error:
-                future.set_exception(error)
+                future.set_exception(shortened(error))
 
         if not self.when_ready(ref._entry, lambda: self._run_callback(resolve)):
             resolve()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
-from skate._worker.core import PACKAGE
+from skate._worker.main_thread import PACKAGE
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Key = tuple[bytes, int]
 """A call: owner and seq."""
+
+#: After this time a signal that was not heard is sent again (seconds).
+_PATIENCE = 0.05
 
 
 class Interrupts:
@@ -40,6 +43,10 @@ class Interrupts:
         self._boundaries = frozenset(boundaries)
         #: Calls that run here, or are about to, and were cancelled.
         self.cancelled: set[Key] = set()
+        #: The handler ran since the last call was cancelled.
+        self._heard = True
+        #: What the next signal is for, if a debugger sent it.
+        self.on_debugger: Callable[[Any], None] | None = None
 
     def install(self) -> None:
         """Take over SIGINT. On the main thread."""
@@ -68,9 +75,31 @@ class Interrupts:
             return  # a method is not interrupted: it may ask
         if message.force:
             self._end()
+        self._heard = False
+        self._signal(key)
+
+    def _signal(self, key: Key) -> None:
         ident = threading.main_thread().ident
         assert ident is not None
         signal.pthread_kill(ident, signal.SIGINT)
+        self._core.reactor.call_later(_PATIENCE, lambda: self._look(key))
+
+    def tell_debugger(self, tell: Callable[[Any], None]) -> None:
+        """Have the main thread call this, with the frame where it is, in the handler of a signal."""
+        self.on_debugger = tell
+        self._wake_debugger()
+
+    def _wake_debugger(self) -> None:
+        if self.on_debugger is not None:
+            ident = threading.main_thread().ident
+            assert ident is not None
+            signal.pthread_kill(ident, signal.SIGINT)
+            self._core.reactor.call_later(_PATIENCE, self._wake_debugger)
+
+    def _look(self, key: Key) -> None:
+        """A signal that arrives just before the thread sleeps in a system call does not wake it: again."""
+        if not self._heard and key in self.cancelled and self._executor.running_call == key:
+            self._signal(key)
 
     def _recurse(self, key: Key, message: wire.CancelCall) -> None:
         if message.recursive:
@@ -121,10 +150,17 @@ class Interrupts:
     def _on_signal(self, signum: int, frame: Any) -> None:
         if os.getpid() != self._core.pid:
             signal.default_int_handler(signum, None)  # a child that user code forked
+        if self.on_debugger is not None:
+            tell, self.on_debugger = self.on_debugger, None
+            tell(frame)
+            return
+        self._heard = True
         if self._executor.running_call not in self.cancelled or self._executor.host is not None:
+            self._core.interrupted = False
             return  # late: what it was for is over
         while frame is not None:
             if frame.f_code in self._boundaries:
+                self._core.interrupted = False
                 raise KeyboardInterrupt
             if frame.f_code.co_filename.startswith(PACKAGE):
                 break

@@ -11,7 +11,7 @@ from typing import Any
 
 from skate._base.config import Config
 from skate._transport.connection import dial
-from skate._worker import current, output
+from skate._worker import breakpoints, current, output
 from skate._worker.core import Core
 from skate._worker.executor import Executor
 
@@ -62,6 +62,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
         importlib.import_module("skate.compat").install()
     executor = core.executor = Executor(core, board, slot)
     executor.interrupts.install()
+    breakpoints.install()
     current.process.core = core
     if job.get("logging"):
         from skate._worker import structured_logs

@@ -47,6 +47,7 @@ _METRICS_EVERY = 0.25
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 _LIBRARY = os.path.dirname(traceback.__file__) + os.sep
+_DEBUGGER = (_LIBRARY + "bdb.py", _LIBRARY + "pdb.py")
 
 
 def call_site(depth: int) -> tuple[CodeType, int] | None:
@@ -307,6 +308,8 @@ def _users(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
     found = []
     inside = True  # the interpreter's own start counts as ours
     for one in frames:
+        if one.filename.startswith(_DEBUGGER):
+            break  # it stopped at a breakpoint
         ours = one.filename.startswith(PACKAGE)
         library = one.filename.startswith((_LIBRARY, "<")) and "site-packages" not in one.filename
         if not library:

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "memory": ("skate.cli.memory", "show who holds which objects, and where in the code they were made"),
     "logs": ("skate.cli.logs", "show what a worker or actor printed"),
     "stack": ("skate.cli.stack", "show what every thread of the session is doing"),
+    "debug": ("skate.cli.debug", "attach to a task or actor that stopped at a breakpoint"),
     "why": ("skate.cli.why", "say why an object or a task is not there yet: what it waits for, and so on"),
     "metrics": (
         "skate.cli.metrics",

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from skate.util import check_serialize as check_serialize
     from skate.util import dask as dask
     from skate.util import debug as debug
+    from skate.util import debugpy as debugpy
     from skate.util import joblib as joblib
     from skate.util import metrics as metrics
     from skate.util import multiprocessing as multiprocessing
+    from skate.util import pdb as pdb
     from skate.util import queue as queue
+    from skate.util import rpdb as rpdb
     from skate.util import scheduling_strategies as scheduling_strategies
     from skate.util import serialization as serialization
     from skate.util import state as state
@@ -34,8 +37,9 @@ if TYPE_CHECKING:
     from skate.util.serialization import deregister_serializer as deregister_serializer
     from skate.util.serialization import register_serializer as register_serializer
 
-_MODULES = ("accelerators", "actor_pool", "check_serialize", "dask", "debug", "joblib", "metrics",
-            "multiprocessing", "queue", "scheduling_strategies", "serialization", "state")  # fmt: skip
+_MODULES = ("accelerators", "actor_pool", "check_serialize", "dask", "debug", "debugpy", "joblib", "metrics",
+            "multiprocessing", "pdb", "queue", "rpdb", "scheduling_strategies", "serialization",
+            "state")  # fmt: skip
 
 #: Public name to the module that has it.
 _PLACES: dict[str, str] = {
@@ -54,14 +58,16 @@ _PLACES: dict[str, str] = {
     "register_serializer": "serialization",
 }
 
-__all__ = sorted([*_PLACES, *_MODULES])
+__all__ = sorted([*_PLACES, *_MODULES, "ray_debugpy"])
 
 
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name in _MODULES:
-        found: object = import_module(f"skate.util.{name}")
+    if name == "ray_debugpy":
+        found: object = import_module("skate.util.debugpy")
+    elif name in _MODULES:
+        found = import_module(f"skate.util.{name}")
     elif name in _PLACES:
         found = getattr(import_module(f"skate.util.{_PLACES[name]}"), name)
     else:

@@ -92,7 +92,7 @@ def _classes() -> set[type[BaseException]]:
         for kind in vars(errors).values()
         if inspect.isclass(kind)
         and issubclass(kind, BaseException)
-        and kind.__module__ == errors.__name__
+        and kind.__module__ == "skate.exceptions"
         and not kind.__name__.startswith("_")
     }
 
@@ -263,6 +263,14 @@ def test_bytes_and_back(error: BaseException) -> None:
 def test_bytes_of_something_else() -> None:
     with pytest.raises(TypeError, match="no RayError but int"):
         RayError.from_bytes(pickle.dumps(3))
+
+
+def test_every_error_is_where_its_module_says() -> None:
+    """A traceback names it so, and pickle looks there."""
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, errors.RayError) and not name.startswith("_"):
+            assert kind.__module__ == "skate.exceptions", name
+            assert getattr(exceptions, name, None) is kind, name
 
 
 def test_what_the_error_lacks_is_read_off_its_cause() -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import linecache
 import pickle
+import traceback
+from typing import Any
+
+import pytest
 
 from skate._serialize.values import dump_code
 
@@ -35,3 +40,30 @@ def test_code_within_code_keeps_it_too() -> None:
 
     loaded = pickle.loads(dump_code(by_value)[0])
     assert loaded().__code__.co_filename == __file__
+
+
+def test_code_of_no_file_takes_its_source_along() -> None:
+    """Such as that of a notebook's cell: only this process knows the text."""
+    name, text = (
+        "/nowhere/cell 1",
+        "def f():\n    def inner():\n        raise ValueError('no')\n    inner()\n",
+    )
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(text, name, "exec"), names)
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    blob, _ = dump_code(names["f"])
+    assert blob.count(b"raise ValueError") == 1
+    del linecache.cache[name]
+    loaded = pickle.loads(blob)
+    try:
+        with pytest.raises(ValueError) as caught:
+            loaded()
+        assert "raise ValueError('no')" in "".join(traceback.format_exception(caught.value))
+    finally:
+        del linecache.cache[name]
+
+
+def test_code_of_a_file_does_not() -> None:
+    linecache.getlines(__file__)
+    blob, _ = dump_code(lambda: "a text that is nowhere else")
+    assert b"test_code_of_no_file" not in blob

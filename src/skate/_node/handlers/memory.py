@@ -68,7 +68,8 @@ class MemoryHandlers:
     def _relieve(self, used: int, limit: int, of: str) -> None:
         daemon = self._daemon
         processes = self._processes()
-        chosen = oom.victim(processes)
+        watched = daemon.breakpoints.workers  # somebody looks at these
+        chosen = oom.victim([one for one in processes if one.worker not in watched])
         worker = daemon.workers.get(chosen.worker) if chosen is not None else None
         if chosen is None or worker is None:
             return

@@ -285,6 +285,7 @@ class ProcessHandlers:
         self._remember(worker, cause)
         if not worker.intended and worker.pid:
             daemon.event("ERROR", "WORKERS", cause)
+        daemon.breakpoints.ended(worker.id)
         daemon.objects.process_ended(worker.id)
         if not worker.address:
             if not worker.reason:
@@ -375,9 +376,17 @@ class ProcessHandlers:
 
     # ------------------------------------------------------------------ output
 
+    def driver_of(self, job: bytes) -> Connection | None:
+        """Return the driver that is told of what happens in a job, if it is (still) there."""
+        return self._drivers.get(job) or self._drivers.get(self._parents.get(job, b""))
+
+    def log_of(self, worker: bytes) -> WorkerLog | None:
+        """Return the log of a living worker."""
+        return self._logs.get(worker)
+
     def _forward(self, log: WorkerLog, is_error: bool, text: str) -> bool:
         """Pass lines on to the driver. False: it is slow."""
-        driver = self._drivers.get(log.job) or self._drivers.get(self._parents.get(log.job, b""))
+        driver = self.driver_of(log.job)
         if driver is None:
             return True
         driver.send(node.LogLines(log.name, log.pid, is_error, text))
@@ -385,7 +394,7 @@ class ProcessHandlers:
 
     def tell_driver(self, job: bytes, name: str, pid: int, text: str) -> None:
         """Have the job's driver show whole lines, as if a process of that name had printed them."""
-        driver = self._drivers.get(job) or self._drivers.get(self._parents.get(job, b""))
+        driver = self.driver_of(job)
         if driver is not None:
             driver.send(node.LogLines(name, pid, True, text))
 

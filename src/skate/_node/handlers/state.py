@@ -103,7 +103,8 @@ class StateHandlers:
                "dead": lambda: list(self._daemon.processes.dead),
                "store": self._store, "objects": self._stored,
                "tasks": self._all_workers, "stacks": self._workers, "waits": self._workers,
-               "runtime_envs": self._daemon.environments.rows}  # fmt: skip
+               "runtime_envs": self._daemon.environments.rows,
+               "breakpoints": self._daemon.breakpoints.rows}  # fmt: skip
         rows = own.get(question.what, list)()
         question.answer([*question.parts, (b"", 0, "daemon", pack(rows))], silent)
 
@@ -165,6 +166,8 @@ class StateHandlers:
                     "begun": [owner.hex(), seq] if seq else None,
                     "lease_owner": lease.owner.hex() if lease is not None else "",
                     "resources": to_float(lease.resources) if lease is not None else {},
+                    "stops": [stop.where for stop in daemon.breakpoints.of(worker.id)],
+                    "stopped_tasks": [stop.task_id.hex() for stop in daemon.breakpoints.of(worker.id)],
                 }
             )
         return rows

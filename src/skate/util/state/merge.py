@@ -45,6 +45,7 @@ def tasks(
     pids = {row["worker_id"]: row["pid"] for row in workers}
     begun = {row["worker_id"]: row.get("begun") for row in workers}
     width = {row["actor_id"]: row["max_concurrency"] for row in actors}
+    stopped = {task for row in workers for task in row.get("stopped_tasks", ())}
     room: Counter[str] = Counter()
     found = []
     once = {row["task_id"]: row for row in owners}  # what was lost and made again is told of twice
@@ -83,7 +84,7 @@ def tasks(
                 task_log_info=_log(worker),
                 error_type=row.get("error_type"),
                 error_message=row.get("error_message"),
-                is_debugger_paused=False,
+                is_debugger_paused=row["task_id"] in stopped,
                 call_site=row["call_site"] or None,
                 label_selector=selector,
                 fallback_strategy=fallbacks,

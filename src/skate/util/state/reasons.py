@@ -36,6 +36,8 @@ class Facts(NamedTuple):
     total: Mapping[str, float]
     #: The daemon's rows of environments.
     environments: Sequence[Plain] = ()
+    #: The daemon's rows of threads that stopped at a breakpoint.
+    stops: Sequence[Plain] = ()
     #: The node's labels.
     labels: Mapping[str, str] = {}
 
@@ -131,6 +133,12 @@ class _Story:
 
     def _runs(self, task: str, row: Plain, pid: int, depth: int) -> list[str]:
         lines = [f"it runs in process {pid}"]
+        for stop in self._facts.stops:
+            if stop["task_id"] == task:
+                what = "a breakpoint" if stop["kind"] == "breakpoint" else "an exception"
+                return [
+                    f"it is stopped at {what} in {stop['where']} (process {pid}); attach with `skate debug`"
+                ]
         waits = self._graph.waits.get(task, ())
         for wait in waits:
             lines += self._wait(wait, depth)

@@ -115,6 +115,10 @@ class State:
         """The folder of the session's logs."""
         return Path(self._source.session_dir, "logs")
 
+    def breakpoints(self) -> list[dict[str, Any]]:
+        """Return who stopped where and waits for somebody to attach (or has somebody)."""
+        return self._ask("breakpoints")[1]
+
     def stacks(self) -> list[tuple[int, str, list[str]]]:
         """Return what every thread of every process does: pid, what it is, stacks."""
         running = {row.worker_pid: row.name for row in self.tasks() if row.state == "RUNNING"}
@@ -122,6 +126,10 @@ class State:
         names = {row["pid"]: row.get("name") or row["state"].lower()
                  for _, kind, rows in parts if kind == "daemon" for row in rows}  # fmt: skip
         names |= {pid: name for pid, name in running.items() if pid is not None}
+        stops = {row["pid"]: row["stops"] for _, kind, rows in parts if kind == "daemon"
+                 for row in rows if row.get("stops")}  # fmt: skip
+        for pid, places in stops.items():
+            names[pid] = f"{names[pid]}, stopped at {' and '.join(places)} (attach: skate debug)"
         return [
             (pid, "driver" if kind == "driver" else names.get(pid, kind), [row["stack"] for row in rows])
             for pid, kind, rows in parts if kind != "daemon"
@@ -149,6 +157,7 @@ class State:
                 store["available"],
                 store["total"],
                 environments,
+                self.breakpoints(),
                 next((one["labels"] for one in self._source.directory("nodes")), {}),
             ),
         )

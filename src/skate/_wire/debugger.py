@@ -1,0 +1,34 @@
+"""What a thread that stopped at a breakpoint says with whoever attached to it.
+
+It listens on a Unix socket of its own in the session's folder; see ``_worker.breakpoints``.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Output(Struct, array_like=True, frozen=True, tag=122):
+    """Stopped thread to terminal: show this text."""
+
+    text: str
+
+
+class Ask(Struct, array_like=True, frozen=True, tag=123):
+    """Stopped thread to terminal: read a line; answered with Line or Detach."""
+
+    prompt: str
+
+
+class Line(Struct, array_like=True, frozen=True, tag=124):
+    """Terminal to stopped thread: what was typed, without its newline."""
+
+    text: str
+
+
+class Detach(Struct, array_like=True, frozen=True, tag=125):
+    """Terminal to stopped thread: end of input (Ctrl-D); at pdb's own prompt: go on."""
+
+
+class Interrupt(Struct, array_like=True, frozen=True, tag=126):
+    """Terminal to stopped thread: Ctrl-C, while it runs between two prompts."""

@@ -1,0 +1,49 @@
+"""Breakpoints in tasks and actors, by the names that Ray has for them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+
+def set_trace(breakpoint_uuid: bytes | None = None) -> None:
+    """Stop here, as ``breakpoint()`` does: in a task or actor, somebody attaches (see docs/debugging.md).
+
+    Args:
+        breakpoint_uuid: taken for Ray's sake.
+
+    Example:
+        >>> skate.util.pdb.set_trace()
+    """
+    core = importlib.import_module("skate._worker.current").process.core
+    frame = sys._getframe(1)
+    if core is None or core.executor is None:
+        import pdb
+
+        pdb.Pdb(nosigint=True).set_trace(frame)
+        return
+    importlib.import_module("skate._worker.debugger").set_trace(core, frame)
+
+
+def post_mortem() -> None:
+    """Look at the exception that is being handled, where it was raised.
+
+    Raises:
+        ValueError: none is.
+
+    Example:
+        >>> try:
+        ...     work()
+        ... except Exception:
+        ...     skate.util.pdb.post_mortem()
+    """
+    error = sys.exc_info()[1]
+    if error is None:
+        raise ValueError("post_mortem() is called where an exception is handled, and there is none")
+    core = importlib.import_module("skate._worker.current").process.core
+    if core is None or core.executor is None:
+        import pdb
+
+        pdb.post_mortem(error.__traceback__)
+        return
+    importlib.import_module("skate._worker.debugger").post_mortem(core, error)
