@@ -235,11 +235,11 @@ class Program:
         executor, exchange = self._executor, self._exchange
         while not self._closed:
             self._run()
-            while self._turn is None and not executor.has_work and exchange.read_soon():
+            while self._turn is None and not executor.has_work() and exchange.read_soon():
                 pass
-            if self._turn is None or executor.has_work:
+            if self._turn is None or executor.has_work():
                 with self.core.lock:
-                    if self._turn is None or executor.has_work:
+                    if self._turn is None or executor.has_work():
                         self._here = False
                         if self._turn is not None and not self._closed:
                             self._begin()
