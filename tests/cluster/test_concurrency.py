@@ -205,7 +205,7 @@ def test_a_group_that_is_not_defined_is_refused() -> None:
 
 
 @skate.remote(concurrency_groups={"io": 2})
-class Grouped:
+class OneGroup:
     def answer(self) -> int:
         return 42
 
@@ -216,7 +216,7 @@ class AsyncGrouped:
         return 42
 
 
-@pytest.mark.parametrize("kind", [Grouped, AsyncGrouped])
+@pytest.mark.parametrize("kind", [OneGroup, AsyncGrouped])
 def test_a_group_that_there_is_not(session: Session, kind: Any) -> None:
     actor = kind.remote()
     with pytest.raises(ValueError, match="group 'nobody'.*it has: io"):

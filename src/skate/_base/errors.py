@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
-from typing import Any
+from typing import Any, ClassVar
 
 
 class RayError(Exception):
@@ -410,6 +410,14 @@ class ObjectReconstructionFailedError(ObjectLostError):
         owner_address: the process that owned it.
         call_site: where the object came from.
     """
+
+    #: What each short name means.
+    REASON_MESSAGES: ClassVar[dict[str, str]] = {
+        "OBJECT_UNRECONSTRUCTABLE": "the tasks that make it were run again and did not get through",
+        "OBJECT_UNRECONSTRUCTABLE_MAX_ATTEMPTS_EXCEEDED": "no retries are left, or an argument is gone",
+        "OBJECT_UNRECONSTRUCTABLE_LINEAGE_EVICTED": "what made it was forgotten: the lineage was too large",
+        "OBJECT_UNRECONSTRUCTABLE_TASK_CANCELLED": "the task that makes it was cancelled",
+    }
 
     def __init__(
         self,
