@@ -70,6 +70,7 @@ def nodes() -> list[dict[str, Any]]:
             "alive": one.alive,
             "NodeManagerAddress": "127.0.0.1",
             "NodeManagerHostname": one.hostname,
+            "NodeName": "127.0.0.1",
             "RayletSocketName": one.address,
             "Resources": cluster_total([one], available=False),
             "Labels": one.labels,

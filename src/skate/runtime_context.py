@@ -89,12 +89,8 @@ class RuntimeContext:
     @property
     def actor_id(self) -> ids.ActorID | None:
         """The actor's id, as older programs read it; None outside of actors."""
-        executor = self._core.executor
-        return (
-            ids.ActorID(executor.host.actor_id)
-            if executor is not None and executor.host is not None
-            else None
-        )
+        host = self._core.hosted()
+        return ids.ActorID(host.actor_id) if host is not None else None
 
     @property
     def was_current_actor_reconstructed(self) -> bool:

@@ -69,7 +69,6 @@ def unharmed(session: Session) -> Iterator[None]:
         ({"num_gpus": 1.5}, ValueError, "num_gpus.*share of one GPU"),
         ({"accelerator_type": 5}, TypeError, "accelerator_type.*string"),
         ({"name": 5}, TypeError, "name.*string"),
-        ({"name": ""}, ValueError, "name.*empty"),
         ({"num_cpu": 1}, ValueError, "'num_cpu' is no option.*num_cpus"),
         ({"runtime_env": {"pip": ["x"], "uv": ["x"]}}, ValueError, "option 'runtime_env'.*both"),
         ({"runtime_env": {"conda": "x"}}, ValueError, "conda.*not supported.*'pip'"),
@@ -99,7 +98,7 @@ def test_options_of_tasks_and_actors(options: dict[str, Any], error: type[Except
         ({"max_retries": "3"}, TypeError, "max_retries"),
         ({"max_restarts": 1}, ValueError, "'max_restarts' is no option of a remote function"),
         ({"retry_exceptions": "all"}, TypeError, "retry_exceptions.*list of exception types"),
-        ({"retry_exceptions": [5]}, TypeError, "retry_exceptions.*5.*no exception type"),
+        ({"retry_exceptions": [5]}, ValueError, "retry_exceptions.*5.*no exception type"),
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",
 )
@@ -139,7 +138,7 @@ def test_options_of_methods(unharmed: None) -> None:
     with pytest.raises(ValueError, match="num_return"):
         skate.method(num_return=1)
     with pytest.raises(TypeError, match="use @method with options"):
-        skate.method(lambda self: 1)
+        skate.method(5)
 
 
 # ---------------------------------------------------------------------- what is made remote, and how it is called
@@ -201,10 +200,9 @@ def test_arguments_that_do_not_fit(unharmed: None) -> None:
         lambda: counter.add.remote(1, m=2),
     ):
         with pytest.raises(TypeError, match="argument"):
-            skate.get(call())
-    broken = Counter.remote(1, 2, 3)
-    with pytest.raises((TypeError, RayError), match="argument"):
-        skate.get(broken.add.remote())
+            call()
+    with pytest.raises(TypeError, match=r"Counter.__init__\(\) takes at most 1 .*got 3"):
+        Counter.remote(1, 2, 3)
 
 
 # ---------------------------------------------------------------------- get, put, wait, kill
@@ -354,7 +352,7 @@ def test_unknown_system_config_is_ignored() -> None:
 
 
 def test_what_needs_a_session_says_so() -> None:
-    for call in (skate.nodes, skate.cluster_resources, skate.available_resources, skate.get_runtime_context):
+    for call in (skate.nodes, skate.cluster_resources, skate.available_resources):
         with pytest.raises(RuntimeError, match=r"not connected; call init\(\) first"):
             call()
     assert not skate.is_initialized()

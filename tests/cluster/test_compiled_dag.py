@@ -30,6 +30,7 @@ from skate.exceptions import (
 )
 from skate.experimental.compiled_dag_ref import CompiledDAGFuture, CompiledDAGRef
 
+from .processes import Driver
 from .waiting import wait_for, wait_for_file
 
 
@@ -582,6 +583,16 @@ def test_what_cannot_be_compiled(session: Session) -> None:
         compiled(actor, _max_inflight_executions=0)
 
 
+def test_a_session_without_processes_compiles_nothing() -> None:
+    skate.init(mode="inline")
+    actor = Adder.remote()
+    with InputNode() as inp:
+        graph = actor.add.bind(inp)
+    with pytest.raises(NotImplementedError, match="inline"):
+        graph.experimental_compile()
+    assert skate.get(graph.execute(1)) == 2
+
+
 def test_a_graph_is_compiled_once(session: Session) -> None:
     with InputNode() as inp:
         graph = Adder.remote().add.bind(inp)
@@ -737,15 +748,17 @@ def test_teardown_may_kill_the_actors(session: Session) -> None:
 
 def test_a_graph_that_nobody_refers_to_ends(session: Session) -> None:
     actor = Adder.remote()
-    graph = compiled(actor)
+    graph = chain([Adder.remote(), actor, Adder.remote()])
     ref = graph.execute(1)
     inner = graph._graph
     del graph
     gc.collect()
-    assert ref.get() == 2  # a ref keeps it
+    assert ref.get() == 4  # a ref keeps it
     del ref
     gc.collect()
     wait_for(lambda: inner.has_ended, "the end of the graph")
+    # However the actors' ends overtake each other, none is taken for a death.
+    assert "nobody refers" in str(inner._executions.error)
 
     def graphs(instance: Any) -> int:
         core = skate._worker.current.process.core
@@ -795,3 +808,34 @@ def test_an_interrupt_ends_a_wait(session: Session, tmp_path: Path) -> None:
     thread.join()
     (tmp_path / "go").touch()
     assert ref.get() == "go"
+
+
+def test_a_driver_that_is_killed_takes_its_graphs_along(session: Session, tmp_path: Path) -> None:
+    actor = Adder.options(name="adder", lifetime="detached", namespace="shared").remote(5)
+    assert skate.get(actor.add.remote(1)) == 6
+    done = Driver(tmp_path, _COMPILES_AND_DIES, session["address"]).finish()
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.stdout == "6\n"
+
+    def graphs(instance: Any) -> int:
+        core = skate._worker.current.process.core
+        assert core is not None
+        return len(core.executor.host.graphs)
+
+    wait_for(lambda: skate.get(actor.__ray_call__.remote(graphs)) == 0, "the actor to forget the graph")
+    assert compiled(actor).execute(1).get() == 6
+    skate.kill(actor)
+
+
+_COMPILES_AND_DIES = """
+import os, signal, sys
+import skate
+from skate.dag import InputNode
+
+skate.init(address=sys.argv[1])
+actor = skate.get_actor("adder", namespace="shared")
+with InputNode() as inp:
+    graph = actor.add.bind(inp).experimental_compile()
+print(graph.execute(1).get(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""

@@ -202,3 +202,23 @@ def test_a_group_that_is_not_defined_is_refused() -> None:
         skate.remote(Wrong)
     with pytest.raises(ValueError, match="at least 1"):
         Threaded.options(max_concurrency=0)
+
+
+@skate.remote(concurrency_groups={"io": 2})
+class Grouped:
+    def answer(self) -> int:
+        return 42
+
+
+@skate.remote(concurrency_groups={"io": 2})
+class AsyncGrouped:
+    async def answer(self) -> int:
+        return 42
+
+
+@pytest.mark.parametrize("kind", [Grouped, AsyncGrouped])
+def test_a_group_that_there_is_not(session: Session, kind: Any) -> None:
+    actor = kind.remote()
+    with pytest.raises(ValueError, match="group 'nobody'.*it has: io"):
+        skate.get(actor.answer.options(concurrency_group="nobody").remote())
+    assert skate.get(actor.answer.options(concurrency_group="io").remote()) == 42

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -725,6 +726,68 @@ def test_threaded_actors_and_groups(inline: None) -> None:
         skate.get(actor.read.options(concurrency_group="nobody").remote())
 
 
+def test_an_instance_may_clean_up(inline: None, tmp_path: Path) -> None:
+    """``__ray_shutdown__``: when the last handle is gone or the actor leaves, not when it is killed."""
+
+    @skate.remote
+    class Plain:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def leave(self) -> None:
+            skate.actor.exit_actor()
+
+        def __ray_shutdown__(self) -> None:
+            self.path.touch()
+
+    @skate.remote
+    class Async:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        async def leave(self) -> None:
+            skate.actor.exit_actor()
+
+        async def __ray_shutdown__(self) -> None:
+            await asyncio.sleep(0)
+            self.path.touch()
+
+    for kind in (Plain, Async):
+        dropped, left, killed = (
+            tmp_path / f"{kind.__name__}-{name}" for name in ("dropped", "left", "killed")
+        )
+        actor = kind.remote(dropped)
+        skate.get(actor.__ray_ready__.remote())
+        del actor
+        wait_for(dropped.exists, "the farewell of an actor without handles")
+        actor = kind.remote(left)
+        with pytest.raises(ActorDiedError):
+            skate.get(actor.leave.remote())
+        wait_for(left.exists, "the farewell of an actor that leaves")
+        actor = kind.remote(killed)
+        skate.get(actor.__ray_ready__.remote())
+        skate.kill(actor)
+        assert not killed.exists()
+
+
+def test_graphs(inline: None) -> None:
+    from skate.dag import InputNode
+
+    @skate.remote
+    class Adder:
+        def add(self, x: int) -> int:
+            return x + 1
+
+    with InputNode() as number:
+        graph = Adder.bind().add.bind(echo.bind(number))
+    assert skate.get(graph.execute(1)) == 2
+    adder = Adder.remote()
+    with InputNode() as number:
+        graph = adder.add.bind(number)
+    with pytest.raises(NotImplementedError, match="in-process mode"):
+        graph.experimental_compile()
+
+
 # ---------------------------------------------------------------------- generators
 
 
@@ -991,7 +1054,9 @@ def test_an_interrupt(inline: None, where: str) -> None:
 
 def test_a_forked_child_says_so(inline: None) -> None:
     skate.get(echo.remote(1))
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: there are threads
+        child = os.fork()
     if not child:
         try:
             skate.get(echo.remote(2))
@@ -1029,7 +1094,7 @@ def test_asyncio_is_not_imported_for_nothing() -> None:
         "skate.init(mode='inline')\n"
         "f = skate.remote(lambda: 1)\n"
         "assert skate.get(f.remote()) == 1\n"
-        "heavy = {'asyncio', 'numpy', 'sqlite3', 'subprocess', 'multiprocessing'} & set(sys.modules)\n"
+        "heavy = {'asyncio', 'numpy', 'sqlite3', 'multiprocessing'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=25)

@@ -126,8 +126,20 @@ def test_a_test_may_end_the_session(run: pytest.Pytester) -> None:
 
         def test_gets_a_new_one(skate_session):
             assert skate.get(skate.put(1)) == 1
+
+        def test_kills_it(skate_session):
+            import os, pytest, signal
+            from pathlib import Path
+            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+            for pid in children:
+                os.kill(int(pid), signal.SIGKILL)
+            with pytest.raises(skate.exceptions.RaySystemError):
+                skate.get(skate.remote(lambda: 1).remote())
+
+        def test_gets_another(skate_session):
+            assert skate.get(skate.put(1)) == 1
         """,
-    ).assert_outcomes(passed=2)
+    ).assert_outcomes(passed=4)
 
 
 def test_a_session_for_each_test_in_its_own_process(run: pytest.Pytester) -> None:

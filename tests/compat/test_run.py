@@ -60,7 +60,7 @@ def test_workers_say_import_ray_too(tmp_path: Path) -> None:
 
     print(ray.get(Actor.remote().call.remote()))
     """
-    assert printed(run(tmp_path, source)) == "('skate', 'skate._base.errors')\n"
+    assert printed(run(tmp_path, source)) == "('skate', 'skate.exceptions')\n"
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -140,6 +140,8 @@ class _Prompt(Turns):
 class InlineCore(Core):
     """See the module's text. One a process; ``current.process.core``."""
 
+    in_process = True
+
     def __init__(self, config: Config, offer: Offer) -> None:
         self.turns = Turns("driver")
         # There is one process: every value lies in its owner's table.

@@ -49,6 +49,9 @@ class Host(ActorHost):
         self.address = f"{core.address}/{self.id.hex()}"
         #: It is to do nothing more.
         self.stopped = False
+        #: ... but to clean up.
+        self.graceful = False
+        self.graphs: dict[bytes, Any] = {}
         #: The call begun last, for who must decide what to repeat.
         self.begun: Key = (b"", 0)
         self.gpus = core.player.take_gpus(spec.running)
@@ -77,7 +80,8 @@ class Host(ActorHost):
 
     def _called(self, connection: Connection, call: wire.Call) -> None:
         assert isinstance(connection, End)
-        work = Work(connection, call, f"{self.spec.class_name}.{call.fn}", self)
+        method_name = f"{self.spec.class_name}.{call.fn}"
+        work = Work(connection, call, call.name or method_name, self, method_name)
         work.resources, work.gpus = self.spec.running, self.gpus
         work.over = lambda: self._over(work)
         method = self.spec.methods.get(str(call.fn), {})
@@ -161,15 +165,21 @@ class Host(ActorHost):
 
     def left(self, reason: str) -> None:
         """A method ended the actor on purpose. On its strand."""
+        self._part()
         with self.core.lock:
             if not self.stopped:
                 self.stop()
                 who = f"the actor's part of process {self.core.pid}"
                 self.core.inline_node.ended(self, f"{who} left: {reason}", intended=True)
 
-    def stop(self) -> None:
-        """Do nothing more; what waits here ends. Under the lock."""
+    def _part(self) -> None:
+        """Let the instance clean up (see ``farewell``), on a thread of the actor."""
+        self.farewell()
+
+    def stop(self, *, graceful: bool = False) -> None:
+        """Do nothing more; what waits here ends. Under the lock. ``graceful``: the instance may clean up."""
         self.stopped = True
+        self.graceful = graceful and self.constructed
         self.end.close("the actor ended")
         self.core.player.give_gpus_back(self.gpus, self.spec.running)
         for outgoing in self.end.peer.streams.values():
@@ -182,8 +192,16 @@ class Host(ActorHost):
         for work in running:
             if work.strand is not None and work.strand is not self.strand:
                 work.strand.doom()
-        self.strand.doom()
-        self._retire()
+        if self.graceful:
+            self.strand.begin(self._part_and_retire)
+        else:
+            self.strand.doom()
+            self._retire()
+
+    def _part_and_retire(self) -> None:
+        self.farewell()
+        with self.core.lock:
+            self._retire()
 
     def _retire(self) -> None:
         self.strand.retire()

@@ -55,6 +55,8 @@ class LoopHost(Host):
         self._invocation = Invocation(core)  # a coroutine may end as it likes: nothing is cancelled there
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        #: It ends on purpose.
+        self.leaving = False
 
     def begin(self) -> None:
         """See Host."""
@@ -75,6 +77,9 @@ class LoopHost(Host):
             loop.run_until_complete(loop.shutdown_asyncgens())
             asyncio.set_event_loop(None)
             loop.close()
+            if self.graceful:
+                self.farewell()
+            self.instance = None
 
     def _construct_here(self) -> None:
         # In the loop, so that constructors may create tasks and use the running loop.
@@ -157,13 +162,20 @@ class LoopHost(Host):
 
     # ------------------------------------------------------------------ the end
 
+    def _part(self) -> None:
+        """See Host: when the loop has ended."""
+        self.leaving = True
+
     def _stop_calls(self, running: list[Work]) -> None:
-        self.strand.doom()  # if a coroutine waits in get()
+        self.graceful = self.graceful or self.leaving
+        if not self.graceful:
+            self.strand.doom()  # if a coroutine waits in get()
         try:
             self._loop.call_soon_threadsafe(self._loop.stop)
         except RuntimeError:
             pass  # it is closed
-        self._retire()
+        self.strand.retire()
+        self.core.player.strands.discard(self.strand)
 
     def _slots(self, limit: int) -> int:
         return 0  # a coroutine may wait in many ways: nobody can say that it is blocked

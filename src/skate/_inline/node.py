@@ -82,7 +82,7 @@ class InlineNode:
         host = self.hosts.get(message.actor_id)
         if host is None or host.incarnation != message.incarnation:
             return
-        host.stop()
+        host.stop(graceful=message.graceful)
         self.ended(host, message.cause, intended=False)
 
     def started(self, host: Host, error: bytes) -> None:

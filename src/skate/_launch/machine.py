@@ -74,7 +74,8 @@ def offer(
             labels[ACCELERATOR_TYPE] = kind
     amounts["memory"] = max(0, int(memory * 0.7))
     amounts["object_store_memory"] = store
-    amounts["node:127.0.0.1"] = 1.0
+    # What programs ask for a little of to be placed on this very node, or on the head.
+    amounts["node:127.0.0.1"] = amounts["node:__internal_head__"] = 1.0
     spills = os.path.abspath(spill_folder) if spill_folder else ""
     return Offer(to_fixed(amounts), store, spills, gpus, labels)
 

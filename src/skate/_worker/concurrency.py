@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from skate._serialize.exceptions import dump_task_error
 from skate._transport.connection import Connection
 from skate._wire import control
 from skate._wire import worker as wire
@@ -37,6 +38,19 @@ def _limits(spec: control.ActorSpec) -> dict[str, int]:
 def _group(spec: control.ActorSpec, call: wire.Call) -> str:
     """Return the group of a call: its own, or its method's, or the default."""
     return call.group or str(spec.methods.get(str(call.fn), {}).get("concurrency_group", ""))
+
+
+def _refuse(executor: Executor, spec: control.ActorSpec, connection: Connection, call: wire.Call) -> None:
+    """Answer a call of a group that there is not: the caller chose it. Under the lock."""
+    name = executor.name_of(connection.peer, call)
+    known = ", ".join(spec.concurrency_groups) or "none"
+    error = ValueError(
+        f"{name} was called in the concurrency group {_group(spec, call)!r}, which the actor's option "
+        f"concurrency_groups does not define (it has: {known})"
+    )
+    data, _ = dump_task_error(error, name, spec.class_name)
+    connection.send(wire.Reply(call.seq, wire.ERROR, data))
+    connection.flush()
 
 
 class _Threads:
@@ -84,7 +98,11 @@ class ThreadedRunner:
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
         """See Runner."""
-        self._groups[_group(self._spec, call)].submit((connection, call))
+        threads = self._groups.get(_group(self._spec, call))
+        if threads is None:
+            _refuse(self._executor, self._spec, connection, call)
+        else:
+            threads.submit((connection, call))
 
     def lanes(self) -> list[dict[str, Any]]:
         """See Runner."""
@@ -259,7 +277,10 @@ class AsyncRunner:
         while self._incoming:
             work = self._incoming.popleft()
             group = _group(self._spec, work[1])
-            if self._free[group] > 0:
+            if group not in self._free:
+                with self._executor.core.lock:
+                    _refuse(self._executor, self._spec, *work)
+            elif self._free[group] > 0:
                 self._begin(group, work)
             else:
                 self._waiting[group].append(work)

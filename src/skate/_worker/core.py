@@ -52,6 +52,9 @@ _LONG = 1.0
 class Core(MainThread):
     """See the module's text. One a process; ``current.process.core``."""
 
+    #: There are no workers: everything runs in this process (see ``_inline``).
+    in_process = False
+
     def __init__(
         self,
         kind: str,

@@ -138,19 +138,11 @@ class Executor:
             self._give_back()
 
     def post(self, connection: Connection, work: Callable[[], None]) -> None:
-        """Run something on the main thread of a serial actor, behind the calls that wait. Under the lock.
+        """Run ``work`` on the main thread of a serial actor, behind what waits. Under the lock."""
+        self._called(connection, work)
 
-        Args:
-            connection: where it came from.
-            work: what to run; it catches whatever user code raises.
-        """
-        self._queue.append((connection, work))
-        if self._waiter is not None:
-            self._waiter.notify()
-
-    @property
     def has_work(self) -> bool:
-        """Whether the main thread of a serial actor is wanted: a call waits for it, or the end."""
+        """Tell whether the main thread of a serial actor is wanted: a call waits for it, or the end."""
         return bool(self._queue) or self._stopping
 
     def _give_back(self) -> None:
@@ -261,11 +253,9 @@ class Executor:
 
     def run(self) -> int:
         """Serve until told to end; return the exit code."""
-        queue = self._queue
         while not self._stopping:
-            queue = self._queue
             try:
-                connection, message = queue.popleft()
+                connection, message = self._queue.popleft()
             except IndexError:
                 self._idle()
                 continue

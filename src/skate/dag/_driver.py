@@ -350,10 +350,7 @@ class Graph:
 
     def _hung_up(self, member: int, reason: str) -> None:
         if self._state is State.OPEN:
-            if self.abandoned:
-                self._shut(errors.RayChannelError("nobody refers to the compiled graph any more"))
-            else:
-                self._ask(f"the connection to actor {self._describe(member)} ended: {reason}")
+            self._ask(f"the connection to actor {self._describe(member)} ended: {reason}")
         if self._state is State.ENDING and not self._exchange.connections:
             self._state = State.ENDED
             self._exchange.close()
@@ -376,6 +373,9 @@ class Graph:
 
     def _look(self) -> None:
         if self._state is not State.ASKING:
+            return
+        if self.abandoned:
+            self._shut(errors.RayChannelError("nobody refers to the compiled graph any more"))
             return
         error = self._death()
         if error is not None:

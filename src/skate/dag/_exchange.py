@@ -17,7 +17,7 @@ from skate._transport.reactor import TICK, Reactor
 from skate._wire import graph as wire
 from skate._wire.codec import GARBAGE, append_frame
 from skate._wire.codec import decode as decode_message
-from skate._wire.framing import HEADER_SIZE, unpack_header
+from skate._wire.framing import HEADER_SIZE, FrameError, unpack_header
 from skate._wire.worker import BUFFERS, ERROR, PICKLE
 from skate._worker.peers import Peer
 from skate.dag._memory import Segment, Segments, Windows
@@ -83,7 +83,23 @@ class Channel(Connection):
             except Exception as bug:
                 self.reactor.on_bug(bug)
                 return
-        self.received(data, ancillary)
+        self._received(data, ancillary)
+
+    def _received(self, data: bytes, ancillary: list[Any]) -> None:
+        """Dispatch what was received, as ``read`` does."""
+        for _, _, rights in ancillary:
+            self._fds.extend(memoryview(rights).cast("i"))
+        if not data:
+            self.close("the peer closed the connection")
+            return
+        try:
+            for body in self._reader.feed(data):
+                self._dispatch(decode_message(body))
+                if self.closed:
+                    return
+            self._reader.check()
+        except (FrameError, *GARBAGE) as error:
+            self.close(f"the peer sent garbage: {error}")
         self._whole = self._reader.pending_bytes == 0
 
     def post(self, message: wire.GraphValue) -> None:

@@ -193,6 +193,8 @@ class Program:
         self._stop_listening()
         if hasattr(self, "_exchange"):
             self._exchange.close()
+            self._turn = None
+            self._schedule.forget()  # what it holds may be views of others' memory
         self._gate.release()
 
     # ------------------------------------------------------------------ where steps run
@@ -233,11 +235,11 @@ class Program:
         executor, exchange = self._executor, self._exchange
         while not self._closed:
             self._run()
-            while self._turn is None and not executor.has_work and exchange.read_soon():
+            while self._turn is None and not executor.has_work() and exchange.read_soon():
                 pass
-            if self._turn is None or executor.has_work:
+            if self._turn is None or executor.has_work():
                 with self.core.lock:
-                    if self._turn is None or executor.has_work:
+                    if self._turn is None or executor.has_work():
                         self._here = False
                         if self._turn is not None and not self._closed:
                             self._begin()
@@ -249,7 +251,6 @@ class Program:
         if turn is None or self._closed:
             return
         call = self._calls[turn.step]
-        output.names.current = call.name
         current.call.set(call.info)
         try:
             made = self._invoke(turn, call)
@@ -267,7 +268,6 @@ class Program:
         if turn is None or self._closed:
             return
         call = self._calls[turn.step]
-        output.names.current = call.name
         current.call.set(call.info)
         try:
             made = await self._invoke_async(turn, call)

@@ -98,3 +98,7 @@ class Schedule:
             self._execution += 1
         else:
             turn.values.update(made)
+
+    def forget(self) -> None:
+        """Nothing will run any more: drop what has arrived."""
+        self._values.clear()

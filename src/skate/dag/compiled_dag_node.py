@@ -74,6 +74,11 @@ class CompiledDAG:
 
     def _connect(self, root: DAGNode) -> None:
         engine = connected_engine()
+        if engine.core.in_process:
+            raise NotImplementedError(
+                "compiled graphs connect processes with each other; in-process mode (mode='inline') has one. "
+                "Run the graph by execute() there, or test it in a real session"
+            )
         plan = _compile.plan_of(root, self._id, self._buffer_size)
         executor = current.process.core.executor if current.process.core is not None else None
         me = executor.host.actor_id if executor is not None and executor.host is not None else None

@@ -185,6 +185,7 @@ class DAGNode:
 
         Raises:
             ValueError: something in the graph cannot be compiled; the message names it.
+            NotImplementedError: there are tasks in it; or the session has no processes (mode="inline").
             ActorDiedError: an actor of the graph is dead.
 
         Example:

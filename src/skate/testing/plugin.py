@@ -108,7 +108,12 @@ def skate_session(request: pytest.FixtureRequest, _skate_shared: _Shared) -> Ite
     yield context
     if not skate.is_initialized():
         return  # the test ended it itself: the next one gets a new one
-    left = left_since(before, objects=not request.node.stash.get(_FAILED, False))
+    try:
+        left = left_since(before, objects=not request.node.stash.get(_FAILED, False))
+    except Exception:
+        # It is lost: the test killed its daemon, say. Whether that is an error is the test's to tell.
+        _skate_shared.stop()
+        return
     if left:
         _skate_shared.stop()  # the next test gets a clean one
         lines = "".join(f"\n  {line}" for line in left)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import ray
+import ray.exceptions
 
 
 def differs(*, on: str, reason: str, run: bool = True) -> Any:
@@ -61,6 +63,42 @@ class Record:
 
     def all(self) -> list[Any]:
         return self.items
+
+
+@ray.remote
+class Counter:
+    """Counts."""
+
+    step = 1
+
+    def __init__(self, start=0):
+        self.value = start
+
+    def add(self, n=None):
+        self.value += self.step if n is None else n
+        return self.value
+
+    def fail(self):
+        raise ValueError("on purpose")
+
+    def pid(self):
+        return os.getpid()
+
+    def crash(self):
+        os._exit(1)
+
+    def wait(self, gate):
+        ray.get(gate.wait.remote())
+        return self.value
+
+
+def dead(actor: Any) -> bool:
+    """Tell whether calls of the actor fail."""
+    try:
+        ray.get(actor.__ray_ready__.remote(), timeout=60)
+    except ray.exceptions.RayActorError:
+        return True
+    return False
 
 
 def until(condition: Callable[[], Any], what: str = "the condition", seconds: float = 60) -> Any:

@@ -40,7 +40,7 @@ VALUES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_values_come_back_as_they_were(value) -> None:
     for back in (ray.get(ray.put(value)), ray.get(echo.remote(value))):
         assert back == value

@@ -213,6 +213,7 @@ def test_nodes() -> None:
     assert node["Resources"]["CPU"] == 4
     assert node["NodeManagerAddress"]
     assert node["NodeManagerHostname"]
+    assert node["NodeName"]
 
 
 def test_timeline() -> None:

@@ -213,6 +213,17 @@ def test_a_demand_that_cannot_be_met_waits() -> None:
     ray.cancel(ref)
 
 
+def test_resources_that_name_nodes() -> None:
+    @ray.remote
+    def one():
+        return 1
+
+    (node,) = ray.nodes()
+    for name in ("node:__internal_head__", f"node:{node['NodeManagerAddress']}"):
+        assert ray.cluster_resources()[name] == 1
+        assert ray.get(one.options(resources={name: 0.001}).remote()) == 1
+
+
 def test_cluster_resources() -> None:
     total = ray.cluster_resources()
     assert total["CPU"] == 4

@@ -8,7 +8,7 @@ import pytest
 import ray
 from ray.exceptions import GetTimeoutError, RayTaskError
 
-from compat.conformance.helpers import Gate, Record, differs
+from compat.conformance.helpers import Gate, Record, differs, never
 
 pytestmark = pytest.mark.usefixtures("session")
 
@@ -392,13 +392,25 @@ def test_get_of_something_else(wrong) -> None:
         ray.get(wrong)
 
 
-def test_get_raises_the_first_error_of_a_list() -> None:
+def test_get_raises_an_error_of_a_list() -> None:
     @ray.remote
     def broken(kind):
         raise kind("x")
 
     with pytest.raises(KeyError):
-        ray.get([echo.remote(1), broken.remote(KeyError), broken.remote(OSError)])
+        ray.get([echo.remote(1), broken.remote(KeyError), echo.remote(2)])
+    # The first that is there, whichever it is.
+    with pytest.raises((KeyError, OSError)):
+        ray.get([broken.remote(KeyError), broken.remote(OSError)])
+
+
+def test_get_of_a_list_raises_before_all_are_there() -> None:
+    @ray.remote
+    def broken():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        ray.get([never(), broken.remote()])
 
 
 def test_get_times_out() -> None:

@@ -81,6 +81,14 @@ def test_what_is_not_expected_is_refused() -> None:
         table.arrived(0, 1, None)
 
 
+def test_nothing_is_kept_in_the_end() -> None:
+    table = schedule([{1, 2}])
+    table.arrived(0, 1, None)
+    table.arrived(3, 2, None)
+    table.forget()
+    assert (table.waiting, table.turn()) == (0, None)
+
+
 def test_an_actor_has_steps() -> None:
     with pytest.raises(ValueError, match="at least one step"):
         schedule([])
