@@ -137,6 +137,8 @@ class LeasePool:
             function = queue[0].function
             assert function is not None
             if len(inflight) >= function.depth and inflight:
+                if function.depth == 1:
+                    self._ask()  # what was asked for may have counted it among short ones
                 return
             task = queue.popleft()
             inflight[task.seq] = task
@@ -188,6 +190,8 @@ class LeasePool:
                 lease.retiring = True
                 if not lease.inflight:
                     self.give_back(lease)
+        if self.queue:
+            self._ask()  # those that are to go take nothing more
 
     def give_back_idle(self, since: float) -> bool:
         """Give back leases idle since before ``since``; tell whether other idle ones are left."""

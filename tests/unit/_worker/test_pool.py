@@ -90,6 +90,28 @@ def test_long_tasks_want_a_worker_each_short_ones_share(node: Node) -> None:
     assert other.demands == [1, 2, 3], "four each"
 
 
+def test_a_long_task_behind_a_short_one_gets_a_worker_of_its_own(node: Node) -> None:
+    """One worker was asked for both, for the first of them is short."""
+    node.pool.submit(call(1, SHORT))
+    node.pool.submit(call(2, LONG))
+    assert node.demands == [1]
+    node.grant()
+    assert node.take_sent() == [(1, 1)]
+    assert node.demands == [1, 2]
+
+
+def test_what_waits_for_a_worker_that_is_to_go_asks_for_another(node: Node) -> None:
+    lease = node.grant()
+    for seq in range(1, 6):
+        node.pool.submit(call(seq, SHORT))
+    node.reply(lease)
+    node.pool.submit(call(6, SHORT))
+    before = node.demand
+    node.pool.reclaim(1)
+    assert lease.retiring
+    assert node.demand == max(before, 2)
+
+
 def test_the_demand_is_what_is_wanted_in_all(node: Node) -> None:
     node.pool.submit(call(1, LONG))
     lease = node.grant()
@@ -372,6 +394,15 @@ class PoolMachine(RuleBasedStateMachine):
         """Somebody will take it: a worker that is busy now, or one that is yet to come."""
         staying = [lease for lease in self.pool.leases if not lease.retiring]
         assert not self.pool.queue or staying or self.node.demand > len(self.pool.leases)
+
+    @invariant()
+    def a_long_task_does_not_wait_for_one_worker_alone(self) -> None:
+        """Unless the node was told of it: it may stand behind a call that takes for ever."""
+        if self.pool.queue and self.pool.leases:
+            function = self.pool.queue[0].function
+            assert function is not None
+            slow = any(lease.slow for lease in self.pool.leases)
+            assert function.depth > 1 or slow or self.node.demand > len(self.pool.leases)
 
     @invariant()
     def nobody_has_more_than_is_good(self) -> None:
