@@ -85,7 +85,7 @@ class _Tasks(NormalSubmitter):
         if pool.depth < 0:
             pool.depth = 0
             core.inline_node.check(f"task {task.describe()}", pool.resources, pool.environment)
-        unfit = core.inline_node.unfit(pool.requirement, pool.resources) if pool.requirement else ""
+        unfit = core.inline_node.unfit(f"task {task.describe()}", pool.requirement, pool.resources)
         if unfit:
             core.calls.finish_with_error(task, dump_error(errors.TaskUnschedulableError(unfit)))
             return

@@ -69,7 +69,7 @@ class InlineNode:
     def _place(self, connection: Connection, message: control.PlaceActor) -> None:
         spec = unpack(message.spec, type=control.ActorSpec)
         self.check(f"actor {spec.class_name}", spec.placement, spec.environment)
-        unfit = self.unfit(spec.requirement, spec.placement)
+        unfit = self.unfit(f"actor {spec.class_name}", spec.requirement, spec.placement)
         if unfit:
             error = dump_error(errors.ActorUnschedulableError(f"actor {spec.class_name}: {unfit}"))
             self.control.send(control.ActorStarted(message.actor_id, message.incarnation, b"", "", error))
@@ -102,11 +102,17 @@ class InlineNode:
         """Return the living incarnation of this address."""
         return self._by_address.get(address)
 
-    def unfit(self, requirement: bytes, resources: Resources) -> str:
+    def unfit(self, what: str, requirement: bytes, resources: Resources) -> str:
         """Return why this node, the only one, may never serve what has this requirement; "": it may."""
+        if not requirement:
+            return ""
         here = NodeView(self.node_id.hex(), self.labels, self.resources, self.resources)
         found = place(requirements.decode(requirement), resources, [here])
-        return found.reason if isinstance(found, Nowhere) and found.fatal else ""
+        if not isinstance(found, Nowhere):
+            return ""
+        if not found.fatal:
+            self._warn(f"{what}: {found.reason}; a real session would let it wait, in-process mode runs it")
+        return found.reason if found.fatal else ""
 
     # ------------------------------------------------------------------ what is not as elsewhere
 

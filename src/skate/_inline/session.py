@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from msgspec.structs import replace
+
 from skate._base.config import Config
 from skate._base.resources import Resources
 from skate._inline.core import InlineCore
@@ -26,10 +28,7 @@ class InlineEngine(RuntimeEngine):
         here = self._inline.inline_node
         with self.core.lock:
             free: Resources = {name: max(0, units) for name, units in here.available().items()}
-        return [
-            control.NodeInfo(one.node_id, one.alive, one.address, one.hostname, one.pid, one.resources, free)
-            for one in super().nodes()
-        ]
+        return [replace(one, available=free) for one in super().nodes()]
 
     def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, object]]]], list[int]]:
         """See RuntimeEngine."""

@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import (
 )
 
 from compat.conformance.conftest import CPUS
-from compat.conformance.helpers import differs
+from compat.conformance.helpers import differs, needs_processes
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,6 +77,7 @@ def test_spaces_between_values() -> None:
     assert ray.get(where.options(label_selector={"zone": "in(b, a)"}).remote()) == here()
 
 
+@needs_processes(reason="nothing waits for labels or resources: it runs, with a warning")
 @pytest.mark.parametrize(
     "selector",
     [{"zone": "b"}, {"zone": "!a"}, {"zone": "in(b, c)"}, {"nothing": "a"}, {"zone": "a", "disk": "slow"}],
@@ -105,6 +106,7 @@ def test_label_strategies(hard, soft) -> None:
     assert ray.get(where.options(scheduling_strategy=strategy).remote()) == here()
 
 
+@needs_processes(reason="nothing waits for labels or resources: it runs, with a warning")
 def test_a_label_strategy_that_no_node_fulfils_waits() -> None:
     ref = where.options(scheduling_strategy=NodeLabelSchedulingStrategy({"zone": In("b")})).remote()
     waits(ref)
