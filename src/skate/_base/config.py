@@ -17,6 +17,8 @@ class Config(NamedTuple):
     max_pipeline_depth: int = 128
     #: An idle lease is kept this long before it is given back.
     lease_linger_ms: int = 60
+    #: Who waits looks for so long before it sleeps (microseconds; 0: never): see ``_transport.spin``.
+    spin_us: int = 50
     #: How long a worker waits in get() before it lends its CPUs.
     lend_after_ms: int = 1
     #: The most worker processes of a node, blocked ones included.

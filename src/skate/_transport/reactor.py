@@ -26,10 +26,11 @@ import select
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skate._base.clock import monotonic
+from skate._transport.spin import Spin
 
 if TYPE_CHECKING:
     from skate._transport.connection import Connection
@@ -118,6 +119,8 @@ class Reactor:
         #: Raises in the main thread what a signal asked for; called at safe points of a wait.
         self.check_interrupt: Callable[[], None] = _nothing
         self.dirty: list[Connection] = []
+        #: Of threads that wait and have nothing else to do. Off, unless whoever builds the reactor says.
+        self.spin = Spin(0.0)
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
@@ -195,8 +198,11 @@ class Reactor:
         while dirty:
             dirty.pop().flush()
 
-    def turn(self, timeout: float | None) -> None:
-        """Poll once and dispatch. The caller leads and does not hold the lock."""
+    def turn(self, timeout: float | None, *, spin: bool = False) -> None:
+        """Poll once and dispatch. The caller leads and does not hold the lock.
+
+        ``spin``: it has nothing else to do.
+        """
         timers = self._timers
         if timers:
             left = timers[0].when - monotonic()
@@ -209,7 +215,15 @@ class Reactor:
         waiter = self._leader
         if self.dirty or any(self.leftovers) or (waiter is not None and waiter.done):
             timeout = 0
-        events = self._epoll.poll(timeout)
+        events: Sequence[tuple[int, int]] = ()
+        if spin and timeout != 0:
+            habit = self.spin
+            if not habit.sober:
+                events = habit.look(self._epoll.poll)
+            elif habit.sober > 0:
+                habit.sober -= 1
+        if not events:
+            events = self._epoll.poll(timeout)
         self.polling = self.watched
         with self.lock:
             self._turn_requested = False
@@ -316,11 +330,11 @@ class Reactor:
                         self.flush()
                 while not waiter.done and not self._stopped:
                     if deadline is None:
-                        self.turn(None)
+                        self.turn(None, spin=True)
                     else:
                         # At least one turn, so that polling with a timeout of 0 gets on.
                         left = deadline - monotonic()
-                        self.turn(left if left > 0 else 0)
+                        self.turn(left if left > 0 else 0, spin=True)
                         if left <= 0:
                             return waiter.done
                     self.check_interrupt()

@@ -21,6 +21,7 @@ from skate._serialize.exceptions import dump_error
 from skate._store.client import LocalObject, StoreClient
 from skate._transport.connection import Connection, Handler, dial
 from skate._transport.reactor import Reactor, Waiter
+from skate._transport.spin import Spin
 from skate._wire import control, node
 from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
@@ -76,6 +77,8 @@ class Core(MainThread):
         #: The public API's view of this core (see skate.engine).
         self.engine: Any = None
         super().__init__(Reactor(kind) if reactor is None else reactor)
+        if reactor is None:
+            self.reactor.spin = Spin(config.spin_us / 1e6)
         self.reactor.on_turn = self.drain
         self.refs = RefTable()
         #: Entries whose ObjectRefs ended; appended by ``ObjectRef.__del__``, drained each turn.

@@ -14,6 +14,7 @@ from skate._serialize.exceptions import load_error
 from skate._serialize.values import deserialize, serialize
 from skate._transport.connection import CHUNK, Connection, Handler
 from skate._transport.reactor import TICK, Reactor
+from skate._transport.spin import Spin
 from skate._wire import graph as wire
 from skate._wire.codec import GARBAGE, append_frame
 from skate._wire.codec import decode as decode_message
@@ -160,6 +161,7 @@ class Exchange:
         self.connections: dict[int, Channel] = {}
         self._channels: dict[int, Channel] = {}  # by descriptor
         self._poll = select.poll()
+        self._spin = Spin(core.config.spin_us / 1e6)
         self._poll.register(core.reactor.fileno(), select.POLLIN)
         self._next_turn = 0.0
         self.closed = False
@@ -232,7 +234,13 @@ class Exchange:
                 reactor.turn(0)
                 found = True
             else:
-                ready = self._poll.poll(_MOMENT_MS)
+                ready: Sequence[tuple[int, int]] = ()
+                if not self._spin.sober:
+                    ready = self._spin.look(self._poll.poll)
+                elif self._spin.sober > 0:
+                    self._spin.sober -= 1
+                if not ready:
+                    ready = self._poll.poll(_MOMENT_MS)
                 if ready:
                     with self._core.lock:
                         for fd, events in ready:
