@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from skate.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
     ObjectLostError,
+    ObjectStoreFullError,
     OwnerDiedError,
     WorkerCrashedError,
 )
@@ -48,10 +50,14 @@ from .arithmetic import (
     unpack,
     wrap,
 )
+from .leaks import wait_until_empty
 from .waiting import wait_until_none
 
 #: What a value may have become where workers are killed.
-DEATHS = (WorkerCrashedError, ActorDiedError, ActorUnavailableError, OwnerDiedError, ObjectLostError)
+DEATHS = (
+    WorkerCrashedError, ActorDiedError, ActorUnavailableError, OwnerDiedError, ObjectLostError,
+    ObjectStoreFullError,
+)  # fmt: skip
 
 
 class Actor:
@@ -74,6 +80,9 @@ class Program:
         self.failing: list[tuple[ObjectRef[Any], int]] = []
         self.actors: list[Actor] = []
         self.checked = 0
+        #: Moves that ended with one of DEATHS.
+        self.deaths = 0
+        self.large_share = 0.4
 
     def run(self, steps: int) -> None:
         """Run it to its end, and check everything that is left."""
@@ -87,8 +96,12 @@ class Program:
             moves.append(self.lose)
         for _ in range(steps):
             move = self.random.choice(moves)
-            with contextlib.suppress(*DEATHS) if self.deadly else contextlib.nullcontext():
+            try:
                 move()
+            except DEATHS:
+                if not self.deadly:
+                    raise
+                self.deaths += 1
         while self.known:
             self.check_one(*self.known.pop())
         while self.failing:
@@ -97,7 +110,7 @@ class Program:
     # ------------------------------------------------------------------ choices
 
     def large(self) -> bool:
-        return self.random.random() < 0.4
+        return self.random.random() < self.large_share
 
     def choose(self, most: int) -> list[tuple[ObjectRef[Any], int]]:
         """Return some of the known, perhaps one several times."""
@@ -186,8 +199,10 @@ class Program:
             ((ref, number),) = self.choose(1)
             # Where values may be lost, a call that they fail would not be counted: pass the value itself.
             argument = pack(number, self.large()) if self.deadly else ref
+            # Made first: there may be no room for the argument.
+            ref = actor.handle.add.remote(self.large(), argument)
             actor.number = mix(actor.number, number)
-            self.learn(actor.handle.add.remote(self.large(), argument), actor.number)
+            self.learn(ref, actor.number)
 
     def keep(self) -> None:
         if self.actors:
@@ -227,8 +242,9 @@ class Program:
         """Items of a generator, some of which nobody takes."""
         start, length = self.random.randrange(PRIME), self.random.randint(1, 6)
         items = count.remote(self.large(), start, length)
-        for index in range(self.random.randint(0, length)):
-            self.learn(next(items), start + index)
+        # In a deadly program an error may be the last item, before all that were wanted.
+        for index, ref in zip(range(self.random.randint(0, length)), items, strict=False):
+            self.learn(ref, start + index)
 
     def lose(self) -> None:
         """The memory of some objects of ours is gone."""
@@ -347,3 +363,26 @@ def test_random_programs_with_killed_workers(seed: int) -> None:
     # Nobody is killed any more: all goes right again.
     after = Program(seed, deadly=False)
     after.run(20)
+
+
+@pytest.mark.parametrize("seed", range(2000, 2000 + max(2, FAULT_RUNS // 4)))
+def test_random_programs_on_a_disk_that_fills_up(seed: int, tmp_path: Path) -> None:
+    """Memory for a dozen large values, and a disk for some more: who finds both full is told, and only who."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(tmp_path)]
+    if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        skate.init(num_cpus=2, object_store_memory=2 << 20, object_spilling_directory=str(tmp_path))
+        program = Program(seed, deadly=True)
+        program.large_share = 0.9
+        program.run(120)
+        assert program.deaths
+        del program
+        after = Program(seed, deadly=False)
+        after.large_share = 0.0
+        after.run(20)
+        del after
+        wait_until_empty()
+    finally:
+        skate.shutdown()
+        subprocess.run(["umount", str(tmp_path)], check=True)
