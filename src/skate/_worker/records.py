@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from skate._wire.worker import Dependency
 from skate._worker.refs import ObjectEntry
 
 if TYPE_CHECKING:
@@ -128,6 +129,14 @@ class TaskRecord:
         if self.again:
             return stream.base, min(self.lost_items or (0,)), 0
         return stream.base, stream.received, stream.limit
+
+    def values_to_send(self) -> list[Dependency]:
+        """Return the values of the arguments that were given as refs, as they travel; others know of them."""
+        values: list[Dependency] = []
+        for where, entry in self.dependencies or ():
+            entry.exported = True
+            values.append((where, entry.kind, entry.data, entry.id))
+        return values
 
     def needs(self, argument: ObjectEntry) -> bool:
         """Tell whether this is one of its arguments that were given as refs."""

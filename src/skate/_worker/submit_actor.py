@@ -92,12 +92,6 @@ class ActorSubmitter:
         assert connection is not None
         calls = connection.peer.calls
         calls[call.seq] = call
-        dependencies = None
-        if call.dependencies is not None:
-            dependencies = []
-            for where, entry in call.dependencies:
-                entry.exported = True
-                dependencies.append((where, entry.kind, entry.data, entry.id))
         connection.send(
             wire.Call(
                 call.seq,
@@ -106,7 +100,7 @@ class ActorSubmitter:
                 call.args_kind,
                 len(call.returns),
                 call.flags,
-                dependencies,
+                None if call.dependencies is None else call.values_to_send(),
                 call.name,
                 call.group,
                 call.stream_state() if call.stream is not None else None,

@@ -81,12 +81,6 @@ class NormalSubmitter:
             )
         task.lease = lease
         peer.calls[task.seq] = task
-        dependencies = None
-        if task.dependencies is not None:
-            dependencies = []
-            for where, entry in task.dependencies:
-                entry.exported = True
-                dependencies.append((where, entry.kind, entry.data, entry.id))
         connection.send(
             wire.Call(
                 task.seq,
@@ -96,7 +90,7 @@ class NormalSubmitter:
                 len(task.returns),
                 # Replies of short calls are kept together for a moment; one that must not run twice is not.
                 task.flags | _flags(function, task),
-                dependencies,
+                None if task.dependencies is None else task.values_to_send(),
                 task.name,
                 None,
                 task.stream_state() if task.stream is not None else None,
