@@ -80,8 +80,6 @@ class Program:
         self.failing: list[tuple[ObjectRef[Any], int]] = []
         self.actors: list[Actor] = []
         self.checked = 0
-        #: Moves that ended with one of DEATHS.
-        self.deaths = 0
         self.large_share = 0.4
 
     def run(self, steps: int) -> None:
@@ -101,7 +99,6 @@ class Program:
             except DEATHS:
                 if not self.deadly:
                     raise
-                self.deaths += 1
         while self.known:
             self.check_one(*self.known.pop())
         while self.failing:
@@ -373,11 +370,17 @@ def test_random_programs_on_a_disk_that_fills_up(seed: int, tmp_path: Path) -> N
         pytest.skip("mounting a small file system needs root")
     try:
         skate.init(num_cpus=2, object_store_memory=2 << 20, object_spilling_directory=str(tmp_path))
+        held: list[ObjectRef[Any]] = []
+        with pytest.raises(ObjectStoreFullError):
+            while len(held) < 100:
+                held.append(skate.put(pack(len(held), True)))
+        del held[8:]
         program = Program(seed, deadly=True)
         program.large_share = 0.9
         program.run(120)
-        assert program.deaths
         del program
+        assert [unpack(skate.get(ref)) for ref in held] == list(range(8))
+        del held
         after = Program(seed, deadly=False)
         after.large_share = 0.0
         after.run(20)
