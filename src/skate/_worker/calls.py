@@ -273,6 +273,9 @@ class Calls:
             if kind == wire.ERROR:
                 for entry in entries[1:]:
                     self._set_return(entry, kind, message.data)
+                if len(entries) > 1:
+                    # Those before the one that failed may be in the store.
+                    self._core.node.send(node.Free([entry.id for entry in entries if entry.id], False))
             elif message.more is not None:
                 for entry, (more_kind, more_data) in zip(entries[1:], message.more, strict=False):
                     self._set_return(entry, more_kind, more_data)
