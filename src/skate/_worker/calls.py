@@ -283,14 +283,15 @@ class Calls:
                 self._core.recovery.remember(task, entries)
         if task.pins is not None:
             self._unpin(task)
-        if task.again or task.lost_items:
-            self._core.recovery.over(task, message.data if kind == wire.ERROR else b"")
         error = remembered(message.data) if kind == wire.ERROR else None
         self._core.reporter.finished(task, connection.peer.id, message.microseconds, error)
         if task.actor is None:
             self._core.normal.replied(task, message.microseconds)
         else:
             self._core.actors.replied(task)
+        if task.again or task.lost_items:
+            # Last: it may be sent again at once.
+            self._core.recovery.over(task, message.data if kind == wire.ERROR else b"")
 
     def _again(self, connection: Connection, message: wire.Reply, task: TaskRecord) -> None:
         """It raised what its ``retry_exceptions`` name: it is run again, and this reply is forgotten."""

@@ -125,8 +125,15 @@ class Recovery:
     # ------------------------------------------------------------------ the end of a repeated call
 
     def wanted(self, task: TaskRecord) -> list[ObjectEntry]:
-        """Return the returns of a repeated call, with nobody's entries for those that have values."""
-        return [entry if entry.gone or entry.kind == PENDING else nobodys() for entry in task.returns]
+        """Return the returns of a repeated call, with nobody's entries for those that have values.
+
+        What is put there is freed, unless the value that is in use lies in the store under the same id.
+        """
+        return [
+            entry if entry.gone or entry.kind == PENDING
+            else nobodys(b"" if entry.kind == wire.SHARED else entry.id)
+            for entry in task.returns
+        ]  # fmt: skip
 
     def item_arrived(self, connection: Connection, message: wire.StreamItem, task: TaskRecord) -> None:
         """A repeated generator yielded: most of its items are there."""
@@ -141,7 +148,8 @@ class Recovery:
             core.fulfil(entry, message.kind, message.data)
         elif message.kind == wire.SHARED:
             item = stream.item_id(message.index)
-            if item not in core.refs.entries:
+            there = core.refs.entries.get(item)
+            if there is None or there.kind != wire.SHARED:  # gone, or it was an error the first time
                 core.node.send(node.Free([item], False))
         if not task.lost_items:
             connection.send(wire.StreamStop(message.seq))
@@ -174,8 +182,8 @@ class Recovery:
                 self.missing(entry, b"")
 
 
-def nobodys() -> ObjectEntry:
+def nobodys(object_id: bytes = b"") -> ObjectEntry:
     """Return an entry that is gone already: what is put inside is dropped."""
-    entry = ObjectEntry(b"", None)
+    entry = ObjectEntry(object_id, None)
     entry.gone = True
     return entry
