@@ -137,13 +137,15 @@ class LeasePool:
             function = queue[0].function
             assert function is not None
             if len(inflight) >= function.depth and inflight:
-                if function.depth == 1:
-                    self._ask()  # what was asked for may have counted it among short ones
-                return
+                break
             task = queue.popleft()
             inflight[task.seq] = task
             self._send(lease, task)
             share -= 1
+        if queue:
+            following = queue[0].function
+            if following is not None and following.depth == 1:
+                self._ask()  # what was asked for may have counted it among short ones
 
     def replied(self, lease: WorkerLease, now: Callable[[], float]) -> None:
         """A call of the lease is through (and out of ``inflight``)."""
