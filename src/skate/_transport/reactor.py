@@ -217,11 +217,7 @@ class Reactor:
             timeout = 0
         events: Sequence[tuple[int, int]] = ()
         if spin and timeout != 0:
-            habit = self.spin
-            if not habit.sober:
-                events = habit.look(self._epoll.poll)
-            elif habit.sober > 0:
-                habit.sober -= 1
+            events = self.spin.look(self._epoll.poll)
         if not events:
             events = self._epoll.poll(timeout)
         self.polling = self.watched

@@ -33,8 +33,12 @@ class Spin:
     def look(self, poll: Callable[[int], Sequence[Any]]) -> Sequence[Any]:
         """Call ``poll(0)`` until it finds something or the time is up; return what it found.
 
-        Call it only if ``sober`` is 0; else count that down.
+        Nothing, at once, if this wait is one that is not to begin with a look.
         """
+        if self.sober:
+            if self.sober > 0:
+                self.sober -= 1
+            return ()
         until = perf_counter() + self.seconds
         while perf_counter() < until:
             found = poll(0)

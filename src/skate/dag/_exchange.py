@@ -234,13 +234,7 @@ class Exchange:
                 reactor.turn(0)
                 found = True
             else:
-                ready: Sequence[tuple[int, int]] = ()
-                if not self._spin.sober:
-                    ready = self._spin.look(self._poll.poll)
-                elif self._spin.sober > 0:
-                    self._spin.sober -= 1
-                if not ready:
-                    ready = self._poll.poll(_MOMENT_MS)
+                ready = self._spin.look(self._poll.poll) or self._poll.poll(_MOMENT_MS)
                 if ready:
                     with self._core.lock:
                         for fd, events in ready:
