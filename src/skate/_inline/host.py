@@ -70,7 +70,11 @@ class Host(ActorHost):
         self.constructed = False
 
     def _table(self) -> Mapping[type, Handler]:
-        return {wire.Call: self._called, wire.CancelCall: self._cancel, **self.core.player.results_table()}
+        return {
+            wire.Call: self._called,
+            wire.CancelCall: self._cancel,
+            **self.core.player.yielding.results_table(),
+        }
 
     # ------------------------------------------------------------------ what arrives (under the lock)
 

@@ -83,15 +83,7 @@ class Player:
             wire.ForgetFunction: self._forget,
             wire.Call: self._task,
             wire.CancelCall: self._cancel_task,
-            **self.results_table(),
-        }
-
-    def results_table(self) -> dict[type, Handler]:
-        """Return which message about results goes where, of tasks and of actors."""
-        return {
-            wire.ReplyAck: self._reply_ack,
-            wire.StreamTaken: self._stream_taken,
-            wire.StreamStop: self._stream_stop,
+            **self.yielding.results_table(),
         }
 
     # ------------------------------------------------------------------ strands
@@ -136,20 +128,6 @@ class Player:
         self.tasks.pop(work.key, None)
         self.cancelled.discard(work.key)
         self.let_go(work)
-
-    def _reply_ack(self, connection: Connection, message: wire.ReplyAck) -> None:
-        for entry in connection.peer.acks.pop((message.seq, message.index), ()):
-            self._core.refs.unpin(entry)
-
-    def _stream_taken(self, connection: Connection, message: wire.StreamTaken) -> None:
-        outgoing = connection.peer.streams.get(message.seq)
-        if outgoing is not None:
-            outgoing.news(message.taken)
-
-    def _stream_stop(self, connection: Connection, message: wire.StreamStop) -> None:
-        outgoing = connection.peer.streams.get(message.seq)
-        if outgoing is not None:
-            outgoing.news()
 
     def _cancel_task(self, connection: Connection, message: wire.CancelCall) -> None:
         work = self.tasks.get((connection.peer.id, message.seq))

@@ -103,9 +103,7 @@ class Executor:
                 wire.DefineFunction: self._define,
                 wire.ForgetFunction: self._forget,
                 wire.Call: self._called,
-                wire.ReplyAck: self._reply_ack,
-                wire.StreamTaken: self._stream_taken,
-                wire.StreamStop: self._stream_stop,
+                **self.yielding.results_table(),
                 wire.CancelCall: self.interrupts.asked,
             }
         )
@@ -197,20 +195,6 @@ class Executor:
             (connection.peer.id, call.seq) for connection, call in self._queue if isinstance(call, wire.Call)
         ]
         return [lane(self._core.worker_id, 1, calls, queued if self.host is not None else [])]
-
-    def _reply_ack(self, connection: Connection, message: wire.ReplyAck) -> None:
-        for entry in connection.peer.acks.pop((message.seq, message.index), ()):
-            self._core.refs.unpin(entry)
-
-    def _stream_taken(self, connection: Connection, message: wire.StreamTaken) -> None:
-        outgoing = connection.peer.streams.get(message.seq)
-        if outgoing is not None:
-            outgoing.news(message.taken)
-
-    def _stream_stop(self, connection: Connection, message: wire.StreamStop) -> None:
-        outgoing = connection.peer.streams.get(message.seq)
-        if outgoing is not None:
-            outgoing.news()
 
     def caller_left(self, connection: Connection) -> None:
         """A caller is gone: what it still had queued here is not run, what it was sent is not made."""

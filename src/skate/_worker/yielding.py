@@ -10,7 +10,7 @@ from skate._wire import worker as wire
 from skate._worker.streams import item_id
 
 if TYPE_CHECKING:
-    from skate._transport.connection import Connection
+    from skate._transport.connection import Connection, Handler
     from skate._worker.core import Core
     from skate._worker.invocation import Invocation
 
@@ -78,6 +78,28 @@ class Yielding:
     def __init__(self, core: Core, invocation: Invocation) -> None:
         self._core = core
         self._invocation = invocation
+
+    def results_table(self) -> dict[type, Handler]:
+        """Return which message of a caller about results that were sent to it goes where."""
+        return {
+            wire.ReplyAck: self._reply_ack,
+            wire.StreamTaken: self._stream_taken,
+            wire.StreamStop: self._stream_stop,
+        }
+
+    def _reply_ack(self, connection: Connection, message: wire.ReplyAck) -> None:
+        for entry in connection.peer.acks.pop((message.seq, message.index), ()):
+            self._core.refs.unpin(entry)
+
+    def _stream_taken(self, connection: Connection, message: wire.StreamTaken) -> None:
+        outgoing = connection.peer.streams.get(message.seq)
+        if outgoing is not None:
+            outgoing.news(message.taken)
+
+    def _stream_stop(self, connection: Connection, message: wire.StreamStop) -> None:
+        outgoing = connection.peer.streams.get(message.seq)
+        if outgoing is not None:
+            outgoing.news()
 
     def run(self, connection: Connection, call: wire.Call, produced: Any) -> None:
         """Send every item of an iterable; return when it is through, or nobody wants more."""
