@@ -63,7 +63,7 @@ POINTS: dict[str, tuple[str, str, str, str]] = {
     "gave up a borrow": ("peers", "Peers", "release", "after"),
     "value asked for": ("peers", "Peers", "_get_object", "before"),
     "value sent": ("peers", "Peers", "_get_object", "after"),
-    "refs acknowledged": ("executor", "Executor", "_reply_ack", "before"),
+    "refs acknowledged": ("yielding", "Yielding", "_reply_ack", "before"),
     # As a caller itself
     "child submitted": ("calls", "Calls", "submit_task", "after"),
     "child replied": ("calls", "Calls", "replied", "before"),
