@@ -126,8 +126,12 @@ class RayTaskError(RayError):
         """
         cause: Any = self.cause
         dual = _dual_type(type(cause))
-        # Made by the built-in type below it: the user's own __new__ may ask for arguments.
-        native: Any = next(base for base in type(cause).__mro__ if base.__module__ == "builtins")
+        # Made by a built-in type below it: the user's own __new__ may ask for arguments. MemoryError is not one
+        # that makes others than itself.
+        native: Any = next(
+            base for base in type(cause).__mro__
+            if base.__module__ == "builtins" and base is not MemoryError
+        )  # fmt: skip
         given = (cause.message, cause.exceptions) if _GROUP and isinstance(cause, _GROUP) else ()
         error: Any = native.__new__(dual, *given)
         for name, value in getattr(cause, "__dict__", {}).items():
