@@ -126,8 +126,8 @@ class RayTaskError(RayError):
         """
         cause: Any = self.cause
         dual = _dual_type(type(cause))
-        # Made by a built-in type below it: the user's own __new__ may ask for arguments. MemoryError is not one
-        # that makes others than itself.
+        # Made by a built-in type below it: the user's own __new__ may ask for arguments. MemoryError is none
+        # that makes any but itself.
         native: Any = next(
             base for base in type(cause).__mro__
             if base.__module__ == "builtins" and base is not MemoryError
