@@ -6,6 +6,7 @@ pickling, waiting and user code happen outside of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -20,7 +21,7 @@ from skate._base.config import Config
 from skate._serialize.exceptions import dump_error
 from skate._store.client import LocalObject, StoreClient
 from skate._transport.connection import Connection, Handler, dial
-from skate._transport.reactor import Reactor, Waiter
+from skate._transport.reactor import Reactor, Waiter, print_bug
 from skate._transport.spin import Spin
 from skate._wire import control, node
 from skate._wire import worker as wire
@@ -28,6 +29,7 @@ from skate._wire.codec import PROTOCOL
 from skate._worker import current
 from skate._worker.calls import Calls
 from skate._worker.cancel import Canceller
+from skate._worker.exhaustion import Changing, ran_out
 from skate._worker.forks import ForkGuard
 from skate._worker.futures import Futures
 from skate._worker.main_thread import Errand, MainThread
@@ -80,6 +82,9 @@ class Core(MainThread):
         if reactor is None:
             self.reactor.spin = Spin(config.spin_us / 1e6)
         self.reactor.on_turn = self.drain
+        self.reactor.on_bug = self._failed
+        #: The lock, for whoever changes tables.
+        self.changing = Changing(self)
         self.refs = RefTable()
         #: Entries whose ObjectRefs ended; appended by ``ObjectRef.__del__``, drained each turn.
         self.dead_refs: deque[ObjectEntry] = deque()
@@ -276,7 +281,7 @@ class Core(MainThread):
             RaySystemError: the one asked is gone.
         """
         waiter = Waiter()
-        with self.lock:
+        with self.changing:
             self.check_usable()
             if connection is None or connection.closed:
                 raise errors.RaySystemError("the control store of the session is gone")
@@ -296,7 +301,7 @@ class Core(MainThread):
 
     def ask_control(self, make: Callable[[int], Any]) -> bytes:
         """Ask the control store; return the answer's body or raise the error that it names."""
-        with self.lock:
+        with self.changing:
             self._ensure_control()
         answer: control.Answer = self.request(self.control, make)
         if answer.error_type:
@@ -348,13 +353,13 @@ class Core(MainThread):
         """Wait; after a while have the daemon look whether this can ever end."""
         if deadline is not None or self.reactor.wait(waiter, monotonic() + _LONG):
             return self.reactor.wait(waiter, deadline)
-        with self.lock:
+        with self.changing:
             self.node.send(node.Waiting(True))
             self.reactor.flush()
         try:
             return self.reactor.wait(waiter, None)
         finally:
-            with self.lock:
+            with self.changing:
                 self.node.send(node.Waiting(False))
 
     def _deadlock(self, connection: Connection, message: node.Deadlocked) -> None:
@@ -362,6 +367,14 @@ class Core(MainThread):
             if waiter.number == message.number and not waiter.done:
                 waiter.error = message.text
                 waiter.notify()
+
+    def _failed(self, bug: BaseException) -> None:
+        """Handling a message, or a turn, raised. Under the lock."""
+        if isinstance(bug, MemoryError):
+            ran_out(self, bug)
+            return
+        with contextlib.suppress(MemoryError):
+            print_bug(bug)
 
     def check_usable(self) -> None:
         """Raise if the session is lost."""

@@ -26,7 +26,7 @@ class Futures:
 
     def when_ready(self, entry: ObjectEntry, call: Callable[[], None]) -> bool:
         """Have ``call`` called under the lock when the value is there. False: it is there already."""
-        with self._core.lock:
+        with self._core.changing:
             if entry.kind != PENDING:
                 return False
             if entry.dependents is None:
@@ -87,7 +87,12 @@ class Futures:
             from concurrent.futures import ThreadPoolExecutor
 
             self._callbacks = ThreadPoolExecutor(1, "skate-callbacks")
-        self._callbacks.submit(callback)
+        try:
+            self._callbacks.submit(callback)
+        except RuntimeError as error:
+            if "thread" not in str(error):
+                raise
+            raise MemoryError(f"futures have no thread to call back on: {error}") from None
 
     def close(self) -> None:
         """End the callback thread."""

@@ -14,6 +14,7 @@ from skate._transport.connection import dial
 from skate._worker import breakpoints, current, output
 from skate._worker.core import Core
 from skate._worker.executor import Executor
+from skate._worker.exhaustion import ran_out
 
 
 def _run_hook(core: Core) -> str:
@@ -76,6 +77,10 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
         core.reactor.flush()
         return 1
     core.reactor.start_background()
-    code = executor.run()
+    try:
+        code = executor.run()
+    except MemoryError as exhausted:
+        ran_out(core, exhausted)
+        raise
     atexit._run_exitfuncs()  # user code's; the process ends without Python's own end
     return code
