@@ -7,12 +7,13 @@ import importlib
 import pytest
 from cluster import faults
 
+POINTS = faults.POINTS | faults.ALLOCATIONS
 
-@pytest.mark.parametrize("point", faults.POINTS)
-def test_a_fault_point_is_a_method_of_the_runtime(point: str) -> None:
-    module, kind, method, when = faults.POINTS[point]
-    owner = getattr(importlib.import_module(f"skate._worker.{module}"), kind)
-    assert callable(vars(owner).get(method)), (
-        f"{kind} of skate._worker.{module} has no method {method} of its own"
-    )
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_fault_point_is_a_name_of_the_runtime(point: str) -> None:
+    module, kind, name, when = POINTS[point]
+    found = importlib.import_module(f"skate.{module}")
+    owner = getattr(found, kind) if kind else found
+    assert callable(vars(owner).get(name)), f"{kind} of skate.{module} has no {name} of its own"
     assert when in ("before", "after")
