@@ -397,7 +397,7 @@ class Graph:
                 return errors.ActorUnavailableError(
                     f"{who} was restarted: {client.cause}. {advice}: compile it again.", client.id.hex()
                 )
-        if core.control is None or monotonic() > self._looking_until:
+        if core.control.gone or monotonic() > self._looking_until:
             return errors.RayChannelError(f"{self._rumour}. {advice}: compile it again.")
         return None
 
