@@ -210,7 +210,6 @@ class ControlStore:
         for process in self._absent.intersection(message.gone):
             self._absent.discard(process)
             self._process_ended(process)
-        connection.send(control.NodeRegistered())
         early, self._early_lists = self._early_lists, []
         for asking, request in early:
             self._list_nodes(asking, request)

@@ -42,6 +42,7 @@ def start(offer: Offer, config: Config) -> str:
             dead = [how for how in (role.poll(100) for role in roles) if how]
             for role in roles:
                 role.finish(0)
+            _tell_to_stop(os.path.join(path, "control.sock"), monotonic() + 5)  # if it is not the first one
             raise errors.RaySystemError(
                 f"the session did not come up: {'; '.join(dead) or 'its node daemon never registered'}. "
                 f"Its logs: {os.path.join(path, 'logs')}"

@@ -60,10 +60,6 @@ class Keeper:
         self._pid = 0
         #: It ends when this does, if the first one ended with its driver.
         self._lifeline: socket.socket | None = None
-        #: A node has joined it: it works. Before that, its death is told by whoever started the session.
-        self.in_use = False
-        #: Nobody starts it any more.
-        self.given_up = False
         self._pidfd = kept.pidfd
         reactor.register(self._pidfd, self, READABLE)
 
@@ -74,7 +70,7 @@ class Keeper:
         if self._pid:
             how = describe_status(os.waitpid(self._pid, 0)[1])
             self._pid = 0
-        if not self.in_use or not self._restarts.again(monotonic()):
+        if not self._restarts.again(monotonic()):
             self._event("ERROR", _SOURCE, f"the control store {how}, and is not started anew")
             self._give_up()
             return
@@ -110,7 +106,6 @@ class Keeper:
             self._pidfd = -1
 
     def _give_up(self) -> None:
-        self.given_up = True
         os.close(self._kept.listen_fd)
 
     def close(self) -> None:

@@ -46,8 +46,8 @@ class Membership:
         except OSError as error:
             daemon.log(f"the control store is gone: {error}")
             return
-        handlers = {**daemon.actors.control_table(), control.NodeRegistered: self._registered}
-        connection = self._connection = Connection(daemon.reactor, sock, handlers, self._closed)
+        connection = Connection(daemon.reactor, sock, daemon.actors.control_table(), self._closed)
+        self._connection = connection
         connection.peer = "the control store"
         connection.send(
             control.RegisterNode(
@@ -66,10 +66,6 @@ class Membership:
         )
         if self._available is not None:
             connection.send(self._available)
-
-    def _registered(self, connection: Connection, message: control.NodeRegistered) -> None:
-        if self._daemon.keeper is not None:
-            self._daemon.keeper.in_use = True
 
     def _closed(self, connection: Connection) -> None:
         """Running work goes on; only new actors and names need the control store."""

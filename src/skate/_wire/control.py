@@ -72,7 +72,7 @@ class ActorEnded(Struct, array_like=True, frozen=True, tag=102):
 
 class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
     """Daemon to control store, at each connect: who it is, and all that a control store that was started anew
-    may have missed. Answered with NodeRegistered."""
+    may have missed."""
 
     node_id: bytes
     address: str
@@ -264,7 +264,3 @@ class KeyValue(Struct, array_like=True, frozen=True, tag=110):
     value: bytes = b""
     #: Of "put": replace what is there.
     overwrite: bool = True
-
-
-class NodeRegistered(Struct, array_like=True, frozen=True, tag=111):
-    """Control store to daemon: it is a member of the cluster; what is said from now on counts."""
