@@ -274,6 +274,8 @@ class Driver:
         if core.node is not None and not core.node.closed:
             with core.lock:
                 core.dead_reason = "this session was shut down"
+                if not self._roles:
+                    core.reporter.last_words()
                 core.node.send(node.Shutdown())
                 core.node.flush()
             core.reactor.wait(core.on_left, monotonic() + 5)
