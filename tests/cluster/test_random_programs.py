@@ -53,6 +53,7 @@ from .arithmetic import (
     wrap,
 )
 from .leaks import wait_until_empty
+from .processes import roles
 from .waiting import wait_until_none
 
 #: What a value may have become where workers are killed.
@@ -301,10 +302,11 @@ FAULT_RUNS = int(os.environ.get("SKATE_FAULT_RUNS", "8"))
 
 
 class Killer:
-    """Kills random workers of this process's session, until it is stopped."""
+    """Kills random workers of this process's session, until it is stopped; zygotes and control stores too."""
 
     def __init__(self, found: RuntimeEngine, seed: int) -> None:
         self._engine = found
+        self._controls = LIMIT - 1
         self._random = random.Random(seed)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -324,7 +326,13 @@ class Killer:
 
     def _run(self) -> None:
         while not self._stop.wait(self._random.random() * 0.2):
+            chance = self._random.random()
             pids = self._pids()
+            if chance < 0.2 and pids:
+                found = roles(self._engine.core.session_dir)
+                pids = [found.zygote if chance < 0.1 or not self._controls else found.control]
+                self._controls -= pids == [found.control]
+                pids = [pid for pid in pids if pid]
             if pids:
                 pid = self._random.choice(pids)
                 self._killed.add(pid)

@@ -352,7 +352,7 @@ class StateRows(Struct, array_like=True, frozen=True, tag=84):
 
 
 class LastRows(Struct, array_like=True, frozen=True, tag=75):
-    """Driver or worker to daemon, when it leaves: the calls that it made and that are through. Packed rows."""
+    """Driver or worker to daemon, when it leaves: the calls that it made that are through. Packed rows."""
 
     rows: bytes
 
