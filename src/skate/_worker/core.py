@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
@@ -102,6 +103,8 @@ class Core(MainThread):
         self.futures = Futures(self)
         self.normal = NormalSubmitter(self)
         self.actors = ActorSubmitter(self)
+        #: Compiled graphs that this process has a part in: each tells where it is (``told``).
+        self.graphs: WeakSet[Any] = WeakSet()
         self.control = ControlLink(self)
         #: In workers.
         self.executor: Executor | None = None
