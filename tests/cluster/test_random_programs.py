@@ -82,6 +82,8 @@ class Program:
         #: Refs and the numbers that they stand for.
         self.known: list[tuple[ObjectRef[Any], int]] = []
         self.failing: list[tuple[ObjectRef[Any], int]] = []
+        #: Values in place, and the numbers that they stand for; their refs may be gone.
+        self.seen: list[tuple[Any, int]] = []
         self.actors: list[Actor] = []
         self.checked = 0
         self.large_share = 0.4
@@ -94,7 +96,7 @@ class Program:
             self.put, self.put, self.combine, self.combine, self.combine, self.combine_inside,
             self.combine_in_a_tree, self.wrap, self.split, self.fail, self.fail_through, self.new_actor,
             self.add, self.add, self.keep, self.give, self.read, self.nest, self.forget, self.forget,
-            self.check, self.check_failing, self.wait, self.end_actor, self.count,
+            self.check, self.check_failing, self.wait, self.end_actor, self.count, self.look, self.look,
         ]  # fmt: skip
         if self.deadly:
             moves.append(self.lose)
@@ -109,6 +111,8 @@ class Program:
             self.check_one(*self.known.pop())
         while self.failing:
             self.check_failing()
+        while self.seen:
+            self.look_again()
 
     # ------------------------------------------------------------------ choices
 
@@ -253,6 +257,23 @@ class Program:
         # In a deadly program an error may be the last item, before all that were wanted.
         for index, ref in zip(range(self.random.randint(0, length)), items, strict=False):
             self.learn(ref, start + index)
+
+    def look(self) -> None:
+        """Keep a view, of something that has a ref, or never had one for long."""
+        if self.random.random() < 0.5:
+            ((ref, number),) = self.choose(1)
+            value = skate.get(ref, timeout=25)
+        else:
+            ((ref, number),) = self.choose(1)
+            value, number = skate.get(combine.remote(True, ref), timeout=25), mix(number)
+        self.seen.append((value, number))
+        if len(self.seen) > 8:
+            self.look_again()
+
+    def look_again(self) -> None:
+        """What was seen has not changed."""
+        value, number = self.seen.pop(self.random.randrange(len(self.seen)))
+        assert unpack(value) == number
 
     def lose(self) -> None:
         """The memory of some objects of ours is gone."""

@@ -191,8 +191,8 @@ def test_objects_by_line_and_holder(session: Session) -> None:
     assert any(site.startswith(line) for site in state.summarize_objects()["cluster"]["summary"])
     out = command("memory", session=session).stdout
     assert line in out
-    assert f"held: 1 ref(s) by Keeper {pid}" in out
-    assert f"held: a view by worker {reader}" in out
+    assert f"held by Keeper {pid}: 1 ref (received in Keeper.keep)" in out
+    assert f"held by worker {reader}: a view" in out
 
 
 def test_workers_nodes_and_jobs(session: Session) -> None:

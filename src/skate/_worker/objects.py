@@ -442,6 +442,7 @@ class Objects:
                     self._refs.fulfil(entry, ERROR, dump_error(error))
                 else:
                     entry = self._refs.borrow(object_id, owner_address)
+                    entry.site = current.call.get().name
             entry.local += 1
         met = arrivals.entries
         if met is not None:

@@ -261,6 +261,7 @@ class Reporter:
                 "views": object_id in views,
                 "reference_type": reference,
                 "call_site": written(site),
+                "received": site if isinstance(site, str) else "",
             }
             for object_id, owned, kind, size, local, pins, borrowers, site, reference in found
         ]  # fmt: skip

@@ -70,9 +70,11 @@ def told(core: Core) -> dict[str, Any]:
     return {"process": me, "pid": core.pid, "calls": calls, "waits": waits, "lanes": lanes, "graphs": graphs}
 
 
-def written(site: tuple[CodeType, int] | None) -> str:
-    """Return a call site (see ``report.call_site``) as people read it."""
-    return "" if site is None else f"{site[0].co_filename}:{site[1]} in {site[0].co_name}"
+def written(site: tuple[CodeType, int] | str | None) -> str:
+    """Return a call site (see ``report.call_site``) as people read it; empty: it is not known here."""
+    if site is None or isinstance(site, str):
+        return ""
+    return f"{site[0].co_filename}:{site[1]} in {site[0].co_name}"
 
 
 def lane(
