@@ -237,7 +237,10 @@ class Program:
     def end_actor(self) -> None:
         """Drop its handle; what it owns and what was called before must not suffer."""
         if self.actors and self.random.random() < 0.3:
-            self.actors.pop(self.random.randrange(len(self.actors)))
+            # Calls of a handle by name do not keep an actor alive.
+            number = self.random.randrange(len(self.actors))
+            if not self.actors[number].name:
+                self.actors.pop(number)
 
     def forget(self) -> None:
         for _ in range(self.random.randint(1, 5)):
