@@ -231,6 +231,9 @@ class Core(MainThread):
     def request(self, connection: Connection, make: Callable[[int], Any]) -> Any:
         """Ask the daemon and wait for the answer. Not under the lock.
 
+        If the wait is interrupted, an extent that was asked for is kept for later; what else the answer means
+        the caller looks after.
+
         Raises:
             LocalRayletDiedError: the session is lost.
         """
@@ -243,6 +246,11 @@ class Core(MainThread):
             connection.flush()
         try:
             self.reactor.wait(waiter)
+        except BaseException:
+            with self.lock:
+                if box and type(box[0]) is node.Extent:
+                    self.objects.prefetched(box[0])
+            raise
         finally:
             with self.lock:
                 self._requests.pop(request, None)
@@ -260,10 +268,10 @@ class Core(MainThread):
     def _extent(self, connection: Connection, message: node.Extent) -> None:
         if message.has_fd:
             self.store.attach(message.segment, message.segment_size, connection.take_fd())
-        if message.request:
+        if message.request in self._requests:
             self._answered(connection, message)
         else:
-            self.objects.prefetched(message)
+            self.objects.prefetched(message)  # or whoever asked was interrupted
 
     def _pinned(self, connection: Connection, message: node.Pinned) -> None:
         if message.has_fd:
