@@ -21,6 +21,8 @@ import pytest
 
 import skate
 from skate import ObjectRef
+from skate._launch import commands
+from skate._node.keeper import LIMIT
 from skate._wire import node
 from skate._worker import current
 from skate.engine import RuntimeEngine, engine
@@ -51,6 +53,7 @@ from .arithmetic import (
     wrap,
 )
 from .leaks import wait_until_empty
+from .processes import roles
 from .waiting import wait_until_none
 
 #: What a value may have become where workers are killed.
@@ -63,9 +66,10 @@ DEATHS = (
 class Actor:
     """An accumulator and what is known of it."""
 
-    def __init__(self, handle: Any, number: int) -> None:
+    def __init__(self, handle: Any, number: int, name: str) -> None:
         self.handle = handle
         self.number = number
+        self.name = name
         self.kept: list[int] = []
 
 
@@ -81,6 +85,8 @@ class Program:
         self.actors: list[Actor] = []
         self.checked = 0
         self.large_share = 0.4
+        self.id = os.urandom(4).hex()
+        self.count_of_actors = 0
 
     def run(self, steps: int) -> None:
         """Run it to its end, and check everything that is left."""
@@ -187,8 +193,11 @@ class Program:
     def new_actor(self) -> None:
         if len(self.actors) < 4:
             ((ref, number),) = self.choose(1)
-            kind = Accumulator.options(num_cpus=0) if self.random.random() < 0.5 else Accumulator
-            self.actors.append(Actor(kind.remote(ref), number))
+            self.count_of_actors += 1
+            name = f"{self.id} {self.count_of_actors}" if self.random.random() < 0.3 else ""
+            options = {"num_cpus": 0} if self.random.random() < 0.5 else {}
+            handle = Accumulator.options(**options, name=name or None).remote(ref)
+            self.actors.append(Actor(handle, number, name))
 
     def add(self) -> None:
         if self.actors:
@@ -196,8 +205,10 @@ class Program:
             ((ref, number),) = self.choose(1)
             # Where values may be lost, a call that they fail would not be counted: pass the value itself.
             argument = pack(number, self.large()) if self.deadly else ref
+            by_name = actor.name and not self.deadly
+            handle = skate.get_actor(actor.name) if by_name else actor.handle
             # Made first: there may be no room for the argument.
-            ref = actor.handle.add.remote(self.large(), argument)
+            ref = handle.add.remote(self.large(), argument)
             actor.number = mix(actor.number, number)
             self.learn(ref, actor.number)
 
@@ -291,10 +302,11 @@ FAULT_RUNS = int(os.environ.get("SKATE_FAULT_RUNS", "8"))
 
 
 class Killer:
-    """Kills random workers of this process's session, until it is stopped."""
+    """Kills random workers of this process's session, until it is stopped; zygotes and control stores too."""
 
     def __init__(self, found: RuntimeEngine, seed: int) -> None:
         self._engine = found
+        self._controls = LIMIT - 1
         self._random = random.Random(seed)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -314,7 +326,13 @@ class Killer:
 
     def _run(self) -> None:
         while not self._stop.wait(self._random.random() * 0.2):
+            chance = self._random.random()
             pids = self._pids()
+            if chance < 0.2 and pids:
+                found = roles(self._engine.core.session_dir)
+                pids = [found.zygote if chance < 0.1 or not self._controls else found.control]
+                self._controls -= pids == [found.control]
+                pids = [pid for pid in pids if pid]
             if pids:
                 pid = self._random.choice(pids)
                 self._killed.add(pid)
@@ -322,18 +340,36 @@ class Killer:
                     os.kill(pid, self._random.choice(ENDS))
 
 
-def _fault_plans() -> list[tuple[str, str, int]]:
+def _fault_plans(points: faults.Points) -> list[tuple[str, str, int]]:
     """Return (point, ending, seed): every point, each time with another ending."""
     endings = list(faults.ENDINGS)
-    rounds = max(1, FAULT_RUNS // len(faults.POINTS))
+    rounds = max(1, FAULT_RUNS // len(points))
     return [
-        (point, endings[(index + turn) % len(endings)], 1000 + turn * len(faults.POINTS) + index)
+        (point, endings[(index + turn) % len(endings)], 1000 + turn * len(points) + index)
         for turn in range(rounds)
-        for index, point in enumerate(faults.POINTS)
+        for index, point in enumerate(points)
     ]
 
 
-@pytest.mark.parametrize(("point", "ending", "seed"), _fault_plans())
+@pytest.mark.parametrize(("point", "ending", "seed"), _fault_plans(faults.CONTROL_POINTS))
+def test_control_stores_that_end_at_a_point_are_not_missed(
+    point: str, ending: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = f"{point}|{ending}|{seed}|{LIMIT - 1}|{tmp_path}"
+    plain = commands.role_argv
+    monkeypatch.setattr(
+        commands, "role_argv",
+        lambda module, *rest: faults.control_argv(plain(module, *rest), plan)
+        if module == "skate._control.server" else plain(module, *rest),
+    )  # fmt: skip
+    skate.init(num_cpus=2)
+    (tmp_path / "armed").touch()
+    program = Program(seed, deadly=False)
+    program.run(80)
+    assert program.checked
+
+
+@pytest.mark.parametrize(("point", "ending", "seed"), _fault_plans(faults.POINTS))
 def test_workers_that_end_at_a_point_are_survived(point: str, ending: str, seed: int, tmp_path: Path) -> None:
     # Every third has so little memory that objects go to disk meanwhile.
     memory = {"object_store_memory": 4 << 20} if seed % 3 == 0 else {}

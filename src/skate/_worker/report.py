@@ -91,6 +91,11 @@ class Reporter:
             core.node.send(node.Metrics(pack(metrics.registry.rows())))
             core.node.flush()
 
+    def last_words(self) -> None:
+        """This process leaves: have the daemon remember the calls that it made. Under the lock."""
+        if self.history:
+            self._core.node.send(node.LastRows(pack(self._through(list(self.history)))))
+
     def asked(self, connection: Connection, message: node.StateAsk) -> None:
         """The daemon asks on somebody's behalf. Under the lock."""
         try:
@@ -173,6 +178,12 @@ class Reporter:
             | {"state": state}
             for seq, name, actor, state, worker, site, made, attempt, parent, pool, function in facts
         ]
+        return rows + self._through(history)
+
+    def _through(self, history: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
+        """Return the rows of calls that are through."""
+        wall = time.time() - monotonic()
+        rows = []
         for seq, name, actor, worker, end, microseconds, error, site, made, *more in history:
             row = self._task(seq, name, actor, worker, site, made + wall, *more)
             row["end"] = end + wall
