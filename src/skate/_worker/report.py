@@ -16,7 +16,7 @@ import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from skate._base import ids
+from skate._base import ids, threads
 from skate._base.clock import monotonic
 from skate._environment.spec import decode
 from skate._transport.connection import Connection
@@ -98,18 +98,18 @@ class Reporter:
 
     def asked(self, connection: Connection, message: node.StateAsk) -> None:
         """The daemon asks on somebody's behalf. Under the lock."""
-        thread = threading.Thread(
-            target=self._answer, args=(connection, message), name="skate-report", daemon=True
-        )
-        thread.start()
+        try:
+            threads.start("skate-report", self._answer, connection, message)
+        except RuntimeError as error:
+            connection.send(node.StateRows(message.request, pack(_failed(error))))
+            connection.flush()
 
     def _answer(self, connection: Connection, message: node.StateAsk) -> None:
         try:
             rows = self.rows(message.what)
         except Exception as error:  # the answer must come, or whoever asked waits for nothing
-            rows = [{"failed": f"{type(error).__name__}: {error}"}]
-        core = self._core
-        with core.lock:
+            rows = _failed(error)
+        with self._core.lock:
             connection.send(node.StateRows(message.request, pack(rows)))
             connection.flush()
 
@@ -329,6 +329,10 @@ def _users(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
         if not ours and not (library and inside):
             found.append(one)
     return found
+
+
+def _failed(error: Exception) -> list[dict[str, Any]]:
+    return [{"failed": f"{type(error).__name__}: {error}"}]
 
 
 def _reference(entry: ObjectEntry) -> str:
