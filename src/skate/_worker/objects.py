@@ -127,7 +127,7 @@ class Objects:
     def contain(self, entry: ObjectEntry, refs: Sequence[ObjectRef[Any]]) -> None:
         """The value of ``entry`` has these refs inside. Called under the lock."""
         if refs:
-            self._refs.contain(entry, list({id(r._entry): r._entry for r in refs}.values()))
+            self._refs.contain(entry, list(dict.fromkeys([ref._entry for ref in refs])))
 
     def store_value(
         self, object_id: bytes, serialized: Serialized, kind: type, *, mine: bool, again: bool = False
