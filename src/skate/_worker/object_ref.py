@@ -48,7 +48,7 @@ class ObjectRef(Generic[T_co]):
         except AttributeError:
             return
         core.dead_refs.append(self._entry)
-        if core.reactor.polling:
+        if core.reactor.asleep:
             core.reactor.request_turn()
 
     def hex(self) -> str:
