@@ -45,8 +45,9 @@ class _Collecting(threading.local):
 
 collecting = _Collecting()
 
-#: Reducers that the user registered: type to function (see util.register_serializer).
-custom_reducers: dict[type, Callable[[Any], Any]] = {}
+#: How instances are pickled, by their exact type: what the user registered (see util.register_serializer),
+#: and refs.
+reducers: dict[type, Callable[[Any], Any]] = {}
 
 
 class _ByValue(Exception):
@@ -58,8 +59,8 @@ class _FastPickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
-        if kind in custom_reducers:
-            return custom_reducers[kind](obj)
+        if kind in reducers:
+            return reducers[kind](obj)
         if (kind is FunctionType or isinstance(obj, type)) and _needs_value(obj):
             raise _ByValue
         if kind is _ALIAS and not aliases.by_name(obj):
@@ -262,8 +263,8 @@ def _slow_pickler() -> type[pickle.Pickler]:
         class SlowPickler(cloudpickle.Pickler):  # type: ignore[misc]
             def reducer_override(self, obj: Any) -> Any:
                 kind = type(obj)
-                if kind in custom_reducers:
-                    return custom_reducers[kind](obj)
+                if kind in reducers:
+                    return reducers[kind](obj)
                 if kind is CodeType:
                     return _with_file(self.dispatch_table[CodeType](obj), obj)
                 if kind is _ALIAS and not aliases.by_name(obj):

@@ -127,7 +127,7 @@ class Objects:
     def contain(self, entry: ObjectEntry, refs: Sequence[ObjectRef[Any]]) -> None:
         """The value of ``entry`` has these refs inside. Called under the lock."""
         if refs:
-            self._refs.contain(entry, list({id(r._entry): r._entry for r in refs}.values()))
+            self._refs.contain(entry, list(dict.fromkeys([ref._entry for ref in refs])))
 
     def store_value(
         self, object_id: bytes, serialized: Serialized, kind: type, *, mine: bool, again: bool = False
@@ -413,23 +413,29 @@ class Objects:
     # ------------------------------------------------------------------ wait
 
     def wait(
-        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None
+        self, refs: list[ObjectRef[Any]], num_returns: int, timeout: float | None
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         """Return (ready, not ready), the first with at most ``num_returns`` refs, in input order."""
-        if timeout != 0 or any(r._entry.kind == PENDING for r in refs[:num_returns]):
-            self.wait_ready([ref._entry for ref in refs], num_returns, timeout, on_error=False)
+        if self._core.dead_reason:
+            self._core.check_usable()
+        first = refs[:num_returns]
+        for ref in first:
+            if ref._entry.kind == PENDING:
+                break
+        else:  # the common case in a loop over many refs: no look at the others
+            return first, refs[num_returns:]
+        self.wait_ready([ref._entry for ref in refs], num_returns, timeout, on_error=False)
         ready: list[ObjectRef[Any]] = []
-        looked = 0
-        for ref in refs:
-            looked += 1
+        rest: list[ObjectRef[Any]] = []
+        begin = 0
+        for index, ref in enumerate(refs):
             if ref._entry.kind != PENDING:
                 ready.append(ref)
+                rest += refs[begin:index]
+                begin = index + 1
                 if len(ready) == num_returns:
                     break
-        if looked == len(ready):  # the first ones: the common case in a loop over many refs
-            return ready, list(refs[looked:])
-        taken = {id(ref) for ref in ready}
-        return ready, [ref for ref in refs if id(ref) not in taken]
+        return ready, rest + refs[begin:]
 
     # ------------------------------------------------------------------ refs that arrive
 

@@ -275,9 +275,9 @@ def test_a_reducer_that_the_user_registered_is_used_both_ways(monkeypatch: pytes
         def __init__(self, url: str) -> None:
             self.url, self.lock = url, threading.Lock()
 
-    monkeypatch.setitem(values.custom_reducers, threading.Thread, lambda thread: (str, (thread.name,)))
+    monkeypatch.setitem(values.reducers, threading.Thread, lambda thread: (str, (thread.name,)))
     assert through([threading.Thread(name="fast")]) == ["fast"]
-    monkeypatch.setitem(values.custom_reducers, Handle, lambda one: (str, (one.url,)))
+    monkeypatch.setitem(values.reducers, Handle, lambda one: (str, (one.url,)))
     assert through([Handle("slow"), lambda: 1])[0] == "slow"
 
 
