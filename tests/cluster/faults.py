@@ -1,8 +1,8 @@
 """Faults at named points of the runtime's own code: processes end there, or run out of memory. Light: workers
 import it.
 
-A session whose jobs have the environment of ``environment`` runs ``install`` in each of its workers;
-``Raising`` is for the calling process itself. The points are wrapped from outside: the runtime knows nothing
+A session whose jobs have the environment of ``environment`` runs ``install`` in each of its workers; one that
+is started with ``control_argv`` runs ``install_control`` in its control stores; ``Raising`` is for the calling process itself. The points are wrapped from outside: the runtime knows nothing
 of them.
 """
 
@@ -132,9 +132,10 @@ SHORTAGES: dict[str, Callable[[], None]] = {
 # ---------------------------------------------------------------------- where
 
 Point = tuple[str, str, str, str]
+Points = dict[str, Point]
 
 #: Name to (module, class, method, whether it happens before or after it).
-POINTS: dict[str, Point] = {
+POINTS: Points = {
     # A call
     "arrived": ("_worker.executor", "Executor", "_called", "after"),
     "begun": ("_worker.executor", "Executor", "_invoke", "before"),
@@ -171,8 +172,31 @@ POINTS: dict[str, Point] = {
     "constructed": ("_worker.actor_host", "ActorHost", "start", "after"),
 }
 
-#: More of them, where memory is asked for or tables change: for ``raise``. No class: a name of the module.
-ALLOCATIONS: dict[str, Point] = {
+#: Of control stores.
+CONTROL_POINTS: Points = {
+    "actor to be made": ("_control.server", "ControlStore", "_create_actor", "before"),
+    "actor made": ("_control.server", "ControlStore", "_create_actor", "after"),
+    "actor looked for": ("_control.server", "ControlStore", "_find_actor", "before"),
+    "actor found": ("_control.server", "ControlStore", "_find_actor", "after"),
+    "actor watched": ("_control.server", "ControlStore", "_watch_actor", "after"),
+    "actor to be released": ("_control.server", "ControlStore", "_release_actor", "before"),
+    "actor released": ("_control.server", "ControlStore", "_release_actor", "after"),
+    "start told": ("_control.server", "ControlStore", "_actor_started", "before"),
+    "start taken": ("_control.server", "ControlStore", "_actor_started", "after"),
+    "end told": ("_control.server", "ControlStore", "_actor_ended", "before"),
+    "end taken": ("_control.server", "ControlStore", "_actor_ended", "after"),
+    "decided": ("_control.server", "ControlStore", "_run", "before"),
+    "carried out": ("_control.server", "ControlStore", "_run", "after"),
+    "node comes": ("_control.server", "ControlStore", "_register_node", "before"),
+    "node came": ("_control.server", "ControlStore", "_register_node", "after"),
+    "process came": ("_control.server", "ControlStore", "_register_job", "after"),
+    "process left": ("_control.server", "ControlStore", "_disconnected", "after"),
+    "to be recorded": ("_control.storage", "Storage", "commit", "before"),
+    "recorded": ("_control.storage", "Storage", "commit", "after"),
+}
+
+#: More of workers and drivers, where memory is asked for or tables change: for ``raise``. No class: a name of the module.
+ALLOCATIONS: Points = {
     # Values to bytes and back
     "pickling a put": ("_worker.objects", "", "serialize", "before"),
     "pickled a put": ("_worker.objects", "", "serialize", "after"),
@@ -227,7 +251,7 @@ ALLOCATIONS: dict[str, Point] = {
     "message queued": ("_transport.connection", "Connection", "send", "after"),
     "framing": ("_transport.connection", "", "append_frame", "before"),
     "bytes arrived": ("_wire.framing", "FrameReader", "feed", "before"),
-    "decoding": ("_transport.connection", "", "decode", "before"),
+    "dispatching": ("_transport.connection", "Connection", "_dispatch", "before"),
     "dispatched": ("_transport.connection", "Connection", "_dispatch", "after"),
     "timers": ("_transport.reactor", "Reactor", "_run_timers", "after"),
 }
@@ -245,7 +269,7 @@ class _Wrapped:
     """One point, with ``passed`` called at it. ``undo`` ends that."""
 
     def __init__(self, point: str, passed: Callable[[], None]) -> None:
-        module, kind, self._name, when = (POINTS | ALLOCATIONS)[point]
+        module, kind, self._name, when = (POINTS | ALLOCATIONS | CONTROL_POINTS)[point]
         found = importlib.import_module(f"skate.{module}")
         self._owner = getattr(found, kind) if kind else found
         original = self._original = getattr(self._owner, self._name)
@@ -290,7 +314,20 @@ def environment(point: str, ending: str, seed: int, deaths: int, folder: str) ->
 
 def install() -> None:
     """In a worker, before it is connected: wrap the point that its environment names."""
-    point, ending, seed, deaths, folder = os.environ["TEST_FAULT"].split("|")
+    plan = os.environ["TEST_FAULT"]
+    _follow(plan, lambda: True)
+    if plan.split("|")[1].startswith("short"):
+        # A module that is imported meanwhile fails in ways of its own.
+        importlib.import_module("cluster.arithmetic")
+        # What runs out of memory has enough again when the call is over.
+        from skate._worker.executor import Executor
+
+        for name in ("_idle", "_run_call"):
+            setattr(Executor, name, _relieved(getattr(Executor, name)))
+
+
+def _follow(plan: str, armed: Callable[[], bool]) -> None:
+    point, ending, seed, deaths, folder = plan.split("|")
     happens = (ENDINGS | SHORTAGES)[ending]
     left = random.Random(int(seed) + os.getpid()).randrange(4)
 
@@ -305,20 +342,14 @@ def install() -> None:
 
     def passed() -> None:
         nonlocal left
+        if not armed():
+            return
         if left:
             left -= 1
         elif may_happen():
             happens()
 
     _Wrapped(point, passed)
-    if ending.startswith("short"):
-        # A module that is imported meanwhile fails in ways of its own.
-        importlib.import_module("cluster.arithmetic")
-        # What runs out of memory has enough again when the call is over.
-        from skate._worker.executor import Executor
-
-        for name in ("_idle", "_run_call"):
-            setattr(Executor, name, _relieved(getattr(Executor, name)))
 
 
 def _relieved(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -328,6 +359,27 @@ def _relieved(method: Callable[..., Any]) -> Callable[..., Any]:
         return method(*args)
 
     return relieved
+
+
+# ---------------------------------------------------------------------- in control stores
+
+
+def control_argv(argv: list[str], plan: str) -> list[str]:
+    """Return the command line of a control store that ends as the plan says, once its folder has a file "armed".
+
+    Args:
+        argv: that of an ordinary one.
+        plan: point, ending, seed, deaths and folder, as for ``environment``, with ``|`` between them.
+    """
+    begin = "from skate._control."
+    install = f"import cluster.faults; cluster.faults.install_control({plan!r}); "
+    return [argument.replace(begin, install + begin) for argument in argv]
+
+
+def install_control(plan: str) -> None:
+    """In a control store, before it begins."""
+    armed = os.path.join(plan.rpartition("|")[2], "armed")
+    _follow(plan, lambda: os.path.exists(armed))
 
 
 # ---------------------------------------------------------------------- in this process

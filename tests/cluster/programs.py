@@ -8,6 +8,7 @@ inside refs, errors.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,17 +22,20 @@ from skate._worker import current
 from skate.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
+    GetTimeoutError,
     LocalRayletDiedError,
     ObjectLostError,
     ObjectStoreFullError,
     OutOfMemoryError,
     OwnerDiedError,
+    TaskCancelledError,
     WorkerCrashedError,
 )
 
 from .arithmetic import (
     PRIME,
     Accumulator,
+    Desk,
     Planned,
     combine,
     combine_in_a_tree,
@@ -60,9 +64,10 @@ SHORTAGES = (*DEATHS, MemoryError)
 class Actor:
     """An accumulator and what is known of it."""
 
-    def __init__(self, handle: Any, number: int) -> None:
+    def __init__(self, handle: Any, number: int, name: str) -> None:
         self.handle = handle
         self.number = number
+        self.name = name
         self.kept: list[int] = []
 
 
@@ -79,9 +84,16 @@ class Program:
         #: Refs and the numbers that they stand for.
         self.known: list[tuple[ObjectRef[Any], int]] = []
         self.failing: list[tuple[ObjectRef[Any], int]] = []
+        #: Refs of calls that were cancelled, and the numbers that they may nevertheless stand for.
+        self.cancelled: list[tuple[ObjectRef[Any], int]] = []
+        self.desk: Any = None
+        #: Values in place, and the numbers that they stand for; their refs may be gone.
+        self.seen: list[tuple[Any, int]] = []
         self.actors: list[Actor] = []
         self.checked = 0
         self.large_share = 0.4
+        self.id = os.urandom(4).hex()
+        self.count_of_actors = 0
 
     def run(self, steps: int, arm: Callable[[], None] | None = None) -> None:
         """Run it to its end, and check everything that is left.
@@ -96,7 +108,7 @@ class Program:
             self.combine_in_a_tree, self.wrap, self.split, self.fail, self.fail_through, self.new_actor,
             self.add, self.add, self.keep, self.give, self.read, self.nest, self.forget, self.forget,
             self.check, self.check_together, self.check_failing, self.wait, self.end_actor, self.count,
-            self.delegate,
+            self.delegate, self.look, self.look, self.cancel, self.check_cancelled, self.ask_desk, self.hurry,
         ]  # fmt: skip
         if self.deadly:
             moves.append(self.lose)
@@ -109,6 +121,10 @@ class Program:
                 self.check_one(*self.known.pop())
             while self.failing:
                 self.check_failing()
+            while self.cancelled:
+                self.check_cancelled()
+            while self.seen:
+                self.look_again()
         except LocalRayletDiedError:
             if not self.short:
                 raise  # else this process was out of memory in the middle of a change
@@ -204,8 +220,11 @@ class Program:
     def new_actor(self) -> None:
         if len(self.actors) < 4:
             ((ref, number),) = self.choose(1)
-            kind = Accumulator.options(num_cpus=0) if self.random.random() < 0.5 else Accumulator
-            self.actors.append(Actor(kind.remote(ref), number))
+            self.count_of_actors += 1
+            name = f"{self.id} {self.count_of_actors}" if self.random.random() < 0.3 else ""
+            options = {"num_cpus": 0} if self.random.random() < 0.5 else {}
+            handle = Accumulator.options(**options, name=name or None).remote(ref)
+            self.actors.append(Actor(handle, number, name))
 
     @contextlib.contextmanager
     def in_doubt(self, actor: Actor) -> Iterator[None]:
@@ -222,9 +241,11 @@ class Program:
             ((ref, number),) = self.choose(1)
             # Where values may be lost, a call that they fail would not be counted: pass the value itself.
             argument = pack(number, self.large()) if self.deadly else ref
+            by_name = actor.name and not self.deadly
+            handle = skate.get_actor(actor.name) if by_name else actor.handle
             with self.in_doubt(actor):
                 # Made first: there may be no room for the argument.
-                ref = actor.handle.add.remote(self.large(), argument)
+                ref = handle.add.remote(self.large(), argument)
                 actor.number = mix(actor.number, number)
                 self.learn(ref, actor.number)
                 if self.short:
@@ -254,7 +275,10 @@ class Program:
     def end_actor(self) -> None:
         """Drop its handle; what it owns and what was called before must not suffer."""
         if self.actors and self.random.random() < 0.3:
-            self.actors.pop(self.random.randrange(len(self.actors)))
+            # Calls of a handle by name do not keep an actor alive.
+            number = self.random.randrange(len(self.actors))
+            if not self.actors[number].name:
+                self.actors.pop(number)
 
     def forget(self) -> None:
         for _ in range(self.random.randint(1, 5)):
@@ -280,6 +304,56 @@ class Program:
         start = self.random.randrange(PRIME)
         (ref,) = skate.get(delegate.remote(self.large(), start))
         self.learn(ref, mix_delegated(start))
+
+    def ask_desk(self) -> None:
+        if self.desk is None:
+            self.desk = Desk.remote()
+        chosen = self.choose(4)
+        self.learn(
+            self.desk.combine.remote(self.large(), [ref for ref, _ in chosen]),
+            mix(*[number for _, number in chosen]),
+        )
+
+    def cancel(self) -> None:
+        """Nothing else may suffer: not its arguments, nor who else works there."""
+        chosen = self.choose(6)
+        refs, numbers = [ref for ref, _ in chosen], [number for _, number in chosen]
+        if self.desk is not None and self.random.random() < 0.3:
+            ref, number = self.desk.combine.remote(self.large(), refs), mix(*numbers)
+        else:
+            ref, number = combine_in_a_tree.remote(self.large(), refs), mix_in_a_tree(numbers)
+        skate.wait([ref], timeout=self.random.choice([0, 0, 0.001, 0.01]))
+        skate.cancel(ref, recursive=self.random.random() < 0.8)
+        self.cancelled.append((ref, number))
+
+    def check_cancelled(self) -> None:
+        if self.cancelled:
+            ref, number = self.cancelled.pop(self.random.randrange(len(self.cancelled)))
+            with contextlib.suppress(TaskCancelledError):
+                self.check_one(ref, number)
+
+    def hurry(self) -> None:
+        """Waits that end too early."""
+        for ref, number in self.choose(2):
+            with contextlib.suppress(GetTimeoutError):
+                assert unpack(skate.get(ref, timeout=self.random.choice([0, 0.001]))) == number
+
+    def look(self) -> None:
+        """Keep a view, of something that has a ref, or never had one for long."""
+        if self.random.random() < 0.5:
+            ((ref, number),) = self.choose(1)
+            value = skate.get(ref, timeout=25)
+        else:
+            ((ref, number),) = self.choose(1)
+            value, number = skate.get(combine.remote(True, ref), timeout=25), mix(number)
+        self.seen.append((value, number))
+        if len(self.seen) > 8:
+            self.look_again()
+
+    def look_again(self) -> None:
+        """What was seen has not changed."""
+        value, number = self.seen.pop(self.random.randrange(len(self.seen)))
+        assert unpack(value) == number
 
     def lose(self) -> None:
         """The memory of some objects of ours is gone."""

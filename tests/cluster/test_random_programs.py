@@ -1,4 +1,4 @@
-"""Random programs whose answers are known; some have their workers killed, or run out of memory.
+"""Random programs whose answers are known; some have processes killed, or run out of memory.
 
 Every run ends with the right answer or the right typed error, and leaves nothing.
 """
@@ -20,6 +20,8 @@ import pytest
 import skate
 from skate import ObjectRef
 from skate._base.memory import of_process
+from skate._launch import commands
+from skate._node.keeper import LIMIT
 from skate._worker import current
 from skate.engine import RuntimeEngine, engine
 from skate.exceptions import ObjectStoreFullError
@@ -27,11 +29,15 @@ from skate.exceptions import ObjectStoreFullError
 from . import faults
 from .arithmetic import pack, unpack
 from .leaks import wait_until_empty
+from .processes import roles
 from .programs import Program
 from .waiting import wait_until_none
 
+#: Programs with faults, each from a seed of its own: `make faults` runs thousands.
+FAULT_RUNS = int(os.environ.get("SKATE_FAULT_RUNS", "8"))
 
-@pytest.mark.parametrize("seed", range(10))
+
+@pytest.mark.parametrize("seed", range(max(10, FAULT_RUNS)))
 def test_random_programs(seed: int) -> None:
     skate.init(num_cpus=1 + seed % 3)
     program = Program(seed, deadly=False)
@@ -41,15 +47,14 @@ def test_random_programs(seed: int) -> None:
 
 #: How a process may come to its end from outside.
 ENDS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM)
-#: Programs with faults, each from a seed of its own: `make faults` runs thousands.
-FAULT_RUNS = int(os.environ.get("SKATE_FAULT_RUNS", "8"))
 
 
 class Killer:
-    """Kills random workers of this process's session, until it is stopped."""
+    """Kills random workers of this process's session, until it is stopped; zygotes and control stores too."""
 
     def __init__(self, found: RuntimeEngine, seed: int) -> None:
         self._engine = found
+        self._controls = LIMIT - 1
         self._random = random.Random(seed)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -69,7 +74,13 @@ class Killer:
 
     def _run(self) -> None:
         while not self._stop.wait(self._random.random() * 0.2):
+            chance = self._random.random()
             pids = self._pids()
+            if chance < 0.2 and pids:
+                found = roles(self._engine.core.session_dir)
+                pids = [found.zygote if chance < 0.1 or not self._controls else found.control]
+                self._controls -= pids == [found.control]
+                pids = [pid for pid in pids if pid]
             if pids:
                 pid = self._random.choice(pids)
                 self._killed.add(pid)
@@ -77,18 +88,36 @@ class Killer:
                     os.kill(pid, self._random.choice(ENDS))
 
 
-def _fault_plans() -> list[tuple[str, str, int]]:
+def _fault_plans(points: faults.Points) -> list[tuple[str, str, int]]:
     """Return (point, ending, seed): every point, each time with another ending."""
     endings = list(faults.ENDINGS)
-    rounds = max(1, FAULT_RUNS // len(faults.POINTS))
+    rounds = max(1, FAULT_RUNS // len(points))
     return [
-        (point, endings[(index + turn) % len(endings)], 1000 + turn * len(faults.POINTS) + index)
+        (point, endings[(index + turn) % len(endings)], 1000 + turn * len(points) + index)
         for turn in range(rounds)
-        for index, point in enumerate(faults.POINTS)
+        for index, point in enumerate(points)
     ]
 
 
-@pytest.mark.parametrize(("point", "ending", "seed"), _fault_plans())
+@pytest.mark.parametrize(("point", "ending", "seed"), _fault_plans(faults.CONTROL_POINTS))
+def test_control_stores_that_end_at_a_point_are_not_missed(
+    point: str, ending: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = f"{point}|{ending}|{seed}|{LIMIT - 1}|{tmp_path}"
+    plain = commands.role_argv
+    monkeypatch.setattr(
+        commands, "role_argv",
+        lambda module, *rest: faults.control_argv(plain(module, *rest), plan)
+        if module == "skate._control.server" else plain(module, *rest),
+    )  # fmt: skip
+    skate.init(num_cpus=2)
+    (tmp_path / "armed").touch()
+    program = Program(seed, deadly=False)
+    program.run(80)
+    assert program.checked
+
+
+@pytest.mark.parametrize(("point", "ending", "seed"), _fault_plans(faults.POINTS))
 def test_workers_that_end_at_a_point_are_survived(point: str, ending: str, seed: int, tmp_path: Path) -> None:
     # Every third has so little memory that objects go to disk meanwhile.
     memory = {"object_store_memory": 4 << 20} if seed % 3 == 0 else {}

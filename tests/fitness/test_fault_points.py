@@ -7,7 +7,7 @@ import importlib
 import pytest
 from cluster import faults
 
-POINTS = faults.POINTS | faults.ALLOCATIONS
+POINTS = faults.POINTS | faults.ALLOCATIONS | faults.CONTROL_POINTS
 
 
 @pytest.mark.parametrize("point", POINTS)

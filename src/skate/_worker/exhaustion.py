@@ -87,7 +87,7 @@ def ran_out(core: Core, error: MemoryError) -> None:
     # Nothing more is to arrive, and what works for us ends.
     with contextlib.suppress(Exception):
         core.peers.close()
-    for connection in (core.control, core.node):
+    for connection in (core.control.connection, core.node):
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.close(reason)
