@@ -153,7 +153,7 @@ class RuntimeEngine:
         self._detached: dict[bytes, ObjectRef[Any]] = {}
         self.session_dir = core.session_dir
         self._state = SessionState(
-            lambda make: core.request(core.node, make), core.ask_control, core.session_dir
+            lambda make: core.request(core.node, make), core.control.ask, core.session_dir
         )
         self.put = core.objects.put
         self.get = core.objects.get
@@ -276,14 +276,17 @@ class RuntimeEngine:
             # Nobody else can know of it yet: its calls wait for it, its creator need not.
             with core.lock:
                 core.check_usable()
-                if not core.control_send(control.CreateActor(0, actor_id, pack(spec), False)):
+                create = functools.partial(
+                    control.CreateActor, actor_id=actor_id, spec=pack(spec), get_if_exists=False
+                )
+                if not core.control.post(create):
                     raise errors.RaySystemError(
                         f"actor {name} cannot be created: the control store of the session is gone. "
                         "Call shutdown() and init() to start anew."
                     )
             return info
         try:
-            data = core.ask_control(
+            data = core.control.ask(
                 lambda request: control.CreateActor(request, actor_id, pack(spec), options.get_if_exists)
             )
         except BaseException:
@@ -339,7 +342,7 @@ class RuntimeEngine:
         core = self.core
         where = core.namespace if namespace is None else namespace
         found = unpack(
-            core.ask_control(lambda request: control.FindActor(request, name, where)),
+            core.control.ask(lambda request: control.FindActor(request, name, where)),
             type=control.FoundActor,
         )
         return info_of(found.actor_id, found.spec, None)
@@ -355,7 +358,7 @@ class RuntimeEngine:
         reason = (
             f"it was killed by kill() in {self.core.kind} process {os.getpid()}{where and ' at ' + where}"
         )
-        self.core.ask_control(lambda request: control.KillActor(request, actor_id, no_restart, reason))
+        self.core.control.ask(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 
     def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
         """See Engine."""
@@ -375,12 +378,12 @@ class RuntimeEngine:
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         """See Engine."""
-        data = self.core.ask_control(lambda request: control.ListNames(request, namespace))
+        data = self.core.control.ask(lambda request: control.ListNames(request, namespace))
         return unpack(data, type=list[tuple[str, str]])
 
     def nodes(self) -> list[control.NodeInfo]:
         """See Engine."""
-        return unpack(self.core.ask_control(control.ListNodes), type=list[control.NodeInfo])
+        return unpack(self.core.control.ask(control.ListNodes), type=list[control.NodeInfo])
 
     def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, Any]]]], list[int]]:
         """Return the rows of each process (pid, kind, rows), and the pids that did not answer."""
@@ -392,7 +395,7 @@ class RuntimeEngine:
 
     def key_value(self, operation: str, namespace: bytes, key: bytes, value: bytes, overwrite: bool) -> Any:
         """Read or change the key-value table: see ``control.KeyValue``."""
-        data = self.core.ask_control(
+        data = self.core.control.ask(
             lambda request: control.KeyValue(request, operation, namespace, key, value, overwrite)
         )
         return unpack(data)
@@ -481,7 +484,7 @@ def exit_actor() -> None:
 
 def node_labels(core: Core) -> dict[str, str]:
     """Return the labels of the node that this process runs on."""
-    nodes = unpack(core.ask_control(control.ListNodes), type=list[control.NodeInfo])
+    nodes = unpack(core.control.ask(control.ListNodes), type=list[control.NodeInfo])
     return next((dict(one.labels) for one in nodes if one.node_id == core.node_id), {})
 
 

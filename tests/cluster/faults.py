@@ -1,7 +1,8 @@
-"""Ends worker processes at named points of the runtime's own code. Light: workers import it.
+"""Ends workers and control stores at named points of the runtime's own code. Light: they import it.
 
-A session whose jobs have the environment of ``environment`` runs ``install`` in each of its workers. The
-points are wrapped from outside: the runtime itself knows nothing of them.
+A session whose jobs have the environment of ``environment`` runs ``install`` in each of its workers; one that
+is started with ``control_argv`` runs ``install_control`` in its control stores. The points are wrapped from
+outside: the runtime itself knows nothing of them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ ENDINGS: dict[str, Callable[[], None]] = {
 }  # fmt: skip
 
 #: Name to (module, class, method, whether the process ends before or after it).
-POINTS: dict[str, tuple[str, str, str, str]] = {
+Points = dict[str, tuple[str, str, str, str]]
+
+#: Of workers.
+POINTS: Points = {
     # A call
     "arrived": ("executor", "Executor", "_called", "after"),
     "begun": ("executor", "Executor", "_invoke", "before"),
@@ -75,6 +79,30 @@ POINTS: dict[str, tuple[str, str, str, str]] = {
 }
 
 
+#: Of control stores.
+CONTROL_POINTS: Points = {
+    "actor to be made": ("server", "ControlStore", "_create_actor", "before"),
+    "actor made": ("server", "ControlStore", "_create_actor", "after"),
+    "actor looked for": ("server", "ControlStore", "_find_actor", "before"),
+    "actor found": ("server", "ControlStore", "_find_actor", "after"),
+    "actor watched": ("server", "ControlStore", "_watch_actor", "after"),
+    "actor to be released": ("server", "ControlStore", "_release_actor", "before"),
+    "actor released": ("server", "ControlStore", "_release_actor", "after"),
+    "start told": ("server", "ControlStore", "_actor_started", "before"),
+    "start taken": ("server", "ControlStore", "_actor_started", "after"),
+    "end told": ("server", "ControlStore", "_actor_ended", "before"),
+    "end taken": ("server", "ControlStore", "_actor_ended", "after"),
+    "decided": ("server", "ControlStore", "_run", "before"),
+    "carried out": ("server", "ControlStore", "_run", "after"),
+    "node comes": ("server", "ControlStore", "_register_node", "before"),
+    "node came": ("server", "ControlStore", "_register_node", "after"),
+    "process came": ("server", "ControlStore", "_register_job", "after"),
+    "process left": ("server", "ControlStore", "_disconnected", "after"),
+    "to be recorded": ("storage", "Storage", "commit", "before"),
+    "recorded": ("storage", "Storage", "commit", "after"),
+}
+
+
 def environment(point: str, ending: str, seed: int, deaths: int, folder: str) -> dict[str, Any]:
     """Return the ``runtime_env`` of a job whose workers end at a point.
 
@@ -91,11 +119,33 @@ def environment(point: str, ending: str, seed: int, deaths: int, folder: str) ->
 
 def install() -> None:
     """In a worker, before it is connected: wrap the point that its environment names."""
+    _wrap("skate._worker", POINTS, os.environ["TEST_FAULT"], lambda: True)
+
+
+def control_argv(argv: list[str], plan: str) -> list[str]:
+    """Return the command line of a control store that ends as the plan says, once its folder has a file "armed".
+
+    Args:
+        argv: that of an ordinary one.
+        plan: point, ending, seed, deaths and folder, as for ``environment``, with ``|`` between them.
+    """
+    begin = "from skate._control."
+    install = f"import cluster.faults; cluster.faults.install_control({plan!r}); "
+    return [argument.replace(begin, install + begin) for argument in argv]
+
+
+def install_control(plan: str) -> None:
+    """In a control store, before it begins."""
+    armed = os.path.join(plan.rpartition("|")[2], "armed")
+    _wrap("skate._control", CONTROL_POINTS, plan, lambda: os.path.exists(armed))
+
+
+def _wrap(package: str, points: Points, plan: str, armed: Callable[[], bool]) -> None:
     import importlib
 
-    point, ending, seed, deaths, folder = os.environ["TEST_FAULT"].split("|")
-    module, kind, method, when = POINTS[point]
-    owner = getattr(importlib.import_module(f"skate._worker.{module}"), kind)
+    point, ending, seed, deaths, folder = plan.split("|")
+    module, kind, method, when = points[point]
+    owner = getattr(importlib.import_module(f"{package}.{module}"), kind)
     original = getattr(owner, method)
     left = random.Random(int(seed) + os.getpid()).randrange(4)
 
@@ -110,6 +160,8 @@ def install() -> None:
 
     def passed() -> None:
         nonlocal left
+        if not armed():
+            return
         if left:
             left -= 1
         elif may_die():

@@ -8,11 +8,15 @@ import pytest
 from cluster import faults
 
 
-@pytest.mark.parametrize("point", faults.POINTS)
-def test_a_fault_point_is_a_method_of_the_runtime(point: str) -> None:
-    module, kind, method, when = faults.POINTS[point]
-    owner = getattr(importlib.import_module(f"skate._worker.{module}"), kind)
+@pytest.mark.parametrize(
+    ("package", "target"),
+    [("_worker", target) for target in faults.POINTS.values()]
+    + [("_control", target) for target in faults.CONTROL_POINTS.values()],
+)
+def test_a_fault_point_is_a_method_of_the_runtime(package: str, target: tuple[str, str, str, str]) -> None:
+    module, kind, method, when = target
+    owner = getattr(importlib.import_module(f"skate.{package}.{module}"), kind)
     assert callable(vars(owner).get(method)), (
-        f"{kind} of skate._worker.{module} has no method {method} of its own"
+        f"{kind} of skate.{package}.{module} has no method {method} of its own"
     )
     assert when in ("before", "after")

@@ -11,16 +11,24 @@ Owner: the control store's loop. An actor lives through::
                                          DEAD (its name is free again)
 
 Each incarnation has a number; what a past one says is dropped at the door.
+
+What ``Publish``, ``Record`` and ``Prune`` name is recorded before anybody hears of it. A control store that
+is started anew begins with those records (``restore``): only messages that were under way are lost. A node
+that comes back therefore repeats what it told last, and says which incarnations it has (``node_joined``):
+what it should have and does not is placed again, what it has and should not is stopped.
 """
 
 from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from skate._base.transitions import TransitionTable
+from skate._wire.codec import pack
 from skate._wire.control import ActorSpec
 
 
@@ -59,7 +67,7 @@ class ActorRecord:
     """One actor, through all its incarnations."""
 
     __slots__ = ("id", "spec", "state", "incarnation", "address", "node", "worker", "cause", "error",
-                 "begun_owner", "begun_seq", "restarts", "doomed", "spec_bytes", "times",
+                 "begun_owner", "begun_seq", "restarts", "graceful", "spec_bytes", "times",
                  "repr_name")  # fmt: skip
 
     def __init__(self, actor_id: bytes, spec: ActorSpec, spec_bytes: bytes) -> None:
@@ -77,8 +85,8 @@ class ActorRecord:
         self.begun_owner = b""
         self.begun_seq = 0
         self.restarts = 0
-        #: Why it was told to end for good, while its process has not ended yet.
-        self.doomed = ""
+        #: It was to end in its own time.
+        self.graceful = False
         #: When it was created, alive for the first time, and dead (seconds since 1970; 0: not yet); and what
         #: its own __repr__ says. For people, set by who carries commands out.
         self.times = [0.0, 0.0, 0.0]
@@ -96,7 +104,7 @@ class Stop(NamedTuple):
     """End this incarnation on the node."""
 
     node: bytes
-    actor: ActorRecord
+    actor: bytes
     incarnation: int
     cause: str
     #: It may clean up first.
@@ -109,17 +117,34 @@ class Publish(NamedTuple):
     actor: ActorRecord
 
 
+class Record(NamedTuple):
+    """Record where it is: no news for anybody."""
+
+    actor: ActorRecord
+
+
 class Forget(NamedTuple):
     """A detached actor is dead for good: end what it started."""
 
     actor: ActorRecord
 
 
-Command = Place | Stop | Publish | Forget
+class Prune(NamedTuple):
+    """Nothing of this actor is remembered any more."""
+
+    actor: bytes
+
+
+Command = Place | Stop | Publish | Record | Forget | Prune
 
 
 #: Dead actors that are remembered, so that handles left over get the story of their end.
 DEAD_KEPT = 10_000
+
+
+#: Why a node is told to end an incarnation that it should not have.
+_NOT_WANTED = "the control store knows it as dead, or restarted elsewhere"
+_VANISHED = "its process ended while the control store was away; how is not known"
 
 
 class NameTaken(ValueError):
@@ -142,11 +167,29 @@ class Actors:
 
     # ------------------------------------------------------------------ nodes
 
-    def node_joined(self, node: bytes) -> list[Command]:
-        """A node can take actors."""
-        self._nodes.append(node)
+    def node_joined(self, node: bytes, hosted: Collection[tuple[bytes, int]] = ()) -> list[Command]:
+        """A node can take actors. ``hosted``: the incarnations that it has, or is about to have: it was here
+        before, and has repeated (``started``, ``ended``) what it said last."""
+        if node not in self._nodes:
+            self._nodes.append(node)
+        commands: list[Command] = []
+        for actor_id, incarnation in hosted:
+            actor = self._current(actor_id, incarnation)
+            if actor is None or actor.node != node:
+                known = self.records.get(actor_id)
+                graceful = known is not None and known.graceful
+                commands.append(Stop(node, actor_id, incarnation, _NOT_WANTED, graceful))
+        has = set(hosted)
+        for actor in list(self.records.values()):
+            if actor.node == node and (actor.id, actor.incarnation) not in has:
+                if actor.state is ActorState.ALIVE:
+                    commands += self.ended(actor.id, actor.incarnation, _VANISHED, False, b"", 0)
+                elif actor.state is not ActorState.DEAD:
+                    commands.append(Place(node, actor))  # it never heard of it
         waiting, self._unplaced = self._unplaced, []
-        return [command for actor in waiting for command in self._place(actor)]
+        for actor in waiting:
+            commands += [Record(actor), *self._place(actor)]
+        return commands
 
     def node_lost(self, node: bytes) -> list[Command]:
         """A node is gone, and the actors there."""
@@ -194,11 +237,8 @@ class Actors:
         actor.worker, actor.address = worker, address
         if error:
             actor.error = error
-            actor.doomed = "its constructor raised"
-            stop = Stop(actor.node, actor, incarnation, "its constructor raised")
+            stop = Stop(actor.node, actor.id, incarnation, "its constructor raised")
             return [*self._end(actor, "its constructor raised"), stop]
-        if actor.doomed:
-            return [Stop(actor.node, actor, incarnation, actor.doomed)]
         actor.state = TABLE.next(f"actor {actor_id.hex()}", actor.state, ActorEvent.STARTED)
         return [Publish(actor)]
 
@@ -217,9 +257,8 @@ class Actors:
             return []
         actor.begun_owner, actor.begun_seq = begun_owner, begun_seq
         limit = actor.spec.max_restarts
-        if actor.doomed or intended or (limit >= 0 and actor.restarts >= limit):
-            cause = actor.doomed or cause
-            if limit > 0 and not actor.doomed and not intended:
+        if intended or (limit >= 0 and actor.restarts >= limit):
+            if limit > 0 and not intended:
                 cause = f"{cause} (it was restarted {actor.restarts} times, the limit of max_restarts)"
             return self._end(actor, cause)
         actor.state = TABLE.next(f"actor {actor_id.hex()}", actor.state, ActorEvent.RESTART)
@@ -236,18 +275,15 @@ class Actors:
         actor = self.records.get(actor_id)
         if actor is None or actor.state is ActorState.DEAD:
             return []
-        if no_restart:
-            actor.doomed = actor.doomed or reason
-            if actor in self._unplaced:
-                self._unplaced.remove(actor)
-        if no_restart and actor.node:
-            # Callers need not wait for the process to be gone: nothing of it will be heard again.
-            incarnation = actor.incarnation
-            stop = Stop(actor.node, actor, incarnation, reason, graceful)
-            return [*self._end(actor, actor.doomed), stop]
-        if no_restart:
-            return self._end(actor, reason)
-        return [Stop(actor.node, actor, actor.incarnation, reason)] if actor.node else []
+        stop = Stop(actor.node, actor.id, actor.incarnation, reason, graceful)
+        where = [stop] if actor.node else []
+        if not no_restart:
+            return [*where]
+        if actor in self._unplaced:
+            self._unplaced.remove(actor)
+        actor.graceful = graceful
+        # Callers need not wait for the process to be gone: nothing of it will be heard again.
+        return [*self._end(actor, reason), *where]
 
     def owner_died(self, owner: bytes) -> list[Command]:
         """The process that created actors is gone: they end, but for detached ones."""
@@ -262,14 +298,28 @@ class Actors:
             actor.state = TABLE.next(f"actor {actor.id.hex()}", actor.state, ActorEvent.END)
         actor.cause = cause
         actor.address = ""
-        actor.spec_bytes = b""
-        self._dead.append(actor.id)
-        if len(self._dead) > DEAD_KEPT:
-            del self.records[self._dead.popleft()]
+        # What is told of the dead needs no code and no arguments.
+        rooted = b"{}" if actor.spec.job_config else b""
+        actor.spec = msgspec.structs.replace(
+            actor.spec, class_blob=b"", args=b"", dependencies=[], job_config=rooted
+        )
+        actor.spec_bytes = pack(actor.spec)
         key = (actor.spec.namespace, actor.spec.name)
         if self._names.get(key) == actor.id:
             del self._names[key]
-        return [Publish(actor), Forget(actor)] if actor.spec.job_config else [Publish(actor)]
+        commands: list[Command] = [Publish(actor)]
+        if rooted:
+            commands.append(Forget(actor))
+        return commands + self._remember(actor)
+
+    def _remember(self, actor: ActorRecord) -> list[Command]:
+        """Count a dead actor; those that died longest ago are forgotten."""
+        self._dead.append(actor.id)
+        if len(self._dead) <= DEAD_KEPT:
+            return []
+        oldest = self._dead.popleft()
+        del self.records[oldest]
+        return [Prune(oldest)]
 
     def _current(self, actor_id: bytes, incarnation: int) -> ActorRecord | None:
         """Return the actor if this is its living incarnation; None drops a late message."""
@@ -285,12 +335,30 @@ class Actors:
         actor_id = self._names.get((namespace, name))
         return self.records[actor_id] if actor_id is not None else None
 
+    def lives(self, actor_id: bytes) -> bool:
+        """Tell whether there is such an actor, and it is not dead."""
+        actor = self.records.get(actor_id)
+        return actor is not None and actor.state is not ActorState.DEAD
+
     def names(self) -> Iterable[tuple[str, str]]:
         """Return (namespace, name) of every living named actor."""
         return self._names.keys()
 
-    def restore(self, actor: ActorRecord) -> None:
+    # ------------------------------------------------------------------ after a restart of the control store
+
+    def restore(self, actor: ActorRecord) -> list[Command]:
         """Put a record back that was read from storage."""
         self.records[actor.id] = actor
-        if actor.spec.name and actor.state is not ActorState.DEAD:
+        if actor.state is ActorState.DEAD:
+            return self._remember(actor)
+        if actor.spec.name:
             self._names[actor.spec.namespace, actor.spec.name] = actor.id
+        if not actor.node:
+            self._unplaced.append(actor)
+        return []
+
+    def expected(self) -> set[bytes]:
+        """Return the nodes that living actors are on, and the processes whose end would be theirs too."""
+        living = [actor for actor in self.records.values() if actor.state is not ActorState.DEAD]
+        nodes = {actor.node for actor in living if actor.node}
+        return nodes | {actor.spec.owner_id for actor in living if not actor.spec.job_config}

@@ -2,6 +2,10 @@
 
 One thread, one loop. Never on the path of a call: processes ask it where an actor is once, and are
 told when that changes.
+
+It may die at any moment: the head's daemon starts it anew on the same socket, it reads what it had
+recorded, and everybody who was connected comes back and repeats what was not answered. Nodes and
+processes that do not come back within ``LEASE`` are taken for dead.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from skate._base.resources import to_float
+from skate._base.clock import monotonic
 from skate._control.actors import (
     ActorRecord,
     Actors,
@@ -24,10 +28,13 @@ from skate._control.actors import (
     Forget,
     NameTaken,
     Place,
+    Prune,
     Publish,
+    Record,
 )
 from skate._control.kv import KeyValues
-from skate._environment.spec import decode
+from skate._control.rows import actor_row
+from skate._control.stored import dump_actor, load_actor
 from skate._transport.connection import Connection, Handler, Listener
 from skate._transport.reactor import Reactor
 from skate._wire import control, node
@@ -39,6 +46,8 @@ _JOBS_KEPT = 10_000
 _EVENTS_KEPT = 1000
 #: A handle may get here before its creator's CreateActor, on another connection: wait (seconds).
 _OVERTAKEN = 1.0
+#: How long a control store that was started anew waits for those whom it knew (seconds).
+LEASE = 30.0
 _UNKNOWN = "this cluster does not know the actor: the handle belongs to an earlier session"
 
 
@@ -83,14 +92,6 @@ class Peer:
         return f"{'node' if self.node else 'process'} {self.id.hex()}"
 
 
-class _StoredActor(msgspec.Struct, array_like=True):
-    state: str
-    incarnation: int
-    restarts: int
-    cause: str
-    spec: bytes
-
-
 class ControlStore:
     """Everything of one cluster."""
 
@@ -102,9 +103,12 @@ class ControlStore:
         self._had_node = False
         self._early_lists: list[tuple[Connection, control.ListNodes]] = []
         self._watchers: dict[bytes, set[Connection]] = {}
-        #: Jobs of this run of the control store, by their drivers: plain rows.
+        #: By their drivers: plain rows.
         self._jobs: dict[bytes, dict[str, Any]] = {}
-        self._last_job = len(self._storage.all("job"))
+        self._last_job = 0
+        #: Started anew: the nodes and processes that are yet to come back, until (monotonic).
+        self._absent: set[bytes] = set()
+        self._lease_ends = 0.0
         self._values = KeyValues()
         self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
         self._handlers: dict[type, Handler] = {
@@ -157,11 +161,15 @@ class ControlStore:
             self._event("ERROR", "NODES", f"node {peer.id.hex()} is lost")
             self._run(self._actors.node_lost(peer.id))
         elif peer.id:
-            job = self._jobs.get(peer.id)
-            if job is not None:
-                job["status"], job["end_time"] = "SUCCEEDED", time.time()  # how it ended nobody tells
-                self._event("INFO", "JOBS", f"job {job['job_id']} ended")
-            self.owner_ended(peer.id)
+            self._process_ended(peer.id)
+
+    def _process_ended(self, process: bytes) -> None:
+        job = self._jobs.get(process)
+        if job is not None:
+            job["status"], job["end_time"] = "SUCCEEDED", time.time()  # how it ended nobody tells
+            self._event("INFO", "JOBS", f"job {job['job_id']} ended")
+            self._record_job(job)
+        self.owner_ended(process)
 
     def owner_ended(self, owner: bytes) -> None:
         """A process is gone: what it created ends, but for detached actors."""
@@ -191,8 +199,17 @@ class ControlStore:
             message.resources, message.resources, message.labels, time.time(),
         )  # fmt: skip
         self._nodes[peer.id] = connection
+        self._absent.discard(peer.id)
         self._event("INFO", "NODES", f"node {peer.id.hex()} joined ({message.hostname})")
-        self._run(self._actors.node_joined(peer.id))
+        for news in message.told:
+            self._handlers[type(news)](connection, news)
+        self._run(self._actors.node_joined(peer.id, message.hosted))
+        for root in message.roots:
+            if not self._actors.lives(root):
+                connection.send(control.ForgetJob(root))
+        for process in self._absent.intersection(message.gone):
+            self._absent.discard(process)
+            self._process_ended(process)
         early, self._early_lists = self._early_lists, []
         for asking, request in early:
             self._list_nodes(asking, request)
@@ -215,20 +232,25 @@ class ControlStore:
             connection.send(control.Answer(message.request, b"", "RuntimeError", text))
             return
         connection.peer.id = message.worker_id
-        job_id = message.job_id
-        if not job_id:
+        self._absent.discard(message.worker_id)
+        job = self._jobs.get(message.worker_id)
+        if job is None and not message.job_id:
             self._last_job += 1
-            job_id = self._last_job.to_bytes(4, "big")
-            self._storage.put("job", job_id, message.entrypoint.encode())
-            self._jobs[message.worker_id] = {
-                "job_id": job_id.hex(), "driver": message.worker_id.hex(), "status": "RUNNING",
-                "entrypoint": message.entrypoint, "start_time": time.time(), "end_time": None,
-                **msgspec.json.decode(message.facts or b"{}"),
+            job = self._jobs[message.worker_id] = {
+                "job_id": self._last_job.to_bytes(4, "big").hex(), "driver": message.worker_id.hex(),
+                "status": "RUNNING", "entrypoint": message.entrypoint, "start_time": time.time(),
+                "end_time": None, **msgspec.json.decode(message.facts or b"{}"),
             }  # fmt: skip
-            self._event("INFO", "JOBS", f"job {job_id.hex()} began: {message.entrypoint}")
+            self._record_job(job)
+            self._event("INFO", "JOBS", f"job {job['job_id']} began: {message.entrypoint}")
             if len(self._jobs) > _JOBS_KEPT:
-                del self._jobs[next(iter(self._jobs))]
+                oldest = self._jobs.pop(next(iter(self._jobs)))
+                self._storage.delete("job", bytes.fromhex(oldest["job_id"]))
+        job_id = bytes.fromhex(job["job_id"]) if job is not None else message.job_id
         connection.send(control.Answer(message.request, job_id))
+
+    def _record_job(self, job: dict[str, Any]) -> None:
+        self._storage.put("job", bytes.fromhex(job["job_id"]), pack(job))
 
     # ------------------------------------------------------------------ actors
 
@@ -266,33 +288,7 @@ class ControlStore:
         connection.send(control.Answer(message.request, pack(names)))
 
     def _list_actors(self, connection: Connection, message: control.ListActors) -> None:
-        rows = [
-            {
-                "actor_id": actor.id.hex(),
-                "class_name": actor.spec.class_name,
-                "state": actor.state.value,
-                "name": actor.spec.name,
-                "ray_namespace": actor.spec.namespace,
-                "job": actor.spec.owner_job.hex(),
-                "node_id": actor.node.hex(),
-                "worker_id": actor.worker.hex(),
-                "num_restarts": actor.restarts,
-                "death_cause": actor.cause,
-                "is_detached": bool(actor.spec.job_config),
-                "required_resources": to_float(actor.spec.running),
-                "placement": to_float(actor.spec.placement),
-                "requirement": actor.spec.requirement.hex(),
-                "times": actor.times,
-                "repr_name": actor.repr_name,
-                "call_site": actor.spec.call_site,
-                "environment": _shown(actor.spec.environment),
-                "owner": actor.spec.owner_id.hex(),
-                "parent": actor.spec.parent.hex(),
-                "failed": bool(actor.error),
-                "max_concurrency": actor.spec.max_concurrency,
-            }
-            for actor in self._actors.records.values()
-        ]
+        rows = [actor_row(actor) for actor in self._actors.records.values()]
         connection.send(control.Answer(message.request, pack(rows)))
 
     def _list_jobs(self, connection: Connection, message: control.ListJobs) -> None:
@@ -313,7 +309,7 @@ class ControlStore:
                 )
                 connection.send(update)
 
-        self.reactor.call_later(_OVERTAKEN, unknown)
+        self.reactor.call_later(self._patience, unknown)
 
     def _kill_actor(self, connection: Connection, message: control.KillActor) -> None:
         def kill() -> None:
@@ -327,22 +323,28 @@ class ControlStore:
         if message.actor_id in self._actors.records:
             kill()
         else:
-            self.reactor.call_later(_OVERTAKEN, kill)
+            self.reactor.call_later(self._patience, kill)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds until an actor that nobody has told of is none."""
+        return max(_OVERTAKEN, self._lease_ends - monotonic())
 
     def _release_actor(self, connection: Connection, message: control.ReleaseActor) -> None:
         self._run(
             self._actors.kill(message.actor_id, True, "all handles to it went out of scope", graceful=True)
         )
+        connection.send(control.Answer(message.request, b""))
 
     def _actor_started(self, connection: Connection, message: control.ActorStarted) -> None:
+        actor = self._actors.records.get(message.actor_id)
+        if actor is not None and message.repr_name:
+            actor.repr_name = message.repr_name
         self._run(
             self._actors.started(
                 message.actor_id, message.incarnation, message.worker_id, message.address, message.error
             )
         )
-        actor = self._actors.records.get(message.actor_id)
-        if actor is not None and message.repr_name:
-            actor.repr_name = message.repr_name
 
     def _actor_ended(self, connection: Connection, message: control.ActorEnded) -> None:
         self._run(
@@ -361,6 +363,10 @@ class ControlStore:
         for command in commands:
             if isinstance(command, Publish):
                 self._publish(command.actor)
+            elif isinstance(command, Record):
+                self._storage.put("actor", command.actor.id, dump_actor(command.actor))
+            elif isinstance(command, Prune):
+                self._storage.delete("actor", command.actor)
             elif isinstance(command, Place):
                 actor = command.actor
                 place = control.PlaceActor(actor.id, actor.incarnation, actor.spec_bytes)
@@ -372,9 +378,7 @@ class ControlStore:
                 connection = self._nodes.get(command.node)
                 if connection is not None:
                     connection.send(
-                        control.StopActor(
-                            command.actor.id, command.incarnation, command.cause, command.graceful
-                        )
+                        control.StopActor(command.actor, command.incarnation, command.cause, command.graceful)
                     )
 
     def _event(self, severity: str, source: str, text: str) -> None:
@@ -408,31 +412,39 @@ class ControlStore:
 
     def _publish(self, actor: ActorRecord) -> None:
         self._stamp(actor)
-        if actor.state is ActorState.DEAD:
-            self._storage.delete("actor", actor.id)
-        else:
-            stored = _StoredActor(
-                actor.state.value, actor.incarnation, actor.restarts, actor.cause, actor.spec_bytes
-            )
-            self._storage.put("actor", actor.id, pack(stored))
+        self._storage.put("actor", actor.id, dump_actor(actor))
         update = _update(actor)
         for watcher in self._watchers.get(actor.id, ()):
             watcher.send(update)
 
+    # ------------------------------------------------------------------ started anew
+
     def _restore(self) -> None:
+        """Read what was recorded before, if this is not the first one of its cluster."""
         for key, value in self._storage.all("value"):
             self._values.restore(key, value)
-        for actor_id, value in self._storage.all("actor"):
-            stored = unpack(value, type=_StoredActor)
-            actor = ActorRecord(actor_id, unpack(stored.spec, type=control.ActorSpec), stored.spec)
-            actor.state = ActorState(stored.state)
-            actor.incarnation, actor.restarts, actor.cause = stored.incarnation, stored.restarts, stored.cause
-            self._actors.restore(actor)
+        for job_id, value in self._storage.all("job"):
+            job = unpack(value, type=dict[str, Any])
+            self._jobs[bytes.fromhex(job["driver"])] = job
+            self._last_job = int.from_bytes(job_id, "big")
+        found = [load_actor(actor_id, value) for actor_id, value in self._storage.all("actor")]
+        for actor in sorted(found, key=lambda actor: actor.times[-1]):  # who died first is forgotten first
+            self._run(self._actors.restore(actor))
+        self._absent = self._actors.expected() | {
+            driver for driver, job in self._jobs.items() if job["status"] == "RUNNING"
+        }
+        if self._jobs:
+            self._event("WARNING", "CONTROL_STORE", "the control store ended, and was started anew")
+            self._lease_ends = monotonic() + LEASE
+            self.reactor.call_later(LEASE, self._lease_over)
 
-
-def _shown(environment: bytes) -> str:
-    """Return an encoded environment as its user wrote it: JSON."""
-    return msgspec.json.encode(decode(environment).shown).decode() if environment else ""
+    def _lease_over(self) -> None:
+        """Who is not back by now is gone."""
+        absent, self._absent = self._absent, set()
+        for one in absent:
+            self._event("ERROR", "CONTROL_STORE", f"{one.hex()} did not come back within {LEASE:g} s")
+            self._run(self._actors.node_lost(one))
+            self._process_ended(one)
 
 
 def _update(actor: ActorRecord) -> control.ActorUpdate:

@@ -19,7 +19,7 @@ from skate._inline.player import Player
 from skate._inline.turns import End, Turns, line
 from skate._inline.work import Constructor, Work
 from skate._serialize.exceptions import dump_error
-from skate._transport.connection import Connection, Handler
+from skate._transport.connection import Connection
 from skate._transport.reactor import Waiter
 from skate._wire import control
 from skate._wire.codec import PROTOCOL
@@ -180,13 +180,9 @@ class InlineCore(Core):
         """Register with the control store, which is made here, and have the node do so."""
         self.namespace = namespace
         store = self.control_store = ControlStore(_Prompt("control store"), _Unwritten())
-        handlers: dict[type, Handler] = {
-            control.Answer: self._answered,
-            control.ActorUpdate: self.actors.updated,
-        }
-        mine, its = line(self.turns, handlers, store.handlers)
+        mine, its = line(self.turns, self.control.handlers, store.handlers)
         mine.peer, its.peer = "the control store", Peer(False)
-        self.control = mine
+        self.control.connection = mine
         node_end, node_its = line(self.turns, self.inline_node.control_table(), store.handlers)
         node_its.peer = Peer(False)
         self.inline_node.control = node_end
@@ -196,13 +192,11 @@ class InlineCore(Core):
                 control.RegisterNode(self.node_id, self.address, os.uname().nodename, self.pid,
                                      self.inline_node.resources, PROTOCOL, self.inline_node.labels)
             )  # fmt: skip
-        answer = self.request(
-            mine,
+        self.job_id = self.control.ask(
             lambda request: control.RegisterJob(
                 request, self.worker_id, b"", namespace, entrypoint, PROTOCOL, self.job_facts
-            ),
+            )
         )
-        self.job_id = answer.data
 
     # ------------------------------------------------------------------ waiting
 

@@ -12,7 +12,7 @@ import threading
 from _queue import SimpleQueue  # the module "queue" imports more than it gives
 from typing import Any, NamedTuple
 
-from skate._base import errors, ids
+from skate._base import errors, ids, threads
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._launch import session
@@ -20,7 +20,7 @@ from skate._launch.head import Role, Starter
 from skate._launch.machine import Offer
 from skate._transport.connection import dial
 from skate._transport.reactor import Waiter
-from skate._wire import control, node
+from skate._wire import node
 from skate._worker import current
 from skate._worker.core import Core
 
@@ -74,7 +74,7 @@ class Driver:
         session_dir, alive_fd = session.create()
         starter = Starter(session_dir, alive_fd, lifeline=True)
         settings = {**offer._asdict(), "config": config._asdict()}
-        roles = [starter.node(os.urandom(ids.NODE_ID_SIZE), settings), starter.control()]
+        roles = starter.both(os.urandom(ids.NODE_ID_SIZE), settings)
         session.describe(session_dir, session_facts(config, offer, owner=os.getpid()))
         driver = cls(Core("driver", ids.new_worker_id(), session_dir, config), roles, alive_fd)
         driver._program = program
@@ -148,18 +148,17 @@ class Driver:
         if log_to_driver:
             core.on_log = self._print
         core.on_stop = self._print
-        registered = Waiter()
         welcomed = core.on_welcome = Waiter()
         deadline = monotonic() + core.config.start_timeout_s
         with core.lock:
             core.peers.listen()
-            box = core.connect_control(to_control, b"", " ".join(sys.argv), registered)
+            registered = core.control.join(to_control, " ".join(sys.argv))
         # While they start: the first task will need it, and it takes 30 ms.
         import cloudpickle  # noqa: F401
 
-        if not core.reactor.wait(registered, deadline) or not box:
+        answer = registered.answer if core.reactor.wait(registered, deadline) else None
+        if answer is None:
             raise self._start_failed("control store", 1)
-        answer: control.Answer = box[0]
         if answer.error:
             raise RuntimeError(answer.error)
         core.job_id = answer.data
@@ -199,7 +198,7 @@ class Driver:
         how = f"the {name} did not answer within {core.config.start_timeout_s} s"
         if self._roles:
             role = self._roles[index]
-            connection = core.control if index else core.node
+            connection = core.control.connection if index else core.node
             if connection is None or connection.closed:
                 role.finish(1)  # it is ending, or is as good as ended: see how
             how = role.poll() or how
@@ -213,8 +212,10 @@ class Driver:
         """Have it shown what a worker printed, or where it stopped, in that order. Under the core's lock:
         a terminal may be slow."""
         if self._printer is None:
-            self._printer = threading.Thread(target=self._print_lines, name="skate-log", daemon=True)
-            self._printer.start()
+            try:
+                self._printer = threads.start("skate-log", self._print_lines)
+            except RuntimeError:
+                pass  # the next line tries again, or they are all shown in the end
         self._lines.put(message)
 
     def _print_lines(self) -> None:
@@ -275,15 +276,19 @@ class Driver:
         if core.node is not None and not core.node.closed:
             with core.lock:
                 core.dead_reason = "this session was shut down"
+                if not self._roles:
+                    core.reporter.last_words()
                 core.node.send(node.Shutdown())
                 core.node.flush()
             core.reactor.wait(core.on_left, monotonic() + 5)
         if self._console is not None:
             self._console.close()
         core.close()
+        self._lines.put(None)
         if self._printer is not None:
-            self._lines.put(None)
             self._printer.join(5)
+        else:
+            self._print_lines()
         for role in self._roles:
             if role.connection is not None:
                 role.connection.close()  # where the connection was never used

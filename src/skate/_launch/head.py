@@ -13,10 +13,10 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Sequence
 from typing import Any
 
 from skate._base.process import describe_status
+from skate._base.spawning import spawn
 from skate._launch import commands
 from skate._transport.connection import listen
 
@@ -78,54 +78,50 @@ class Starter:
         self._alive_fd = alive_fd
         self._lifeline = lifeline
 
-    def control(self) -> Role:
-        """Start the control store."""
-        return self._start("control store", "skate._control.server", "control", {})
+    def both(self, node_id: bytes, settings: dict[str, Any]) -> list[Role]:
+        """Start the node daemon and the control store, which the daemon is to keep going."""
+        argv = self._argv("skate._control.server", {})
+        with self._listen("control") as listening:
+            control = self._start("control store", "control", argv, {3: listening.fileno()})
+            pidfd = os.pidfd_open(control.pid)
+            try:
+                kept = {"argv": argv, "log": self._log("control"), "lifeline": self._lifeline,
+                        "listen_fd": 6, "pidfd": 7}  # fmt: skip
+                settings = settings | {
+                    "node_id": node_id.hex(), "hostname": socket.gethostname(), "control": kept
+                }  # fmt: skip
+                argv = self._argv("skate._node.boot", settings, *commands.zygote_argv(self._session_dir))
+                with self._listen("node") as node_listening:
+                    given = {3: node_listening.fileno(), 6: listening.fileno(), 7: pidfd}
+                    return [self._start("node daemon", "node", argv, given), control]
+            finally:
+                os.close(pidfd)
 
-    def node(self, node_id: bytes, settings: dict[str, Any]) -> Role:
-        """Start the node daemon."""
-        settings = settings | {"node_id": node_id.hex(), "hostname": socket.gethostname()}
-        zygote = commands.zygote_argv(self._session_dir)
-        return self._start("node daemon", "skate._node.boot", "node", settings, zygote)
+    def _listen(self, short: str) -> socket.socket:
+        return listen(os.path.join(self._session_dir, f"{short}.sock"))
 
-    def _start(
-        self, name: str, module: str, short: str, settings: dict[str, Any], more: Sequence[str] = ()
-    ) -> Role:
-        listening = listen(os.path.join(self._session_dir, f"{short}.sock"))
-        log = os.open(
-            os.path.join(self._session_dir, "logs", f"{short}.log"),
-            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
-            0o600,
-        )
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        ours = theirs = None
-        given = [listening.fileno(), self._alive_fd]
-        if self._lifeline:
-            ours, theirs = socket.socketpair()
-            given.append(theirs.fileno())
+    def _log(self, short: str) -> str:
+        return os.path.join(self._session_dir, "logs", f"{short}.log")
+
+    def _argv(self, module: str, settings: dict[str, Any], *more: str) -> list[str]:
         settings = settings | {
             "session_dir": self._session_dir, "listen_fd": 3, "driver_fd": 5 if self._lifeline else -1
         }  # fmt: skip
+        return commands.role_argv(module, json.dumps(settings), *more)
+
+    def _start(self, name: str, short: str, argv: list[str], descriptors: dict[int, int]) -> Role:
+        log = os.open(self._log(short), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        descriptors = descriptors | {0: null, 1: log, 2: log, 4: self._alive_fd}
+        ours = theirs = None
+        if self._lifeline:
+            ours, theirs = socket.socketpair()
+            descriptors[5] = theirs.fileno()
         try:
-            # Descriptors that are 3 to 5 already would be overwritten by each other: move them up first.
-            fds = [_above(fd, 10) for fd in given]
-            actions = [(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in ((null, 0), (log, 1), (log, 2))]
-            actions += [(os.POSIX_SPAWN_DUP2, fd, 3 + index) for index, fd in enumerate(fds)]
-            argv = commands.role_argv(module, json.dumps(settings), *more)
-            pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsid=True)
-            for fd in fds:
-                os.close(fd)
+            pid = spawn(argv, descriptors)
         finally:
-            listening.close()
             if theirs is not None:
                 theirs.close()
             os.close(log)
             os.close(null)
         return Role(name, pid, ours)
-
-
-def _above(fd: int, least: int) -> int:
-    """Return a duplicate with a number of at least ``least``, closed on exec."""
-    import fcntl
-
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)

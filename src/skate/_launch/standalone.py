@@ -35,13 +35,14 @@ def start(offer: Offer, config: Config) -> str:
     try:
         starter = Starter(path, alive_fd, lifeline=False)
         settings = {**offer._asdict(), "config": config._asdict()}
-        roles = [starter.node(os.urandom(ids.NODE_ID_SIZE), settings), starter.control()]
+        roles = starter.both(os.urandom(ids.NODE_ID_SIZE), settings)
         session.describe(path, session_facts(config, offer, owner=0))
         deadline = monotonic() + config.start_timeout_s
         if not _ask(path, control.ListNodes(1), deadline):
             dead = [how for how in (role.poll(100) for role in roles) if how]
             for role in roles:
                 role.finish(0)
+            _tell_to_stop(os.path.join(path, "control.sock"), monotonic() + 5)  # if it is not the first one
             raise errors.RaySystemError(
                 f"the session did not come up: {'; '.join(dead) or 'its node daemon never registered'}. "
                 f"Its logs: {os.path.join(path, 'logs')}"

@@ -15,15 +15,13 @@ _BOARD_SIZE = 16 * 8192
 
 def main(settings_json: str, *zygote_argv: str) -> None:
     """Run a daemon with these settings; the rest is the command line of its zygote."""
-    for fd in (
-        3,
-        4,
-        5,
-    ):  # ours alone: listening socket, what keeps the session alive, the driver's connection
+    # Ours alone: the listening socket, what keeps the session alive, the driver's connection, and of the
+    # control store its listening socket and a pidfd.
+    for fd in range(3, 8):
         try:
             os.set_inheritable(fd, False)
         except OSError:
-            pass  # no driver: this session was started to stay
+            pass  # no driver: this session was started to stay; or no control store: this is not the head
     board_fd = os.memfd_create("skate-board", os.MFD_CLOEXEC)
     os.ftruncate(board_fd, _BOARD_SIZE)
     pid, sock = start_zygote(list(zygote_argv), board_fd, 2)

@@ -28,18 +28,20 @@ from skate._node.handlers.objects import ObjectHandlers
 from skate._node.handlers.processes import Client, ProcessHandlers
 from skate._node.handlers.spilling import SpillHandlers
 from skate._node.handlers.state import StateHandlers
+from skate._node.keeper import Keeper
 from skate._node.launcher import Board, Launcher
 from skate._node.leases import Leases
+from skate._node.membership import Membership
 from skate._node.settings import NodeSettings
 from skate._node.workers import Workers
 from skate._scheduling.labels import NODE_ID
 from skate._store.segment import Segments
 from skate._store.table import StoreTable
-from skate._transport.connection import Connection, Handler, Listener, dial
+from skate._transport.connection import Connection, Handler, Listener
 from skate._transport.reactor import Reactor
-from skate._wire import control
-from skate._wire.codec import PROTOCOL
 
+#: Holds the session's lock: see ``_launch.session``.
+ALIVE_FD = 4
 #: How long a driver may take to read what its workers printed last (seconds).
 _LAST_WORDS = 5.0
 #: Events that are remembered for those who look.
@@ -61,7 +63,6 @@ class Daemon:
         self.segments = Segments()
         #: Every process that said hello, by worker id.
         self.clients: dict[bytes, Client] = {}
-        self.control: Connection | None = None
         self.closing = False
         #: What happened lately: plain rows.
         self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
@@ -76,6 +77,10 @@ class Daemon:
         self.deadlocks = DeadlockHandlers(self)
         self.memory = MemoryHandlers(self)
         self.breakpoints = BreakpointHandlers(self)
+        self.membership = Membership(self)
+        kept = settings.control
+        #: On the head.
+        self.keeper = Keeper(self.reactor, kept, ALIVE_FD, self.event) if kept is not None else None
         self.board = Board(board_fd)
         log_fd = os.dup(2)
         self.launcher = Launcher(
@@ -104,39 +109,11 @@ class Daemon:
         Listener(self.reactor, listening, self._accept)
         if self.settings.driver_fd >= 0:
             self._accept(socket.socket(fileno=self.settings.driver_fd), is_lifeline=True)
-        self._join_cluster()
+        self.membership.join()
 
     def _accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
         connection = Connection(self.reactor, sock, self.handlers, self.processes.disconnected)
         connection.peer = Client(connection, is_lifeline)
-
-    def _join_cluster(self) -> None:
-        try:
-            sock = dial(os.path.join(self.settings.session_dir, "control.sock"))
-        except OSError as error:
-            self._control_lost(f"cannot reach the control store: {error}")
-            return
-        self.control = Connection(
-            self.reactor, sock, self.actors.control_table(), lambda c: self._control_lost(c.close_reason)
-        )
-        self.control.peer = "the control store"
-        self.control.send(
-            control.RegisterNode(
-                self.node_id,
-                os.path.join(self.settings.session_dir, "node.sock"),
-                self.settings.hostname,
-                os.getpid(),
-                self.settings.resources,
-                PROTOCOL,
-                self.labels,
-            )
-        )
-
-    def _control_lost(self, reason: str) -> None:
-        """Running work goes on; only new actors and names need the control store."""
-        self.control = None
-        if not self.closing:
-            self.log(f"the control store is gone ({reason})")
 
     def log(self, text: str) -> None:
         """Write a line to the daemon's log."""
@@ -157,6 +134,8 @@ class Daemon:
         self.log(f"shutting down: {reason}")
         self.environments.close()
         self.launcher.close()  # the zygote kills its workers, and is reaped here
+        if self.keeper is not None:
+            self.keeper.close()
         for worker in self.workers:
             self.processes.kill(worker, "the session ended")
         self.processes.drain_logs()

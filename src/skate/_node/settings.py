@@ -5,6 +5,20 @@ from __future__ import annotations
 import msgspec
 
 
+class KeptControl(msgspec.Struct, frozen=True):
+    """The control store of the head's daemon, which starts it anew when it ends."""
+
+    #: Its command line. It gets the listening socket as 3, the lock of the session as 4, a lifeline as 5.
+    argv: list[str]
+    #: Where it writes what it has to say.
+    log: str
+    #: It ends with whoever started it.
+    lifeline: bool
+    #: The daemon's duplicate of its listening socket, and a pidfd of the first one.
+    listen_fd: int
+    pidfd: int
+
+
 class NodeSettings(msgspec.Struct, frozen=True):
     """One node of one session."""
 
@@ -23,3 +37,5 @@ class NodeSettings(msgspec.Struct, frozen=True):
     listen_fd: int
     hostname: str
     labels: dict[str, str]
+    #: None: this node is not the head.
+    control: KeptControl | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import socket
+
+from skate._base.spawning import spawn
 
 #: A socket's buffer holds at least this: the longest message, twice.
 _BUFFER = 1 << 20
@@ -18,17 +18,7 @@ def start_zygote(argv: list[str], board_fd: int, log_fd: int) -> tuple[int, sock
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for sock in (ours, theirs):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-    # Numbers that are 3 or 4 already would be overwritten by each other: move them up first.
-    fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (theirs.fileno(), board_fd)]
-    actions = [
-        (os.POSIX_SPAWN_DUP2, fds[0], 3),
-        (os.POSIX_SPAWN_DUP2, fds[1], 4),
-        (os.POSIX_SPAWN_DUP2, log_fd, 1),
-        (os.POSIX_SPAWN_DUP2, log_fd, 2),
-    ]
-    pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsid=True)
+    pid = spawn(argv, {3: theirs.fileno(), 4: board_fd, 1: log_fd, 2: log_fd})
     theirs.close()
-    for fd in fds:
-        os.close(fd)
     ours.setblocking(False)
     return pid, ours

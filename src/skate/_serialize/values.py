@@ -21,15 +21,19 @@ import pickle
 import struct
 import sys
 import threading
+import typing
 from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
 
 from skate._base.kinds import BUFFERS, NONE, PICKLE
+from skate._serialize import aliases
 
 ALIGNMENT = 64
 PLAIN = frozenset({int, str, float, bool, bytes, complex, type(None)})
 _COUNTS = struct.Struct("<II")
+#: What ``type X = ...`` makes, from Python 3.12 on.
+_ALIAS = getattr(typing, "TypeAliasType", None)
 
 
 class _Collecting(threading.local):
@@ -58,6 +62,8 @@ class _FastPickler(pickle.Pickler):
         if kind in reducers:
             return reducers[kind](obj)
         if (kind is FunctionType or isinstance(obj, type)) and _needs_value(obj):
+            raise _ByValue
+        if kind is _ALIAS and not aliases.by_name(obj):
             raise _ByValue
         return NotImplemented
 
@@ -261,6 +267,8 @@ def _slow_pickler() -> type[pickle.Pickler]:
                     return reducers[kind](obj)
                 if kind is CodeType:
                     return _with_file(self.dispatch_table[CodeType](obj), obj)
+                if kind is _ALIAS and not aliases.by_name(obj):
+                    return aliases.reduce(obj)
                 return super().reducer_override(obj)
 
         main = sys.modules.get("__mp_main__")

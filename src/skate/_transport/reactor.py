@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from skate._base import threads
 from skate._base.clock import monotonic
 from skate._transport.spin import Spin
 
@@ -406,8 +407,7 @@ class Reactor:
 
     def start_background(self) -> None:
         """Start the thread that leads while no user thread does."""
-        self._background = threading.Thread(target=self._lead_in_background, name="skate-io", daemon=True)
-        self._background.start()
+        self._background = threads.start("skate-io", self._lead_in_background)
 
     def _lead_in_background(self) -> None:
         seen = -1

@@ -47,8 +47,32 @@ class ActorSpec(Struct, frozen=True):
     parent: bytes = b""
 
 
+class ActorStarted(Struct, array_like=True, frozen=True, tag=101):
+    """Daemon to control store: it runs at this address, or its constructor raised ``error``."""
+
+    actor_id: bytes
+    incarnation: int
+    worker_id: bytes
+    address: str
+    error: bytes
+    #: What its class's own ``__repr__`` says of it; empty: it has none.
+    repr_name: str = ""
+
+
+class ActorEnded(Struct, array_like=True, frozen=True, tag=102):
+    """Daemon to control store: the process of this incarnation ended (or never could start)."""
+
+    actor_id: bytes
+    incarnation: int
+    cause: str
+    intended: bool
+    begun_owner: bytes
+    begun_seq: int
+
+
 class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
-    """Daemon to control store, at each connect."""
+    """Daemon to control store, at each connect: who it is, and all that a control store that was started anew
+    may have missed."""
 
     node_id: bytes
     address: str
@@ -57,6 +81,14 @@ class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
     resources: dict[str, int]
     protocol: int
     labels: dict[str, str] = {}
+    #: What it reported of actors: each one's start, and the newest ends. To be taken as if said again.
+    told: list[ActorStarted | ActorEnded] = []
+    #: The incarnations of actors that it has, or was told to place.
+    hosted: list[tuple[bytes, int]] = []
+    #: Detached actors that are the roots of jobs here.
+    roots: list[bytes] = []
+    #: Processes of this node that ended lately.
+    gone: list[bytes] = []
 
 
 class NodeUpdate(Struct, array_like=True, frozen=True, tag=91):
@@ -66,7 +98,8 @@ class NodeUpdate(Struct, array_like=True, frozen=True, tag=91):
 
 
 class RegisterJob(Struct, array_like=True, frozen=True, tag=92):
-    """Driver (or worker, with its job's id) to control store, at each connect."""
+    """Driver (or worker, with its job's id) to control store, at each connect. A repeat of a driver's first
+    one gets the same job."""
 
     request: int
     worker_id: bytes
@@ -170,29 +203,6 @@ class PlaceActor(Struct, array_like=True, frozen=True, tag=100):
     spec: bytes
 
 
-class ActorStarted(Struct, array_like=True, frozen=True, tag=101):
-    """Daemon to control store: it runs at this address, or its constructor raised ``error``."""
-
-    actor_id: bytes
-    incarnation: int
-    worker_id: bytes
-    address: str
-    error: bytes
-    #: What its class's own ``__repr__`` says of it; empty: it has none.
-    repr_name: str = ""
-
-
-class ActorEnded(Struct, array_like=True, frozen=True, tag=102):
-    """Daemon to control store: the process of this incarnation ended (or never could start)."""
-
-    actor_id: bytes
-    incarnation: int
-    cause: str
-    intended: bool
-    begun_owner: bytes
-    begun_seq: int
-
-
 class StopActor(Struct, array_like=True, frozen=True, tag=103):
     """Control store to daemon: end the process of this incarnation, or stop trying to place it."""
 
@@ -204,8 +214,9 @@ class StopActor(Struct, array_like=True, frozen=True, tag=103):
 
 
 class ReleaseActor(Struct, array_like=True, frozen=True, tag=104):
-    """Owner to control store: no handle refers to this actor any more."""
+    """Owner to control store: no handle refers to this actor any more. Answered when that is recorded."""
 
+    request: int
     actor_id: bytes
 
 

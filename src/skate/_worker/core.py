@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._serialize.exceptions import dump_error
 from skate._store.client import LocalObject, StoreClient
-from skate._transport.connection import Connection, Handler, dial
+from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Reactor, Waiter
 from skate._transport.spin import Spin
 from skate._wire import control, node
@@ -28,6 +29,7 @@ from skate._wire.codec import PROTOCOL
 from skate._worker import current
 from skate._worker.calls import Calls
 from skate._worker.cancel import Canceller
+from skate._worker.control_link import ControlLink
 from skate._worker.forks import ForkGuard
 from skate._worker.futures import Futures
 from skate._worker.main_thread import Errand, MainThread
@@ -96,12 +98,14 @@ class Core(MainThread):
         #: The number of the last wait.
         self.last_wait = 0
         self.node: Connection = None  # type: ignore[assignment]  # set by connect_node
-        self.control: Connection | None = None
         self.peers = Peers(self)
         self.objects = Objects(self)
         self.futures = Futures(self)
         self.normal = NormalSubmitter(self)
         self.actors = ActorSubmitter(self)
+        #: Compiled graphs that this process has a part in: each tells where it is (``told``).
+        self.graphs: WeakSet[Any] = WeakSet()
+        self.control = ControlLink(self)
         #: In workers.
         self.executor: Executor | None = None
         #: What to do with lines that workers print (drivers).
@@ -174,45 +178,6 @@ class Core(MainThread):
         )
         self.node.flush()
 
-    def connect_control(
-        self, sock: socket.socket, job_id: bytes, entrypoint: str, answered: Waiter
-    ) -> list[Any]:
-        """Register with the control store; the answer will be in the list. Called under the lock."""
-        handlers: dict[type, Handler] = {
-            control.Answer: self._answered,
-            control.ActorUpdate: self.actors.updated,
-        }
-        self.control = Connection(self.reactor, sock, handlers, self._control_closed)
-        self.control.peer = "the control store"
-        request = self._new_request(self.control, answered)
-        self.control.send(
-            control.RegisterJob(
-                request, self.worker_id, job_id, self.namespace, entrypoint, PROTOCOL, self.job_facts
-            )
-        )
-        self.control.flush()
-        return self._requests[request][1]
-
-    def control_send(self, message: Any) -> bool:
-        """Send to the control store, connecting at first need (workers). Called under the lock.
-
-        False: it is gone.
-        """
-        self._ensure_control()
-        if self.control is None:
-            return False
-        self.control.send(message)
-        self.control.flush()
-        return self.control is not None
-
-    def _ensure_control(self) -> None:
-        if self.control is None and self.executor is not None:
-            try:
-                sock = dial(os.path.join(self.session_dir, "control.sock"))
-            except OSError:
-                return
-            self.connect_control(sock, self.job_id, "", Waiter())
-
     def _creator_died(self, connection: Connection, message: node.CreatorDied) -> None:
         """A worker sealed results of ours and is gone: free those whose reply never came."""
         for peer in list(self.peers.connections):
@@ -248,11 +213,6 @@ class Core(MainThread):
         if self.on_welcome is not None:
             self.on_welcome.notify()
 
-    def _control_closed(self, connection: Connection) -> None:
-        self.control = None
-        self._fail_requests(connection)
-        self.actors.cut_off()
-
     def _log_lines(self, connection: Connection, message: node.LogLines) -> None:
         if self.on_log is not None:
             self.on_log(message)
@@ -268,24 +228,29 @@ class Core(MainThread):
         self._requests[self._last_request] = (connection, [], waiter)
         return self._last_request
 
-    def request(self, connection: Connection | None, make: Callable[[int], Any]) -> Any:
-        """Ask the daemon or the control store and wait for the answer. Not under the lock.
+    def request(self, connection: Connection, make: Callable[[int], Any]) -> Any:
+        """Ask the daemon and wait for the answer. Not under the lock.
+
+        If the wait is interrupted, an extent that was asked for is kept for later; what else the answer means
+        the caller looks after.
 
         Raises:
             LocalRayletDiedError: the session is lost.
-            RaySystemError: the one asked is gone.
         """
         waiter = Waiter()
         with self.lock:
             self.check_usable()
-            if connection is None or connection.closed:
-                raise errors.RaySystemError("the control store of the session is gone")
             request = self._new_request(connection, waiter)
             box = self._requests[request][1]
             connection.send(make(request))
             connection.flush()
         try:
             self.reactor.wait(waiter)
+        except BaseException:
+            with self.lock:
+                if box and type(box[0]) is node.Extent:
+                    self.objects.prefetched(box[0])
+            raise
         finally:
             with self.lock:
                 self._requests.pop(request, None)
@@ -293,18 +258,6 @@ class Core(MainThread):
             self.check_usable()
             raise errors.RaySystemError(f"{connection.peer} is gone: {connection.close_reason}")
         return box[0]
-
-    def ask_control(self, make: Callable[[int], Any]) -> bytes:
-        """Ask the control store; return the answer's body or raise the error that it names."""
-        with self.lock:
-            self._ensure_control()
-        answer: control.Answer = self.request(self.control, make)
-        if answer.error_type:
-            if answer.error_type == "ValueError":
-                raise ValueError(answer.error)
-            kind: type[Exception] = getattr(errors, answer.error_type, RuntimeError)
-            raise kind(answer.error)
-        return answer.data
 
     def _answered(self, connection: Connection, message: Any) -> None:
         found = self._requests.get(message.request)
@@ -315,10 +268,10 @@ class Core(MainThread):
     def _extent(self, connection: Connection, message: node.Extent) -> None:
         if message.has_fd:
             self.store.attach(message.segment, message.segment_size, connection.take_fd())
-        if message.request:
+        if message.request in self._requests:
             self._answered(connection, message)
         else:
-            self.objects.prefetched(message)
+            self.objects.prefetched(message)  # or whoever asked was interrupted
 
     def _pinned(self, connection: Connection, message: node.Pinned) -> None:
         if message.has_fd:
@@ -457,7 +410,8 @@ class Core(MainThread):
     def _handle_freed(self, entry: ObjectEntry) -> None:
         """If the entry stood for the handles of an actor, that actor is to end."""
         if entry.label == "actor":
-            self.control_send(control.ReleaseActor(entry.data))
+            actor_id = entry.data
+            self.control.post(lambda request: control.ReleaseActor(request, actor_id))
         elif entry.maker is not None:
             self.recovery.lineage.freed(entry)
 
@@ -482,9 +436,9 @@ class Core(MainThread):
         self.reactor.close()
         with self.lock:
             self.peers.close()
-            for connection in (self.control, self.node):
-                if connection is not None:
-                    connection.abandon()
+            self.control.close()
+            if self.node is not None:
+                self.node.abandon()
             self.store.close()
         self.futures.close()
         try:
@@ -497,7 +451,7 @@ class Core(MainThread):
         current.process.core = None
         current.process.forked = True
         self.reactor.abandon()
-        for connection in (*self.peers.connections, self.node, self.control):
+        for connection in (*self.peers.connections, self.node, self.control.connection):
             if connection is not None:
                 connection.sock.close()
 

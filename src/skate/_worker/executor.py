@@ -255,6 +255,7 @@ class Executor:
             self.host.farewell()
         with self._core.lock:
             self._core.drain()
+            self._core.reporter.last_words()
             self._core.reactor.flush()
         return self._exit_code
 

@@ -393,16 +393,22 @@ class Objects:
             local = self._store.objects.get(object_id)
             if local is not None:
                 return self._store.view(object_id, local)
-        reply = core.request(core.node, lambda request: node.Pin(request, object_id))
-        if reply.error:
-            raise NotInStore(object_id)
-        with self._lock:
-            local = self._store.objects.get(object_id)
-            if local is None:  # no other thread was faster
-                extent = Extent(reply.segment, reply.offset, round_up(reply.size))
-                local = self._store.add(object_id, extent, reply.size)
-                local.pinned = True
-            return self._store.view(object_id, local)
+            self._store.pin_asked(object_id)
+        try:
+            reply = core.request(core.node, lambda request: node.Pin(request, object_id))
+            if reply.error:
+                raise NotInStore(object_id)
+            with self._lock:
+                local = self._store.objects.get(object_id)
+                if local is None:  # no other thread was faster
+                    extent = Extent(reply.segment, reply.offset, round_up(reply.size))
+                    local = self._store.add(object_id, extent, reply.size)
+                    local.pinned = True
+                return self._store.view(object_id, local)
+        finally:
+            with self._lock:
+                if self._store.pin_answered(object_id):
+                    core.node.send(node.Unpin(object_id))
 
     # ------------------------------------------------------------------ wait
 
@@ -448,6 +454,7 @@ class Objects:
                     self._refs.fulfil(entry, ERROR, dump_error(error))
                 else:
                     entry = self._refs.borrow(object_id, owner_address)
+                    entry.site = current.call.get().name
             entry.local += 1
         met = arrivals.entries
         if met is not None:
@@ -472,8 +479,7 @@ class Objects:
             if local is None:
                 continue
             if not local.views:
-                del self._store.objects[object_id]
-                if local.pinned:
+                if self._store.drop(object_id) and local.pinned:
                     core.node.send(node.Unpin(object_id))
             elif not local.pinned:
                 local.pinned, local.kept = True, False
@@ -507,8 +513,8 @@ class Objects:
     def view_ended(self, object_id: bytes, local: LocalObject) -> bool:
         """The last view of an object is gone. Tell whether it is to be freed at the daemon."""
         if local.pinned:
-            del self._store.objects[object_id]
-            self._core.node.send(node.Unpin(object_id))
+            if self._store.drop(object_id):
+                self._core.node.send(node.Unpin(object_id))
             return False
         if object_id in self._refs.entries:
             return False  # still referenced, and readable without a pin

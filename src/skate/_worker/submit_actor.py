@@ -45,7 +45,7 @@ class ActorSubmitter:
         """A method was called."""
         call.actor = client
         if not client.watched:
-            client.watched = self._core.control_send(control.WatchActor(client.id))
+            client.watched = self._core.control.send(control.WatchActor(client.id))
         commands = client.submit(call)
         if not client.watched:
             commands += client.cut_off(_CUT_OFF)
@@ -167,7 +167,7 @@ class ActorSubmitter:
         for client in self._clients.values():
             if client.connection is connection:
                 client.disconnected()
-                if self._core.control is None:
+                if self._core.control.gone:
                     self._run(client.cut_off(_CUT_OFF))  # nobody will tell what became of it
 
     def replied(self, call: TaskRecord) -> None:
@@ -176,6 +176,12 @@ class ActorSubmitter:
         client = call.actor
         client.inflight.pop(call.seq, None)
         self._let_go(client)
+
+    def watch_again(self) -> None:
+        """The control store was started anew: it is to tell the same actors' states."""
+        for client in self._clients.values():
+            if client.watched and client.state != "DEAD":
+                self._core.control.send(control.WatchActor(client.id))
 
     def cut_off(self) -> None:
         """The control store is gone: calls that wait for its news end."""

@@ -115,6 +115,22 @@ class Program:
         #: Wakes the thread of a threaded actor.
         self._gate = threading.Semaphore(0)
         self._begin = self._pace()
+        self.core.graphs.add(self)
+
+    def told(self) -> dict[str, Any] | None:
+        """Return where the actor is, for ``util.state.why``; None: nowhere yet. Under the lock."""
+        if not self._calls or self._closed:
+            return None
+        schedule = self._schedule
+        return {
+            "graph": self._graph.hex(),
+            "member": self._part.member,
+            "execution": schedule.execution,
+            "step": self._calls[schedule.step].name,
+            "running": self._turn is not None,
+            "missing": schedule.missing,
+            "makes": {str(number): call.name for call in self._calls for number in call.step.makes},
+        }
 
     # ------------------------------------------------------------------ setting up, in calls
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import strategies as st
@@ -18,9 +20,13 @@ from skate._control.actors import (
     Forget,
     NameTaken,
     Place,
+    Prune,
     Publish,
+    Record,
     Stop,
 )
+from skate._control.stored import dump_actor, load_actor
+from skate._wire.codec import pack
 from skate._wire.control import ActorSpec
 
 from .._wire.samples import sample
@@ -155,7 +161,7 @@ def test_a_constructor_that_raises_is_the_end(max_restarts: int) -> None:
     record = created(actors, max_restarts=max_restarts)
     assert start(actors, record, b"pickled") == [
         Publish(record),
-        Stop(NODE, record, 0, "its constructor raised"),
+        Stop(NODE, record.id, 0, "its constructor raised"),
     ]
     assert (record.state, record.error) == (ActorState.DEAD, b"pickled")
     assert end(actors, record) == []
@@ -171,7 +177,7 @@ def test_killed_for_good_is_dead_at_once(max_restarts: int, started: bool) -> No
     record = (alive if started else created)(actors, max_restarts=max_restarts)
     assert actors.kill(A, True, "kill() was called") == [
         Publish(record),
-        Stop(NODE, record, 0, "kill() was called"),
+        Stop(NODE, record.id, 0, "kill() was called"),
     ]
     assert (record.state, record.cause) == (ActorState.DEAD, "kill() was called")
     # Nothing of that process is heard again.
@@ -183,7 +189,7 @@ def test_killed_for_good_is_dead_at_once(max_restarts: int, started: bool) -> No
 def test_killed_with_a_restart_is_stopped_and_then_restarted() -> None:
     actors = directory()
     record = alive(actors, max_restarts=1)
-    assert actors.kill(A, False, "kill() was called") == [Stop(NODE, record, 0, "kill() was called")]
+    assert actors.kill(A, False, "kill() was called") == [Stop(NODE, record.id, 0, "kill() was called")]
     assert record.state is ActorState.ALIVE
     assert end(actors, record) == [Publish(record), Place(NODE, record)]
 
@@ -208,7 +214,7 @@ def test_killed_for_a_restart_before_there_was_a_node() -> None:
     actors = Actors()
     record = created(actors)
     assert actors.kill(A, False, "kill() was called") == []
-    assert actors.node_joined(NODE) == [Place(NODE, record)]
+    assert actors.node_joined(NODE) == [Record(record), Place(NODE, record)]
 
 
 def test_killing_nobody() -> None:
@@ -219,7 +225,7 @@ def test_the_death_of_its_creator_ends_an_actor() -> None:
     actors = directory()
     mine, other = alive(actors, A, max_restarts=-1), alive(actors, B, owner=b"another")
     cause = "the process that created it ended"
-    assert actors.owner_died(OWNER) == [Publish(mine), Stop(NODE, mine, 0, cause)]
+    assert actors.owner_died(OWNER) == [Publish(mine), Stop(NODE, mine.id, 0, cause)]
     assert (mine.state, other.state) == (ActorState.DEAD, ActorState.ALIVE)
     assert actors.owner_died(OWNER) == []
 
@@ -351,7 +357,9 @@ def test_without_a_node_actors_wait_for_one() -> None:
     actors.create(A, spec(), b"bytes")
     actors.create(B, spec(), b"bytes")
     first, second = actors.records[A], actors.records[B]
-    assert actors.node_joined(NODE) == [Place(NODE, first), Place(NODE, second)]
+    assert actors.node_joined(NODE) == [
+        Record(first), Place(NODE, first), Record(second), Place(NODE, second)
+    ]  # fmt: skip
     assert actors.node_joined(OTHER) == []
 
 
@@ -367,7 +375,7 @@ def test_an_actor_of_the_only_node_waits_for_the_next() -> None:
     actors = directory()
     record = alive(actors, max_restarts=1)
     assert actors.node_lost(NODE) == [Publish(record)]
-    assert actors.node_joined(OTHER) == [Place(OTHER, record)]
+    assert actors.node_joined(OTHER) == [Record(record), Place(OTHER, record)]
     assert record.node == OTHER
 
 
@@ -377,7 +385,7 @@ def test_news_that_a_node_is_lost_may_be_repeated() -> None:
     actors.node_lost(NODE)
     assert actors.node_lost(NODE) == []
     assert record.restarts == 1
-    assert actors.node_joined(OTHER) == [Place(OTHER, record)]
+    assert actors.node_joined(OTHER) == [Record(record), Place(OTHER, record)]
 
 
 def test_the_loss_of_another_node_is_no_news() -> None:
@@ -417,7 +425,8 @@ NAMES = ("", "x", "y")
 
 
 class ActorsMachine(RuleBasedStateMachine):
-    """The daemons do what they are told, some time; processes end; messages come late and twice."""
+    """The daemons do what they are told, some time; processes end; messages come late and twice; the control
+    store dies at any moment and is started anew from what it had recorded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -428,20 +437,70 @@ class ActorsMachine(RuleBasedStateMachine):
         self.past: list[tuple[bytes, bytes, int]] = []
         self.told: dict[bytes, tuple[ActorState, int]] = {}
         self.count = 0
+        #: What was recorded, as it is on disk.
+        self.disk: dict[bytes, bytes] = {}
+        #: What nodes said, as they will repeat it.
+        self.said: dict[bytes, list[tuple[object, ...]]] = {node: [] for node in NODES}
+        #: Messages to nodes that still get out before the control store dies; None: it does not.
+        self.last_words: int | None = None
 
     def run(self, commands: list[Command]) -> None:
+        # Everything of a turn is recorded before anything is sent.
         for command in commands:
-            record = command.actor
+            if isinstance(command, Publish | Record):
+                self.disk[command.actor.id] = dump_actor(command.actor)
+            elif isinstance(command, Prune):
+                del self.disk[command.actor]
+        for command in commands:
+            if isinstance(command, Place | Stop) and self.last_words is not None:
+                if not self.last_words:
+                    continue
+                self.last_words -= 1
             if isinstance(command, Place):
+                record = command.actor
                 assert command.node in self.nodes
                 assert record.state in (ActorState.PENDING, ActorState.RESTARTING)
                 key = (command.node, record.id, record.incarnation)
                 assert all((a, i) != key[1:] for _, a, i in [*self.running, *self.past]), "placed twice"
                 self.running[key] = False
             elif isinstance(command, Stop):
-                self.stop((command.node, record.id, command.incarnation))
-            else:
-                self.publish(record)
+                key = (command.node, command.actor, command.incarnation)
+                if key in self.running:
+                    self.said[command.node].append(("ended", *key[1:], "killed", False, b"", 0))
+                self.stop(key)
+            elif isinstance(command, Publish):
+                self.publish(command.actor)
+        if self.last_words is not None:
+            self.last_words = None
+            self.start_anew()
+
+    def start_anew(self) -> None:
+        """The control store died, and is there again; then the nodes."""
+        self.actors = Actors()
+        for actor_id, data in self.disk.items():
+            assert self.actors.restore(load_actor(actor_id, data)) == []
+        for node in sorted(self.nodes):
+            for what, *words in self.said[node]:
+                self.run(self.tell(what, *words))
+            hosted = [(key[1], key[2]) for key in self.running if key[0] == node]
+            self.run(self.actors.node_joined(node, hosted))
+        for gone in self.actors.expected() - self.nodes - {OWNER}:
+            self.run(self.actors.node_lost(gone))
+
+    def tell(self, what: object, *words: Any) -> list[Command]:
+        return self.actors.started(*words) if what == "started" else self.actors.ended(*words)
+
+    def say(self, node: bytes, lost: bool, what: str, *words: Any) -> None:
+        """A node says something; ``lost``: to a control store that dies before it has heard it."""
+        self.said[node].append((what, *words))
+        if lost:
+            self.start_anew()
+        else:
+            self.run(self.tell(what, *words))
+
+    @rule(last_words=st.integers(0, 3))
+    def die_soon(self, last_words: int) -> None:
+        self.last_words = last_words
 
     def stop(self, key: tuple[bytes, bytes, int]) -> None:
         if key in self.running:
@@ -465,9 +524,8 @@ class ActorsMachine(RuleBasedStateMachine):
         actor_id = b"%d" % self.count
         holder = self.actors.named("ns", name) if name else None
         try:
-            commands = self.actors.create(
-                actor_id, spec(name=name, max_restarts=max_restarts, owner=OWNER), b"bytes"
-            )
+            made = spec(name=name, max_restarts=max_restarts, owner=OWNER)
+            commands = self.actors.create(actor_id, made, pack(made))
         except NameTaken as taken:
             assert holder is not None
             assert taken.actor_id == holder.id
@@ -484,25 +542,30 @@ class ActorsMachine(RuleBasedStateMachine):
             self.run(self.actors.node_lost(node))
         else:
             self.nodes.add(node)
+            self.said[node] = []
             self.run(self.actors.node_joined(node))
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), error=st.booleans(), repeat=st.booleans())
-    def started(self, data: st.DataObject, error: bool, repeat: bool) -> None:
+    @rule(data=st.data(), error=st.booleans(), repeat=st.booleans(), lost=st.booleans())
+    def started(self, data: st.DataObject, error: bool, repeat: bool, lost: bool) -> None:
         key = data.draw(st.sampled_from(sorted(self.running)))
         if self.running[key]:
             return
         self.running[key] = True
-        for _ in range(1 + repeat):
-            self.run(self.actors.started(key[1], key[2], b"w", "/w", b"error" if error else b""))
+        words = (key[1], key[2], b"w", "/w", b"error" if error else b"")
+        self.say(key[0], lost, "started", *words)
+        if repeat:
+            self.run(self.actors.started(*words))
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), intended=st.booleans(), repeat=st.booleans())
-    def ended(self, data: st.DataObject, intended: bool, repeat: bool) -> None:
+    @rule(data=st.data(), intended=st.booleans(), repeat=st.booleans(), lost=st.booleans())
+    def ended(self, data: st.DataObject, intended: bool, repeat: bool, lost: bool) -> None:
         key = data.draw(st.sampled_from(sorted(self.running)))
         self.stop(key)
-        for _ in range(1 + repeat):
-            self.run(self.actors.ended(key[1], key[2], "it crashed", intended, b"", 0))
+        words = (key[1], key[2], "it crashed", intended, b"", 0)
+        self.say(key[0], lost, "ended", *words)
+        if repeat:
+            self.run(self.actors.ended(*words))
 
     @precondition(lambda self: self.past)
     @rule(data=st.data(), started=st.booleans())
@@ -522,13 +585,14 @@ class ActorsMachine(RuleBasedStateMachine):
     def kill(self, data: st.DataObject, no_restart: bool) -> None:
         record = self.actors.records[data.draw(st.sampled_from(sorted(self.actors.records)))]
         running = [key for key in self.running if key[1] == record.id]
-        self.run(self.actors.kill(record.id, no_restart, "killed"))
+        commands = self.actors.kill(record.id, no_restart, "killed")
         if no_restart:
             assert record.state is ActorState.DEAD
-        else:
+        self.run(commands)
+        if not no_restart:
             for key in running:  # the daemon reports the end of what it was told to stop
-                self.stop(key)
-                self.run(self.actors.ended(key[1], key[2], "killed", False, b"", 0))
+                if key not in self.running:
+                    self.run(self.actors.ended(key[1], key[2], "killed", False, b"", 0))
 
     @rule()
     def owner_dies(self) -> None:
@@ -563,4 +627,4 @@ class ActorsMachine(RuleBasedStateMachine):
 
 
 TestActorsMachine = ActorsMachine.TestCase
-TestActorsMachine.settings = effort(60)
+TestActorsMachine.settings = effort(100)

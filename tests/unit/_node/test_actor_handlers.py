@@ -26,7 +26,7 @@ class Daemon:
     def __init__(self) -> None:
         self.demands: list[tuple[bytes, int]] = []
         self.sent: list[Any] = []
-        self.control = SimpleNamespace(send=self.sent.append)
+        self.membership = SimpleNamespace(started=self.sent.append, ended=self.sent.append)
         self.environments = SimpleNamespace(
             crew=lambda job, environment: job,
             demand=lambda owner, shape, *rest: self.demands.append((owner, shape)),

@@ -60,6 +60,12 @@ class ActorHandlers:
         return {control.PlaceActor: self._place, control.StopActor: self._stop,
                 control.ForgetJob: self._forget_job}  # fmt: skip
 
+    def hosted(self) -> list[tuple[bytes, int]]:
+        """Return the incarnations of actors that are here, or on their way."""
+        placements = [*self._placements.values(), *self._starting.values()]
+        placed = {(one.place.actor_id, one.place.incarnation) for one in placements}
+        return [*(placed | {worker.actor for worker in self._daemon.workers if worker.actor is not None})]
+
     def _place(self, connection: Connection, message: control.PlaceActor) -> None:
         spec = unpack(message.spec, type=control.ActorSpec)
         if spec.job_config:
@@ -122,7 +128,7 @@ class ActorHandlers:
             owner.connection.send(node.DemandRefused(-1, text, False))
         if fatal:
             del self._placements[shape]
-            self._report(placement.place, f"it could not be placed: {reason}", False)
+            self._report(placement.place, f"it could not be placed: {reason}")
 
     def _failed(self, placement: _Placement, reason: Exception) -> None:
         """As if its constructor had raised: it is dead, and callers get the error itself."""
@@ -130,8 +136,8 @@ class ActorHandlers:
 
         place = placement.place
         error = dump_error(reason)
-        if self._daemon.control is not None:
-            self._daemon.control.send(control.ActorStarted(place.actor_id, place.incarnation, b"", "", error))
+        started = control.ActorStarted(place.actor_id, place.incarnation, b"", "", error)
+        self._daemon.membership.started(started)
 
     def _refused_by_worker(self, connection: Connection, message: node.ActorRefused) -> None:
         daemon = self._daemon
@@ -141,7 +147,9 @@ class ActorHandlers:
             return  # it was ended meanwhile
         worker.actor, worker.name = None, ""
         daemon.leases.unfit_for_actor(worker.id)
-        if not placement.stopped:
+        if placement.stopped:
+            self._report(placement.place, placement.stopped)
+        else:
             self._demand(placement)
         lease = daemon.leases.lease_of(worker.id)
         if lease is not None:
@@ -155,10 +163,10 @@ class ActorHandlers:
 
     def _ready(self, connection: Connection, message: node.ActorReady) -> None:
         worker = self._daemon.workers.get(connection.peer.id)
-        if worker is None or self._daemon.control is None:
+        if worker is None:
             return
         worker.failed_to_construct = bool(message.error)
-        self._daemon.control.send(
+        self._daemon.membership.started(
             control.ActorStarted(
                 message.actor_id,
                 message.incarnation,
@@ -182,11 +190,9 @@ class ActorHandlers:
             # It was about to leave (max_calls) when it was told to become the actor: nothing of that began.
             self._demand(placement)
             return
-        if self._daemon.control is not None:
-            actor_id, incarnation = worker.actor
-            self._daemon.control.send(
-                control.ActorEnded(actor_id, incarnation, cause, bool(worker.left), begun_owner, begun_seq)
-            )
+        self._daemon.membership.ended(
+            control.ActorEnded(*worker.actor, cause, bool(worker.left), begun_owner, begun_seq)
+        )
 
     def _stop(self, connection: Connection, message: control.StopActor) -> None:
         for shape, placement in list(self._placements.items()):
@@ -197,7 +203,7 @@ class ActorHandlers:
                 self._daemon.lease_handlers.run(
                     self._daemon.leases.demand(CONTROL, shape, placement.job, {}, 0, 0)
                 )
-                self._report(place, message.cause, True)
+                self._report(place, message.cause)
                 return
         worker = self._daemon.workers.actor(message.actor_id, message.incarnation)
         if worker is None:
@@ -218,8 +224,8 @@ class ActorHandlers:
     def _forget_job(self, connection: Connection, message: control.ForgetJob) -> None:
         self._daemon.processes.end_job(message.job, "the detached actor that it worked for ended")
 
-    def _report(self, place: control.PlaceActor, cause: str, intended: bool) -> None:
-        if self._daemon.control is not None:
-            self._daemon.control.send(
-                control.ActorEnded(place.actor_id, place.incarnation, cause, intended, b"", 0)
-            )
+    def _report(self, place: control.PlaceActor, cause: str) -> None:
+        """An incarnation is over that never had a process."""
+        self._daemon.membership.ended(
+            control.ActorEnded(place.actor_id, place.incarnation, cause, False, b"", 0)
+        )

@@ -10,7 +10,7 @@ from skate._scheduling import requirements
 from skate._scheduling.placement import NodeView, Nowhere, place
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Timer
-from skate._wire import control, node
+from skate._wire import node
 
 if TYPE_CHECKING:
     from skate._node.daemon import Daemon
@@ -146,9 +146,8 @@ class LeaseHandlers:
     def _send_report(self) -> None:
         self._report = None
         daemon = self._daemon
-        if daemon.control is not None:
-            self._reported = dict(daemon.leases.free)
-            daemon.control.send(control.NodeUpdate(self._reported))
+        self._reported = dict(daemon.leases.free)
+        daemon.membership.free(self._reported)
 
     def _retire_idle(self) -> None:
         self._retire = None

@@ -120,6 +120,10 @@ class ProcessHandlers:
             msgspec.json.decode(job_config) | {"node_id": self._daemon.settings.node_id}
         )
 
+    def roots(self) -> list[bytes]:
+        """Return the detached actors that are the roots of jobs here."""
+        return list(self._parents)
+
     def has_job(self, job: bytes) -> bool:
         """Tell whether its driver (or the detached actor that is its root) is still there."""
         return job in self._job_configs

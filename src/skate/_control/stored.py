@@ -1,0 +1,49 @@
+"""What is written of an actor, for a control store that is started anew. Decisions only."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from skate._control.actors import ActorRecord, ActorState
+from skate._wire.codec import pack, unpack
+from skate._wire.control import ActorSpec
+
+
+class _Actor(Struct, array_like=True, frozen=True):
+    """An ``ActorRecord``; times and names in it are those of its fields."""
+
+    state: str
+    incarnation: int
+    restarts: int
+    cause: str
+    error: bytes
+    node: bytes
+    worker: bytes
+    address: str
+    begun_owner: bytes
+    begun_seq: int
+    graceful: bool
+    times: list[float]
+    repr_name: str
+    spec: bytes
+
+
+def dump_actor(actor: ActorRecord) -> bytes:
+    """Return the whole of it."""
+    return pack(
+        _Actor(
+            actor.state.value, actor.incarnation, actor.restarts, actor.cause, actor.error, actor.node,
+            actor.worker, actor.address, actor.begun_owner, actor.begun_seq, actor.graceful, actor.times,
+            actor.repr_name, actor.spec_bytes,
+        )
+    )  # fmt: skip
+
+
+def load_actor(actor_id: bytes, data: bytes) -> ActorRecord:
+    """Return what ``dump_actor`` was given."""
+    stored = unpack(data, type=_Actor)
+    actor = ActorRecord(actor_id, unpack(stored.spec, type=ActorSpec), stored.spec)
+    actor.state = ActorState(stored.state)
+    for field in _Actor.__struct_fields__[1:-1]:
+        setattr(actor, field, getattr(stored, field))
+    return actor

@@ -1,0 +1,196 @@
+"""This process's connection to the control store, made again when that was started anew.
+
+::
+
+    (none) --connect--> JOINED --closed--> dial again --accepted--> JOINED: register, repeat what was not
+       ^  first need       |                   |                    answered, watch the same actors
+       '-------------------'                   '--refused--> GONE: nobody starts it any more
+
+Everything that is asked may be repeated (see ``_wire.control``), so nobody who waits for an answer notices.
+The daemon keeps the listening socket open while there is no control store: to dial is to wait in line.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from skate._base import errors
+from skate._base.clock import monotonic
+from skate._transport.connection import Connection, Handler, dial
+from skate._transport.reactor import Waiter
+from skate._wire import control
+from skate._wire.codec import PROTOCOL
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+
+#: Whoever hangs up on us right after we dialled is dialled again after this time (seconds).
+_PAUSE = 0.2
+
+
+class Asked(Waiter):
+    """One question, until it is answered."""
+
+    __slots__ = ("number", "message", "answer")
+
+    def __init__(self, number: int, message: Any) -> None:
+        super().__init__()
+        self.number = number
+        self.message = message
+        self.answer: control.Answer | None = None
+
+
+class ControlLink:
+    """See the module's text. What is not said to be otherwise is called under the core's lock."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.connection: Connection | None = None
+        #: Why there is no control store any more, and will be none; empty: there is.
+        self.gone = ""
+        self._asked: dict[int, Asked] = {}
+        self._last = 0
+        #: It answered once: this process is known there.
+        self._joined = False
+        self._dialled = 0.0
+        self._entrypoint = ""
+        #: Which message of the control store goes where.
+        self.handlers: dict[type, Handler] = {
+            control.Answer: self._answered,
+            control.ActorUpdate: core.actors.updated,
+        }
+
+    # ------------------------------------------------------------------ connecting
+
+    def join(self, sock: socket.socket, entrypoint: str) -> Asked:
+        """Register as the driver of a new job; the answer has its id."""
+        self._entrypoint = entrypoint
+        self._connect(sock)
+        return self._ask(lambda request: self._registration(request, b""))
+
+    def _registration(self, request: int, job_id: bytes) -> control.RegisterJob:
+        core = self._core
+        return control.RegisterJob(
+            request, core.worker_id, job_id, core.namespace, self._entrypoint, PROTOCOL, core.job_facts
+        )
+
+    def _connect(self, sock: socket.socket) -> None:
+        self.connection = Connection(self._core.reactor, sock, self.handlers, self._closed)
+        self.connection.peer = "the control store"
+
+    def _ensure(self) -> bool:
+        """Connect if need be; tell whether there is a control store."""
+        if self.connection is None and not self.gone and (self._joined or self._core.executor is not None):
+            self._dial()
+        return self.connection is not None
+
+    def _dial(self) -> None:
+        core = self._core
+        if self.connection is not None or self.gone or core.reactor.stopped:
+            return
+        self._dialled = monotonic()
+        try:
+            self._connect(dial(os.path.join(core.session_dir, "control.sock")))
+        except OSError as error:
+            self._give_up(f"nobody answers there ({error.strerror or error})")
+            return
+        connection = self.connection
+        assert connection is not None
+        connection.send(self._registration(0, core.job_id))
+        for asked in self._asked.values():
+            connection.send(asked.message)
+        core.actors.watch_again()
+        connection.flush()
+
+    def _closed(self, connection: Connection) -> None:
+        self.connection = None
+        core = self._core
+        if core.dead_reason or core.reactor.stopped or not (self._joined or core.executor is not None):
+            self._give_up(connection.close_reason)
+        elif monotonic() - self._dialled > _PAUSE:
+            self._dial()
+        else:
+            core.reactor.call_later(_PAUSE, self._dial)
+
+    def _give_up(self, why: str) -> None:
+        self.gone = why
+        asked, self._asked = self._asked, {}
+        for one in asked.values():
+            one.notify()
+        self._core.actors.cut_off()
+
+    # ------------------------------------------------------------------ saying
+
+    def send(self, message: Any) -> bool:
+        """Say something that is said anew at every connect (see ``ActorSubmitter.watch_again``).
+
+        False: the control store is gone.
+        """
+        if self._ensure():
+            assert self.connection is not None
+            self.connection.send(message)
+            self.connection.flush()
+        return not self.gone
+
+    def post(self, make: Callable[[int], Any]) -> bool:
+        """Ask, and do not wait: it will be done. False: the control store is gone."""
+        self._ensure()
+        if self.gone:
+            return False
+        self._ask(make)
+        return not self.gone
+
+    def _ask(self, make: Callable[[int], Any]) -> Asked:
+        self._last += 1
+        asked = self._asked[self._last] = Asked(self._last, make(self._last))
+        if self.connection is not None:  # else: when it is there again
+            self.connection.send(asked.message)
+            self.connection.flush()
+        return asked
+
+    def _answered(self, connection: Connection, message: control.Answer) -> None:
+        self._joined = True
+        asked = self._asked.pop(message.request, None)
+        if asked is not None:
+            asked.answer = message
+            asked.notify()
+
+    def ask(self, make: Callable[[int], Any]) -> bytes:
+        """Ask and wait for the answer; return its body. Not under the lock.
+
+        Raises:
+            LocalRayletDiedError: the session is lost.
+            RaySystemError: the control store is gone.
+            Exception: the error that the answer names.
+        """
+        core = self._core
+        with core.lock:
+            core.check_usable()
+            self._ensure()
+            asked = self._ask(make) if not self.gone else None
+        if asked is not None:
+            try:
+                core.reactor.wait(asked)
+            finally:
+                with core.lock:
+                    self._asked.pop(asked.number, None)
+        if asked is None or asked.answer is None:
+            core.check_usable()
+            raise errors.RaySystemError(f"the control store of the session is gone: {self.gone}")
+        answer = asked.answer
+        if answer.error_type == "ValueError":
+            raise ValueError(answer.error)
+        if answer.error_type:
+            kind: type[Exception] = getattr(errors, answer.error_type, RuntimeError)
+            raise kind(answer.error)
+        return answer.data
+
+    # ------------------------------------------------------------------ end
+
+    def close(self) -> None:
+        """Leave, without a word."""
+        if self.connection is not None:
+            self.connection.abandon()
