@@ -394,19 +394,21 @@ class Executor:
         return name, self.host.method(str(call.fn))
 
     def _flush(self, connection: Connection) -> None:
-        """Send replies now, unless the next call is known to be short."""
+        """Send replies now, unless the next call is of the same caller and known to be short."""
         queue = self._queue
         if queue and len(connection.out) < EAGER_BYTES:
-            following = queue[0][1]
-            if type(following) is wire.Call and (following.flags & wire.SHORT or following.fn in self._short):
+            caller, following = queue[0]
+            if (
+                caller is connection
+                and type(following) is wire.Call
+                and (following.flags & wire.SHORT or following.fn in self._short)
+            ):
                 now = monotonic()
                 if now - self._last_flush < _HOLD:
                     if self._core.reactor.asleep:
                         self._core.reactor.request_turn()  # should that call take long after all
                     return
                 self._last_flush = now
-                self._core.reactor.flush()  # what is kept for other callers too
-                return
         connection.flush()
 
     def name_of(self, peer: Peer, call: wire.Call) -> str:
