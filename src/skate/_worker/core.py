@@ -375,7 +375,7 @@ class Core(MainThread):
     # ------------------------------------------------------------------ reference counts
 
     def _dead_view(self) -> None:
-        if self.reactor.polling:
+        if self.reactor.asleep:
             self.reactor.request_turn()
 
     def drain(self) -> None:

@@ -48,7 +48,9 @@ class State:
 
     def _ask(self, what: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the rows of all processes, and those of the daemon."""
-        parts, self.silent = self._source.state(what)
+        parts, silent = self._source.state(what)
+        # Who could not answer is as good as silent.
+        self.silent = [*silent, *(pid for pid, _, found in parts if any("failed" in row for row in found))]
         rows = [row for _, kind, found in parts if kind != "daemon" for row in found if "failed" not in row]
         own = [row for _, kind, found in parts if kind == "daemon" for row in found]
         return rows, own
