@@ -213,7 +213,7 @@ ALLOCATIONS: Points = {
     "unpickled arguments": ("_worker.invocation", "", "deserialize", "after"),
     "unpickling": ("_worker.objects", "", "deserialize", "before"),
     "unpickled": ("_worker.objects", "", "deserialize", "after"),
-    "pickling an error": ("_worker.executor", "", "dump_task_error", "before"),
+    "pickling an error": ("_worker.exhaustion", "", "dump_task_error", "before"),
     "unpickling an error": ("_worker.objects", "", "load_error", "before"),
     # Objects
     "asking for an extent": ("_worker.objects", "Objects", "_allocate", "before"),

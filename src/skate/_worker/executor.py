@@ -14,10 +14,10 @@ from collections.abc import Callable
 from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
-from skate._base import errors, ids
+from skate._base import errors
 from skate._base.clock import monotonic, perf_counter
 from skate._base.process import end_process_group
-from skate._serialize.exceptions import dump_error, dump_task_error
+from skate._serialize.exceptions import dump_error
 from skate._transport.connection import EAGER_BYTES, Connection, Handler
 from skate._transport.reactor import Waiter
 from skate._wire import node
@@ -25,7 +25,7 @@ from skate._wire import worker as wire
 from skate._worker import breakpoints, current, output
 from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
-from skate._worker.exhaustion import ran_out
+from skate._worker.exhaustion import dump_or_end
 from skate._worker.interrupts import Interrupts
 from skate._worker.invocation import ArgumentLost, Invocation, Result, matches
 from skate._worker.refs import ObjectEntry
@@ -441,15 +441,8 @@ class Executor:
             )
             return wire.ERROR, dump_error(crash), None, None, None
         breakpoints.look_at(self._core, error)
-        if isinstance(error, MemoryError) and not call.flags & wire.AGAIN:
-            owner = connection.peer.id
-            made = [ids.object_id(owner, call.seq, index) for index in range(call.num_returns)]
-            self.invocation.discard(made)
-        try:
-            data, refs = dump_task_error(error, name, actor_repr, actor_id)
-        except MemoryError as again:
-            ran_out(self._core, again)  # nobody can be told
-            raise
+        self.invocation.discard_results(connection.peer.id, call, error)
+        data, refs = dump_or_end(self._core, error, name, actor_repr, actor_id)
         error.__traceback__ = None  # its frames hold the arguments
         retriable = call.retry is not None and matches(call.retry, error)
         return self.invocation.failure(data, refs, retriable=retriable)

@@ -14,11 +14,11 @@ from __future__ import annotations
 import contextlib
 import os
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skate._base.errors import LocalRayletDiedError
 from skate._base.process import LAST_WORDS
-from skate._serialize.exceptions import dump_error
+from skate._serialize.exceptions import dump_error, dump_task_error
 from skate._wire.worker import ERROR
 from skate._worker.main_thread import PACKAGE
 from skate._worker.refs import PENDING
@@ -91,6 +91,17 @@ def ran_out(core: Core, error: MemoryError) -> None:
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.close(reason)
+
+
+def dump_or_end(
+    core: Core, error: BaseException, name: str, actor_repr: str | None, actor_id: str | None
+) -> tuple[bytes, list[Any]]:
+    """``dump_task_error`` in a worker; without the memory for that nobody can be told: the process ends."""
+    try:
+        return dump_task_error(error, name, actor_repr, actor_id)
+    except MemoryError as again:
+        ran_out(core, again)
+        raise
 
 
 def _where(error: BaseException) -> str:

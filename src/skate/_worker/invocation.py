@@ -113,6 +113,12 @@ class Invocation:
             return wire.NONE, b"", None, None, None
         return self._encode_many(peer.id, call, result, name)
 
+    def discard_results(self, owner: bytes, call: wire.Call, error: BaseException) -> None:
+        """Have the store drop what a call may have sealed before it ran out of memory."""
+        # Of one that runs again, some may be there from before, and needed.
+        if isinstance(error, MemoryError) and not call.flags & wire.AGAIN:
+            self.discard([ids.object_id(owner, call.seq, index) for index in range(call.num_returns)])
+
     def discard(self, made: list[bytes]) -> None:
         """Memory ran out, perhaps behind the seal of one of these, of which the owner will never hear."""
         core = self._core
