@@ -106,7 +106,7 @@ class ObjectHandlers:
     def _grant_on_disk(self, client: Client, request: int, size: int) -> None:
         """Memory has no room, whatever is moved: let it be written to disk, or refuse."""
         spilling = self._daemon.spilling
-        spilling.look_for_room()
+        spilling.look_for_room(insist=True)  # it may have been freed since; else somebody is refused
         try:
             granted = self._grant(client, request, size, on_disk=True)
         except OSError as error:

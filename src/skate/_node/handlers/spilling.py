@@ -61,10 +61,10 @@ class SpillHandlers:
             self.look_for_room()
             self._run(self._spilling.relieve(needed))
 
-    def look_for_room(self) -> None:
-        """Find out how much the disk takes."""
+    def look_for_room(self, *, insist: bool = False) -> None:
+        """Find out how much the disk takes. ``insist``: even if it took no more a moment ago."""
         allocator = self._daemon.store.disk
-        resting = monotonic() < self._full_until
+        resting = monotonic() < self._full_until and not insist
         allocator.capacity = allocator.used + (0 if resting else disk.room(self.folder))
 
     def make_segment(self, segment: int, size: int) -> None:
