@@ -126,8 +126,8 @@ class RayTaskError(RayError):
         """
         cause: Any = self.cause
         dual = _dual_type(type(cause))
-        # Made by the built-in type below it: the user's own __new__ may ask for arguments.
-        native: Any = next(base for base in type(cause).__mro__ if base.__module__ == "builtins")
+        # Made by the built-in type whose layout it has: the user's own __new__ may ask for arguments.
+        native = native_type(dual)
         given = (cause.message, cause.exceptions) if _GROUP and isinstance(cause, _GROUP) else ()
         error: Any = native.__new__(dual, *given)
         for name, value in getattr(cause, "__dict__", {}).items():
@@ -136,7 +136,7 @@ class RayTaskError(RayError):
         # Not by the type's own __setattr__: that of a frozen dataclass refuses.
         BaseException.__setattr__(error, "args", cause.args)
         # Slots, and those of C types (errno of OSError, code of SystemExit, ...), where that can be.
-        for name in (*_C_FIELDS, *_slots(type(cause))):
+        for name in (*_C_FIELDS, *slots_of(type(cause))):
             try:
                 value = getattr(cause, name, None)
                 if value is not None:
@@ -158,7 +158,15 @@ _GROUP: Any = getattr(builtins, "BaseExceptionGroup", None)
 _dual_types: dict[type[BaseException], type[BaseException]] = {}
 
 
-def _slots(kind: type) -> list[str]:
+def native_type(kind: type[BaseException]) -> Any:
+    """Return the built-in exception type whose layout a class has."""
+    native: Any = kind
+    while getattr(builtins, native.__name__, None) is not native:
+        native = native.__base__
+    return native
+
+
+def slots_of(kind: type) -> list[str]:
     """Return the names of all slots that a class and those above it declare."""
     found: list[str] = []
     for base in kind.__mro__:
