@@ -77,5 +77,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
         return 1
     core.reactor.start_background()
     code = executor.run()
-    atexit._run_exitfuncs()  # user code's; the process ends without Python's own end
+    # User code's; the process ends without Python's own end.
+    atexit._run_exitfuncs()
+    executor.forget_actor()
     return code
