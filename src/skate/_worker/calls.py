@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from skate._worker.pool import LeasePool
 
 
+#: Code of more than this many bytes holds data that better is an object.
+_LARGE_CODE = 10 * 2**20
+
+
 class Calls:
     """The process's part about its calls. Built by Core."""
 
@@ -49,9 +53,20 @@ class Calls:
             blob, refs = dump_code(function)
         except Exception as error:
             raise TypeError(f"cannot send {name}: {culprit.explain(function, name, error)}") from None
+        self.check_size(function, name, len(blob))
         with self._lock:
             self._last_function += 1
             return FunctionRecord(self._last_function, name, blob, threads, refs, self._core.dead_functions)
+
+    def check_size(self, code: Any, name: str, size: int) -> None:
+        """Warn of a function or class that has something large in it, for it goes to each worker."""
+        if size > _LARGE_CODE:
+            path, part = culprit.largest(code, name)
+            self._core.warn(
+                f"{name} is sent to each worker that runs it, and is {size >> 20} MiB large: {path} has "
+                f"{part >> 20} MiB. Put that into the object store once, ref = put(...), and pass the "
+                "ref as an argument: workers then share it."
+            )
 
     def _new_task(
         self,

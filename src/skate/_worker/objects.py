@@ -299,10 +299,10 @@ class Objects:
             self._stop_waiting(waiter)
         if not done and on_error:
             core.check_usable()
-            missing = [entry.id.hex() for entry in pending if entry.kind == PENDING]
+            missing = [entry for entry in pending if entry.kind == PENDING]
             raise errors.GetTimeoutError(
                 f"get() waited {timeout:g} s, and {len(missing)} of {len(entries)} object(s) were not ready, "
-                f"among them {missing[0] if missing else '(just now ready)'}. The tasks go on; call "
+                f"among them {_named(missing[0]) if missing else '(just now ready)'}. The tasks go on; call "
                 "get() again or give it more time."
             )
 
@@ -532,3 +532,10 @@ class Objects:
         """Return every kept extent to the daemon. Called under the lock."""
         extents = [(extent.segment, extent.offset) for extent in self._store.drain_cache()]
         self._core.node.send(node.ReturnExtents(extents))
+
+
+def _named(entry: ObjectEntry) -> str:
+    """Return what errors call an object that is not there yet."""
+    if entry.task is None:
+        return entry.id.hex()
+    return f"what {entry.task.describe()} returns ({entry.id.hex()}; see `skate why {entry.id.hex()}`)"
