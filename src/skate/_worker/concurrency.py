@@ -156,7 +156,7 @@ class ThreadedRunner:
             if executor.stopping:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
-        output.flush()
+        output.flush(False)
         with executor.core.lock:
             self._running.pop(key, None)
             executor.interrupts.over(*key)
@@ -309,7 +309,7 @@ class AsyncRunner:
             if executor.stopping:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
-        output.flush()
+        output.flush(False)
         with executor.core.lock:
             del self._running[key]
             executor.interrupts.cancelled.discard(key)

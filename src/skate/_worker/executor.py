@@ -262,7 +262,7 @@ class Executor:
         if self.host is not None:
             self.host.instance = None
             gc.collect()
-            output.flush()
+            output.flush(False)
 
     def _idle(self) -> None:
         core = self._core
@@ -336,7 +336,7 @@ class Executor:
         self._running = False
         if self.interrupts.cancelled:
             self.interrupts.over(connection.peer.id, call.seq)
-        output.flush()
+        output.flush(self.host is None)
         with self._core.lock:
             if self.invocation.reply(connection, call, result, taken, met):
                 self._flush(connection)
