@@ -323,6 +323,7 @@ def test_an_address_that_nobody_answers(tmp_path: Path, monkeypatch: pytest.Monk
     ("arguments", "error", "says"),
     [
         ({"num_cpus": -1}, ValueError, "num_cpus must be at least 0"),
+        ({"object_store_memory": 10}, ValueError, r"bytes, at least 1048576 \(1 MiB\), got 10"),
         ({"num_cpus": "two"}, TypeError, "num_cpus takes a number"),
         ({"num_cpus": 1.5}, TypeError, "num_cpus"),
         ({"num_gpus": -1}, ValueError, "num_gpus"),

@@ -159,10 +159,9 @@ class Invocation:
         try:
             values = list(result)
         except TypeError:
-            kind = type(result).__name__
+            what = "None" if result is None else f"one {type(result).__name__}"
             raise ValueError(
-                f"{name} has num_returns={count} and returned {'None' if result is None else f'one {kind}'}, "
-                "not that many values"
+                f"{name} has num_returns={count} and returned {what}, not that many values"
             ) from None
         if len(values) != count:
             raise ValueError(f"{name} has num_returns={count} and returned {len(values)} value(s)")
