@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import copy
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -68,8 +69,30 @@ class RayContext(Mapping[str, Any]):
         """End the session."""
         shutdown()
 
+    @property
+    def python_version(self) -> str:
+        """The version of this interpreter, such as ``"3.12.1"``."""
+        return ".".join(map(str, sys.version_info[:3]))
+
+    @property
+    def ray_version(self) -> str:
+        """The version of skate."""
+        return _skate().__version__
+
+    @property
+    def ray_commit(self) -> str:
+        """The commit that skate was built from, if known."""
+        return _skate().__commit__
+
     def __repr__(self) -> str:
-        return f"RayContext({self.address_info!r})"
+        return (
+            f"RayContext(address={self.address_info['address']!r}, python_version={self.python_version!r}, "
+            f"ray_version={self.ray_version!r})"
+        )
+
+
+def _skate() -> Any:
+    return sys.modules["skate"]  # which is made of this module
 
 
 def init(
@@ -272,6 +295,7 @@ def _context() -> RayContext:
     return RayContext(
         {
             "node_id": core.node_id.hex(),
+            "node_ip_address": "127.0.0.1",
             "session_dir": core.session_dir,
             "address": core.session_dir,
             "gcs_address": f"{core.session_dir}/control.sock",
