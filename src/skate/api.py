@@ -77,12 +77,12 @@ class RayContext(Mapping[str, Any]):
     @property
     def ray_version(self) -> str:
         """The version of skate."""
-        return _skate().__version__
+        return str(_skate().__version__)
 
     @property
     def ray_commit(self) -> str:
         """The commit that skate was built from, if known."""
-        return _skate().__commit__
+        return str(_skate().__commit__)
 
     def __repr__(self) -> str:
         return (

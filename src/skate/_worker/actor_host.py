@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skate._serialize.exceptions import dump_task_error
+from skate._serialize.tracebacks import format_error
 from skate._serialize.values import deserialize
 from skate._transport.connection import Connection
 from skate._wire import control, node
@@ -88,6 +89,8 @@ class ActorHost:
         except BaseException as raised:
             name = f"{spec.class_name}.__init__"
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
+            # Here as well: perhaps nobody calls the actor, or asks what became of the calls.
+            core.warn(f"{name} raised, so the actor is dead:\n{format_error(raised).rstrip()}")
             raised.__traceback__ = None
         shown = self.repr if self.repr != spec.class_name else ""
         with core.lock:

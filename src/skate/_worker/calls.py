@@ -147,7 +147,9 @@ class Calls:
         task.unresolved = -1
         if task.actor is not None:
             self._core.actors.failed_argument(task)
+        argument.asked = True
         self.finish_with_error(task, argument.data)
+        self._core.unread.failed(task, argument.data)
 
     def submit_task(
         self,
@@ -298,7 +300,10 @@ class Calls:
                 self._core.recovery.remember(task, entries)
         if task.pins is not None:
             self._unpin(task)
-        error = remembered(message.data) if kind == wire.ERROR else None
+        error = None
+        if kind == wire.ERROR:
+            error = remembered(message.data)
+            self._core.unread.failed(task, message.data)
         self._core.reporter.finished(task, connection.peer.id, message.microseconds, error)
         if task.actor is None:
             self._core.normal.replied(task, message.microseconds)

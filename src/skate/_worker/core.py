@@ -41,6 +41,7 @@ from skate._worker.report import Reporter
 from skate._worker.stream_calls import StreamCalls
 from skate._worker.submit_actor import ActorSubmitter
 from skate._worker.submit_normal import NormalSubmitter
+from skate._worker.unread import UnreadErrors
 
 if TYPE_CHECKING:
     from skate._worker.actor_host import ActorHost
@@ -100,6 +101,7 @@ class Core(MainThread):
         self.peers = Peers(self)
         self.objects = Objects(self)
         self.futures = Futures(self)
+        self.unread = UnreadErrors(self)
         self.normal = NormalSubmitter(self)
         self.actors = ActorSubmitter(self)
         self.control = ControlLink(self)
@@ -421,6 +423,8 @@ class Core(MainThread):
     def close(self) -> None:
         """Disconnect; refs and views that are left are harmless afterwards."""
         with self.lock:
+            if not self.dead_reason:
+                self.drain()
             self.fail_everything(self.dead_reason or "this session was shut down")
         self.reactor.close()
         with self.lock:
@@ -430,6 +434,7 @@ class Core(MainThread):
                 self.node.abandon()
             self.store.close()
         self.futures.close()
+        self.unread.close()
         try:
             os.unlink(self.address)
         except OSError:

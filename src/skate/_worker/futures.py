@@ -78,11 +78,12 @@ class Futures:
             except BaseException as error:
                 future.set_exception(shortened(error))
 
-        if not self.when_ready(ref._entry, lambda: self._run_callback(resolve)):
+        if not self.when_ready(ref._entry, lambda: self.run_callback(resolve)):
             resolve()
         return future
 
-    def _run_callback(self, callback: Callable[[], None]) -> None:
+    def run_callback(self, callback: Callable[[], None]) -> None:
+        """Run user code on a thread of its own."""
         if self._callbacks is None:
             from concurrent.futures import ThreadPoolExecutor
 

@@ -204,6 +204,8 @@ class Objects:
         self.wait_ready(entries, len(entries), timeout, on_error=True)
         for entry in entries:
             if entry.kind == ERROR:
+                for other in entries:
+                    other.asked = True  # all of them, though one is raised
                 self.value(entry)
         return [self.value(entry, timeout) for entry in entries]
 
@@ -348,6 +350,7 @@ class Objects:
         if met:
             self.protect_until_registered(met, entry)
         if kind == ERROR:
+            entry.asked = True
             try:
                 raise value
             finally:
@@ -481,6 +484,8 @@ class Objects:
     def free_value(self, entry: ObjectEntry) -> tuple[bytes, bool] | None:
         """An owned entry is gone: return what the daemon must be told: (id, keep the extent)."""
         if entry.kind != SHARED:
+            if entry.kind == ERROR:
+                self._core.unread.freed(entry)
             return None
         local = self._store.objects.get(entry.id)
         if local is None or not local.kept:

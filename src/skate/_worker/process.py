@@ -80,4 +80,5 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     # User code's; the process ends without Python's own end.
     atexit._run_exitfuncs()
     executor.forget_actor()
+    core.unread.close()
     return code

@@ -6,7 +6,13 @@ from skate.cli.show import table
 
 HEADER = ["task", "name", "state", "took", "called at"]
 ROWS = [
-    ["adf288554239de62000000000042", "transform_a_large_batch", "RUNNING", 12, "/home/me/project/busy.py:29 in main"],
+    [
+        "adf288554239de62000000000042",
+        "transform_a_large_batch",
+        "RUNNING",
+        12,
+        "/home/me/project/busy.py:29 in main",
+    ],
     ["adf288554239de62000000000043", "quick", "PENDING_NODE_ASSIGNMENT", None, None],
 ]
 
