@@ -953,3 +953,23 @@ def test_a_kill_says_where_it_was_asked_for(session: Session) -> None:
         match=r"kill\(\) in driver process \d+ at .*test_life_and_death\.py:\d+ in test_a_kill",
     ):
         skate.get(victim.pid.remote())
+
+
+def test_a_driver_ends_in_peace_while_a_future_waits(tmp_path: Path) -> None:
+    """At the interpreter's end no thread for callbacks can be started any more."""
+    done = processes.run_driver(
+        tmp_path,
+        """
+import skate, time
+
+@skate.remote
+def slow():
+    time.sleep(60)
+
+skate.init(num_cpus=1)
+future = slow.remote().future()
+future.add_done_callback(print)
+print("end")
+""",
+    )
+    assert (done.stdout, done.stderr) == ("end\n", "")

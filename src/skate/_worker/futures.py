@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from skate._worker.core import Core
+
+
+def _ends() -> bool:
+    """Whether the interpreter waits for its last threads, or has."""
+    return not threading.main_thread().is_alive() or sys.is_finalizing()
 
 
 class Futures:
@@ -83,12 +90,17 @@ class Futures:
         return future
 
     def run_callback(self, callback: Callable[[], None]) -> None:
-        """Run user code on a thread of its own."""
-        if self._callbacks is None:
-            from concurrent.futures import ThreadPoolExecutor
+        """Run user code on a thread of its own. Not any more once the interpreter ends: its threads have
+        ended by then, so that nobody waits."""
+        try:
+            if self._callbacks is None:
+                from concurrent.futures import ThreadPoolExecutor
 
-            self._callbacks = ThreadPoolExecutor(1, "skate-callbacks")
-        self._callbacks.submit(callback)
+                self._callbacks = ThreadPoolExecutor(1, "skate-callbacks")
+            self._callbacks.submit(callback)
+        except RuntimeError:
+            if not (self._core.dead_reason or _ends()):
+                raise
 
     def close(self) -> None:
         """End the callback thread."""

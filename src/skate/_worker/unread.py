@@ -58,11 +58,8 @@ class UnreadErrors:
             return
         self._waiting.append(error)
         if len(self._waiting) == 1:
-            try:
-                # Not here: unpickling is the user's code.
-                self._core.futures.run_callback(self._print)
-            except RuntimeError:
-                pass  # the interpreter ends, and takes no new work: see close
+            # Not here: unpickling is the user's code.
+            self._core.futures.run_callback(self._print)
 
     def _print(self) -> None:
         with self._telling:
