@@ -76,6 +76,12 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         print(error)
     """
     assert "tune" in printed(run(tmp_path, source))
+    done = run(tmp_path, "import ray; ray.data.range(3)")
+    assert (
+        "AttributeError: skate has no data (yet): ray.data is a part of Ray that skate lacks" in done.stderr
+    )
+    done = run(tmp_path, "from ray.util import placement_group")
+    assert "ImportError: skate has no placement groups (yet)" in done.stderr
 
 
 def test_arguments_path_and_main(tmp_path: Path) -> None:
