@@ -47,6 +47,9 @@ class Runner(Protocol):
     def lanes(self) -> list[dict[str, Any]]:
         """Return what runs and what is queued: see ``_base.waits``."""
 
+    def about_to_wait(self) -> None:
+        """User code calls what blocks its thread, and has to wait. Any thread."""
+
     def stop(self) -> None:
         """Make ``serve`` return. Any thread, under the lock."""
 

@@ -286,6 +286,8 @@ class Core(MainThread):
                 return self.wait_after_errand(waiter, deadline)
         if executor.lends:
             return executor.wait_lending(waiter, deadline)
+        if executor.runner is not None:
+            executor.runner.about_to_wait()
         return self.wait_watched(waiter, deadline)
 
     def wait_watched(self, waiter: Waiter, deadline: float | None) -> bool:
