@@ -56,4 +56,5 @@ while under_way:
         fetched, links = fetched + 1, links + len(found)
         under_way += [fetch.remote(address, path) for path in ray.get(seen.only_new.remote(found))]
 server.shutdown()
+server.server_close()
 print(f"{fetched} pages, {links} links")

@@ -16,7 +16,7 @@ pay for the rest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skate import actor as actor
@@ -98,21 +98,33 @@ __all__ = sorted(["SCRIPT_MODE", "WORKER_MODE", "__commit__", "__version__", *_P
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module
-
     if name in _MODULES:
-        found: object = import_module(f"skate.{name}")
+        found: object = _import(f"skate.{name}")
     elif name in _PLACES:
         module, attribute = _PLACES[name]
-        found = getattr(import_module(module), attribute)
+        found = getattr(_import(module), attribute)
     elif name == "__commit__":
-        found = import_module("skate._base.commit").commit()
+        found = _import("skate._base.commit").commit()
     elif name in _LATER:
         raise AttributeError(f"skate has no {name} (yet): ray.{name} is a part of Ray that skate lacks")
     else:
         raise AttributeError(f"module 'skate' has no attribute {name!r}")
     globals()[name] = found
     return found
+
+
+def _import(module: str) -> Any:
+    """Import a module of ours, without garbage collections: they take long and find nothing."""
+    import gc
+    from importlib import import_module
+
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return import_module(module)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def __dir__() -> list[str]:

@@ -569,8 +569,10 @@ def wait(
         found = connected_engine()
     if isinstance(ray_waitables, ObjectRef):
         raise TypeError("wait() takes a list of ObjectRefs, got a single one: write wait([ref])")
-    if not isinstance(ray_waitables, (list, tuple)):
-        raise TypeError(f"wait() takes a list of ObjectRefs, got {type(ray_waitables).__name__}")
+    if type(ray_waitables) is not list:
+        if not isinstance(ray_waitables, (list, tuple)):
+            raise TypeError(f"wait() takes a list of ObjectRefs, got {type(ray_waitables).__name__}")
+        ray_waitables = list(ray_waitables)
     if timeout is not None:
         _check_timeout(timeout)
     try:

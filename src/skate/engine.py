@@ -94,9 +94,9 @@ class Engine(Protocol):
         """Return one value."""
 
     def wait(
-        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None
+        self, refs: list[ObjectRef[Any]], num_returns: int, timeout: float | None
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
-        """Return (ready, not ready)."""
+        """Return (ready, not ready), in two new lists."""
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         """Return (namespace, name) of the living named actors, in one namespace or in all."""

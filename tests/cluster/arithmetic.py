@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import asyncio
 import pickle
 from typing import Any
 
@@ -89,6 +90,14 @@ def split(large: bool, value: Any) -> tuple[Any, Any]:
 @skate.remote
 def fail(number: int) -> None:
     raise Planned(number)
+
+
+@skate.remote(num_cpus=0)
+class Desk:
+    """Combines several at a time."""
+
+    async def combine(self, large: bool, refs: list[ObjectRef[Any]]) -> Any:
+        return pack(mix(*map(unpack, await asyncio.gather(*refs))), large)
 
 
 @skate.remote

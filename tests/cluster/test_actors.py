@@ -187,6 +187,32 @@ def test_calls_of_one_caller_run_in_order(session: Session) -> None:
     assert skate.get(log.read.remote()) == list(range(2000))
 
 
+def test_results_do_not_wait_for_a_short_method_that_takes_long(session: Session, tmp_path: Path) -> None:
+    """Replies that are kept for what follows leave by themselves when that does not end."""
+
+    @skate.remote
+    class Gate:
+        def enter(self, path: Path | None = None) -> None:
+            if path is not None:
+                wait_for_file(path)
+
+        def hold(self, path: Path) -> None:
+            wait_for_file(path)
+
+    late = tmp_path / "late"
+    gate = Gate.remote()
+    skate.get([gate.enter.remote() for _ in range(3)])  # now it is known to be short
+    gate.hold.remote(tmp_path / "go")
+    quick = [gate.enter.remote() for _ in range(3)]
+    slow = gate.enter.remote(late)
+    assert skate.wait(quick, timeout=0.2)[0] == []  # and the worker's other thread sleeps by now
+    (tmp_path / "go").touch()
+    assert skate.get(quick, timeout=20) == [None] * 3
+    assert skate.wait([slow], timeout=0) == ([], [slow])
+    late.touch()
+    skate.get(slow)
+
+
 def test_a_call_whose_arguments_are_late_holds_its_place(session: Session, tmp_path: Path) -> None:
     @skate.remote
     def late(path: Path) -> str:

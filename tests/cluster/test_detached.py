@@ -377,8 +377,10 @@ def test_a_session_that_was_killed_is_swept(folder: str, leak_check: None, tmp_p
     assert keeper.process.stdout is not None
     path = keeper.process.stdout.readline().strip()
     assert session.living() == [path]
-    for pid in (*processes.of_session(path), keeper.pid):
-        kill_and_wait(pid)
+    pids = (*processes.of_session(path), keeper.pid)
+    for sent in (signal.SIGSTOP, signal.SIGKILL):  # none is to see the end of another
+        for pid in pids:
+            os.kill(pid, sent)
     keeper.finish()
     processes.wait_until_gone(path)
     assert session.living() == []

@@ -839,11 +839,13 @@ def test_forks_of_the_driver(tmp_path: Path) -> None:
     done = processes.run_driver(
         tmp_path,
         """
-        import multiprocessing, os, subprocess, sys
+        import multiprocessing, os, subprocess, sys, warnings
         from concurrent.futures import ProcessPoolExecutor
         import numpy as np
         import skate
 
+        # Python 3.12 and later say this of every fork of a process that has threads, as each driver has.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         skate.init(num_cpus=2)
         square = skate.remote(lambda x: x * x)
         actor = skate.remote(type("Actor", (), {"work": lambda self, x: x})).remote()

@@ -29,9 +29,11 @@ from skate.engine import RuntimeEngine, engine
 from skate.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
+    GetTimeoutError,
     ObjectLostError,
     ObjectStoreFullError,
     OwnerDiedError,
+    TaskCancelledError,
     WorkerCrashedError,
 )
 
@@ -39,6 +41,7 @@ from . import faults
 from .arithmetic import (
     PRIME,
     Accumulator,
+    Desk,
     Planned,
     combine,
     combine_in_a_tree,
@@ -53,6 +56,7 @@ from .arithmetic import (
     wrap,
 )
 from .leaks import wait_until_empty
+from .processes import roles
 from .waiting import wait_until_none
 
 #: What a value may have become where workers are killed.
@@ -81,6 +85,11 @@ class Program:
         #: Refs and the numbers that they stand for.
         self.known: list[tuple[ObjectRef[Any], int]] = []
         self.failing: list[tuple[ObjectRef[Any], int]] = []
+        #: Refs of calls that were cancelled, and the numbers that they may nevertheless stand for.
+        self.cancelled: list[tuple[ObjectRef[Any], int]] = []
+        self.desk: Any = None
+        #: Values in place, and the numbers that they stand for; their refs may be gone.
+        self.seen: list[tuple[Any, int]] = []
         self.actors: list[Actor] = []
         self.checked = 0
         self.large_share = 0.4
@@ -93,7 +102,8 @@ class Program:
             self.put, self.put, self.combine, self.combine, self.combine, self.combine_inside,
             self.combine_in_a_tree, self.wrap, self.split, self.fail, self.fail_through, self.new_actor,
             self.add, self.add, self.keep, self.give, self.read, self.nest, self.forget, self.forget,
-            self.check, self.check_failing, self.wait, self.end_actor, self.count,
+            self.check, self.check_failing, self.wait, self.end_actor, self.count, self.look, self.look,
+            self.cancel, self.check_cancelled, self.ask_desk, self.hurry,
         ]  # fmt: skip
         if self.deadly:
             moves.append(self.lose)
@@ -108,6 +118,10 @@ class Program:
             self.check_one(*self.known.pop())
         while self.failing:
             self.check_failing()
+        while self.cancelled:
+            self.check_cancelled()
+        while self.seen:
+            self.look_again()
 
     # ------------------------------------------------------------------ choices
 
@@ -232,7 +246,10 @@ class Program:
     def end_actor(self) -> None:
         """Drop its handle; what it owns and what was called before must not suffer."""
         if self.actors and self.random.random() < 0.3:
-            self.actors.pop(self.random.randrange(len(self.actors)))
+            # Calls of a handle by name do not keep an actor alive.
+            number = self.random.randrange(len(self.actors))
+            if not self.actors[number].name:
+                self.actors.pop(number)
 
     def forget(self) -> None:
         for _ in range(self.random.randint(1, 5)):
@@ -252,6 +269,56 @@ class Program:
         # In a deadly program an error may be the last item, before all that were wanted.
         for index, ref in zip(range(self.random.randint(0, length)), items, strict=False):
             self.learn(ref, start + index)
+
+    def ask_desk(self) -> None:
+        if self.desk is None:
+            self.desk = Desk.remote()
+        chosen = self.choose(4)
+        self.learn(
+            self.desk.combine.remote(self.large(), [ref for ref, _ in chosen]),
+            mix(*[number for _, number in chosen]),
+        )
+
+    def cancel(self) -> None:
+        """Nothing else may suffer: not its arguments, nor who else works there."""
+        chosen = self.choose(6)
+        refs, numbers = [ref for ref, _ in chosen], [number for _, number in chosen]
+        if self.desk is not None and self.random.random() < 0.3:
+            ref, number = self.desk.combine.remote(self.large(), refs), mix(*numbers)
+        else:
+            ref, number = combine_in_a_tree.remote(self.large(), refs), mix_in_a_tree(numbers)
+        skate.wait([ref], timeout=self.random.choice([0, 0, 0.001, 0.01]))
+        skate.cancel(ref, recursive=self.random.random() < 0.8)
+        self.cancelled.append((ref, number))
+
+    def check_cancelled(self) -> None:
+        if self.cancelled:
+            ref, number = self.cancelled.pop(self.random.randrange(len(self.cancelled)))
+            with contextlib.suppress(TaskCancelledError):
+                self.check_one(ref, number)
+
+    def hurry(self) -> None:
+        """Waits that end too early."""
+        for ref, number in self.choose(2):
+            with contextlib.suppress(GetTimeoutError):
+                assert unpack(skate.get(ref, timeout=self.random.choice([0, 0.001]))) == number
+
+    def look(self) -> None:
+        """Keep a view, of something that has a ref, or never had one for long."""
+        if self.random.random() < 0.5:
+            ((ref, number),) = self.choose(1)
+            value = skate.get(ref, timeout=25)
+        else:
+            ((ref, number),) = self.choose(1)
+            value, number = skate.get(combine.remote(True, ref), timeout=25), mix(number)
+        self.seen.append((value, number))
+        if len(self.seen) > 8:
+            self.look_again()
+
+    def look_again(self) -> None:
+        """What was seen has not changed."""
+        value, number = self.seen.pop(self.random.randrange(len(self.seen)))
+        assert unpack(value) == number
 
     def lose(self) -> None:
         """The memory of some objects of ours is gone."""
@@ -286,7 +353,11 @@ class Program:
                     raise
 
 
-@pytest.mark.parametrize("seed", range(10))
+#: Programs with faults, each from a seed of its own: `make faults` runs thousands.
+FAULT_RUNS = int(os.environ.get("SKATE_FAULT_RUNS", "8"))
+
+
+@pytest.mark.parametrize("seed", range(max(10, FAULT_RUNS)))
 def test_random_programs(seed: int) -> None:
     skate.init(num_cpus=1 + seed % 3)
     program = Program(seed, deadly=False)
@@ -296,15 +367,14 @@ def test_random_programs(seed: int) -> None:
 
 #: How a process may come to its end from outside.
 ENDS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM)
-#: Programs with faults, each from a seed of its own: `make faults` runs thousands.
-FAULT_RUNS = int(os.environ.get("SKATE_FAULT_RUNS", "8"))
 
 
 class Killer:
-    """Kills random workers of this process's session, until it is stopped."""
+    """Kills random workers of this process's session, until it is stopped; zygotes and control stores too."""
 
     def __init__(self, found: RuntimeEngine, seed: int) -> None:
         self._engine = found
+        self._controls = LIMIT - 1
         self._random = random.Random(seed)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -324,7 +394,13 @@ class Killer:
 
     def _run(self) -> None:
         while not self._stop.wait(self._random.random() * 0.2):
+            chance = self._random.random()
             pids = self._pids()
+            if chance < 0.2 and pids:
+                found = roles(self._engine.core.session_dir)
+                pids = [found.zygote if chance < 0.1 or not self._controls else found.control]
+                self._controls -= pids == [found.control]
+                pids = [pid for pid in pids if pid]
             if pids:
                 pid = self._random.choice(pids)
                 self._killed.add(pid)

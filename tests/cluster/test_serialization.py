@@ -484,3 +484,45 @@ def test_pickling_that_raises_anything(session: Session) -> None:
     with pytest.raises(TypeError, match="I stay here"):
         skate.put(Refuses())
     assert skate.get(ok.remote()) == "ok"
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="generic functions, classes and aliases came with 3.12"
+)
+def test_the_generics_of_a_program(tmp_path: Path) -> None:
+    done = processes.run_driver(
+        tmp_path,
+        """
+        import skate
+
+        type Pair[T] = tuple[T, T]
+        type Tree = dict[str, Tree]
+
+        @skate.remote
+        def first[T](pair: Pair[T]) -> T:
+            return pair[0]
+
+        @skate.remote
+        class Stack[T]:
+            tree: Tree = {}
+
+            def __init__(self) -> None:
+                self.items: list[T] = []
+
+            def push(self, pair: Pair[T]) -> int:
+                self.items.extend(pair)
+                return len(self.items)
+
+        class Box[T]:
+            def __init__(self, value: T) -> None:
+                self.value = value
+
+        skate.init(num_cpus=2)
+        print(skate.get(first.remote((1, 2))))
+        stack = Stack.remote()
+        print(skate.get([stack.push.remote((1, 2)), stack.push.remote((3, 4))]))
+        print(skate.get(first.remote((Box(5), 0))).value)
+        print(skate.get(first.remote((Tree, Pair[int]))).__value__)
+        """,
+    )
+    assert done.stdout.splitlines() == ["1", "[2, 4]", "5", "dict[str, Tree]"]

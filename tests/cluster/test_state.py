@@ -126,6 +126,33 @@ def test_tasks_of_tasks(session: Session) -> None:
     assert row.owner_pid != os.getpid()
 
 
+def test_tasks_of_a_process_that_left(session: Session) -> None:
+    @skate.remote(max_calls=1)
+    def outer() -> int:
+        return skate.get(add.remote(1, 2))
+
+    @skate.remote
+    class Caller:
+        def call(self) -> int:
+            return skate.get(add.remote(3, 4))
+
+    caller = Caller.remote()
+    assert skate.get([outer.remote(), caller.call.remote()]) == [3, 7]
+    del caller
+    rows = wait_for(
+        lambda: (
+            (found := state.list_tasks(filters=[("name", "=", "add")], detail=True))
+            and {row.pid for row in state.list_workers() if row.is_alive}.isdisjoint(
+                row.owner_pid for row in found
+            )
+            and found
+        ),
+        "the end of both callers",
+    )
+    assert [row.state for row in rows] == ["FINISHED"] * 2
+    assert {row.call_site.partition(":")[0] for row in rows} == {__file__}
+
+
 def test_actors(session: Session) -> None:
     named, plain = Keeper.options(name="keeper").remote(), Keeper.remote()
     pid = skate.get(named.keep.remote(1))
@@ -164,8 +191,8 @@ def test_objects_by_line_and_holder(session: Session) -> None:
     assert any(site.startswith(line) for site in state.summarize_objects()["cluster"]["summary"])
     out = command("memory", session=session).stdout
     assert line in out
-    assert f"held: 1 ref(s) by Keeper {pid}" in out
-    assert f"held: a view by worker {reader}" in out
+    assert f"held by Keeper {pid}: 1 ref (received in Keeper.keep)" in out
+    assert f"held by worker {reader}: a view" in out
 
 
 def test_workers_nodes_and_jobs(session: Session) -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 
 import skate
 from skate.api import RayContext as Session
+from skate.dag import InputNode
+from skate.util import state
 from skate.util.state import why
 
 from .waiting import wait_for, wait_for_file
@@ -158,3 +161,47 @@ def test_the_command(gate: Path) -> None:
     assert "it runs in process" in done.stdout
     gate.touch()
     skate.get(ref)
+
+
+def test_a_compiled_graph(gate: Path) -> None:
+    @skate.remote(num_cpus=0)
+    class Step:
+        def hold(self, path: Path) -> Path:
+            wait_for_file(path)
+            return path
+
+        def after(self, value: Any) -> Any:
+            return value
+
+    first, second = Step.remote(), Step.remote()
+    with InputNode() as given:
+        graph = second.after.bind(first.hold.bind(given)).experimental_compile()
+    ref, behind = graph.execute(gate), graph.execute(gate)
+    text = wait_for(lambda: "Step.hold runs in process" in (found := why(ref)) and found, "the step to run")
+    assert "Step.after in process" in text
+    assert "waits for Step.hold" in text
+    assert "in hold\n" in text
+    assert "Step.hold runs in process" in why(behind)
+    assert "for execution 0 before it" in why(behind)
+    assert why(f"{graph.get_id()}:0").splitlines()[0] == text.splitlines()[0]
+    assert "execution 0 of the compiled graph" in why()
+    gate.touch()
+    assert [ref.get(), behind.get()] == [gate, gate]
+    assert "is through" in why(ref)
+    # How it was set up is nobody's business.
+    assert {row.name for row in state.list_tasks()} == {"Step.__init__"}
+
+
+def test_what_drivers_wait_for(gate: Path) -> None:
+    assert why() == "no driver waits for an object, and no call is under way"
+    ref = hold.remote(gate)
+    wait_for_file(gate.with_suffix(".began"))
+    assert why().splitlines()[0] == "no driver waits for an object; under way:"
+    assert "hold was called" in why()
+    thread = threading.Thread(target=skate.get, args=(ref,))
+    thread.start()
+    text = wait_for(lambda: "has waited" in (found := why()) and found, "the driver to wait")
+    assert text.startswith(f"driver {os.getpid()} has waited")
+    assert "it runs in process" in text
+    gate.touch()
+    thread.join()

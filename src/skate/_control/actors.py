@@ -67,7 +67,8 @@ class ActorRecord:
     """One actor, through all its incarnations."""
 
     __slots__ = ("id", "spec", "state", "incarnation", "address", "node", "worker", "cause", "error",
-                 "begun_owner", "begun_seq", "restarts", "spec_bytes", "times", "repr_name")  # fmt: skip
+                 "begun_owner", "begun_seq", "restarts", "graceful", "spec_bytes", "times",
+                 "repr_name")  # fmt: skip
 
     def __init__(self, actor_id: bytes, spec: ActorSpec, spec_bytes: bytes) -> None:
         self.id = actor_id
@@ -84,6 +85,8 @@ class ActorRecord:
         self.begun_owner = b""
         self.begun_seq = 0
         self.restarts = 0
+        #: It was to end in its own time.
+        self.graceful = False
         #: When it was created, alive for the first time, and dead (seconds since 1970; 0: not yet); and what
         #: its own __repr__ says. For people, set by who carries commands out.
         self.times = [0.0, 0.0, 0.0]
@@ -173,7 +176,9 @@ class Actors:
         for actor_id, incarnation in hosted:
             actor = self._current(actor_id, incarnation)
             if actor is None or actor.node != node:
-                commands.append(Stop(node, actor_id, incarnation, _NOT_WANTED))
+                known = self.records.get(actor_id)
+                graceful = known is not None and known.graceful
+                commands.append(Stop(node, actor_id, incarnation, _NOT_WANTED, graceful))
         has = set(hosted)
         for actor in list(self.records.values()):
             if actor.node == node and (actor.id, actor.incarnation) not in has:
@@ -276,6 +281,7 @@ class Actors:
             return [*where]
         if actor in self._unplaced:
             self._unplaced.remove(actor)
+        actor.graceful = graceful
         # Callers need not wait for the process to be gone: nothing of it will be heard again.
         return [*self._end(actor, reason), *where]
 

@@ -22,6 +22,7 @@ class _Actor(Struct, array_like=True, frozen=True):
     address: str
     begun_owner: bytes
     begun_seq: int
+    graceful: bool
     times: list[float]
     repr_name: str
     spec: bytes
@@ -32,8 +33,8 @@ def dump_actor(actor: ActorRecord) -> bytes:
     return pack(
         _Actor(
             actor.state.value, actor.incarnation, actor.restarts, actor.cause, actor.error, actor.node,
-            actor.worker, actor.address, actor.begun_owner, actor.begun_seq, actor.times, actor.repr_name,
-            actor.spec_bytes,
+            actor.worker, actor.address, actor.begun_owner, actor.begun_seq, actor.graceful, actor.times,
+            actor.repr_name, actor.spec_bytes,
         )
     )  # fmt: skip
 

@@ -183,7 +183,8 @@ def _install(path: str, packages: Packages, request: Request, working_dir: str) 
 
 def _run_uv(pip: list[str], python: str, listed: str, packages: Packages, request: Request) -> None:
     found = shutil.which("uv", path=request.variables.get("PATH"))
-    uv = [found] if found else [python, "-m", "uv"]
+    # As a package it is started by the Python that it belongs to: older versions find their program only so.
+    uv = [found] if found else [sys.executable, "-m", "uv"]
     if packages.version or (found is None and importlib.util.find_spec("uv") is None):
         _run([*pip, "install", f"uv{_version(packages)}"], request, "the installation of uv")
         uv = [python, "-m", "uv"]

@@ -38,6 +38,7 @@ class Host(ActorHost):
     """See the module's text. A serial actor has one strand; a threaded one takes one for each call."""
 
     def __init__(self, core: InlineCore, message: control.PlaceActor) -> None:
+        self.strand = core.player.own_strand()  # it may raise: before anything is taken
         self.executor = _Around(core)  # type: ignore[assignment]
         self.core = core
         self.actor_id = message.actor_id
@@ -64,7 +65,6 @@ class Host(ActorHost):
             end.peer = Peer()
             end.peer.id = who
             end.peer.address = self.address
-        self.strand = core.player.own_strand()
         self._constructor = Constructor(self, self.id, f"{spec.class_name}.__init__")
         self._made = perf_counter()
         self.constructed = False
@@ -109,8 +109,15 @@ class Host(ActorHost):
     def _start(self, work: Work) -> None:
         self.begun = work.key
         player = self.core.player
-        work.strand = self.strand if self.serial else player.take_strand()
-        work.strand.begin(lambda: player.run(work, lambda: self.method(str(work.call.fn))))
+
+        def job() -> None:
+            player.run(work, lambda: self.method(str(work.call.fn)))
+
+        if self.serial:
+            work.strand = self.strand
+            self.strand.begin(job)
+        else:
+            player.begin(work, job)
 
     def _over(self, work: Work) -> None:
         self.core.player.cancelled.discard(work.key)

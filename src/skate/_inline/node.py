@@ -74,7 +74,12 @@ class InlineNode:
             error = dump_error(errors.ActorUnschedulableError(f"actor {spec.class_name}: {unfit}"))
             self.control.send(control.ActorStarted(message.actor_id, message.incarnation, b"", "", error))
             return
-        host = _make_host(self._core, message, spec)
+        try:
+            host = _make_host(self._core, message, spec)
+        except RuntimeError as failed:  # no thread can be started for it
+            error = dump_error(errors.RaySystemError(f"actor {spec.class_name} was not started: {failed}"))
+            self.control.send(control.ActorStarted(message.actor_id, message.incarnation, b"", "", error))
+            return
         self.hosts[host.actor_id] = self._by_address[host.address] = host
         host.begin()
 

@@ -121,8 +121,18 @@ class Player:
         self.hold(work, function.message.resources)
         self.tasks[work.key] = work
         work.over = lambda: self._task_over(work)
-        work.strand = self.take_strand()
-        work.strand.begin(lambda: self.run(work, function.load))
+        self.begin(work, lambda: self.run(work, function.load))
+
+    def begin(self, work: Work, job: Callable[[], None]) -> None:
+        """Have a call run on a thread that has nothing to do. Under the lock."""
+        try:
+            strand = self.take_strand()
+        except RuntimeError as error:
+            failed = dump_error(errors.RaySystemError(f"{work.name} was not run: {error}"))
+            self._answer(work, (wire.ERROR, failed, None, None, None), 0, [])
+            return
+        work.strand = strand
+        strand.begin(job)
 
     def _task_over(self, work: Work) -> None:
         self.tasks.pop(work.key, None)

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from skate._base import threads
 from skate._inline.turns import Begun, here, release, sleep
 from skate._transport.reactor import Waiter
 
@@ -82,8 +83,7 @@ class Strand:
         self.interrupted = False
         #: Nobody stands by for it: its job is a loop, or takes long.
         self.alone = False
-        self.thread = threading.Thread(target=self._run, name="skate-inline", daemon=True)
-        self.thread.start()
+        self.thread = threads.start("skate-inline", self._run)
 
     @property
     def here(self) -> bool:

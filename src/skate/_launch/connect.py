@@ -12,7 +12,7 @@ import threading
 from _queue import SimpleQueue  # the module "queue" imports more than it gives
 from typing import Any, NamedTuple
 
-from skate._base import errors, ids
+from skate._base import errors, ids, threads
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._launch import session
@@ -212,8 +212,10 @@ class Driver:
         """Have it shown what a worker printed, or where it stopped, in that order. Under the core's lock:
         a terminal may be slow."""
         if self._printer is None:
-            self._printer = threading.Thread(target=self._print_lines, name="skate-log", daemon=True)
-            self._printer.start()
+            try:
+                self._printer = threads.start("skate-log", self._print_lines)
+            except RuntimeError:
+                pass  # the next line tries again, or they are all shown in the end
         self._lines.put(message)
 
     def _print_lines(self) -> None:
@@ -274,15 +276,19 @@ class Driver:
         if core.node is not None and not core.node.closed:
             with core.lock:
                 core.dead_reason = "this session was shut down"
+                if not self._roles:
+                    core.reporter.last_words()
                 core.node.send(node.Shutdown())
                 core.node.flush()
             core.reactor.wait(core.on_left, monotonic() + 5)
         if self._console is not None:
             self._console.close()
         core.close()
+        self._lines.put(None)
         if self._printer is not None:
-            self._lines.put(None)
             self._printer.join(5)
+        else:
+            self._print_lines()
         for role in self._roles:
             if role.connection is not None:
                 role.connection.close()  # where the connection was never used

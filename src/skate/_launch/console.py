@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from skate._base import threads
 from skate._transport.connection import Connection, Handler, dial
 from skate._wire import debugger as wire
 from skate._wire import node
@@ -256,8 +257,11 @@ class Console:
         with self._lock:
             self._waiting.append(stop)
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._serve, name="skate-console", daemon=True)
-                self._thread.start()
+                try:
+                    self._thread = threads.start("skate-console", self._serve)
+                except RuntimeError:
+                    self._waiting.clear()
+                    self._tell(stop, f"It waits for you: {command}")
 
     def resumed(self, address: str) -> None:
         """A stop is over."""

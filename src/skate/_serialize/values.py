@@ -21,15 +21,19 @@ import pickle
 import struct
 import sys
 import threading
+import typing
 from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
 
 from skate._base.kinds import BUFFERS, NONE, PICKLE
+from skate._serialize import aliases
 
 ALIGNMENT = 64
 PLAIN = frozenset({int, str, float, bool, bytes, complex, type(None)})
 _COUNTS = struct.Struct("<II")
+#: What ``type X = ...`` makes, from Python 3.12 on.
+_ALIAS = getattr(typing, "TypeAliasType", None)
 
 
 class _Collecting(threading.local):
@@ -41,8 +45,9 @@ class _Collecting(threading.local):
 
 collecting = _Collecting()
 
-#: Reducers that the user registered: type to function (see util.register_serializer).
-custom_reducers: dict[type, Callable[[Any], Any]] = {}
+#: How instances are pickled, by their exact type: what the user registered (see util.register_serializer),
+#: and refs.
+reducers: dict[type, Callable[[Any], Any]] = {}
 
 
 class _ByValue(Exception):
@@ -54,9 +59,11 @@ class _FastPickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
-        if kind in custom_reducers:
-            return custom_reducers[kind](obj)
+        if kind in reducers:
+            return reducers[kind](obj)
         if (kind is FunctionType or isinstance(obj, type)) and _needs_value(obj):
+            raise _ByValue
+        if kind is _ALIAS and not aliases.by_name(obj):
             raise _ByValue
         return NotImplemented
 
@@ -256,10 +263,12 @@ def _slow_pickler() -> type[pickle.Pickler]:
         class SlowPickler(cloudpickle.Pickler):  # type: ignore[misc]
             def reducer_override(self, obj: Any) -> Any:
                 kind = type(obj)
-                if kind in custom_reducers:
-                    return custom_reducers[kind](obj)
+                if kind in reducers:
+                    return reducers[kind](obj)
                 if kind is CodeType:
                     return _with_file(self.dispatch_table[CodeType](obj), obj)
+                if kind is _ALIAS and not aliases.by_name(obj):
+                    return aliases.reduce(obj)
                 return super().reducer_override(obj)
 
         main = sys.modules.get("__mp_main__")

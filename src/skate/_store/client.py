@@ -60,6 +60,8 @@ class StoreClient:
         #: Called (from any thread, any bytecode) after an append to ``dead_views``.
         self.on_dead_view: Callable[[], None] | None = None
         self.objects: dict[bytes, LocalObject] = {}
+        #: Pins that threads of this process have asked the daemon for and not heard of, by object.
+        self._asked: dict[bytes, int] = {}
 
     # ------------------------------------------------------------------ mappings
 
@@ -157,6 +159,25 @@ class StoreClient:
         """Remember where an object lies."""
         local = self.objects[object_id] = LocalObject(extent, size)
         return local
+
+    def pin_asked(self, object_id: bytes) -> None:
+        """A thread asks the daemon for a pin."""
+        self._asked[object_id] = self._asked.get(object_id, 0) + 1
+
+    def pin_answered(self, object_id: bytes) -> bool:
+        """It has used the answer, or will not. Tell whether the daemon is to hear that nobody needs the pin.
+
+        The daemon counts one pin a process: it is not given back while another thread relies on it.
+        """
+        left = self._asked.pop(object_id) - 1
+        if left:
+            self._asked[object_id] = left
+        return not left and object_id not in self.objects
+
+    def drop(self, object_id: bytes) -> bool:
+        """Forget an object without views. Tell whether its pin may be given back: no thread waits for one."""
+        del self.objects[object_id]
+        return object_id not in self._asked
 
     def view(self, object_id: bytes, local: LocalObject) -> memoryview:
         """Return a read-only view that keeps the object in place as long as anything of it lives."""

@@ -59,8 +59,10 @@ class StoreTable:
         self.ghosts: dict[bytes, list[StoredObject]] = {}
         #: Lost, and nobody has asked for it since.
         self.lost: set[bytes] = set()
-        #: Freed before the creator's seal was read: two sockets have no order between them.
+        #: Freed, and pinned (by whom), before the creator's seal was read: two sockets have no order between
+        #: them. What is in both is in use: whoever pinned it has views.
         self.freed_early: set[bytes] = set()
+        self.pinned_early: dict[bytes, set[bytes]] = {}
         #: Processes that ended last: what is sealed for them now nobody will free.
         self._ended: dict[bytes, None] = {}
 
@@ -109,6 +111,7 @@ class StoreTable:
             stored.by_request = before.by_request
             self.free_extent(before.extent)
             self.movable.pop(object_id, None)
+        stored.pins |= self.pinned_early.pop(object_id, set())
         if object_id in self.freed_early or owner in self._ended:
             self.freed_early.discard(object_id)
             self.free(object_id)
@@ -124,14 +127,26 @@ class StoreTable:
             self.movable.pop(object_id, None)
         return stored
 
+    def pin_early(self, process: bytes, object_id: bytes) -> None:
+        """Like ``pin``, of what is not there and was not lost: its seal is on its way, or it never was."""
+        self.pinned_early.setdefault(object_id, set()).add(process)
+
     def unpin(self, process: bytes, object_id: bytes) -> None:
         """The process has no view any more."""
+        self._unpin_early(process, object_id)
         stored = self.objects.get(object_id)
         if stored is not None:
             stored.pins.discard(process)
             self.settle(object_id, stored)
         if object_id in self.ghosts:
             self._leave(object_id, process)
+
+    def _unpin_early(self, process: bytes, object_id: bytes) -> None:
+        early = self.pinned_early.get(object_id)
+        if early is not None:
+            early.discard(process)
+            if not early:
+                del self.pinned_early[object_id]
 
     def lose(self, object_id: bytes) -> None:
         """The object's memory is gone. Views that processes have keep theirs."""
@@ -218,6 +233,8 @@ class StoreTable:
             del self._ended[next(iter(self._ended))]
         self.freed_early = {one for one in self.freed_early if not one.startswith(process)}
         self.lost = {one for one in self.lost if not one.startswith(process)}
+        for object_id in list(self.pinned_early):
+            self._unpin_early(process, object_id)
         for object_id in list(self.ghosts):
             self._leave(object_id, process)
         for object_id, stored in list(self.objects.items()):

@@ -14,7 +14,7 @@ import msgspec
 
 from skate._base.clock import monotonic
 from skate._transport.reactor import READABLE, WRITABLE, Reactor
-from skate._wire.codec import GARBAGE, append_frame, decode
+from skate._wire.codec import GARBAGE, append_frame, decoder
 from skate._wire.framing import FrameError, FrameReader
 
 #: Bytes read at once: small enough for the allocator to keep, not map and unmap, the buffer.
@@ -36,7 +36,7 @@ class Connection:
 
     __slots__ = ("reactor", "sock", "out", "peer", "closed", "close_reason", "_fd", "_handlers",
                  "_on_close", "_reader", "_dirty", "_chunks", "_fds", "_wants_fds", "_blocked",
-                 "_mute")  # fmt: skip
+                 "_mute", "_decode")  # fmt: skip
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class Connection:
         self._handlers = handlers
         self._on_close = on_close
         self._reader = FrameReader()
+        self._decode = decoder()
         self._dirty = False
         self._chunks: deque[tuple[bytearray, tuple[int, ...]]] = deque()
         self._fds: deque[int] = deque()
@@ -190,7 +191,7 @@ class Connection:
             return False
         try:
             for body in self._reader.feed(data):
-                self._dispatch(decode(body))
+                self._dispatch(self._decode(body))
                 if self.closed:
                     return False
             self._reader.check()

@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from skate._base import threads
 from skate._base.clock import monotonic
 from skate._transport.spin import Spin
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 #: The background thread looks this often whether it should lead (seconds).
 TICK = 0.002
+
+#: What is left behind while it was just busy waits so long for its next look (seconds).
+DROWSY = 0.01
 
 #: epoll takes milliseconds as a C int: a longer wait goes round in between (seconds).
 LONGEST_POLL = 3600.0
@@ -110,6 +114,9 @@ class Reactor:
         self.on_background: Callable[[], None] | None = None
         #: Somebody sleeps in poll, or is about to: what is left behind needs ``request_turn``.
         self.polling = False
+        #: The same, but not of a background thread that was just busy: it looks at ``leftovers`` again
+        #: soon. A turn for each would have it compete with user code that drops refs one by one.
+        self.asleep = False
         #: What ``on_turn`` drains: queues that anybody may append to without the lock.
         self.leftovers: tuple[deque[Any], ...] = ()
         #: Another loop watches ``fileno``: it sleeps in poll on our behalf.
@@ -198,10 +205,10 @@ class Reactor:
         while dirty:
             dirty.pop().flush()
 
-    def turn(self, timeout: float | None, *, spin: bool = False) -> None:
-        """Poll once and dispatch. The caller leads and does not hold the lock.
+    def turn(self, timeout: float | None, *, spin: bool = False, drowsy: bool = False) -> bool:
+        """Poll once and dispatch; tell whether there was anything to do. The caller leads, without the lock.
 
-        ``spin``: it has nothing else to do.
+        ``spin``: it has nothing else to do. ``drowsy``: what is left behind has time until ``timeout``.
         """
         timers = self._timers
         if timers:
@@ -211,16 +218,18 @@ class Reactor:
         if timeout is not None and timeout > LONGEST_POLL:
             timeout = LONGEST_POLL
         self.polling = True
+        self.asleep = not drowsy
         # Who left something behind before this asked for no turn: nobody was to sleep then.
         waiter = self._leader
-        if self.dirty or any(self.leftovers) or (waiter is not None and waiter.done):
+        if self.dirty or (not drowsy and any(self.leftovers)) or (waiter is not None and waiter.done):
             timeout = 0
         events: Sequence[tuple[int, int]] = ()
         if spin and timeout != 0:
             events = self.spin.look(self._epoll.poll)
         if not events:
             events = self._epoll.poll(timeout)
-        self.polling = self.watched
+        self.polling = self.asleep = self.watched
+        busy = bool(events) or any(self.leftovers)
         with self.lock:
             self._turn_requested = False
             for fd, event in events:
@@ -241,6 +250,7 @@ class Reactor:
                 self.on_turn()
             if self.dirty:
                 self.flush()
+        return busy
 
     def _run_timers(self) -> None:
         now = monotonic()
@@ -397,8 +407,7 @@ class Reactor:
 
     def start_background(self) -> None:
         """Start the thread that leads while no user thread does."""
-        self._background = threading.Thread(target=self._lead_in_background, name="skate-io", daemon=True)
-        self._background.start()
+        self._background = threads.start("skate-io", self._lead_in_background)
 
     def _lead_in_background(self) -> None:
         seen = -1
@@ -428,8 +437,9 @@ class Reactor:
                     seen = self._entered
                     # A user thread that comes to wait ends this, even if its wait is over before
                     # it could lead: the next one shall not have to hand over to us and back.
+                    busy = True
                     while self._entered == seen and not self._stopped:
-                        self.turn(None)
+                        busy = self.turn(DROWSY, drowsy=True) if busy else self.turn(None)
                 finally:
                     self._background_leads = False
                     self._lead.release()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Union
 
 import msgspec
@@ -23,16 +25,22 @@ MESSAGES: dict[int, type[msgspec.Struct]] = {
 """Every message by its tag."""
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Union[tuple(MESSAGES.values())])  # noqa: UP007
 
 #: Message type and body to bytes and back, for structs outside of frames (ActorSpec, ...).
 pack = _encoder.encode
 unpack = msgspec.msgpack.decode
 
-#: A frame's body to its message. Raises one of GARBAGE for anything else.
-decode = _decoder.decode
 
-#: What ``decode`` raises for bytes that are no message.
+@functools.cache
+def decoder() -> Callable[[bytes | bytearray | memoryview], Any]:
+    """Return what turns a frame's body into its message, and raises one of GARBAGE for anything else.
+
+    Made at first need: that takes milliseconds, and in-process mode has no frames.
+    """
+    return msgspec.msgpack.Decoder(Union[tuple(MESSAGES.values())]).decode  # noqa: UP007
+
+
+#: What decoders raise for bytes that are no message.
 GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _encode_into = _encoder.encode_into

@@ -351,6 +351,12 @@ class StateRows(Struct, array_like=True, frozen=True, tag=84):
     rows: bytes
 
 
+class LastRows(Struct, array_like=True, frozen=True, tag=75):
+    """Driver or worker to daemon, when it leaves: the calls that it made that are through. Packed rows."""
+
+    rows: bytes
+
+
 class StateAnswer(Struct, array_like=True, frozen=True, tag=85):
     """Daemon to who asked: the rows of each process (id, pid, kind), the daemon's own last; and the
     pids of those that did not answer."""

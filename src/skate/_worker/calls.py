@@ -80,7 +80,11 @@ class Calls:
         core = self._core
         seq = core.counter = core.counter + 1
         site = call_site(5) if core.config.record_call_sites else None
-        entries = [self._refs.own(ids.object_id(core.worker_id, seq, index)) for index in range(num_returns)]
+        worker_id, own = core.worker_id, self._refs.own
+        if num_returns == 1:  # nearly always
+            entries = [own(ids.object_id(worker_id, seq))]
+        else:
+            entries = [own(ids.object_id(worker_id, seq, index)) for index in range(num_returns)]
         parent = current.call.get()
         task = TaskRecord(
             seq, function, method, arguments.kind, arguments.data, entries, retries,

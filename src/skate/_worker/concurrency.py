@@ -254,7 +254,7 @@ class AsyncRunner:
         loop, reactor = self.loop, self._executor.core.reactor
         asyncio.set_event_loop(loop)
         loop.add_reader(reactor.fileno(), self._read)
-        reactor.watched = reactor.polling = True
+        reactor.watched = reactor.polling = reactor.asleep = True
         # In the loop, so that constructors may create tasks and use the running loop.
         loop.call_soon(host.start)
         try:

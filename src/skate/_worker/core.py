@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
@@ -104,6 +105,8 @@ class Core(MainThread):
         self.unread = UnreadErrors(self)
         self.normal = NormalSubmitter(self)
         self.actors = ActorSubmitter(self)
+        #: Compiled graphs that this process has a part in: each tells where it is (``told``).
+        self.graphs: WeakSet[Any] = WeakSet()
         self.control = ControlLink(self)
         #: In workers.
         self.executor: Executor | None = None
@@ -230,6 +233,9 @@ class Core(MainThread):
     def request(self, connection: Connection, make: Callable[[int], Any]) -> Any:
         """Ask the daemon and wait for the answer. Not under the lock.
 
+        If the wait is interrupted, an extent that was asked for is kept for later; what else the answer means
+        the caller looks after.
+
         Raises:
             LocalRayletDiedError: the session is lost.
         """
@@ -242,6 +248,11 @@ class Core(MainThread):
             connection.flush()
         try:
             self.reactor.wait(waiter)
+        except BaseException:
+            with self.lock:
+                if box and type(box[0]) is node.Extent:
+                    self.objects.prefetched(box[0])
+            raise
         finally:
             with self.lock:
                 self._requests.pop(request, None)
@@ -259,10 +270,10 @@ class Core(MainThread):
     def _extent(self, connection: Connection, message: node.Extent) -> None:
         if message.has_fd:
             self.store.attach(message.segment, message.segment_size, connection.take_fd())
-        if message.request:
+        if message.request in self._requests:
             self._answered(connection, message)
         else:
-            self.objects.prefetched(message)
+            self.objects.prefetched(message)  # or whoever asked was interrupted
 
     def _pinned(self, connection: Connection, message: node.Pinned) -> None:
         if message.has_fd:
@@ -355,7 +366,7 @@ class Core(MainThread):
     # ------------------------------------------------------------------ reference counts
 
     def _dead_view(self) -> None:
-        if self.reactor.polling:
+        if self.reactor.asleep:
             self.reactor.request_turn()
 
     def drain(self) -> None:

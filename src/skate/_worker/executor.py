@@ -88,6 +88,8 @@ class Executor:
         self._stopping = False
         self._exit_code = 0
         self._last_flush = 0.0
+        #: Methods of the actor whose last call here was short. (Of functions their owners know.)
+        self._short: set[int | str] = set()
         self._main = threading.current_thread()
         self.core = core
         self.invocation = Invocation(core)
@@ -254,6 +256,7 @@ class Executor:
             self.host.farewell()
         with self._core.lock:
             self._core.drain()
+            self._core.reporter.last_words()
             self._core.reactor.flush()
         return self._exit_code
 
@@ -334,6 +337,11 @@ class Executor:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
         self._running = False
+        if self.host is not None:
+            if taken < self._core.config.short_task_us:
+                self._short.add(call.fn)
+            else:
+                self._short.discard(call.fn)
         if self.interrupts.cancelled:
             self.interrupts.over(connection.peer.id, call.seq)
         output.flush(self.host is None)
@@ -394,13 +402,19 @@ class Executor:
         return name, self.host.method(str(call.fn))
 
     def _flush(self, connection: Connection) -> None:
-        """Send replies now, unless the next call is known to be short."""
+        """Send replies now, unless the next call is of the same caller and known to be short."""
         queue = self._queue
         if queue and len(connection.out) < EAGER_BYTES:
-            following = queue[0][1]
-            if type(following) is wire.Call and following.flags & wire.SHORT:
+            caller, following = queue[0]
+            if (
+                caller is connection
+                and type(following) is wire.Call
+                and (following.flags & wire.SHORT or following.fn in self._short)
+            ):
                 now = monotonic()
                 if now - self._last_flush < _HOLD:
+                    if self._core.reactor.asleep:
+                        self._core.reactor.request_turn()  # should that call take long after all
                     return
                 self._last_flush = now
         connection.flush()

@@ -53,7 +53,7 @@ class ObjectRefGenerator(Generic[T]):
         except AttributeError:
             return
         core.dead_streams.append(self._task)
-        if core.reactor.polling:
+        if core.reactor.asleep:
             core.reactor.request_turn()
 
     @property

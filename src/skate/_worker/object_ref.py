@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from skate._base import ids
-from skate._serialize.values import collecting
+from skate._serialize.values import collecting, reducers
 from skate._worker import current
 from skate._worker.refs import ObjectEntry
 
@@ -48,7 +48,7 @@ class ObjectRef(Generic[T_co]):
         except AttributeError:
             return
         core.dead_refs.append(self._entry)
-        if core.reactor.polling:
+        if core.reactor.asleep:
             core.reactor.request_turn()
 
     def hex(self) -> str:
@@ -183,5 +183,9 @@ _new = ObjectRef.__new__
 
 def adopt(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
     """Rebuild a ref that was pickled: this process now borrows the object (or owns it)."""
-    core = current.require_core("unpickle an ObjectRef")
+    core = current.process.core or current.require_core("unpickle an ObjectRef")
     return core.objects.adopt(object_id, owner_address)
+
+
+# The pickler finds it sooner there: a list may hold refs by the thousand.
+reducers[ObjectRef] = ObjectRef.__reduce__

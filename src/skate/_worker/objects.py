@@ -127,7 +127,7 @@ class Objects:
     def contain(self, entry: ObjectEntry, refs: Sequence[ObjectRef[Any]]) -> None:
         """The value of ``entry`` has these refs inside. Called under the lock."""
         if refs:
-            self._refs.contain(entry, list({id(r._entry): r._entry for r in refs}.values()))
+            self._refs.contain(entry, list(dict.fromkeys([ref._entry for ref in refs])))
 
     def store_value(
         self, object_id: bytes, serialized: Serialized, kind: type, *, mine: bool, again: bool = False
@@ -396,37 +396,49 @@ class Objects:
             local = self._store.objects.get(object_id)
             if local is not None:
                 return self._store.view(object_id, local)
-        reply = core.request(core.node, lambda request: node.Pin(request, object_id))
-        if reply.error:
-            raise NotInStore(object_id)
-        with self._lock:
-            local = self._store.objects.get(object_id)
-            if local is None:  # no other thread was faster
-                extent = Extent(reply.segment, reply.offset, round_up(reply.size))
-                local = self._store.add(object_id, extent, reply.size)
-                local.pinned = True
-            return self._store.view(object_id, local)
+            self._store.pin_asked(object_id)
+        try:
+            reply = core.request(core.node, lambda request: node.Pin(request, object_id))
+            if reply.error:
+                raise NotInStore(object_id)
+            with self._lock:
+                local = self._store.objects.get(object_id)
+                if local is None:  # no other thread was faster
+                    extent = Extent(reply.segment, reply.offset, round_up(reply.size))
+                    local = self._store.add(object_id, extent, reply.size)
+                    local.pinned = True
+                return self._store.view(object_id, local)
+        finally:
+            with self._lock:
+                if self._store.pin_answered(object_id):
+                    core.node.send(node.Unpin(object_id))
 
     # ------------------------------------------------------------------ wait
 
     def wait(
-        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout: float | None
+        self, refs: list[ObjectRef[Any]], num_returns: int, timeout: float | None
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         """Return (ready, not ready), the first with at most ``num_returns`` refs, in input order."""
-        if timeout != 0 or any(r._entry.kind == PENDING for r in refs[:num_returns]):
-            self.wait_ready([ref._entry for ref in refs], num_returns, timeout, on_error=False)
+        if self._core.dead_reason:
+            self._core.check_usable()
+        first = refs[:num_returns]
+        for ref in first:
+            if ref._entry.kind == PENDING:
+                break
+        else:  # the common case in a loop over many refs: no look at the others
+            return first, refs[num_returns:]
+        self.wait_ready([ref._entry for ref in refs], num_returns, timeout, on_error=False)
         ready: list[ObjectRef[Any]] = []
-        looked = 0
-        for ref in refs:
-            looked += 1
+        rest: list[ObjectRef[Any]] = []
+        begin = 0
+        for index, ref in enumerate(refs):
             if ref._entry.kind != PENDING:
                 ready.append(ref)
+                rest += refs[begin:index]
+                begin = index + 1
                 if len(ready) == num_returns:
                     break
-        if looked == len(ready):  # the first ones: the common case in a loop over many refs
-            return ready, list(refs[looked:])
-        taken = {id(ref) for ref in ready}
-        return ready, [ref for ref in refs if id(ref) not in taken]
+        return ready, rest + refs[begin:]
 
     # ------------------------------------------------------------------ refs that arrive
 
@@ -445,6 +457,7 @@ class Objects:
                     self._refs.fulfil(entry, ERROR, dump_error(error))
                 else:
                     entry = self._refs.borrow(object_id, owner_address)
+                    entry.site = current.call.get().name
             entry.local += 1
         met = arrivals.entries
         if met is not None:
@@ -469,8 +482,7 @@ class Objects:
             if local is None:
                 continue
             if not local.views:
-                del self._store.objects[object_id]
-                if local.pinned:
+                if self._store.drop(object_id) and local.pinned:
                     core.node.send(node.Unpin(object_id))
             elif not local.pinned:
                 local.pinned, local.kept = True, False
@@ -506,8 +518,8 @@ class Objects:
     def view_ended(self, object_id: bytes, local: LocalObject) -> bool:
         """The last view of an object is gone. Tell whether it is to be freed at the daemon."""
         if local.pinned:
-            del self._store.objects[object_id]
-            self._core.node.send(node.Unpin(object_id))
+            if self._store.drop(object_id):
+                self._core.node.send(node.Unpin(object_id))
             return False
         if object_id in self._refs.entries:
             return False  # still referenced, and readable without a pin

@@ -11,9 +11,13 @@ from typing import Any
 
 from skate._base.config import Config
 from skate._transport.connection import dial
+from skate._wire.codec import decoder
 from skate._worker import breakpoints, current, output
 from skate._worker.core import Core
 from skate._worker.executor import Executor
+
+# Made in the zygote, once for all workers.
+decoder()
 
 
 def _run_hook(core: Core) -> str:

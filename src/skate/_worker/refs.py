@@ -70,8 +70,8 @@ class ObjectEntry:
     exported = False
     #: Its value may have moved: read it by request, its location counts no more.
     by_request = False
-    #: Where user code made it (see report.call_site).
-    site: tuple[CodeType, int] | None = None
+    #: Where user code made it (see report.call_site); of a borrowed one, in which task or method it came.
+    site: tuple[CodeType, int] | str | None = None
     #: Freed: out of the table.
     gone = False
     #: The call that makes the value again if it is lost, or (its name) one that may not be repeated;

@@ -16,7 +16,7 @@ import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from skate._base import ids
+from skate._base import ids, threads
 from skate._base.clock import monotonic
 from skate._environment.spec import decode
 from skate._transport.connection import Connection
@@ -91,20 +91,25 @@ class Reporter:
             core.node.send(node.Metrics(pack(metrics.registry.rows())))
             core.node.flush()
 
+    def last_words(self) -> None:
+        """This process leaves: have the daemon remember the calls that it made. Under the lock."""
+        if self.history:
+            self._core.node.send(node.LastRows(pack(self._through(list(self.history)))))
+
     def asked(self, connection: Connection, message: node.StateAsk) -> None:
         """The daemon asks on somebody's behalf. Under the lock."""
-        thread = threading.Thread(
-            target=self._answer, args=(connection, message), name="skate-report", daemon=True
-        )
-        thread.start()
+        try:
+            threads.start("skate-report", self._answer, connection, message)
+        except RuntimeError as error:
+            connection.send(node.StateRows(message.request, pack(_failed(error))))
+            connection.flush()
 
     def _answer(self, connection: Connection, message: node.StateAsk) -> None:
         try:
             rows = self.rows(message.what)
         except Exception as error:  # the answer must come, or whoever asked waits for nothing
-            rows = [{"failed": f"{type(error).__name__}: {error}"}]
-        core = self._core
-        with core.lock:
+            rows = _failed(error)
+        with self._core.lock:
             connection.send(node.StateRows(message.request, pack(rows)))
             connection.flush()
 
@@ -173,6 +178,12 @@ class Reporter:
             | {"state": state}
             for seq, name, actor, state, worker, site, made, attempt, parent, pool, function in facts
         ]
+        return rows + self._through(history)
+
+    def _through(self, history: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
+        """Return the rows of calls that are through."""
+        wall = time.time() - monotonic()
+        rows = []
         for seq, name, actor, worker, end, microseconds, error, site, made, *more in history:
             row = self._task(seq, name, actor, worker, site, made + wall, *more)
             row["end"] = end + wall
@@ -250,6 +261,7 @@ class Reporter:
                 "views": object_id in views,
                 "reference_type": reference,
                 "call_site": written(site),
+                "received": site if isinstance(site, str) else "",
             }
             for object_id, owned, kind, size, local, pins, borrowers, site, reference in found
         ]  # fmt: skip
@@ -317,6 +329,10 @@ def _users(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
         if not ours and not (library and inside):
             found.append(one)
     return found
+
+
+def _failed(error: Exception) -> list[dict[str, Any]]:
+    return [{"failed": f"{type(error).__name__}: {error}"}]
 
 
 def _reference(entry: ObjectEntry) -> str:

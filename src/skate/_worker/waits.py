@@ -34,7 +34,8 @@ def _key(environment: bytes) -> str:
 
 
 def told(core: Core) -> dict[str, Any]:
-    """Return the unfinished calls, the waits and the lanes of this process. Not under the lock."""
+    """Return the unfinished calls, the waits, the lanes and the parts in compiled graphs of this process.
+    Not under the lock."""
     frames = sys._current_frames()
     me = core.worker_id.hex()
     with core.lock:
@@ -64,13 +65,16 @@ def told(core: Core) -> dict[str, Any]:
         ]
         waits = [_wait(waiter, frames, me) for waiter in core.waits]
         lanes = core.lanes()
+        graphs = [told | {"pid": core.pid} for graph in list(core.graphs) if (told := graph.told())]
     frames.clear()  # this very frame is among them: a cycle that would keep user code's variables
-    return {"process": me, "pid": core.pid, "calls": calls, "waits": waits, "lanes": lanes}
+    return {"process": me, "pid": core.pid, "calls": calls, "waits": waits, "lanes": lanes, "graphs": graphs}
 
 
-def written(site: tuple[CodeType, int] | None) -> str:
-    """Return a call site (see ``report.call_site``) as people read it."""
-    return "" if site is None else f"{site[0].co_filename}:{site[1]} in {site[0].co_name}"
+def written(site: tuple[CodeType, int] | str | None) -> str:
+    """Return a call site (see ``report.call_site``) as people read it; empty: it is not known here."""
+    if site is None or isinstance(site, str):
+        return ""
+    return f"{site[0].co_filename}:{site[1]} in {site[0].co_name}"
 
 
 def lane(

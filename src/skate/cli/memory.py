@@ -33,19 +33,19 @@ def run(arguments: argparse.Namespace) -> int:
         groups[owner.call_site or "(made where nobody looked)"].append(holders)
     ordered = sorted(groups.items(), key=lambda item: -sum(_size(holders) for holders in item[1]))
     for site, objects in ordered:
-        print(f"{site}: {len(objects)} object(s), {show.size(sum(map(_size, objects)))}")
+        print(f"{site}: {_count(len(objects), 'object')}, {show.size(sum(map(_size, objects)))}")
         objects.sort(key=_size, reverse=True)
         for holders in objects[: arguments.limit]:
             first = holders[0]
             kind = f" {first.label}" if first.label else ""
             print(f"    {first.object_id}  {show.size(first.object_size)}{kind}, {first.where}")
-            for row in holders:
-                print(f"        {_how(row)} by {row.process or row.type.lower()} {row.pid}")
+            for row in sorted(holders, key=lambda row: not row.owned):
+                print(f"        {_who(row)}: {_how(row)}")
         if len(objects) > arguments.limit:
             print(f"    ... and {len(objects) - arguments.limit} more (--limit)")
     total = sum(_size(holders) for holders in by_object.values())
     print(
-        f"\n{len(by_object)} object(s), {show.size(total)}. The store: {show.size(store['used'])} of "
+        f"\n{_count(len(by_object), 'object')}, {show.size(total)}. The store: {show.size(store['used'])} of "
         f"{show.size(store['capacity'])} in memory, {show.size(store['kept'])} kept for what comes, "
         f"{show.size(store['on_disk'])} on disk."
     )
@@ -59,14 +59,24 @@ def _size(holders: list[ObjectState]) -> int:
     return max((row.object_size or 0) for row in holders)
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _who(row: ObjectState) -> str:
+    process = f"{row.process or row.type.lower()} {row.pid}"
+    return f"{'owned' if row.owned else 'held'} by {process}"
+
+
 def _how(row: ObjectState) -> str:
     parts = []
     if row.local_refs:
-        parts.append(f"{row.local_refs} ref(s)")
+        parts.append(_count(row.local_refs, "ref"))
     if row.pins:
-        parts.append(f"{row.pins} call(s) or value(s) that need it")
+        parts.append(f"needed by {_count(row.pins, 'call or value')}")
     if row.borrowers:
-        parts.append(f"{row.borrowers} borrower(s)")
+        parts.append(_count(row.borrowers, "borrower"))
     if row.reference_type == "PINNED_IN_MEMORY":
         parts.append("a view")
-    return f"{'owned' if row.owned else 'held'}: {', '.join(parts) or 'nothing any more'}"
+    received = f" (received in {row.received})" if row.received else ""
+    return f"{', '.join(parts) or 'nothing any more'}{received}"

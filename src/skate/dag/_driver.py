@@ -38,8 +38,15 @@ if TYPE_CHECKING:
 _LOOK_AGAIN = 0.01
 #: ... and for this long.
 _LOOK_LONGEST = 10.0
+#: Executions that are told of at most.
+_TOLD = 1000
 #: A thread that waits for a result reads so often by itself before it waits as everything else does.
 _READS = 50
+
+
+def _step(actor: Any) -> Any:
+    """Return what runs a function of ours in the actor; users are not told of it."""
+    return actor.__ray_call__.options(enable_task_events=False)
 
 
 class State(Enum):
@@ -86,6 +93,19 @@ class Graph:
         self._looking_until = 0.0
         #: Why an actor believes that another one is gone.
         self._rumour = ""
+        self.core.graphs.add(self)
+
+    def told(self) -> dict[str, Any]:
+        """Return where the graph is, for ``util.state.why``. Under the lock."""
+        executions = self._executions
+        error = executions.error
+        return {
+            "graph": self.id.hex(),
+            "member": 0,
+            "begun": executions.begun,
+            "missing": [] if error is not None else executions.missing[:_TOLD],
+            "why": self._rumour,
+        }
 
     # ------------------------------------------------------------------ setting up
 
@@ -100,7 +120,7 @@ class Graph:
             self._connect()
         except BaseException:
             for handle in self.plan.actors:
-                handle.__ray_call__.remote(_program.abandon, self.id)
+                _step(handle).remote(_program.abandon, self.id)
             self._state = State.ENDED
             with self._lock:
                 self._exchange.close()
@@ -108,7 +128,7 @@ class Graph:
 
     def _connect(self) -> None:
         get, actors = self._engine.get, self.plan.actors
-        answers = get([one.__ray_call__.remote(_program.prepare, self.id) for one in actors], None)
+        answers = get([_step(one).remote(_program.prepare, self.id) for one in actors], None)
         paths = {part.member: path for part, path in zip(self.plan.parts, answers, strict=True)}
         joined = []
         for part, handle in zip(self.plan.parts, actors, strict=True):
@@ -122,9 +142,9 @@ class Graph:
             with self._lock:
                 self._exchange.greet(part.member, sock)
                 self.core.reactor.flush()
-            joined.append(handle.__ray_call__.remote(_program.join, part, paths))
+            joined.append(_step(handle).remote(_program.join, part, paths))
         get(joined, None)
-        get([one.__ray_call__.remote(_program.start, self.id) for one in actors], None)
+        get([_step(one).remote(_program.start, self.id) for one in actors], None)
         with self._lock:
             for part, handle in zip(self.plan.parts, actors, strict=True):
                 client = self.core.actors.client(handle._info.actor_id, handle._info.class_name)

@@ -17,7 +17,6 @@ from skate._transport.reactor import TICK, Reactor
 from skate._transport.spin import Spin
 from skate._wire import graph as wire
 from skate._wire.codec import GARBAGE, append_frame
-from skate._wire.codec import decode as decode_message
 from skate._wire.framing import HEADER_SIZE, FrameError, unpack_header
 from skate._wire.worker import BUFFERS, ERROR, PICKLE
 from skate._worker.peers import Peer
@@ -75,7 +74,7 @@ class Channel(Connection):
             return
         if not ancillary and len(data) > HEADER_SIZE and unpack_header(data)[0] == len(data) - HEADER_SIZE:
             try:
-                message = decode_message(data[HEADER_SIZE:])
+                message = self._decode(data[HEADER_SIZE:])
                 if type(message) is wire.GraphValue:
                     self._on_value(message.execution, message.number, (message.kind, message.data))
                     return
@@ -95,7 +94,7 @@ class Channel(Connection):
             return
         try:
             for body in self._reader.feed(data):
-                self._dispatch(decode_message(body))
+                self._dispatch(self._decode(body))
                 if self.closed:
                     return
             self._reader.check()

@@ -99,6 +99,16 @@ class Executions:
         """How many executions are not over."""
         return len(self._executions)
 
+    @property
+    def missing(self) -> list[tuple[int, list[int]]]:
+        """The executions of which something has not arrived, the oldest first, and what: its numbers."""
+        return [(index, sorted(one.missing)) for index, one in self._executions.items() if one.missing]
+
+    @property
+    def begun(self) -> int:
+        """How many were ever begun."""
+        return self._submitted
+
     def room(self) -> Room:
         """Tell whether another execution may begin."""
         if self.in_flight < self.max_inflight:

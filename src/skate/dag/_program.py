@@ -24,7 +24,7 @@ from skate._serialize.exceptions import dump_task_error
 from skate._serialize.values import deserialize
 from skate._transport.connection import dial, listen
 from skate._wire import graph as wire
-from skate._wire.codec import decode as decode_message
+from skate._wire.codec import decoder
 from skate._wire.framing import FrameReader
 from skate._wire.worker import ERROR
 from skate._worker import current, output
@@ -115,6 +115,22 @@ class Program:
         #: Wakes the thread of a threaded actor.
         self._gate = threading.Semaphore(0)
         self._begin = self._pace()
+        self.core.graphs.add(self)
+
+    def told(self) -> dict[str, Any] | None:
+        """Return where the actor is, for ``util.state.why``; None: nowhere yet. Under the lock."""
+        if not self._calls or self._closed:
+            return None
+        schedule = self._schedule
+        return {
+            "graph": self._graph.hex(),
+            "member": self._part.member,
+            "execution": schedule.execution,
+            "step": self._calls[schedule.step].name,
+            "running": self._turn is not None,
+            "missing": schedule.missing,
+            "makes": {str(number): call.name for call in self._calls for number in call.step.makes},
+        }
 
     # ------------------------------------------------------------------ setting up, in calls
 
@@ -391,7 +407,7 @@ def _read_hello(sock: socket.socket) -> wire.GraphHello:
         if not data:
             raise ConnectionError("a member of the graph hung up before it said who it is")
         for body in reader.feed(data):
-            hello = decode_message(body)
+            hello = decoder()(body)
             if not isinstance(hello, wire.GraphHello):
                 raise ConnectionError(f"a member of the graph began with {type(hello).__name__}")
             return hello

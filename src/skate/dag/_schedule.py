@@ -72,6 +72,16 @@ class Schedule:
             values = self._values[execution] = {}
         values[number] = value
 
+    @property
+    def missing(self) -> list[int]:
+        """The numbers of the values that the next step needs and that are not there."""
+        return sorted(self._needs[self._step] - self._values.get(self._execution, {}).keys())
+
+    @property
+    def step(self) -> int:
+        """The step whose turn it is."""
+        return self._step
+
     def turn(self) -> Turn | None:
         """Return the next step if it has all that it needs."""
         values = self._values.get(self._execution)

@@ -27,6 +27,11 @@ class _Output:
                 "nothing keeps it afterwards"
             )
 
+    @property
+    def state_id(self) -> str:
+        """What names the execution to ``skate.util.state.why`` and ``skate why``."""
+        return f"{self._dag.get_id()}:{self._execution}"
+
     def __del__(self) -> None:
         # On any thread, at any bytecode: only append.
         if not self._taken:

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import cloudpickle
 
-from skate._serialize.values import custom_reducers
+from skate._serialize.values import reducers
 from skate._worker.object_ref import ObjectRef
 
 
@@ -37,8 +37,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
-        if kind in custom_reducers:
-            return custom_reducers[kind](obj)
+        if kind in reducers:
+            return reducers[kind](obj)
         if kind is ObjectRef:
             return str, ()
         return super().reducer_override(obj)

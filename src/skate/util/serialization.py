@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from skate._serialize.values import custom_reducers
+from skate._serialize.values import reducers
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def register_serializer(
     def reduce(value: Any) -> tuple[Any, ...]:
         return deserializer, (serializer(value),)
 
-    custom_reducers[cls] = reduce
+    reducers[cls] = reduce
 
 
 def deregister_serializer(cls: type) -> None:
@@ -53,7 +53,7 @@ def deregister_serializer(cls: type) -> None:
     Example:
         >>> skate.util.deregister_serializer(Connection)
     """
-    custom_reducers.pop(cls, None)
+    reducers.pop(cls, None)
 
 
 class StandaloneSerializationContext:
@@ -63,10 +63,10 @@ class StandaloneSerializationContext:
     """
 
     def _register_cloudpickle_reducer(self, cls: type, reducer: Callable[[Any], tuple[Any, ...]]) -> None:
-        custom_reducers[cls] = reducer
+        reducers[cls] = reducer
 
     def _unregister_cloudpickle_reducer(self, cls: type) -> None:
-        custom_reducers.pop(cls, None)
+        reducers.pop(cls, None)
 
     def _register_cloudpickle_serializer(
         self, cls: type, custom_serializer: Callable[[Any], Any], custom_deserializer: Callable[[Any], Any]

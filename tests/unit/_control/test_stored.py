@@ -23,7 +23,9 @@ def test_a_record_is_read_as_it_was_written(state: ActorState) -> None:
         sorted(set(ActorRecord.__slots__) - {"id", "spec", "spec_bytes", "state"})
     ):
         kind = type(getattr(actor, field))
-        value = {int: number, str: field, bytes: field.encode(), list: [1.0, 2.0, float(number)]}[kind]
+        value = {int: number, bool: True, str: field, bytes: field.encode(), list: [1.0, 2.0, float(number)]}[
+            kind
+        ]
         setattr(actor, field, value)
     read = load_actor(b"actor", dump_actor(actor))
     for field in ActorRecord.__slots__:

@@ -275,9 +275,9 @@ def test_a_reducer_that_the_user_registered_is_used_both_ways(monkeypatch: pytes
         def __init__(self, url: str) -> None:
             self.url, self.lock = url, threading.Lock()
 
-    monkeypatch.setitem(values.custom_reducers, threading.Thread, lambda thread: (str, (thread.name,)))
+    monkeypatch.setitem(values.reducers, threading.Thread, lambda thread: (str, (thread.name,)))
     assert through([threading.Thread(name="fast")]) == ["fast"]
-    monkeypatch.setitem(values.custom_reducers, Handle, lambda one: (str, (one.url,)))
+    monkeypatch.setitem(values.reducers, Handle, lambda one: (str, (one.url,)))
     assert through([Handle("slow"), lambda: 1])[0] == "slow"
 
 
@@ -355,3 +355,49 @@ def test_each_thread_collects_its_own() -> None:
 
     serialize([Elsewhere()])
     assert seen == [None]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement came with Python 3.12")
+def test_aliases_of_types_travel_by_value() -> None:
+    program = """
+type Pair = tuple[int, int]
+type Two[T] = tuple[T, T]
+type Tree = dict[str, Tree] | Two[Pair]
+type Rows[T] = list[Two[T]]
+type Missing = no_such_name
+
+def f(one: Pair, two: Two[int], three: Tree, four: Rows[int]) -> None: ...
+
+class Holder:
+    field: Rows[Tree]
+"""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(program, names)
+    aliases = [names[name] for name in ("Pair", "Two", "Tree", "Rows")]
+    pair, two, tree, rows = copied = through(aliases)
+    assert [(one.__name__, one.__module__) for one in copied] == [
+        (one.__name__, "__main__") for one in aliases
+    ]
+    assert pair.__value__ == tuple[int, int]
+    assert str(two.__value__) == "tuple[T, T]"
+    assert two.__type_params__ == two.__value__.__args__[:1]
+    assert tree.__value__ == dict[str, tree] | two[pair]
+    assert rows.__value__ == list[two[rows.__type_params__[0]]]
+    assert through(copied)[2].__value__.__args__[0].__args__[1].__name__ == "Tree"  # from there on as well
+    for code in (names["f"], names["Holder"]):
+        data, refs = values.dump_code(code)
+        hints = list(pickle.loads(data).__annotations__.values())
+        assert [str(hint) for hint in hints] == [str(hint) for hint in code.__annotations__.values()]
+        assert refs == []
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement came with Python 3.12")
+def test_aliases_of_types_that_modules_have_travel_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("module_with_alias")
+    exec(
+        "type Number = int | float\ntype Endless[T] = list[Endless[T]]\ntype Missing = no_such_name",
+        module.__dict__,
+    )
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for name in ("Number", "Endless", "Missing"):
+        assert through(getattr(module, name)) is getattr(module, name)

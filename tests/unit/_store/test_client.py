@@ -135,3 +135,24 @@ def test_closing_unmaps_what_nobody_reads(client: StoreClient) -> None:
     assert isinstance(mapping, mmap.mmap)
     client.close()
     assert mapping.closed
+
+
+# ---------------------------------------------------------------------- pins that threads ask for
+
+
+def test_a_pin_that_was_asked_for_in_vain_is_given_back() -> None:
+    client = StoreClient(0)
+    client.pin_asked(b"object")
+    assert client.pin_answered(b"object"), "the thread was interrupted, or there is no such object"
+
+
+def test_a_pin_is_kept_while_there_is_a_view_or_another_thread_waits_for_one() -> None:
+    client = StoreClient(0)
+    client.pin_asked(b"object")
+    client.pin_asked(b"object")
+    client.add(b"object", Extent(0, 0, PAGE), 1)
+    assert not client.pin_answered(b"object"), "it has a view"
+    assert not client.drop(b"object"), "the daemon's answer to the other one counts on this very pin"
+    assert client.pin_answered(b"object")
+    client.add(b"object", Extent(0, 0, PAGE), 1)
+    assert client.drop(b"object")

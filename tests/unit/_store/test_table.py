@@ -49,8 +49,9 @@ class _Object:
         #: Where it lay when it was lost, and who has views of that.
         self.ghosts: list[tuple[Extent, set[bytes]]] = []
         self.lost = False
-        #: Freed before it was sealed.
+        #: Freed, and pinned by these, before it was sealed.
         self.early = False
+        self.early_pins: set[bytes] = set()
 
 
 class _Write(NamedTuple):
@@ -145,7 +146,8 @@ class StoreTableMachine(RuleBasedStateMachine):
         if news:
             one.place, one.size, one.creator = place, write.size, write.creator
             one.freed = one.early or one.owner not in self.alive
-            one.early = False
+            one.pins |= one.early_pins
+            one.early, one.early_pins = False, set()
         self.forget_if_done(write.object_id)
 
     @rule(data=st.data())
@@ -166,6 +168,11 @@ class StoreTableMachine(RuleBasedStateMachine):
         reader, one = self.some_process(data), self.objects[object_id]
         if any(reader in pins for _, pins in one.ghosts):
             return  # it reads what it has
+        writing = any(write.object_id == object_id for write in self.writes)
+        if one.place is None and writing and not one.lost:
+            self.table.pin_early(reader, object_id)
+            one.early_pins.add(reader)
+            return
         stored = self.table.pin(reader, object_id)
         if one.place is None:
             assert stored is None
@@ -187,6 +194,7 @@ class StoreTableMachine(RuleBasedStateMachine):
     def leave(self, object_id: bytes, reader: bytes) -> None:
         one = self.objects[object_id]
         one.pins.discard(reader)
+        one.early_pins.discard(reader)
         one.ghosts = [(place, pins - {reader}) for place, pins in one.ghosts if pins - {reader}]
 
     @rule(data=st.data())
@@ -268,6 +276,8 @@ class StoreTableMachine(RuleBasedStateMachine):
             one.place, one.freed = None, False
         writing = any(write.object_id == object_id for write in self.writes)
         if one.place is None and not (one.ghosts or one.lost or one.early or writing):
+            for reader in one.early_pins:
+                self.table.unpin(reader, object_id)  # it is told that there is no such object
             del self.objects[object_id]
 
     # ------------------------------------------------------------------ what holds
@@ -319,6 +329,7 @@ class StoreTableMachine(RuleBasedStateMachine):
         assert not self.table.held
         assert not self.table.lost
         assert not self.table.freed_early
+        assert not self.table.pinned_early
 
 
 TestStoreTableMachine = StoreTableMachine.TestCase
@@ -326,6 +337,18 @@ TestStoreTableMachine.settings = effort(60)
 
 
 # ---------------------------------------------------------------------- one by one
+
+
+def test_read_and_freed_before_its_seal_is_read() -> None:
+    table = StoreTable(CAPACITY)
+    grant = table.allocate(B, PAGE)
+    assert grant is not None
+    table.pin_early(A, object_of(A))
+    table.free(object_of(A))
+    assert table.seal(B, object_of(A), A, grant.extent, "bytes")
+    assert table.allocator.used == PAGE, "the owner has a view"
+    table.unpin(A, object_of(A))
+    assert table.allocator.used == 0
 
 
 def test_from_grant_to_free() -> None:

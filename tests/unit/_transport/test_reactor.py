@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -508,6 +509,33 @@ def test_the_background_thread_sleeps_while_one_thread_leads_for_long(stage: _St
     bell.ring()
     assert leader.result()
     meet(leads, "it was not woken when the leader left")
+
+
+def test_what_is_left_behind_is_drained_whether_the_background_thread_sleeps_or_not(stage: _Stage) -> None:
+    """As ``__del__`` methods do, the test asks for a turn only of one that is asleep."""
+    reactor, left, drained = stage.reactor, deque[int](), threading.Semaphore(0)
+
+    def drain() -> None:
+        while left:
+            left.popleft()
+            drained.release()
+
+    def leave() -> None:
+        left.append(1)
+        if reactor.asleep:
+            reactor.request_turn()
+
+    leads = threading.Event()
+    reactor.leftovers, reactor.on_turn, reactor.on_background = (left,), drain, leads.set
+    reactor.start_background()
+    meet(leads, "the background thread does not lead")
+    for _ in range(3):
+        leave()
+        meet(drained, "it does not look again by itself")
+        leave()  # it was just busy
+        meet(drained, "it does not look again by itself")
+        _until(lambda: reactor.asleep)
+    assert not reactor._turn_requested
 
 
 def _until(condition: Callable[[], bool]) -> None:

@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skate._wire import zygote
-from skate._wire.codec import GARBAGE, MESSAGES, append_frame, decode, pack, unpack
+from skate._wire.codec import GARBAGE, MESSAGES, append_frame, decoder, pack, unpack
 from skate._wire.framing import FrameReader
 
 from ..effort import effort
 from .samples import NESTED, ZYGOTE, Struct, declared, framed, instances, name_of, sample
 
 GOLDEN = Path(__file__).with_name("golden.json")
+decode = decoder()
 
 every_message = pytest.mark.parametrize("kind", framed(), ids=name_of)
 

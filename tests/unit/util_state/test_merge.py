@@ -129,7 +129,7 @@ def held(number: int, pid: int, **more: Any) -> dict[str, Any]:
     row = {
         "object_id": ids.object_id(OWNER, number).hex(), "pid": pid, "status": "FINISHED", "inline_size": 10,
         "reference_type": "LOCAL_REFERENCE", "call_site": "", "owned": True, "local": 1, "pins": 0,
-        "borrowers": [], "process": "p",
+        "borrowers": [], "process": "p", "received": "",
     }  # fmt: skip
     return row | more
 

@@ -41,6 +41,7 @@ class ObjectHandlers:
         self._patience: Timer | None = None
         #: Processes that did not answer in time; nobody waits for them before they do.
         self._silent: set[bytes] = set()
+        #: Who waits for the answer to a pin that came before the seal (a request of 0 wants none).
         self._early_pins: dict[bytes, list[tuple[Client, int]]] = {}
         self._cool: Timer | None = None
         self._busy = False
@@ -191,11 +192,13 @@ class ObjectHandlers:
         if message.object_id in store.objects or store.reported(message.object_id):
             self._answer_pin(connection.peer, message.request, message.object_id)
             return
+        store.pin_early(connection.peer.id, message.object_id)
         self._early_pins.setdefault(message.object_id, []).append((connection.peer, message.request))
         self._daemon.reactor.call_later(_UNSEALED, lambda: self._give_up_pin(message.object_id))
 
     def _give_up_pin(self, object_id: bytes) -> None:
         for client, request in self._early_pins.pop(object_id, ()):
+            self._daemon.store.unpin(client.id, object_id)
             self._answer_pin(client, request, object_id)
 
     def _answer_pin(self, client: Client, request: int, object_id: bytes) -> None:

@@ -6,6 +6,7 @@ in time (stopped ones, or those that hold the interpreter's lock for long) are n
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _DEADLINE = 1.0
 #: Processes whose metrics are kept.
 _METRICS_KEPT = 10_000
+#: Of what processes that ended told of their calls (bytes).
+_LAST_ROWS_KEPT = 16 << 20
 #: What only the processes themselves know.
 _ASKED = ("tasks", "objects", "stacks", "waits", "metrics")
 
@@ -49,11 +52,14 @@ class StateHandlers:
         self._questions: dict[int, _Question] = {}
         #: What processes told last of their metrics, by process; those that ended too.
         self._last_metrics: dict[bytes, bytes] = {}
+        #: What processes that ended told of their calls; the newest last.
+        self._last_rows: deque[Part] = deque()
         self._last = 0
 
     def table(self) -> dict[type, Handler]:
         """Return which message goes where."""
-        return {node.StateQuery: self._query, node.StateRows: self._rows, node.Metrics: self._told_metrics}
+        return {node.StateQuery: self._query, node.StateRows: self._rows, node.Metrics: self._told_metrics,
+                node.LastRows: self._told_last}  # fmt: skip
 
     def _query(self, connection: Connection, message: node.StateQuery) -> None:
         def answer(parts: list[Part], silent: list[int]) -> None:
@@ -106,7 +112,8 @@ class StateHandlers:
                "runtime_envs": self._daemon.environments.rows,
                "breakpoints": self._daemon.breakpoints.rows}  # fmt: skip
         rows = own.get(question.what, list)()
-        question.answer([*question.parts, (b"", 0, "daemon", pack(rows))], silent)
+        past = self._last_rows if question.what == "tasks" else ()
+        question.answer([*past, *question.parts, (b"", 0, "daemon", pack(rows))], silent)
 
     def _told_metrics(self, connection: Connection, message: node.Metrics) -> None:
         client: Client = connection.peer
@@ -116,6 +123,12 @@ class StateHandlers:
             gone = next((one for one in self._last_metrics if one not in self._daemon.clients), None)
             if gone is not None:
                 del self._last_metrics[gone]
+
+    def _told_last(self, connection: Connection, message: node.LastRows) -> None:
+        client: Client = connection.peer
+        self._last_rows.append((client.id, client.pid, client.kind, message.rows))
+        while sum(len(part[3]) for part in self._last_rows) > _LAST_ROWS_KEPT:
+            self._last_rows.popleft()
 
     # ------------------------------------------------------------------ what the daemon knows
 

@@ -27,6 +27,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from skate import api
+from skate._base import threads
 from skate.exceptions import ActorDiedError, RayTaskError
 from skate.util.multiprocessing._chunks import Chunk, Job, Paces
 from skate.util.multiprocessing._worker import CALL, PoolTaskError, Report
@@ -117,8 +118,7 @@ class Crew:
         """Somebody will leave work unwatched, or callbacks are due: have a thread that sees to it."""
         with self.changed:
             if self._thread is None and (not self._ended or self._callbacks):
-                self._thread = threading.Thread(target=self._background, name="skate-pool", daemon=True)
-                self._thread.start()
+                self._thread = threads.start("skate-pool", self._background)
             self._wake_background()
 
     def end(self) -> None:

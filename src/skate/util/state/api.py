@@ -68,14 +68,15 @@ def list_tasks(
 
 
 @translated
-def why(ref: Any, address: str | None = None) -> str:
+def why(ref: Any = None, address: str | None = None) -> str:
     """Say why a value is not there yet: what its task waits for, what that waits for, and so on.
 
     For arguments: the tasks that make them; for resources: which, and who holds them; behind other
     calls: which; running: where, for how long, at which line, and what it waits for itself.
 
     Args:
-        ref: an ObjectRef, a generator of refs, or the id of an object or a task in hex.
+        ref: an ObjectRef, a generator of refs, a CompiledDAGRef, or the id of an object or a task in hex;
+            None: what the drivers of the session wait for.
         address: a session's folder; None: this process's session, else the one that runs here.
 
     Returns:
@@ -95,7 +96,8 @@ def why(ref: Any, address: str | None = None) -> str:
     completed = getattr(ref, "completed", None)
     if completed is not None:
         ref = completed()
-    name = ref if isinstance(ref, str) else getattr(ref, "hex", lambda: None)()
+    ref = getattr(ref, "state_id", ref)
+    name = "" if ref is None else ref if isinstance(ref, str) else getattr(ref, "hex", lambda: None)()
     if not isinstance(name, str):
         raise TypeError(f"why() takes an ObjectRef or an id in hex, got {type(ref).__name__} ({ref!r:.80})")
     with connected(address) as state:

@@ -172,6 +172,8 @@ class ObjectState(Row):
     pins: int = column(0)
     #: Processes that borrow it.
     borrowers: int = column(0)
+    #: Of one that is not owned: the task or method to which a ref to it came first.
+    received: str = column("")
     process: str = column("")
 
 

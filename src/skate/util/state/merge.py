@@ -253,6 +253,7 @@ def objects(
                 local_refs=row["local"],
                 pins=row["pins"],
                 borrowers=len(row["borrowers"]),
+                received=row["received"],
                 process=row["process"],
             )
         )

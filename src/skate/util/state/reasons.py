@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from skate._base.resources import describe, fits, to_fixed
@@ -10,6 +10,7 @@ from skate._base.waits import Graph, Situation, Wait, maker
 from skate._scheduling import requirements
 from skate._scheduling.labels import NODE_ID
 from skate._scheduling.placement import NodeView, Nowhere, place
+from skate.util.state import graph_reasons
 
 Plain = dict[str, Any]
 
@@ -40,14 +41,44 @@ class Facts(NamedTuple):
     stops: Sequence[Plain] = ()
     #: The node's labels.
     labels: Mapping[str, str] = {}
+    #: Rows of the members of compiled graphs.
+    graphs: Sequence[Plain] = ()
+
+
+def explain_drivers(drivers: Sequence[Plain], facts: Facts) -> list[str]:
+    """Return lines that say what the drivers of a session wait for; if none does, what is under way.
+
+    Args:
+        drivers: their rows (see ``_worker.waits.told``).
+    """
+    story = _Story(facts)
+    lines: list[str] = []
+    for row in drivers:
+        who = f"driver {row['pid']}"
+        for wait in row["waits"]:
+            certain = "" if wait["certain"] else " (with a timeout)"
+            lines.append(f"{who} has waited {_seconds(wait['seconds'])} at {wait['where']}{certain} for:")
+            lines += story.others(map(maker, wait["objects"]), 0)
+        for graph in row["graphs"]:
+            oldest = graph_reasons.oldest(graph)
+            if oldest:
+                lines += [f"{who} has begun:", *_indented(explain(oldest, facts))]
+    if lines:
+        return lines
+    calls = sorted((call for row in drivers for call in row["calls"]), key=lambda call: -call["seconds"])
+    if not calls:
+        return ["no driver waits for an object, and no call is under way"]
+    return ["no driver waits for an object; under way:", *story.others([one["task_id"] for one in calls], 0)]
 
 
 def explain(object_id: str, facts: Facts) -> list[str]:
     """Return lines that say why an object is not there yet.
 
     Args:
-        object_id: of the object, or of the task that makes it; in hex.
+        object_id: of the object, or of the task that makes it; in hex. Or an execution of a compiled graph.
     """
+    if graph_reasons.is_name(object_id):
+        return graph_reasons.explain(object_id, facts.graphs, facts.stacks)
     task = object_id if len(object_id) < 32 else maker(object_id)
     return _Story(facts).task(task, 0)
 
@@ -91,7 +122,7 @@ class _Story:
         if row["worker"]:
             return self._at_worker(task, row, depth)
         if row["needs"]:
-            return ["it waits for its arguments:", *self._others(map(maker, row["needs"]), depth)]
+            return ["it waits for its arguments:", *self.others(map(maker, row["needs"]), depth)]
         if row["actor"]:
             return self._for_actor(row, depth)
         preparing = self._for_environment(lambda one: one["key"] == row["environment"])
@@ -100,7 +131,8 @@ class _Story:
         first, *more = self._for_resources(row["resources"], row.get("requirement", ""))
         return [first, *("  " * depth + line for line in more)]
 
-    def _others(self, tasks: Any, depth: int) -> list[str]:
+    def others(self, tasks: Iterable[str], depth: int) -> list[str]:
+        """Explain the first few of several calls, one level deeper."""
         wanted = list(dict.fromkeys(tasks))
         lines = [line for task in wanted[:_SHOWN] for line in self.task(task, depth + 1)]
         if len(wanted) > _SHOWN:
@@ -117,7 +149,7 @@ class _Story:
             ahead = lane.queued.index(task)
             behind = f", and behind {ahead} more" if ahead else ""
             first = f"it is queued in process {pid} behind what runs there{behind}:"
-            return [first, *self._others(lane.running, depth)]
+            return [first, *self.others(lane.running, depth)]
         if pid not in self._facts.stacks:
             return [
                 f"it was sent to process {pid}, which does not answer: it is stopped, or in C code that "
@@ -127,7 +159,7 @@ class _Story:
         if begun is not None and _task(*begun) != task and _task(*begun) in self._facts.calls:
             return [
                 f"it was sent ahead to process {pid}, which still runs:",
-                *self._others([_task(*begun)], depth),
+                *self.others([_task(*begun)], depth),
             ]
         return [f"it is on its way to or from process {pid}"]
 
@@ -152,7 +184,7 @@ class _Story:
         indent = "  " * (depth + 1)
         limit = "" if wait.certain else " (with a timeout)"
         first = f"{indent}it has waited {_seconds(wait.seconds)} at {wait.where}{limit} for:"
-        return [first, *self._others(map(maker, wait.objects), depth + 1)]
+        return [first, *self.others(map(maker, wait.objects), depth + 1)]
 
     def _for_actor(self, row: Plain, depth: int) -> list[str]:
         indent = "  " * (depth + 1)
@@ -207,6 +239,10 @@ class _Story:
                 what = running["name"] if running else worker.get("name") or "an idle lease"
                 lines.append(f"  {what} in process {worker['pid']}: {describe(to_fixed(held))}")
         return lines
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return ["  " + line for line in lines]
 
 
 def _only(amounts: Mapping[str, int], names: Mapping[str, int]) -> dict[str, int]:

@@ -48,7 +48,9 @@ class State:
 
     def _ask(self, what: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the rows of all processes, and those of the daemon."""
-        parts, self.silent = self._source.state(what)
+        parts, silent = self._source.state(what)
+        # Who could not answer is as good as silent.
+        self.silent = [*silent, *(pid for pid, _, found in parts if any("failed" in row for row in found))]
         rows = [row for _, kind, found in parts if kind != "daemon" for row in found if "failed" not in row]
         own = [row for _, kind, found in parts if kind == "daemon" for row in found]
         return rows, own
@@ -135,8 +137,9 @@ class State:
             for pid, kind, rows in parts if kind != "daemon"
         ]  # fmt: skip
 
-    def why(self, object_id: str) -> list[str]:
-        """Return lines that say why an object (or what a task makes) is not there yet."""
+    def why(self, object_id: str = "") -> list[str]:
+        """Return lines that say why an object (or what a task makes) is not there yet. Empty: what the
+        drivers wait for."""
         parts, silent = self._source.state("waits")
         rows = [row for _, kind, found in parts if kind != "daemon" for row in found]
         workers = [row for _, kind, found in parts if kind == "daemon" for row in found]
@@ -145,22 +148,24 @@ class State:
         store = self.store()
         environments = self._ask("runtime_envs")[1]
         self.silent = silent
-        return reasons.explain(
-            object_id,
-            reasons.Facts(
-                situation(rows),
-                {call["task_id"]: call for row in rows for call in row.get("calls", ())},
-                {row["task_id"]: row for row in through},
-                {row["worker_id"]: row for row in workers},
-                {row["actor_id"]: row for row in self._source.directory("actors")},
-                stacks,
-                store["available"],
-                store["total"],
-                environments,
-                self.breakpoints(),
-                next((one["labels"] for one in self._source.directory("nodes")), {}),
-            ),
+        facts = reasons.Facts(
+            situation(rows),
+            {call["task_id"]: call for row in rows for call in row.get("calls", ())},
+            {row["task_id"]: row for row in through},
+            {row["worker_id"]: row for row in workers},
+            {row["actor_id"]: row for row in self._source.directory("actors")},
+            stacks,
+            store["available"],
+            store["total"],
+            environments,
+            self.breakpoints(),
+            next((one["labels"] for one in self._source.directory("nodes")), {}),
+            [graph for row in rows for graph in row.get("graphs", ())],
         )
+        if object_id:
+            return reasons.explain(object_id, facts)
+        drivers = [row for _, kind, found in parts if kind == "driver" for row in found if "calls" in row]
+        return reasons.explain_drivers(drivers, facts)
 
     def store(self) -> dict[str, Any]:
         """Return how full the node is: memory of objects, disk, resources."""
