@@ -115,7 +115,7 @@ class ActorClass(Generic[C]):
             f"the actor class {name} cannot be instantiated directly: use {name}.remote(...) to start one"
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[C]:
+    def remote(self, /, *args: Any, **kwargs: Any) -> ActorHandle[C]:
         """Start an actor: a process that holds one instance of the class.
 
         Args:
@@ -151,7 +151,7 @@ class ActorClass(Generic[C]):
         )
         return ActorHandle(info)
 
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return a node of a graph that starts an actor when the graph is executed. See ``skate.dag``.
 
         Args:
@@ -323,7 +323,7 @@ class ActorMethod:
             f"the actor method {self._name} cannot be called directly: use handle.{self._name}.remote(...)"
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> ObjectRef[Any]:
+    def remote(self, /, *args: Any, **kwargs: Any) -> ObjectRef[Any]:
         """Call the method. Calls from one process run in the order in which they were made.
 
         Returns:
@@ -350,7 +350,7 @@ class ActorMethod:
         self._submit = found.bind_method(self._info, self._name, self._given)
         self._core = current.process.core
 
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return a node of a graph that calls the method when the graph is executed. See ``skate.dag``.
 
         Args:
