@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import sys
@@ -157,6 +158,12 @@ class ActorHost:
                 asyncio.run(waiting)
         except BaseException:
             sys.excepthook(*sys.exc_info())  # there is nobody to raise it in
+
+    def forget(self) -> None:
+        """Let go of the instance: it and what it holds may have a ``__del__``, or a file to flush."""
+        self.instance = None
+        gc.collect()
+        output.flush(False)
 
     def method(self, name: str) -> Callable[..., Any]:
         """Return the code behind a method's name."""

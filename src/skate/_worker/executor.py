@@ -6,7 +6,6 @@ user code to the socket on one thread. While user code runs long, the background
 
 from __future__ import annotations
 
-import gc
 import pickle
 import struct
 import threading
@@ -259,13 +258,6 @@ class Executor:
             self._core.reporter.last_words()
             self._core.reactor.flush()
         return self._exit_code
-
-    def forget_actor(self) -> None:
-        """Let go of the actor's instance: it and what it holds may have a ``__del__``, or a file to flush."""
-        if self.host is not None:
-            self.host.instance = None
-            gc.collect()
-            output.flush(False)
 
     def _idle(self) -> None:
         core = self._core

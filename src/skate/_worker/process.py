@@ -83,6 +83,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     code = executor.run()
     # User code's; the process ends without Python's own end.
     atexit._run_exitfuncs()
-    executor.forget_actor()
+    if executor.host is not None:
+        executor.host.forget()
     core.unread.close()
     return code

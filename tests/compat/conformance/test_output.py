@@ -98,13 +98,13 @@ def test_what_ends_without_a_line_feed(screen) -> None:
 # ---------------------------------------------------------------------- errors that nobody asks for
 
 
-def test_an_error_that_nobody_asks_for(screen) -> None:
+def test_an_error_that_nobody_asks_for(screen, caplog) -> None:
     @ray.remote
     def fail():
         raise ValueError("nobody asks")
 
     fail.remote()
-    until(lambda: "ValueError: nobody asks" in screen.read().err, "the error")
+    until(lambda: "ValueError: nobody asks" in screen.read().err + caplog.text, "the error")
 
 
 def test_a_constructor_that_fails_is_told_of(screen) -> None:
