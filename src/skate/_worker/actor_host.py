@@ -93,8 +93,7 @@ class ActorHost:
         except BaseException as raised:
             name = f"{spec.class_name}.__init__"
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
-            # Here as well: perhaps nobody calls the actor, or asks what became of the calls.
-            core.warn(f"{name} raised, so the actor is dead:\n{format_error(raised).rstrip()}")
+            self.tell(name, raised)
             raised.__traceback__ = None
         shown = self.repr if self.repr != spec.class_name else ""
         with core.lock:
@@ -106,6 +105,11 @@ class ActorHost:
             core.drain()
             core.node.send(node.ActorReady(self.actor_id, self.incarnation, error, shown))
             core.reactor.flush()
+
+    def tell(self, name: str, raised: BaseException) -> None:
+        """Tell of a constructor that raised: perhaps nobody calls the actor, or asks for what it calls."""
+        core = self.executor.core
+        core.warn(f"{name} raised, so the actor is dead:\n{format_error(raised).rstrip()}")
 
     def _introduce(self) -> None:
         """Go by the instance's own repr in errors and output, if its class defines one, as Ray does."""
