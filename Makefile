@@ -53,7 +53,8 @@ format: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# Does anything grow? And random programs whose workers end at random, or at each named point, as often as you like.
+# Does anything grow? And random programs whose processes end, or run out of memory, at random or at each named point,
+# as often as you like.
 soak: $(VENV)/.test
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 

@@ -193,7 +193,7 @@ class RuntimeEngine:
     def bind_method(self, info: ActorInfo, method: str, options: Mapping[str, Any]) -> Submit:
         """See Engine."""
         core = self.core
-        with core.lock:
+        with core.changing:
             client = core.actors.client(info.actor_id, info.class_name)
             client.max_pending, client.out_of_order = info.max_pending_calls, info.out_of_order
         num_returns = returns_of(options.get("num_returns"), bool(options.get("is_generator")))
@@ -274,7 +274,7 @@ class RuntimeEngine:
         entry = handle._entry
         if not options.name:
             # Nobody else can know of it yet: its calls wait for it, its creator need not.
-            with core.lock:
+            with core.changing:
                 core.check_usable()
                 create = functools.partial(
                     control.CreateActor, actor_id=actor_id, spec=pack(spec), get_if_exists=False
@@ -307,7 +307,7 @@ class RuntimeEngine:
         process lives, for restarts.
         """
         core = self.core
-        with core.lock:
+        with core.changing:
             entry = core.refs.own(ids.object_id(core.worker_id, core.next_counter()))
             entry.local = 1
             entry.kind = 0
@@ -332,6 +332,8 @@ class RuntimeEngine:
             name = cls.__name__
             try:
                 found = self._classes[cls] = dump_code(cls)
+            except MemoryError:
+                raise
             except Exception as error:
                 text = culprit.explain(cls, name, error)
                 raise TypeError(f"cannot send actor class {name}: {text}") from None
@@ -365,7 +367,7 @@ class RuntimeEngine:
         """See Engine."""
         core = self.core
         entry = ref._entry
-        with core.lock:
+        with core.changing:
             core.check_usable()
             if force and entry.task is not None and entry.task.actor is not None:
                 raise ValueError(

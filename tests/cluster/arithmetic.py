@@ -81,6 +81,21 @@ def wrap(large: bool, number: int, refs: list[ObjectRef[Any]]) -> dict[str, Any]
     return {"own": skate.put(pack(number, large)), "task": combine.remote(large, number), "given": refs}
 
 
+@skate.remote
+def delegate(large: bool, start: int) -> Any:
+    """Have a generator make three numbers and an actor mix them."""
+    items = list(count.remote(large, start, 3))
+    if len(items) < 3:
+        skate.get(items[-1])  # the error that is the last of them
+    actor = Accumulator.options(num_cpus=0).remote(items[0])
+    return [actor.add.remote(large, item) for item in items[1:]][-1:]
+
+
+def mix_delegated(start: int) -> int:
+    """What the ref that delegate returns stands for."""
+    return mix(mix(start, start + 1), start + 2)
+
+
 @skate.remote(num_returns=2)
 def split(large: bool, value: Any) -> tuple[Any, Any]:
     number = unpack(value)

@@ -1,19 +1,30 @@
-"""Ends workers and control stores at named points of the runtime's own code. Light: they import it.
+"""Faults at named points of the runtime's own code: processes end there, or run out of memory. Light: workers
+import it.
 
 A session whose jobs have the environment of ``environment`` runs ``install`` in each of its workers; one that
-is started with ``control_argv`` runs ``install_control`` in its control stores. The points are wrapped from
-outside: the runtime itself knows nothing of them.
+is started with ``control_argv`` runs ``install_control`` in its control stores; ``Raising`` is for the calling process itself. The points are wrapped from outside: the runtime knows nothing
+of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import importlib
 import os
 import random
+import resource
 import signal
+import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from types import TracebackType
+from typing import Any, NoReturn
+
+from skate._worker import current
+
+# ---------------------------------------------------------------------- what happens there
 
 
 def _sigkill() -> None:
@@ -32,85 +43,269 @@ def _abort() -> None:
     os.abort()
 
 
-#: How a process ends.
+#: How a process ends at once.
 ENDINGS: dict[str, Callable[[], None]] = {
     "sigkill": _sigkill, "segfault": _segfault, "exit": _exit, "abort": _abort,
 }  # fmt: skip
 
-#: Name to (module, class, method, whether the process ends before or after it).
-Points = dict[str, tuple[str, str, str, str]]
+#: Bytes that a process takes until somebody ends it.
+_ENOUGH = 2_000_000_000
+#: Seconds until one that nobody ended counts as forgotten.
+_FORGOTTEN = 15
 
-#: Of workers.
+
+def _hoard(step: int = 20_000_000) -> None:
+    """Take ever more memory, until the session's monitor, or the kernel, ends this process."""
+    held: list[bytearray] = []
+    deadline = time.monotonic() + _FORGOTTEN
+    while time.monotonic() < deadline:
+        if len(held) * step < _ENOUGH:
+            held.append(bytearray(step))
+        else:
+            time.sleep(0.01)
+    os._exit(99)
+
+
+#: A folder of a memory cgroup in which the tests may make others.
+CGROUP = os.environ.get("SKATE_TEST_CGROUP", "")
+
+
+def _hoard_in_a_cgroup() -> None:
+    """Have the kernel's killer end this process: it is alone in a group whose limit it exceeds."""
+    folder = os.path.join(CGROUP, f"skate-test-{os.getpid()}")
+    os.mkdir(folder)  # the test removes it
+    names = os.listdir(folder)
+    limit = "memory.max" if "memory.max" in names else "memory.limit_in_bytes"
+    for name, text in ((limit, "64000000"), ("cgroup.procs", str(os.getpid()))):
+        with open(os.path.join(folder, name), "w") as file:
+            file.write(text)
+    _hoard(1_000_000)
+
+
+def _raise() -> NoReturn:
+    raise MemoryError("planned")
+
+
+#: What keeps the heap full while memory is short.
+_filler: list[bytes] = []
+_filling = threading.Lock()
+
+
+def _limit(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def _run_short(left: int = 0) -> None:
+    """Nothing more can be had but ``left`` bytes, until ``_relieve``."""
+    with open("/proc/self/statm", "rb") as file:
+        pages = int(file.read().split()[0])
+    with _filling:
+        _fill(pages * resource.getpagesize(), left)
+
+
+def _fill(limit: int, left: int) -> None:
+    _limit(limit)
+    for size in (1 << 20, 1 << 16, 1 << 12, 1 << 9):
+        try:
+            while True:
+                _filler.append(bytes(size))
+        except MemoryError:
+            pass
+    freed = 0
+    while _filler and freed < left:
+        freed += len(_filler.pop())
+
+
+def _relieve() -> None:
+    with _filling:
+        _filler.clear()
+        _limit(resource.getrlimit(resource.RLIMIT_AS)[1])
+
+
+#: How a process runs out of memory: the session's monitor or the kernel ends it; an allocation at the point
+#: fails; every allocation fails from the point to the end of the call.
+SHORTAGES: dict[str, Callable[[], None]] = {
+    "hoard": _hoard, "cgroup": _hoard_in_a_cgroup, "raise": _raise,
+    "short": _run_short, "short of 64 kB": lambda: _run_short(1 << 16), "short of 1 MB": lambda: _run_short(1 << 20),
+}  # fmt: skip
+
+# ---------------------------------------------------------------------- where
+
+Point = tuple[str, str, str, str]
+Points = dict[str, Point]
+
+#: Name to (module, class, method, whether it happens before or after it).
 POINTS: Points = {
     # A call
-    "arrived": ("executor", "Executor", "_called", "after"),
-    "begun": ("executor", "Executor", "_invoke", "before"),
-    "arguments read": ("invocation", "Invocation", "decode_arguments", "after"),
-    "computed": ("invocation", "Invocation", "encode", "before"),
-    "encoded": ("invocation", "Invocation", "encode", "after"),
-    "reply written": ("invocation", "Invocation", "reply", "after"),
-    "reply sent": ("executor", "Executor", "_flush", "after"),
-    "items": ("yielding", "Yielding", "_send", "after"),
+    "arrived": ("_worker.executor", "Executor", "_called", "after"),
+    "begun": ("_worker.executor", "Executor", "_invoke", "before"),
+    "arguments read": ("_worker.invocation", "Invocation", "decode_arguments", "after"),
+    "computed": ("_worker.invocation", "Invocation", "encode", "before"),
+    "encoded": ("_worker.invocation", "Invocation", "encode", "after"),
+    "reply written": ("_worker.invocation", "Invocation", "reply", "after"),
+    "reply sent": ("_worker.executor", "Executor", "_flush", "after"),
+    "items": ("_worker.yielding", "Yielding", "_send", "after"),
     # Objects
-    "extent granted": ("objects", "Objects", "_allocate", "after"),
-    "sealed": ("objects", "Objects", "store_value", "after"),
-    "pinned": ("objects", "Objects", "view", "after"),
-    "view ended": ("objects", "Objects", "view_ended", "after"),
-    "put": ("objects", "Objects", "put", "after"),
-    "before get": ("objects", "Objects", "get", "before"),
-    "after get": ("objects", "Objects", "get", "after"),
+    "extent granted": ("_worker.objects", "Objects", "_allocate", "after"),
+    "sealed": ("_worker.objects", "Objects", "store_value", "after"),
+    "pinned": ("_worker.objects", "Objects", "view", "after"),
+    "view ended": ("_worker.objects", "Objects", "view_ended", "after"),
+    "put": ("_worker.objects", "Objects", "put", "after"),
+    "before get": ("_worker.objects", "Objects", "get", "before"),
+    "after get": ("_worker.objects", "Objects", "get", "after"),
     # References
-    "ref arrived": ("objects", "Objects", "adopt", "after"),
-    "borrowing": ("peers", "Peers", "register", "after"),
-    "borrower added": ("peers", "Peers", "_add_borrower", "after"),
-    "giving up a borrow": ("peers", "Peers", "release", "before"),
-    "gave up a borrow": ("peers", "Peers", "release", "after"),
-    "value asked for": ("peers", "Peers", "_get_object", "before"),
-    "value sent": ("peers", "Peers", "_get_object", "after"),
-    "refs acknowledged": ("yielding", "Yielding", "_reply_ack", "before"),
+    "ref arrived": ("_worker.objects", "Objects", "adopt", "after"),
+    "borrowing": ("_worker.peers", "Peers", "register", "after"),
+    "borrower added": ("_worker.peers", "Peers", "_add_borrower", "after"),
+    "giving up a borrow": ("_worker.peers", "Peers", "release", "before"),
+    "gave up a borrow": ("_worker.peers", "Peers", "release", "after"),
+    "value asked for": ("_worker.peers", "Peers", "_get_object", "before"),
+    "value sent": ("_worker.peers", "Peers", "_get_object", "after"),
+    "refs acknowledged": ("_worker.yielding", "Yielding", "_reply_ack", "before"),
     # As a caller itself
-    "child submitted": ("calls", "Calls", "submit_task", "after"),
-    "child replied": ("calls", "Calls", "replied", "before"),
-    "lease granted": ("submit_normal", "NormalSubmitter", "granted", "after"),
-    "lends its CPUs": ("executor", "Executor", "wait_lending", "before"),
+    "child submitted": ("_worker.calls", "Calls", "submit_task", "after"),
+    "child replied": ("_worker.calls", "Calls", "replied", "before"),
+    "lease granted": ("_worker.submit_normal", "NormalSubmitter", "granted", "after"),
+    "lends its CPUs": ("_worker.executor", "Executor", "wait_lending", "before"),
     # Actors
-    "becoming an actor": ("executor", "Executor", "_become", "before"),
-    "constructed": ("actor_host", "ActorHost", "start", "after"),
+    "becoming an actor": ("_worker.executor", "Executor", "_become", "before"),
+    "constructed": ("_worker.actor_host", "ActorHost", "start", "after"),
 }
-
 
 #: Of control stores.
 CONTROL_POINTS: Points = {
-    "actor to be made": ("server", "ControlStore", "_create_actor", "before"),
-    "actor made": ("server", "ControlStore", "_create_actor", "after"),
-    "actor looked for": ("server", "ControlStore", "_find_actor", "before"),
-    "actor found": ("server", "ControlStore", "_find_actor", "after"),
-    "actor watched": ("server", "ControlStore", "_watch_actor", "after"),
-    "actor to be released": ("server", "ControlStore", "_release_actor", "before"),
-    "actor released": ("server", "ControlStore", "_release_actor", "after"),
-    "start told": ("server", "ControlStore", "_actor_started", "before"),
-    "start taken": ("server", "ControlStore", "_actor_started", "after"),
-    "end told": ("server", "ControlStore", "_actor_ended", "before"),
-    "end taken": ("server", "ControlStore", "_actor_ended", "after"),
-    "decided": ("server", "ControlStore", "_run", "before"),
-    "carried out": ("server", "ControlStore", "_run", "after"),
-    "node comes": ("server", "ControlStore", "_register_node", "before"),
-    "node came": ("server", "ControlStore", "_register_node", "after"),
-    "process came": ("server", "ControlStore", "_register_job", "after"),
-    "process left": ("server", "ControlStore", "_disconnected", "after"),
-    "to be recorded": ("storage", "Storage", "commit", "before"),
-    "recorded": ("storage", "Storage", "commit", "after"),
+    "actor to be made": ("_control.server", "ControlStore", "_create_actor", "before"),
+    "actor made": ("_control.server", "ControlStore", "_create_actor", "after"),
+    "actor looked for": ("_control.server", "ControlStore", "_find_actor", "before"),
+    "actor found": ("_control.server", "ControlStore", "_find_actor", "after"),
+    "actor watched": ("_control.server", "ControlStore", "_watch_actor", "after"),
+    "actor to be released": ("_control.server", "ControlStore", "_release_actor", "before"),
+    "actor released": ("_control.server", "ControlStore", "_release_actor", "after"),
+    "start told": ("_control.server", "ControlStore", "_actor_started", "before"),
+    "start taken": ("_control.server", "ControlStore", "_actor_started", "after"),
+    "end told": ("_control.server", "ControlStore", "_actor_ended", "before"),
+    "end taken": ("_control.server", "ControlStore", "_actor_ended", "after"),
+    "decided": ("_control.server", "ControlStore", "_run", "before"),
+    "carried out": ("_control.server", "ControlStore", "_run", "after"),
+    "node comes": ("_control.server", "ControlStore", "_register_node", "before"),
+    "node came": ("_control.server", "ControlStore", "_register_node", "after"),
+    "process came": ("_control.server", "ControlStore", "_register_job", "after"),
+    "process left": ("_control.server", "ControlStore", "_disconnected", "after"),
+    "to be recorded": ("_control.storage", "Storage", "commit", "before"),
+    "recorded": ("_control.storage", "Storage", "commit", "after"),
+}
+
+#: More of workers and drivers, where memory is asked for or tables change: for ``raise``. No class: a name of the module.
+ALLOCATIONS: Points = {
+    # Values to bytes and back
+    "pickling a put": ("_worker.objects", "", "serialize", "before"),
+    "pickled a put": ("_worker.objects", "", "serialize", "after"),
+    "pickling arguments": ("_worker.calls", "", "encode", "before"),
+    "pickled arguments": ("_worker.calls", "", "encode", "after"),
+    "pickling a result": ("_worker.invocation", "", "serialize", "before"),
+    "pickled a result": ("_worker.invocation", "", "serialize", "after"),
+    "joining bytes": ("_serialize.values", "Serialized", "to_bytes", "before"),
+    "writing into shared memory": ("_serialize.values", "Serialized", "write_into", "before"),
+    "wrote into shared memory": ("_serialize.values", "Serialized", "write_into", "after"),
+    "writing fresh memory": ("_store.client", "StoreClient", "write_fresh", "before"),
+    "wrote fresh memory": ("_store.client", "StoreClient", "write_fresh", "after"),
+    "unpickling arguments": ("_worker.invocation", "", "deserialize", "before"),
+    "unpickled arguments": ("_worker.invocation", "", "deserialize", "after"),
+    "unpickling": ("_worker.objects", "", "deserialize", "before"),
+    "unpickled": ("_worker.objects", "", "deserialize", "after"),
+    "pickling an error": ("_worker.exhaustion", "", "dump_task_error", "before"),
+    "unpickling an error": ("_worker.objects", "", "load_error", "before"),
+    # Objects
+    "asking for an extent": ("_worker.objects", "Objects", "_allocate", "before"),
+    "mapping a segment": ("_store.client", "StoreClient", "_map", "before"),
+    "sealing": ("_store.client", "StoreClient", "sealed", "before"),
+    "seal noted": ("_store.client", "StoreClient", "sealed", "after"),
+    "making a view": ("_store.client", "StoreClient", "view", "before"),
+    "made a view": ("_store.client", "StoreClient", "view", "after"),
+    "making a ref": ("_worker.object_ref", "", "_new", "before"),
+    "about to wait": ("_worker.objects", "Objects", "_new_waiter", "before"),
+    "waiting over": ("_worker.objects", "Objects", "_stop_waiting", "after"),
+    "value there": ("_worker.refs", "RefTable", "fulfil", "before"),
+    "value noted": ("_worker.refs", "RefTable", "fulfil", "after"),
+    "entry made": ("_worker.refs", "RefTable", "own", "after"),
+    "borrow noted": ("_worker.refs", "RefTable", "borrow", "after"),
+    "settled": ("_worker.refs", "RefTable", "_settle", "after"),
+    "draining": ("_worker.core", "Core", "drain", "before"),
+    "drained": ("_worker.core", "Core", "drain", "after"),
+    # Calls
+    "record made": ("_worker.calls", "Calls", "_new_task", "after"),
+    "submitting": ("_worker.submit_normal", "NormalSubmitter", "submit", "before"),
+    "submitted": ("_worker.submit_normal", "NormalSubmitter", "submit", "after"),
+    "sending a task": ("_worker.submit_normal", "NormalSubmitter", "_send", "before"),
+    "sent a task": ("_worker.submit_normal", "NormalSubmitter", "_send", "after"),
+    "asking for leases": ("_worker.submit_normal", "NormalSubmitter", "_demand", "before"),
+    "sending a method call": ("_worker.submit_actor", "ActorSubmitter", "_send", "before"),
+    "sent a method call": ("_worker.submit_actor", "ActorSubmitter", "_send", "after"),
+    "method call submitted": ("_worker.calls", "Calls", "submit_call", "after"),
+    "reply taken": ("_worker.calls", "Calls", "replied", "after"),
+    "refs in a reply": ("_worker.calls", "Calls", "take_contained", "after"),
+    "item arrived": ("_worker.stream_calls", "StreamCalls", "item_arrived", "before"),
+    "item taken": ("_worker.generators", "ObjectRefGenerator", "_take", "after"),
+    # Messages
+    "message for another": ("_transport.connection", "Connection", "send", "before"),
+    "message queued": ("_transport.connection", "Connection", "send", "after"),
+    "framing": ("_transport.connection", "", "append_frame", "before"),
+    "bytes arrived": ("_wire.framing", "FrameReader", "feed", "before"),
+    "dispatching": ("_transport.connection", "Connection", "_dispatch", "before"),
+    "dispatched": ("_transport.connection", "Connection", "_dispatch", "after"),
+    "timers": ("_transport.reactor", "Reactor", "_run_timers", "after"),
 }
 
 
+#: Modules that only workers use.
+_OF_WORKERS = ("_worker.executor", "_worker.invocation", "_worker.yielding", "_worker.actor_host")
+#: Where memory may run out in a driver.
+OF_DRIVERS = [
+    point for point, (module, *_) in (POINTS | ALLOCATIONS).items() if module not in _OF_WORKERS
+]  # fmt: skip
+
+
+class _Wrapped:
+    """One point, with ``passed`` called at it. ``undo`` ends that."""
+
+    def __init__(self, point: str, passed: Callable[[], None]) -> None:
+        module, kind, self._name, when = (POINTS | ALLOCATIONS | CONTROL_POINTS)[point]
+        found = importlib.import_module(f"skate.{module}")
+        self._owner = getattr(found, kind) if kind else found
+        original = self._original = getattr(self._owner, self._name)
+
+        @functools.wraps(original)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if when == "before":
+                passed()
+            result = original(*args, **kwargs)
+            if when == "after":
+                passed()
+            return result
+
+        setattr(self._owner, self._name, wrapped)
+        core = current.process.core
+        if core is not None:
+            # What handles messages was looked up when the core was built.
+            for message, handler in core.peers.handlers.items():
+                if getattr(handler, "__func__", None) is original:
+                    core.peers.handlers[message] = functools.partial(wrapped, handler.__self__)  # type: ignore[attr-defined]
+
+    def undo(self) -> None:
+        setattr(self._owner, self._name, self._original)
+
+
+# ---------------------------------------------------------------------- in workers
+
+
 def environment(point: str, ending: str, seed: int, deaths: int, folder: str) -> dict[str, Any]:
-    """Return the ``runtime_env`` of a job whose workers end at a point.
+    """Return the ``runtime_env`` of a job whose workers meet a fault at a point.
 
     Args:
-        point: one of POINTS.
-        ending: one of ENDINGS.
-        seed: of the passages through the point that a process survives.
-        deaths: processes that end, of all.
+        point: one of POINTS, or of ALLOCATIONS.
+        ending: one of ENDINGS or SHORTAGES.
+        seed: of the passages through the point that go well in a process.
+        deaths: how many faults there are, in all processes.
         folder: an empty one, where they are counted.
     """
     plan = f"{point}|{ending}|{seed}|{deaths}|{folder}"
@@ -119,7 +314,54 @@ def environment(point: str, ending: str, seed: int, deaths: int, folder: str) ->
 
 def install() -> None:
     """In a worker, before it is connected: wrap the point that its environment names."""
-    _wrap("skate._worker", POINTS, os.environ["TEST_FAULT"], lambda: True)
+    plan = os.environ["TEST_FAULT"]
+    _follow(plan, lambda: True)
+    if plan.split("|")[1].startswith("short"):
+        # A module that is imported meanwhile fails in ways of its own.
+        importlib.import_module("cluster.arithmetic")
+        # What runs out of memory has enough again when the call is over.
+        from skate._worker.executor import Executor
+
+        for name in ("_idle", "_run_call"):
+            setattr(Executor, name, _relieved(getattr(Executor, name)))
+
+
+def _follow(plan: str, armed: Callable[[], bool]) -> None:
+    point, ending, seed, deaths, folder = plan.split("|")
+    happens = (ENDINGS | SHORTAGES)[ending]
+    left = random.Random(int(seed) + os.getpid()).randrange(4)
+
+    def may_happen() -> bool:
+        for number in range(int(deaths)):
+            try:
+                os.close(os.open(os.path.join(folder, str(number)), os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                continue
+            return True
+        return False
+
+    def passed() -> None:
+        nonlocal left
+        if not armed():
+            return
+        if left:
+            left -= 1
+        elif may_happen():
+            happens()
+
+    _Wrapped(point, passed)
+
+
+def _relieved(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def relieved(*args: Any) -> Any:
+        _relieve()
+        return method(*args)
+
+    return relieved
+
+
+# ---------------------------------------------------------------------- in control stores
 
 
 def control_argv(argv: list[str], plan: str) -> list[str]:
@@ -137,43 +379,38 @@ def control_argv(argv: list[str], plan: str) -> list[str]:
 def install_control(plan: str) -> None:
     """In a control store, before it begins."""
     armed = os.path.join(plan.rpartition("|")[2], "armed")
-    _wrap("skate._control", CONTROL_POINTS, plan, lambda: os.path.exists(armed))
+    _follow(plan, lambda: os.path.exists(armed))
 
 
-def _wrap(package: str, points: Points, plan: str, armed: Callable[[], bool]) -> None:
-    import importlib
+# ---------------------------------------------------------------------- in this process
 
-    point, ending, seed, deaths, folder = plan.split("|")
-    module, kind, method, when = points[point]
-    owner = getattr(importlib.import_module(f"{package}.{module}"), kind)
-    original = getattr(owner, method)
-    left = random.Random(int(seed) + os.getpid()).randrange(4)
 
-    def may_die() -> bool:
-        for number in range(int(deaths)):
-            try:
-                os.close(os.open(os.path.join(folder, str(number)), os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                continue
-            return True
-        return False
+class Raising(contextlib.AbstractContextManager["Raising"]):
+    """A point of the calling process raises MemoryError, once, the next time that it is passed after ``arm``.
 
-    def passed() -> None:
-        nonlocal left
-        if not armed():
-            return
-        if left:
-            left -= 1
-        elif may_die():
-            ENDINGS[ending]()
+    Enter it before the session is started.
+    """
 
-    @functools.wraps(original)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if when == "before":
-            passed()
-        result = original(*args, **kwargs)
-        if when == "after":
-            passed()
-        return result
+    def __init__(self, point: str) -> None:
+        self._armed = False
+        #: It has.
+        self.raised = False
+        self._wrapped = _Wrapped(point, self._passed)
 
-    setattr(owner, method, wrapped)
+    def arm(self) -> None:
+        """Raise at the next passage."""
+        self._armed = True
+
+    def disarm(self) -> None:
+        """Raise no more."""
+        self._armed = False
+
+    def _passed(self) -> None:
+        if self._armed:
+            self._armed, self.raised = False, True
+            _raise()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._wrapped.undo()

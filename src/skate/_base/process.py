@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
+#: What a process that ends itself for a reason of its own writes to its log, before the reason.
+LAST_WORDS = "skate: fatal: "
+
 
 def describe_status(status: int) -> str:
     """Return a wait status in words: ``was killed by signal 9 (SIGKILL)``."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from skate._base.clock import monotonic
 from skate._transport.connection import Connection, Handler
-from skate._transport.reactor import LONGEST_POLL, Reactor, Timer, Waiter, _print_bug
+from skate._transport.reactor import LONGEST_POLL, Reactor, Timer, Waiter, print_bug
 
 
 class Begun(Protocol):
@@ -77,7 +77,7 @@ class Turns(Reactor):
         self.polling = self.asleep = True
         self.watched = False
         self.leftovers: tuple[deque[Any], ...] = ()
-        self.on_bug: Callable[[BaseException], None] = _print_bug
+        self.on_bug: Callable[[BaseException], None] = print_bug
         self.check_interrupt = _nothing
         self.dirty: list[Connection] = []
         #: Said and not heard yet: to whom, and what.

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from itertools import takewhile
 
+from skate._base.process import LAST_WORDS
 from skate._transport.reactor import READABLE, Reactor
 
 #: A worker's runtime announces whose output follows with this character and a name, as a line.
@@ -168,15 +169,24 @@ class _Pipe:
         self._fd = -1
 
 
-def fatal_traceback(path: str) -> str:
-    """Return what Python's fault handler wrote last in a log: the error, and the lines that ran; or ""."""
+def _tail(path: str) -> str:
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.path.getsize(path) - _TAIL))
-            text = file.read().decode(errors="replace")
+            return file.read().decode(errors="replace")
     except OSError:
         return ""
-    _, found, rest = text.rpartition("Fatal Python error: ")
+
+
+def last_words(path: str) -> str:
+    """Return why a process ended itself, if it said so in its log; or ""."""
+    _, found, rest = _tail(path).rpartition(LAST_WORDS)
+    return rest.partition("\n")[0] if found else ""
+
+
+def fatal_traceback(path: str) -> str:
+    """Return what Python's fault handler wrote last in a log: the error, and the lines that ran; or ""."""
+    _, found, rest = _tail(path).rpartition("Fatal Python error: ")
     if not found:
         return ""
     what, _, threads = rest.partition("\n")

@@ -7,6 +7,7 @@ goes, its weak reference reports the object. Until then the object stays pinned 
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import weakref
@@ -50,6 +51,7 @@ class StoreClient:
         self._cache_bytes = cache_bytes
         self._maps: dict[int, mmap.mmap] = {}
         self._fds: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
         self._cache: list[Extent] = []
         self._cached = 0
         self._fresh: set[Extent] = set()
@@ -66,16 +68,31 @@ class StoreClient:
     # ------------------------------------------------------------------ mappings
 
     def attach(self, segment: int, size: int, fd: int) -> None:
-        """Map a segment seen for the first time; takes over the descriptor."""
-        if segment in self._maps:
+        """Take over the descriptor of a segment. It is mapped when it is first written or read."""
+        if segment in self._fds:
             os.close(fd)
             return
-        self._maps[segment] = mmap.mmap(fd, size)
         self._fds[segment] = fd
+        self._sizes[segment] = size
 
     def has(self, segment: int) -> bool:
-        """Tell whether this process has mapped the segment."""
-        return segment in self._maps
+        """Tell whether this process can map the segment."""
+        return segment in self._fds
+
+    def _map(self, segment: int) -> mmap.mmap:
+        """Map a segment, once.
+
+        Raises:
+            MemoryError: this process has no room for it.
+        """
+        try:
+            # Two threads may be here at once: the mapping of one of them goes.
+            return self._maps.setdefault(segment, mmap.mmap(self._fds[segment], self._sizes[segment]))
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+            size = self._sizes[segment] >> 20
+            raise MemoryError(f"this process has no room to map {size} MiB of shared memory") from None
 
     def write_fresh(self, extent: Extent, pieces: list[bytes | memoryview]) -> None:
         """Write to an extent whose pages are not there yet. Takes time: call it without the lock."""
@@ -83,7 +100,8 @@ class StoreClient:
 
     def target(self, extent: Extent) -> memoryview:
         """Return the memory of an extent that this process holds, for writing."""
-        return memoryview(self._maps[extent.segment])[extent.offset : extent.offset + extent.size]
+        mapping = self._maps.get(extent.segment) or self._map(extent.segment)
+        return memoryview(mapping)[extent.offset : extent.offset + extent.size]
 
     # ------------------------------------------------------------------ extents
 
@@ -181,9 +199,9 @@ class StoreClient:
 
     def view(self, object_id: bytes, local: LocalObject) -> memoryview:
         """Return a read-only view that keeps the object in place as long as anything of it lives."""
-        array = _array_type(local.extent.size).from_buffer(
-            self._maps[local.extent.segment], local.extent.offset
-        )
+        segment = local.extent.segment
+        mapping = self._maps.get(segment) or self._map(segment)
+        array = _array_type(local.extent.size).from_buffer(mapping, local.extent.offset)
         exporter = _Exporter(array, self._on_dead)
         exporter.object_id = object_id
         self._exporters[id(exporter)] = exporter
@@ -220,6 +238,7 @@ class StoreClient:
             os.close(fd)
         self._maps.clear()
         self._fds.clear()
+        self._sizes.clear()
         self.objects.clear()
         self._cache.clear()
 

@@ -121,8 +121,8 @@ class Reactor:
         self.leftovers: tuple[deque[Any], ...] = ()
         #: Another loop watches ``fileno``: it sleeps in poll on our behalf.
         self.watched = False
-        #: Called outside of everything when a handler failed: a bug of ours, never the user's.
-        self.on_bug: Callable[[BaseException], None] = _print_bug
+        #: Called under the lock when a handler failed: a bug of ours, never the user's; or memory ran out.
+        self.on_bug: Callable[[BaseException], None] = print_bug
         #: Raises in the main thread what a signal asked for; called at safe points of a wait.
         self.check_interrupt: Callable[[], None] = _nothing
         self.dirty: list[Connection] = []
@@ -246,10 +246,13 @@ class Reactor:
                         pass
             if timers:
                 self._run_timers()
-            if self.on_turn is not None:
-                self.on_turn()
-            if self.dirty:
-                self.flush()
+            try:
+                if self.on_turn is not None:
+                    self.on_turn()
+                if self.dirty:
+                    self.flush()
+            except MemoryError as error:
+                self.on_bug(error)
         return busy
 
     def _run_timers(self) -> None:
@@ -429,17 +432,23 @@ class Reactor:
                 self._background_leads = True
                 try:
                     with self.lock:
-                        if self.on_turn is not None:
-                            self.on_turn()
-                        if self.on_background is not None:
-                            self.on_background()
-                        self.flush()
+                        try:
+                            if self.on_turn is not None:
+                                self.on_turn()
+                            if self.on_background is not None:
+                                self.on_background()
+                            self.flush()
+                        except MemoryError as error:
+                            self.on_bug(error)
                     seen = self._entered
                     # A user thread that comes to wait ends this, even if its wait is over before
                     # it could lead: the next one shall not have to hand over to us and back.
                     busy = True
                     while self._entered == seen and not self._stopped:
                         busy = self.turn(DROWSY, drowsy=True) if busy else self.turn(None)
+                except MemoryError as error:
+                    with self.lock:
+                        self.on_bug(error)
                 finally:
                     self._background_leads = False
                     self._lead.release()
@@ -469,7 +478,8 @@ def _nothing() -> None:
     pass
 
 
-def _print_bug(bug: BaseException) -> None:
+def print_bug(bug: BaseException) -> None:
+    """Have the user report it."""
     import traceback
 
     print("skate: internal error; please report it", file=sys.stderr)

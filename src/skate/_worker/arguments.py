@@ -77,7 +77,7 @@ def encode(
             return arguments
     try:
         serialized = serialize((args, kwargs))
-    except RecursionError:
+    except (RecursionError, MemoryError):
         raise
     except Exception as error:
         for index, value in enumerate(args):
@@ -91,15 +91,13 @@ def encode(
     if always_inline or serialized.size <= core.config.max_inline_bytes:
         arguments.kind, arguments.data = serialized.kind, serialized.to_bytes()
         return arguments
-    with core.lock:
+    with core.changing:
         entry = core.refs.own(ids.object_id(core.worker_id, core.next_counter()))
         entry.local = 1
         entry.exported = True
     arguments.blob = make_ref(entry, core)
     arguments.plain = False
-    kind_, data = core.objects.store_value(entry.id, serialized, tuple, mine=True)
-    with core.lock:
-        core.refs.fulfil(entry, kind_, data)
+    core.objects.store(entry, serialized, tuple)
     arguments.kind, arguments.data = wire.SHARED, entry.id
     return arguments
 

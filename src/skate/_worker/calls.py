@@ -18,8 +18,9 @@ from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import current
 from skate._worker.arguments import NO_ARGUMENTS, Arguments, encode
+from skate._worker.exhaustion import ran_out
 from skate._worker.generators import ObjectRefGenerator
-from skate._worker.object_ref import ObjectRef, make_ref
+from skate._worker.object_ref import ObjectRef, make_ref, make_refs
 from skate._worker.records import FunctionRecord, TaskRecord
 from skate._worker.recovery import nobodys
 from skate._worker.refs import PENDING, ObjectEntry
@@ -51,6 +52,8 @@ class Calls:
         """Pickle a remote function, once a session."""
         try:
             blob, refs = dump_code(function)
+        except MemoryError:
+            raise
         except Exception as error:
             raise TypeError(f"cannot send {name}: {culprit.explain(function, name, error)}") from None
         self.check_size(function, name, len(blob))
@@ -176,14 +179,18 @@ class Calls:
             if core.dead_reason:
                 core.check_usable()
             returns = num_returns if num_returns >= 0 else 1
-            task = self._new_task(function, "", arguments, returns, max_retries)
-            task.retry = function.retry
-            task.name = name
-            task.pool = pool
-            if num_returns < 0:
-                task.stream = core.streams.open(num_returns, ahead)
-            if arguments.plain or (not self._failed_already(task) and task.unresolved == 0):
-                core.normal.submit(task, pool)
+            try:
+                task = self._new_task(function, "", arguments, returns, max_retries)
+                task.retry = function.retry
+                task.name = name
+                task.pool = pool
+                if num_returns < 0:
+                    task.stream = core.streams.open(num_returns, ahead)
+                if arguments.plain or (not self._failed_already(task) and task.unresolved == 0):
+                    core.normal.submit(task, pool)
+            except MemoryError as error:
+                ran_out(core, error)
+                raise
         return self._refs_of(task, num_returns)
 
     def _refs_of(self, task: TaskRecord, num_returns: int) -> Any:
@@ -195,9 +202,13 @@ class Calls:
         if num_returns == 1 or num_returns == DYNAMIC:
             made: Any = make_ref(task.returns[0], core)
         elif num_returns == STREAMING:
-            made = ObjectRefGenerator(core, task, make_ref(task.returns[0], core))
+            try:
+                made = ObjectRefGenerator(core, task, make_ref(task.returns[0], core))
+            except MemoryError:
+                core.dead_streams.append(task)
+                raise
         else:
-            made = [make_ref(entry, core) for entry in task.returns] or None
+            made = make_refs(task.returns, core) or None
         if core.interrupted:
             core.check_interrupt()  # not before somebody owns the refs
         return made
@@ -230,22 +241,26 @@ class Calls:
                     "unfinished, as many as its option max_pending_calls allows; wait for some of them"
                 )
             returns = num_returns if num_returns >= 0 else 1
-            task = self._new_task(None, method, arguments, returns, max_retries)
-            task.actor = client
-            if num_returns < 0:
-                task.stream = core.streams.open(num_returns, ahead)
-            if group is not None:
-                task.group = group
-            if retry is not None:
-                task.retry = retry
-            if hidden:
-                task.hidden = True
-            if name is not None:
-                task.name = name
-            if arguments.plain or not self._failed_already(task):
-                # Calls under way keep the actor alive even if every handle is gone.
-                client.keep = handle
-                core.actors.submit(task, client)
+            try:
+                task = self._new_task(None, method, arguments, returns, max_retries)
+                task.actor = client
+                if num_returns < 0:
+                    task.stream = core.streams.open(num_returns, ahead)
+                if group is not None:
+                    task.group = group
+                if retry is not None:
+                    task.retry = retry
+                if hidden:
+                    task.hidden = True
+                if name is not None:
+                    task.name = name
+                if arguments.plain or not self._failed_already(task):
+                    # Calls under way keep the actor alive even if every handle is gone.
+                    client.keep = handle
+                    core.actors.submit(task, client)
+            except MemoryError as error:
+                ran_out(core, error)
+                raise
         connection = client.connection
         if connection is not None and len(connection.out) > HIGH_WATER:
             self._wait_for_room(connection)

@@ -73,7 +73,12 @@ class _Threads:
         if self._free < self._work.qsize() and self._started < self._limit:
             self._started += 1
             name = f"skate-actor-{self._name or 'default'}-{self._started}"
-            threading.Thread(target=self._run, name=name, daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name=name, daemon=True).start()
+            except RuntimeError as error:  # there is no room for its stack, or there may be no more
+                self._started -= 1
+                if not self._started:
+                    raise MemoryError(f"an actor has no thread to run its calls: {error}") from None
 
     def _run(self) -> None:
         while True:
@@ -160,7 +165,7 @@ class ThreadedRunner:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
         output.flush(False)
-        with executor.core.lock:
+        with executor.core.changing:
             self._running.pop(key, None)
             executor.interrupts.over(*key)
             if executor.invocation.reply(connection, call, result, taken, met):
@@ -325,7 +330,7 @@ class AsyncRunner:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
         output.flush(False)
-        with executor.core.lock:
+        with executor.core.changing:
             del self._running[key]
             executor.interrupts.cancelled.discard(key)
             executor.invocation.reply(connection, call, result, taken, met)

@@ -167,7 +167,7 @@ class ControlLink:
             Exception: the error that the answer names.
         """
         core = self._core
-        with core.lock:
+        with core.changing:
             core.check_usable()
             self._ensure()
             asked = self._ask(make) if not self.gone else None

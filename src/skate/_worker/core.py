@@ -6,6 +6,7 @@ pickling, waiting and user code happen outside of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -21,7 +22,7 @@ from skate._base.config import Config
 from skate._serialize.exceptions import dump_error
 from skate._store.client import LocalObject, StoreClient
 from skate._transport.connection import Connection, Handler
-from skate._transport.reactor import Reactor, Waiter
+from skate._transport.reactor import Reactor, Waiter, print_bug
 from skate._transport.spin import Spin
 from skate._wire import control, node
 from skate._wire import worker as wire
@@ -30,6 +31,7 @@ from skate._worker import current
 from skate._worker.calls import Calls
 from skate._worker.cancel import Canceller
 from skate._worker.control_link import ControlLink
+from skate._worker.exhaustion import Changing, ran_out
 from skate._worker.forks import ForkGuard
 from skate._worker.futures import Futures
 from skate._worker.main_thread import Errand, MainThread
@@ -83,6 +85,9 @@ class Core(MainThread):
         if reactor is None:
             self.reactor.spin = Spin(config.spin_us / 1e6)
         self.reactor.on_turn = self.drain
+        self.reactor.on_bug = self._failed
+        #: The lock, for whoever changes tables.
+        self.changing = Changing(self)
         self.refs = RefTable()
         #: Entries whose ObjectRefs ended; appended by ``ObjectRef.__del__``, drained each turn.
         self.dead_refs: deque[ObjectEntry] = deque()
@@ -240,7 +245,7 @@ class Core(MainThread):
             LocalRayletDiedError: the session is lost.
         """
         waiter = Waiter()
-        with self.lock:
+        with self.changing:
             self.check_usable()
             request = self._new_request(connection, waiter)
             box = self._requests[request][1]
@@ -305,13 +310,13 @@ class Core(MainThread):
         """Wait; after a while have the daemon look whether this can ever end."""
         if deadline is not None or self.reactor.wait(waiter, monotonic() + _LONG):
             return self.reactor.wait(waiter, deadline)
-        with self.lock:
+        with self.changing:
             self.node.send(node.Waiting(True))
             self.reactor.flush()
         try:
             return self.reactor.wait(waiter, None)
         finally:
-            with self.lock:
+            with self.changing:
                 self.node.send(node.Waiting(False))
 
     def _deadlock(self, connection: Connection, message: node.Deadlocked) -> None:
@@ -319,6 +324,14 @@ class Core(MainThread):
             if waiter.number == message.number and not waiter.done:
                 waiter.error = message.text
                 waiter.notify()
+
+    def _failed(self, bug: BaseException) -> None:
+        """Handling a message, or a turn, raised. Under the lock."""
+        if isinstance(bug, MemoryError):
+            ran_out(self, bug)
+            return
+        with contextlib.suppress(MemoryError):
+            print_bug(bug)
 
     def check_usable(self) -> None:
         """Raise if the session is lost."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from skate._base import errors
 from skate._base.clock import monotonic, perf_counter
 from skate._base.process import end_process_group
-from skate._serialize.exceptions import dump_error, dump_task_error
+from skate._serialize.exceptions import dump_error
 from skate._transport.connection import EAGER_BYTES, Connection, Handler
 from skate._transport.reactor import Waiter
 from skate._wire import node
@@ -25,6 +25,7 @@ from skate._wire import worker as wire
 from skate._worker import breakpoints, current, output
 from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
+from skate._worker.exhaustion import dump_or_end
 from skate._worker.interrupts import Interrupts
 from skate._worker.invocation import ArgumentLost, Invocation, Result, matches
 from skate._worker.refs import ObjectEntry
@@ -283,7 +284,7 @@ class Executor:
             return core.reactor.wait(waiter, deadline)
         if core.reactor.wait(waiter, soon):
             return True
-        with core.lock:
+        with core.changing:
             self._lent = True
             self._give_back()
             core.node.send(node.Blocked(True))
@@ -291,7 +292,7 @@ class Executor:
         try:
             return core.wait_watched(waiter, deadline)
         finally:
-            with core.lock:
+            with core.changing:
                 self._lent = False
                 core.node.send(node.Blocked(False))
                 core.node.flush()
@@ -421,7 +422,7 @@ class Executor:
         """User code raised: return the reply that says so, or begin to end the process."""
         if isinstance(error, ArgumentLost):
             return wire.LOST, error.what, None, None, None
-        name = current.call.get().name
+        name = self.name_of(connection.peer, call)
         if self.interrupts.cancelled:
             cancelled = self.interrupts.outcome(connection, call, error)
             if cancelled is not None:
@@ -440,7 +441,8 @@ class Executor:
             )
             return wire.ERROR, dump_error(crash), None, None, None
         breakpoints.look_at(self._core, error)
-        data, refs = dump_task_error(error, name, actor_repr, actor_id)
+        self.invocation.discard_results(connection.peer.id, call, error)
+        data, refs = dump_or_end(self._core, error, name, actor_repr, actor_id)
         error.__traceback__ = None  # its frames hold the arguments
         retriable = call.retry is not None and matches(call.retry, error)
         return self.invocation.failure(data, refs, retriable=retriable)

@@ -33,7 +33,7 @@ class Futures:
 
     def when_ready(self, entry: ObjectEntry, call: Callable[[], None]) -> bool:
         """Have ``call`` called under the lock when the value is there. False: it is there already."""
-        with self._core.lock:
+        with self._core.changing:
             if entry.kind != PENDING:
                 return False
             if entry.dependents is None:
@@ -98,9 +98,12 @@ class Futures:
 
                 self._callbacks = ThreadPoolExecutor(1, "skate-callbacks")
             self._callbacks.submit(callback)
-        except RuntimeError:
-            if not (self._core.dead_reason or _ends()):
+        except RuntimeError as error:
+            if self._core.dead_reason or _ends():
+                return
+            if "thread" not in str(error):
                 raise
+            raise MemoryError(f"futures have no thread to call back on: {error}") from None
 
     def close(self) -> None:
         """End the callback thread."""

@@ -64,12 +64,12 @@ class ObjectRefGenerator(Generic[T]):
     @property
     def _entry(self) -> ObjectEntry:
         """What ``wait`` looks at: the next item."""
-        with self._core.lock:
+        with self._core.changing:
             return self._completed._entry if self._closed else self._stream.peek()
 
     def _take(self) -> ObjectRef[T] | None:
         core, stream = self._core, self._stream
-        with core.lock:
+        with core.changing:
             entry = stream.take()
             if entry is None:
                 return None
@@ -135,7 +135,7 @@ class ObjectRefGenerator(Generic[T]):
         """Take no more items: the remote generator is stopped at its next ``yield``."""
         if not self._closed:
             self._closed = True
-            with self._core.lock:
+            with self._core.changing:
                 self._core.streams.close(self._task)
                 self._core.reactor.flush()
 

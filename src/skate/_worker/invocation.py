@@ -12,6 +12,7 @@ from skate._base.clock import monotonic
 from skate._serialize import culprit
 from skate._serialize.values import deserialize, serialize
 from skate._transport.connection import EAGER_BYTES, Connection
+from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
@@ -112,6 +113,18 @@ class Invocation:
             return wire.NONE, b"", None, None, None
         return self._encode_many(peer.id, call, result, name)
 
+    def discard_results(self, owner: bytes, call: wire.Call, error: BaseException) -> None:
+        """Have the store drop what a call may have sealed before it ran out of memory."""
+        # Of one that runs again, some may be there from before, and needed.
+        if isinstance(error, MemoryError) and not call.flags & wire.AGAIN:
+            self.discard([ids.object_id(owner, call.seq, index) for index in range(call.num_returns)])
+
+    def discard(self, made: list[bytes]) -> None:
+        """Memory ran out, perhaps behind the seal of one of these, of which the owner will never hear."""
+        core = self._core
+        with core.changing:
+            core.node.send(node.Free(made, False, core.worker_id))
+
     def failure(self, data: bytes, refs: Sequence[ObjectRef[Any]], *, retriable: bool) -> Result:
         """Return what the reply says of an exception that was pickled."""
         kind = wire.RETRIABLE if retriable else wire.ERROR
@@ -137,7 +150,7 @@ class Invocation:
             return wire.NONE, b"", ()
         try:
             serialized = serialize(result)
-        except RecursionError:
+        except (RecursionError, MemoryError):
             raise
         except Exception as error:
             raise TypeError(f"cannot return it: {culprit.explain(result, name, error)}") from None

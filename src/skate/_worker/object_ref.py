@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from skate._base import ids
@@ -172,10 +172,26 @@ class ObjectRef(Generic[T_co]):
 
 def make_ref(entry: ObjectEntry, core: Core) -> ObjectRef[Any]:
     """Return a ref for an entry whose ``local`` the caller has counted already."""
-    ref = _new(ObjectRef)
+    try:
+        ref = _new(ObjectRef)
+    except MemoryError:
+        core.dead_refs.append(entry)
+        raise
     ref._entry = entry
     ref._core = core
     return ref
+
+
+def make_refs(entries: Sequence[ObjectEntry], core: Core) -> list[ObjectRef[Any]]:
+    """``make_ref`` for several."""
+    refs: list[ObjectRef[Any]] = []
+    try:
+        for entry in entries:
+            refs.append(make_ref(entry, core))
+    except MemoryError:
+        core.dead_refs.extend(entries[len(refs) + 1 :])  # the others have seen to themselves
+        raise
+    return refs
 
 
 _new = ObjectRef.__new__

@@ -19,6 +19,7 @@ from skate._transport.reactor import Timer, Waiter
 from skate._wire import node
 from skate._wire.worker import BUFFERS, ERROR, PICKLE, SHARED
 from skate._worker import current
+from skate._worker.exhaustion import ran_out
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.refs import PENDING, UNREGISTERED, ObjectEntry
 from skate._worker.report import call_site
@@ -106,23 +107,33 @@ class Objects:
         core = self._core
         try:
             serialized = serialize(value)
-        except RecursionError:
+        except (RecursionError, MemoryError):
             raise
         except Exception as error:
             raise TypeError(f"cannot put: {culprit.explain(value, 'value', error)}") from None
-        with self._lock:
+        with core.changing:
             entry = self._refs.own(ids.object_id(core.worker_id, core.next_counter()))
             entry.local = 1
             if core.config.record_call_sites:
                 entry.site = call_site(3)
             self.contain(entry, serialized.refs)
         ref = make_ref(entry, core)
-        kind, data = self.store_value(entry.id, serialized, type(value), mine=True)
-        with self._lock:
-            self._refs.fulfil(entry, kind, data)
+        self.store(entry, serialized, type(value))
         if core.interrupted:
             core.check_interrupt()
         return ref
+
+    def store(self, entry: ObjectEntry, serialized: Serialized, kind: type) -> None:
+        """Give an entry that this process owns its value. Raises like ``store_value``."""
+        try:
+            found = self.store_value(entry.id, serialized, kind, mine=True)
+        except MemoryError:
+            with self._core.changing:  # it may have been sealed, and nobody knows where
+                self._store.objects.pop(entry.id, None)
+                self._core.node.send(node.Free([entry.id], False, self._core.worker_id))
+            raise
+        with self._core.changing:
+            self._refs.fulfil(entry, *found)
 
     def contain(self, entry: ObjectEntry, refs: Sequence[ObjectRef[Any]]) -> None:
         """The value of ``entry`` has these refs inside. Called under the lock."""
@@ -138,17 +149,23 @@ class Objects:
         in case it was lost.
         Raises:
             ObjectStoreFullError: there is no room for it.
+            MemoryError: this process has no memory for it; it may be sealed all the same.
         """
         if serialized.size <= self._core.config.max_inline_bytes:
             return serialized.kind, serialized.to_bytes()
         extent, fresh = self._allocate(serialized.laid_out_size)
         size = serialized.laid_out_size
-        if fresh:
-            self._write_fresh(extent, serialized)
-        else:
-            serialized.write_into(self._store.target(extent))
+        try:
+            if fresh:
+                self._write_fresh(extent, serialized)
+            else:
+                serialized.write_into(self._store.target(extent))
+        except BaseException:
+            with self._core.changing:
+                self._core.node.send(node.ReturnExtents([(extent.segment, extent.offset)]))
+            raise
         label = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
-        with self._lock:
+        with self._core.changing:
             local = self._store.sealed(object_id, extent, size, fresh=fresh)
             if not mine:
                 # The owner frees it, so this extent will not come back: ask for the next one now.
@@ -164,7 +181,7 @@ class Objects:
     def _allocate(self, size: int) -> tuple[Extent, bool]:
         """Return an extent, and whether its pages are still to come."""
         core = self._core
-        with self._lock:
+        with core.changing:
             core.drain()  # what was just dropped may be what we need
             extent = self._store.take_cached(size)
             if extent is not None:
@@ -178,8 +195,6 @@ class Objects:
         try:
             self._store.write_fresh(extent, serialized.pieces())
         except OSError as error:
-            with self._lock:
-                self._core.node.send(node.ReturnExtents([(extent.segment, extent.offset)]))
             what = "memory" if extent.segment < DISK else "disk space"
             raise errors.ObjectStoreFullError(
                 f"the machine has no {what} left for {extent.size} bytes more: {error.strerror}"
@@ -227,15 +242,19 @@ class Objects:
         if core.dead_reason:
             core.check_usable()
         with self._lock:
-            if entry.kind != PENDING:
-                return
-            waiter = self._new_waiter(1, True, [entry], None)
-            if entry.waiters is None:
-                entry.waiters = [waiter]
-            else:
-                entry.waiters.append(waiter)
-            if entry.owner_address is not None:
-                core.peers.fetch(entry)
+            try:
+                if entry.kind != PENDING:
+                    return
+                waiter = self._new_waiter(1, True, [entry], None)
+                if entry.waiters is None:
+                    entry.waiters = [waiter]
+                else:
+                    entry.waiters.append(waiter)
+                if entry.owner_address is not None:
+                    core.peers.fetch(entry)
+            except MemoryError as error:
+                ran_out(core, error)
+                raise
         try:
             core.wait(waiter, None)
         finally:
@@ -256,7 +275,7 @@ class Objects:
     def _stop_waiting(self, waiter: CountWaiter) -> None:
         self._core.waits.discard(waiter)
         if not waiter.done or waiter.error:
-            with self._lock:
+            with self._core.changing:
                 for entry in waiter.entries:
                     if entry.waiters and waiter in entry.waiters:
                         entry.waiters.remove(waiter)
@@ -276,7 +295,7 @@ class Objects:
         ready = 0
         waiter = None
         pending: list[ObjectEntry] = []
-        with self._lock:
+        with core.changing:
             for entry in entries:
                 if entry.kind != PENDING:
                     ready += 1
@@ -333,7 +352,7 @@ class Objects:
             try:
                 data = self._own_view(entry, found) if entry.owner_address is None else self.view(entry.id)
             except NotInStore:
-                with self._lock:
+                with self._core.changing:
                     self._core.recovery.missing(entry, found)
                     self._core.drain()
                     self._core.reactor.flush()
@@ -359,7 +378,7 @@ class Objects:
 
     def protect_until_registered(self, met: Sequence[ObjectEntry], outer: ObjectEntry) -> None:
         """The value of ``outer`` keeps the refs inside alive until their owners know of us."""
-        with self._lock:
+        with self._core.changing:
             for inner in met:
                 if inner.owner_address is not None and inner.borrow_state == UNREGISTERED:
                     outer.pins += 1
@@ -376,13 +395,17 @@ class Objects:
         size, segment, offset = _LOCATION.unpack(location)
         with self._lock:
             local = self._store.objects.get(entry.id)
-            if local is None and not entry.by_request and self._store.has(segment):
-                extent = Extent(segment, offset, round_up(size))
-                local = self._store.add(entry.id, extent, size)
-                local.pinned = True
-                self._core.node.send(node.Pin(0, entry.id))
-            if local is not None:
-                return self._store.view(entry.id, local)
+            try:
+                if local is None and not entry.by_request and self._store.has(segment):
+                    extent = Extent(segment, offset, round_up(size))
+                    local = self._store.add(entry.id, extent, size)
+                    local.pinned = True
+                    self._core.node.send(node.Pin(0, entry.id))
+                if local is not None:
+                    return self._store.view(entry.id, local)
+            except MemoryError:
+                self._no_view(entry.id)
+                raise
         return self.view(entry.id)
 
     def view(self, object_id: bytes) -> memoryview:
@@ -390,6 +413,7 @@ class Objects:
 
         Raises:
             NotInStore: it is not there.
+            MemoryError: this process has no room to map it.
         """
         core = self._core
         with self._lock:
@@ -408,10 +432,20 @@ class Objects:
                     local = self._store.add(object_id, extent, reply.size)
                     local.pinned = True
                 return self._store.view(object_id, local)
+        except MemoryError:
+            with self._lock:
+                self._no_view(object_id)
+            raise
         finally:
             with self._lock:
                 if self._store.pin_answered(object_id):
                     core.node.send(node.Unpin(object_id))
+
+    def _no_view(self, object_id: bytes) -> None:
+        """Making a view failed: leave nothing that only the end of one would end. Under the lock."""
+        local = self._store.objects.get(object_id)
+        if local is not None and not local.views:
+            self._core.view_ended(object_id, local)
 
     # ------------------------------------------------------------------ wait
 
@@ -445,7 +479,7 @@ class Objects:
     def adopt(self, object_id: bytes, owner_address: str) -> ObjectRef[Any]:
         """Return a ref for an id that came from elsewhere."""
         core = self._core
-        with self._lock:
+        with core.changing:
             entry = self._refs.entries.get(object_id)
             if entry is None:
                 if not owner_address or owner_address == core.address:
@@ -459,14 +493,15 @@ class Objects:
                     entry = self._refs.borrow(object_id, owner_address)
                     entry.site = current.call.get().name
             entry.local += 1
+        ref = make_ref(entry, core)
         met = arrivals.entries
         if met is not None:
             met.append(entry)
         elif entry.owner_address is not None:
-            with self._lock:
+            with core.changing:
                 self._refs.register(entry)
                 core.drain()
-        return make_ref(entry, core)
+        return ref
 
     # ------------------------------------------------------------------ moving
 

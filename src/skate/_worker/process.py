@@ -15,6 +15,7 @@ from skate._wire.codec import decoder
 from skate._worker import breakpoints, current, output
 from skate._worker.core import Core
 from skate._worker.executor import Executor
+from skate._worker.exhaustion import ran_out
 
 # Made in the zygote, once for all workers.
 decoder()
@@ -80,7 +81,11 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
         core.reactor.flush()
         return 1
     core.reactor.start_background()
-    code = executor.run()
+    try:
+        code = executor.run()
+    except MemoryError as exhausted:
+        ran_out(core, exhausted)
+        raise
     # User code's; the process ends without Python's own end.
     atexit._run_exitfuncs()
     if executor.host is not None:

@@ -93,8 +93,11 @@ class ObjectEntry:
 
     @property
     def valueless(self) -> bool:
-        """Whether a freed entry's value went with it; small ones are kept inside the entry."""
-        return self.kind == SHARED or self.hollow
+        """Whether a freed entry's value went with it; small ones are kept inside the entry.
+
+        One that was freed while it was made again has none either, whatever came of that.
+        """
+        return self.kind in (SHARED, PENDING) or self.hollow
 
     def __repr__(self) -> str:
         role = "owned" if self.owner_address is None else f"borrowed({self.borrow_state})"

@@ -58,8 +58,11 @@ class UnreadErrors:
             return
         self._waiting.append(error)
         if len(self._waiting) == 1:
-            # Not here: unpickling is the user's code.
-            self._core.futures.run_callback(self._print)
+            try:
+                # Not here: unpickling is the user's code.
+                self._core.futures.run_callback(self._print)
+            except MemoryError:
+                pass  # no thread for it: see close
 
     def _print(self) -> None:
         with self._telling:

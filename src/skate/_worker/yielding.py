@@ -163,9 +163,16 @@ class Yielding:
             return  # it was sent by a worker that died since
         core, connection = self._core, outgoing.connection
         object_id = item_id(connection.peer.id, outgoing.base, index)
-        kind, data, refs = self._invocation.encode_value(object_id, value, f"item {index}", outgoing.again)
-        contained = self._invocation.name_refs(0, refs) if refs else None
-        with core.lock:
+        try:
+            kind, data, refs = self._invocation.encode_value(
+                object_id, value, f"item {index}", outgoing.again
+            )
+            contained = self._invocation.name_refs(0, refs) if refs else None
+        except MemoryError:
+            if not outgoing.again:
+                self._invocation.discard([object_id])
+            raise
+        with core.changing:
             if refs and not connection.closed:
                 entries = list({id(ref._entry): ref._entry for ref in refs}.values())
                 for entry in entries:

@@ -275,7 +275,7 @@ class Exchange:
             return Encoded(PICKLE, dumps(value, 5))
         try:
             serialized = serialize(value)
-        except RecursionError:
+        except (RecursionError, MemoryError):
             raise
         except Exception as error:
             raise TypeError(f"cannot send {name}: {culprit.explain(value, name, error)}") from None

@@ -198,6 +198,7 @@ class Final(Exception):
         StopIteration(7),
         SystemExit(3),
         KeyboardInterrupt(),
+        MemoryError("too large"),
     ],
     ids=lambda cause: type(cause).__name__,
 )

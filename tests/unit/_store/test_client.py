@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from collections.abc import Iterator
@@ -130,8 +131,25 @@ def test_a_segment_seen_twice_is_mapped_once(client: StoreClient) -> None:
     assert not client.has(SEGMENT + 1)
 
 
+def test_no_room_to_map_a_segment_is_a_shortage_of_memory(
+    client: StoreClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    local = client.add(ID, Extent(SEGMENT, 0, PAGE), PAGE)
+    with monkeypatch.context() as patched:
+        patched.setattr(mmap, "mmap", refuse)
+        with pytest.raises(MemoryError, match="no room to map"):
+            client.view(ID, local)
+        with pytest.raises(MemoryError, match="no room to map"):
+            client.target(local.extent)
+    assert local.views == 0
+    assert len(client.view(ID, local)) == PAGE
+
+
 def test_closing_unmaps_what_nobody_reads(client: StoreClient) -> None:
-    mapping = client._maps[SEGMENT]
+    mapping = client._map(SEGMENT)
     assert isinstance(mapping, mmap.mmap)
     client.close()
     assert mapping.closed

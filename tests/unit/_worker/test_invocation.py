@@ -32,6 +32,7 @@ class Process:
             refs=self.refs,
             address="/s/me",
             lock=nullcontext(),
+            changing=nullcontext(),
             drain=self.drain,
             reactor=SimpleNamespace(flush=lambda: None),
         )

@@ -354,6 +354,19 @@ def test_a_broken_link_far_down_the_chain(owner: Owner) -> None:
     assert f"that takes {value.id.hex()} again" in owner.why_not(third)
 
 
+def test_freed_while_it_was_made_again(owner: Owner) -> None:
+    """Nobody keeps what the repetition makes: it is made once more when it is needed."""
+    first = owner.made()
+    second = owner.made(first)
+    plan = owner.plan(first)
+    owner.make_again(first, plan)
+    owner.drop(first)
+    (task,) = plan.tasks
+    owner.finish(task)
+    assert owner.plan(second).tasks == [second.maker, task]
+    assert owner.plan(second).revived == [first]
+
+
 # ---------------------------------------------------------------------- everything at random
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from skate._base import ids, memory
 from skate._node.launcher import Orphan, kill_group, stopped
-from skate._node.logs import WorkerLog, fatal_traceback
+from skate._node.logs import WorkerLog, fatal_traceback, last_words
 from skate._node.workers import WorkerProcess
 from skate._transport.connection import Connection, Handler
 from skate._wire import node, zygote
@@ -331,7 +331,12 @@ class ProcessHandlers:
     def _find_evidence(self, worker: WorkerProcess, log_path: str) -> None:
         """Look for what the wait status alone does not say."""
         kills, self._kernel_kills = self._kernel_kills, memory.killed_by_kernel()
-        if worker.reason or worker.status is None or not os.WIFSIGNALED(worker.status):
+        if worker.reason or worker.status is None:
+            return
+        if not os.WIFSIGNALED(worker.status):
+            if os.WEXITSTATUS(worker.status) and not worker.left:
+                worker.evidence = last_words(log_path)
+                worker.out_of_memory = bool(worker.evidence)
             return
         if os.WTERMSIG(worker.status) == signal.SIGKILL:
             if self._kernel_kills > kills:
