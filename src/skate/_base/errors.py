@@ -10,6 +10,8 @@ import builtins
 import importlib
 from typing import Any, ClassVar
 
+from skate._base.bare import Bare, is_bare, native_type, slots_of
+
 
 class RayError(Exception):
     """Base of everything that the runtime raises about tasks, actors and objects."""
@@ -97,7 +99,9 @@ class RayTaskError(RayError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What was raised by get() is of the user's type too, and stays so where it is sent.
-        return (RayTaskError if type(self) is RayTaskError else _rebuild_dual), self.fields
+        where, text, cause, *more = self.fields
+        kind = RayTaskError if type(self) is RayTaskError else _rebuild_dual
+        return kind, (where, text, Bare(cause) if is_bare(type(cause)) else cause, *more)
 
     @property
     def fields(self) -> tuple[Any, ...]:
@@ -156,23 +160,6 @@ _C_FIELDS = ("errno", "strerror", "filename", "filename2", "code", "value", "nam
 #: Python 3.10 has no such type.
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", None)
 _dual_types: dict[type[BaseException], type[BaseException]] = {}
-
-
-def native_type(kind: type[BaseException]) -> Any:
-    """Return the built-in exception type whose layout a class has."""
-    native: Any = kind
-    while getattr(builtins, native.__name__, None) is not native:
-        native = native.__base__
-    return native
-
-
-def slots_of(kind: type) -> list[str]:
-    """Return the names of all slots that a class and those above it declare."""
-    found: list[str] = []
-    for base in kind.__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        found += (slots,) if isinstance(slots, str) else slots
-    return found
 
 
 def _of_cause(error: Any, name: str) -> Any:

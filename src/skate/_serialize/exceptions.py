@@ -11,8 +11,6 @@ from skate._base.errors import (
     RayTaskError,
     UnserializableException,
     UserCodeException,
-    native_type,
-    slots_of,
 )
 from skate._serialize.tracebacks import format_error, format_frames
 from skate._serialize.values import dump_code
@@ -27,9 +25,7 @@ def dump_task_error(
 ) -> tuple[bytes, list[Any]]:
     """Return what ``get`` shall raise for a task that raised ``error``, and the refs inside.
 
-    An exception whose constructor cannot be called with its ``args`` is made again without it: what an
-    exception holds is its ``args`` and its attributes. One that does not survive the trip even so is
-    replaced by a UserCodeException that says so.
+    An exception that does not survive the trip is replaced by a UserCodeException that says so.
     """
     if isinstance(error, RayTaskError):
         # A task that got another task's error and let it through: where it did, and the other's story.
@@ -40,54 +36,15 @@ def dump_task_error(
     title = f"skate::{function_name}"
     wrapped = RayTaskError(function_name, text, cause, title, os.getpid(), None, actor_repr, actor_id)
     try:
-        return _checked(wrapped)
-    except Exception as failed:
-        problem = failed
-    if type(cause).__reduce__ is native_type(type(cause)).__reduce__:
-        try:
-            wrapped.cause = _Bare(cause)
-            return _checked(wrapped)
-        except Exception:
-            pass  # the first failure tells more
-    wrapped.cause = UserCodeException(
-        f"{type(cause).__module__}.{type(cause).__qualname__}: {_safe_str(cause)} (this is not the "
-        f"exception itself: it cannot be pickled and unpickled: {type(problem).__name__}: {problem})"
-    )
-    return dump_code(wrapped)
-
-
-def _checked(error: RayTaskError) -> tuple[bytes, list[Any]]:
-    """Return the error as bytes, and the refs inside.
-
-    Raises:
-        Exception: it cannot be pickled, or not be unpickled.
-    """
-    dumped = dump_code(error)
-    pickle.loads(dumped[0])
-    return dumped
-
-
-class _Bare(Exception):
-    """Stands for an exception that arrives as itself, made again without its constructor."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        error: Any = self.error
-        kind, args, *state = error.__reduce__()
-        attributes = {name: getattr(error, name) for name in slots_of(kind) if hasattr(error, name)}
-        return _make_bare, (kind, args, attributes | (state[0] if state else {}))
-
-
-def _make_bare(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
-    native = native_type(kind)
-    error: BaseException = native.__new__(kind, *args)
-    native.__init__(error, *args)
-    for name, value in attributes.items():
-        # Not by the type's own __setattr__: that of a frozen dataclass refuses.
-        BaseException.__setattr__(error, name, value)
-    return error
+        dumped = dump_code(wrapped)
+        pickle.loads(dumped[0])
+        return dumped
+    except Exception as problem:
+        wrapped.cause = UserCodeException(
+            f"{type(cause).__module__}.{type(cause).__qualname__}: {_safe_str(cause)} (this is not the "
+            f"exception itself: it cannot be pickled and unpickled: {type(problem).__name__}: {problem})"
+        )
+        return dump_code(wrapped)
 
 
 def dump_error(error: BaseException) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +15,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from skate._worker.core import Core
-
-
-def _ends() -> bool:
-    """Whether the interpreter waits for its last threads, or has."""
-    return not threading.main_thread().is_alive() or sys.is_finalizing()
 
 
 class Futures:
@@ -99,7 +92,7 @@ class Futures:
                 self._callbacks = ThreadPoolExecutor(1, "skate-callbacks")
             self._callbacks.submit(callback)
         except RuntimeError as error:
-            if self._core.dead_reason or _ends():
+            if "shutdown" in str(error):
                 return
             if "thread" not in str(error):
                 raise
