@@ -91,6 +91,9 @@ _PLACES: dict[str, tuple[str, str]] = {
     "get_runtime_context": ("skate.runtime_context", "get_runtime_context"),
 }
 
+#: Parts of Ray that are not there, and say so.
+_LATER = ("air", "autoscaler", "client", "data", "job_submission", "rllib", "serve", "train", "tune")
+
 __all__ = sorted(["SCRIPT_MODE", "WORKER_MODE", "__commit__", "__version__", *_PLACES, *_MODULES])
 
 
@@ -102,6 +105,8 @@ def __getattr__(name: str) -> object:
         found = getattr(_import(module), attribute)
     elif name == "__commit__":
         found = _import("skate._base.commit").commit()
+    elif name in _LATER:
+        raise AttributeError(f"skate has no {name} (yet): ray.{name} is a part of Ray that skate lacks")
     else:
         raise AttributeError(f"module 'skate' has no attribute {name!r}")
     globals()[name] = found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Generic, NoReturn, TypeVar
 
 from skate import options as _options
@@ -114,7 +115,7 @@ class ActorClass(Generic[C]):
             f"the actor class {name} cannot be instantiated directly: use {name}.remote(...) to start one"
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[C]:
+    def remote(self, /, *args: Any, **kwargs: Any) -> ActorHandle[C]:
         """Start an actor: a process that holds one instance of the class.
 
         Args:
@@ -150,7 +151,7 @@ class ActorClass(Generic[C]):
         )
         return ActorHandle(info)
 
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return a node of a graph that starts an actor when the graph is executed. See ``skate.dag``.
 
         Args:
@@ -206,7 +207,7 @@ def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str,
         function = getattr(cls, name, None)
         if not callable(function):
             continue
-        if name.startswith("__") and name.endswith("__") and not (name == "__call__" and name in vars(cls)):
+        if name.startswith("__") and name.endswith("__") and not _is_written(name, function):
             continue
         if isinstance(function, type):
             continue
@@ -231,6 +232,12 @@ def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str,
             chosen["enable_task_events"] = 0
         methods[name] = chosen
     return methods
+
+
+def _is_written(name: str, function: Any) -> bool:
+    """Whether a special method is the user's own, such as ``__call__`` or ``__len__``, and can be asked of a
+    handle, which has some of its own."""
+    return isinstance(function, FunctionType) and not any(name in vars(base) for base in ActorHandle.__mro__)
 
 
 def _method_parameters(cls: type, name: str, function: Any) -> Parameters:
@@ -259,7 +266,7 @@ class ActorHandle(Generic[C]):
             elif name.startswith("__") and name.endswith("__"):
                 raise AttributeError(name)
             else:
-                known = ", ".join(sorted(info.methods)) or "none"
+                known = ", ".join(sorted(one for one in info.methods if not one.startswith("__"))) or "none"
                 raise AttributeError(
                     f"actor class {info.class_name} has no method {name!r}; it has: {known}. Attributes of "
                     "an actor are read through its methods."
@@ -269,7 +276,7 @@ class ActorHandle(Generic[C]):
         return bound
 
     def __dir__(self) -> list[str]:
-        return [*object.__dir__(self), *self._info.methods]
+        return sorted({*object.__dir__(self), *self._info.methods})
 
     @property
     def _actor_id(self) -> Any:
@@ -316,7 +323,7 @@ class ActorMethod:
             f"the actor method {self._name} cannot be called directly: use handle.{self._name}.remote(...)"
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> ObjectRef[Any]:
+    def remote(self, /, *args: Any, **kwargs: Any) -> ObjectRef[Any]:
         """Call the method. Calls from one process run in the order in which they were made.
 
         Returns:
@@ -332,6 +339,9 @@ class ActorMethod:
             self._parameters.check(f"{self._info.class_name}.{self._name}", args, kwargs)
         return self._submit(args, kwargs)  # type: ignore[no-any-return]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _method, (ActorHandle(self._info), self._name, self._given)
+
     def _bind(self) -> None:
         found = remote_function.connected_engine()
         takes = self._given.get("takes")
@@ -340,7 +350,7 @@ class ActorMethod:
         self._submit = found.bind_method(self._info, self._name, self._given)
         self._core = current.process.core
 
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return a node of a graph that calls the method when the graph is executed. See ``skate.dag``.
 
         Args:
@@ -365,3 +375,7 @@ class ActorMethod:
         _options.check(options, _options.METHOD_OPTIONS, "an actor method")
         known = {key: value for key, value in options.items() if value is not None}
         return ActorMethod(self._info, self._name, {**self._given, **known})
+
+
+def _method(handle: ActorHandle[Any], name: str, given: dict[str, int | str]) -> ActorMethod:
+    return ActorMethod(handle._info, name, given)

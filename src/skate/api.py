@@ -5,8 +5,9 @@ from __future__ import annotations
 import atexit
 import copy
 import os
+import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from skate._base.config import Config
@@ -16,7 +17,7 @@ from skate._serialize.tracebacks import shortened
 from skate._worker import current
 from skate._worker.generators import ObjectRefGenerator
 from skate._worker.object_ref import ObjectRef
-from skate.actor import ActorClass, ActorHandle
+from skate.actor import ActorClass, ActorHandle, ActorMethod
 from skate.engine import engine
 from skate.remote_function import P, R, RemoteFunction, connected_engine
 
@@ -68,8 +69,30 @@ class RayContext(Mapping[str, Any]):
         """End the session."""
         shutdown()
 
+    @property
+    def python_version(self) -> str:
+        """The version of this interpreter, such as ``"3.12.1"``."""
+        return ".".join(map(str, sys.version_info[:3]))
+
+    @property
+    def ray_version(self) -> str:
+        """The version of skate."""
+        return str(_skate().__version__)
+
+    @property
+    def ray_commit(self) -> str:
+        """The commit that skate was built from, if known."""
+        return str(_skate().__commit__)
+
     def __repr__(self) -> str:
-        return f"RayContext({self.address_info!r})"
+        return (
+            f"RayContext(address={self.address_info['address']!r}, python_version={self.python_version!r}, "
+            f"ray_version={self.ray_version!r})"
+        )
+
+
+def _skate() -> Any:
+    return sys.modules["skate"]  # which is made of this module
 
 
 def init(
@@ -272,6 +295,7 @@ def _context() -> RayContext:
     return RayContext(
         {
             "node_id": core.node_id.hex(),
+            "node_ip_address": "127.0.0.1",
             "session_dir": core.session_dir,
             "address": core.session_dir,
             "gcs_address": f"{core.session_dir}/control.sock",
@@ -431,7 +455,7 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
             return object_refs.__skate_get__(timeout)
         raise TypeError(
             f"get() takes an ObjectRef or a list of them, got {type(object_refs).__name__} "
-            f"({object_refs!r:.80})"
+            f"({object_refs!r:.80}){_hint(object_refs)}"
         )
     for index, ref in enumerate(object_refs):
         if type(ref) is not ObjectRef:
@@ -439,7 +463,7 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
                 return [one.__skate_get__(timeout) for one in object_refs]
             raise TypeError(
                 f"get() takes an ObjectRef or a list of them; element {index} is {type(ref).__name__} "
-                f"({ref!r:.80})"
+                f"({ref!r:.80}){_hint(ref)}"
             )
     try:
         return found.get(object_refs, timeout)
@@ -476,6 +500,20 @@ def put(value: T, *, _owner: Any = None, _tensor_transport: Any = None) -> Objec
     if _owner is not None:
         raise ValueError("put(_owner=...) is not supported by this version of skate yet")
     return connected_engine().put(value)
+
+
+#: What is given to get() by mistake, and what to do with it.
+_HINTS: tuple[tuple[Any, str], ...] = (
+    (ObjectRefGenerator, ". Loop over it: each item is a ref."),
+    ((RemoteFunction, ActorMethod), ". Call it first: .remote(...) returns a ref."),
+    (ActorHandle, ". An actor is no value: get what its methods return."),
+    ((str, bytes), ""),
+    (Iterable, ". Make one flat list of refs."),
+)
+
+
+def _hint(value: Any) -> str:
+    return next((hint for kind, hint in _HINTS if isinstance(value, kind)), "")
 
 
 def cancel(

@@ -337,6 +337,7 @@ class RuntimeEngine:
             except Exception as error:
                 text = culprit.explain(cls, name, error)
                 raise TypeError(f"cannot send actor class {name}: {text}") from None
+            self.core.calls.check_size(cls, name, len(found[0]))
         return found
 
     def find_actor(self, name: str, namespace: str | None) -> ActorInfo:

@@ -69,7 +69,7 @@ class RemoteFunction(Generic[P, R]):
             "task, or the plain function below its decorator"
         )
 
-    def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
+    def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
         """Run the function as a task.
 
         Args:
@@ -102,7 +102,7 @@ class RemoteFunction(Generic[P, R]):
         self._submit = found.bind_function(self._function, name, self._options)
         self._core = current.process.core
 
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return a node of a graph that calls the function when the graph is executed. See ``skate.dag``.
 
         Args:

@@ -215,8 +215,16 @@ def test_get_of_what_is_no_ref(unharmed: None) -> None:
             anything.get(wrong)
     with pytest.raises(TypeError, match="element 1 is int"):
         anything.get([ref, 5])
-    with pytest.raises(TypeError, match="element 0 is list"):
+    with pytest.raises(TypeError, match="element 0 is list .* Make one flat list"):
         anything.get([[ref]])
+    for wrong, hint in (
+        (Counter.remote(), "get what its methods return"),
+        (square, "Call it first"),
+        (square.options(num_returns="streaming").remote(2), "Loop over it"),
+        ("ref", r"\('ref'\)$"),
+    ):
+        with pytest.raises(TypeError, match=hint):
+            anything.get(wrong)
 
 
 def test_timeouts(unharmed: None) -> None:
@@ -323,6 +331,7 @@ def test_an_address_that_nobody_answers(tmp_path: Path, monkeypatch: pytest.Monk
     ("arguments", "error", "says"),
     [
         ({"num_cpus": -1}, ValueError, "num_cpus must be at least 0"),
+        ({"object_store_memory": 10}, ValueError, r"bytes, at least 1048576 \(1 MiB\), got 10"),
         ({"num_cpus": "two"}, TypeError, "num_cpus takes a number"),
         ({"num_cpus": 1.5}, TypeError, "num_cpus"),
         ({"num_gpus": -1}, ValueError, "num_gpus"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 import skate
 from skate.api import RayContext as Session
 from skate.exceptions import ActorDiedError, RayTaskError
+
+from .waiting import wait_for
 
 
 @skate.remote
@@ -99,6 +102,31 @@ def test_errors_and_plain_methods_of_async_actors(session: Session) -> None:
     assert "in fail" in str(caught.value)
     assert skate.get(actor.plain.remote()) is True
     assert skate.get([actor.name.remote(), actor.same.remote(1)]) == ["Async.name", 1]
+
+
+def test_a_coroutine_that_blocks_its_loop_is_warned_of(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @skate.remote
+    def slow_square(x: int) -> int:
+        time.sleep(0.02)
+        return x * x
+
+    @skate.remote
+    class Blocks:
+        async def method(self) -> int:
+            return skate.get(slow_square.remote(2)) + skate.get(slow_square.remote(3))
+
+    assert skate.get(Blocks.remote().method.remote()) == 13
+    said = ""
+
+    def warned() -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return said.endswith("instead.\n")
+
+    wait_for(warned, "the warning")
+    assert said.count("waits in get() or wait() on its event loop, in Blocks.method") == 1
 
 
 def test_large_values_and_refs_in_async_actors(session: Session) -> None:

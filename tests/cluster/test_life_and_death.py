@@ -702,10 +702,11 @@ def test_a_hundred_interrupts_break_nothing(tmp_path: Path) -> None:
 import gc, random, signal, threading
 from skate.engine import engine
 
-main, caught, stop = threading.main_thread(), 0, False
+main, caught, stop, begin = threading.main_thread(), 0, False, threading.Event()
 
 def interrupt():
     chance = random.Random(7)
+    begin.wait()  # until the thread's own start is over
     while not stop:
         time.sleep(chance.random() * 0.02)
         if not stop:
@@ -716,6 +717,7 @@ thread = threading.Thread(target=interrupt)
 thread.start()
 while caught < 100:
     try:
+        begin.set()
         while True:
             refs = [work.remote(i) for i in range(20)] + [actor.work.remote(i) for i in range(20)]
             refs += [skate.put(bytes(150_000)), work.remote(bytes(150_000))]
@@ -955,3 +957,23 @@ def test_a_kill_says_where_it_was_asked_for(session: Session) -> None:
         match=r"kill\(\) in driver process \d+ at .*test_life_and_death\.py:\d+ in test_a_kill",
     ):
         skate.get(victim.pid.remote())
+
+
+def test_a_driver_ends_in_peace_while_a_future_waits(tmp_path: Path) -> None:
+    """At the interpreter's end no thread for callbacks can be started any more."""
+    done = processes.run_driver(
+        tmp_path,
+        """
+import skate, time
+
+@skate.remote
+def slow():
+    time.sleep(60)
+
+skate.init(num_cpus=1)
+future = slow.remote().future()
+future.add_done_callback(print)
+print("end")
+""",
+    )
+    assert (done.stdout, done.stderr) == ("end\n", "")

@@ -166,6 +166,26 @@ skate.shutdown()
     assert [re.sub(r"pid=\d+", "pid=N", line) for line in err] == ["(odd pid=N) to stderr"]
 
 
+def test_what_a_child_writes_does_not_go_by_the_name_of_an_earlier_task(tmp_path: Path) -> None:
+    out, _ = run(
+        tmp_path,
+        """
+@skate.remote
+def child():
+    subprocess.run(["echo", "from a child"], check=True)
+
+skate.init(num_cpus=1)
+skate.get(speak.remote("first"))
+skate.get(child.remote())
+skate.get(speak.remote("last"))
+skate.shutdown()
+""",
+    )
+    assert [re.sub(r"pid=\d+", "pid=N", line) for line in out] == [
+        "(speak pid=N) first", "(pid=N) from a child", "(speak pid=N) last",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("end", ["skate.shutdown()", ""])
 def test_the_last_words_arrive(tmp_path: Path, end: str) -> None:
     out, _ = run(

@@ -113,7 +113,7 @@ def test_a_wrong_number_of_returns_is_an_error_in_each(session: Session) -> None
         return 1, 2, 3
 
     for ref in three.remote():
-        with pytest.raises(ValueError, match="num_returns=2 and returned 3"):
+        with pytest.raises(ValueError, match=r"num_returns=2 and returned 3 value\(s\)"):
             skate.get(ref)
 
     @skate.remote(num_returns=2)
@@ -126,7 +126,9 @@ def test_a_wrong_number_of_returns_is_an_error_in_each(session: Session) -> None
 
 def test_get_with_a_timeout(session: Session, tmp_path: Path) -> None:
     ref = wait_and_return.remote(tmp_path / "go", "late")
-    with pytest.raises(skate.exceptions.GetTimeoutError, match="0.05 s") as caught:
+    with pytest.raises(
+        skate.exceptions.GetTimeoutError, match="0.05 s, .* what wait_and_return returns"
+    ) as caught:
         skate.get(ref, timeout=0.05)
     assert isinstance(caught.value, TimeoutError)
     with pytest.raises(TimeoutError):
@@ -437,6 +439,25 @@ def test_available_resources_fall_and_rise(session: Session, tmp_path: Path) -> 
     (tmp_path / "go").touch()
     skate.get(ref)
     wait_for(lambda: skate.available_resources().get("CPU") == 2, "the task's CPUs to come back")
+
+
+def test_large_code_is_warned_of_once(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    table = b"x" * (11 << 20)
+
+    @skate.remote
+    def look_up(at: int) -> int:
+        return table[at]
+
+    @skate.remote
+    class Table:
+        def look_up(self, at: int) -> int:
+            return table[at]
+
+    assert skate.get([look_up.remote(0), look_up.remote(1), Table.remote().look_up.remote(2)]) == [120] * 3
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "the variable 'table' captured by look_up has 11 MiB" in said[0]
+    assert "the variable 'table' captured by Table.look_up has 11 MiB" in said[1]
 
 
 def test_what_nothing_can_satisfy_is_warned_of(session: Session, capsys: pytest.CaptureFixture[str]) -> None:

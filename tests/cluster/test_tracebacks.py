@@ -67,7 +67,8 @@ def shown(folder: Path, line: str, **env: str) -> list[str]:
     text = re.sub(r"line \d+", "line N", text)
     text = re.sub(r'"/\S*/skate/(\S+)"', r'"skate/\1"', text)
     text = re.sub(r"\n +[~^]+(?=\n)", "", text)  # Python 3.11 and later
-    return text.splitlines()
+    # What workers say themselves (a constructor that raised, a loop that is blocked) is about more than that.
+    return [line for line in text.splitlines() if not re.match(r"\(\w+ pid=", line)]
 
 
 DIVIDE = [

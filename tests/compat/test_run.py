@@ -76,6 +76,12 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         print(error)
     """
     assert "tune" in printed(run(tmp_path, source))
+    done = run(tmp_path, "import ray; ray.data.range(3)")
+    assert (
+        "AttributeError: skate has no data (yet): ray.data is a part of Ray that skate lacks" in done.stderr
+    )
+    done = run(tmp_path, "from ray.util import placement_group")
+    assert "ImportError: skate has no placement groups (yet)" in done.stderr
 
 
 def test_arguments_path_and_main(tmp_path: Path) -> None:
@@ -92,7 +98,10 @@ def test_arguments_path_and_main(tmp_path: Path) -> None:
         print(ray.get(here.remote()))
     """
     out = printed(run(tmp_path, source, "-x", "--flag", "value"))
-    assert out.splitlines() == ["['program.py', '-x', '--flag', 'value'] 17 program.py", "__main__"]
+    assert out.splitlines() == [
+        f"['program.py', '-x', '--flag', 'value'] 17 {tmp_path / 'program.py'}",
+        "__main__",
+    ]
 
 
 @pytest.mark.parametrize(("end", "code"), [("sys.exit(3)", 3), ("sys.exit('sorry')", 1), ("pass", 0)])
@@ -108,6 +117,22 @@ def test_tracebacks_begin_in_the_program(tmp_path: Path) -> None:
     assert "program.py" in lines[1]
     assert "skate" not in done.stderr
     assert lines[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_what_cannot_be_compiled(tmp_path: Path) -> None:
+    done = run(tmp_path, "import ray\nx = (1,\n")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == f'  File "{tmp_path / "program.py"}", line 2'
+    assert done.stderr.splitlines()[-1] == "SyntaxError: '(' was never closed"
+
+
+def test_a_folder_with_a_main_module(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__main__.py").write_text("import ray; print(ray.__name__, __name__)")
+    done = subprocess.run(
+        [sys.executable, "-m", "skate", "run", "package"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert printed(done) == "skate __main__\n"
 
 
 def test_no_such_file(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import builtins
 import importlib
 from typing import Any, ClassVar
 
+from skate._base.bare import Bare, is_bare, native_type, slots_of
+
 
 class RayError(Exception):
     """Base of everything that the runtime raises about tasks, actors and objects."""
@@ -97,7 +99,9 @@ class RayTaskError(RayError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What was raised by get() is of the user's type too, and stays so where it is sent.
-        return (RayTaskError if type(self) is RayTaskError else _rebuild_dual), self.fields
+        where, text, cause, *more = self.fields
+        kind = RayTaskError if type(self) is RayTaskError else _rebuild_dual
+        return kind, (where, text, Bare(cause) if is_bare(type(cause)) else cause, *more)
 
     @property
     def fields(self) -> tuple[Any, ...]:
@@ -126,12 +130,8 @@ class RayTaskError(RayError):
         """
         cause: Any = self.cause
         dual = _dual_type(type(cause))
-        # Made by a built-in type below it: the user's own __new__ may ask for arguments. MemoryError is none
-        # that makes any but itself.
-        native: Any = next(
-            base for base in type(cause).__mro__
-            if base.__module__ == "builtins" and base is not MemoryError
-        )  # fmt: skip
+        # Made by the built-in type whose layout it has: the user's own __new__ may ask for arguments.
+        native = native_type(dual)
         given = (cause.message, cause.exceptions) if _GROUP and isinstance(cause, _GROUP) else ()
         error: Any = native.__new__(dual, *given)
         for name, value in getattr(cause, "__dict__", {}).items():
@@ -140,7 +140,7 @@ class RayTaskError(RayError):
         # Not by the type's own __setattr__: that of a frozen dataclass refuses.
         BaseException.__setattr__(error, "args", cause.args)
         # Slots, and those of C types (errno of OSError, code of SystemExit, ...), where that can be.
-        for name in (*_C_FIELDS, *_slots(type(cause))):
+        for name in (*_C_FIELDS, *slots_of(type(cause))):
             try:
                 value = getattr(cause, name, None)
                 if value is not None:
@@ -160,15 +160,6 @@ _C_FIELDS = ("errno", "strerror", "filename", "filename2", "code", "value", "nam
 #: Python 3.10 has no such type.
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", None)
 _dual_types: dict[type[BaseException], type[BaseException]] = {}
-
-
-def _slots(kind: type) -> list[str]:
-    """Return the names of all slots that a class and those above it declare."""
-    found: list[str] = []
-    for base in kind.__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        found += (slots,) if isinstance(slots, str) else slots
-    return found
 
 
 def _of_cause(error: Any, name: str) -> Any:

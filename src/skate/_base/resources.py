@@ -54,6 +54,14 @@ def subtract(from_: Resources, amounts: Mapping[str, int]) -> None:
 
 
 def describe(resources: Mapping[str, int]) -> str:
-    """Return ``{CPU: 0.5, GPU: 1}`` for messages to people."""
-    amounts = ", ".join(f"{name}: {units / UNIT:g}" for name, units in sorted(resources.items()))
+    """Return ``{CPU: 0.5, GPU: 1, memory: 2.0 GB}`` for messages to people."""
+    amounts = ", ".join(f"{name}: {_amount(name, units / UNIT)}" for name, units in sorted(resources.items()))
     return "{" + amounts + "}"
+
+
+def _amount(name: str, value: float) -> str:
+    if name in ("memory", "object_store_memory"):
+        for power, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
+            if value >= 10**power:
+                return f"{value / 10**power:.1f} {unit}"
+    return f"{value:g}"

@@ -357,6 +357,8 @@ class InlineCore(Core):
         strands += [host.strand for host in hosts]
         self.closing = True
         with self.lock:
+            if not self.dead_reason:
+                self.drain()
             self.fail_everything(self.dead_reason or "this session was shut down")
             running = [work.name for work in self.player.tasks.values()]
             for host in hosts:
@@ -378,6 +380,7 @@ class InlineCore(Core):
                 "in-process mode cannot end code that neither returns nor waits; their results are dropped"
             )
         self.futures.close()
+        self.unread.close()
 
     def abandon(self) -> None:
         """See Core: in a forked child none of the threads is there."""

@@ -158,6 +158,7 @@ class Host(ActorHost):
         except BaseException as raised:
             name = self._constructor.name
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
+            self.tell(name, raised)
             raised.__traceback__ = None
         finally:
             current.call.reset(token)

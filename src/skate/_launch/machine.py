@@ -27,6 +27,10 @@ class Offer(NamedTuple):
     labels: dict[str, str]
 
 
+#: A store of less is a mistake in the unit.
+_LEAST_STORE = 1 << 20
+
+
 def offer(
     num_cpus: int | None,
     num_gpus: int | None,
@@ -43,6 +47,11 @@ def offer(
     _check_amount("num_cpus", num_cpus, int)
     _check_amount("num_gpus", num_gpus, int)
     _check_amount("object_store_memory", object_store_memory, int)
+    if object_store_memory is not None and object_store_memory < _LEAST_STORE:
+        raise ValueError(
+            f"object_store_memory is a number of bytes, at least {_LEAST_STORE} (1 MiB), got "
+            f"{object_store_memory}"
+        )
     if spill_folder is not None and not isinstance(spill_folder, str):
         raise TypeError(f"object_spilling_directory takes a path, got {spill_folder!r}")
     labels = check_labels(node_labels or {}, "labels")

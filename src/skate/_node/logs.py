@@ -35,6 +35,7 @@ class WorkerLog:
         self.path = os.path.join(folder, f"worker-{worker_id.hex()}.log")
         self.job = job
         self.pid = 0
+        #: Whose output is passed on.
         self.name = ""
         self._file: int | None = None
         self._pipes: list[_Pipe] = []
@@ -49,8 +50,9 @@ class WorkerLog:
             ends.append(write_end)
         return ends[0], ends[1]
 
-    def write(self, is_error: bool, text: bytes) -> bool:
+    def write(self, pipe: _Pipe, is_error: bool, text: bytes) -> bool:
         """Record whole lines and pass them on. False: the driver is slow, read no more for now."""
+        self.name = pipe.name or next((other.name for other in self._pipes if other.name), "")
         if self._file is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._file = os.open(self.path, flags, 0o600)
@@ -84,6 +86,8 @@ class _Pipe:
         self._log = log
         self._is_error = is_error
         self._partial = b""
+        #: Whose output it is, as announced here.
+        self.name = ""
         self._watched = True
         reactor.register(fd, self)
 
@@ -111,7 +115,7 @@ class _Pipe:
 
     def _pass_on(self, text: bytes) -> bool:
         if MARK not in text:
-            return self._log.write(self._is_error, text)
+            return self._log.write(self, self._is_error, text)
         go_on = True
         lines: list[bytes] = []
         for line in text.splitlines(keepends=True):
@@ -122,11 +126,11 @@ class _Pipe:
             if before:
                 lines.append(before + b"\n")
             if lines:
-                go_on = self._log.write(self._is_error, b"".join(lines))
+                go_on = self._log.write(self, self._is_error, b"".join(lines))
                 lines = []
-            self._log.name = name.rstrip(b"\n").decode("utf-8", "replace")
+            self.name = name.rstrip(b"\n").decode("utf-8", "replace")
         if lines:
-            go_on = self._log.write(self._is_error, b"".join(lines))
+            go_on = self._log.write(self, self._is_error, b"".join(lines))
         return go_on
 
     def _resume(self) -> None:

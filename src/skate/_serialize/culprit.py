@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import FunctionType
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any
 
 from skate._serialize.values import serialize
@@ -29,9 +29,40 @@ def explain(value: Any, path: str, error: BaseException) -> str:
     article = "an" if name[:1].lower() in "aeiou" else "a"
     return (
         f"{culprit_path} is {article} {name}, which cannot be sent to another process "
-        f"({type(error).__name__}: {error}). Create it inside the task or actor instead, or give its "
-        "class a __reduce__ method that leaves it out."
+        f"({type(error).__name__}: {error}).{_advice(culprit, name)}"
     )
+
+
+def _advice(culprit: Any, name: str) -> str:
+    if isinstance(culprit, (GeneratorType, AsyncGeneratorType)):
+        return " Send a list of its items instead; a remote function that yields sends them one by one."
+    if isinstance(culprit, CoroutineType):
+        return " Await it first, and send what it returns."
+    if name.startswith("skate."):
+        return ""  # its error says what to do
+    return (
+        " Create it inside the task or actor instead, or give its class a __reduce__ method that leaves it "
+        "out."
+    )
+
+
+def largest(code: Any, name: str) -> tuple[str, int]:
+    """Return which part of a function or class makes most of its pickle, and that part's size in bytes."""
+    path, most = name, 0
+    while isinstance(code, (FunctionType, type)):
+        sizes = [(_size(part), where, part) for where, part in _children(code, path)]
+        size, where, part = max(sizes, key=lambda found: found[0], default=(0, path, None))
+        if 2 * size < most or not size:
+            break
+        path, most, code = where, size, part
+    return path, most
+
+
+def _size(value: Any) -> int:
+    try:
+        return serialize(value).size
+    except Exception:
+        return 0
 
 
 def _pickles(value: Any) -> bool:

@@ -7,7 +7,11 @@ import os
 import pickle
 from typing import Any
 
-from skate._base.errors import RayTaskError, UnserializableException, UserCodeException
+from skate._base.errors import (
+    RayTaskError,
+    UnserializableException,
+    UserCodeException,
+)
 from skate._serialize.tracebacks import format_error, format_frames
 from skate._serialize.values import dump_code
 
@@ -36,11 +40,10 @@ def dump_task_error(
         pickle.loads(dumped[0])
         return dumped
     except Exception as problem:
-        stand_in = UserCodeException(
+        wrapped.cause = UserCodeException(
             f"{type(cause).__module__}.{type(cause).__qualname__}: {_safe_str(cause)} (this is not the "
             f"exception itself: it cannot be pickled and unpickled: {type(problem).__name__}: {problem})"
         )
-        wrapped.cause = stand_in
         return dump_code(wrapped)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skate._serialize.exceptions import dump_task_error
+from skate._serialize.tracebacks import format_error
 from skate._serialize.values import deserialize
 from skate._transport.connection import Connection
 from skate._wire import control, node
@@ -45,6 +47,9 @@ class Runner(Protocol):
 
     def lanes(self) -> list[dict[str, Any]]:
         """Return what runs and what is queued: see ``_base.waits``."""
+
+    def about_to_wait(self) -> None:
+        """User code calls what blocks its thread, and has to wait. Any thread."""
 
     def stop(self) -> None:
         """Make ``serve`` return. Any thread, under the lock."""
@@ -88,6 +93,7 @@ class ActorHost:
         except BaseException as raised:
             name = f"{spec.class_name}.__init__"
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
+            self.tell(name, raised)
             raised.__traceback__ = None
         shown = self.repr if self.repr != spec.class_name else ""
         with core.lock:
@@ -99,6 +105,11 @@ class ActorHost:
             core.drain()
             core.node.send(node.ActorReady(self.actor_id, self.incarnation, error, shown))
             core.reactor.flush()
+
+    def tell(self, name: str, raised: BaseException) -> None:
+        """Tell of a constructor that raised: perhaps nobody calls the actor, or asks for what it calls."""
+        core = self.executor.core
+        core.warn(f"{name} raised, so the actor is dead:\n{format_error(raised).rstrip()}")
 
     def _introduce(self) -> None:
         """Go by the instance's own repr in errors and output, if its class defines one, as Ray does."""
@@ -151,6 +162,12 @@ class ActorHost:
                 asyncio.run(waiting)
         except BaseException:
             sys.excepthook(*sys.exc_info())  # there is nobody to raise it in
+
+    def forget(self) -> None:
+        """Let go of the instance: it and what it holds may have a ``__del__``, or a file to flush."""
+        self.instance = None
+        gc.collect()
+        output.flush(False)
 
     def method(self, name: str) -> Callable[..., Any]:
         """Return the code behind a method's name."""

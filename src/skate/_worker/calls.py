@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from skate._worker.pool import LeasePool
 
 
+#: Code of more than this many bytes holds data that better is an object.
+_LARGE_CODE = 10 * 2**20
+
+
 class Calls:
     """The process's part about its calls. Built by Core."""
 
@@ -52,9 +56,20 @@ class Calls:
             raise
         except Exception as error:
             raise TypeError(f"cannot send {name}: {culprit.explain(function, name, error)}") from None
+        self.check_size(function, name, len(blob))
         with self._lock:
             self._last_function += 1
             return FunctionRecord(self._last_function, name, blob, threads, refs, self._core.dead_functions)
+
+    def check_size(self, code: Any, name: str, size: int) -> None:
+        """Warn of a function or class that has something large in it, for it goes to each worker."""
+        if size > _LARGE_CODE:
+            path, part = culprit.largest(code, name)
+            self._core.warn(
+                f"{name} is sent to each worker that runs it, and is {size >> 20} MiB large: {path} has "
+                f"{part >> 20} MiB. Put that into the object store once, ref = put(...), and pass the "
+                "ref as an argument: workers then share it."
+            )
 
     def _new_task(
         self,
@@ -139,7 +154,9 @@ class Calls:
         task.unresolved = -1
         if task.actor is not None:
             self._core.actors.failed_argument(task)
+        argument.asked = True
         self.finish_with_error(task, argument.data)
+        self._core.unread.failed(task, argument.data)
 
     def submit_task(
         self,
@@ -302,7 +319,10 @@ class Calls:
                 self._core.recovery.remember(task, entries)
         if task.pins is not None:
             self._unpin(task)
-        error = remembered(message.data) if kind == wire.ERROR else None
+        error = None
+        if kind == wire.ERROR:
+            error = remembered(message.data)
+            self._core.unread.failed(task, message.data)
         self._core.reporter.finished(task, connection.peer.id, message.microseconds, error)
         if task.actor is None:
             self._core.normal.replied(task, message.microseconds)

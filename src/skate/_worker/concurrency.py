@@ -18,7 +18,7 @@ from skate._serialize.exceptions import dump_task_error
 from skate._transport.connection import Connection
 from skate._wire import control
 from skate._wire import worker as wire
-from skate._worker import output
+from skate._worker import current, output
 from skate._worker.interrupts import Key
 from skate._worker.refs import ObjectEntry
 from skate._worker.waits import lane
@@ -144,6 +144,9 @@ class ThreadedRunner:
         self._ready = True
         self._executor.wait_until_stopped()
 
+    def about_to_wait(self) -> None:
+        """See Runner: other threads go on."""
+
     def stop(self) -> None:
         """See Runner. The main thread was woken already; the others are daemons."""
 
@@ -161,7 +164,7 @@ class ThreadedRunner:
             if executor.stopping:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
-        output.flush()
+        output.flush(False)
         with executor.core.changing:
             self._running.pop(key, None)
             executor.interrupts.over(*key)
@@ -200,6 +203,7 @@ class AsyncRunner:
         #: What was begun; None: its task has not had its first turn.
         self._running: dict[Key, asyncio.Task[None] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._warned = False
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
         """See Runner."""
@@ -263,6 +267,17 @@ class AsyncRunner:
         finally:
             loop.remove_reader(reactor.fileno())
 
+    def about_to_wait(self) -> None:
+        """See Runner."""
+        on_loop = threading.current_thread() is threading.main_thread() and self.loop.is_running()
+        if on_loop and not self._warned:
+            self._warned = True
+            self._executor.core.warn(
+                f"the async actor {self._spec.class_name} waits in get() or wait() on its event loop, in "
+                f"{current.call.get().name}: none of its other calls goes on meanwhile. Write `await ref` "
+                "or `await asyncio.gather(*refs)` instead."
+            )
+
     def stop(self) -> None:
         """See Runner."""
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -314,7 +329,7 @@ class AsyncRunner:
             if executor.stopping:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
-        output.flush()
+        output.flush(False)
         with executor.core.changing:
             del self._running[key]
             executor.interrupts.cancelled.discard(key)

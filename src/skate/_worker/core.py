@@ -44,6 +44,7 @@ from skate._worker.report import Reporter
 from skate._worker.stream_calls import StreamCalls
 from skate._worker.submit_actor import ActorSubmitter
 from skate._worker.submit_normal import NormalSubmitter
+from skate._worker.unread import UnreadErrors
 
 if TYPE_CHECKING:
     from skate._worker.actor_host import ActorHost
@@ -106,6 +107,7 @@ class Core(MainThread):
         self.peers = Peers(self)
         self.objects = Objects(self)
         self.futures = Futures(self)
+        self.unread = UnreadErrors(self)
         self.normal = NormalSubmitter(self)
         self.actors = ActorSubmitter(self)
         #: Compiled graphs that this process has a part in: each tells where it is (``told``).
@@ -300,6 +302,8 @@ class Core(MainThread):
                 return self.wait_after_errand(waiter, deadline)
         if executor.lends:
             return executor.wait_lending(waiter, deadline)
+        if executor.runner is not None:
+            executor.runner.about_to_wait()
         return self.wait_watched(waiter, deadline)
 
     def wait_watched(self, waiter: Waiter, deadline: float | None) -> bool:
@@ -445,6 +449,8 @@ class Core(MainThread):
     def close(self) -> None:
         """Disconnect; refs and views that are left are harmless afterwards."""
         with self.lock:
+            if not self.dead_reason:
+                self.drain()
             self.fail_everything(self.dead_reason or "this session was shut down")
         self.reactor.close()
         with self.lock:
@@ -454,6 +460,7 @@ class Core(MainThread):
                 self.node.abandon()
             self.store.close()
         self.futures.close()
+        self.unread.close()
         try:
             os.unlink(self.address)
         except OSError:

@@ -337,7 +337,7 @@ class Executor:
                 self._short.discard(call.fn)
         if self.interrupts.cancelled:
             self.interrupts.over(connection.peer.id, call.seq)
-        output.flush()
+        output.flush(self.host is None)
         with self._core.lock:
             if self.invocation.reply(connection, call, result, taken, met):
                 self._flush(connection)

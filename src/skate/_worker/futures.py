@@ -78,18 +78,22 @@ class Futures:
             except BaseException as error:
                 future.set_exception(shortened(error))
 
-        if not self.when_ready(ref._entry, lambda: self._run_callback(resolve)):
+        if not self.when_ready(ref._entry, lambda: self.run_callback(resolve)):
             resolve()
         return future
 
-    def _run_callback(self, callback: Callable[[], None]) -> None:
-        if self._callbacks is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._callbacks = ThreadPoolExecutor(1, "skate-callbacks")
+    def run_callback(self, callback: Callable[[], None]) -> None:
+        """Run user code on a thread of its own. Not any more once the interpreter ends: its threads have
+        ended by then, so that nobody waits."""
         try:
+            if self._callbacks is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._callbacks = ThreadPoolExecutor(1, "skate-callbacks")
             self._callbacks.submit(callback)
         except RuntimeError as error:
+            if "shutdown" in str(error):
+                return
             if "thread" not in str(error):
                 raise
             raise MemoryError(f"futures have no thread to call back on: {error}") from None

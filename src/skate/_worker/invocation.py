@@ -172,12 +172,12 @@ class Invocation:
         try:
             values = list(result)
         except TypeError:
-            values = [result]
-            count_is = "one that cannot be iterated"
-        else:
-            count_is = str(len(values))
+            what = "None" if result is None else f"one {type(result).__name__}"
+            raise ValueError(
+                f"{name} has num_returns={count} and returned {what}, not that many values"
+            ) from None
         if len(values) != count:
-            raise ValueError(f"{name} has num_returns={count} and returned {count_is} value(s)")
+            raise ValueError(f"{name} has num_returns={count} and returned {len(values)} value(s)")
         encoded: list[tuple[int, bytes]] = []
         contained: list[tuple[int, bytes, str]] = []
         kept: list[ObjectRef[Any]] = []

@@ -219,6 +219,8 @@ class Objects:
         self.wait_ready(entries, len(entries), timeout, on_error=True)
         for entry in entries:
             if entry.kind == ERROR:
+                for other in entries:
+                    other.asked = True  # all of them, though one is raised
                 self.value(entry)
         return [self.value(entry, timeout) for entry in entries]
 
@@ -318,10 +320,10 @@ class Objects:
             self._stop_waiting(waiter)
         if not done and on_error:
             core.check_usable()
-            missing = [entry.id.hex() for entry in pending if entry.kind == PENDING]
+            missing = [entry for entry in pending if entry.kind == PENDING]
             raise errors.GetTimeoutError(
                 f"get() waited {timeout:g} s, and {len(missing)} of {len(entries)} object(s) were not ready, "
-                f"among them {missing[0] if missing else '(just now ready)'}. The tasks go on; call "
+                f"among them {_named(missing[0]) if missing else '(just now ready)'}. The tasks go on; call "
                 "get() again or give it more time."
             )
 
@@ -367,6 +369,7 @@ class Objects:
         if met:
             self.protect_until_registered(met, entry)
         if kind == ERROR:
+            entry.asked = True
             try:
                 raise value
             finally:
@@ -528,6 +531,8 @@ class Objects:
     def free_value(self, entry: ObjectEntry) -> tuple[bytes, bool] | None:
         """An owned entry is gone: return what the daemon must be told: (id, keep the extent)."""
         if entry.kind != SHARED:
+            if entry.kind == ERROR:
+                self._core.unread.freed(entry)
             return None
         local = self._store.objects.get(entry.id)
         if local is None or not local.kept:
@@ -579,3 +584,10 @@ class Objects:
         """Return every kept extent to the daemon. Called under the lock."""
         extents = [(extent.segment, extent.offset) for extent in self._store.drain_cache()]
         self._core.node.send(node.ReturnExtents(extents))
+
+
+def _named(entry: ObjectEntry) -> str:
+    """Return what errors call an object that is not there yet."""
+    if entry.task is None:
+        return entry.id.hex()
+    return f"what {entry.task.describe()} returns ({entry.id.hex()}; see `skate why {entry.id.hex()}`)"

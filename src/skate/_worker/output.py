@@ -10,6 +10,8 @@ from typing import Any
 class _Names:
     #: The task or actor that runs.
     current = ""
+    #: Something was written since the last call ended.
+    written = False
 
 
 names = _Names()
@@ -28,21 +30,40 @@ class NamedStream(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         """Write text, after the name if it is a new one."""
+        names.written = True
         self._partial = not text.endswith("\n")
         if names.current != self._announced and text:
             self._announced = names.current
             super().write(f"{MARK}{self._announced}\n")
         return super().write(text)
 
+    def end_call(self, of_task: bool) -> None:
+        """See ``flush``."""
+        if self._partial:
+            self.flush()
+        elif of_task and self._announced:
+            self._announced = ""
+            super().write(f"{MARK}\n")
 
-def flush() -> None:
-    """After a call: let out what has no newline yet; the process may be killed before the next."""
-    for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, "_partial", False):
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                pass  # user code closed it
+
+_streams: list[NamedStream] = []
+
+
+def flush(of_task: bool) -> None:
+    """After a call: let out what has no newline yet, for the process may be killed before the next; and what
+    a child process or native code writes during the next task shall not go by the name of this one.
+
+    Args:
+        of_task: whether the call was a task; an actor keeps its name.
+    """
+    if not names.written:
+        return
+    names.written = False
+    for stream in _streams:
+        try:
+            stream.end_call(of_task)
+        except (OSError, ValueError):
+            pass  # user code closed it
 
 
 def install() -> None:
@@ -54,4 +75,6 @@ def install() -> None:
 def _stream(fd: int) -> Any:
     raw = open(fd, "wb", buffering=0, closefd=False)
     buffered = io.BufferedWriter(raw)
-    return NamedStream(buffered, encoding="utf-8", errors="replace", line_buffering=True)
+    stream = NamedStream(buffered, encoding="utf-8", errors="replace", line_buffering=True)
+    _streams.append(stream)
+    return stream

@@ -202,7 +202,7 @@ class Peers:
             return
 
         def answer(ready: ObjectEntry) -> None:
-            ready.exported = True
+            ready.exported = ready.asked = True
             connection.send(wire.ObjectValue(ready.id, ready.kind, ready.data))
 
         if entry.kind != PENDING:

@@ -86,5 +86,9 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     except MemoryError as exhausted:
         ran_out(core, exhausted)
         raise
-    atexit._run_exitfuncs()  # user code's; the process ends without Python's own end
+    # User code's; the process ends without Python's own end.
+    atexit._run_exitfuncs()
+    if executor.host is not None:
+        executor.host.forget()
+    core.unread.close()
     return code

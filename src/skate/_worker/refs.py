@@ -80,6 +80,9 @@ class ObjectEntry:
     lineage = 0
     #: Its value had refs inside, which went with it.
     hollow = False
+    #: Of an error: the user is to hear of it if nobody asks for it; somebody has. See ``unread``.
+    untold = False
+    asked = False
     #: "actor": it stands for the handles of one, ``data`` is the actor's id.
     label = ""
 

@@ -355,8 +355,8 @@ def _explain(error: bytes) -> tuple[str, str]:
         raised = load_error(error)
     except Exception as failed:
         return "", f"(cannot be unpickled here: {failed})"
-    cause = getattr(raised, "cause", None)
-    return type(cause or raised).__name__, str(raised)
+    cause = getattr(raised, "cause", None)  # of some errors it is a text
+    return type(cause if isinstance(cause, BaseException) else raised).__name__, str(raised)
 
 
 def remembered(data: bytes) -> bytes:

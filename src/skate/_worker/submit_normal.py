@@ -198,8 +198,9 @@ class NormalSubmitter:
             elif task.cancelled:
                 core.calls.finish_with_error(task, core.canceller.error(task))
             else:
-                error = self._crashed(task, message.cause, message.out_of_memory)
-                core.calls.finish_with_error(task, dump_error(error))
+                error = dump_error(self._crashed(task, message.cause, message.out_of_memory))
+                core.calls.finish_with_error(task, error)
+                core.unread.failed(task, error)
         for task in calls:
             lease.connection.peer.calls.pop(task.seq, None)
             task.lease = None

@@ -7,7 +7,7 @@ import os
 import runpy
 import sys
 import traceback
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 from skate import compat
 
@@ -34,17 +34,30 @@ def run(arguments: argparse.Namespace) -> int:
             runpy.run_module(program[0], run_name="__main__", alter_sys=True)
         else:
             _check(program[0])
-            sys.path.insert(0, os.path.dirname(os.path.abspath(program[0])))
-            runpy.run_path(program[0], run_name="__main__")
+            _run_file(program[0])
     except SystemExit:
         raise
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            error.__traceback__ = _users(error.__traceback__)
+            error.__traceback__ = _users(error)
             raise  # the interpreter ends as interrupted programs do
-        traceback.print_exception(type(error), error, _users(error.__traceback__))
+        traceback.print_exception(type(error), error, _users(error))
         return 1
     return 0
+
+
+def _run_file(name: str) -> None:
+    path = os.path.abspath(name)  # as Python does: the program may change its folder
+    if not name.endswith(".py"):  # an archive, a folder with a __main__.py, or compiled
+        sys.path.insert(0, os.path.dirname(path))
+        runpy.run_path(name, run_name="__main__")
+        return
+    sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
+    with open(path, "rb") as file:
+        code = compile(file.read(), path, "exec", dont_inherit=True)
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    main.__file__ = path
+    exec(code, vars(main))  # noqa: S102 - the program that the user named
 
 
 def _check(path: str) -> None:
@@ -52,12 +65,12 @@ def _check(path: str) -> None:
         raise SystemExit(f"skate run: there is no file {path!r}")
 
 
-def _users(trace: TracebackType | None) -> TracebackType | None:
+def _users(error: BaseException) -> TracebackType | None:
     """Return the traceback from the program's first frame on."""
-    first = trace
+    first = error.__traceback__
     while first is not None and first.tb_frame.f_code.co_filename.endswith(_HERE[1:] + (_own(),)):
         first = first.tb_next
-    return first or trace
+    return first or (None if isinstance(error, SyntaxError) else error.__traceback__)
 
 
 def _own() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,20 +35,92 @@ def as_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return aligned columns; numbers stand to the right."""
+#: A column of text is not made narrower than this to fit a terminal; rather the last one is left out.
+_NARROWEST = 10
+_HEX = frozenset("0123456789abcdef-")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]], terminal: int | None = None) -> str:
+    """Return aligned columns; numbers stand to the right.
+
+    Args:
+        terminal: how many characters a line may have; default: as many as the terminal has, and any number
+            where the output is no terminal.
+    """
+    if terminal is None and sys.stdout.isatty():
+        terminal = shutil.get_terminal_size().columns
     cells = [[_cell(value) for value in row] for row in rows]
     right = [bool(rows) and all(isinstance(row[i], (int, float)) or row[i] is None for row in rows)
              for i in range(len(header))]  # fmt: skip
-    widths = [max(len(line[i]) for line in [list(header), *cells]) for i in range(len(header))]
+    heads, widths = [[name] for name in header], _widths([[name] for name in header], cells)
+    left_out: list[str] = []
+    if terminal is not None and _line_length(widths) > terminal:
+        needed = _widths([[] for _ in header], cells)
+        heads = [_broken(name, needed[i]) for i, name in enumerate(header)]
+        widths = _widths(heads, cells)
+        while not _narrow(widths, terminal, [_narrowest(i, heads, cells, right) for i in range(len(heads))]):
+            if len(heads) == 1:
+                break
+            left_out.insert(0, header[len(heads) - 1])
+            heads.pop()
+            cells = [line[:-1] for line in cells]
+            widths = _widths(heads, cells)
+        cells = [[_cut(cell, width) for cell, width in zip(line, widths, strict=True)] for line in cells]
+    tall = max(map(len, heads), default=1)
+    titles = [[(head + [""] * tall)[k] for head in heads] for k in range(tall)]
     lines = []
-    for line in [list(header), *cells]:
+    for line in [*titles, *cells]:
         parts = [
             cell.rjust(width) if is_right else cell.ljust(width)
-            for cell, width, is_right in zip(line, widths, right, strict=True)
+            for cell, width, is_right in zip(line, widths, right[: len(widths)], strict=True)
         ]
         lines.append("  ".join(parts).rstrip())
+    if left_out:
+        lines.append(f"(left out, for the terminal is narrow: {', '.join(left_out)})")
     return "\n".join(lines)
+
+
+def _widths(heads: list[list[str]], cells: list[list[str]]) -> list[int]:
+    return [max(map(len, [*head, *(line[i] for line in cells)]), default=0) for i, head in enumerate(heads)]
+
+
+def _line_length(widths: list[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _broken(name: str, width: int) -> list[str]:
+    """Return a long title in lines, broken behind its underscores."""
+    lines = [""]
+    for piece in name.replace("_", "_ ").split(" ") if "_" in name else [name]:
+        if lines[-1] and len(lines[-1] + piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return lines
+
+
+def _narrowest(index: int, heads: list[list[str]], cells: list[list[str]], right: list[bool]) -> int:
+    """Return how narrow a column may become. Ids stay whole, to be copied, and so do numbers."""
+    texts = [line[index] for line in cells]
+    if right[index] or (index == 0 and all(_HEX.issuperset(text) for text in texts)):
+        return max(map(len, [*heads[index], *texts]))
+    return max(_NARROWEST, *map(len, heads[index]))
+
+
+def _narrow(widths: list[int], terminal: int, least: list[int]) -> bool:
+    """Make columns narrower, always the widest, until they fit; return whether they do."""
+    while _line_length(widths) > terminal:
+        spare = [(width, i) for i, width in enumerate(widths) if width > least[i]]
+        if not spare:
+            return False
+        widths[max(spare)[1]] -= 1
+    return True
+
+
+def _cut(text: str, width: int) -> str:
+    """Cut what is too long behind; of a place in the code, its folder first."""
+    if len(text) > width and text.startswith("/"):
+        text = text.rpartition("/")[2]
+    return text if len(text) <= width else text[: width - 1] + "\u2026"
 
 
 def _cell(value: Any) -> str:

@@ -8,6 +8,9 @@ from collections import Counter
 from skate._launch import observe, session
 from skate.cli import show
 
+#: States of calls that have not begun, and what they wait for.
+_WAITS = {"PENDING_ARGS_AVAIL": "arguments", "PENDING_NODE_ASSIGNMENT": "resources"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define what the command takes."""
@@ -21,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
         store, nodes, jobs = state.store(), state.nodes(), state.jobs()
         workers = [row for row in state.workers() if row.is_alive]
         actors = Counter(row.state for row in state.actors())
+        waiting = [row for row in state.tasks() if row.state in _WAITS]
     others = [one for one in session.living() if one != path]
     if arguments.json:
         show.as_json(
@@ -31,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "jobs": [row.asdict() for row in jobs],
                 "workers": [row.asdict() for row in workers],
                 "actors": dict(actors),
+                "waiting_tasks": dict(Counter(row.state for row in waiting)),
                 "store": store,
             }
         )
@@ -45,6 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"workers    {', '.join(f'{number} {name}' for name, number in sorted(counts.items())) or 'none'}")
     for row in busy:
         print(f"           {row.running} runs in process {row.pid}")
+    if waiting:
+        counts = Counter(_WAITS[row.state] for row in waiting)
+        print(f"waiting    {', '.join(f'{number} for {what}' for what, number in sorted(counts.items()))}")
+        print(f"           `skate why {waiting[0].task_id}` says what {waiting[0].name} waits for")
     print(f"actors     {', '.join(f'{number} {name}' for name, number in sorted(actors.items())) or 'none'}")
     for name, text in show.resources(store["total"], store["available"]):
         print(f"{name:10} {text}")

@@ -329,7 +329,7 @@ class Program:
 
     def _finish(self, turn: Turn, call: _Call, made: Made) -> None:
         """Send what the step made, and begin the next one."""
-        output.flush()
+        output.flush(False)
         with self.core.lock:
             if self._closed or not made:
                 return

@@ -74,7 +74,7 @@ class _UnboundMethod:
         self._name = name
         self._options = options
 
-    def bind(self, *args: Any, **kwargs: Any) -> ClassMethodNode:
+    def bind(self, /, *args: Any, **kwargs: Any) -> ClassMethodNode:
         """Return the node of a call."""
         actor = self._actor
         others = {PARENT_CLASS_NODE_KEY: actor, PREV_CLASS_METHOD_CALL_KEY: actor._last_call}

@@ -70,6 +70,11 @@ def __getattr__(name: str) -> object:
         found = import_module(f"skate.util.{name}")
     elif name in _PLACES:
         found = getattr(import_module(f"skate.util.{_PLACES[name]}"), name)
+    elif "placement_group" in name:
+        # No AttributeError: of that, `from skate.util import ...` says only that it cannot import.
+        raise ImportError(
+            f"skate has no placement groups (yet): ray.util.{name} is a part of Ray that skate lacks"
+        )
     else:
         raise AttributeError(f"module 'skate.util' has no attribute {name!r}")
     globals()[name] = found

@@ -162,6 +162,13 @@ class Parting:
     def __ray_shutdown__(self):
         self.write("shutdown")
 
+    def __del__(self):
+        self.write("del")
+
+    def open(self):
+        self.file = (self.path / "text").open("w")
+        self.file.write("all of it")
+
     def leave(self):
         ray.actor.exit_actor()
 
@@ -186,6 +193,18 @@ def test_atexit_handlers_run_at_a_graceful_end(tmp_path, how) -> None:
     parted(tmp_path, how)
     gc.collect()
     until(lambda: (tmp_path / "atexit").exists(), "the handler")
+
+
+@needs_processes
+@pytest.mark.parametrize("how", ENDS)
+def test_the_instance_is_let_go_at_a_graceful_end(tmp_path, how) -> None:
+    actor = Parting.remote(tmp_path)
+    ray.get(actor.open.remote())
+    ENDS[how](actor)
+    del actor
+    gc.collect()
+    until(lambda: (tmp_path / "del").exists(), "the destructor")
+    until(lambda: (tmp_path / "text").read_text() == "all of it", "what was written to a file left open")
 
 
 @needs_processes

@@ -227,6 +227,34 @@ def test_private_and_call_methods() -> None:
     assert ray.get(many.__call__.remote(4)) == -4
 
 
+def test_special_methods() -> None:
+    class Base:
+        def __call__(self, x):
+            return -x
+
+    @ray.remote
+    class Sized(Base):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, key):
+            return key + 1
+
+    sized = Sized.remote()
+    assert ray.get([sized.__call__.remote(4), sized.__len__.remote(), sized.__getitem__.remote(1)]) == [
+        -4,
+        3,
+        2,
+    ]
+    assert not hasattr(sized, "__iter__")
+
+
+def test_dir_has_each_method_once() -> None:
+    handle = Counter.remote()
+    handle.add.remote()
+    assert dir(handle).count("add") == 1
+
+
 def test_method_defaults() -> None:
     @ray.remote
     class Pair:
@@ -340,6 +368,14 @@ def test_a_method_is_kept_as_a_value() -> None:
     counter = Counter.remote()
     add = counter.add
     assert ray.get([add.remote(), add.remote(5)]) == [1, 6]
+
+
+def test_a_method_is_passed_on() -> None:
+    @ray.remote
+    def call(method):
+        return ray.get(method.remote(3))
+
+    assert ray.get(call.remote(Counter.remote(1).add)) == 4
 
 
 def test_actor_classes_are_closed_over() -> None:

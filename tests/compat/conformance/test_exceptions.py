@@ -65,6 +65,7 @@ def caught(ref) -> BaseException:
         StopIteration(5),
         AssertionError("a"),
         NotImplementedError(),
+        MemoryError("m"),
         RuntimeError("r", 2, {"k": 1}),
         Custom(5, detail="d"),
     ],
@@ -312,6 +313,22 @@ def test_an_exception_that_cannot_be_unpickled() -> None:
     found = caught(broken.remote())
     assert isinstance(found, RayError)
     assert "this and that" in str(found)
+
+
+@differs(on="ray", reason="an exception whose constructor takes something else than its args loses its type")
+def test_an_exception_whose_constructor_takes_something_else_than_its_args() -> None:
+    class Picky(Exception):
+        def __init__(self, a, b):
+            super().__init__(f"{a} and {b}")
+            self.a = a
+
+    @ray.remote
+    def broken():
+        raise Picky("this", "that")
+
+    found = caught(broken.remote())
+    assert isinstance(found, Picky)
+    assert found.a == "this"
 
 
 def test_an_exception_whose_text_raises() -> None:

@@ -93,3 +93,26 @@ def test_what_ends_without_a_line_feed(screen) -> None:
     ray.get(unfinished.remote())
     ray.get(shout.remote("and another line"))
     until(lambda: "no line feed" in screen.read().out, "the text")
+
+
+# ---------------------------------------------------------------------- errors that nobody asks for
+
+
+def test_an_error_that_nobody_asks_for(screen, caplog) -> None:
+    @ray.remote
+    def fail():
+        raise ValueError("nobody asks")
+
+    fail.remote()
+    until(lambda: "ValueError: nobody asks" in screen.read().err + caplog.text, "the error")
+
+
+def test_a_constructor_that_fails_is_told_of(screen) -> None:
+    @ray.remote
+    class Broken:
+        def __init__(self):
+            raise ValueError("nobody calls")
+
+    broken = Broken.remote()
+    until(lambda: "ValueError: nobody calls" in screen.read().err, "the error")
+    del broken

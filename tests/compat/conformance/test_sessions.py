@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import ray
 
@@ -36,6 +38,10 @@ def test_life_of_a_session() -> None:
     assert ray.get_runtime_context().namespace == "given"
     assert context["node_id"] == ray.get_runtime_context().get_node_id()
     assert context.address_info["node_id"] == context["node_id"]
+    assert context.address_info["node_ip_address"].count(".") == 3
+    assert context.python_version == ".".join(map(str, sys.version_info[:3]))
+    assert context.ray_version == ray.__version__
+    assert context.ray_commit == ray.__commit__
     assert ray.get(echo.remote(1)) == 1
 
     with pytest.raises(RuntimeError):

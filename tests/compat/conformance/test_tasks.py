@@ -593,3 +593,16 @@ def test_a_function_with_the_same_name_elsewhere() -> None:
 
     first, second = make(1), make(2)
     assert ray.get([first.remote(), second.remote(), first.remote()]) == [1, 2, 1]
+
+
+def test_any_name_can_be_that_of_a_keyword() -> None:
+    @ray.remote
+    def names(**named):
+        return sorted(named)
+
+    assert ray.get(names.remote(self=1, args=2, kwargs=3, function=4)) == [
+        "args",
+        "function",
+        "kwargs",
+        "self",
+    ]

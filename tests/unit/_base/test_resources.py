@@ -67,7 +67,16 @@ def test_it_fits_exactly_when_nothing_becomes_negative(need: dict[str, int], fre
 
 @pytest.mark.parametrize(
     ("resources", "text"),
-    [({}, "{}"), ({"CPU": 5000}, "{CPU: 0.5}"), ({"b": 10_000, "CPU": 25_000}, "{CPU: 2.5, b: 1}")],
+    [
+        ({}, "{}"),
+        ({"CPU": 5000}, "{CPU: 0.5}"),
+        ({"b": 10_000, "CPU": 25_000}, "{CPU: 2.5, b: 1}"),
+        ({"memory": 17_700_000_000 * 10_000}, "{memory: 17.7 GB}"),
+        (
+            {"memory": 500 * 10_000, "object_store_memory": 2 * 10**6 * 10_000},
+            "{memory: 500, object_store_memory: 2.0 MB}",
+        ),
+    ],
 )
 def test_describe_shows_the_numbers_users_wrote(resources: dict[str, int], text: str) -> None:
     assert describe(resources) == text

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from skate._serialize import culprit
-from skate._serialize.culprit import explain
+from skate._serialize.culprit import explain, largest
 from skate._serialize.values import serialize
 
 
@@ -107,6 +107,17 @@ def test_the_whole_message() -> None:
     )
 
 
+def test_advice_for_what_runs_where_it_was_made() -> None:
+    async def answer() -> None: ...
+
+    coroutine = answer()
+    for value, advice in ((i for i in ()), "Send a list of its items"), (coroutine, "Await it first"):
+        text = explain([value], "args[0]", TypeError("cannot pickle it"))
+        assert advice in text
+        assert "__reduce__" not in text
+    coroutine.close()
+
+
 def test_names_of_types_and_their_articles() -> None:
     for value, kind in (
         (LOCK, "a _thread.lock"),
@@ -137,3 +148,28 @@ def test_a_value_that_contains_itself_is_searched_once() -> None:
 def test_the_search_gives_up_in_a_large_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(culprit, "_BUDGET", 3)
     assert path_of([[[[[LOCK]]]]]) == "value[0][0][0]"
+
+
+# ---------------------------------------------------------------------- what is large
+
+
+def test_the_largest_part_of_code() -> None:
+    table, other = b"x" * 5000, b"x" * 100
+
+    def use() -> Any:
+        return table, other
+
+    class Holder:
+        small = 1
+
+        def method(self) -> Any:
+            return use()
+
+    assert largest(use, "f") == ("the variable 'table' captured by f", serialize(table).size)
+    path, size = largest(Holder, "Holder")
+    assert path == "the variable 'table' captured by the variable 'use' captured by Holder.method"
+    assert size == serialize(table).size
+
+
+def test_code_without_parts() -> None:
+    assert largest(lambda: 1, "f") == ("f", 0)

@@ -53,8 +53,8 @@ def _remake(code: int, detail: str) -> NeedsArguments:
     return NeedsArguments(code, detail=detail)
 
 
-class CannotBeMadeAgain(Exception):
-    """The common mistake: pickle calls the class with ``args``, which is one argument."""
+class TakesTwo(Exception):
+    """A common one: pickle calls the class with ``args``, which is one argument."""
 
     def __init__(self, first: int, second: int) -> None:
         super().__init__(f"{first} and {second}")
@@ -89,7 +89,7 @@ class FrozenData(Exception):
 
 @dataclass(frozen=True)
 class FrozenAndMute(Exception):
-    """This one cannot be unpickled."""
+    """Pickle assigns to it, in vain."""
 
     code: int
 
@@ -173,6 +173,7 @@ AWKWARD: list[Callable[[], BaseException]] = [
     lambda: Two("x"),
     lambda: Newly(3),
     lambda: KeyError("key"),
+    lambda: MemoryError("much"),
     lambda: SystemExit(3),
     lambda: KeyboardInterrupt(),
     lambda: StopIteration(3),
@@ -256,18 +257,66 @@ def test_what_cannot_be_pickled_is_replaced_by_its_words() -> None:
     assert "in raised" in str(arrived), "the traceback is there"
 
 
+class Twisted(Exception):
+    """Says how it is made again, and is wrong about it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Twisted, (1,), {"args": 5}
+
+
 def test_what_could_not_be_unpickled_is_replaced_before_it_leaves() -> None:
-    arrived = through(CannotBeMadeAgain(1, 2))
+    arrived = through(Twisted("boom"))
     assert isinstance(arrived, RayTaskError)
     assert isinstance(arrived.cause, UserCodeException)
-    assert "CannotBeMadeAgain: 1 and 2 (this is not the exception itself" in str(arrived.cause)
-    assert "missing 1 required positional argument" in str(arrived.cause)
+    assert "Twisted: boom (this is not the exception itself" in str(arrived.cause)
+    assert "is not iterable" in str(arrived.cause)
 
 
-def test_a_frozen_dataclass_without_reduce_cannot_be_unpickled() -> None:
-    arrived = through(FrozenAndMute(3))
+# ---------------------------------------------------------------------- made again without a constructor
+
+
+class OfTheSystem(OSError):
+    def __init__(self, url: str, *, code: int) -> None:
+        super().__init__(code, "no answer", url)
+        self.url = url
+
+
+class OfAnImport(ImportError):
+    def __init__(self, text: str, module: str) -> None:
+        super().__init__(text, name=module)
+
+
+class WithSlots(TakesTwo):
+    __slots__ = ("third",)
+
+    def __init__(self, *, third: int) -> None:
+        super().__init__(1, 2)
+        self.third = third
+        self.fourth = third + 1
+
+
+@pytest.mark.parametrize(
+    ("error", "attributes"),
+    [
+        (TakesTwo(1, 2), {}),
+        (WithSlots(third=3), {"third": 3, "fourth": 4}),
+        (FrozenAndMute(3), {"code": 3}),
+        (OfTheSystem("there", code=5), {"url": "there", "errno": 5, "filename": "there"}),
+        (OfAnImport("no", "there"), {"name": "there", "msg": "no"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_constructor_need_not_take_the_args(error: BaseException, attributes: dict[str, Any]) -> None:
+    arrived = through(error)
+    with pytest.raises(type(error)):
+        raise arrived
     assert isinstance(arrived, RayTaskError)
-    assert "cannot assign to field" in str(arrived.cause)
+    for one in (arrived, arrived.cause):
+        assert one.args == error.args
+        assert {name: getattr(one, name) for name in attributes} == attributes
+    assert str(arrived.cause) == str(error)
+    again = through(arrived)  # another task lets it through
+    assert isinstance(again, type(error))
 
 
 def test_even_if_it_has_no_words() -> None:
