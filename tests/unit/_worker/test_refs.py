@@ -111,6 +111,7 @@ def test_a_borrower_that_died_keeps_nothing() -> None:
 def test_refs_inside_a_value_live_as_long_as_it() -> None:
     table = RefTable()
     outer, inner = mine(table, 1), mine(table, 2)
+    table.fulfil(inner, PICKLE, b"value")
     table.contain(outer, [inner])
     table.drop_local(inner)
     assert taken(table) == []
