@@ -93,10 +93,11 @@ def test_pool_errors_leave_it_usable() -> None:
     reason="after get_next_unordered(), get_next() gives the first in order of those that are left",
 )
 def test_pool_ways_of_getting_are_not_mixed() -> None:
-    pool = pool_of(2)
-    for i in range(2):
-        pool.submit(lambda actor, x: actor.double.remote(x), i)
-    pool.get_next_unordered()
+    pool, gate = pool_of(2), Gate.remote()
+    for one in (gate, None):
+        pool.submit(lambda actor, x: actor.wait.remote(x, 1), one)
+    pool.get_next_unordered()  # the second one's
+    gate.open.remote()
     with pytest.raises(ValueError):
         pool.get_next()
 
