@@ -152,9 +152,7 @@ class RuntimeEngine:
         #: What the constructors of detached actors got, by actor.
         self._detached: dict[bytes, ObjectRef[Any]] = {}
         self.session_dir = core.session_dir
-        self._state = SessionState(
-            lambda make: core.request(core.node, make), core.control.ask, core.session_dir
-        )
+        self._state = SessionState(core.request, core.control.ask, core.session_dir)
         self.put = core.objects.put
         self.get = core.objects.get
         self.get_one = core.objects.get_one
@@ -405,7 +403,7 @@ class RuntimeEngine:
 
     def store_report(self) -> node.StoreReport:
         """Return how full this node's object store is."""
-        report = self.core.request(self.core.node, node.StoreStatus)
+        report = self.core.request(node.StoreStatus)
         assert isinstance(report, node.StoreReport)
         return report
 

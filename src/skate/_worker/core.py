@@ -128,7 +128,8 @@ class Core(MainThread):
         #: The environment of this process, which what it starts inherits: JSON; empty: none.
         self.environment = b""
         self.dead_reason = ""
-        self._requests: dict[int, tuple[Connection, list[Any], Waiter]] = {}
+        #: What the daemon was asked: its answer, once that is there, and who waits for it.
+        self._requests: dict[int, tuple[list[Any], Waiter]] = {}
         self._last_request = 0
         #: What drivers do about breakpoints of their job.
         self.on_stop: Callable[[node.Stopped | node.Resumed], None] | None = None
@@ -205,7 +206,8 @@ class Core(MainThread):
             self.on_welcome.notify()
 
     def _node_closed(self, connection: Connection) -> None:
-        self._fail_requests(connection)
+        for _, waiter in self._requests.values():
+            waiter.notify()
         self.on_node_lost(connection.close_reason)
 
     def fail_everything(self, reason: str) -> None:
@@ -230,12 +232,7 @@ class Core(MainThread):
 
     # ------------------------------------------------------------------ requests
 
-    def _new_request(self, connection: Connection, waiter: Waiter) -> int:
-        self._last_request += 1
-        self._requests[self._last_request] = (connection, [], waiter)
-        return self._last_request
-
-    def request(self, connection: Connection, make: Callable[[int], Any]) -> Any:
+    def request(self, make: Callable[[int], Any]) -> Any:
         """Ask the daemon and wait for the answer. Not under the lock.
 
         If the wait is interrupted, an extent that was asked for is kept for later; what else the answer means
@@ -244,13 +241,15 @@ class Core(MainThread):
         Raises:
             LocalRayletDiedError: the session is lost.
         """
+        box: list[Any] = []
         waiter = Waiter()
         with self.changing:
             self.check_usable()
-            request = self._new_request(connection, waiter)
-            box = self._requests[request][1]
-            connection.send(make(request))
-            connection.flush()
+            self._last_request += 1
+            request = self._last_request
+            self._requests[request] = box, waiter
+            self.node.send(make(request))
+            self.node.flush()
         try:
             self.reactor.wait(waiter)
         except BaseException:
@@ -263,14 +262,14 @@ class Core(MainThread):
                 self._requests.pop(request, None)
         if not box:
             self.check_usable()
-            raise errors.RaySystemError(f"{connection.peer} is gone: {connection.close_reason}")
+            raise errors.RaySystemError(f"{self.node.peer} is gone: {self.node.close_reason}")
         return box[0]
 
     def _answered(self, connection: Connection, message: Any) -> None:
         found = self._requests.get(message.request)
         if found is not None:
-            found[1].append(message)
-            found[2].notify()
+            found[0].append(message)
+            found[1].notify()
 
     def _extent(self, connection: Connection, message: node.Extent) -> None:
         if message.has_fd:
@@ -284,11 +283,6 @@ class Core(MainThread):
         if message.has_fd:
             self.store.attach(message.segment, message.segment_size, connection.take_fd())
         self._answered(connection, message)
-
-    def _fail_requests(self, connection: Connection) -> None:
-        for asked, _, waiter in self._requests.values():
-            if asked is connection:
-                waiter.notify()
 
     # ------------------------------------------------------------------ waiting and interrupts
 

@@ -186,7 +186,7 @@ class Objects:
             extent = self._store.take_cached(size)
             if extent is not None:
                 return extent, self._store.take_fresh(extent)
-        reply = core.request(core.node, lambda request: node.Allocate(request, size))
+        reply = core.request(lambda request: node.Allocate(request, size))
         if reply.error:
             raise errors.ObjectStoreFullError(reply.error)
         return Extent(reply.segment, reply.offset, reply.size), reply.fresh
@@ -422,7 +422,7 @@ class Objects:
                 return self._store.view(object_id, local)
             self._store.pin_asked(object_id)
         try:
-            reply = core.request(core.node, lambda request: node.Pin(request, object_id))
+            reply = core.request(lambda request: node.Pin(request, object_id))
             if reply.error:
                 raise NotInStore(object_id)
             with self._lock:
