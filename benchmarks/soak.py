@@ -80,7 +80,7 @@ def processes() -> dict[int, str]:
     for child in Path(f"/proc/{here}/task/{here}/children").read_text().split():
         command = Path(f"/proc/{child}/cmdline").read_bytes().decode(errors="replace")
         if int(child) not in found:
-            found[int(child)] = "control" if "_control" in command else "daemon"
+            found[int(child)] = "daemon" if "skate._node" in command else "control"
     return found
 
 
