@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from skate._base.clock import monotonic
@@ -33,7 +34,6 @@ class Membership:
         #: By actor: that the incarnation which lives here was started.
         self._started: dict[bytes, control.ActorStarted] = {}
         self._ended: deque[control.ActorStarted | control.ActorEnded] = deque(maxlen=_ENDS_KEPT)
-        self._available: control.NodeUpdate | None = None
 
     def join(self) -> None:
         """Connect, and tell who we are."""
@@ -64,8 +64,7 @@ class Membership:
                 [bytes.fromhex(row["worker_id"]) for row in daemon.processes.dead],
             )
         )
-        if self._available is not None:
-            connection.send(self._available)
+        self.free(daemon.leases.free)
 
     def _closed(self, connection: Connection) -> None:
         """Running work goes on; only new actors and names need the control store."""
@@ -80,10 +79,9 @@ class Membership:
         if self._connection is not None:
             self._connection.send(message)
 
-    def free(self, available: dict[str, int]) -> None:
+    def free(self, available: Mapping[str, int]) -> None:
         """Resources were taken or given back."""
-        self._available = control.NodeUpdate(available)
-        self._tell(self._available)
+        self._tell(control.NodeUpdate(dict(available)))
 
     def started(self, message: control.ActorStarted) -> None:
         """An actor is alive, or its constructor raised."""
