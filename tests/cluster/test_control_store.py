@@ -22,39 +22,8 @@ from skate.util import state
 from . import processes
 from .processes import Driver, roles, run_driver
 from .test_detached import HEAD, folder, standing  # noqa: F401  (fixtures)
-from .waiting import end_process, wait_for, wait_for_file, wait_until_none
-
-
-@skate.remote
-def square(x: int) -> int:
-    return x * x
-
-
-@skate.remote
-def wait_and_return(path: Path, value: Any) -> Any:
-    wait_for_file(path)
-    return value
-
-
-@skate.remote
-class Counter:
-    def __init__(self) -> None:
-        self.value = 0
-
-    def add(self, n: int = 1) -> int:
-        self.value += n
-        return self.value
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def tell_and_wait(self, told: Path, path: Path) -> int:
-        told.touch()
-        wait_for_file(path)
-        return self.value
-
-    def end(self, how: str) -> None:
-        end_process(how)
+from .waiting import wait_for, wait_for_file, wait_until_none
+from .work import Counter, square, wait_and_return
 
 
 def kill_control(session_dir: str) -> int:

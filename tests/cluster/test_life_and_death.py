@@ -34,20 +34,10 @@ from skate.exceptions import (
 from . import processes
 from .processes import Driver, alive, roles
 from .waiting import attempt, end_process, meet, wait_for, wait_for_file, wait_until_none
+from .work import Counter, square, wait_and_return
 
 #: "A driver killed with SIGKILL leaves no process and no shared memory within two seconds."
 PROMISED = 2.0
-
-
-@skate.remote
-def square(x: int) -> int:
-    return x * x
-
-
-@skate.remote
-def wait_and_return(path: Path, value: Any) -> Any:
-    wait_for_file(path)
-    return value
 
 
 @skate.remote
@@ -57,26 +47,6 @@ def tell_and_wait(told: Path, path: Path, value: Any) -> Any:
     told.with_suffix(".part").rename(told)
     wait_for_file(path)
     return value
-
-
-@skate.remote
-class Counter:
-    def __init__(self) -> None:
-        self.value = 0
-
-    def add(self, n: int = 1) -> int:
-        self.value += n
-        return self.value
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def wait_for(self, path: Path) -> int:
-        wait_for_file(path)
-        return self.value
-
-    def end(self, how: str) -> None:
-        end_process(how)
 
 
 def worker_pids() -> list[int]:

@@ -25,29 +25,8 @@ from skate.api import RayContext as Session
 from skate.exceptions import RayError
 
 from . import processes
-from .waiting import wait_for, wait_for_file
-
-
-@skate.remote
-def square(x: int) -> int:
-    return x * x
-
-
-@skate.remote
-def wait_and_return(path: Path, value: Any) -> Any:
-    wait_for_file(path)
-    return value
-
-
-@skate.remote
-class Counter:
-    def __init__(self) -> None:
-        self.value = 0
-
-    def add(self, n: int = 1) -> int:
-        self.value += n
-        return self.value
-
+from .waiting import wait_for
+from .work import Counter, square, wait_and_return
 
 # ---------------------------------------------------------------------- many sessions
 
