@@ -404,10 +404,10 @@ def remote(*args: Any, **kwargs: Any) -> Any:
 
 
 def _make_remote(target: Any, given: dict[str, Any]) -> Any:
-    if isinstance(target, type):
-        return ActorClass(target, given)
     if isinstance(target, (RemoteFunction, ActorClass)):
         raise TypeError(f"{target!r} is remote already; use its .options(...) to change options")
+    if isinstance(target, type) or isinstance(getattr(target, "__origin__", None), type):
+        return ActorClass(target, given)
     if not callable(target):
         raise TypeError(f"remote takes a function or a class, got {target!r}")
     return RemoteFunction(target, given)

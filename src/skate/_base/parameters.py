@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
 _VARARGS, _VARKEYWORDS = 0x04, 0x08
@@ -108,20 +109,29 @@ def parameters_of(function: Any, *, bound: bool = False) -> Parameters:
     """Return the parameters of a function as it is called; decorators are not looked through.
 
     Args:
-        function: any callable; UNKNOWN is the answer unless it is a function written in Python.
+        function: any callable; UNKNOWN is the answer unless it is a function written in Python, a method of
+            one, or an object whose class has such a ``__call__``.
         bound: leave out the first parameter, ``self``.
     """
-    code = getattr(function, "__code__", None)
-    if code is None or not hasattr(code, "co_posonlyargcount"):
+    while isinstance(function, (MethodType, staticmethod)):
+        bound = bound or isinstance(function, MethodType)
+        function = function.__func__
+    if not isinstance(function, (FunctionType, type)):
+        called = getattr(type(function), "__call__", None)  # noqa: B004
+        if isinstance(called, FunctionType):
+            function, bound = called, True
+    # Not of what has the code of another one as an attribute, as some decorators do.
+    if type(function) is not FunctionType:
         return UNKNOWN
+    code = function.__code__
     count = code.co_argcount
     names: tuple[str, ...] = code.co_varnames
     skip = 1 if bound else 0
     if skip > count:  # ``def method(*args)``
         skip = 0
     keywords = frozenset(names[count : count + code.co_kwonlyargcount])
-    defaults = getattr(function, "__defaults__", None) or ()
-    given = getattr(function, "__kwdefaults__", None) or {}
+    defaults = function.__defaults__ or ()
+    given = function.__kwdefaults__ or {}
     return _make(
         names[skip:count],
         max(0, code.co_posonlyargcount - skip),
