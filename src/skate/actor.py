@@ -156,7 +156,7 @@ class ActorClass(ClassProxy[C]):
         """Refuse: an actor class is not instantiated directly."""
         name = self.__ray_metadata__.class_name
         raise TypeError(
-            f"the actor class {name} cannot be instantiated directly: use {name}.remote(...) to start one"
+            f"{name} is an actor class. Actors cannot be instantiated directly: use {name}.remote(...)"
         )
 
     def remote(self, /, *args: Any, **kwargs: Any) -> ActorHandle[C]:
@@ -238,8 +238,8 @@ class ActorClass(ClassProxy[C]):
 def _no_base(name: str, base: str) -> ActorClassInheritanceException:
     """Return what to raise where an actor class is made the base of a class."""
     return ActorClassInheritanceException(
-        f"a class{name and ' ' + name} cannot have the actor class {base} as its base: inheriting from actor "
-        "classes is not supported. Inherit from the plain class, and make the subclass remote: "
+        f"the class{name and ' ' + name} has the actor class {base} as its base. Inheriting from actor "
+        "classes is not currently supported: inherit from the plain class, and make the subclass remote: "
         "Base = skate.remote(PlainBase), Sub = skate.remote(PlainSub)"
     )
 
@@ -278,7 +278,7 @@ def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str,
                 chosen["retry_exceptions"] = retry.decode("latin-1")
         if flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
             chosen["is_async"] = 1
-        if is_generator(function):
+        if is_generator(function, decorated=True):
             chosen["is_generator"] = 1
             if ahead is not None:
                 chosen.setdefault("_generator_backpressure_num_objects", ahead)
@@ -325,8 +325,8 @@ class ActorHandle(Generic[C]):
             else:
                 known = ", ".join(sorted(one for one in info.methods if not one.startswith("__"))) or "none"
                 raise AttributeError(
-                    f"actor class {info.class_name} has no method {name!r}; it has: {known}. Attributes of "
-                    "an actor are read through its methods."
+                    f"'ActorHandle' object has no attribute {name!r}: actor class {info.class_name} has no "
+                    f"method {name!r}; it has: {known}. Attributes of an actor are read through its methods."
                 )
         bound = ActorMethod(info, name, given)
         self.__dict__[name] = bound
@@ -377,7 +377,8 @@ class ActorMethod:
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: methods of actors are not called directly."""
         raise TypeError(
-            f"the actor method {self._name} cannot be called directly: use handle.{self._name}.remote(...)"
+            f"{self._name} is a method of an actor. Actor methods cannot be called directly: use "
+            f"handle.{self._name}.remote(...)"
         )
 
     def remote(self, /, *args: Any, **kwargs: Any) -> ObjectRef[Any]:

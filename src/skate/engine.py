@@ -360,7 +360,7 @@ class RuntimeEngine:
         """See Engine."""
         where = written(call_site(2))
         reason = (
-            f"it was killed by kill() in {self.core.kind} process {os.getpid()}{where and ' at ' + where}"
+            f"it was killed by `ray.kill` in {self.core.kind} process {os.getpid()}{where and ' at ' + where}"
         )
         self.core.control.ask(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 

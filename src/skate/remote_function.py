@@ -54,8 +54,9 @@ class RemoteFunction(Generic[P, R]):
         self._name = name = _name_of(function)
         if flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
             raise ValueError(
-                f"{getattr(function, '__qualname__', name)} is an async function; tasks are plain functions "
-                "(call asyncio.run() inside), async methods belong to actors"
+                f"{getattr(function, '__qualname__', name)} is an async function. 'async def' should not be "
+                "used for remote tasks: make it a plain function that calls asyncio.run(), or an actor's "
+                "method"
             )
         _options.check(given, _options.TASK_OPTIONS, "a remote function")
         self._function = function
@@ -78,8 +79,8 @@ class RemoteFunction(Generic[P, R]):
         """Refuse: a remote function is not called directly."""
         name = self._name
         raise TypeError(
-            f"the remote function {name} cannot be called directly: use {name}.remote(...) to run it as a "
-            "task, or the plain function below its decorator"
+            f"{name} is a remote function. Remote functions cannot be called directly: use "
+            f"{name}.remote(...) to run it as a task, or the plain function below its decorator"
         )
 
     def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:

@@ -36,15 +36,24 @@ def code_flags(function: Any) -> int:
 
 def is_coroutine(function: Any) -> bool:
     """Tell whether it is an ``async def``, be it below decorators (``functools.wraps``)."""
-    for _ in range(_MOST_DECORATORS):
-        if code_flags(function) & CO_COROUTINE:
+    return _has(function, CO_COROUTINE, decorated=True)
+
+
+def is_generator(function: Any, *, decorated: bool = False) -> bool:
+    """Tell whether calling it makes a generator, async or not.
+
+    Args:
+        function: any callable.
+        decorated: look below decorators (``functools.wraps``), as Ray does for methods.
+    """
+    return _has(function, CO_GENERATOR | CO_ASYNC_GENERATOR, decorated=decorated)
+
+
+def _has(function: Any, flags: int, *, decorated: bool) -> bool:
+    for _ in range(_MOST_DECORATORS if decorated else 1):
+        if code_flags(function) & flags:
             return True
         function = getattr(function, "__wrapped__", None)
         if function is None:
             break
     return False
-
-
-def is_generator(function: Any) -> bool:
-    """Tell whether calling it makes a generator, async or not."""
-    return bool(code_flags(function) & (CO_GENERATOR | CO_ASYNC_GENERATOR))

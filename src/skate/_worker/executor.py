@@ -362,6 +362,9 @@ class Executor:
         self._running = True  # for giving back what is queued
         self._give_back()
         self._running = False
+        # Nothing begun here is unfinished: a retry of the last task, which goes by the same number, may be
+        # under way already.
+        _WORD.pack_into(self._board, self._word, b"", 0)
         core.reactor.flush()
         self._leave(reason)
 
