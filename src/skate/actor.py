@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from skate import options as _options
 from skate import remote_function
@@ -117,10 +117,8 @@ class ActorClass(ClassProxy[C]):
             raise _no_base(cls, "an actor class")
         metadata = _Metadata(cls, given, methods)
         super().__init__(metadata.modified_class)
+        # No annotation in the body of this class: it would be ``__annotations__`` of its instances.
         object.__setattr__(self, "__ray_metadata__", metadata)
-
-    if TYPE_CHECKING:
-        __ray_metadata__: _Metadata
 
     @property
     def __ray_actor_class__(self) -> type[C]:
@@ -136,7 +134,7 @@ class ActorClass(ClassProxy[C]):
         self._changed()
 
     def _changed(self) -> None:
-        own = self.__ray_metadata__
+        own: _Metadata = self.__ray_metadata__
         own.methods, own.parameters = _methods_of(own.modified_class, own.given), None
         found = engine()
         if found is not None:
@@ -144,7 +142,7 @@ class ActorClass(ClassProxy[C]):
 
     def __getitem__(self, parameters: Any) -> Any:
         """Return what the class makes of it: of a generic class, an actor class as this one."""
-        own = self.__ray_metadata__
+        own: _Metadata = self.__ray_metadata__
         made: Any = own.modified_class[parameters]  # type: ignore[index]
         if isinstance(made, type):
             return ActorClass(made, own.given)
@@ -185,7 +183,7 @@ class ActorClass(ClassProxy[C]):
             >>> skate.get(counter.add.remote())
             1
         """
-        own = self.__ray_metadata__
+        own: _Metadata = self.__ray_metadata__
         if own.parameters is None:
             own.parameters = _constructor(own.modified_class)
         own.parameters.check(f"{own.class_name}.__init__", args, kwargs)
@@ -208,7 +206,7 @@ class ActorClass(ClassProxy[C]):
         """
         # By name: graphs are built on this layer.
         dag = importlib.import_module("skate.dag")
-        own = self.__ray_metadata__
+        own: _Metadata = self.__ray_metadata__
         return dag.ClassNode(own.made, args, kwargs, own.given)
 
     def options(self, **actor_options: Any) -> ActorClass[C]:
@@ -220,7 +218,7 @@ class ActorClass(ClassProxy[C]):
         Example:
             >>> Counter.options(name="counter", get_if_exists=True).remote()
         """
-        own = self.__ray_metadata__
+        own: _Metadata = self.__ray_metadata__
         return ActorClass(own.made, {**own.given, **actor_options})
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
@@ -228,7 +226,7 @@ class ActorClass(ClassProxy[C]):
         raise _no_base("", self.__ray_metadata__.class_name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        own = self.__ray_metadata__
+        own: _Metadata = self.__ray_metadata__
         return ActorClass, (own.made, own.given, own.methods)
 
     def __repr__(self) -> str:

@@ -284,16 +284,13 @@ def _slow_pickler() -> type[pickle.Pickler]:
                 return super().reducer_override(obj)
 
             def _reduce_function(self, function: FunctionType) -> Any:
-                if not is_below_proxy(function):
-                    reduced = super().reducer_override(function)
-                    if reduced is NotImplemented:
-                        return reduced
-                    dispatching = callables.reduce_function(function)
-                    if dispatching is not None:
-                        return dispatching
-                else:
+                if is_below_proxy(function):
                     reduced = self._dynamic_function_reduce(function)
-                return callables.with_super(function, reduced)
+                else:
+                    reduced = super().reducer_override(function)
+                    if reduced is NotImplemented:  # by its name
+                        return reduced
+                return callables.reduce_function(function) or callables.with_super(function, reduced)
 
         main = sys.modules.get("__mp_main__")
         if main is not None:  # the __main__ of a process that multiprocessing spawned
