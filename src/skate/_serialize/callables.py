@@ -26,7 +26,7 @@ _VARIABLES = frozenset({typing.ParamSpec, getattr(typing, "TypeVarTuple", typing
 #: Types whose instances pickle knows by their names only.
 KNOWN_BY_NAME = frozenset({CACHED, typing.NewType}) | _VARIABLES
 #: Types that ``reduce`` is for.
-KINDS = KNOWN_BY_NAME | {functools.cached_property}
+KINDS = KNOWN_BY_NAME | {functools.cached_property, functools.singledispatchmethod}
 
 #: The code of every function that ``functools.singledispatch`` returns.
 _DISPATCH: CodeType = functools.singledispatch(lambda one: None).__code__  # type: ignore[attr-defined]
@@ -63,6 +63,9 @@ def reduce(obj: Any) -> tuple[Any, ...] | None:
         # Its lock (before Python 3.12) is its own.
         state = {name: value for name, value in vars(obj).items() if name != "lock"}
         return _make_property, (obj.func,), state
+    if kind is functools.singledispatchmethod:
+        # Its cache (from Python 3.13 on) is its own.
+        return _make_method, (), {name: value for name, value in vars(obj).items() if name != "_method_cache"}
     return None
 
 
@@ -137,6 +140,10 @@ def _make_variable(kind: Any, name: str, module: str) -> Any:
 
 def _make_property(function: Callable[..., Any]) -> Any:
     return functools.cached_property(function)
+
+
+def _make_method() -> Any:
+    return functools.singledispatchmethod(lambda self: None)
 
 
 def _make_dispatching(name: str) -> Any:
