@@ -362,8 +362,7 @@ class Executor:
         self._running = True  # for giving back what is queued
         self._give_back()
         self._running = False
-        # Nothing begun here is unfinished: a retry of the last task, which goes by the same number, may be
-        # under way already.
+        # A retry of the last task, which has its number, may be under way: it has not begun here.
         _WORD.pack_into(self._board, self._word, b"", 0)
         core.reactor.flush()
         self._leave(reason)
@@ -439,8 +438,8 @@ class Executor:
                 return wire.NONE, b"", None, None, None
             actor_repr, actor_id = self.host.repr, self.host.actor_id.hex()
         elif isinstance(error, SystemExit):
-            self._spent, reply = Exit(error).of_task(name)
-            return reply
+            self._spent, result = Exit(error).of_task(name)
+            return result
         breakpoints.look_at(self._core, error)
         self.invocation.discard_results(connection.peer.id, call, error)
         data, refs = dump_or_end(self._core, error, name, actor_repr, actor_id)

@@ -86,7 +86,6 @@ def test_super() -> None:
     assert ray.get(Shop.remote().name.remote()) == "shop of base"
 
 
-@differs(on="ray", reason="`super(Class, self)` is a TypeError once `Class` is an actor class.")
 def test_super_with_the_name_of_the_class() -> None:
     assert ray.get(Shop.remote().long_name.remote()) == "shop of base"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import ActorDiedError, WorkerCrashedError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError
 
-from compat.conformance.helpers import Record, differs, needs_processes
+from compat.conformance.helpers import Record, differs, needs_processes, until
 
 pytestmark = pytest.mark.usefixtures("session")
 
@@ -123,12 +123,21 @@ def _leave_at_once(how: Any, record: Any) -> Any:
     return Leaver.remote()
 
 
+def _is_dead(actor: Any) -> bool:
+    try:
+        ray.get(actor.here.remote())
+    except ActorUnavailableError:
+        return False
+    except ActorDiedError:
+        return True
+    raise AssertionError("it lives")
+
+
 @pytest.mark.parametrize(("how", "times"), [("exit_actor", 1), (0, 1), (1, 3)])
 def test_a_constructor_that_exits(how: Any, times: int) -> None:
     record = Record.remote()
     leaver = _leave_at_once(how, record)
-    with pytest.raises(ActorDiedError):
-        ray.get(leaver.here.remote())
+    until(lambda: _is_dead(leaver), "the end of the actor")
     assert ray.get(record.all.remote()) == [1] * times
 
 
