@@ -25,15 +25,30 @@ else:
             return cls
 
 
+class _Doc:
+    """The text of a proxy class, and of a proxy that of the class behind it, which may get it later."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __get__(self, proxy: Any, owner: Any) -> str | None:
+        return self._text if proxy is None else proxy.__wrapped__.__doc__
+
+    def __set__(self, proxy: Any, text: str | None) -> None:
+        proxy.__wrapped__.__doc__ = text
+
+
 class ClassProxy(_Base[C]):
     """See the module's text. It keeps its own attributes under special names, so that it hides none of the
     class's."""
+
+    def __init_subclass__(cls) -> None:
+        cls.__doc__ = _Doc(cls.__doc__)  # type: ignore[assignment]
 
     def __init__(self, cls: type[C]) -> None:
         own = super().__setattr__
         # ``inspect`` knows this name: signature and source are those of the class.
         own("__wrapped__", cls)
-        own("__doc__", cls.__doc__)
         own("__module__", cls.__module__)
 
     # ------------------------------------------------------------------ attributes

@@ -58,6 +58,8 @@ class LoopHost(Host):
         self._tasks: set[asyncio.Task[None]] = set()
         #: It ends on purpose.
         self.leaving = False
+        #: What still runs on the loop is being ended.
+        self._closing = False
 
     def begin(self) -> None:
         """See Host."""
@@ -70,6 +72,7 @@ class LoopHost(Host):
         try:
             loop.run_forever()
         finally:
+            self._closing = True
             for task in asyncio.all_tasks(loop):
                 task.cancel()
             pending = asyncio.all_tasks(loop)
@@ -117,7 +120,7 @@ class LoopHost(Host):
             strand.settle()
             if begun:
                 self.core.turns.start(begun)
-            if self.stopped:
+            if self.stopped and not self._closing:
                 self._loop.stop()
 
     # ------------------------------------------------------------------ calls

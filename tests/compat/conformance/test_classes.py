@@ -440,3 +440,20 @@ def test_what_functools_makes_of_functions() -> None:
             return self.slow, dispatching(1), dispatching("")
 
     assert ray.get(ray.remote(Local).remote().look.remote()) == (8, "number", "thing")
+
+
+def test_a_constructor_that_is_a_coroutine_and_does_not_end() -> None:
+    @ray.remote(num_cpus=0)
+    class Server:
+        async def __init__(self):
+            await asyncio.sleep(1000)
+
+        async def look(self):
+            pass
+
+    server = Server.remote()
+    ref = server.look.remote()
+    assert ray.wait([ref], timeout=0.1) == ([], [ref])
+    ray.kill(server)
+    with pytest.raises(ActorDiedError):
+        ray.get(ref)

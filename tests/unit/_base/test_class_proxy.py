@@ -155,3 +155,14 @@ def test_what_is_below_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, module.A = module.A, _Proxy(module.A)
     assert all(map(is_below_proxy, below))
     assert not any(map(is_below_proxy, [plain, module.h, test_super, lambda: None, abc.ABC]))
+
+
+def test_the_text_of_a_class_that_gets_it_later() -> None:
+    class Later:
+        pass
+
+    proxy = _Proxy(Later)
+    Later.__doc__ = "Text."
+    assert (proxy.__doc__, _Proxy.__doc__) == ("Text.", "Its own text.")
+    proxy.__doc__ = "Other."
+    assert Later.__doc__ == "Other."
