@@ -127,15 +127,16 @@ class ActorClass(ClassProxy[C]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        self._changed()
+        self._changed(name)
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        self._changed()
+        self._changed(name)
 
-    def _changed(self) -> None:
+    def _changed(self, name: str) -> None:
         own: _Metadata = self.__ray_metadata__
-        own.methods, own.parameters = _methods_of(own.modified_class, own.given), None
+        if name in own.methods or callable(getattr(own.modified_class, name, None)):
+            own.methods, own.parameters = _methods_of(own.modified_class, own.given), None
         found = engine()
         if found is not None:
             found.forget_class(own.made)

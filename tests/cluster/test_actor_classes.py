@@ -220,6 +220,13 @@ def checks():
     Shop.SIZE = 7
     Shop.late = lambda self: self.SIZE
     assert Shop.default() == (7, "shop") and skate.get(Shop.remote().late.remote()) == 7
+    del Shop.late
+    try:
+        Shop.remote().late
+    except AttributeError:
+        pass
+    else:
+        raise AssertionError("it has a method that is gone")
     print("all right")
 '''
 

@@ -118,6 +118,21 @@ def test_what_is_set_is_read_again() -> None:
     assert Local.size == 2
 
 
+def test_what_methods_set_on_the_class() -> None:
+    @ray.remote
+    class Local:
+        made = 0
+
+        def __init__(self):
+            Local.made += 1
+
+        def look(self):
+            return Local.made
+
+    local = Local.remote()
+    assert ray.get(local.look.remote()) == 1
+
+
 def test_the_class_below() -> None:
     assert Shop.__ray_metadata__.class_name == "Shop"
     assert Shop.__ray_metadata__.modified_class().name() == "shop of base"
