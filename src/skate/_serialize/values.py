@@ -83,7 +83,8 @@ def _needs_value(obj: Any) -> bool:
             if module in registered:
                 return True
             module = module.rpartition(".")[0]
-    return is_below_proxy(obj)
+    # The first half alone is on the way of each call that is given an object.
+    return "." in getattr(obj, "__qualname__", "") and is_below_proxy(obj)
 
 
 class Serialized:
