@@ -73,7 +73,7 @@ def test_else_its_end_is_reported(accepted: bool) -> None:
     handlers, worker = told_to_become(daemon)
     if accepted:
         accept(handlers, worker)
-        worker.left = "exit_actor() was called"
+        worker.left, worker.intended = "exit_actor() was called", True
     handlers.worker_ended(worker, "it ended", b"", 0)
     (ended,) = daemon.sent
     assert isinstance(ended, control.ActorEnded)

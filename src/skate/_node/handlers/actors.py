@@ -190,8 +190,9 @@ class ActorHandlers:
             # It was about to leave (max_calls) when it was told to become the actor: nothing of that began.
             self._demand(placement)
             return
+        intended = bool(worker.left) and worker.intended
         self._daemon.membership.ended(
-            control.ActorEnded(*worker.actor, cause, bool(worker.left), begun_owner, begun_seq)
+            control.ActorEnded(*worker.actor, cause, intended, begun_owner, begun_seq)
         )
 
     def _stop(self, connection: Connection, message: control.StopActor) -> None:

@@ -351,7 +351,7 @@ class ProcessHandlers:
         worker = self._daemon.workers.get(connection.peer.id)
         if worker is not None:
             worker.left = message.reason
-            worker.intended = True
+            worker.intended = message.intended
 
     def retire_idle(self) -> None:
         """Ask idle workers beyond the node's CPUs to end."""
