@@ -129,7 +129,8 @@ class ActorClient:
         """A queued call failed before it left (an argument of it did): those behind it may go."""
         if call in self.queue:
             self.queue.remove(call)
-        self.pump()
+        if not self.out_of_order:
+            self.pump()
 
     def updated(self, update: ActorUpdate) -> list[Command]:
         """The control store told the state. Late and repeated news change nothing."""
