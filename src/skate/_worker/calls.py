@@ -364,7 +364,8 @@ class Calls:
     def may_go(self, task: TaskRecord) -> bool:
         """Tell whether a call may be sent (again): its arguments have values.
 
-        If not, it waits for those that have none, or one is an error and it is over (``unresolved`` below zero).
+        If not, it waits for those that have none; or one is an error, and it is over (``unresolved`` below
+        zero).
         """
         if task.dependencies is None:
             return True

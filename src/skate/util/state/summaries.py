@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: Calls nested more deeply than this are told beside each other: whoever looks at a tree recurses.
-_DEEPEST = 100
+_DEEPEST = 50
 
 
 @dataclass
