@@ -9,6 +9,7 @@ import asyncio
 import gc
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 import skate
 from skate._worker import current
+from skate._worker.waits import MOST
 from skate.dag import ClassMethodNode, InputNode, vis_utils
 from skate.exceptions import (
     ActorDiedError,
@@ -470,10 +472,21 @@ def test_a_worker_waits_for_a_chain_while_circles_are_looked_for(session: None) 
 
 
 def test_why_a_chain_is_not_there(session: None) -> None:
-    gate = Gate.remote()
-    last = linked(gate.passed.remote(), add.remote, 1000)
-    assert "it waits for more than is shown here" in why(last)
-    skate.kill(gate)
+    """More calls are under way than are told of: what somebody waits for is, and where chains begin and end."""
+    gate = Gate.options(num_cpus=0).remote()
+    first = gate.passed.remote()
+    refs = [first]
+    for _ in range(MOST + 2000):
+        refs.append(add.remote(refs[-1]))
+    assert "it waits for more than is shown here" in why(refs[-1])
+    assert why(refs[1]).startswith("add was called")
+    middle = refs[MOST // 2 + 1000]
+    assert "2001 more are under way" in why(middle)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(skate.wait, [middle])
+        wait_for(lambda: why(middle).startswith("add was called"), "the wait to be told of")
+        skate.kill(gate)
+        waiting.result()
 
 
 @skate.remote

@@ -161,6 +161,7 @@ class State:
             self.breakpoints(),
             next((one["labels"] for one in self._source.directory("nodes")), {}),
             [graph for row in rows for graph in row.get("graphs", ())],
+            sum(row.get("left_out", 0) for row in rows),
         )
         if object_id:
             return reasons.explain(object_id, facts)
