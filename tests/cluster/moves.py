@@ -20,7 +20,7 @@ import skate
 from skate import ObjectRef
 from skate.exceptions import ActorDiedError, TaskCancelledError, WorkerCrashedError
 
-from . import awkward
+from . import troublesome
 from .arithmetic import Accumulator, Desk, combine, fail, mix, mix_delegated, unpack
 from .arithmetic import delegate as delegated
 from .odd import (
@@ -152,9 +152,9 @@ def gpu_task_before_an_actor(program: Program) -> None:
 
 def awkward_exception(program: Program) -> None:
     """It arrives with its type, wherever it is raised, and who raised it goes on."""
-    name = program.random.choice(list(awkward.EXCEPTIONS))
+    name = program.random.choice(list(troublesome.EXCEPTIONS))
     where = program.random.choice(["task", "actor", "async actor", "generator", "constructor"])
-    kind: type[BaseException] = awkward.EXCEPTIONS[name]
+    kind: type[BaseException] = troublesome.EXCEPTIONS[name]
     if where == "constructor":
         program.promise(Thrower.remote(name).throw.remote(name), lambda ref: raises(ref, ActorDiedError))
         return

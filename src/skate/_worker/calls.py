@@ -133,7 +133,7 @@ class Calls:
             return
         task.unresolved -= 1
         # The others had values; one may have been lost meanwhile.
-        if task.unresolved == 0 and self.may_go(task):
+        if task.unresolved == 0 and self.may_go_again(task):
             if task.actor is not None:
                 self._core.actors.ready(task)
             elif task.pool is not None:
@@ -185,7 +185,7 @@ class Calls:
                 task.pool = pool
                 if num_returns < 0:
                     task.stream = core.streams.open(num_returns, ahead)
-                if arguments.plain or self.may_go(task):
+                if arguments.plain or self.may_go_again(task):
                     core.normal.submit(task, pool)
             except MemoryError as error:
                 ran_out(core, error)
@@ -254,7 +254,7 @@ class Calls:
                 if name is not None:
                     task.name = name
                 if not arguments.plain:
-                    self.may_go(task)
+                    self.may_go_again(task)
                 if task.unresolved >= 0:
                     # Calls under way keep the actor alive even if every handle is gone.
                     client.keep = handle
@@ -361,7 +361,7 @@ class Calls:
             if (lost is None or entry is lost) and task.unresolved >= 0:
                 self._depend(task, entry)
 
-    def may_go(self, task: TaskRecord) -> bool:
+    def may_go_again(self, task: TaskRecord) -> bool:
         """Tell whether a call may be sent (again): its arguments have values.
 
         If not, it waits for those that have none; or one is an error, and it is over (``unresolved`` below
@@ -376,7 +376,7 @@ class Calls:
 
     def depend_on_arguments(self, task: TaskRecord) -> None:
         """A call is to run (again) as soon as its arguments have values. Under the lock."""
-        may_go = self.may_go(task)
+        may_go = self.may_go_again(task)
         if task.unresolved < 0:
             return
         if task.actor is not None:

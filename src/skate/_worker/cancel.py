@@ -25,7 +25,7 @@ from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import current
-from skate._worker.records import TaskRecord, take_out
+from skate._worker.records import TaskRecord
 from skate._worker.refs import PENDING, ObjectEntry
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Canceller:
         if task.actor is not None:
             self._core.actors.failed_argument(task)
         elif task.pool is not None and not task.unresolved:
-            take_out(task.pool.queue, task)
+            task.pool.withdraw(task)
 
     def _settle(self, task: TaskRecord) -> None:
         """It still runs: have nobody wait for it any longer."""

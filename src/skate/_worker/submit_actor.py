@@ -164,7 +164,7 @@ class ActorSubmitter:
             client.connection.drain()  # replies that it got out before it ended
         commands = client.updated(message)
         for call in [call for call in client.queue if not call.unresolved]:
-            self._core.calls.may_go(call)
+            self._core.calls.may_go_again(call)
         self._run(commands)
 
     def disconnected(self, connection: Connection) -> None:

@@ -206,7 +206,7 @@ class NormalSubmitter:
         for task in calls:
             lease.connection.peer.calls.pop(task.seq, None)
             task.lease = None
-        lease.pool.requeue([task for task in again + fresh if core.calls.may_go(task)])
+        lease.pool.requeue([task for task in again + fresh if core.calls.may_go_again(task)])
 
     def _crashed(self, task: TaskRecord, cause: str, out_of_memory: bool) -> Exception:
         kind = errors.OutOfMemoryError if out_of_memory else errors.WorkerCrashedError
@@ -255,7 +255,7 @@ class NormalSubmitter:
                     waiting.append(task)
                 task.lease = None
         for lease, tasks in by_lease.items():
-            lease.pool.returned(lease, [task for task in tasks if self._core.calls.may_go(task)])
+            lease.pool.returned(lease, [task for task in tasks if self._core.calls.may_go_again(task)])
 
     # ------------------------------------------------------------------ idle leases
 
