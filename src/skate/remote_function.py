@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -29,6 +30,8 @@ def connected_engine() -> RuntimeEngine:
     """Return the engine of this process; start a session with the defaults if there is none."""
     found = engine()
     if found is None:
+        if sys.is_finalizing():  # a finalizer of the program's; imports fail by now, too
+            raise RuntimeError("the interpreter is ending: no session can be started any more")
         # By name: starting is the business of the layer above this one.
         importlib.import_module("skate.api").ensure_started()
         found = engine()

@@ -204,6 +204,7 @@ class AsyncRunner:
         self._running: dict[Key, asyncio.Task[None] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._warned = False
+        executor.core.gate.add_boundaries([AsyncRunner._invoke.__code__])
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
         """See Runner."""
@@ -291,6 +292,8 @@ class AsyncRunner:
             self._reading = False
             if self._incoming:
                 self._drain()
+        if self._executor.core.reactor.interrupted:
+            self._executor.run_handlers()
 
     def _drain(self) -> None:
         self._drain_scheduled = False

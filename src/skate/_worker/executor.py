@@ -18,8 +18,10 @@ from skate._base import errors
 from skate._base.clock import monotonic, perf_counter
 from skate._base.process import end_process_group
 from skate._serialize.exceptions import dump_error
+from skate._serialize.tracebacks import format_error
 from skate._transport.connection import EAGER_BYTES, Connection, Handler
 from skate._transport.reactor import Waiter
+from skate._transport.table_lock import resume, state, suspend
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import breakpoints, current, output
@@ -74,6 +76,8 @@ class Executor:
         self._word = slot * _WORD.size
         self._queue: deque[tuple[Connection, Any]] = deque()
         self._waiter: Waiter | None = None
+        #: What holds users' functions: let go of by the main thread, without the lock, for ``__del__``.
+        self._dropped: list[Any] = []
         self._running = False
         #: Whose call runs, or ran last; and whether that process is gone.
         self._caller = b""
@@ -98,8 +102,11 @@ class Executor:
         self.host: ActorHost | None = None
         #: What runs its calls, if it is not a serial one.
         self._runner: Runner | None = None
-        boundaries = (Executor._invoke.__code__, Yielding.run.__code__)
-        self.interrupts = Interrupts(core, self, boundaries)
+        core.gate.add_boundaries(
+            (Executor._invoke.__code__, Yielding.run.__code__, Yielding.run_async.__code__,
+             ActorHost._construct.__code__, ActorHost.farewell.__code__)
+        )  # fmt: skip
+        self.interrupts = Interrupts(core, self)
         self.invocation.cancelled = self.interrupts.cancelled
         core.peers.handlers.update(
             {
@@ -125,7 +132,7 @@ class Executor:
         connection.peer.functions[message.fn] = Function(message)
 
     def _forget(self, connection: Connection, message: wire.ForgetFunction) -> None:
-        connection.peer.functions.pop(message.fn, None)
+        self._dropped.append(connection.peer.functions.pop(message.fn, None))
 
     def _called(self, connection: Connection, message: Any) -> None:
         if self._runner is not None:
@@ -203,6 +210,7 @@ class Executor:
         """A caller is gone: what it still had queued here is not run, what it was sent is not made."""
         for outgoing in connection.peer.streams.values():
             outgoing.news()
+        self._dropped.append(connection.peer.functions)
         self._queue = deque(item for item in self._queue if item[0] is not connection)
 
     def _asked_to_exit(self, connection: Connection, message: node.Exit) -> None:
@@ -240,10 +248,14 @@ class Executor:
 
     def run(self) -> int:
         """Serve until told to end; return the exit code."""
+        reactor = self._core.reactor
         while not self._stopping:
+            if reactor.interrupted:
+                self.run_handlers()
             try:
                 connection, message = self._queue.popleft()
             except IndexError:
+                self._dropped.clear()
                 self._idle()
                 continue
             if type(message) is wire.Call:
@@ -268,13 +280,36 @@ class Executor:
             if self._queue or self._stopping:
                 return
             waiter = self._waiter = Waiter()
-        core.reactor.wait(waiter)
+        try:
+            core.reactor.wait(waiter)
+        except BaseException as error:
+            self._handler_raised(error)
         self._waiter = None
+
+    def run_handlers(self) -> None:
+        """Run the handlers of signals that were put off, between calls. On the main thread."""
+        try:
+            self._core.check_interrupt()
+        except BaseException as error:
+            self._handler_raised(error)
+
+    def _handler_raised(self, error: BaseException) -> None:
+        """A signal's handler raised, and no call runs that could get it: end, or tell."""
+        if isinstance(error, SystemExit):
+            self.leave_by(error, "a signal's handler")
+        else:
+            self._core.warn(f"a signal's handler raised between calls:\n{format_error(error).rstrip()}")
 
     @property
     def lends(self) -> bool:
         """Whether the calling thread runs a task whose CPUs can be lent while it waits."""
-        return self._running and self.host is None and threading.current_thread() is self._main
+        # Lent already: a signal's handler, or a finalizer, waits inside the wait.
+        return (
+            self._running
+            and self.host is None
+            and not self._lent
+            and threading.current_thread() is self._main
+        )
 
     def wait_lending(self, waiter: Waiter, deadline: float | None) -> bool:
         """Wait; after a moment give back what is queued here and lend the CPUs."""
@@ -338,7 +373,11 @@ class Executor:
         if self.interrupts.cancelled:
             self.interrupts.over(connection.peer.id, call.seq)
         output.flush(self.host is None)
-        with self._core.lock:
+        lock = self._core.lock
+        suspend()
+        lock.acquire()
+        suspend()
+        try:
             if self.invocation.reply(connection, call, result, taken, met):
                 self._flush(connection)
             if self._orphaned:
@@ -347,6 +386,10 @@ class Executor:
                 self._core.node.flush()
             if self._spent:
                 self._retire(connection)
+        finally:
+            if state.wanted:
+                resume()
+            lock.release()
 
     def _retire(self, connection: Connection) -> None:
         """A function was called here as often as ``max_calls`` allows: end, unless objects would go too.
