@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Where threads wait for objects.
 _WAITS = os.path.join(_PACKAGE, "_worker", "objects.py")
-#: Calls told of at most: see ``_chosen``.
-MOST = 20_000
+#: Calls told of at most (see ``_chosen``): whoever asks waits a second, and the table is locked meanwhile.
+MOST = 5_000
 
 
 @functools.lru_cache(64)

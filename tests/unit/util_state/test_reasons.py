@@ -290,5 +290,5 @@ def test_the_actor_is_dead(session: Session) -> None:
 def test_a_call_that_was_not_told_of(session: Session) -> None:
     """It is not said to be through, where there are more calls than were told."""
     assert "is through since long" in session.said(object_id(9))
-    session.facts["left_out"] = 70_000
+    session.facts["unseen"] = "70000 more are under way"
     assert session.said(object_id(9)) == "it is none of the calls looked at; 70000 more are under way"
