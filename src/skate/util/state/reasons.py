@@ -43,6 +43,8 @@ class Facts(NamedTuple):
     labels: Mapping[str, str] = {}
     #: Rows of the members of compiled graphs.
     graphs: Sequence[Plain] = ()
+    #: What was not told, and may have what is asked for; "": nothing.
+    unseen: str = ""
 
 
 def explain_drivers(drivers: Sequence[Plain], facts: Facts) -> list[str]:
@@ -107,6 +109,8 @@ class _Story:
 
     def _not_under_way(self, task: str) -> str:
         row = self._facts.finished.get(task)
+        if row is None and self._facts.unseen:
+            return f"it is none of the calls looked at; {self._facts.unseen}"
         if row is None:
             return (
                 "no task that is under way makes it: it was put(), is the item of a generator, or its task "
