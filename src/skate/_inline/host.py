@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from skate._base import ids
+from skate._base import errors, ids
+from skate._base.user_errors import set_traceback
 from skate._inline.lanes import Key, Lanes
 from skate._inline.strands import Doomed
 from skate._inline.turns import Begun, End, line
 from skate._inline.work import Constructor, Work
-from skate._serialize.exceptions import dump_task_error
+from skate._serialize.exceptions import dump_error, dump_task_error
 from skate._transport.connection import Connection, Handler
 from skate._wire import control
 from skate._wire import worker as wire
@@ -129,7 +130,8 @@ class Host(ActorHost):
         player = self.core.player
         queued = self.lanes.withdraw(key)
         if queued is not None:
-            error = player.cancelled_error(queued, "before it began")
+            text = f"{queued.name} was cancelled before it began"
+            error = dump_error(errors.TaskCancelledError(ids.task_id(*key).hex(), text))
             connection.send(wire.Reply(message.seq, wire.ERROR, error))
             return
         work = self.lanes.running(key)
@@ -159,7 +161,7 @@ class Host(ActorHost):
             name = self._constructor.name
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
             self.tell(name, raised)
-            raised.__traceback__ = None
+            set_traceback(raised, None)
         finally:
             current.call.reset(token)
         self.strand.ending = True

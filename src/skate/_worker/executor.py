@@ -11,13 +11,13 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
-from skate._base import errors
 from skate._base.clock import monotonic, perf_counter
 from skate._base.process import end_process_group
-from skate._serialize.exceptions import dump_error
+from skate._base.user_errors import is_a
 from skate._transport.connection import EAGER_BYTES, Connection, Handler
 from skate._transport.reactor import Waiter
 from skate._wire import node
@@ -26,8 +26,9 @@ from skate._worker import breakpoints, current, output
 from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.exhaustion import dump_or_end
+from skate._worker.failures import exit_of_task, reply_of, taken_apart
 from skate._worker.interrupts import Interrupts
-from skate._worker.invocation import ArgumentLost, Invocation, Result, matches
+from skate._worker.invocation import ArgumentLost, Invocation, Result
 from skate._worker.refs import ObjectEntry
 from skate._worker.waits import lane
 from skate._worker.yielding import Yielding
@@ -98,7 +99,7 @@ class Executor:
         self.host: ActorHost | None = None
         #: What runs its calls, if it is not a serial one.
         self._runner: Runner | None = None
-        boundaries = (Executor._invoke.__code__, Yielding.run.__code__)
+        boundaries = (Executor._invoke.__code__, Yielding.run.__code__, Invocation.encode_yielded.__code__)
         self.interrupts = Interrupts(core, self, boundaries)
         self.invocation.cancelled = self.interrupts.cancelled
         core.peers.handlers.update(
@@ -420,36 +421,32 @@ class Executor:
 
     def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
         """User code raised: return the reply that says so, or begin to end the process."""
-        if isinstance(error, ArgumentLost):
+        error, before = taken_apart(error)
+        if type(error) is ArgumentLost:
             return wire.LOST, error.what, None, None, None
         name = self.name_of(connection.peer, call)
         if self.interrupts.cancelled:
             cancelled = self.interrupts.outcome(connection, call, error)
             if cancelled is not None:
-                error.__traceback__ = None
+                if before is not None:
+                    self.invocation.forget(connection.peer.id, call, before)
                 return wire.ERROR, cancelled, None, None, None
-        actor_repr = actor_id = None
+        actor = None
         if self.host is not None:
-            if isinstance(error, SystemExit):
+            if is_a(error, SystemExit):
                 self._running = False
                 self.leave_by(error, name)
                 return wire.NONE, b"", None, None, None
-            actor_repr, actor_id = self.host.repr, self.host.actor_id.hex()
-        elif isinstance(error, SystemExit):
-            crash = errors.WorkerCrashedError(
-                f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"
-            )
-            return wire.ERROR, dump_error(crash), None, None, None
+            actor = (self.host.repr, self.host.actor_id.hex())
+        elif is_a(error, SystemExit):
+            return exit_of_task(error, name)
         breakpoints.look_at(self._core, error)
-        self.invocation.discard_results(connection.peer.id, call, error)
-        data, refs = dump_or_end(self._core, error, name, actor_repr, actor_id)
-        error.__traceback__ = None  # its frames hold the arguments
-        retriable = call.retry is not None and matches(call.retry, error)
-        return self.invocation.failure(data, refs, retriable=retriable)
+        dump = partial(dump_or_end, self._core)
+        return reply_of(self.invocation, dump, connection.peer.id, call, error, name, actor, before)
 
-    def leave_by(self, error: SystemExit, name: str) -> None:
+    def leave_by(self, error: BaseException, name: str) -> None:
         """A method of the actor ended the actor: begin to end the process."""
-        cause = "exit_actor() was called" if isinstance(error, ActorExit) else "sys.exit() was called"
+        cause = "exit_actor() was called" if is_a(error, ActorExit) else "sys.exit() was called"
         with self._core.lock:
             self._core.reactor.flush()
             self._leave(f"{cause} in {name}")
@@ -471,8 +468,6 @@ class Executor:
         current.process.resources = host.spec.running
         if message.gpus:
             current.see_gpus(",".join(message.gpus))
-        if host.spec.is_async:
-            self.invocation.cancelled = frozenset()  # a coroutine may end as it likes: see Interrupts
         runner = host.make_runner()
         if runner is None:
             host.start()

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skate._base import errors
-from skate._serialize.exceptions import dump_error, load_error
+from skate._serialize.exceptions import dump_error, is_task_error, load_error
 from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
@@ -156,9 +156,9 @@ class Recovery:
 
     def failed(self, task: TaskRecord, error: bytes) -> bytes:
         """A repeated call did not get through: return the error for what it was to make."""
-        cause = load_error(error)
-        if isinstance(cause, errors.RayTaskError):
+        if is_task_error(error):
             return error
+        cause = load_error(error)
         entry = next((one for one in task.returns if one.kind == PENDING), task.returns[0])
         story = f"{MISSING}; making it again failed: {cause}"
         reason = "OBJECT_UNRECONSTRUCTABLE_TASK_CANCELLED" if task.cancelled else "OBJECT_UNRECONSTRUCTABLE"
