@@ -13,12 +13,12 @@ import pytest
 import skate
 from skate._base.user_errors import attributes_of
 from skate.dag import InputNode
-from skate.exceptions import ActorDiedError, RayTaskError
+from skate.exceptions import ActorDiedError, RayTaskError, WorkerCrashedError
 from skate.util import as_completed
 from skate.util.executor import Executor
 from skate.util.multiprocessing import Pool
 
-from .awkward import AWKWARD, make, type_of
+from .awkward import AWKWARD, OwnExit, make, type_of
 
 #: Seconds: nothing here takes long, and nothing may hang.
 _SOON = 20
@@ -314,6 +314,22 @@ def test_the_hook_at_an_actors_end(session: object, name: str, capfd: pytest.Cap
     skate.get(actor.pid.remote())
     with pytest.raises(ActorDiedError, match="exit_actor"):
         skate.get(actor.__ray_terminate__.remote(), timeout=_SOON)
+
+
+def test_an_exit_that_hides_its_code_is_an_exit(either: str) -> None:
+    @skate.remote(max_retries=0)
+    def leave() -> None:
+        raise OwnExit(3)
+
+    @skate.remote(num_cpus=0)
+    class Leaves:
+        def leave(self) -> None:
+            raise OwnExit(3)
+
+    with pytest.raises(WorkerCrashedError, match="exit"):
+        skate.get(leave.remote(), timeout=_SOON)
+    with pytest.raises(ActorDiedError):
+        skate.get(Leaves.remote().leave.remote(), timeout=_SOON)
 
 
 def test_what_an_instance_does_to_introduce_itself(either: str) -> None:
