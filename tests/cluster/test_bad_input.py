@@ -224,7 +224,7 @@ def test_get_of_what_is_no_ref(unharmed: None) -> None:
     for wrong, hint in (
         (Counter.remote(), "get what its methods return"),
         (square, "Call it first"),
-        (square.options(num_returns="streaming").remote(2), "Loop over it"),
+        ([square.options(num_returns="streaming").remote(2)], "Loop over it"),
         ("ref", r"\('ref'\)$"),
     ):
         with pytest.raises(TypeError, match=hint):

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from skate._base import ids
+from skate._base import errors, ids
+from skate._base.user_errors import is_a, set_traceback
 from skate._inline.lanes import Key, Lanes
 from skate._inline.strands import Doomed
 from skate._inline.turns import Begun, End, line
 from skate._inline.work import Constructor, Work
-from skate._serialize.exceptions import dump_task_error
+from skate._serialize.exceptions import dump_error, dump_task_error
 from skate._transport.connection import Connection, Handler
 from skate._wire import control
 from skate._wire import worker as wire
@@ -131,7 +132,8 @@ class Host(ActorHost):
         player = self.core.player
         queued = self.lanes.withdraw(key)
         if queued is not None:
-            error = player.cancelled_error(queued, "before it began")
+            text = f"{queued.name} was cancelled before it began"
+            error = dump_error(errors.TaskCancelledError(ids.task_id(*key).hex(), text))
             connection.send(wire.Reply(message.seq, wire.ERROR, error))
             return
         work = self.lanes.running(key)
@@ -167,12 +169,12 @@ class Host(ActorHost):
         error = b""
         if raised is not None:
             name = self._constructor.name
-            if isinstance(raised, SystemExit):
+            if is_a(raised, SystemExit):
                 self.left(raised, name)
                 return
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
             self.tell(name, raised)
-            raised.__traceback__ = None
+            set_traceback(raised, None)
         self.strand.ending = True
         with core.lock:
             core.drain()
@@ -186,7 +188,7 @@ class Host(ActorHost):
 
     # ------------------------------------------------------------------ the end
 
-    def left(self, error: SystemExit, name: str) -> None:
+    def left(self, error: BaseException, name: str) -> None:
         """A method or the constructor ended the actor. On its strand."""
         end = Exit(error)
         self._part()

@@ -14,7 +14,7 @@ from skate._inline.turns import Begun, here, release
 from skate._inline.work import Work
 from skate._wire import worker as wire
 from skate._worker import current
-from skate._worker.invocation import Invocation, Result
+from skate._worker.invocation import Result
 
 if TYPE_CHECKING:
     from skate._inline.core import InlineCore
@@ -53,7 +53,7 @@ class LoopHost(Host):
 
     def __init__(self, core: InlineCore, message: control.PlaceActor) -> None:
         super().__init__(core, message)
-        self._invocation = Invocation(core)  # a coroutine may end as it likes: nothing is cancelled there
+        self._invocation = core.player.invocation
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         #: It ends on purpose.

@@ -178,7 +178,7 @@ def serialize(value: Any) -> Serialized:
             out = io.BytesIO()
             pickle_buffers = []
             refs.clear()
-            _slow_pickler()(out, 5, buffer_callback=pickle_buffers.append).dump(value)
+            slow_pickler()(out, 5, buffer_callback=pickle_buffers.append).dump(value)
         data = out.getvalue()
     finally:
         collecting.refs = outer
@@ -259,7 +259,7 @@ def _with_source(source: str, filename: str, make: Any, args: tuple[Any, ...]) -
 _slow: type[pickle.Pickler] | None = None
 
 
-def _slow_pickler() -> type[pickle.Pickler]:
+def slow_pickler() -> type[pickle.Pickler]:
     """Return the cloudpickle pickler, with the user's reducers; imported at first need."""
     global _slow
     if _slow is None:
@@ -307,7 +307,7 @@ def dump_code(code: Any) -> tuple[bytes, list[Any]]:
     collecting.refs = refs
     try:
         out = io.BytesIO()
-        _slow_pickler()(out, 5).dump(code)
+        slow_pickler()(out, 5).dump(code)
     finally:
         collecting.refs = outer
     return out.getvalue(), refs

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import pickle
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skate._base.code_flags import is_coroutine
+from skate._base.user_errors import is_a, report, set_traceback
 from skate._serialize.exceptions import dump_task_error
 from skate._serialize.tracebacks import format_error
 from skate._serialize.values import deserialize
@@ -114,12 +114,12 @@ class ActorHost:
         error = b""
         if raised is not None:
             name = f"{spec.class_name}.__init__"
-            if isinstance(raised, SystemExit):
+            if is_a(raised, SystemExit):
                 self.executor.leave_by(raised, name)
                 return
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
             self.tell(name, raised)
-            raised.__traceback__ = None
+            set_traceback(raised, None)
         shown = self.repr if self.repr != spec.class_name else ""
         with core.lock:
             core.drain()
@@ -140,8 +140,9 @@ class ActorHost:
         """Go by the instance's own repr in errors and output, if its class defines one, as Ray does."""
         if getattr(type(self.instance), "__repr__", None) is not object.__repr__:
             try:
-                self.repr = repr(self.instance)[:_MOST_REPR]
-            except Exception:
+                # Of a subclass of str, the characters: it is pickled.
+                self.repr = str.__str__(repr(self.instance))[:_MOST_REPR]
+            except BaseException:
                 return  # the user's bug, which is no reason for the actor to fail
             output.names.current = " ".join(self.repr.split())
 
@@ -188,18 +189,16 @@ class ActorHost:
 
     def farewell(self) -> None:
         """The process is about to end in peace: let the instance clean up, by Ray's hook."""
-        hook = getattr(self.instance, "__ray_shutdown__", None)
-        if hook is None:
-            return
         current.call.set(CallInfo(b"", 0, f"{self.spec.class_name}.__ray_shutdown__", 1))
         try:
-            waiting = hook()
+            hook = getattr(self.instance, "__ray_shutdown__", None)
+            waiting: Any = hook() if hook is not None else None
             if hasattr(waiting, "__await__"):
                 import asyncio
 
                 asyncio.run(waiting)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())  # there is nobody to raise it in
+        except BaseException as error:
+            report(error)  # there is nobody to raise it in
 
     def forget(self) -> None:
         """Let go of the instance: it and what it holds may have a ``__del__``, or a file to flush."""

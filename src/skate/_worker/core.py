@@ -19,6 +19,7 @@ from weakref import WeakSet
 from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._base.config import Config
+from skate._base.user_errors import is_a
 from skate._serialize.exceptions import dump_error
 from skate._store.client import LocalObject, StoreClient
 from skate._transport.connection import Connection, Handler
@@ -318,8 +319,8 @@ class Core(MainThread):
 
     def _failed(self, bug: BaseException) -> None:
         """Handling a message, or a turn, raised. Under the lock."""
-        if isinstance(bug, MemoryError):
-            ran_out(self, bug)
+        if is_a(bug, MemoryError):
+            ran_out(self, bug)  # type: ignore[arg-type]
             return
         with contextlib.suppress(MemoryError):
             print_bug(bug)

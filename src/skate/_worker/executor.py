@@ -11,11 +11,13 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
 from skate._base.clock import monotonic, perf_counter
 from skate._base.process import end_process_group
+from skate._base.user_errors import is_a
 from skate._serialize.tracebacks import format_error
 from skate._transport.connection import EAGER_BYTES, Connection, Handler
 from skate._transport.reactor import Waiter
@@ -27,8 +29,9 @@ from skate._worker.actor_host import ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.exhaustion import dump_or_end
 from skate._worker.exits import Exit
+from skate._worker.failures import reply_of, taken_apart
 from skate._worker.interrupts import Interrupts
-from skate._worker.invocation import ArgumentLost, Invocation, Result, matches
+from skate._worker.invocation import ArgumentLost, Invocation, Result
 from skate._worker.refs import ObjectEntry
 from skate._worker.waits import lane
 from skate._worker.yielding import Yielding
@@ -104,8 +107,8 @@ class Executor:
         self._runner: Runner | None = None
         core.gate.add_boundaries(
             (Executor._invoke.__code__, Yielding.run.__code__, Yielding.run_async.__code__,
-             ActorHost._construct.__code__, ActorHost._construct_on_loop.__code__,
-             ActorHost.farewell.__code__)
+             Invocation.encode_yielded.__code__, ActorHost._construct.__code__,
+             ActorHost._construct_on_loop.__code__, ActorHost.farewell.__code__)
         )  # fmt: skip
         self.interrupts = Interrupts(core, self)
         self.invocation.cancelled = self.interrupts.cancelled
@@ -296,7 +299,7 @@ class Executor:
 
     def _handler_raised(self, error: BaseException) -> None:
         """A signal's handler raised, and no call runs that could get it: end, or tell."""
-        if isinstance(error, SystemExit):
+        if is_a(error, SystemExit):
             self.leave_by(error, "a signal's handler")
         else:
             self._core.warn(f"a signal's handler raised between calls:\n{format_error(error).rstrip()}")
@@ -466,32 +469,31 @@ class Executor:
 
     def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
         """User code raised: return the reply that says so, or begin to end the process."""
-        if isinstance(error, ArgumentLost):
+        error, before = taken_apart(error)
+        if type(error) is ArgumentLost:
             return wire.LOST, error.what, None, None, None
         name = self.name_of(connection.peer, call)
         if self.interrupts.cancelled:
             cancelled = self.interrupts.outcome(connection, call, error)
             if cancelled is not None:
-                error.__traceback__ = None
+                if before is not None:
+                    self.invocation.forget(connection.peer.id, call, before)
                 return wire.ERROR, cancelled, None, None, None
-        actor_repr = actor_id = None
+        actor = None
         if self.host is not None:
-            if isinstance(error, SystemExit):
+            if is_a(error, SystemExit):
                 self._running = False
                 self.leave_by(error, name)
                 return wire.NONE, b"", None, None, None
-            actor_repr, actor_id = self.host.repr, self.host.actor_id.hex()
-        elif isinstance(error, SystemExit):
+            actor = (self.host.repr, self.host.actor_id.hex())
+        elif is_a(error, SystemExit):
             self._spent, result = Exit(error).of_task(name)
             return result
         breakpoints.look_at(self._core, error)
-        self.invocation.discard_results(connection.peer.id, call, error)
-        data, refs = dump_or_end(self._core, error, name, actor_repr, actor_id)
-        error.__traceback__ = None  # its frames hold the arguments
-        retriable = call.retry is not None and matches(call.retry, error)
-        return self.invocation.failure(data, refs, retriable=retriable)
+        dump = partial(dump_or_end, self._core)
+        return reply_of(self.invocation, dump, connection.peer.id, call, error, name, actor, before)
 
-    def leave_by(self, error: SystemExit, name: str) -> None:
+    def leave_by(self, error: BaseException, name: str) -> None:
         """A method or the constructor of the actor ended the actor: begin to end the process."""
         end = Exit(error)
         with self._core.lock:
@@ -515,8 +517,6 @@ class Executor:
         current.process.resources = host.spec.running
         if message.gpus:
             current.see_gpus(",".join(message.gpus))
-        if host.spec.is_async:
-            self.invocation.cancelled = frozenset()  # a coroutine may end as it likes: see Interrupts
         runner = host.make_runner()
         if runner is None:
             host.start()

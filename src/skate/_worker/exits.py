@@ -11,13 +11,20 @@ of a task, any code    a crash: the task is retried, else it raises WorkerCrashe
 
 from __future__ import annotations
 
+from typing import Any
+
 from skate._base import errors
+from skate._base.user_errors import is_a, type_name
 from skate._serialize.exceptions import dump_error
 from skate._wire import worker as wire
 from skate._worker.invocation import Result
 
 #: Codes that are shown as they are; of others, a repr may be anything.
 _SHOWN = (int, bool, str, type(None))
+
+
+#: Read from the built-in type: a class of the user's may have a property of that name.
+_CODE: Any = SystemExit.__dict__["code"]
 
 
 class ActorExit(SystemExit):
@@ -27,16 +34,17 @@ class ActorExit(SystemExit):
 class Exit:
     """What an exit that user code raised means."""
 
-    def __init__(self, error: SystemExit) -> None:
-        code: object = error.code
-        by_name = isinstance(error, ActorExit)
+    def __init__(self, error: BaseException) -> None:
+        code: object = _CODE.__get__(error)
+        by_name = is_a(error, ActorExit)
         #: An actor that exits so ends for good.
-        self.intended = by_name or (isinstance(code, int) and code == 0)
-        shown = repr(code) if type(code) in _SHOWN else f"<{type(code).__name__}>"
+        number = int.__int__(code) if is_a(code, int) else None  # type: ignore[arg-type]
+        self.intended = by_name or number == 0
+        shown = repr(code) if type(code) in _SHOWN else f"<{type_name(code)}>"
         #: What was called.
         self.what = "exit_actor() was called" if by_name else f"sys.exit({shown}) was called"
         #: The process's exit code.
-        self.status = code & 0xFF if isinstance(code, int) else int(code is not None)
+        self.status = number & 0xFF if number is not None else int(code is not None)
 
     def of_task(self, name: str) -> tuple[str, Result]:
         """Return why the process of a task ends, and the reply to the task's owner, who may retry it."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import ids, threads
 from skate._base.clock import monotonic
+from skate._base.user_errors import type_name
 from skate._environment.spec import decode
 from skate._transport.connection import Connection
 from skate._wire import node
@@ -356,7 +357,7 @@ def _explain(error: bytes) -> tuple[str, str]:
     except Exception as failed:
         return "", f"(cannot be unpickled here: {failed})"
     cause = getattr(raised, "cause", None)  # of some errors it is a text
-    return type(cause if isinstance(cause, BaseException) else raised).__name__, str(raised)
+    return type_name(cause if isinstance(cause, BaseException) else raised), str(raised)
 
 
 def remembered(data: bytes) -> bytes:

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from skate import api
+from skate._base.user_errors import attributes_of, is_a, set_cause
 from skate.exceptions import RayTaskError
 
 T = TypeVar("T")
@@ -189,10 +190,10 @@ class Executor(futures.Executor):
 
 def own_error(error: BaseException) -> BaseException:
     """Return the user's exception itself, caused by the error that tells where it was raised."""
-    if not isinstance(error, RayTaskError):
+    if not is_a(error, RayTaskError):
         return error
-    cause = error.cause
-    cause.__cause__ = error
+    cause: BaseException = attributes_of(error)["cause"]
+    set_cause(cause, error)
     return cause
 
 

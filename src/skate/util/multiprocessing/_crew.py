@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate import api
 from skate._base import threads
+from skate._base.user_errors import attributes_of, is_a, set_cause, set_traceback
 from skate.exceptions import ActorDiedError, RayTaskError
 from skate.util.multiprocessing._chunks import Chunk, Job, Paces
 from skate.util.multiprocessing._worker import CALL, PoolTaskError, Report
@@ -379,9 +380,10 @@ class Crew:
 
     def _fail(self, chunk: Chunk, error: Exception) -> None:
         """The whole chunk failed."""
-        if isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
-            error.cause.__cause__ = error
-            error = error.cause
-        error.__traceback__ = None  # its frames hold refs
+        if is_a(error, RayTaskError) and is_a(attributes_of(error)["cause"], Exception):
+            cause: Exception = attributes_of(error)["cause"]
+            set_cause(cause, error)
+            error = cause
+        set_traceback(error, None)  # its frames hold refs
         count = 1 if chunk.job.form == CALL else len(chunk.items)
         chunk.job.deliver(chunk.index, [PoolTaskError(error)] * count, tuple(range(count)))

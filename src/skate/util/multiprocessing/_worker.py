@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
 from itertools import starmap
 from time import perf_counter
 from typing import Any
+
+from skate._serialize.exceptions import Travelling
 
 #: How a chunk's items become calls: ``f(item)`` or ``f(*item)`` until one fails, ``f(item)`` for each
 #: whatever happens, or one call, the items being its args and kwargs.
@@ -86,17 +87,4 @@ def _apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _travelling(error: Exception) -> Any:
     """Return what is pickled for an exception: it arrives with the traceback from here as its cause."""
-    from multiprocessing import pool
-
-    import cloudpickle
-
-    # Not in the stubs.
-    library: Any = pool
-
-    traceback = error.__traceback__.tb_next if error.__traceback__ is not None else None
-    sent: Exception = error
-    try:
-        pickle.loads(cloudpickle.dumps(error))
-    except Exception as problem:
-        sent = library.MaybeEncodingError(problem, error)
-    return library.ExceptionWithTraceback(sent, traceback)
+    return Travelling(error)
