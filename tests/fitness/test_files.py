@@ -18,7 +18,6 @@ LONGER = {
     "src/skate/api.py": (650, "the public functions, one after the other: mostly their documentation"),
     "src/skate/_base/errors.py": (625, "the whole exception tree, one short class each"),
     "src/skate/_worker/objects.py": (600, "values: put, get, wait share the entries' fast cases"),
-    "src/skate/_node/leases.py": (525, "one table, one state machine: half of it is what its states mean"),
 }
 #: Tests are lists of cases: beyond this, a file is about more than one thing.
 TEST_LIMIT = 1100

@@ -10,7 +10,7 @@ import pytest
 
 from skate._node.handlers.actors import ActorHandlers
 from skate._node.handlers.leases import CONTROL
-from skate._node.leases import Lease
+from skate._node.lease_records import Lease
 from skate._node.workers import WorkerProcess
 from skate._wire import control, node
 from skate._wire.codec import pack
