@@ -154,6 +154,7 @@ class ProcessHandlers:
             return  # its driver left
         job_config = daemon.environments.config(crew, job_config)
         daemon.leases.starting(crew, count)
+        failed = []
         for _ in range(count):
             worker_id = ids.new_worker_id()
             worker = daemon.workers.add(worker_id, job, daemon.board.take(), crew)
@@ -166,8 +167,14 @@ class ProcessHandlers:
                 self._forward,
             )
             self._logs[worker_id] = log
-            out, err = log.open()
-            daemon.launcher.spawn(worker_id, worker.slot, job_config, out, err)
+            try:
+                out, err = log.open()
+                daemon.launcher.spawn(worker_id, worker.slot, job_config, out, err)
+            except OSError as error:
+                worker.reason = f"it could not be started: {error}"
+                failed.append(worker_id)
+        for worker_id in failed:  # as those that cannot be forked: whoever waits for them is told after a few
+            self._ended(daemon.workers.exited(worker_id, None))
 
     def spawned(self, message: zygote.Spawned) -> None:
         """The zygote forked it."""

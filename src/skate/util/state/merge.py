@@ -91,16 +91,21 @@ def tasks(
                 owner_pid=row["owner_pid"],
             )
         )  # fmt: skip
-    constructors = [_constructor(row, pids, jobs, node) for row in actors]
+    hosts = {row["actor_id"]: row["worker_id"] for row in workers
+             if row.get("actor_id") and row.get("state") != "DEAD"}  # fmt: skip
+    constructors = [_constructor(row, hosts, pids, jobs, node) for row in actors]
     return sorted([*found, *constructors], key=lambda row: row.creation_time_ms or 0)
 
 
-def _constructor(row: Plain, pids: Mapping[str, int], jobs: Sequence[Plain], node: str) -> TaskState:
-    """Return the creation of an actor as a task."""
+def _constructor(
+    row: Plain, hosts: Mapping[str, str], pids: Mapping[str, int], jobs: Sequence[Plain], node: str
+) -> TaskState:
+    """Return the creation of an actor as a task. ``hosts``: the process that each actor has."""
     created, alive, dead = row["times"]
-    worker = row["worker_id"]
     over = bool(alive or row["state"] == "DEAD")
-    state = ("FINISHED" if alive else "FAILED") if over else "PENDING_NODE_ASSIGNMENT"
+    begun = "RUNNING" if row["actor_id"] in hosts else "PENDING_NODE_ASSIGNMENT"
+    state = ("FINISHED" if alive else "FAILED") if over else begun
+    worker = row["worker_id"] or hosts.get(row["actor_id"], "")
     end = (alive or dead) if over else 0.0
     job = next((one["job_id"] for one in jobs if one["driver"] == row["job"]), "")
     selector, fallbacks = _requirement(row["requirement"])

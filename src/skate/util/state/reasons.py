@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from skate._base.resources import describe, fits, to_fixed
-from skate._base.waits import Graph, Situation, Wait, maker
+from skate._base.waits import Graph, Situation, Wait, constructor, maker
 from skate._scheduling import requirements
 from skate._scheduling.labels import NODE_ID
 from skate._scheduling.placement import NodeView, Nowhere, place
@@ -200,10 +200,27 @@ class _Story:
         if preparing:
             return [*lines, indent + preparing]
         if state in ("PENDING_CREATION", "RESTARTING"):
+            for host in self._facts.workers.values():
+                if host.get("actor_id") == row["actor"] and host.get("state") != "DEAD":
+                    return [*lines, *self._constructs(host, row, depth + 1)]
             needed = to_fixed(actor["placement"])
+            if fits(needed, to_fixed(self._facts.total)):  # to run it may need less
+                needed = to_fixed(actor.get("required_resources", actor["placement"]))
             found = self._for_resources(needed, actor.get("requirement", ""), "the actor")
             lines += [f"{indent}{line}" for line in found]
         return lines
+
+    def _constructs(self, host: Plain, row: Plain, depth: int) -> list[str]:
+        """Say what the constructor of an actor does: the actor has its process already."""
+        indent, pid = "  " * depth, host["pid"]
+        call = constructor(host["worker_id"])
+        if pid not in self._facts.stacks:
+            return [
+                f"{indent}process {pid} has it, and does not answer: it is stopped, or in C code that holds "
+                "the interpreter"
+            ]
+        _, *more = self._runs(call, row, pid, depth)
+        return [f"{indent}its constructor runs in process {pid}{':' if more else ''}", *more]
 
     def _for_environment(self, is_its: Callable[[Plain], bool]) -> str:
         """Say that an environment is not ready, or nothing."""
