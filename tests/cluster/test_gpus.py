@@ -116,6 +116,34 @@ def test_a_gpu_task_ends_its_process(two_gpus: None) -> None:
     assert len(set(pids)) == 6
 
 
+def test_an_actor_is_created_while_a_gpu_task_ends(leak_check: None) -> None:
+    """Its process leaves: the actor is given another one, and the CPU that is returned."""
+    skate.init(num_cpus=1, num_gpus=1)
+    try:
+        for _ in range(40):
+            ref = which.options(num_cpus=1).remote()
+            gate = Gate.options(num_cpus=1).remote(1)
+            assert skate.get(gate.meet.remote(1), timeout=60) == [1]
+            skate.get(ref)
+            skate.kill(gate)
+    finally:
+        skate.shutdown()
+
+
+def test_an_actor_and_a_task_share_what_a_leaving_process_held(leak_check: None) -> None:
+    """The device is free when the process is gone, the CPU when the task is through."""
+    skate.init(num_cpus=1, num_gpus=1)
+    try:
+        for _ in range(10):
+            refs = [which.options(num_cpus=1).remote() for _ in range(3)]
+            gate = Gate.options(num_cpus=1, num_gpus=1).remote(1)
+            assert skate.get(gate.meet.remote(1), timeout=60) == [1]
+            skate.kill(gate)
+            assert len({pid for _, _, pid in skate.get(refs, timeout=60)}) == 3
+    finally:
+        skate.shutdown()
+
+
 def test_max_calls_may_keep_it(two_gpus: None) -> None:
     keeps = which.options(max_calls=0)
     pids = {skate.get(keeps.remote())[2] for _ in range(6)}
