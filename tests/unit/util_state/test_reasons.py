@@ -251,7 +251,9 @@ def test_its_environment_is_being_prepared(session: Session) -> None:
     assert session.said(wanted).endswith(
         "its environment (env_vars, pip) is being prepared; the output of that is in /s/e.log"
     )
-    session.facts["actors"] = {"a": {"state": "PENDING_CREATION", "class_name": "A", "placement": {}}}
+    session.facts["actors"] = {
+        "a": {"state": "PENDING_CREATION", "class_name": "A", "placement": {}, "required_resources": {}}
+    }
     wanted = session.call(2, "A.go", actor="a")
     assert session.why(wanted)[1].startswith("  its environment (env_vars, pip) is being prepared")
 
@@ -272,7 +274,13 @@ def test_earlier_calls_hold_it_up(session: Session) -> None:
 
 def test_the_actor_restarts_and_waits_itself(session: Session) -> None:
     session.facts["actors"] = {
-        "a": {"state": "RESTARTING", "class_name": "A", "death_cause": "signal 9", "placement": {"CPU": 1.0}}
+        "a": {
+            "state": "RESTARTING",
+            "class_name": "A",
+            "death_cause": "signal 9",
+            "placement": {"CPU": 1.0},
+            "required_resources": {"CPU": 1.0},
+        }
     }
     wanted = session.call(1, "A.go", actor="a")
     assert session.why(wanted)[:2] == [
@@ -308,7 +316,9 @@ def test_the_constructor_of_the_actor_waits(session: Session) -> None:
 
 
 def test_the_process_that_constructs_does_not_answer(session: Session) -> None:
-    session.facts["actors"] = {"a": {"state": "PENDING_CREATION", "class_name": "A", "placement": {}}}
+    session.facts["actors"] = {
+        "a": {"state": "PENDING_CREATION", "class_name": "A", "placement": {}, "required_resources": {}}
+    }
     session.facts["workers"][WORKER] |= {"actor_id": "a"}
     session.facts["stacks"] = {}
     assert "process 17 has it, and does not answer" in session.said(session.call(1, "A.go", actor="a"))

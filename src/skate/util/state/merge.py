@@ -415,6 +415,37 @@ def select(
     return chosen[:limit]
 
 
+#: What calls are counted by: the columns of a list that a count has.
+_COUNTED_BY = {"name": "name", "func_or_class_name": "function", "type": "type", "state": "state"}
+
+
+def can_be_counted(filters: Iterable[tuple[str, str, Any]] | None) -> bool:
+    """Tell whether counts of calls say all that filters ask about."""
+    return all(name in _COUNTED_BY for name, _, _ in filters or ())
+
+
+def counted(rows: Iterable[Plain], filters: Iterable[tuple[str, str, Any]] | None = None) -> list[Plain]:
+    """Return counts as processes tell them, a row for each name and state, if filters let it pass."""
+    found = [
+        {"name": row["name"], "function": row["function"], "type": row["type"], "state": state,
+         "count": count}
+        for row in rows for state, count in row.items() if state.isupper() and count
+    ]  # fmt: skip
+    for name, predicate, value in filters or ():
+        found = [row for row in found if _equal(row[_COUNTED_BY[name]], value) == (predicate == "=")]
+    return found
+
+
+def what_is_missing(kind: type[Row], number: int) -> str:
+    """Return what is said where not everything can be told."""
+    if kind is TaskState:
+        return (
+            f"{number:,} more calls are through and no longer remembered (each process remembers its last "
+            "5,000 that went well, and that failed): `skate summary tasks` and summarize_tasks() count all"
+        )
+    return f"{number:,} more objects were too many to tell: ask for one with a filter on object_id"
+
+
 def _equal(found: Any, value: Any) -> bool:
     """Compare as people write: ``("pid", "=", "17")`` finds 17, case does not count."""
     return bool(found == value or str(found).lower() == str(value).lower())

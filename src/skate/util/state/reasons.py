@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from skate._base.resources import describe, fits, to_fixed
@@ -16,6 +16,7 @@ Plain = dict[str, Any]
 
 #: How many others are explained where something waits for many.
 _SHOWN = 3
+_MUTE = "does not answer: it is stopped, or in C code that holds the interpreter"
 #: How far the search goes.
 _DEEPEST = 8
 
@@ -43,6 +44,8 @@ class Facts(NamedTuple):
     labels: Mapping[str, str] = {}
     #: Rows of the members of compiled graphs.
     graphs: Sequence[Plain] = ()
+    #: Processes that do not answer; their stacks may be known all the same.
+    silent: Collection[int] = ()
 
 
 def explain_drivers(drivers: Sequence[Plain], facts: Facts) -> list[str]:
@@ -150,11 +153,8 @@ class _Story:
             behind = f", and behind {ahead} more" if ahead else ""
             first = f"it is queued in process {pid} behind what runs there{behind}:"
             return [first, *self.others(lane.running, depth)]
-        if pid not in self._facts.stacks:
-            return [
-                f"it was sent to process {pid}, which does not answer: it is stopped, or in C code that "
-                "holds the interpreter"
-            ]
+        if self._is_mute(pid):
+            return [f"it was sent to process {pid}, which {_MUTE}", *self._stacks(pid, depth + 1)]
         begun = worker.get("begun")
         if begun is not None and _task(*begun) != task and _task(*begun) in self._facts.calls:
             return [
@@ -175,10 +175,15 @@ class _Story:
         for wait in waits:
             lines += self._wait(wait, depth)
         if not waits:
-            indent = "  " * (depth + 1)
-            for stack in self._facts.stacks.get(pid, ()):
-                lines += [indent + line for line in stack.rstrip().splitlines()]
+            lines += self._stacks(pid, depth + 1)
         return lines
+
+    def _is_mute(self, pid: int) -> bool:
+        return pid in self._facts.silent or pid not in self._facts.stacks
+
+    def _stacks(self, pid: int, depth: int) -> list[str]:
+        stacks = self._facts.stacks.get(pid, ())
+        return ["  " * depth + line for stack in stacks for line in stack.rstrip().splitlines()]
 
     def _wait(self, wait: Wait, depth: int) -> list[str]:
         indent = "  " * (depth + 1)
@@ -205,7 +210,7 @@ class _Story:
                     return [*lines, *self._constructs(host, row, depth + 1)]
             needed = to_fixed(actor["placement"])
             if fits(needed, to_fixed(self._facts.total)):  # to run it may need less
-                needed = to_fixed(actor.get("required_resources", actor["placement"]))
+                needed = to_fixed(actor["required_resources"])
             found = self._for_resources(needed, actor.get("requirement", ""), "the actor")
             lines += [f"{indent}{line}" for line in found]
         return lines
@@ -214,11 +219,8 @@ class _Story:
         """Say what the constructor of an actor does: the actor has its process already."""
         indent, pid = "  " * depth, host["pid"]
         call = constructor(host["worker_id"])
-        if pid not in self._facts.stacks:
-            return [
-                f"{indent}process {pid} has it, and does not answer: it is stopped, or in C code that holds "
-                "the interpreter"
-            ]
+        if self._is_mute(pid):
+            return [f"{indent}process {pid} has it, and {_MUTE}", *self._stacks(pid, depth + 1)]
         _, *more = self._runs(call, row, pid, depth)
         return [f"{indent}its constructor runs in process {pid}{':' if more else ''}", *more]
 
