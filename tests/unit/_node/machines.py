@@ -243,6 +243,12 @@ class Daemon:
         message = control.StopActor(actor_id, 0, "ray.kill", graceful)
         self.actors.control_table()[control.StopActor](cast(Any, None), message)
 
+    def time_passes(self) -> None:
+        """Run what was put off."""
+        timers, self.timers = self.timers, []
+        for callback in timers:
+            callback()
+
     def settle(self) -> None:
         """Let everything that is under way arrive; processes that leave are gone, all others do their part."""
         moved = True
