@@ -13,6 +13,8 @@ import pytest
 import skate
 from skate._launch import accelerators, machine
 
+from . import faults
+
 
 @pytest.fixture(autouse=True)
 def no_devices_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +144,25 @@ def test_an_actor_and_a_task_share_what_a_leaving_process_held(leak_check: None)
             assert len({pid for _, _, pid in skate.get(refs, timeout=60)}) == 3
     finally:
         skate.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("point", "ending"),
+    [("becoming an actor", "sigkill"), ("to retire", "exit"), ("leaving told", "sigkill")],
+)
+def test_processes_that_are_killed_between_grant_and_use(point: str, ending: str, tmp_path: Path) -> None:
+    """The actor may not be restarted: but nothing of it had begun."""
+    skate.init(num_cpus=1, num_gpus=1, runtime_env=faults.environment(point, ending, 7, 3, str(tmp_path)))
+    rounds = 0
+    while not (tmp_path / "2").exists():
+        ref = which.options(num_cpus=1).remote()
+        gate = Gate.options(num_cpus=1, max_restarts=0).remote(1)
+        assert skate.get(gate.meet.remote(1), timeout=60) == [1]
+        skate.get(ref)
+        skate.kill(gate)
+        rounds += 1
+        assert rounds < 100
+    skate.shutdown()
 
 
 def test_max_calls_may_keep_it(two_gpus: None) -> None:
