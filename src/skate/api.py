@@ -404,12 +404,13 @@ def remote(*args: Any, **kwargs: Any) -> Any:
 
 
 def _make_remote(target: Any, given: dict[str, Any]) -> Any:
-    if isinstance(target, type):
-        return ActorClass(target, given)
     if isinstance(target, (RemoteFunction, ActorClass)):
-        raise TypeError(f"{target!r} is remote already; use its .options(...) to change options")
+        what = "must be applied to either a function or a class"
+        raise TypeError(f"remote {what}; {target!r} is remote already: .options(...) changes its options")
+    if isinstance(target, type) or isinstance(getattr(target, "__origin__", None), type):
+        return ActorClass(target, given)
     if not callable(target):
-        raise TypeError(f"remote takes a function or a class, got {target!r}")
+        raise TypeError(f"remote must be applied to either a function or a class, got {target!r}")
     return RemoteFunction(target, given)
 
 

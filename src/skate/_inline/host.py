@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from skate._wire import worker as wire
 from skate._wire.codec import unpack
 from skate._worker import current
 from skate._worker.actor_host import ActorHost
+from skate._worker.exits import Exit
 from skate._worker.peers import Peer
 from skate._worker.waits import lane
 
@@ -52,6 +53,7 @@ class Host(ActorHost):
         self.stopped = False
         #: ... but to clean up.
         self.graceful = False
+        self._bound: dict[str, Callable[..., Any]] = {}
         self.graphs: dict[bytes, Any] = {}
         #: The call begun last, for who must decide what to repeat.
         self.begun: Key = (b"", 0)
@@ -146,22 +148,31 @@ class Host(ActorHost):
 
     def construct(self) -> None:
         """Run the constructor and report."""
-        core, spec = self.core, self.spec
-        error = b""
         met: list[ObjectEntry] = []
+        raised = None
         token = current.call.set(self._constructor)
         try:
             self.instance = self._construct(met)
             self._introduce()
         except Doomed:
             return
-        except BaseException as raised:
+        except BaseException as error:
+            raised = error
+        finally:
+            current.call.reset(token)
+        self._report(raised, met)
+
+    def _report(self, raised: BaseException | None, met: list[ObjectEntry]) -> None:
+        core, spec = self.core, self.spec
+        error = b""
+        if raised is not None:
             name = self._constructor.name
+            if isinstance(raised, SystemExit):
+                self.left(raised, name)
+                return
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
             self.tell(name, raised)
             raised.__traceback__ = None
-        finally:
-            current.call.reset(token)
         self.strand.ending = True
         with core.lock:
             core.drain()
@@ -175,14 +186,16 @@ class Host(ActorHost):
 
     # ------------------------------------------------------------------ the end
 
-    def left(self, reason: str) -> None:
-        """A method ended the actor on purpose. On its strand."""
+    def left(self, error: SystemExit, name: str) -> None:
+        """A method or the constructor ended the actor. On its strand."""
+        end = Exit(error)
         self._part()
         with self.core.lock:
             if not self.stopped:
                 self.stop()
                 who = f"the actor's part of process {self.core.pid}"
-                self.core.inline_node.ended(self, f"{who} left: {reason}", intended=True)
+                cause = f"{who} left: {end.what} in {name}"
+                self.core.inline_node.ended(self, cause, intended=end.intended)
 
     def _part(self) -> None:
         """Let the instance clean up (see ``farewell``), on a thread of the actor."""
@@ -222,7 +235,7 @@ class Host(ActorHost):
 
     def go(self, stand_by: bool) -> list[Begun]:
         """See Begun: let go of the instance of an actor that ended."""
-        self.instance = None
+        self.let_go()
         return []
 
     # ------------------------------------------------------------------ questions

@@ -18,7 +18,7 @@ from skate._serialize.exceptions import dump_error, dump_task_error
 from skate._transport.connection import Handler
 from skate._wire import worker as wire
 from skate._worker import current
-from skate._worker.actor_host import ActorExit
+from skate._worker.exits import Exit
 from skate._worker.invocation import Invocation, Result, matches
 from skate._worker.waits import lane
 from skate._worker.yielding import Outgoing, Yielding
@@ -251,15 +251,11 @@ class Player:
         actor_repr = actor_id = None
         if host is not None:
             if isinstance(error, SystemExit):
-                cause = "exit_actor() was called" if isinstance(error, ActorExit) else "sys.exit() was called"
-                host.left(f"{cause} in {name}")
+                host.left(error, name)
                 return None
             actor_repr, actor_id = host.repr, host.actor_id.hex()
         elif isinstance(error, SystemExit):
-            crash = errors.WorkerCrashedError(
-                f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"
-            )
-            return wire.ERROR, dump_error(crash), None, None, None
+            return Exit(error).of_task(name)[1]
         data, refs = dump_task_error(error, name, actor_repr, actor_id)
         error.__traceback__ = None  # its frames hold the arguments
         retriable = call.retry is not None and matches(call.retry, error)

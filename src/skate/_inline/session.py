@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from skate._base.config import Config
 from skate._base.resources import Resources
 from skate._inline.core import InlineCore
-from skate._launch.connect import Program, catch_interrupts, job_facts, leave_interrupts
+from skate._launch.connect import Program, catch_signals, job_facts, leave_signals
 from skate._launch.machine import Offer
 from skate._wire import control
 from skate._worker import current
@@ -43,7 +43,7 @@ class InlineDriver:
 
     def __init__(self, core: InlineCore) -> None:
         self.core = core
-        self._previous_handler = catch_interrupts(core)
+        catch_signals(core)
 
     @classmethod
     def start(
@@ -72,5 +72,8 @@ class InlineDriver:
         """End the session."""
         if current.process.core is self.core:
             current.process.core = None
-        leave_interrupts(self.core, self._previous_handler)
-        self.core.close()
+        self.core.hold_signals()
+        try:
+            self.core.close()
+        finally:
+            leave_signals(self.core)

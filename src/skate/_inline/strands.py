@@ -190,6 +190,16 @@ class Strand:
 
     def sleep(self, waiter: Waiter, deadline: float | None) -> bool:
         """See ``Turns.wait``."""
+        # A finalizer may wait inside another wait, at almost any line of it.
+        outer, was_busy = self._waiter, self.busy
+        try:
+            return self._sleep(waiter, deadline)
+        finally:
+            if outer is not None:
+                self._waiter, self.busy = outer, was_busy
+                release(self._gate)  # what came meanwhile was for either: it looks
+
+    def _sleep(self, waiter: Waiter, deadline: float | None) -> bool:
         turns = self._turns
         while True:
             with turns.lock:
@@ -224,7 +234,6 @@ class Strand:
             raise KeyboardInterrupt
 
     def _run(self) -> None:
-        here.sleeper = self
         turns = self._turns
         job: Callable[[], None] | None = None
         while True:
@@ -241,6 +250,8 @@ class Strand:
                 self.settle()
                 return
             traced = self._trace is not None and sys.gettrace() is None
+            # Between jobs a finalizer that runs here waits as any thread does: the gate is for the next job.
+            here.sleeper = self
             try:
                 if traced:
                     sys.settrace(self._trace)  # breakpoints of whoever started it
@@ -253,6 +264,7 @@ class Strand:
                 if traced:
                     sys.settrace(None)
             job = None
+            here.sleeper = None
             self._trace = None
             self.interrupted = self.ending = self.alone = False
             self._over(self)

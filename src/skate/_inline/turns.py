@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from skate._base.clock import monotonic
 from skate._transport.connection import Connection, Handler
-from skate._transport.reactor import LONGEST_POLL, Reactor, Timer, Waiter, print_bug
+from skate._transport.reactor import LONGEST_POLL, Reactor, Timer, Waiter, in_main_thread, print_bug
+from skate._transport.table_lock import TableLock, suspend
 
 
 class Begun(Protocol):
@@ -43,26 +44,42 @@ here = _Here()
 class Door:
     """The lock. See the module's text."""
 
-    __slots__ = ("inner", "_turns")
+    __slots__ = ("inner", "_turns", "_depth")
 
     def __init__(self, turns: Turns) -> None:
-        self.inner = threading.Lock()
+        #: The lock without what follows its release.
+        self.inner = TableLock()
         self._turns = turns
+        self._depth = 0
 
-    def __enter__(self) -> None:
-        self.inner.acquire()
+    def acquire(self) -> None:
+        """Take the lock: see TableLock."""
+        self.inner.__enter__()
+        self._depth += 1
 
-    def __exit__(self, *exc: object) -> None:
+    def release(self) -> None:
+        """Do what was said meanwhile, give the lock back, and start what was called."""
         turns = self._turns
+        self._depth -= 1
+        if self._depth:  # a debugger's: what it interrupted goes on first
+            self.inner.release()
+            return
+        suspend()
         try:
             turns.deliver()
             begun, turns.begun = turns.begun, []
         finally:
-            self.inner.release()
+            self.inner.__exit__(None, None, None)
         if begun:
             turns.start(begun)
         if any(turns.leftovers):
             turns.request_turn()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
 
 
 class Turns(Reactor):
@@ -78,7 +95,8 @@ class Turns(Reactor):
         self.watched = False
         self.leftovers: tuple[deque[Any], ...] = ()
         self.on_bug: Callable[[BaseException], None] = print_bug
-        self.check_interrupt = _nothing
+        self.interrupted = False
+        self.on_interrupt = self._not_interrupted
         self.dirty: list[Connection] = []
         #: Said and not heard yet: to whom, and what.
         self.messages: deque[tuple[End, Any]] = deque()
@@ -124,13 +142,13 @@ class Turns(Reactor):
     def request_turn(self) -> None:
         """See to what is left behind, unless whoever has the lock will. Safe in ``__del__``."""
         inner = self.lock.inner  # type: ignore[attr-defined]
-        if not inner.acquire(blocking=False):
+        if inner.is_owned() or not inner.try_enter():
             return
         try:
             self.deliver()
             begun, self.begun = self.begun, []
         finally:
-            inner.release()
+            inner.__exit__(None, None, None)
         for one in begun:
             # We may be anywhere: nobody stands by here.
             for following in one.go(False):
@@ -182,9 +200,10 @@ class Turns(Reactor):
         self.sleeping.add(gate)
         try:
             while not (waiter.done or self._stopped):
-                woken = sleep(gate, deadline)
-                self.check_interrupt()
-                if not woken:
+                if self.interrupted and sleeper is None and in_main_thread():
+                    self.on_interrupt()
+                    continue
+                if not sleep(gate, deadline):
                     break
         finally:
             self.sleeping.discard(gate)
@@ -283,7 +302,3 @@ def line(turns: Turns, one: Mapping[type, Handler], other: Mapping[type, Handler
     ends = End(turns, one), End(turns, other)
     ends[0].other, ends[1].other = ends[1], ends[0]
     return ends
-
-
-def _nothing() -> None:
-    pass

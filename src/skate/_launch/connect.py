@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -51,7 +50,6 @@ class Driver:
         #: Of a session of its own: the node daemon and the control store. Empty: it joined.
         self._roles = roles
         self._alive_fd = alive_fd
-        self._previous_handler: Any = None
         self._lines: SimpleQueue[node.LogLines | node.Stopped | node.Resumed | None] = SimpleQueue()
         self._program = _NOTHING
         self._printer: threading.Thread | None = None
@@ -185,7 +183,7 @@ class Driver:
             from skate._worker import structured_logs
 
             structured_logs.apply(core, self._program.logging)
-        self._previous_handler = catch_interrupts(core)
+        catch_signals(core)
 
     def _hidden_gpus(self) -> dict[str, str]:
         """What hides GPUs from tasks that asked for none, as in Ray; RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
@@ -231,7 +229,7 @@ class Driver:
         if console is None:
             # By need: most programs have no breakpoint.
             console = self._console = importlib.import_module("skate._launch.console").Console(self.core)
-            self.core.takes_interrupt = console.interrupt
+            self.core.gate.takes_interrupt = console.interrupt
         if type(message) is node.Stopped:
             console.stopped(message)
         else:
@@ -273,7 +271,14 @@ class Driver:
         core = self.core
         if current.process.core is core:
             current.process.core = None
-        leave_interrupts(core, self._previous_handler)
+        core.hold_signals()
+        try:
+            self._stop()
+        finally:
+            leave_signals(core)
+
+    def _stop(self) -> None:
+        core = self.core
         if core.node is not None and not core.node.closed:
             with core.lock:
                 core.dead_reason = "this session was shut down"
@@ -302,27 +307,20 @@ class Driver:
             session.sweep(core.config.sessions_kept, core.session_dir)
 
 
-def catch_interrupts(core: Core) -> Any:
-    """Make Ctrl-C safe in the middle of our own code, unless the program has its own handler.
-
-    Return what ``leave_interrupts`` is to be given in the end.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return None
+def catch_signals(core: Core) -> None:
+    """Keep the program's signal handlers out of the runtime's own code."""
+    core.gate.install()
     shell = _ipython()
     if shell is not None:
-        shell.events.register("pre_run_cell", core.take_interrupts)  # a kernel sets its own for each cell
-    return core.take_interrupts()
+        shell.events.register("pre_run_cell", core.gate.adopt)  # a kernel sets its own for each cell
 
 
-def leave_interrupts(core: Core, previous: Any) -> None:
-    """Give Ctrl-C back, if it still is ours."""
-    in_main = threading.current_thread() is threading.main_thread()
-    if previous and in_main and signal.getsignal(signal.SIGINT) == core.interrupt:
-        signal.signal(signal.SIGINT, previous)
+def leave_signals(core: Core) -> None:
+    """Give the program its handlers back; those that were put off run now, and may raise."""
     shell = _ipython()
-    if shell is not None and core.take_interrupts in shell.events.callbacks["pre_run_cell"]:
-        shell.events.unregister("pre_run_cell", core.take_interrupts)
+    if shell is not None and core.gate.adopt in shell.events.callbacks["pre_run_cell"]:
+        shell.events.unregister("pre_run_cell", core.gate.adopt)
+    core.gate.uninstall()
 
 
 def _ipython() -> Any:

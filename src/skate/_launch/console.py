@@ -210,11 +210,11 @@ class MainThread:
 
         def read() -> None:
             try:
-                core.types = True
+                core.gate.types = True
                 try:
                     line = input(prompt)
                 finally:
-                    core.types = False
+                    core.gate.types = False
                 answer.put(line)
             except BaseException as error:
                 answer.put(error)
@@ -226,6 +226,7 @@ class MainThread:
             except Empty:
                 if attached.over and core.forget_errand(errand):
                     raise Over from None
+                core.call_again()
                 continue
             if isinstance(line, BaseException):
                 raise line

@@ -84,20 +84,11 @@ class Launcher:
         self.adopt(*start_zygote(self._argv, self._board.fd, self._log_fd))
 
     def spawn(self, worker_id: bytes, slot: int, job_config: bytes, stdout: int, stderr: int) -> None:
-        """Fork a worker; ``on_spawned`` tells its pid. The descriptors are closed here.
-
-        Raises:
-            OSError: there is no zygote, and none can be started.
-        """
-        message = wire.encode(wire.Spawn(worker_id, slot, job_config))
-        try:
-            if self._sock is None:
-                self.start()
-        except OSError:
-            os.close(stdout)
-            os.close(stderr)
-            raise
+        """Fork a worker; ``on_spawned`` tells its pid. The descriptors are closed here."""
+        if self._sock is None:
+            self.start()
         assert self._sock is not None
+        message = wire.encode(wire.Spawn(worker_id, slot, job_config))
         try:
             self._sock.setblocking(True)
             socket.send_fds(self._sock, [message], [stdout, stderr])

@@ -44,12 +44,7 @@ class WorkerLog:
         """Return the write ends for stdout and stderr; the caller sends and closes them."""
         ends: list[int] = []
         for is_error in (False, True):
-            try:
-                read_end, write_end = os.pipe2(os.O_CLOEXEC)
-            except OSError:
-                for fd in ends:
-                    os.close(fd)
-                raise
+            read_end, write_end = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(read_end, False)
             self._pipes.append(_Pipe(self._reactor, read_end, self, is_error))
             ends.append(write_end)

@@ -26,14 +26,18 @@ from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
 
+from skate._base.class_proxy import is_below_proxy
 from skate._base.kinds import BUFFERS, NONE, PICKLE
-from skate._serialize import aliases
+from skate._serialize import aliases, callables
 
 ALIGNMENT = 64
 PLAIN = frozenset({int, str, float, bool, bytes, complex, type(None)})
 _COUNTS = struct.Struct("<II")
 #: What ``type X = ...`` makes, from Python 3.12 on.
 _ALIAS = getattr(typing, "TypeAliasType", None)
+
+#: Apart from classes: what C pickle takes by its name.
+_KNOWN_BY_NAME = callables.KNOWN_BY_NAME | {FunctionType}
 
 
 class _Collecting(threading.local):
@@ -55,13 +59,13 @@ class _ByValue(Exception):
 
 
 class _FastPickler(pickle.Pickler):
-    """C pickler that gives up when it meets a class or function that workers could not import."""
+    """C pickler that gives up when it meets a class, a function or the like that workers could not import."""
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind in reducers:
             return reducers[kind](obj)
-        if (kind is FunctionType or isinstance(obj, type)) and _needs_value(obj):
+        if (kind in _KNOWN_BY_NAME or isinstance(obj, type)) and _needs_value(obj):
             raise _ByValue
         if kind is _ALIAS and not aliases.by_name(obj):
             raise _ByValue
@@ -79,7 +83,8 @@ def _needs_value(obj: Any) -> bool:
             if module in registered:
                 return True
             module = module.rpartition(".")[0]
-    return False
+    # The first half alone is on the way of each call that is given an object.
+    return "." in getattr(obj, "__qualname__", "") and is_below_proxy(obj)
 
 
 class Serialized:
@@ -269,7 +274,24 @@ def _slow_pickler() -> type[pickle.Pickler]:
                     return _with_file(self.dispatch_table[CodeType](obj), obj)
                 if kind is _ALIAS and not aliases.by_name(obj):
                     return aliases.reduce(obj)
+                if kind is FunctionType:
+                    return self._reduce_function(obj)
+                if isinstance(obj, type) and is_below_proxy(obj):
+                    return cloudpickle.cloudpickle._dynamic_class_reduce(obj)
+                if kind in callables.KINDS and (_needs_value(obj) or not callables.by_name(obj)):
+                    reduced = callables.reduce(obj)
+                    if reduced is not None:
+                        return reduced
                 return super().reducer_override(obj)
+
+            def _reduce_function(self, function: FunctionType) -> Any:
+                if is_below_proxy(function):
+                    reduced = self._dynamic_function_reduce(function)
+                else:
+                    reduced = super().reducer_override(function)
+                    if reduced is NotImplemented:  # by its name
+                        return reduced
+                return callables.reduce_function(function) or callables.with_super(function, reduced)
 
         main = sys.modules.get("__mp_main__")
         if main is not None:  # the __main__ of a process that multiprocessing spawned

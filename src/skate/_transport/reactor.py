@@ -15,7 +15,11 @@ user code computes. Daemon and control store have one thread, which calls ``run`
                                              '--------------------------'     flush, timers
 
 Rules: every table of the process is touched under ``lock`` only; nothing that can block, no user
-code and no unpickling happens under it. ``__del__`` methods and signal handlers never take it.
+code and no unpickling happens under it (see ``table_lock``).
+
+User code may come in between everywhere else, by a ``__del__`` method that the collector runs, and wait
+here itself: a thread that leads already leads the inner wait, too, and one that follows takes its outer wait
+out of the line meanwhile. A signal's handler runs when its thread has left the lead (``on_interrupt``).
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from skate._base import threads
 from skate._base.clock import monotonic
 from skate._transport.spin import Spin
+from skate._transport.table_lock import TableLock, resume, state, suspend
 
 if TYPE_CHECKING:
     from skate._transport.connection import Connection
@@ -59,11 +64,13 @@ class Source(Protocol):
 class Waiter:
     """One thread's wait. ``notify`` it under the lock, once or more."""
 
-    __slots__ = ("done", "gate", "leads")
+    __slots__ = ("done", "gate", "thread", "leads")
 
     def __init__(self) -> None:
         self.done = False
         self.gate: threading.Lock | None = None
+        #: The thread that waits, where that matters.
+        self.thread = 0
         #: The reactor that its thread leads.
         self.leads: Reactor | None = None
 
@@ -107,7 +114,7 @@ class Reactor:
     def __init__(self, name: str) -> None:
         self.name = name
         #: Guards every table of this process.
-        self.lock = threading.Lock()
+        self.lock = TableLock()
         #: Called under the lock in each turn: drains what __del__ methods left (see _worker.refs).
         self.on_turn: Callable[[], None] | None = None
         #: Called under the lock when the background thread takes the lead: user threads are busy.
@@ -123,8 +130,11 @@ class Reactor:
         self.watched = False
         #: Called under the lock when a handler failed: a bug of ours, never the user's; or memory ran out.
         self.on_bug: Callable[[BaseException], None] = print_bug
-        #: Raises in the main thread what a signal asked for; called at safe points of a wait.
-        self.check_interrupt: Callable[[], None] = _nothing
+        #: A signal's handler, or another call for the main thread, is due: see ``on_interrupt``.
+        self.interrupted = False
+        #: Makes that call. The main thread calls it in a wait, without the lock and without the lead; it may
+        #: raise, and it sets ``interrupted`` back.
+        self.on_interrupt: Callable[[], None] = self._not_interrupted
         self.dirty: list[Connection] = []
         #: Of threads that wait and have nothing else to do. Off, unless whoever builds the reactor says.
         self.spin = Spin(0.0)
@@ -135,7 +145,11 @@ class Reactor:
         self._timers: list[Timer] = []
         self._timer_count = 0
         self._turn_requested = False
-        self._lead = threading.Lock()
+        #: Held by the thread that leads; once more for each wait inside another one.
+        self._lead = threading.RLock()
+        self._depth = 0
+        #: A wait inside the turn of another one has handled what that one's poll has found.
+        self._stale = False
         self._leader: Waiter | None = None
         self._followers: deque[Waiter] = deque()
         self._entered = 0  # times that a user thread came to wait
@@ -230,7 +244,14 @@ class Reactor:
             events = self._epoll.poll(timeout)
         self.polling = self.asleep = self.watched
         busy = bool(events) or any(self.leftovers)
-        with self.lock:
+        lock = self.lock
+        suspend()
+        lock.acquire()
+        suspend()
+        try:
+            if self._stale:
+                self._stale = False
+                events = ()  # what is still to be done, the next poll finds again
             self._turn_requested = False
             for fd, event in events:
                 source = self._sources.get(fd)
@@ -253,6 +274,10 @@ class Reactor:
                     self.flush()
             except MemoryError as error:
                 self.on_bug(error)
+        finally:
+            if state.wanted:
+                resume()
+            lock.release()
         return busy
 
     def _run_timers(self) -> None:
@@ -268,10 +293,12 @@ class Reactor:
     def run(self) -> None:
         """Lead until ``stop``: the main loop of a role with one thread."""
         self._lead.acquire()
+        self._depth += 1
         try:
             while not self._stopped:
                 self.turn(None)
         finally:
+            self._depth -= 1
             self._lead.release()
 
     def fileno(self) -> int:
@@ -280,13 +307,11 @@ class Reactor:
 
     def turn_if_free(self) -> None:
         """Go round once without waiting, unless somebody leads: for a loop that watches ``fileno``."""
-        self._entered += 1  # the background thread shall leave the lead to us
-        if self._lead.acquire(False):
+        if self.try_lead():  # the background thread leaves the lead to us
             try:
                 self.turn(0)
             finally:
-                self._lead.release()
-                self._hand_over()
+                self.leave_lead()
 
     def try_lead(self) -> bool:
         """Lead, if nobody does, to wait for some sources alone, for less than a tick. See ``leave_lead``.
@@ -295,12 +320,22 @@ class Reactor:
         calls ``turn(0)`` now and then.
         """
         self._entered += 1
-        return self._lead.acquire(False)
+        if not self._lead.acquire(False):
+            return False
+        self._depth += 1
+        return True
 
     def leave_lead(self) -> None:
-        """End what ``try_lead`` began."""
+        """End what ``try_lead`` began, or any other lead."""
+        self._depth -= 1
+        inside = self._depth > 0
+        if inside:
+            # The outer one may be about to sleep in poll: its next look finds what was left behind meanwhile.
+            self._stale = self.polling = self.asleep = True
+            self.wake()
         self._lead.release()
-        self._hand_over()
+        if not inside:
+            self._hand_over()
 
     def stop(self) -> None:
         """End ``run`` or the background thread."""
@@ -328,9 +363,16 @@ class Reactor:
         while not waiter.done:
             if self._stopped:
                 return waiter.done
+            if self.interrupted and in_main_thread():
+                self.on_interrupt()
+                continue
             if not self._lead.acquire(False) and not self._follow(waiter, deadline):
+                if self.interrupted and not waiter.done and in_main_thread():
+                    continue
                 return waiter.done
+            self._depth += 1
             self._entered += 1
+            outer = self._leader
             waiter.leads = self
             self._leader = waiter
             try:
@@ -346,49 +388,71 @@ class Reactor:
                         self.turn(left if left > 0 else 0, spin=True)
                         if left <= 0:
                             return waiter.done
-                    self.check_interrupt()
+                    if self.interrupted and in_main_thread():
+                        break
             finally:
-                self._leader = waiter.leads = None
-                self._lead.release()
-                self._hand_over()
+                self._leader = outer
+                waiter.leads = None
+                self.leave_lead()
         return True
 
     def _follow(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Sleep until promoted: return True with the lead held. Return False when the wait is over."""
+        """Sleep until promoted: return True with the lead held. Return False when the wait is over, or
+        the main thread is interrupted."""
         gate = waiter.gate = threading.Lock()
         gate.acquire()
+        waiter.thread = threading.get_ident()
         self._entered += 1
-        while not waiter.done:
-            with self.lock:
-                self._followers.append(waiter)
-            # A leader that left before it could see us does not promote us: look again.
-            if self._lead.acquire(False):
+        outer: Waiter | None = None
+        try:
+            while not waiter.done:
                 with self.lock:
-                    if waiter in self._followers:
-                        self._followers.remove(waiter)
-                return True
-            if self._background_leads:
-                self.wake()
-            timeout = -1.0
-            if deadline is not None:
-                timeout = min(max(deadline - monotonic(), 0), LONGEST_POLL)
-            woken = usable = False
-            try:
-                woken = gate.acquire(timeout=timeout)
-                self.check_interrupt()
-                usable = woken and not waiter.done
-            finally:
-                with self.lock:
-                    promoted = waiter not in self._followers
-                    if not promoted:
-                        self._followers.remove(waiter)
-                if promoted and not usable:
-                    self._hand_over()  # pass on a promotion that we cannot use
-            if self._stopped or (not woken and deadline is not None and monotonic() >= deadline):
-                return False
-            if not waiter.done and self._lead.acquire(False):
-                return True
-        return False
+                    outer = self._take_out(waiter.thread) or outer
+                    self._followers.append(waiter)
+                # A leader that left before it could see us does not promote us: look again.
+                if self._lead.acquire(False):
+                    with self.lock:
+                        if waiter in self._followers:
+                            self._followers.remove(waiter)
+                    return True
+                if self._background_leads:
+                    self.wake()
+                timeout = -1.0
+                if deadline is not None:
+                    timeout = min(max(deadline - monotonic(), 0), LONGEST_POLL)
+                woken = usable = interrupted = False
+                try:
+                    woken = gate.acquire(timeout=timeout)
+                    interrupted = self.interrupted and in_main_thread()
+                    usable = woken and not waiter.done and not interrupted
+                finally:
+                    with self.lock:
+                        promoted = waiter not in self._followers
+                        if not promoted:
+                            self._followers.remove(waiter)
+                    if promoted and not usable:
+                        self._hand_over()  # pass on a promotion that we cannot use
+                if interrupted or self._stopped:
+                    return False
+                if not woken and deadline is not None and monotonic() >= deadline:
+                    return False
+                if not waiter.done and self._lead.acquire(False):
+                    return True
+            return False
+        finally:
+            if outer is not None:
+                outer.open_gate()  # it lines up again
+
+    def _take_out(self, thread: int) -> Waiter | None:
+        """Take the wait that a wait inside it interrupts out of the line, and return it. Under the lock."""
+        for follower in self._followers:
+            if follower.thread == thread:
+                self._followers.remove(follower)
+                return follower
+        return None
+
+    def _not_interrupted(self) -> None:
+        self.interrupted = False
 
     def _hand_over(self) -> None:
         """After the lead was released: promote a follower, or let the background thread know."""
@@ -415,11 +479,11 @@ class Reactor:
     def _lead_in_background(self) -> None:
         seen = -1
         while not self._stopped:
-            if self._lead.locked():
+            if self._depth:
                 if self._entered == seen:
                     # The same leader for a whole tick: sleep until it leaves.
                     self._parked = True
-                    if self._lead.locked() and not self._stopped:
+                    if self._depth and not self._stopped:
                         self._park_gate.acquire()
                     self._parked = False
                 else:
@@ -429,6 +493,7 @@ class Reactor:
                 seen = self._entered
                 self._park_gate.acquire(timeout=TICK)
             else:
+                self._depth += 1
                 self._background_leads = True
                 try:
                     with self.lock:
@@ -451,8 +516,7 @@ class Reactor:
                         self.on_bug(error)
                 finally:
                     self._background_leads = False
-                    self._lead.release()
-                    self._hand_over()
+                    self.leave_lead()
 
     def close(self) -> None:
         """Stop, join the background thread, free the descriptors."""
@@ -474,8 +538,9 @@ class Reactor:
         os.close(self._wake_fd)
 
 
-def _nothing() -> None:
-    pass
+def in_main_thread() -> bool:
+    """Tell whether the caller runs on the thread that gets signals."""
+    return threading.get_ident() == threading.main_thread().ident
 
 
 def print_bug(bug: BaseException) -> None:

@@ -258,9 +258,12 @@ class ExitRefused(Struct, array_like=True, frozen=True, tag=63):
 
 
 class Leaving(Struct, array_like=True, frozen=True, tag=64):
-    """Worker to daemon: I am about to end on purpose, for this reason."""
+    """Worker to daemon: I am about to end on purpose, for this reason.
+
+    ``intended``: an actor that leaves so ends for good; else it is restarted, as after a crash."""
 
     reason: str
+    intended: bool = True
 
 
 class Shutdown(Struct, array_like=True, frozen=True, tag=65):

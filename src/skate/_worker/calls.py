@@ -14,6 +14,7 @@ from skate._serialize import culprit
 from skate._serialize.values import dump_code
 from skate._transport.connection import HIGH_WATER, Connection
 from skate._transport.reactor import Waiter
+from skate._transport.table_lock import resume, state, suspend
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import current
@@ -175,7 +176,11 @@ class Calls:
         """
         core = self._core
         arguments = encode(core, args, kwargs, function.name) if args or kwargs else NO_ARGUMENTS
-        with self._lock:
+        lock = self._lock
+        suspend()
+        lock.acquire()
+        suspend()
+        try:
             if core.dead_reason:
                 core.check_usable()
             returns = num_returns if num_returns >= 0 else 1
@@ -191,6 +196,10 @@ class Calls:
             except MemoryError as error:
                 ran_out(core, error)
                 raise
+        finally:
+            if state.wanted:
+                resume()
+            lock.release()
         return self._refs_of(task, num_returns)
 
     def _refs_of(self, task: TaskRecord, num_returns: int) -> Any:
@@ -209,7 +218,7 @@ class Calls:
                 raise
         else:
             made = make_refs(task.returns, core) or None
-        if core.interrupted:
+        if reactor.interrupted:
             core.check_interrupt()  # not before somebody owns the refs
         return made
 
@@ -232,7 +241,11 @@ class Calls:
         """Call an actor's method; return like ``submit_task``."""
         core = self._core
         arguments = encode(core, args, kwargs, label) if args or kwargs else NO_ARGUMENTS
-        with self._lock:
+        lock = self._lock
+        suspend()
+        lock.acquire()
+        suspend()
+        try:
             if core.dead_reason:
                 core.check_usable()
             if 0 <= client.max_pending <= len(client.queue) + len(client.inflight):
@@ -261,6 +274,10 @@ class Calls:
             except MemoryError as error:
                 ran_out(core, error)
                 raise
+        finally:
+            if state.wanted:
+                resume()
+            lock.release()
         connection = client.connection
         if connection is not None and len(connection.out) > HIGH_WATER:
             self._wait_for_room(connection)

@@ -204,6 +204,7 @@ class AsyncRunner:
         self._running: dict[Key, asyncio.Task[None] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._warned = False
+        executor.core.gate.add_boundaries([AsyncRunner._invoke.__code__])
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
         """See Runner."""
@@ -261,7 +262,7 @@ class AsyncRunner:
         loop.add_reader(reactor.fileno(), self._read)
         reactor.watched = reactor.polling = reactor.asleep = True
         # In the loop, so that constructors may create tasks and use the running loop.
-        loop.call_soon(host.start)
+        self._tasks.add(loop.create_task(host.start_on_loop()))
         try:
             loop.run_forever()
         finally:
@@ -291,6 +292,8 @@ class AsyncRunner:
             self._reading = False
             if self._incoming:
                 self._drain()
+        if self._executor.core.reactor.interrupted:
+            self._executor.run_handlers()
 
     def _drain(self) -> None:
         self._drain_scheduled = False

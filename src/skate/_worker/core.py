@@ -34,7 +34,7 @@ from skate._worker.control_link import ControlLink
 from skate._worker.exhaustion import Changing, ran_out
 from skate._worker.forks import ForkGuard
 from skate._worker.futures import Futures
-from skate._worker.main_thread import Errand, MainThread
+from skate._worker.main_thread import MainThread
 from skate._worker.objects import Objects
 from skate._worker.peers import Peers
 from skate._worker.records import TaskRecord
@@ -290,10 +290,7 @@ class Core(MainThread):
         """Wait; a worker's task that waits long lends its CPUs meanwhile."""
         executor = self.executor
         if executor is None:
-            try:
-                return self.reactor.wait(waiter, deadline)
-            except Errand:
-                return self.wait_after_errand(waiter, deadline)
+            return self.reactor.wait(waiter, deadline)
         if executor.lends:
             return executor.wait_lending(waiter, deadline)
         if executor.runner is not None:

@@ -7,6 +7,7 @@ import code
 import codeop
 import dis
 import pdb
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -270,7 +271,8 @@ class Debugger(pdb.Pdb):
         if self.allow_kbdint:
             while frame is not None and frame.f_code.co_filename not in _MACHINERY:
                 if frame.f_code.co_filename.startswith(PACKAGE):
-                    self._core.ask_to_interrupt()  # a statement that was typed waits in get
+                    # A statement that was typed waits in get.
+                    self._core.gate.put_off(signal.SIGINT, signal.default_int_handler)
                     return
                 frame = frame.f_back
             raise KeyboardInterrupt

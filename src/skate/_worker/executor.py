@@ -14,18 +14,19 @@ from collections.abc import Callable
 from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
-from skate._base import errors
 from skate._base.clock import monotonic, perf_counter
 from skate._base.process import end_process_group
-from skate._serialize.exceptions import dump_error
+from skate._serialize.tracebacks import format_error
 from skate._transport.connection import EAGER_BYTES, Connection, Handler
 from skate._transport.reactor import Waiter
+from skate._transport.table_lock import resume, state, suspend
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import breakpoints, current, output
-from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
+from skate._worker.actor_host import ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.exhaustion import dump_or_end
+from skate._worker.exits import Exit
 from skate._worker.interrupts import Interrupts
 from skate._worker.invocation import ArgumentLost, Invocation, Result, matches
 from skate._worker.refs import ObjectEntry
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _WORD = struct.Struct("<8sQ")
 #: Replies of short calls are kept together at most this long (seconds).
 _HOLD = 0.001
+_SPENT = "a function was called as often as its max_calls allows"
 
 
 class Function:
@@ -74,14 +76,16 @@ class Executor:
         self._word = slot * _WORD.size
         self._queue: deque[tuple[Connection, Any]] = deque()
         self._waiter: Waiter | None = None
+        #: What holds users' functions: let go of by the main thread, without the lock, for ``__del__``.
+        self._dropped: list[Any] = []
         self._running = False
         #: Whose call runs, or ran last; and whether that process is gone.
         self._caller = b""
         self._seq = 0
         self._started = 0.0
         self._orphaned = False
-        #: A function was called as often as it may be in one process.
-        self._spent = False
+        #: Why the process is to end after this task; "": it is not.
+        self._spent = ""
         self._gpus: str | None = None
         #: The main thread waits in get, its CPUs lent: what arrives cannot begin here.
         self._lent = False
@@ -98,8 +102,12 @@ class Executor:
         self.host: ActorHost | None = None
         #: What runs its calls, if it is not a serial one.
         self._runner: Runner | None = None
-        boundaries = (Executor._invoke.__code__, Yielding.run.__code__)
-        self.interrupts = Interrupts(core, self, boundaries)
+        core.gate.add_boundaries(
+            (Executor._invoke.__code__, Yielding.run.__code__, Yielding.run_async.__code__,
+             ActorHost._construct.__code__, ActorHost._construct_on_loop.__code__,
+             ActorHost.farewell.__code__)
+        )  # fmt: skip
+        self.interrupts = Interrupts(core, self)
         self.invocation.cancelled = self.interrupts.cancelled
         core.peers.handlers.update(
             {
@@ -125,7 +133,7 @@ class Executor:
         connection.peer.functions[message.fn] = Function(message)
 
     def _forget(self, connection: Connection, message: wire.ForgetFunction) -> None:
-        connection.peer.functions.pop(message.fn, None)
+        self._dropped.append(connection.peer.functions.pop(message.fn, None))
 
     def _called(self, connection: Connection, message: Any) -> None:
         if self._runner is not None:
@@ -203,6 +211,7 @@ class Executor:
         """A caller is gone: what it still had queued here is not run, what it was sent is not made."""
         for outgoing in connection.peer.streams.values():
             outgoing.news()
+        self._dropped.append(connection.peer.functions)
         self._queue = deque(item for item in self._queue if item[0] is not connection)
 
     def _asked_to_exit(self, connection: Connection, message: node.Exit) -> None:
@@ -225,9 +234,9 @@ class Executor:
             core.node.flush()
             end_process_group()
 
-    def _leave(self, reason: str, code: int = 0) -> None:
+    def _leave(self, reason: str, code: int = 0, intended: bool = True) -> None:
         self._core.reporter.tell_metrics()
-        self._core.node.send(node.Leaving(reason))
+        self._core.node.send(node.Leaving(reason, intended))
         self._core.node.flush()
         self._stopping = True
         self._exit_code = code
@@ -240,10 +249,14 @@ class Executor:
 
     def run(self) -> int:
         """Serve until told to end; return the exit code."""
+        reactor = self._core.reactor
         while not self._stopping:
+            if reactor.interrupted:
+                self.run_handlers()
             try:
                 connection, message = self._queue.popleft()
             except IndexError:
+                self._dropped.clear()
                 self._idle()
                 continue
             if type(message) is wire.Call:
@@ -268,13 +281,36 @@ class Executor:
             if self._queue or self._stopping:
                 return
             waiter = self._waiter = Waiter()
-        core.reactor.wait(waiter)
+        try:
+            core.reactor.wait(waiter)
+        except BaseException as error:
+            self._handler_raised(error)
         self._waiter = None
+
+    def run_handlers(self) -> None:
+        """Run the handlers of signals that were put off, between calls. On the main thread."""
+        try:
+            self._core.check_interrupt()
+        except BaseException as error:
+            self._handler_raised(error)
+
+    def _handler_raised(self, error: BaseException) -> None:
+        """A signal's handler raised, and no call runs that could get it: end, or tell."""
+        if isinstance(error, SystemExit):
+            self.leave_by(error, "a signal's handler")
+        else:
+            self._core.warn(f"a signal's handler raised between calls:\n{format_error(error).rstrip()}")
 
     @property
     def lends(self) -> bool:
         """Whether the calling thread runs a task whose CPUs can be lent while it waits."""
-        return self._running and self.host is None and threading.current_thread() is self._main
+        # Lent already: a signal's handler, or a finalizer, waits inside the wait.
+        return (
+            self._running
+            and self.host is None
+            and not self._lent
+            and threading.current_thread() is self._main
+        )
 
     def wait_lending(self, waiter: Waiter, deadline: float | None) -> bool:
         """Wait; after a moment give back what is queued here and lend the CPUs."""
@@ -338,7 +374,11 @@ class Executor:
         if self.interrupts.cancelled:
             self.interrupts.over(connection.peer.id, call.seq)
         output.flush(self.host is None)
-        with self._core.lock:
+        lock = self._core.lock
+        suspend()
+        lock.acquire()
+        suspend()
+        try:
             if self.invocation.reply(connection, call, result, taken, met):
                 self._flush(connection)
             if self._orphaned:
@@ -346,10 +386,14 @@ class Executor:
                 self._core.node.send(node.ExitRefused())
                 self._core.node.flush()
             if self._spent:
-                self._retire(connection)
+                self._retire(connection, self._spent)
+        finally:
+            if state.wanted:
+                resume()
+            lock.release()
 
-    def _retire(self, connection: Connection) -> None:
-        """A function was called here as often as ``max_calls`` allows: end, unless objects would go too.
+    def _retire(self, connection: Connection, reason: str) -> None:
+        """A task was the last one of this process: end, unless objects would go too.
 
         What is queued goes back to its owners; what is still under way they send elsewhere, for it has
         not begun. Under the lock.
@@ -362,8 +406,10 @@ class Executor:
         self._running = True  # for giving back what is queued
         self._give_back()
         self._running = False
+        # A retry of the last task, which has its number, may be under way: it has not begun here.
+        _WORD.pack_into(self._board, self._word, b"", 0)
         core.reactor.flush()
-        self._leave("a function was called as often as its max_calls allows")
+        self._leave(reason)
 
     def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
         """Run user code. Its arguments and results live in this frame only, so that they are gone
@@ -380,7 +426,7 @@ class Executor:
         if self.host is None:
             function = peer.functions[call.fn]  # type: ignore[index]
             function.called += 1
-            self._spent = function.max_calls > 0 and function.called >= function.max_calls
+            self._spent = _SPENT if 0 < function.max_calls <= function.called else ""
             current.process.resources = function.resources
             if call.gpus != self._gpus:
                 self._gpus = call.gpus
@@ -436,10 +482,8 @@ class Executor:
                 return wire.NONE, b"", None, None, None
             actor_repr, actor_id = self.host.repr, self.host.actor_id.hex()
         elif isinstance(error, SystemExit):
-            crash = errors.WorkerCrashedError(
-                f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"
-            )
-            return wire.ERROR, dump_error(crash), None, None, None
+            self._spent, result = Exit(error).of_task(name)
+            return result
         breakpoints.look_at(self._core, error)
         self.invocation.discard_results(connection.peer.id, call, error)
         data, refs = dump_or_end(self._core, error, name, actor_repr, actor_id)
@@ -448,11 +492,11 @@ class Executor:
         return self.invocation.failure(data, refs, retriable=retriable)
 
     def leave_by(self, error: SystemExit, name: str) -> None:
-        """A method of the actor ended the actor: begin to end the process."""
-        cause = "exit_actor() was called" if isinstance(error, ActorExit) else "sys.exit() was called"
+        """A method or the constructor of the actor ended the actor: begin to end the process."""
+        end = Exit(error)
         with self._core.lock:
             self._core.reactor.flush()
-            self._leave(f"{cause} in {name}")
+            self._leave(f"{end.what} in {name}", end.status, end.intended)
 
     # ------------------------------------------------------------------ becoming an actor
 

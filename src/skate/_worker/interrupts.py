@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
-from types import CodeType
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
@@ -20,7 +19,6 @@ from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
-from skate._worker.main_thread import PACKAGE
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
@@ -36,11 +34,9 @@ _PATIENCE = 0.05
 class Interrupts:
     """See the module's text. The tables change under the lock, or on the thread that runs the call."""
 
-    def __init__(self, core: Core, executor: Executor, boundaries: Iterable[CodeType]) -> None:
+    def __init__(self, core: Core, executor: Executor) -> None:
         self._core = core
         self._executor = executor
-        #: What calls user code: whatever is below it is the user's, until our own code comes again.
-        self._boundaries = frozenset(boundaries)
         #: Calls that run here, or are about to, and were cancelled.
         self.cancelled: set[Key] = set()
         #: The handler ran since the last call was cancelled.
@@ -50,7 +46,7 @@ class Interrupts:
 
     def install(self) -> None:
         """Take over SIGINT. On the main thread."""
-        signal.signal(signal.SIGINT, self._on_signal)
+        self._core.gate.set_own(signal.SIGINT, self._on_signal)
 
     # ------------------------------------------------------------------ what arrives (under the lock)
 
@@ -125,8 +121,6 @@ class Interrupts:
     def over(self, owner: bytes, seq: int) -> None:
         """The call ended."""
         self.cancelled.discard((owner, seq))
-        if self._executor.runner is None:
-            self._core.interrupted = False  # a signal for it that our code had put off
 
     def outcome(self, connection: Connection, call: wire.Call, error: BaseException) -> bytes | None:
         """Return the error to reply if the call was cancelled while it ran.
@@ -155,14 +149,9 @@ class Interrupts:
             tell(frame)
             return
         self._heard = True
-        if self._executor.running_call not in self.cancelled or self._executor.host is not None:
-            self._core.interrupted = False
-            return  # late: what it was for is over
-        while frame is not None:
-            if frame.f_code in self._boundaries:
-                self._core.interrupted = False
-                raise KeyboardInterrupt
-            if frame.f_code.co_filename.startswith(PACKAGE):
-                break
-            frame = frame.f_back
-        self._core.put_off_interrupt()
+        self._core.gate.arrived(signum, self._raise, frame)
+
+    def _raise(self, signum: int, frame: Any) -> None:
+        """In user code, or at a safe point: raise, unless what the signal was for is over."""
+        if self._executor.running_call in self.cancelled and self._executor.host is None:
+            raise KeyboardInterrupt

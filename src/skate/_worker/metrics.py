@@ -1,15 +1,17 @@
 """Counters, gauges and histograms that the program records in this process. See ``skate.util.metrics``.
 
-One registry a process, whatever session it is connected to. Recording changes numbers under a lock of its
-own; the daemon is told the absolute values, a few times a second at most, so that they outlive the process.
+One registry a process, whatever session it is connected to. Recording changes numbers under the lock of
+the tables; the daemon is told the absolute values, a few times a second at most, so that they outlive the
+process.
 """
 
 from __future__ import annotations
 
 import bisect
-import threading
 from collections.abc import Sequence
 from typing import Any
+
+from skate._transport.table_lock import TableLock
 
 Tags = tuple[tuple[str, str], ...]
 
@@ -32,7 +34,7 @@ class Registry:
 
     def __init__(self) -> None:
         #: Guards the numbers. Never held while anything else happens.
-        self._lock = threading.Lock()
+        self._lock = TableLock()
         self._families: dict[str, _Family] = {}
 
     def declare(self, name: str, kind: str, description: str, boundaries: Sequence[float] = ()) -> None:

@@ -16,6 +16,7 @@ from skate._serialize.values import Serialized, deserialize, serialize
 from skate._store.allocator import DISK, Extent, round_up
 from skate._store.client import LocalObject
 from skate._transport.reactor import Timer, Waiter
+from skate._transport.table_lock import resume, state, suspend
 from skate._wire import node
 from skate._wire.worker import BUFFERS, ERROR, PICKLE, SHARED
 from skate._worker import current
@@ -59,7 +60,7 @@ class NotYetAgain(Exception):
 class CountWaiter(Waiter):
     """Waits for a number of entries, or (``on_error``) for the first that is an error."""
 
-    __slots__ = ("missing", "on_error", "entries", "deadline", "number", "thread", "call", "began", "error")
+    __slots__ = ("missing", "on_error", "entries", "deadline", "number", "call", "began", "error")
 
     def __init__(
         self,
@@ -119,7 +120,7 @@ class Objects:
             self.contain(entry, serialized.refs)
         ref = make_ref(entry, core)
         self.store(entry, serialized, type(value))
-        if core.interrupted:
+        if core.reactor.interrupted:
             core.check_interrupt()
         return ref
 
@@ -241,20 +242,27 @@ class Objects:
         core = self._core
         if core.dead_reason:
             core.check_usable()
-        with self._lock:
-            try:
-                if entry.kind != PENDING:
-                    return
-                waiter = self._new_waiter(1, True, [entry], None)
-                if entry.waiters is None:
-                    entry.waiters = [waiter]
-                else:
-                    entry.waiters.append(waiter)
-                if entry.owner_address is not None:
-                    core.peers.fetch(entry)
-            except MemoryError as error:
-                ran_out(core, error)
-                raise
+        lock = self._lock
+        suspend()
+        lock.acquire()
+        suspend()
+        try:
+            if entry.kind != PENDING:
+                return
+            waiter = self._new_waiter(1, True, [entry], None)
+            if entry.waiters is None:
+                entry.waiters = [waiter]
+            else:
+                entry.waiters.append(waiter)
+            if entry.owner_address is not None:
+                core.peers.fetch(entry)
+        except MemoryError as error:
+            ran_out(core, error)
+            raise
+        finally:
+            if state.wanted:
+                resume()
+            lock.release()
         try:
             core.wait(waiter, None)
         finally:

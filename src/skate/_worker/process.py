@@ -68,6 +68,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
         # By name: what users see of the runtime is above it.
         importlib.import_module("skate.compat").install()
     executor = core.executor = Executor(core, board, slot)
+    core.gate.install()
     executor.interrupts.install()
     breakpoints.install()
     current.process.core = core

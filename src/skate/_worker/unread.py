@@ -34,7 +34,7 @@ class UnreadErrors:
         self._waiting: deque[bytes] = deque()
         self._told = 0
         #: One thread tells at a time.
-        self._telling = threading.Lock()
+        self._telling = threading.RLock()
 
     def failed(self, task: TaskRecord, error: bytes) -> None:
         """A call is over with an error, which its result has by now."""

@@ -13,7 +13,7 @@ from skate._serialize import culprit
 from skate._serialize.exceptions import load_error
 from skate._serialize.values import deserialize, serialize
 from skate._transport.connection import CHUNK, Connection, Handler
-from skate._transport.reactor import TICK, Reactor
+from skate._transport.reactor import TICK, Reactor, in_main_thread
 from skate._transport.spin import Spin
 from skate._wire import graph as wire
 from skate._wire.codec import GARBAGE, append_frame
@@ -243,7 +243,8 @@ class Exchange:
                                 found = True
         finally:
             reactor.leave_lead()
-        reactor.check_interrupt()
+        if reactor.interrupted and in_main_thread():
+            self._core.check_interrupt()
         return found
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class DAGContext:
             return _Current.context
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 class _Current:

@@ -186,7 +186,7 @@ class _Process:
     """The manager of this process."""
 
     manager: BarManager | None = None
-    lock = threading.Lock()
+    lock = threading.RLock()
 
 
 def instance() -> BarManager:

@@ -13,7 +13,7 @@ from skate._base.resources import UNIT
 from skate._wire import node
 
 from ..effort import effort
-from .machines import DRIVER, SHAPES, Daemon, Log, Worker, playing
+from .machines import DRIVER, SHAPES, Daemon, Worker, playing
 
 CPU = {"CPU": UNIT}
 
@@ -125,7 +125,7 @@ def _run(situation: str, order: tuple[str, ...]) -> None:
     assert daemon.leases.free == daemon.leases.total
 
 
-# ---------------------------------------------------------------------- ends that do not come, starts that fail
+# ---------------------------------------------------------------------- ends that do not come
 
 
 @pytest.mark.usefixtures("played")
@@ -152,32 +152,6 @@ def test_one_that_leaves_and_ends_is_not() -> None:
     daemon.settle()
     daemon.time_passes()
     assert daemon.workers.get(worker.id) is None
-
-
-@pytest.mark.usefixtures("played")
-def test_when_the_daemon_cannot_start_workers_who_waits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no descriptors left. Nothing is left behind by it, and when it has some again, all goes on."""
-
-    def fail(log: Log) -> None:
-        raise OSError(24, "Too many open files")
-
-    daemon = Daemon(1, 0, 20)
-    daemon.settle()
-    daemon.crash(next(iter(daemon.played.values())))
-    with monkeypatch.context() as short:
-        short.setattr(Log, "open", fail)
-        daemon.settle()
-        daemon.driver.heard.clear()
-        daemon.driver.said.append(node.LeaseDemand(1, CPU, 1, 0))
-        daemon.settle()
-        (refusal,) = [one for one in daemon.driver.heard if isinstance(one, node.DemandRefused)]
-        assert refusal.fatal
-        assert "5 worker processes in a row ended before they were ready" in refusal.reason
-        assert "Too many open files" in refusal.reason
-        assert not list(daemon.workers) and daemon.leases.free == daemon.leases.total
-    daemon.driver.said.append(node.LeaseDemand(1, CPU, 1, 0))
-    daemon.settle()
-    assert isinstance(daemon.driver.heard[-1], node.LeaseGranted)
 
 
 # ---------------------------------------------------------------------- everything at random

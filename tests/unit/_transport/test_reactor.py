@@ -46,7 +46,8 @@ class Bell:
 class _Stage:
     """What most tests here need."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
         self.probe = Probe()
         self.reactor = self.probe.reactor
         self.bells: list[Bell] = []
@@ -59,17 +60,28 @@ class _Stage:
     def bell_for(self, waiter: Waiter) -> Bell:
         return self.bell(waiter.notify)
 
+    def interrupts(self, in_main_thread: Callable[[], bool]) -> None:
+        """Have a handler due that raises KeyboardInterrupt, in what is to be the main thread."""
+
+        def handler() -> None:
+            self.reactor.interrupted = False
+            raise KeyboardInterrupt
+
+        self.monkeypatch.setattr(module, "in_main_thread", in_main_thread)
+        self.reactor.on_interrupt = handler
+        self.reactor.interrupted = True
+
 
 @pytest.fixture
-def stage() -> Iterator[_Stage]:
-    stage = _Stage()
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Stage]:
+    stage = _Stage(monkeypatch)
     yield stage
     # Whatever hangs because a test failed is let go before the descriptors are closed.
     stage.reactor.stop()
-    if stage.reactor._lead.locked() and not {"leader", "follower", "skate-io"} & {
+    if stage.reactor._depth and not {"leader", "follower", "skate-io"} & {
         thread.name for thread in threading.enumerate()
     }:
-        stage.reactor._lead.release()
+        stage.reactor._lead = threading.RLock()
     for waiter in list(stage.reactor._followers):
         waiter.notify()
     for thread in threading.enumerate():
@@ -172,7 +184,7 @@ def test_a_bug_in_a_handler_is_reported_and_stops_nobody(stage: _Stage, where: s
 
 def test_each_turn_drains(stage: _Stage) -> None:
     turns: list[bool] = []
-    stage.reactor.on_turn = lambda: turns.append(stage.reactor.lock.locked())
+    stage.reactor.on_turn = lambda: turns.append(stage.reactor.lock.is_owned())
     stage.reactor.turn(0)
     stage.reactor.turn(0)
     assert turns == [True, True]
@@ -230,7 +242,7 @@ def test_many_followers_all_come_through(stage: _Stage) -> None:
     for waiter, thread in zip(waiters, threads, strict=True):
         stage.bell_for(waiter).ring()
         assert thread.result()
-    assert not stage.reactor._lead.locked()
+    assert is_free(stage.reactor)
 
 
 def test_several_done_in_one_turn(stage: _Stage) -> None:
@@ -240,7 +252,7 @@ def test_several_done_in_one_turn(stage: _Stage) -> None:
     stage.bell(lambda: [waiter.notify() for waiter in waiters] and None).ring()
     assert all(thread.result() for thread in threads)
     assert not stage.reactor._followers
-    assert not stage.reactor._lead.locked()
+    assert is_free(stage.reactor)
 
 
 def test_a_follower_whose_time_is_up_leaves_alone(stage: _Stage) -> None:
@@ -273,7 +285,7 @@ def test_who_is_notified_on_its_way_to_the_lead_does_not_keep_the_lead(stage: _S
             waiter.notify()
 
     assert stage.reactor.wait(HookedWaiter(hook))
-    assert not stage.reactor._lead.locked(), "it returned with the lead: nobody can ever lead again"
+    assert is_free(stage.reactor), "it returned with the lead: nobody can ever lead again"
 
 
 def test_who_is_notified_between_its_promotion_and_its_lead_does_not_keep_the_lead(stage: _Stage) -> None:
@@ -281,7 +293,7 @@ def test_who_is_notified_between_its_promotion_and_its_lead_does_not_keep_the_le
     first = Waiter()
 
     def hook(waiter: HookedWaiter, asked: int) -> None:
-        if not first.done or not stage.reactor._lead.locked() or waiter._done:
+        if not first.done or not stage.reactor._depth or waiter._done:
             return
         if threading.current_thread().name == "follower":
             waiter.notify()
@@ -291,7 +303,7 @@ def test_who_is_notified_between_its_promotion_and_its_lead_does_not_keep_the_le
     stage.bell_for(first).ring()
     assert leader.result()
     assert follower.result()
-    assert not stage.reactor._lead.locked(), "it returned with the lead: nobody can ever lead again"
+    assert is_free(stage.reactor), "it returned with the lead: nobody can ever lead again"
 
 
 def test_a_leader_that_is_interrupted_hands_the_lead_over(stage: _Stage) -> None:
@@ -327,11 +339,7 @@ def test_an_interrupted_follower_passes_a_promotion_on(stage: _Stage) -> None:
     chosen = stage.probe.follow(waiters[1])
     other = stage.probe.follow(waiters[2])
 
-    def check() -> None:
-        if threading.current_thread() is chosen.thread:
-            raise KeyboardInterrupt
-
-    stage.reactor.check_interrupt = check
+    stage.interrupts(lambda: threading.current_thread() is chosen.thread)
     stage.bell_for(waiters[0]).ring()  # nobody nudges: it is the promotion that wakes it
     assert leader.result()
     with pytest.raises(KeyboardInterrupt):
@@ -342,13 +350,23 @@ def test_an_interrupted_follower_passes_a_promotion_on(stage: _Stage) -> None:
 
 def interrupt_one(stage: _Stage, name: str) -> None:
     """Do what a signal handler does."""
-
-    def check() -> None:
-        if threading.current_thread().name == name:
-            raise KeyboardInterrupt
-
-    stage.reactor.check_interrupt = check
+    stage.interrupts(lambda: threading.current_thread().name == name)
     stage.reactor.nudge()
+
+
+def is_free(reactor: Reactor) -> bool:
+    """Tell whether another thread can lead."""
+    taken: list[bool] = []
+
+    def look() -> None:
+        taken.append(reactor.try_lead())
+        if taken[0]:
+            reactor.leave_lead()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    return taken[0] and not reactor._depth
 
 
 def test_a_nudge_without_an_interrupt_wakes_nobody_for_good(stage: _Stage) -> None:

@@ -200,8 +200,9 @@ class ActorHandlers:
             # not accepted, so nothing of that began.
             self._demand(placement)
             return
+        intended = bool(worker.left) and worker.intended
         self._daemon.membership.ended(
-            control.ActorEnded(*worker.actor, cause, bool(worker.left), begun_owner, begun_seq)
+            control.ActorEnded(*worker.actor, cause, intended, begun_owner, begun_seq)
         )
 
     def _may_go_on(self, placement: _Placement, worker: WorkerProcess) -> bool:

@@ -154,7 +154,6 @@ class ProcessHandlers:
             return  # its driver left
         job_config = daemon.environments.config(crew, job_config)
         daemon.leases.starting(crew, count)
-        failed = []
         for _ in range(count):
             worker_id = ids.new_worker_id()
             worker = daemon.workers.add(worker_id, job, daemon.board.take(), crew)
@@ -167,14 +166,8 @@ class ProcessHandlers:
                 self._forward,
             )
             self._logs[worker_id] = log
-            try:
-                out, err = log.open()
-                daemon.launcher.spawn(worker_id, worker.slot, job_config, out, err)
-            except OSError as error:
-                worker.reason = f"it could not be started: {error}"
-                failed.append(worker_id)
-        for worker_id in failed:  # as those that cannot be forked: whoever waits for them is told after a few
-            self._ended(daemon.workers.exited(worker_id, None))
+            out, err = log.open()
+            daemon.launcher.spawn(worker_id, worker.slot, job_config, out, err)
 
     def spawned(self, message: zygote.Spawned) -> None:
         """The zygote forked it."""
@@ -363,6 +356,7 @@ class ProcessHandlers:
     # ------------------------------------------------------------------ leaving on purpose
 
     def _leaving(self, connection: Connection, message: node.Leaving) -> None:
+<<<<<<< HEAD
         daemon = self._daemon
         worker = daemon.workers.get(connection.peer.id)
         if worker is None:
@@ -377,6 +371,12 @@ class ProcessHandlers:
         """A worker that left is still there: whoever sent it something would wait for ever."""
         if not worker.exited:
             self.kill(worker, f"it left ({worker.left}), and did not end within {_LEAVING:.0f} s")
+=======
+        worker = self._daemon.workers.get(connection.peer.id)
+        if worker is not None:
+            worker.left = message.reason
+            worker.intended = message.intended
+>>>>>>> main
 
     def retire_idle(self) -> None:
         """Ask idle workers beyond the node's CPUs to end."""
