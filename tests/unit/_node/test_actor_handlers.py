@@ -75,7 +75,6 @@ def test_it_is_placed_again_if_its_process_was_killed_before_it_accepted() -> No
     """Nothing of it began, so it costs no restart; but not for ever, should each of them end."""
     daemon = Daemon()
     handlers, worker = told_to_become(daemon)
-<<<<<<< HEAD
     for times in range(1, 5):
         handlers.worker_ended(worker, "it was killed", b"", 0)
         assert len(daemon.demands) == times + 1 and daemon.sent == []
@@ -99,12 +98,7 @@ def test_else_its_end_is_reported() -> None:
     daemon = Daemon()
     handlers, worker = told_to_become(daemon)
     accept(handlers, worker)
-    worker.left = "exit_actor() was called"
-=======
-    if accepted:
-        accept(handlers, worker)
-        worker.left, worker.intended = "exit_actor() was called", True
->>>>>>> main
+    worker.left, worker.intended = "exit_actor() was called", True
     handlers.worker_ended(worker, "it ended", b"", 0)
     (ended,) = daemon.sent
     assert isinstance(ended, control.ActorEnded)

@@ -356,13 +356,12 @@ class ProcessHandlers:
     # ------------------------------------------------------------------ leaving on purpose
 
     def _leaving(self, connection: Connection, message: node.Leaving) -> None:
-<<<<<<< HEAD
         daemon = self._daemon
         worker = daemon.workers.get(connection.peer.id)
         if worker is None:
             return
         worker.left = message.reason
-        worker.intended = True
+        worker.intended = message.intended
         daemon.leases.worker_ending(worker.id)
         if worker.actor is None:  # an actor's farewell has its own limit
             daemon.reactor.call_later(_LEAVING, lambda: self._lose_patience(worker))
@@ -371,12 +370,6 @@ class ProcessHandlers:
         """A worker that left is still there: whoever sent it something would wait for ever."""
         if not worker.exited:
             self.kill(worker, f"it left ({worker.left}), and did not end within {_LEAVING:.0f} s")
-=======
-        worker = self._daemon.workers.get(connection.peer.id)
-        if worker is not None:
-            worker.left = message.reason
-            worker.intended = message.intended
->>>>>>> main
 
     def retire_idle(self) -> None:
         """Ask idle workers beyond the node's CPUs to end."""
