@@ -130,7 +130,7 @@ class RemoteFunction(Generic[P, R]):
         """
         # By name: graphs are built on this layer.
         dag = importlib.import_module("skate.dag")
-        return dag.FunctionNode(self._function, args, kwargs, self._given)
+        return dag.FunctionNode(self._function, args, kwargs, self._given, _remote=self)
 
     def options(self, **task_options: Any) -> RemoteFunction[P, R]:
         """Return the same function with other options.

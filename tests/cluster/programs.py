@@ -8,6 +8,7 @@ inside refs, errors.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ from skate.exceptions import (
     WorkerCrashedError,
 )
 
+from . import moves
 from .arithmetic import (
     PRIME,
     Accumulator,
@@ -86,6 +88,8 @@ class Program:
         self.failing: list[tuple[ObjectRef[Any], int]] = []
         #: Refs of calls that were cancelled, and the numbers that they may nevertheless stand for.
         self.cancelled: list[tuple[ObjectRef[Any], int]] = []
+        #: Refs, each with what looks whether its answer is right.
+        self.promised: list[tuple[ObjectRef[Any], Callable[[ObjectRef[Any]], None]]] = []
         self.desk: Any = None
         #: Values in place, and the numbers that they stand for; their refs may be gone.
         self.seen: list[tuple[Any, int]] = []
@@ -103,26 +107,29 @@ class Program:
             arm: called before one in the first half.
         """
         armed = self.random.randrange(steps // 2)
-        moves: list[Callable[[], None]] = [
+        made: list[Callable[[], None]] = [
             self.put, self.put, self.combine, self.combine, self.combine, self.combine_inside,
             self.combine_in_a_tree, self.wrap, self.split, self.fail, self.fail_through, self.new_actor,
             self.add, self.add, self.keep, self.give, self.read, self.nest, self.forget, self.forget,
             self.check, self.check_together, self.check_failing, self.wait, self.end_actor, self.count,
             self.delegate, self.look, self.look, self.cancel, self.check_cancelled, self.ask_desk, self.hurry,
+            self.check_promised, *(functools.partial(move, self) for move in moves.ENABLED),
         ]  # fmt: skip
         if self.deadly:
-            moves.append(self.lose)
+            made.append(self.lose)
         try:
             for step in range(steps):
                 if step == armed and arm is not None:
                     arm()
-                self.make(self.random.choice(moves))
+                self.make(self.random.choice(made))
             while self.known:
                 self.check_one(*self.known.pop())
             while self.failing:
                 self.check_failing()
             while self.cancelled:
                 self.check_cancelled()
+            while self.promised:
+                self.check_promised()
             while self.seen:
                 self.look_again()
         except LocalRayletDiedError:
@@ -147,6 +154,13 @@ class Program:
         if not self.known:
             self.put()
         return [self.random.choice(self.known) for _ in range(self.random.randint(1, most))]
+
+    def number(self) -> int:
+        return self.random.randrange(PRIME)
+
+    def promise(self, ref: ObjectRef[Any], check: Callable[[ObjectRef[Any]], None]) -> None:
+        """Have ``check`` look some time later whether the call ended as it should."""
+        self.promised.append((ref, check))
 
     def learn(self, ref: ObjectRef[Any], number: int) -> None:
         self.known.append((ref, number))
@@ -388,6 +402,15 @@ class Program:
                 with pytest.raises(Planned) as caught:
                     skate.get(ref, timeout=25)
                 assert caught.value.args == (number,)
+            except self.survives:
+                if not self.deadly:
+                    raise
+
+    def check_promised(self) -> None:
+        if self.promised:
+            ref, check = self.promised.pop(self.random.randrange(len(self.promised)))
+            try:
+                check(ref)
             except self.survives:
                 if not self.deadly:
                     raise

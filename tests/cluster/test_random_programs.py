@@ -39,7 +39,7 @@ FAULT_RUNS = int(os.environ.get("SKATE_FAULT_RUNS", "8"))
 
 @pytest.mark.parametrize("seed", range(max(10, FAULT_RUNS)))
 def test_random_programs(seed: int) -> None:
-    skate.init(num_cpus=1 + seed % 3)
+    skate.init(num_cpus=1 + seed % 3, num_gpus=1)
     program = Program(seed, deadly=False)
     program.run(120)
     assert program.checked

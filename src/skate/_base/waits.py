@@ -147,15 +147,22 @@ class Graph:
 def stuck(graph: Graph) -> set[str]:
     """Return every call that can never go on."""
     left = {*graph.calls, *graph.running, *graph.queued}
-    while True:
-        free = set()
-        for call in left:
-            others = graph.depends(call)
-            if not others or not left.issuperset(others):
-                free.add(call)
-        if not free:
-            return left
-        left -= free
+    frees: dict[str, list[str]] = {}
+    free = []
+    for call in left:
+        others = graph.depends(call)
+        if others and left.issuperset(others):
+            for other in others:
+                frees.setdefault(other, []).append(call)
+        else:
+            free.append(call)
+    left.difference_update(free)
+    while free:
+        for call in frees.get(free.pop(), ()):
+            if call in left:
+                left.remove(call)
+                free.append(call)
+    return left
 
 
 def deadlocks(situation: Situation) -> list[Deadlock]:

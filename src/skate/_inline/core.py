@@ -307,19 +307,19 @@ class InlineCore(Core):
 
     def owner_ended(self, host: Host) -> None:
         """An actor is gone, and with it the calls and actors that it had made. Under the lock."""
-        gone: list[Host | Key] = [host]
-        while gone:
-            owner = gone.pop()
-            for task in self._unfinished():
-                parent = task.parent
-                if isinstance(owner, tuple):
-                    mine = parent is not None and (parent.owner, parent.seq) == owner
-                else:
-                    mine = isinstance(parent, (Work, Constructor)) and parent.host is owner
-                if mine:
-                    self._drop(task, host)
-                    if task.actor is None:
-                        gone.append((self.worker_id, task.seq))  # its process would be gone, too
+        gone: list[TaskRecord] = []
+        made_by: dict[Key, list[TaskRecord]] = {}
+        for task in self._unfinished():
+            parent = task.parent
+            if isinstance(parent, (Work, Constructor)) and parent.host is host:
+                gone.append(task)
+            elif parent is not None:
+                made_by.setdefault((parent.owner, parent.seq), []).append(task)
+        for task in gone:  # it grows
+            if task.unresolved >= 0:
+                self._drop(task, host)
+            if task.actor is None:  # its process would be gone, too
+                gone += made_by.pop((self.worker_id, task.seq), ())
         self.control_store.owner_ended(host.id)
 
     def _unfinished(self) -> list[TaskRecord]:

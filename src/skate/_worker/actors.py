@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from skate._wire.control import ActorUpdate
-from skate._worker.records import TaskRecord, split_begun
+from skate._worker.records import TaskRecord, split_begun, take_out
 
 if TYPE_CHECKING:
     from skate._transport.connection import Connection
@@ -114,8 +114,7 @@ class ActorClient:
 
     def ready(self, call: TaskRecord) -> None:
         """The last argument of a queued call got its value."""
-        if self.out_of_order and self.connection is not None and call in self.queue:
-            self.queue.remove(call)
+        if self.out_of_order and self.connection is not None and take_out(self.queue, call):
             self._leave(call)
         else:
             self.pump()
@@ -131,9 +130,9 @@ class ActorClient:
 
     def withdraw(self, call: TaskRecord) -> None:
         """A queued call failed before it left (an argument of it did): those behind it may go."""
-        if call in self.queue:
-            self.queue.remove(call)
-        self.pump()
+        take_out(self.queue, call)
+        if not self.out_of_order:
+            self.pump()
 
     def updated(self, update: ActorUpdate) -> list[Command]:
         """The control store told the state. Late and repeated news change nothing."""

@@ -106,15 +106,13 @@ class Calls:
         return task
 
     def _keep_arguments(self, task: TaskRecord, arguments: Arguments) -> None:
-        """Pin the refs that travel with the call until it is over; wait for those it depends on."""
+        """Pin the refs that travel with the call until it is over."""
         pins: list[ObjectEntry] = [ref._entry for ref in arguments.refs]
         if arguments.blob is not None:
             pins.append(arguments.blob._entry)
         if arguments.dependencies is not None:
             task.dependencies = [(where, ref._entry) for where, ref in arguments.dependencies]
             pins += [entry for _, entry in task.dependencies]
-            for _, entry in task.dependencies:
-                self._depend(task, entry)
         for entry in pins:
             entry.pins += 1
         task.pins = pins
@@ -129,8 +127,8 @@ class Calls:
                 self._core.peers.fetch(entry)
 
     def _argument_ready(self, task: TaskRecord, entry: ObjectEntry) -> None:
-        if task.unresolved < 0:
-            return
+        if task.unresolved <= 0:
+            return  # it is over, or does not wait for this one any more
         if entry.kind == wire.ERROR:
             self._fail(task, entry)
             return
@@ -144,6 +142,8 @@ class Calls:
 
     def _failed_already(self, task: TaskRecord) -> bool:
         """Whether an argument is an error, so that the task is one without being run."""
+        if task.unresolved < 0:
+            return True
         if task.dependencies is not None:
             for _, entry in task.dependencies:
                 if entry.kind == wire.ERROR:
@@ -152,7 +152,6 @@ class Calls:
         return False
 
     def _fail(self, task: TaskRecord, argument: ObjectEntry) -> None:
-        task.unresolved = -1
         if task.actor is not None:
             self._core.actors.failed_argument(task)
         argument.asked = True
@@ -191,7 +190,7 @@ class Calls:
                 task.pool = pool
                 if num_returns < 0:
                     task.stream = core.streams.open(num_returns, ahead)
-                if arguments.plain or (not self._failed_already(task) and task.unresolved == 0):
+                if arguments.plain or self.may_go_again(task):
                     core.normal.submit(task, pool)
             except MemoryError as error:
                 ran_out(core, error)
@@ -267,7 +266,9 @@ class Calls:
                     task.hidden = True
                 if name is not None:
                     task.name = name
-                if arguments.plain or not self._failed_already(task):
+                if not arguments.plain:
+                    self.may_go_again(task)
+                if task.unresolved >= 0:
                     # Calls under way keep the actor alive even if every handle is gone.
                     client.keep = handle
                     core.actors.submit(task, client)
@@ -376,13 +377,14 @@ class Calls:
     def hold(self, task: TaskRecord, lost: ObjectEntry | None = None) -> None:
         """Have a call wait for those arguments that have no value, or for this one. Under the lock."""
         for _, entry in task.dependencies or ():
-            if lost is None or entry is lost:
+            if (lost is None or entry is lost) and task.unresolved >= 0:
                 self._depend(task, entry)
 
     def may_go_again(self, task: TaskRecord) -> bool:
-        """Tell whether a call that was sent may be sent again as it is.
+        """Tell whether a call may be sent (again): its arguments have values.
 
-        If not, an argument was lost meanwhile: it waits for it, or is over (``unresolved`` below zero).
+        If not, it waits for those that have none; or one is an error, and it is over (``unresolved`` below
+        zero).
         """
         if task.dependencies is None:
             return True
@@ -393,12 +395,12 @@ class Calls:
 
     def depend_on_arguments(self, task: TaskRecord) -> None:
         """A call is to run (again) as soon as its arguments have values. Under the lock."""
-        if self._failed_already(task):
+        may_go = self.may_go_again(task)
+        if task.unresolved < 0:
             return
-        self.hold(task)
         if task.actor is not None:
             self._core.actors.submit(task, self._core.actors.client(task.actor.id, task.actor.class_name))
-        elif not task.unresolved:
+        elif may_go:
             assert task.pool is not None
             self._core.normal.submit(task, task.pool)
 
@@ -465,7 +467,9 @@ class Calls:
             self._refs.register(inner, done)
 
     def finish_with_error(self, task: TaskRecord, error: bytes) -> None:
-        """A call is over without a reply. Under the lock."""
+        """A call is over without a reply; nothing, if it is already. Under the lock."""
+        if task.unresolved < 0:
+            return
         task.unresolved = -1
         entries = task.returns
         if task.again:

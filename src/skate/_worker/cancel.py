@@ -88,8 +88,8 @@ class Canceller:
         """Forget a call that was not sent."""
         if task.actor is not None:
             self._core.actors.failed_argument(task)
-        elif task.pool is not None and task in task.pool.queue:
-            task.pool.queue.remove(task)
+        elif task.pool is not None and not task.unresolved:
+            task.pool.withdraw(task)
 
     def _settle(self, task: TaskRecord) -> None:
         """It still runs: have nobody wait for it any longer."""

@@ -380,6 +380,8 @@ class Core(MainThread):
             self.peers.forget_functions(self.dead_functions)
         while self.dead_streams:
             self.streams.close(self.dead_streams.popleft())
+        if refs.untold:
+            refs.tell()
         if not self.dead_refs and not self.store.dead_views and not refs.commands:
             return
         free: list[bytes] = []

@@ -15,6 +15,7 @@ limit, the oldest first.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -40,7 +41,8 @@ class Lineage:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._sizes: dict[TaskRecord, int] = {}
+        # The first of a plain dict is found behind all that were taken out before it.
+        self._sizes: OrderedDict[TaskRecord, int] = OrderedDict()
         self.bytes = 0
 
     def __len__(self) -> int:

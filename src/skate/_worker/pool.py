@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from skate._worker.records import TaskRecord
+from skate._worker.records import TaskRecord, take_out
 
 if TYPE_CHECKING:
     from skate._transport.connection import Connection
@@ -174,6 +174,10 @@ class LeasePool:
                 self.feed(lease)
         if self.queue:
             self._ask()
+
+    def withdraw(self, task: TaskRecord) -> None:
+        """Nobody wants a task any more; nothing, if it was sent."""
+        take_out(self.queue, task)
 
     def refused(self) -> list[TaskRecord]:
         """The node will not give what was asked for. Return the tasks that waited for it."""

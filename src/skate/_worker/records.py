@@ -164,6 +164,18 @@ class TaskRecord:
         return True
 
 
+def take_out(queue: deque[TaskRecord], task: TaskRecord) -> bool:
+    """Remove a call from a queue; tell whether it was there. Quick at both ends, where most are."""
+    if queue and queue[-1] is task:
+        queue.pop()
+        return True
+    try:
+        queue.remove(task)
+    except ValueError:
+        return False
+    return True
+
+
 def split_begun(calls: list[TaskRecord], begun_seq: int | None) -> tuple[list[TaskRecord], list[TaskRecord]]:
     """Divide the calls in flight to a process that died, in the order sent: begun, and not begun.
 

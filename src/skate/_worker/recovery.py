@@ -38,6 +38,8 @@ class Recovery:
     def __init__(self, core: Core) -> None:
         self._core = core
         self.lineage = Lineage(core.config.max_lineage_bytes)
+        #: The last error that says all: what fails for it gets the same.
+        self._final = b""
 
     # ------------------------------------------------------------------ remembering
 
@@ -156,8 +158,11 @@ class Recovery:
 
     def failed(self, task: TaskRecord, error: bytes) -> bytes:
         """A repeated call did not get through: return the error for what it was to make."""
+        if error is self._final:
+            return error
         cause = load_error(error)
-        if isinstance(cause, errors.RayTaskError):
+        if isinstance(cause, (errors.RayTaskError, errors.ObjectReconstructionFailedError)):
+            self._final = error
             return error
         entry = next((one for one in task.returns if one.kind == PENDING), task.returns[0])
         story = f"{MISSING}; making it again failed: {cause}"
@@ -165,7 +170,8 @@ class Recovery:
         lost = errors.ObjectReconstructionFailedError(
             entry.id.hex(), reason, story, self._core.address, written(task.site)
         )
-        return dump_error(lost)
+        self._final = dump_error(lost)
+        return self._final
 
     def over(self, task: TaskRecord, error: bytes = b"") -> None:
         """A repeated call is through, or the first run of a generator whose items were lost meanwhile."""

@@ -21,6 +21,7 @@ processes, never a counter. Invariant: what has a live ref anywhere is never fre
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,6 +137,9 @@ class RefTable:
         self.entries: dict[bytes, ObjectEntry] = {}
         self.commands: list[Command] = []
         self._epoch = 0
+        #: Who is to be told of a value, or that nothing waits any more, in that order: see ``tell``.
+        self.untold: deque[tuple[Callable[..., None], tuple[ObjectEntry, ...]]] = deque()
+        self._telling = False
 
     # ------------------------------------------------------------------ local refs and pins
 
@@ -160,7 +164,7 @@ class RefTable:
     def _settle(self, entry: ObjectEntry) -> None:
         """Free or give up the entry if nothing at all is left, and then what only it kept."""
         work = [entry]
-        dropped: list[Callable[[], None]] = []
+        dropped = False
         while work:
             entry = work.pop()
             if entry.local or entry.pins or entry.borrowers or entry.gone:
@@ -172,16 +176,17 @@ class RefTable:
             else:
                 self.commands.append(Dropped(entry, entry.borrow_state != UNREGISTERED))
                 if entry.on_registered is not None:
-                    dropped += entry.on_registered
-                    entry.on_registered = None
+                    # Who waited for the registration need not protect what was dropped.
+                    self._now_registered(entry)
+                    dropped = True
             contained, entry.contained = entry.contained, None
             if contained:
                 entry.hollow = True
                 for inner in contained:
                     inner.pins -= 1
                     work.append(inner)
-        for callback in dropped:
-            callback()  # who waited for the registration need not protect what was dropped
+        if dropped:
+            self.tell()
 
     def revive(self, entry: ObjectEntry) -> None:
         """A freed object of ours is needed again, for a moment; the caller pins it."""
@@ -208,7 +213,9 @@ class RefTable:
             for entry in inner:
                 self.unpin(entry)
             return
-        outer.contained = (outer.contained or []) + inner
+        if outer.contained is None:
+            outer.contained = []
+        outer.contained += inner
 
     # ------------------------------------------------------------------ as a borrower
 
@@ -242,10 +249,14 @@ class RefTable:
         if entry is None or entry.epoch != epoch or entry.borrow_state == REGISTERED:
             return None
         entry.borrow_state = REGISTERED
-        callbacks, entry.on_registered = entry.on_registered, None
-        for callback in callbacks or ():
-            callback()
+        if entry.on_registered is not None:
+            self._now_registered(entry)
+            self.tell()
         return entry
+
+    def _now_registered(self, entry: ObjectEntry) -> None:
+        callbacks, entry.on_registered = entry.on_registered, None
+        self.untold += [(callback, ()) for callback in callbacks or ()]
 
     def piggyback(self, entry: ObjectEntry) -> tuple[bytes, int]:
         """The reply to the owner itself says that we still hold the ref: that registers us."""
@@ -294,13 +305,31 @@ class RefTable:
     # ------------------------------------------------------------------ values
 
     def fulfil(self, entry: ObjectEntry, kind: int, data: bytes) -> list[Waiter] | None:
-        """The value is there. Return who waits for it; dependents are called."""
+        """The value is there. Return who waits for it; dependents are called, at the latest when whoever
+        calls dependents is through with those before them."""
         entry.kind = kind
         entry.data = data
         entry.task = None
         waiters, entry.waiters = entry.waiters, None
         dependents, entry.dependents = entry.dependents, None
         if dependents is not None:
-            for dependent in dependents:
-                dependent(entry)
+            self.untold += [(dependent, (entry,)) for dependent in dependents]
+            self.tell()
         return waiters
+
+    def tell(self) -> None:
+        """Call who is to be told something, one after the other.
+
+        What they do may give other entries values, or free them: whoever waits for those comes later in the
+        line. So a chain of calls that fail for each other may be as long as it likes.
+        """
+        if self._telling:
+            return
+        self._telling = True
+        untold = self.untold
+        try:
+            while untold:
+                call, about = untold.popleft()
+                call(*about)
+        finally:
+            self._telling = False  # after an error the others are told at the next turn

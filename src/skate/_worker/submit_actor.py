@@ -124,11 +124,16 @@ class ActorSubmitter:
     def _fail(self, command: Fail) -> None:
         client = command.client
         self._let_go(client)
+        dead = b""
         for call in command.calls:
+            if call.unresolved < 0:
+                continue  # one before it was its argument
             if call.cancelled:
                 error = self._core.canceller.error(call)
-            else:
-                error = dump_error(self._error(client, call, command.unavailable))
+            elif command.unavailable:
+                error = dump_error(self._error(client, call, True))
+            else:  # the same for all
+                error = dead = dead or dump_error(self._error(client, call, False))
             self._core.calls.finish_with_error(call, error)
 
     def _error(self, client: ActorClient, call: TaskRecord, unavailable: bool) -> Exception:

@@ -118,8 +118,10 @@ class NormalSubmitter:
         found: list[TaskRecord] = []
         for pool in self._pools.values():
             tasks = [task for task in pool.queue if task.needs(argument)]
-            for task in tasks:
-                pool.queue.remove(task)
+            if tasks:
+                others = [task for task in pool.queue if not task.needs(argument)]
+                pool.queue.clear()
+                pool.queue.extend(others)
             found += tasks
         return found
 

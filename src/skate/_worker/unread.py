@@ -40,6 +40,8 @@ class UnreadErrors:
         """A call is over with an error, which its result has by now."""
         if task.cancelled or task.again or task.stream is not None or len(task.returns) != 1:
             return
+        if self._core.dead_reason:
+            return
         entry = task.returns[0]
         if entry.asked:
             return
@@ -75,6 +77,7 @@ class UnreadErrors:
     def close(self) -> None:
         """Tell what is left. The connections may be closed by now."""
         self._print()
+        self._silent = True  # refs may be dropped later; there is no thread for it any more
         if self._told > _MOST:
             self._core.warn(f"nobody asked for {self._told - _MOST} more error(s) of calls")
             self._told = 0

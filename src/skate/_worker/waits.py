@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
     from skate._worker.core import Core
     from skate._worker.objects import CountWaiter
+    from skate._worker.records import TaskRecord
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Where threads wait for objects.
 _WAITS = os.path.join(_PACKAGE, "_worker", "objects.py")
-#: Calls told of at most.
-_MOST = 20_000
+#: Calls told of at most (see ``_chosen``): whoever asks waits a second, and the table is locked meanwhile.
+MOST = 5_000
 
 
 @functools.lru_cache(64)
@@ -61,13 +62,38 @@ def told(core: Core) -> dict[str, Any]:
                 "seconds": monotonic() - task.made,
                 "site": written(task.site),
             }
-            for task, worker in list(pending.values())[:_MOST]
+            for task, worker in _chosen(pending, core.waits)
         ]
         waits = [_wait(waiter, frames, me) for waiter in core.waits]
         lanes = core.lanes()
         graphs = [told | {"pid": core.pid} for graph in list(core.graphs) if (told := graph.told())]
     frames.clear()  # this very frame is among them: a cycle that would keep user code's variables
-    return {"process": me, "pid": core.pid, "calls": calls, "waits": waits, "lanes": lanes, "graphs": graphs}
+    return {
+        "process": me, "pid": core.pid, "calls": calls, "left_out": max(0, len(pending) - MOST),
+        "waits": waits, "lanes": lanes, "graphs": graphs,
+    }  # fmt: skip
+
+
+def _chosen(
+    pending: dict[int, tuple[TaskRecord, bytes]], waits: Iterable[CountWaiter]
+) -> list[tuple[TaskRecord, bytes]]:
+    """Return the calls to tell of: if there are too many, what threads wait for, what that waits for, and so
+    on; then the oldest and the newest of the others."""
+    if len(pending) <= MOST:
+        return list(pending.values())
+    chosen: dict[int, None] = {}
+    todo = [entry.task for waiter in waits for entry in waiter.entries if entry.task is not None]
+    for task in todo:  # it grows
+        if len(chosen) == MOST:
+            break
+        if task.seq in pending and task.seq not in chosen:
+            chosen[task.seq] = None
+            todo += [entry.task for _, entry in task.dependencies or () if entry.task is not None]
+    others = [seq for seq in pending if seq not in chosen]
+    room = MOST - len(chosen)
+    chosen.update(dict.fromkeys(others[: room // 2]))
+    chosen.update(dict.fromkeys(others[len(others) - (room - room // 2) :]))
+    return [pending[seq] for seq in chosen]
 
 
 def written(site: tuple[CodeType, int] | str | None) -> str:

@@ -44,6 +44,11 @@ class _Planner:
         order = root._in_order()
         self._nodes = order[:-1] if self._is_list else order
         self._calls = _ordered([node for node in self._nodes if _is_call(node)])
+        #: The nodes of single values of a call that returns several.
+        self._values_of: dict[str, list[ClassMethodNode]] = {}
+        for node in self._nodes:
+            if isinstance(node, ClassMethodNode) and node.is_class_method_output:
+                self._values_of.setdefault(node._bound_args[0]._stable_uuid, []).append(node)
         #: Handles by actor id, in the order of the members.
         self._actors: dict[bytes, ActorHandle[Any]] = {}
         #: The number of a node's value.
@@ -99,11 +104,8 @@ class _Planner:
         numbers = tuple(self._next_number(member) for _ in range(call.num_returns))
         if len(numbers) == 1:
             self._numbers[call._stable_uuid] = numbers[0]
-        for node in self._nodes:
-            if isinstance(node, ClassMethodNode) and node.is_class_method_output:
-                maker, index = node._bound_args
-                if maker is call:
-                    self._numbers[node._stable_uuid] = numbers[index]
+        for node in self._values_of.get(call._stable_uuid, ()):
+            self._numbers[node._stable_uuid] = numbers[node._bound_args[1]]
         return numbers
 
     def _number(self, node: DAGNode) -> int:
@@ -179,12 +181,15 @@ def _ordered(calls: list[DAGNode]) -> list[ClassMethodNode]:
     nodes = [node for node in calls if isinstance(node, ClassMethodNode)]
     own = {node._stable_uuid for node in nodes}
     missing: dict[str, set[str]] = {}
+    takers: dict[str, list[str]] = {uuid: [] for uuid in own}
     for node in nodes:
         found = set()
         for other in nodes_in([node._bound_args, node._bound_kwargs]):
             made = other.class_method_call if isinstance(other, ClassMethodNode) else None
             found.add((made or other)._stable_uuid)
         missing[node._stable_uuid] = found & own
+        for uuid in missing[node._stable_uuid]:
+            takers[uuid].append(node._stable_uuid)
     place = {
         node._stable_uuid: (node._bound_other_args_to_resolve.get(BIND_INDEX_KEY, -1), index)
         for index, node in enumerate(nodes)
@@ -196,11 +201,10 @@ def _ordered(calls: list[DAGNode]) -> list[ClassMethodNode]:
     while ready:
         _, uuid = heapq.heappop(ready)
         ordered.append(by_uuid[uuid])
-        for later, needed in missing.items():
-            if uuid in needed:
-                needed.discard(uuid)
-                if not needed:
-                    heapq.heappush(ready, (place[later], later))
+        for later in takers[uuid]:
+            missing[later].discard(uuid)
+            if not missing[later]:
+                heapq.heappush(ready, (place[later], later))
     return ordered
 
 

@@ -19,11 +19,12 @@ class FunctionNode(DAGNode):
         func_kwargs: dict[str, Any],
         func_options: dict[str, Any],
         other_args_to_resolve: dict[str, Any] | None = None,
+        _remote: RemoteFunction[Any, Any] | None = None,
     ) -> None:
         super().__init__(func_args, func_kwargs, func_options, other_args_to_resolve)
         self._body = func_body
-        # Of its own: the options are checked here, and the function is sent once.
-        self._remote: RemoteFunction[Any, Any] = RemoteFunction(func_body, self._bound_options)
+        # The one that was bound, so that the function is sent once for all its nodes.
+        self._remote = _remote if _remote is not None else RemoteFunction(func_body, self._bound_options)
 
     def _execute_impl(
         self,

@@ -6,7 +6,7 @@ import time
 
 import pytest
 import ray
-from ray.exceptions import GetTimeoutError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from compat.conformance.helpers import Gate, Record, differs, never
 
@@ -606,3 +606,52 @@ def test_any_name_can_be_that_of_a_keyword() -> None:
         "kwargs",
         "self",
     ]
+
+
+# ---------------------------------------------------------------------- long chains
+
+
+@ray.remote
+def fail_behind(gate):
+    ray.get(gate.wait.remote())
+    raise ValueError("the first one failed")
+
+
+@ray.remote
+class Links:
+    def link(self, value):
+        return value
+
+
+@pytest.mark.parametrize("through_an_actor", [False, True])
+def test_the_first_of_a_long_chain_fails(through_an_actor: bool) -> None:
+    gate = Gate.remote()
+    link = Links.remote().link if through_an_actor else echo
+    ref = fail_behind.remote(gate)
+    for _ in range(300):
+        ref = link.remote(ref)
+    ray.get(gate.open.remote())
+    with pytest.raises(ValueError, match="the first one failed"):
+        ray.get(ref)
+
+
+def test_the_actor_of_the_first_of_a_long_chain_is_killed() -> None:
+    gate = Gate.remote()
+    ref = gate.wait.remote()
+    for _ in range(300):
+        ref = echo.remote(ref)
+    ray.kill(gate)
+    with pytest.raises(RayActorError):
+        ray.get(ref)
+
+
+def test_refs_inside_refs_a_thousand_deep() -> None:
+    ref = ray.put(None)
+    for depth in range(1, 1001):
+        ref = ray.put([depth, ref])
+    depth = 0
+    while (found := ray.get(ref)) is not None:
+        depth += 1
+        assert found[0] == 1001 - depth
+        ref = found[1]
+    assert depth == 1000

@@ -189,6 +189,18 @@ def situations(draw: st.DrawFn) -> Situation:
     return Situation(_calls(*TASKS, *free, **needs), tuple(lanes), tuple(waits))
 
 
+def test_a_long_chain_of_calls_beside_a_circle() -> None:
+    """Each waits for the one before it, and the first for nobody; or for the circle."""
+    names = [f"n{number}" for number in range(50_000)]
+    needs = {name: (before,) for before, name in zip(names, names[1:], strict=False)}
+    calls = {**_calls(*names, **needs), **CIRCLE.calls}
+    case = CIRCLE._replace(calls=calls)
+    assert stuck(Graph(case)) == {"f", "g", "h"}
+    held = CIRCLE._replace(calls={**calls, **_calls(names[0], n0=("f",))})
+    assert stuck(Graph(held)) == {"f", "g", "h", *names}
+    assert len(deadlocks(held)) == 1
+
+
 def _finishes(case: Situation) -> set[str]:
     """Return all that can end, if whatever may go on does: the least fixed point, step by step."""
     done: set[str] = set()

@@ -118,6 +118,16 @@ def test_one_that_fails_before_it_leaves_holds_up_nobody_any_more(living: Caller
     assert living.sent == [2]
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_long_queue_is_withdrawn_one_by_one(living: Caller, backwards: bool) -> None:
+    calls = [not_ready(number) for number in range(20_000)]
+    living.submit(*calls)
+    for one in reversed(calls) if backwards else calls:
+        living.client.withdraw(one)
+    assert not living.client.queue
+    assert living.sent == []
+
+
 def test_out_of_order_the_others_overtake_it() -> None:
     caller = Caller(out_of_order=True)
     first, second = not_ready(1), not_ready(2)

@@ -364,6 +364,93 @@ def test_a_dependent_may_ask_to_be_called_again() -> None:
     assert seen == [SHARED, SHARED]
 
 
+def test_values_are_told_along_a_chain_of_any_length_in_their_order() -> None:
+    """Whoever is told gives the next one its value, while the first is still being told of."""
+    table = RefTable()
+    chain = [mine(table, number) for number in range(100_001)]
+    told: list[int] = []
+
+    def link(number: int) -> None:
+        def pass_on(ready: ObjectEntry) -> None:
+            told.append(number)
+            table.fulfil(chain[number + 1], ready.kind, ready.data)
+
+        chain[number].dependents = [pass_on]
+
+    for number in range(100_000):
+        link(number)
+    table.fulfil(chain[0], ERROR, b"why")
+    assert told == list(range(100_000))
+    assert (chain[-1].kind, chain[-1].data) == (ERROR, b"why")
+
+
+def test_what_is_told_meanwhile_comes_behind_those_before_it() -> None:
+    table = RefTable()
+    first, second = mine(table, 1), mine(table, 2)
+    told: list[str] = []
+
+    def early(ready: ObjectEntry) -> None:
+        table.fulfil(second, PICKLE, b"")
+        told.append("early, and all that it does")
+
+    second.dependents = [lambda ready: told.append("of the second")]
+    first.dependents = [early, lambda ready: told.append("late")]
+    table.fulfil(first, PICKLE, b"")
+    assert told == ["early, and all that it does", "late", "of the second"]
+
+
+def test_one_that_raises_keeps_the_news_from_nobody() -> None:
+    table = RefTable()
+    entry = mine(table)
+    told: list[int] = []
+
+    def broken(ready: ObjectEntry) -> None:
+        raise KeyError("a bug")
+
+    entry.dependents = [broken, lambda ready: told.append(ready.kind)]
+    with pytest.raises(KeyError):
+        table.fulfil(entry, PICKLE, b"")
+    assert table.untold
+    table.tell()
+    assert (told, list(table.untold)) == ([PICKLE], [])
+
+
+def test_refs_that_keep_each_other_until_they_are_registered_go_one_after_the_other() -> None:
+    """Each is kept until the owner of the next one knows of us, and all are dropped before that."""
+    table = RefTable()
+    chain = [borrowed(table, number) for number in range(20_000)]
+    for outer, inner in zip(chain, chain[1:], strict=False):
+        outer.pins += 1
+        table.register(inner, lambda outer=outer: table.unpin(outer))  # type: ignore[misc]
+        table.drop_local(outer)
+    assert len(table.entries) == len(chain)
+    table.drop_local(chain[-1])
+    assert table.entries == {}
+    dropped = [one.entry for one in taken(table) if isinstance(one, Dropped)]
+    assert dropped == chain[::-1]
+
+
+def test_refs_inside_refs_are_freed_however_deep() -> None:
+    table = RefTable()
+    chain = [mine(table, number) for number in range(100_000)]
+    for outer, inner in zip(chain, chain[1:], strict=False):
+        table.contain(outer, [inner])
+        table.drop_local(inner)
+    table.drop_local(chain[0])
+    assert taken(table) == [Freed(entry) for entry in chain]
+
+
+def test_refs_are_put_into_a_value_one_by_one() -> None:
+    table = RefTable()
+    outer = mine(table, 0)
+    inner = [mine(table, number) for number in range(1, 4)]
+    given = inner[:1]
+    table.contain(outer, given)
+    for one in inner[1:]:
+        table.contain(outer, [one])
+    assert (outer.contained, given) == (inner, inner[:1])
+
+
 def test_what_is_lost_is_waited_for_again_and_its_refs_go() -> None:
     table = RefTable()
     outer, inner = mine(table, 1), mine(table, 2)

@@ -48,6 +48,19 @@ def test_a_chain() -> None:
     assert (plan.takes, plan.is_list) == ("one", False)
 
 
+def test_a_chain_of_thousands() -> None:
+    a = actor(1)
+    with InputNode() as inp:
+        node: Any = inp
+        for _ in range(10_000):
+            node, _ = a.two.bind(node)
+    (part,) = compiled(node).parts
+    assert len(part.steps) == 10_000
+    assert all(
+        step.needs[0] == before.makes[0] for before, step in zip(part.steps, part.steps[1:], strict=False)
+    )
+
+
 def test_values_for_the_same_actor_stay_there() -> None:
     a = actor(1)
     with InputNode() as inp:

@@ -347,3 +347,10 @@ def test_the_actor_is_dead(session: Session) -> None:
     session.facts["actors"] = {"a": {"state": "DEAD", "class_name": "A", "death_cause": ""}}
     wanted = session.call(1, "A.go", actor="a")
     assert session.why(wanted) == ["A.go was called 2.0 s ago; it waits for its actor A, which is DEAD"]
+
+
+def test_a_call_that_was_not_told_of(session: Session) -> None:
+    """It is not said to be through, where there are more calls than were told."""
+    assert "is through since long" in session.said(object_id(9))
+    session.facts["unseen"] = "70000 more are under way"
+    assert session.said(object_id(9)) == "it is none of the calls looked at; 70000 more are under way"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from skate.util.state import merge
@@ -55,6 +56,16 @@ def test_by_lineage() -> None:
     ]  # fmt: skip
     assert found.summary[0].link == {"type": "task", "id": "1"}
     assert found.summary[0].timestamp == 5
+
+
+def test_by_lineage_of_a_task_that_calls_itself_anew() -> None:
+    """What lies deeper than a tree can be shown is counted all the same."""
+    rows = [task("again", task_id=str(number), parent_task_id=str(number - 1)) for number in range(5000)]
+    found = TaskSummaries.to_summary_by_lineage(tasks=rows, actors=[])
+    (top,) = found.summary
+    assert isinstance(top, NestedTaskSummary)
+    assert top.state_counts == {"FINISHED": 5000}
+    assert asdict(top)["children"]
 
 
 def test_of_actors() -> None:

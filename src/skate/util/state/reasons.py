@@ -46,6 +46,8 @@ class Facts(NamedTuple):
     graphs: Sequence[Plain] = ()
     #: Processes that do not answer; their stacks may be known all the same.
     silent: Collection[int] = ()
+    #: What was not told, and may have what is asked for; "": nothing.
+    unseen: str = ""
 
 
 def explain_drivers(drivers: Sequence[Plain], facts: Facts) -> list[str]:
@@ -110,6 +112,8 @@ class _Story:
 
     def _not_under_way(self, task: str) -> str:
         row = self._facts.finished.get(task)
+        if row is None and self._facts.unseen:
+            return f"it is none of the calls looked at; {self._facts.unseen}"
         if row is None:
             return (
                 "no task that is under way makes it: it was put(), is the item of a generator, or its task "

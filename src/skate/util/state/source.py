@@ -184,6 +184,7 @@ class State:
             next((one["labels"] for one in self._source.directory("nodes")), {}),
             [graph for row in rows for graph in row.get("graphs", ())],
             mute,
+            _unseen(silent, sum(row.get("left_out", 0) for row in rows)),
         )
         if object_id:
             return reasons.explain(object_id, facts)
@@ -209,6 +210,14 @@ def connected(address: str | None = None) -> Iterator[State]:
         return
     with cluster.observe(address) as source:
         yield State(source)
+
+
+def _unseen(silent: list[int], left_out: int) -> str:
+    """Say what an answer lacks: processes that said nothing, calls that were too many."""
+    found = [f"process {pid} did not answer" for pid in silent]
+    if left_out:
+        found.append(f"{left_out} more are under way")
+    return " and ".join(found)
 
 
 def _memory(pid: int) -> int | None:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+#: Calls nested more deeply than this are told beside each other: whoever looks at a tree recurses.
+_DEEPEST = 50
+
 
 @dataclass
 class StateSummary:
@@ -95,13 +98,24 @@ class TaskSummaries:
         for task_id, task in rows.items():
             parent = task["parent_task_id"]
             (children[parent] if parent in rows and parent != task_id else tops).append(task_id)
-        return cls._of(_level(tops, rows, children, names, ""), kinds, "lineage")
+        return cls._of(_level(tops, rows, _flattened(tops, children), names, ""), kinds, "lineage")
 
     @classmethod
     def _of(cls, summary: Any, kinds: Mapping[str, int], by: str) -> TaskSummaries:
         return cls(
             summary, kinds["NORMAL_TASK"], kinds["ACTOR_TASK"], kinds["ACTOR_CREATION_TASK"], summary_by=by
         )
+
+
+def _flattened(tops: list[str], children: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return what is under each task: what it called, and at the deepest level whatever is under that."""
+    under: dict[str, list[str]] = {}
+    places = [(task_id, task_id, 1) for task_id in tops]
+    for task_id, above, depth in places:  # it grows
+        for child in children.get(task_id, ()):
+            under.setdefault(above, []).append(child)
+            places.append((child, child if depth < _DEEPEST else above, depth + (depth < _DEEPEST)))
+    return under
 
 
 def _level(
