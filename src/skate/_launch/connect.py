@@ -11,7 +11,7 @@ import threading
 from _queue import SimpleQueue  # the module "queue" imports more than it gives
 from typing import Any, NamedTuple
 
-from skate._base import errors, ids, threads
+from skate._base import errors, ids, stack_signal, threads
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._launch import session
@@ -55,6 +55,7 @@ class Driver:
         self._printer: threading.Thread | None = None
         #: Of breakpoints; made when the first one is met.
         self._console: Any = None
+        self._stacks = stack_signal.register()
 
     # ------------------------------------------------------------------ start
 
@@ -288,6 +289,8 @@ class Driver:
             core.reactor.wait(core.on_left, monotonic() + 5)
         if self._console is not None:
             self._console.close()
+        stacks, self._stacks = self._stacks, -1
+        stack_signal.unregister(stacks)
         core.close()
         self._lines.put(None)
         if self._printer is not None:

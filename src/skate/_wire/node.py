@@ -358,6 +358,16 @@ class LastRows(Struct, array_like=True, frozen=True, tag=75):
     """Driver or worker to daemon, when it leaves: the calls that it made that are through. Packed rows."""
 
     rows: bytes
+    #: How many there are, and whether they are those that failed.
+    count: int
+    failed: bool
+
+
+class Counts(Struct, array_like=True, frozen=True, tag=79):
+    """Driver or worker to daemon: how many calls that it made are through, for names whose numbers changed.
+    Packed rows. Absolute; the newest count, also when the process is gone."""
+
+    rows: bytes
 
 
 class StateAnswer(Struct, array_like=True, frozen=True, tag=85):

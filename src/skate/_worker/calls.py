@@ -348,6 +348,8 @@ class Calls:
         else:
             self._core.actors.replied(task)
         if task.again or task.lost_items:
+            if task.again:
+                self._core.reporter.repeated(task, error is not None)
             # Last: it may be sent again at once.
             self._core.recovery.over(task, message.data if kind == wire.ERROR else b"")
 
@@ -495,6 +497,8 @@ class Calls:
                     self._core.fulfil(entry, wire.ERROR, error)
         self._unpin(task)
         if task.again or task.lost_items:
+            if task.again:
+                self._core.reporter.repeated(task, failed=True)
             self._core.recovery.over(task, error)
 
     def where(self, task: TaskRecord) -> Connection | None:

@@ -9,6 +9,7 @@ import mmap
 import os
 from typing import Any
 
+from skate._base import stack_signal
 from skate._base.config import Config
 from skate._serialize.tracebacks import format_error
 from skate._transport.connection import dial
@@ -49,6 +50,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     """Serve until the daemon's connection ends; return the exit code."""
     output.install()
     faulthandler.enable()
+    stack_signal.register()
     board = mmap.mmap(board_fd, os.fstat(board_fd).st_size)
     core = Core("worker", worker_id, session, Config(**job["config"]))
     core.job_id = bytes.fromhex(job["job_id"])
