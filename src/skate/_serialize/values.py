@@ -70,7 +70,12 @@ class _FastPickler(pickle.Pickler):
 
 def _needs_value(obj: Any) -> bool:
     module = getattr(obj, "__module__", None)
-    if module is None or module == "__main__" or module == "__mp_main__":
+    return module is None or by_value_module(module)
+
+
+def by_value_module(module: str) -> bool:
+    """Tell whether functions and classes of a module are pickled by value, not by name."""
+    if module == "__main__" or module == "__mp_main__":
         return True
     cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
     if cloudpickle is not None:
@@ -150,8 +155,13 @@ def _align(position: int) -> int:
 _NOTHING: list[Any] = []
 
 
-def serialize(value: Any) -> Serialized:
+def serialize(value: Any, pickler: Callable[..., pickle.Pickler] | None = None) -> Serialized:
     """Return the value as bytes.
+
+    Args:
+        value: the value.
+        pickler: makes what pickles a value that has something no other process could import; default:
+            ``slow_pickler()``.
 
     Raises:
         TypeError, pickle.PicklingError, ...: whatever the pickler raised; see ``culprit.explain``.
@@ -173,7 +183,7 @@ def serialize(value: Any) -> Serialized:
             out = io.BytesIO()
             pickle_buffers = []
             refs.clear()
-            _slow_pickler()(out, 5, buffer_callback=pickle_buffers.append).dump(value)
+            (pickler or slow_pickler())(out, 5, buffer_callback=pickle_buffers.append).dump(value)
         data = out.getvalue()
     finally:
         collecting.refs = outer
@@ -254,7 +264,7 @@ def _with_source(source: str, filename: str, make: Any, args: tuple[Any, ...]) -
 _slow: type[pickle.Pickler] | None = None
 
 
-def _slow_pickler() -> type[pickle.Pickler]:
+def slow_pickler() -> type[pickle.Pickler]:
     """Return the cloudpickle pickler, with the user's reducers; imported at first need."""
     global _slow
     if _slow is None:
@@ -285,7 +295,7 @@ def dump_code(code: Any) -> tuple[bytes, list[Any]]:
     collecting.refs = refs
     try:
         out = io.BytesIO()
-        _slow_pickler()(out, 5).dump(code)
+        slow_pickler()(out, 5).dump(code)
     finally:
         collecting.refs = outer
     return out.getvalue(), refs

@@ -42,6 +42,7 @@ class Futures:
         """Return a future of the running loop."""
         import asyncio
 
+        ref._entry.asked = True  # though the loop, or the process, may end before the future gets it
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
 
@@ -69,6 +70,7 @@ class Futures:
         """Return a future for threads. Its callbacks run on a thread of their own."""
         from concurrent.futures import Future
 
+        ref._entry.asked = True
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
 

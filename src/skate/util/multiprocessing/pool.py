@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, NoReturn
 
 from skate import api, cluster
+from skate.util._namespaces import Sender
 from skate.util.multiprocessing._crew import Crew
 from skate.util.multiprocessing._results import (
     AsyncResult,
@@ -76,8 +77,12 @@ class Pool:
         if processes is None:
             processes = max(1, int(cluster.cluster_resources().get("CPU", 1)))
         worker = api.remote(**{"num_cpus": 0, **(ray_remote_args or {})})(PoolWorker)
-        arguments = tuple(initargs or ())
-        self._crew = Crew(processes, lambda: worker.remote(initializer, arguments), maxtasksperchild)
+        sender = Sender()
+        # Once: a worker that takes the place of another starts as that did.
+        setup = None
+        if initializer is not None:
+            setup = api.put(sender.pack((initializer, tuple(initargs or ())), "(initializer, initargs)"))
+        self._crew = Crew(processes, lambda: worker.remote(setup), maxtasksperchild, sender)
         self._open = True
         #: Of ``imap``: their iterables may have items that were not sent yet.
         self._iterators: list[IMapIterator] = []
