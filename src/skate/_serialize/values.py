@@ -54,7 +54,7 @@ class _ByValue(Exception):
     """Something inside cannot be found by name in another process."""
 
 
-class _FastPickler(pickle.Pickler):
+class FastPickler(pickle.Pickler):
     """C pickler that gives up when it meets a class or function that workers could not import."""
 
     def reducer_override(self, obj: Any) -> Any:
@@ -155,12 +155,17 @@ def _align(position: int) -> int:
 _NOTHING: list[Any] = []
 
 
-def serialize(value: Any, pickler: Callable[..., pickle.Pickler] | None = None) -> Serialized:
+#: Makes a pickler: (file, protocol, buffer_callback=...).
+Pickling = Callable[..., pickle.Pickler]
+
+
+def serialize(value: Any, fast: Pickling = FastPickler, slow: Pickling | None = None) -> Serialized:
     """Return the value as bytes.
 
     Args:
         value: the value.
-        pickler: makes what pickles a value that has something no other process could import; default:
+        fast: what pickles it first.
+        slow: what pickles it if it has something that no other process could import; default:
             ``slow_pickler()``.
 
     Raises:
@@ -177,13 +182,13 @@ def serialize(value: Any, pickler: Callable[..., pickle.Pickler] | None = None) 
         out = io.BytesIO()
         pickle_buffers: list[pickle.PickleBuffer] = []
         try:
-            _FastPickler(out, 5, buffer_callback=pickle_buffers.append).dump(value)
+            fast(out, 5, buffer_callback=pickle_buffers.append).dump(value)
         except (_ByValue, pickle.PicklingError, AttributeError, TypeError, ImportError):
             # The slow way also gives the better error where both fail.
             out = io.BytesIO()
             pickle_buffers = []
             refs.clear()
-            (pickler or slow_pickler())(out, 5, buffer_callback=pickle_buffers.append).dump(value)
+            (slow or slow_pickler())(out, 5, buffer_callback=pickle_buffers.append).dump(value)
         data = out.getvalue()
     finally:
         collecting.refs = outer

@@ -7,17 +7,20 @@ joblib write to what they get. So the helpers send values inside one of these::
     Copy    stands for a value in a pickle and is replaced by it when it is unpickled, wherever that is
     Packed  stays what it is until the helper's code at the other end unpacks it: see ``_namespaces``
 
-Both copy each large buffer (of numpy arrays, data frames, ...) once, at the receiver.
+Both copy each large buffer (of numpy arrays, data frames, ...) once, at the receiver. Arrays that are
+read-only at the sender, such as what ``get`` returns and what a data frame shows of itself, are copied there
+too: ``multiprocessing`` makes them writable on the way.
 """
 
 from __future__ import annotations
 
 import math
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from skate._serialize.values import PLAIN, collecting, serialize
+from skate._serialize.values import PLAIN, FastPickler, collecting, serialize
 
 #: What functions capture is shared by all their calls in a worker: from this size on (bytes) it is read in
 #: place, and read-only. joblib's own processes share large arguments so, from the same size on.
@@ -27,6 +30,23 @@ SHARED_BYTES = 1 << 20
 def all_plain(values: Iterable[Any]) -> bool:
     """Tell whether nothing in these can be written to, so that they may travel as they are."""
     return PLAIN.issuperset(map(type, values))
+
+
+def thawed(obj: Any) -> Any:
+    """Return how a numpy array that is read-only is pickled, so that the receiver's is not; else NotImplemented.
+
+    For the ``reducer_override`` of picklers.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None or type(obj) is not numpy.ndarray or obj.flags.writeable:
+        return NotImplemented
+    return obj.copy().__reduce_ex__(5)
+
+
+class _Pickler(FastPickler):
+    def reducer_override(self, obj: Any) -> Any:
+        reduced = thawed(obj)
+        return super().reducer_override(obj) if reduced is NotImplemented else reduced
 
 
 class Copy:
@@ -43,7 +63,7 @@ class Copy:
         self.__skate_value__ = value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        serialized = serialize(self.__skate_value__)
+        serialized = serialize(self.__skate_value__, _Pickler)
         if collecting.refs is not None:
             collecting.refs += serialized.refs
         if not serialized.buffers:
@@ -96,15 +116,15 @@ class Packed:
         )
 
 
-def pack(value: Any, pickler: Callable[..., pickle.Pickler] | None = None) -> Packed:
+def pack(value: Any, slow: Callable[..., pickle.Pickler] | None = None) -> Packed:
     """Return a value pickled.
 
     Args:
         value: what to send.
-        pickler: makes what pickles it if it has what no other process could import.
+        slow: makes what pickles it if it has something that no other process could import.
 
     Raises:
         TypeError, pickle.PicklingError, ...: it cannot be pickled.
     """
-    serialized = serialize(value, pickler)
+    serialized = serialize(value, _Pickler, slow)
     return Packed(serialized.data or _NONE, serialized.buffers, serialized.refs)

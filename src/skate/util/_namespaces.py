@@ -31,7 +31,7 @@ from typing import Any
 
 from skate._serialize import culprit
 from skate._serialize.values import by_value_module, slow_pickler
-from skate.util._copies import Packed, pack
+from skate.util._copies import Packed, pack, thawed
 
 _MISSING = object()
 
@@ -170,6 +170,9 @@ def _pickler_class() -> Any:
             return obj.name if type(obj) is _Namespace else None
 
         def reducer_override(self, obj: Any) -> Any:
+            reduced = thawed(obj)
+            if reduced is not NotImplemented:
+                return reduced
             reduced = super().reducer_override(obj)
             if not isinstance(reduced, tuple) or len(reduced) < 6:
                 return reduced

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from skate import api
-from skate.exceptions import RayTaskError
+from skate.exceptions import RayTaskError, WorkerCrashedError
 from skate.util._copies import Packed
 from skate.util._executor_worker import InitializerFailed, run_task
 from skate.util._namespaces import Sender
@@ -257,8 +257,14 @@ class Executor(futures.Executor):
                 self._changed.notify_all()
 
 
+class _WorkerCrashed(WorkerCrashedError, BrokenProcessPool):
+    """As programs of ``concurrent.futures`` catch it; the executor itself takes further calls."""
+
+
 def own_error(error: BaseException) -> BaseException:
     """Return the user's exception itself, caused by the error that tells where it was raised."""
+    if type(error) is WorkerCrashedError:
+        return _WorkerCrashed(*error.args)
     if not isinstance(error, RayTaskError):
         return error
     cause = error.cause

@@ -94,6 +94,10 @@ class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def start_call(self) -> None:
         """The tasks of one call begin."""
+        # joblib leaves batches there when a call fails, and would run them in the next call of a ``with`` block.
+        left = getattr(self.parallel, "_ready_batches", None)
+        while left is not None and not left.empty():
+            left.get(block=False)
         self._shared = _SharedArguments(self._share_from)
 
     def stop_call(self) -> None:

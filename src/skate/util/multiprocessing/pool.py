@@ -102,12 +102,15 @@ class Pool:
         func: Callable[..., Any],
         args: Iterable[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
+        *,
+        kwds: dict[str, Any] | None = None,
     ) -> Any:
         """Call ``func(*args, **kwargs)`` in a worker; return what it returns.
 
         Args:
             func: the function.
             args, kwargs: its arguments.
+            kwds: what ``multiprocessing`` calls ``kwargs``.
 
         Raises:
             Exception: what it raised, see ``AsyncResult.get``.
@@ -117,7 +120,7 @@ class Pool:
             >>> pool.apply(pow, (2, 10))
             1024
         """
-        return self._apply(func, args, kwargs).get()
+        return self._apply(func, args, kwargs or kwds).get()
 
     def apply_async(
         self,
@@ -126,6 +129,8 @@ class Pool:
         kwargs: dict[str, Any] | None = None,
         callback: Callable[[Any], Any] | None = None,
         error_callback: Callable[[BaseException], Any] | None = None,
+        *,
+        kwds: dict[str, Any] | None = None,
     ) -> AsyncResult:
         """Call ``func(*args, **kwargs)`` in a worker meanwhile.
 
@@ -134,6 +139,7 @@ class Pool:
             args, kwargs: its arguments.
             callback: called with the value, on a thread of the pool; the result is ready after it.
             error_callback: called with the exception instead, if it raised one.
+            kwds: what ``multiprocessing`` calls ``kwargs``.
 
         Returns:
             The result to come.
@@ -145,7 +151,7 @@ class Pool:
             >>> pool.apply_async(pow, (2, 10)).get(timeout=10)
             1024
         """
-        result = self._apply(func, args, kwargs, callback, error_callback)
+        result = self._apply(func, args, kwargs or kwds, callback, error_callback)
         self._crew.look()
         self._crew.need_background()
         return result
