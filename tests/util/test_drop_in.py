@@ -31,7 +31,9 @@ NOT_INLINE = {
 
 def cases(program: str) -> list[str]:
     tree = ast.parse((FOLDER / program).read_text())
-    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("case_")]
+    return [
+        node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("case_")
+    ]
 
 
 ALL = [(program, case) for program in PROGRAMS for case in cases(program)]

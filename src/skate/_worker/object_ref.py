@@ -133,6 +133,10 @@ class ObjectRef(Generic[T_co]):
         """Whether the value is there and is an error; for the helpers in ``util``."""
         return self._entry.kind == ERROR
 
+    def _ask(self) -> None:
+        """Say that its user knows of the value, so that an error that nobody reads is no news: see ``unread``."""
+        self._entry.asked = True
+
     def __await__(self) -> Generator[Any, None, T_co]:
         return self.as_future().__await__()
 

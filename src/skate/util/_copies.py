@@ -33,9 +33,9 @@ def all_plain(values: Iterable[Any]) -> bool:
 
 
 def thawed(obj: Any) -> Any:
-    """Return how a numpy array that is read-only is pickled, so that the receiver's is not; else NotImplemented.
+    """Return how a numpy array that is read-only is pickled, so that the receiver's is not.
 
-    For the ``reducer_override`` of picklers.
+    For the ``reducer_override`` of picklers: NotImplemented for anything else.
     """
     numpy = sys.modules.get("numpy")
     if numpy is None or type(obj) is not numpy.ndarray or obj.flags.writeable:
@@ -109,7 +109,7 @@ class Packed:
             loads: unpickles, as ``pickle.loads``.
             share_from: buffers of so many bytes or more are not copied, and read-only.
         """
-        views = map(memoryview, self.buffers)
+        views = [memoryview(one) for one in self.buffers]
         return loads(
             self.data,
             buffers=[view.toreadonly() if view.nbytes >= share_from else bytearray(view) for view in views],

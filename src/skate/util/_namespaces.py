@@ -183,11 +183,25 @@ def _pickler_class() -> Any:
                     return reduced
                 numbers = self._sender.numbers(name, slots["__globals__"])
                 space = _Namespace(name)
-                return _function, (space, make, args), (space, numbers, plain, slots, set_state), more, pairs, _set
+                return (
+                    _function,
+                    (space, make, args),
+                    (space, numbers, plain, slots, set_state),
+                    more,
+                    pairs,
+                    _set,
+                )
             if isinstance(obj, type):
                 name = f"class {args[-2]}"  # cloudpickle's id of it
                 numbers = self._sender.numbers(name, _own(plain))
-                return make, args, (_Namespace(name), numbers, plain, slots, set_state), more, pairs, _set_class
+                return (
+                    make,
+                    args,
+                    (_Namespace(name), numbers, plain, slots, set_state),
+                    more,
+                    pairs,
+                    _set_class,
+                )
             return reduced
 
     return NamingPickler

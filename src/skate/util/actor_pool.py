@@ -139,6 +139,7 @@ class ActorPool:
                 self._idle.append(actor)
                 self._results.pop(work, None)
                 raise
+            first._ask()  # its error may be given up along with its result
             work.value = None
             self._running[first] = (work, actor)
 

@@ -12,16 +12,14 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from skate import api
+from skate._worker.object_ref import ObjectRef
 from skate.exceptions import RayTaskError, WorkerCrashedError
 from skate.util._copies import Packed
 from skate.util._executor_worker import InitializerFailed, run_task
 from skate.util._namespaces import Sender
-
-if TYPE_CHECKING:
-    from skate._worker.object_ref import ObjectRef
 
 T = TypeVar("T")
 
@@ -215,8 +213,9 @@ class Executor(futures.Executor):
     def _send(self, call: _Call) -> ObjectRef[Any]:
         refs: dict[int | str, Any] = {}
         args, kwargs = call.arguments, call.keywords
-        for where, value in (*enumerate(args), *kwargs.items()):
-            if isinstance(value, api.ObjectRef):
+        places: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+        for where, value in places:
+            if isinstance(value, ObjectRef):
                 refs[where] = value
         if refs:
             args = tuple([None if where in refs else value for where, value in enumerate(args)])

@@ -143,7 +143,13 @@ def case_arrays_are_writable(make: Any) -> Any:
         thawed[1] = 1
         keyword = executor.submit(write_array, a=np.zeros(2)).result()
         keyword[1] = 2
-        return [float(a.sum()) for a in back], arrays[0].sum(), repr(nested), thawed.tolist(), keyword.tolist()
+        return (
+            [float(a.sum()) for a in back],
+            arrays[0].sum(),
+            repr(nested),
+            thawed.tolist(),
+            keyword.tolist(),
+        )
 
 
 def case_frames_are_writable(make: Any) -> Any:
@@ -154,7 +160,9 @@ def case_frames_are_writable(make: Any) -> Any:
 def case_identity_within_a_call(make: Any) -> Any:
     array = np.zeros(2)
     with make(1) as executor:
-        return executor.submit(is_same, array, array).result(), executor.submit(is_same, a=array, b=array).result()
+        return executor.submit(is_same, array, array).result(), executor.submit(
+            is_same, a=array, b=array
+        ).result()
 
 
 def case_keywords(make: Any) -> Any:
@@ -227,7 +235,13 @@ def case_cancel(make: Any) -> Any:
         last = waiting[-1]
         cancelled = last.cancel(), last.cancelled(), last.done(), kind(last.result), long.cancel()
         executor.shutdown(cancel_futures=True)
-        return cancelled, waiting[-2].cancelled(), kind(waiting[-2].result), long.result() > 0, kind(executor.submit, double, 1)
+        return (
+            cancelled,
+            waiting[-2].cancelled(),
+            kind(waiting[-2].result),
+            long.result() > 0,
+            kind(executor.submit, double, 1),
+        )
 
 
 def case_timeouts(make: Any) -> Any:
@@ -250,11 +264,18 @@ def case_shutdown(make: Any) -> Any:
 
 def case_workers_that_are_replaced(make: Any) -> Any:
     with make(1, max_tasks_per_child=1, initializer=prepare, initargs=(1,)) as executor:
-        return [executor.submit(count_up, None).result() for _ in range(3)], executor.submit(read_all, 1).result()
+        return [executor.submit(count_up, None).result() for _ in range(3)], executor.submit(
+            read_all, 1
+        ).result()
 
 
 def case_arguments(make: Any) -> Any:
-    return kind(make, 0), kind(make, -1), kind(make, 1, initializer="no function"), kind(make, 1, max_tasks_per_child=0)
+    return (
+        kind(make, 0),
+        kind(make, -1),
+        kind(make, 1, initializer="no function"),
+        kind(make, 1, max_tasks_per_child=0),
+    )
 
 
 def case_kind_of_future(make: Any) -> Any:

@@ -80,7 +80,9 @@ def case_small_arrays_are_writable() -> Any:
     back = Parallel(n_jobs=2)(delayed(write)(a) for a in arrays)
     for array in back:
         array[1] = 1
-    return [float(a.sum()) for a in back], Parallel(n_jobs=2)([delayed(write_frame)(pd.DataFrame({"a": [1, 2]}))] * 2)
+    return [float(a.sum()) for a in back], Parallel(n_jobs=2)(
+        [delayed(write_frame)(pd.DataFrame({"a": [1, 2]}))] * 2
+    )
 
 
 def case_large_arrays_are_shared() -> Any:
@@ -105,7 +107,9 @@ def case_memory_of_a_loaded_file() -> Any:
         path = os.path.join(folder, "data.joblib")
         joblib.dump(np.arange(10.0), path)
         data = joblib.load(path, mmap_mode="r")
-        return Parallel(n_jobs=2)(delayed(np.sum)(data[i:]) for i in range(3)), Parallel(n_jobs=2)([delayed(is_writable)(data)] * 2)
+        return Parallel(n_jobs=2)(delayed(np.sum)(data[i:]) for i in range(3)), Parallel(n_jobs=2)(
+            [delayed(is_writable)(data)] * 2
+        )
 
 
 def case_batches() -> Any:

@@ -163,7 +163,9 @@ def case_initializer_runs_again_in_new_workers(pool_class: Any) -> Any:
 
 def case_partials_of_main(pool_class: Any) -> Any:
     with pool_class(1, prepare, (3,)) as pool:
-        return pool.map(functools.partial(times, 2, z=3), range(3)), pool.map(functools.partial(use_helper), [1])
+        return pool.map(functools.partial(times, 2, z=3), range(3)), pool.map(
+            functools.partial(use_helper), [1]
+        )
 
 
 def case_arrays_are_writable(pool_class: Any) -> Any:
@@ -181,7 +183,14 @@ def case_arrays_are_writable(pool_class: Any) -> Any:
         by_keyword = pool.apply(write_array, kwds={"a": np.zeros(2)})
         by_keyword[1] = 5
     sums = [float(array.sum()) for array in back]
-    return sums, arrays[0].sum(), by_apply.tolist(), ordered[0].tolist(), starred[0].tolist(), by_keyword.tolist()
+    return (
+        sums,
+        arrays[0].sum(),
+        by_apply.tolist(),
+        ordered[0].tolist(),
+        starred[0].tolist(),
+        by_keyword.tolist(),
+    )
 
 
 def case_nested_arrays_are_writable(pool_class: Any) -> Any:
@@ -224,13 +233,23 @@ def case_identity_within_an_item(pool_class: Any) -> Any:
 def case_results_of_main_classes(pool_class: Any) -> Any:
     with pool_class(1) as pool:
         points = pool.map(Point, range(3))
-        return points == [Point(0), Point(1), Point(2)], type(points[0]) is Point, pool.map(Pair._make, [(1, 2)])
+        return (
+            points == [Point(0), Point(1), Point(2)],
+            type(points[0]) is Point,
+            pool.map(Pair._make, [(1, 2)]),
+        )
 
 
 def case_empty(pool_class: Any) -> Any:
     with pool_class(2) as pool:
         empty = pool.map_async(double, [])
-        return pool.map(double, []), empty.get(5), list(pool.imap(double, [])), pool.starmap(times, []), empty.ready()
+        return (
+            pool.map(double, []),
+            empty.get(5),
+            list(pool.imap(double, [])),
+            pool.starmap(times, []),
+            empty.ready(),
+        )
 
 
 def case_chunks(pool_class: Any) -> Any:
@@ -292,7 +311,9 @@ def case_callbacks(pool_class: Any) -> Any:
     with pool_class(1) as pool:
         pool.map_async(double, range(3), callback=told.append).get()
         pool.apply_async(double, (5,), callback=told.append).get()
-        failed = pool.apply_async(fail, (2,), callback=told.append, error_callback=lambda e: told.append(repr(e)))
+        failed = pool.apply_async(
+            fail, (2,), callback=told.append, error_callback=lambda e: told.append(repr(e))
+        )
         failed.wait()
         pool.map_async(fail, range(4), error_callback=lambda e: told.append(repr(e))).wait()
         several = [pool.apply_async(double, (x,), callback=told.append) for x in range(5)]

@@ -94,7 +94,7 @@ class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def start_call(self) -> None:
         """The tasks of one call begin."""
-        # joblib leaves batches there when a call fails, and would run them in the next call of a ``with`` block.
+        # joblib leaves batches there when a call fails, and runs them in the next call of a ``with`` block.
         left = getattr(self.parallel, "_ready_batches", None)
         while left is not None and not left.empty():
             left.get(block=False)
@@ -182,7 +182,7 @@ def _bytes_of(argument: Any) -> int:
 
 
 def _mapped(argument: Any) -> _Mapped | None:
-    """Return what stands for an array that lies in a file: what tasks write to it, all see, and the file has."""
+    """Return what stands for an array that lies in a file: what tasks write to it, the file has."""
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(argument, numpy.ndarray) or argument.base is None:
         return None

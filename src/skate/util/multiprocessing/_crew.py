@@ -379,10 +379,10 @@ class Crew:
     def _send(self, member: _Member, parcel: list[Chunk], depth: int) -> None:
         job = parcel[0].job
         function = None if member.token == job.token else job.argument()
-        chunks: list[Any] | Packed = [chunk.items for chunk in parcel]
-        if not all(is_plain(job.form, items) for items in chunks):
-            chunks = self.sender.pack(chunks, "chunks")
-        ref = member.actor.run.remote(job.token, function, job.form, chunks)
+        chunks = [chunk.items for chunk in parcel]
+        plain = all(is_plain(job.form, items) for items in chunks)
+        sent = chunks if plain else self.sender.pack(chunks, "chunks")
+        ref = member.actor.run.remote(job.token, function, job.form, sent)
         member.room = min(member.room, depth) if member.in_flight else depth
         member.in_flight += len(parcel)
         member.sent += len(parcel)
@@ -404,10 +404,11 @@ def _unpacked(reports: list[Report] | None) -> list[Any] | None:
     if reports is None:
         return None
     unpacked: list[Any] = []
-    for seconds, failed, results in reports:
-        if isinstance(results, Packed):
+    for seconds, failed, sent in reports:
+        results: Any = sent
+        if isinstance(sent, Packed):
             try:
-                results = results.load()
+                results = sent.load()
             except Exception as error:  # of this chunk alone; how many results it has is for the chunk to say
                 results = error
         unpacked.append((seconds, failed, results))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import starmap
 from time import perf_counter
 from typing import Any
@@ -80,9 +80,8 @@ class PoolWorker:
             self._token = token
         elif token != self._token:
             return None
-        if isinstance(chunks, Packed):
-            chunks = self._receiver.load(chunks)
-        return [_run_chunk(self._function, form, items) for items in chunks]
+        received = self._receiver.load(chunks) if isinstance(chunks, Packed) else chunks
+        return [_run_chunk(self._function, form, items) for items in received]
 
 
 def _run_chunk(function: Any, form: int, items: Sequence[Any]) -> Report:
