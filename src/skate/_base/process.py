@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 #: What a process that ends itself for a reason of its own writes to its log, before the reason.
 LAST_WORDS = "skate: fatal: "
@@ -49,6 +50,35 @@ def memory_bytes() -> int:
         if text is not None and text.isdigit():
             total = min(total, int(text))
     return total
+
+
+def working_folder() -> str:
+    """Return the working folder of this process; "" if it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def absolute(path: str) -> str:
+    """Return a path in full.
+
+    Raises:
+        FileNotFoundError: it is relative, and the working folder is gone.
+    """
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        raise FileNotFoundError(
+            f"{path!r} is relative to the working folder of this process, which was deleted: give an "
+            "absolute path, or os.chdir() to a folder that exists"
+        ) from None
+
+
+def import_paths() -> list[str]:
+    """Return ``sys.path`` as other processes can use it, without what is in a folder that is gone."""
+    folder = working_folder()
+    return [os.path.abspath(path) for path in sys.path if folder or os.path.isabs(path)]
 
 
 def _cgroup_cpus() -> float | None:

@@ -203,7 +203,9 @@ def _version(packages: Packages) -> str:
 def _run(argv: list[str], request: Request, what: str) -> None:
     """Run a tool; its output goes to the log."""
     print(f"$ {shlex.join(argv)}", flush=True)
-    done = subprocess.run(argv, env=request.variables, cwd=request.cwd, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        argv, env=request.variables, cwd=request.cwd or None, stdin=subprocess.DEVNULL, check=False
+    )
     if done.returncode:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
         raise SetupError(f"{what} failed with {how}")

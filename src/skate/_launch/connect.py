@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from skate._base import errors, ids, threads
 from skate._base.clock import monotonic
 from skate._base.config import Config
+from skate._base.process import import_paths, working_folder
 from skate._launch import session
 from skate._launch.head import Role, Starter
 from skate._launch.machine import Offer
@@ -163,8 +164,8 @@ class Driver:
             raise RuntimeError(answer.error)
         core.job_id = answer.data
         core.job_config = {
-            "sys_path": [os.path.abspath(path) for path in sys.path],
-            "cwd": os.getcwd(),
+            "sys_path": import_paths(),
+            "cwd": working_folder(),
             "argv": [sys.argv[0] if sys.argv else ""],
             "environment": {**os.environ, **self._hidden_gpus()},
             "config": core.config._asdict(),

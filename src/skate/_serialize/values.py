@@ -27,7 +27,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from skate._base.kinds import BUFFERS, NONE, PICKLE
-from skate._serialize import aliases
+from skate._serialize import aliases, foreign
 
 ALIGNMENT = 64
 PLAIN = frozenset({int, str, float, bool, bytes, complex, type(None)})
@@ -85,6 +85,14 @@ def by_value_module(module: str) -> bool:
                 return True
             module = module.rpartition(".")[0]
     return False
+
+
+def _needs_own_way(kind: type) -> bool:
+    """Tell whether a type may be one of ctypes that other processes do not find by its name."""
+    if "ctypes" not in sys.modules:
+        return False
+    module = kind.__module__
+    return by_value_module(module) or getattr(sys.modules.get(module), kind.__name__, None) is not kind
 
 
 class Serialized:
@@ -230,7 +238,9 @@ def _with_file(reduced: Any, code: CodeType) -> Any:
     From version 3.1.3 on cloudpickle leaves it out, and tracebacks would not show the user's lines.
     """
     make, args, *rest = reduced
-    args = tuple(code.co_filename if value == "<dynamic-code>" else value for value in args)
+    args = tuple(
+        code.co_filename if type(value) is str and value == "<dynamic-code>" else value for value in args
+    )
     source = _source(code.co_filename)
     if source is not None:
         return (_with_source, (source, code.co_filename, make, args), *rest)
@@ -284,6 +294,10 @@ def slow_pickler() -> type[pickle.Pickler]:
                     return _with_file(self.dispatch_table[CodeType](obj), obj)
                 if kind is _ALIAS and not aliases.by_name(obj):
                     return aliases.reduce(obj)
+                if isinstance(obj, type) and _needs_own_way(obj):
+                    reduced = foreign.reduce(obj)
+                    if reduced is not NotImplemented:
+                        return reduced
                 return super().reducer_override(obj)
 
         main = sys.modules.get("__mp_main__")

@@ -134,7 +134,7 @@ class ObjectRef(Generic[T_co]):
         return self._entry.kind == ERROR
 
     def _ask(self) -> None:
-        """Say that its user knows of the value, so that an error that nobody reads is no news: see ``unread``."""
+        """Say that somebody will ask for the value, or knows why not: see ``unread``."""
         self._entry.asked = True
 
     def __await__(self) -> Generator[Any, None, T_co]:
