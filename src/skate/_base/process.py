@@ -81,6 +81,25 @@ def import_paths() -> list[str]:
     return [os.path.abspath(path) for path in sys.path if folder or os.path.isabs(path)]
 
 
+def portable(text: str) -> str:
+    """Return a variable or a path of the system as messages can have it: it need not be UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "\0" + os.fsencode(text).hex()
+    return text
+
+
+def native(text: str) -> str:
+    """Return what ``portable`` was given."""
+    return os.fsdecode(bytes.fromhex(text[1:])) if text.startswith("\0") else text
+
+
+def printable(text: str) -> str:
+    """Return a text of the system for people to read."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _cgroup_cpus() -> float | None:
     text = _read("/sys/fs/cgroup/cpu.max")
     if text is not None:

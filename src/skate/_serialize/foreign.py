@@ -30,7 +30,7 @@ def reduce(kind: type) -> Any:
     if ctypes is None:
         return NotImplemented
     if issubclass(kind, ctypes.Array) and hasattr(kind, "_length_"):
-        made = kind._type_ * kind._length_
+        made = getattr(kind, "_type_") * kind._length_
         return (operator.mul, (kind._type_, kind._length_)) if made is kind else NotImplemented
     if issubclass(kind, ctypes._Pointer) and hasattr(kind, "_type_"):
         return (ctypes.POINTER, (kind._type_,)) if ctypes.POINTER(kind._type_) is kind else NotImplemented

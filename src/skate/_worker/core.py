@@ -465,7 +465,7 @@ class Core(MainThread):
         current.process.core = None
         current.process.forked = True
         if self.executor is not None:
-            forked_child.end_where_user_code_ends(self.executor, self.executor.invocation, self.executor.host)
+            forked_child.end_where_user_code_ends(self.executor, self.executor.invocation)
         self.reactor.abandon()
         for connection in (*self.peers.connections, self.node, self.control.connection):
             if connection is not None:

@@ -18,20 +18,21 @@ from typing import Any, NoReturn
 from skate._serialize.tracebacks import format_error
 
 
-def end_where_user_code_ends(runner: Any, invocation: Any, host: Any = None) -> None:
+def end_where_user_code_ends(runner: Any, invocation: Any) -> None:
     """Have this process end when a call, or the constructor of an actor, returns or raises.
 
     Args:
         runner: its ``failed`` is called with what a call raised.
         invocation: what turns results and items into messages.
-        host: the actor that is being made, or has been.
     """
-    # On the instances: the code that the parent runs is not asked whether this is a child.
+    from skate._worker.actor_host import ActorHost
+
+    hosts: Any = ActorHost
+    # Here, in the child: the code that the parent runs is not asked whether this is one.
     runner.failed = lambda error, *_: end(error)
     invocation.encode = invocation.encode_value = invocation.reply = lambda *_, **__: end(None)
-    if host is not None:
-        host.tell = lambda _, raised: end(raised)
-        host._introduce = lambda: end(None)
+    hosts.tell = lambda _self, _name, raised: end(raised)
+    hosts._introduce = lambda _: end(None)
 
 
 def end(error: BaseException | None) -> NoReturn:
