@@ -24,13 +24,13 @@ _GIVEN = frozenset({"__dict__", "__weakref__", "__module__", "__qualname__", "__
 _LAYOUT = ("_pack_", "_layout_", "_align_", "_anonymous_", "_fields_")
 
 
-def reduce(kind: type) -> Any:
+def reduce(kind: Any) -> Any:
     """Return how a type of ctypes is pickled; NotImplemented: it is none, or is found by its name."""
     ctypes: Any = sys.modules.get("ctypes")
     if ctypes is None:
         return NotImplemented
     if issubclass(kind, ctypes.Array) and hasattr(kind, "_length_"):
-        made = getattr(kind, "_type_") * kind._length_
+        made = kind._type_ * kind._length_
         return (operator.mul, (kind._type_, kind._length_)) if made is kind else NotImplemented
     if issubclass(kind, ctypes._Pointer) and hasattr(kind, "_type_"):
         return (ctypes.POINTER, (kind._type_,)) if ctypes.POINTER(kind._type_) is kind else NotImplemented
