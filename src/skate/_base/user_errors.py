@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from types import GetSetDescriptorType, MemberDescriptorType, TracebackType
 from typing import Any
 
+_CODE: Any = SystemExit.__dict__["code"]
 _ARGS: Any = BaseException.__dict__["args"]
 _DICT: Any = BaseException.__dict__["__dict__"]
 _TRACEBACK: Any = BaseException.__dict__["__traceback__"]
@@ -118,6 +119,11 @@ def attributes_of(error: BaseException) -> dict[str, Any]:
     """Return the instance's own dictionary itself."""
     found: dict[str, Any] = _DICT.__get__(error)
     return found
+
+
+def code_of(error: BaseException) -> Any:
+    """Return the code that ``sys.exit`` was given; of a SystemExit."""
+    return _CODE.__get__(error)
 
 
 def traceback_of(error: BaseException) -> TracebackType | None:

@@ -83,6 +83,8 @@ def _pickles(value: Any) -> bool:
 
 def _children(value: Any, path: str) -> list[tuple[str, Any]]:
     """Return the parts that pickling would visit, with the Python expression for each."""
+    if hasattr(type(value), "__skate_value__"):  # it stands for another
+        return [(path, value.__skate_value__)]
     if isinstance(value, dict):
         return [(f"{path}[{text_of(key, repr)}]", item) for key, item in value.items()]
     if isinstance(value, (list, tuple)):

@@ -28,7 +28,7 @@ from typing import Any
 
 from skate._base.class_proxy import is_below_proxy
 from skate._base.kinds import BUFFERS, NONE, PICKLE
-from skate._serialize import aliases, callables
+from skate._serialize import aliases, callables, foreign
 
 ALIGNMENT = 64
 PLAIN = frozenset({int, str, float, bool, bytes, complex, type(None)})
@@ -58,7 +58,7 @@ class _ByValue(Exception):
     """Something inside cannot be found by name in another process."""
 
 
-class _FastPickler(pickle.Pickler):
+class FastPickler(pickle.Pickler):
     """C pickler that gives up when it meets a class, a function or the like that workers could not import."""
 
     def reducer_override(self, obj: Any) -> Any:
@@ -74,7 +74,15 @@ class _FastPickler(pickle.Pickler):
 
 def _needs_value(obj: Any) -> bool:
     module = getattr(obj, "__module__", None)
-    if module is None or module == "__main__" or module == "__mp_main__":
+    if module is None or by_value_module(module):
+        return True
+    # The first half alone is on the way of each call that is given an object.
+    return "." in getattr(obj, "__qualname__", "") and is_below_proxy(obj)
+
+
+def by_value_module(module: str) -> bool:
+    """Tell whether functions and classes of a module are pickled by value, not by name."""
+    if module == "__main__" or module == "__mp_main__":
         return True
     cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
     if cloudpickle is not None:
@@ -83,8 +91,15 @@ def _needs_value(obj: Any) -> bool:
             if module in registered:
                 return True
             module = module.rpartition(".")[0]
-    # The first half alone is on the way of each call that is given an object.
-    return "." in getattr(obj, "__qualname__", "") and is_below_proxy(obj)
+    return False
+
+
+def _needs_own_way(kind: type) -> bool:
+    """Tell whether a type may be one of ctypes that other processes do not find by its name."""
+    if "ctypes" not in sys.modules:
+        return False
+    module = kind.__module__
+    return by_value_module(module) or getattr(sys.modules.get(module), kind.__name__, None) is not kind
 
 
 class Serialized:
@@ -155,8 +170,18 @@ def _align(position: int) -> int:
 _NOTHING: list[Any] = []
 
 
-def serialize(value: Any) -> Serialized:
+#: Makes a pickler: (file, protocol, buffer_callback=...).
+Pickling = Callable[..., pickle.Pickler]
+
+
+def serialize(value: Any, fast: Pickling = FastPickler, slow: Pickling | None = None) -> Serialized:
     """Return the value as bytes.
+
+    Args:
+        value: the value.
+        fast: what pickles it first.
+        slow: what pickles it if it has something that no other process could import; default:
+            ``slow_pickler()``.
 
     Raises:
         TypeError, pickle.PicklingError, ...: whatever the pickler raised; see ``culprit.explain``.
@@ -172,13 +197,13 @@ def serialize(value: Any) -> Serialized:
         out = io.BytesIO()
         pickle_buffers: list[pickle.PickleBuffer] = []
         try:
-            _FastPickler(out, 5, buffer_callback=pickle_buffers.append).dump(value)
+            fast(out, 5, buffer_callback=pickle_buffers.append).dump(value)
         except (_ByValue, pickle.PicklingError, AttributeError, TypeError, ImportError):
             # The slow way also gives the better error where both fail.
             out = io.BytesIO()
             pickle_buffers = []
             refs.clear()
-            slow_pickler()(out, 5, buffer_callback=pickle_buffers.append).dump(value)
+            (slow or slow_pickler())(out, 5, buffer_callback=pickle_buffers.append).dump(value)
         data = out.getvalue()
     finally:
         collecting.refs = outer
@@ -220,7 +245,9 @@ def _with_file(reduced: Any, code: CodeType) -> Any:
     From version 3.1.3 on cloudpickle leaves it out, and tracebacks would not show the user's lines.
     """
     make, args, *rest = reduced
-    args = tuple(code.co_filename if value == "<dynamic-code>" else value for value in args)
+    args = tuple(
+        code.co_filename if type(value) is str and value == "<dynamic-code>" else value for value in args
+    )
     source = _source(code.co_filename)
     if source is not None:
         return (_with_source, (source, code.co_filename, make, args), *rest)
@@ -276,8 +303,13 @@ def slow_pickler() -> type[pickle.Pickler]:
                     return aliases.reduce(obj)
                 if kind is FunctionType:
                     return self._reduce_function(obj)
-                if isinstance(obj, type) and is_below_proxy(obj):
-                    return cloudpickle.cloudpickle._dynamic_class_reduce(obj)
+                if isinstance(obj, type):
+                    if is_below_proxy(obj):
+                        return cloudpickle.cloudpickle._dynamic_class_reduce(obj)
+                    if _needs_own_way(obj):
+                        reduced = foreign.reduce(obj)
+                        if reduced is not NotImplemented:
+                            return reduced
                 if kind in callables.KINDS and (_needs_value(obj) or not callables.by_name(obj)):
                     reduced = callables.reduce(obj)
                     if reduced is not None:

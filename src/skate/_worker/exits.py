@@ -11,20 +11,14 @@ of a task, any code    a crash: the task is retried, else it raises WorkerCrashe
 
 from __future__ import annotations
 
-from typing import Any
-
 from skate._base import errors
-from skate._base.user_errors import is_a, type_name
+from skate._base.user_errors import code_of, is_a, type_name
 from skate._serialize.exceptions import dump_error
 from skate._wire import worker as wire
 from skate._worker.invocation import Result
 
 #: Codes that are shown as they are; of others, a repr may be anything.
 _SHOWN = (int, bool, str, type(None))
-
-
-#: Read from the built-in type: a class of the user's may have a property of that name.
-_CODE: Any = SystemExit.__dict__["code"]
 
 
 class ActorExit(SystemExit):
@@ -35,7 +29,7 @@ class Exit:
     """What an exit that user code raised means."""
 
     def __init__(self, error: BaseException) -> None:
-        code: object = _CODE.__get__(error)
+        code: object = code_of(error)
         by_name = is_a(error, ActorExit)
         #: An actor that exits so ends for good.
         number = int.__int__(code) if is_a(code, int) else None  # type: ignore[arg-type]

@@ -74,6 +74,7 @@ class Futures:
         """Return a future of the running loop."""
         import asyncio
 
+        ref._entry.asked = True  # though the loop, or the process, may end before the future gets it
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
 
@@ -99,6 +100,7 @@ class Futures:
 
     def as_concurrent_future(self, ref: ObjectRef[Any]) -> Future[Any]:
         """Return a future for threads. Its callbacks run on a thread of their own."""
+        ref._entry.asked = True
         future: Future[Any] = _future_type()()
         future.set_running_or_notify_cancel()
 

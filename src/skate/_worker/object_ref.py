@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from skate._base import ids
+from skate._base.kinds import ERROR
 from skate._serialize.values import collecting, reducers
 from skate._worker import current
 from skate._worker.refs import ObjectEntry
@@ -126,6 +127,15 @@ class ObjectRef(Generic[T_co]):
     def as_future(self, _internal: bool = False) -> asyncio.Future[T_co]:
         """Return an asyncio future of the running loop that gets the value, or the exception."""
         return self._core.futures.as_asyncio_future(self)
+
+    @property
+    def _failed(self) -> bool:
+        """Whether the value is there and is an error; for the helpers in ``util``."""
+        return self._entry.kind == ERROR
+
+    def _ask(self) -> None:
+        """Say that somebody will ask for the value, or knows why not: see ``unread``."""
+        self._entry.asked = True
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self.as_future().__await__()

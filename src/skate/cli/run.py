@@ -9,6 +9,7 @@ import sys
 from types import ModuleType, TracebackType
 
 from skate import compat
+from skate._base.process import working_folder
 from skate._base.user_errors import is_a, report, set_traceback, traceback_of
 
 _HERE = (os.path.dirname(os.path.abspath(__file__)) + os.sep, "<frozen runpy>", "runpy.py")
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     sys.argv = program
     try:
         if arguments.module:
-            sys.path[0:0] = [] if sys.path[:1] == [""] else [os.getcwd()]
+            sys.path[0:0] = [] if sys.path[:1] == [""] else [working_folder()]
             runpy.run_module(program[0], run_name="__main__", alter_sys=True)
         else:
             _check(program[0])

@@ -180,7 +180,7 @@ class ProcessHandlers:
             return
         worker.pid = message.pid
         worker.times[1] = time.time()
-        self._logs[message.worker_id].pid = message.pid
+        self._logs[message.worker_id].start(message.pid)
         if worker.reason:  # it was to be killed before its pid was known
             kill_group(worker.pid)
 
