@@ -159,6 +159,8 @@ _C_FIELDS = ("errno", "strerror", "filename", "filename2", "code", "value", "nam
              "lineno", "offset", "text", "encoding", "object", "start", "end", "reason", "obj")  # fmt: skip
 #: Python 3.10 has no such type.
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", None)
+#: Where users find the classes.
+_MODULE = "skate.exceptions"
 _dual_types: dict[type[BaseException], type[BaseException]] = {}
 
 
@@ -175,7 +177,10 @@ def _dual_type(cause_type: type[BaseException]) -> type[BaseException]:
     if dual is None:
         name = f"RayTaskError({cause_type.__name__})"
         members = {
-            "__module__": cause_type.__module__,
+            # Where this very class says that it is: Ray's name, in programs that know it by that.
+            "__module__": cause_type.__module__
+            if RayTaskError.__module__ == _MODULE
+            else RayTaskError.__module__,
             "__init__": lambda self, *a, **k: None,
             "__getattr__": _of_cause,
         }
@@ -593,4 +598,4 @@ class RayDirectTransportError(RaySystemError):
 for _class in list(globals().values()):
     # Where users find them, and what a traceback calls them.
     if isinstance(_class, type) and issubclass(_class, RayError) and not _class.__name__.startswith("_"):
-        _class.__module__ = "skate.exceptions"
+        _class.__module__ = _MODULE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from skate._base import ids
@@ -126,6 +126,11 @@ class ObjectRef(Generic[T_co]):
     def as_future(self, _internal: bool = False) -> asyncio.Future[T_co]:
         """Return an asyncio future of the running loop that gets the value, or the exception."""
         return self._core.futures.as_asyncio_future(self)
+
+    def _on_completed(self, py_callback: Callable[[T_co | BaseException], None]) -> None:
+        """Have a function called with the value, or the exception, once it is there. Ray has it by this name."""
+        future = self.future()
+        future.add_done_callback(lambda done: py_callback(done.exception() or done.result()))
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self.as_future().__await__()

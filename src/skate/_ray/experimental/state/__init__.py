@@ -1,0 +1,1 @@
+"""``ray.experimental.state``: the older name of ``ray.util.state``."""
