@@ -128,7 +128,7 @@ class ObjectRef(Generic[T_co]):
         return self._core.futures.as_asyncio_future(self)
 
     def _on_completed(self, py_callback: Callable[[T_co | BaseException], None]) -> None:
-        """Have a function called with the value, or the exception, once it is there. Ray has it by this name."""
+        """Have a function called with the value, or the exception, once it is there."""
         future = self.future()
         future.add_done_callback(lambda done: py_callback(done.exception() or done.result()))
 

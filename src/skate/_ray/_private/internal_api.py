@@ -16,7 +16,7 @@ __all__ = ["free", "global_gc", "memory_summary"]
 
 
 def free(object_refs: ObjectRef[Any] | Sequence[ObjectRef[Any]], local_only: bool = False) -> None:
-    """Give back the memory of values though refs to them are left; ``get`` of such a ref raises ObjectFreedError.
+    """Give back the memory of values though refs to them are left: ``get`` then raises ObjectFreedError.
 
     Values without a ref are freed by themselves: this is for a ref that cannot be dropped.
 
