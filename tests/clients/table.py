@@ -13,7 +13,7 @@ class Client(NamedTuple):
     """A library."""
 
     name: str
-    #: For pip.
+    #: For pip; the first is the library itself.
     requirements: tuple[str, ...]
     #: Arguments for pytest: its tests, inside the unpacked source distribution.
     tests: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Client(NamedTuple):
 CLIENTS = (
     Client(
         "cotengra",
-        ("cotengra>=0.8,<0.9", "optuna", "cmaes", "networkx", "kahypar; python_version < '3.12'"),
+        ("cotengra>=0.8,<0.9", "optuna", "networkx"),
         sources="cotengra",
         tests=("tests/test_optimizers.py", "tests/test_tree.py", "-k", "ray"),
         programs=("cotengra_search.py",),
@@ -40,7 +40,7 @@ CLIENTS = (
     Client("pymoo", ("pymoo>=0.6.1,<0.7",), programs=("pymoo_search.py",)),
     Client(
         "evotorch",
-        ("torch==2.13.0", "evotorch>=0.6,<0.7"),
+        ("evotorch>=0.6,<0.7", "torch==2.13.0"),
         sources="evotorch",
         tests=(
             "tests/test_parallelization.py",
@@ -54,7 +54,7 @@ CLIENTS = (
     Client("econml", ("econml>=0.15,<0.18",), programs=("econml_dml.py",)),
     Client(
         "deephyper",
-        ("torch==2.13.0", "deephyper>=0.13,<0.14"),
+        ("deephyper>=0.13,<0.14", "torch==2.13.0"),
         sources="deephyper",
         tests=("tests", "-m", "ray"),
         programs=("deephyper_search.py",),
