@@ -1,7 +1,7 @@
 """Names of Ray's that documentation, courses and libraries use though they are no part of its public API.
 
 The tree is Ray's: ``ray._private.worker`` is ``skate._ray._private.worker``. Each module is thin: the work
-is done elsewhere. ``skate._as_ray.modules`` finds them in programs that say ``import ray``; this module itself
+is done elsewhere. ``skate._as_ray.modules`` finds them for ``import ray``. This module itself
 has the names of ``ray`` that differ from those of ``skate``.
 """
 

@@ -9,17 +9,15 @@ def sphere(xs: torch.Tensor) -> torch.Tensor:
     return torch.sum(xs**2, dim=-1)
 
 
-problem = Problem(
-    "min", sphere, solution_length=10, initial_bounds=(-1, 1), vectorized=True, num_actors=2, seed=1
-)
+torch.manual_seed(1)
+problem = Problem("min", sphere, solution_length=10, initial_bounds=(-1, 1), vectorized=True, num_actors=2)
 searcher = SNES(problem, stdev_init=1.0, popsize=50)
 searcher.run(50)
 assert searcher.status["best_eval"] < 0.5, searcher.status["best_eval"]
 problem.kill_actors()
 
-problem = Problem(
-    "min", sphere, solution_length=10, initial_bounds=(-1, 1), vectorized=True, num_actors=2, seed=1
-)
+torch.manual_seed(1)
+problem = Problem("min", sphere, solution_length=10, initial_bounds=(-1, 1), vectorized=True, num_actors=2)
 searcher = PGPE(
     problem, popsize=50, center_learning_rate=0.2, stdev_learning_rate=0.1, stdev_init=1.0, distributed=True
 )
