@@ -47,6 +47,8 @@ CLIENTS = (
             "tests/test_core.py",
             "tests/test_cloning.py",
             "tests/test_objectarray.py",
+            "-o",
+            "addopts=",  # no measuring of coverage
         ),
         programs=("evotorch_actors.py",),
     ),

@@ -249,3 +249,37 @@ def test_pytest_warns_of_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "1 passed" in done.stdout, done.stdout + done.stderr
     assert "warning" not in done.stdout + done.stderr
+
+
+def test_older_names_are_the_same_functions(tmp_path: Path) -> None:
+    source = """
+    import ray, ray.util.state, ray.internal, ray.internal.internal_api
+    from ray.experimental.state import api
+    from ray._private import internal_api, services
+    print(all(getattr(api, name) is getattr(ray.util.state, name) for name in ray.util.state.__all__))
+    print(ray.internal.free is internal_api.free is ray.internal.internal_api.free)
+    print(services.get_node_ip_address is ray.util.get_node_ip_address)
+    print(ray.worker.global_worker is ray._private.worker.global_worker, ray.worker.global_worker.mode)
+    import ray.worker
+    from ray.worker import get, global_worker
+    print(get is ray.get, global_worker.node)
+    """
+    assert printed(run(tmp_path, source)) == "True\nTrue\nTrue\nTrue None\nTrue None\n"
+
+
+def test_a_client_joins_the_session_of_this_machine(tmp_path: Path) -> None:
+    source = """
+    import os, ray, ray.util.client, subprocess
+    subprocess.run(["ray", "start", "--head", "--num-cpus", "1"], check=True, stdout=subprocess.DEVNULL)
+    try:
+        print(ray.util.connect("localhost:10001", namespace="clients")["ray_version"] == ray.__version__)
+        print(ray.get_runtime_context().namespace, ray.util.client.ray.is_connected())
+        ray.util.disconnect()
+        print(ray.is_initialized(), ray.util.client.num_connected_contexts())
+    finally:
+        subprocess.run(["ray", "stop"], check=True, stdout=subprocess.DEVNULL)
+    """
+    assert (
+        printed(run(tmp_path, source, environment={"TMPDIR": str(tmp_path)}))
+        == "True\nclients True\nFalse 0\n"
+    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 
@@ -58,7 +57,7 @@ class _Loader(SourceFileLoader):
         _rename(module)
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Has modules of skate loaded by ``_Loader``."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:

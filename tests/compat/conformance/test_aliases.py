@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.metadata
 import queue as plain_queue
@@ -99,7 +100,7 @@ def test_global_worker_of_a_driver() -> None:
     assert worker.connected
     worker.check_connected()
     context = ray.get_runtime_context()
-    assert worker.node.unique_id == context.get_node_id()
+    assert worker.node.node_id == context.get_node_id()
     assert worker.current_job_id.hex() == context.get_job_id()
     assert worker.worker_id.hex() == context.get_worker_id()
     assert worker.node.node_ip_address == worker.node_ip_address
@@ -160,15 +161,6 @@ def test_free() -> None:
 
 
 def test_state_under_its_older_name() -> None:
-    @ray.remote
-    class Actor:
-        def ready(self):
-            return True
-
-    actor = Actor.options(name="older-name").remote()
-    assert ray.get(actor.ready.remote())
-    found = ray.experimental.state.api.list_actors(filters=[("name", "=", "older-name")])
-    assert [row["state"] for row in found] == ["ALIVE"]
     for name in ("get_actor", "list_tasks", "list_objects", "summarize_tasks", "StateApiClient"):
         assert callable(getattr(ray.experimental.state.api, name))
 
@@ -177,16 +169,20 @@ def test_the_actor_of_a_queue() -> None:
     actor = ray.remote(num_cpus=0)(ray.util.queue._QueueActor).remote(2)
     ray.get([actor.put.remote("a"), actor.put_nowait.remote("b")])
     assert ray.get([actor.qsize.remote(), actor.full.remote(), actor.empty.remote()]) == [2, True, False]
-    with pytest.raises(plain_queue.Full):
+    with pytest.raises(asyncio.QueueFull):
         ray.get(actor.put_nowait.remote("c"))
+    with pytest.raises(plain_queue.Full):
+        ray.get(actor.put_nowait_batch.remote(["c"]))
     with pytest.raises(plain_queue.Full):
         ray.get(actor.put.remote("c", timeout=0.01))
     assert ray.get(actor.get.remote()) == "a"
     assert ray.get(actor.get_nowait_batch.remote(1)) == ["b"]
     with pytest.raises(plain_queue.Empty):
         ray.get(actor.get.remote(timeout=0.01))
-    with pytest.raises(plain_queue.Empty):
+    with pytest.raises(asyncio.QueueEmpty):
         ray.get(actor.get_nowait.remote())
+    with pytest.raises(plain_queue.Empty):
+        ray.get(actor.get_nowait_batch.remote(1))
 
 
 def test_completed_refs_call_back() -> None:
@@ -198,13 +194,14 @@ def test_completed_refs_call_back() -> None:
             raise ValueError("on purpose")
         return 42
 
-    answer.remote(False)._on_completed(called.put)
-    assert called.get(timeout=60) == 42
-    answer.remote(True)._on_completed(called.put)
-    assert isinstance(called.get(timeout=60), ray.exceptions.RayTaskError)
+    good, bad, there = answer.remote(False), answer.remote(True), ray.put(1)
+    good._on_completed(called.put)
+    assert called.get(timeout=20) == 42
+    bad._on_completed(called.put)
+    assert isinstance(called.get(timeout=20), ray.exceptions.RayTaskError)
     ready = threading.Event()
-    ray.put(1)._on_completed(lambda _: ready.set())
-    assert ready.wait(60)
+    there._on_completed(lambda _: ready.set())
+    assert ready.wait(20)
 
 
 def test_calls_with_options_in_one() -> None:
