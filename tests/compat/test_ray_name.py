@@ -163,7 +163,7 @@ def test_the_command(tmp_path: Path) -> None:
     def there():
         return subprocess.run("ray --version; ray job submit", shell=True, capture_output=True, text=True)
 
-    ray.init(num_cpus=3)
+    assert ray.init(num_cpus=3).ray_version == ray.__version__
     print(shutil.which("ray"))
     print(subprocess.run(["ray", "status"], capture_output=True, text=True).stdout)
     done = ray.get(there.remote())
