@@ -283,3 +283,35 @@ def test_a_client_joins_the_session_of_this_machine(tmp_path: Path) -> None:
         printed(run(tmp_path, source, environment={"TMPDIR": str(tmp_path)}))
         == "True\nclients True\nFalse 0\n"
     )
+
+
+NAMES = [
+    "util.connect", "util.annotations.PublicAPI", "util.client.ray", "util.queue._QueueActor", "util.queue.Queue",
+    "util.ActorPool", "util.state.list_actors", "_raylet.ObjectRef", "_private.worker.global_worker",
+    "_private.services.get_node_ip_address", "_private.internal_api.free", "_private.utils.get_system_memory",
+    "internal.free", "worker.global_worker", "experimental.state.api.list_actors", "exceptions.RayError",
+    "experimental.get_object_locations", "experimental.tqdm_ray.tqdm", "util.dask.dataframe_optimize",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["attributes", "import", "from"])
+def test_every_way_to_a_name(tmp_path: Path, how: str) -> None:
+    """Each in a process that has seen nothing of it before."""
+    source = f"""
+    import os, sys
+
+    for name in {NAMES!r}:
+        module, _, last = name.rpartition(".")
+        first = dict(
+            attributes=f"import ray; first = ray.{{name}}",
+            **{{"import": f"import ray.{{module}}; first = ray.{{name}}"}},
+            **{{"from": f"from ray.{{module}} import {{last}} as first"}},
+        )[{how!r}]
+        child = os.fork()
+        if not child:
+            exec(first)
+            exec(f"import ray.{{module}}; assert ray.{{name}} is first, name")
+            sys.exit()
+        print(name, os.waitpid(child, 0)[1])
+    """
+    assert printed(run(tmp_path, source)).splitlines() == [f"{name} 0" for name in NAMES]

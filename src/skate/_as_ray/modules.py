@@ -39,18 +39,23 @@ class Joined(ModuleType):
         if name in _PLACE:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         missing: AttributeError | None = None
+        below = f"{self.__name__}.{name}"
         for part in self.__skate_parts__:
             try:
                 found = getattr(part, name)
             except AttributeError as error:
                 missing = error
                 continue
+            if isinstance(found, type(annotations)):
+                continue  # of ``from __future__ import annotations``, where Ray has a module
+            if isinstance(found, ModuleType) and found.__name__.startswith("skate.") and behind(below):
+                found = importlib.import_module(below)  # it may be made of several itself
             setattr(self, name, found)
             return found
-        if not name.startswith("__") and behind(f"{self.__name__}.{name}"):
-            return importlib.import_module(f"{self.__name__}.{name}")
+        if not name.startswith("__") and behind(below):
+            return importlib.import_module(below)
         if sys._getframe(1).f_code.co_name == "_handle_fromlist":
-            raise lacking(f"{self.__name__}.{name}")  # ``from ray import tune``: Python would not say why
+            raise lacking(below)  # ``from ray import tune``: Python would not say why
         assert missing is not None
         raise missing
 

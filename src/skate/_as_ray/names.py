@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 
+from skate._as_ray import modules
 from skate._serialize.values import renamed
 
 #: Modules whose classes Ray has elsewhere. The errors call themselves ``skate.exceptions`` already.
@@ -106,7 +107,7 @@ def _rename(module: ModuleType) -> None:
     if not kinds:
         return
     # What looks a class up by its name (cloudpickle, typing) expects the module to be there.
-    if name in _PLACES:
+    if name in _PLACES or len(modules.behind(new)) > 1:
         importlib.import_module(new)
     else:
         sys.modules.setdefault(new, module)
