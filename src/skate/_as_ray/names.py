@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 
 from skate._as_ray import modules
+from skate._base import errors
 from skate._serialize.values import renamed
 
 #: Modules whose classes Ray has elsewhere. The errors call themselves ``skate.exceptions`` already.
@@ -79,6 +80,7 @@ def use() -> None:
     if _finder in sys.meta_path:
         return
     sys.meta_path.insert(0, _finder)
+    errors._dual_types.clear()  # they say where RayTaskError is
     for name, module in list(sys.modules.items()):
         # Under its own name: ``ray.util`` may be there too.
         if name.startswith("skate.") and place(name) is not None:
@@ -93,6 +95,7 @@ def undo() -> None:
     for kind, module, _ in renamed.values():
         kind.__module__ = module
     renamed.clear()
+    errors._dual_types.clear()
 
 
 def _rename(module: ModuleType) -> None:
