@@ -120,7 +120,9 @@ def _run(client: Client, folder: Path, keep: bool) -> Outcome:
         return Outcome(client.name, "", 0, 1, 0, time.monotonic() - begun, f"cannot be installed: {error}")
     begun = time.monotonic()
     passed = failed = skipped = 0
-    remarks: list[str] = [f"left out: {test} ({reason})" for test, reason in client.left_out]
+    remarks: list[str] = [
+        f"left out: {test.rpartition('::')[2]} ({reason})" for test, reason in client.left_out
+    ]
     for name in client.programs:
         done = _skate(python, [str(PROGRAMS / name)], folder, client)
         good = done.returncode == 0

@@ -58,8 +58,22 @@ CLIENTS = (
         "deephyper",
         ("deephyper>=0.13,<0.14", "torch==2.13.0"),
         sources="deephyper",
-        tests=("tests", "-m", "ray"),
+        tests=("tests", "-m", "ray", "--run-marks-subset", "ray,slow,parametrize,asyncio"),
         programs=("deephyper_search.py",),
+        left_out=(
+            (
+                "tests/evaluator/storage/test_ray_storage.py::test_basic",
+                "takes a fixture 'self' that nobody has",
+            ),
+            (
+                "tests/evaluator/test_queued_evaluator.py::test_queued_ray_evaluator",
+                "asks a job for 'result', which deephyper's jobs do not have",
+            ),
+            (
+                "tests/evaluator/storage/test_ray_storage.py::test_with_evaluator",
+                "a process forked from the driver goes on with its connection; skate's forks have none",
+            ),
+        ),
     ),
     Client(
         "sktime",
