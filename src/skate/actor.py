@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -209,6 +209,13 @@ class ActorClass(ClassProxy[C]):
         dag = importlib.import_module("skate.dag")
         own: _Metadata = self.__ray_metadata__
         return dag.ClassNode(own.made, args, kwargs, own.given)
+
+    def _remote(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **actor_options: Any
+    ) -> ActorHandle[C]:
+        """Start an actor with other options: ``options(**actor_options).remote(*args, **kwargs)`` in one."""
+        chosen = self.options(**actor_options) if actor_options else self
+        return chosen.remote(*(args or ()), **(kwargs or {}))
 
     def options(self, **actor_options: Any) -> ActorClass[C]:
         """Return the same class with other options.
@@ -425,6 +432,18 @@ class ActorMethod:
         # By name: graphs are built on this layer.
         nodes = importlib.import_module("skate.dag.class_node")
         return nodes.bind_method(ActorHandle(self._info), self._name, options, args, kwargs)
+
+    def _remote(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        name: str = "",
+        **options: Any,
+    ) -> Any:
+        """Call the method with other options: ``options(**options).remote(*args, **kwargs)`` in one."""
+        given = {key: value for key, value in (("name", name or None), *options.items()) if value is not None}
+        chosen = self.options(**given) if given else self
+        return chosen.remote(*(args or ()), **(kwargs or {}))
 
     def options(self, **options: Any) -> ActorMethod:
         """Return the same method with other options: ``num_returns``, ``max_task_retries``,

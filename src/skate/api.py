@@ -76,7 +76,7 @@ class RayContext(Mapping[str, Any]):
 
     @property
     def ray_version(self) -> str:
-        """The version of skate."""
+        """The version of skate; in a program that knows it as ray, that of Ray's API."""
         return str(_skate().__version__)
 
     @property
@@ -92,7 +92,7 @@ class RayContext(Mapping[str, Any]):
 
 
 def _skate() -> Any:
-    return sys.modules["skate"]  # which is made of this module
+    return sys.modules["ray" if os.environ.get("SKATE_AS_RAY") and "ray" in sys.modules else "skate"]
 
 
 def init(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -142,6 +142,13 @@ class RemoteFunction(Generic[P, R]):
             >>> add.options(num_cpus=2, name="big addition").remote(1, 2)
         """
         return RemoteFunction(self._function, {**self._given, **task_options})
+
+    def _remote(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **task_options: Any
+    ) -> Any:
+        """Run the function with other options: ``options(**task_options).remote(*args, **kwargs)`` in one."""
+        chosen: Any = self.options(**task_options) if task_options else self
+        return chosen.remote(*(args or ()), **(kwargs or {}))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteFunction, (self._function, self._given)

@@ -23,8 +23,15 @@ _PYTHONS = {
 _FIELDS = ("function_name", "traceback_str", "cause", "proctitle", "pid", "ip", "actor_repr", "actor_id",
            "__notes__")  # fmt: skip
 
+#: Where users find the classes.
+MODULE = "skate.exceptions"
 #: By the id of the user's type, which its class here keeps alive; a metaclass may forbid to hash it.
 _made: dict[tuple[int, int], Any] = {}
+
+
+def forget() -> None:
+    """Make the classes anew from now on: the class of all task errors has moved."""
+    _made.clear()
 
 
 def dual_type(task_error: Any, cause_type: type[BaseException]) -> Any:
@@ -39,8 +46,10 @@ def dual_type(task_error: Any, cause_type: type[BaseException]) -> Any:
 def _make(task_error: Any, cause_type: Any) -> Any:
     short = full_name(cause_type).rpartition(".")[2]
     name = f"RayTaskError({short})"
+    module = task_error.__module__
     members: dict[str, Any] = {
-        "__module__": type.__dict__["__module__"].__get__(cause_type),
+        # Where the class of all task errors says that it is: Ray's name, in programs that know it by that.
+        "__module__": module if module != MODULE else type.__dict__["__module__"].__get__(cause_type),
         "__init__": lambda self, *a, **k: None,
         "__getattr__": _of_cause,
         "__class__": object.__dict__["__class__"],

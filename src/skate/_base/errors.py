@@ -10,7 +10,7 @@ import importlib
 from typing import Any, ClassVar
 
 from skate._base.bare import copy_fields
-from skate._base.dual import dual_type
+from skate._base.dual import MODULE, dual_type
 from skate._base.user_errors import args_of, attributes_of, group_of, is_a, native_type, set_args
 
 
@@ -555,4 +555,4 @@ class RayDirectTransportError(RaySystemError):
 for _class in list(globals().values()):
     # Where users find them, and what a traceback calls them.
     if isinstance(_class, type) and issubclass(_class, RayError) and not _class.__name__.startswith("_"):
-        _class.__module__ = "skate.exceptions"
+        _class.__module__ = MODULE

@@ -15,6 +15,7 @@ Each buffer starts at a multiple of 64 bytes, so that vector instructions like i
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import os
 import pickle
@@ -53,6 +54,10 @@ collecting = _Collecting()
 #: and refs.
 reducers: dict[type, Callable[[Any], Any]] = {}
 
+#: Classes that say in this process that they are elsewhere (see ``_as_ray.names``), by their id; and the
+#: module and qualified name under which every process finds them.
+renamed: dict[int, tuple[type, str, str]] = {}
+
 
 class _ByValue(Exception):
     """Something inside cannot be found by name in another process."""
@@ -65,11 +70,24 @@ class FastPickler(pickle.Pickler):
         kind = type(obj)
         if kind in reducers:
             return reducers[kind](obj)
-        if (kind in _KNOWN_BY_NAME or isinstance(obj, type)) and _needs_value(obj):
-            raise _ByValue
+        if kind in _KNOWN_BY_NAME or isinstance(obj, type):
+            if id(obj) in renamed:
+                return _by_own_name(obj)
+            if _needs_value(obj):
+                raise _ByValue
         if kind is _ALIAS and not aliases.by_name(obj):
             raise _ByValue
         return NotImplemented
+
+
+def _by_own_name(kind: type) -> Any:
+    """Return how a renamed class is pickled."""
+    return class_at, renamed[id(kind)][1:]
+
+
+def class_at(module: str, name: str) -> Any:
+    """Return a class of this package."""
+    return getattr(importlib.import_module(module), name)
 
 
 def _needs_value(obj: Any) -> bool:
@@ -297,6 +315,8 @@ def slow_pickler() -> type[pickle.Pickler]:
                 kind = type(obj)
                 if kind in reducers:
                     return reducers[kind](obj)
+                if id(obj) in renamed:
+                    return _by_own_name(obj)
                 if kind is CodeType:
                     return _with_file(self.dispatch_table[CodeType](obj), obj)
                 if kind is _ALIAS and not aliases.by_name(obj):

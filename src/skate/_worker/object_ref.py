@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from skate._base import ids
@@ -136,6 +136,15 @@ class ObjectRef(Generic[T_co]):
     def _ask(self) -> None:
         """Say that somebody will ask for the value, or knows why not: see ``unread``."""
         self._entry.asked = True
+
+    def _on_completed(self, py_callback: Callable[[T_co | BaseException], None]) -> None:
+        """Have a function called with the value, or the exception, once it is there."""
+
+        def call(done: Future[T_co]) -> None:
+            error = done.exception()
+            py_callback(error if error is not None else done.result())
+
+        self.future().add_done_callback(call)
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self.as_future().__await__()
