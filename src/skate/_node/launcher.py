@@ -112,10 +112,10 @@ class Launcher:
             if not data:
                 self._lost()
                 return
-            message = wire.decode(data)
+            message = wire.decode_report(data)
             if isinstance(message, wire.Spawned):
                 self._on_spawned(message)
-            elif isinstance(message, wire.Exited):
+            else:
                 self._on_exited(message)
 
     def _lost(self) -> None:

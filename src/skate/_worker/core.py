@@ -24,7 +24,7 @@ from skate._store.client import LocalObject, StoreClient
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Reactor, Waiter, print_bug
 from skate._transport.spin import Spin
-from skate._wire import control, node
+from skate._wire import control, node, services
 from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
 from skate._worker import current
@@ -176,6 +176,8 @@ class Core(MainThread):
         }
         if self.executor is not None:
             handlers.update(self.executor.node_handlers())
+        heard = services.NODE.heard[self.kind]
+        handlers = {message: handler for message, handler in handlers.items() if message in heard}
         self.node = Connection(self.reactor, sock, handlers, self._node_closed, receives_fds=True)
         self.node.peer = "the node daemon"
         environment = self.environment if self.kind == "driver" else b""

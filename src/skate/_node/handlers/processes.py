@@ -16,7 +16,8 @@ from skate._node.logs import WorkerLog, fatal_traceback, last_words
 from skate._node.workers import WorkerProcess
 from skate._transport.connection import Connection, Handler
 from skate._wire import node, zygote
-from skate._wire.codec import PROTOCOL, pack
+from skate._wire.codec import pack
+from skate._wire.handshake import WRONG_PEER, Refused
 
 if TYPE_CHECKING:
     from skate._node.daemon import Daemon
@@ -32,8 +33,9 @@ _DEAD_KEPT = 1000
 class Client:
     """A connected process, before and after its hello."""
 
-    def __init__(self, connection: Connection, is_lifeline: bool) -> None:
-        self.connection = connection
+    connection: Connection
+
+    def __init__(self, is_lifeline: bool) -> None:
         self.is_lifeline = is_lifeline
         self.id = b""
         self.kind = ""
@@ -75,9 +77,17 @@ class ProcessHandlers:
     def _hello(self, connection: Connection, hello: node.Hello) -> None:
         client: Client = connection.peer
         daemon = self._daemon
-        if hello.protocol != PROTOCOL:
-            connection.close(f"it speaks protocol {hello.protocol}, this daemon {PROTOCOL}")
+        if len(hello.worker_id) != ids.WORKER_ID_SIZE or hello.worker_id in daemon.clients:
+            # Ids are made at random; and the empty one stands for the control store among the owners of
+            # leases.
+            what = f"says that its id is {hello.worker_id.hex()!r}, which is none or another process's"
+            connection.refuse(Refused(WRONG_PEER, what))
             return
+        if hello.kind == "worker":
+            worker = daemon.workers.connected(hello.worker_id, connection, hello.address)
+            if worker is None:
+                connection.refuse(Refused(WRONG_PEER, "is not a worker that this daemon started"))
+                return
         client.id, client.kind, client.pid = hello.worker_id, hello.kind, hello.pid
         client.since = time.time()
         if hello.kind == "observer":
@@ -91,10 +101,7 @@ class ProcessHandlers:
             cpus = daemon.settings.resources.get("CPU", 0) // 10_000
             daemon.environments.ahead(client.id, client.crew, min(max(cpus, 1), _PRESTART))
         else:
-            worker = daemon.workers.connected(hello.worker_id, connection, hello.address)
-            if worker is None:
-                connection.close("it is not a worker that this daemon started")
-                return
+            assert worker is not None
             client.job, client.crew = worker.job, worker.crew
             worker.times[2] = time.time()
             if hello.error:
