@@ -18,8 +18,11 @@ import resource
 #: The soft limit that a process asks for: the daemon of a full node (8192 workers, four descriptors each)
 #: fits.
 ENOUGH = 65_536
-#: With fewer a driver cannot even start a session (it needs about 20 besides those of its program).
-LEAST = 40
+#: With fewer no session can be started: a driver has about 20 besides those of its program, the daemon 4 a
+#: worker.
+LEAST = 64
+#: Likewise bytes that a process may write to a file (RLIMIT_FSIZE): the control store's records, logs.
+LEAST_FILE = 16 << 20
 
 #: What system calls fail with when the process, or the machine, has none left ...
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
@@ -37,6 +40,24 @@ def raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError):
         pass  # a sandbox forbids it: what is there has to do
+
+
+def too_low() -> str:
+    """Return which limits of this process, and so of those that it starts, are too low for a session; or
+    ""."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors != resource.RLIM_INFINITY and descriptors < LEAST:
+        return (
+            f"this process may have {descriptors} file descriptors (RLIMIT_NOFILE), a session needs at least "
+            f"{LEAST}. Raise the limit: `ulimit -n 65536` in the shell that starts the program"
+        )
+    size, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if size != resource.RLIM_INFINITY and size < LEAST_FILE:
+        return (
+            f"this process may write files of {size} bytes (RLIMIT_FSIZE), and a session needs at least "
+            f"{LEAST_FILE}. Raise the limit: `ulimit -f unlimited` in the shell that starts the program"
+        )
+    return ""
 
 
 def is_out_of_descriptors(error: OSError) -> bool:
@@ -74,3 +95,11 @@ def explain(error: OSError) -> str:
             "Raise it (`ulimit -f unlimited` in the shell that starts the program or the session)"
         )
     return f"failed: {error.strerror or error}"
+
+
+def explained(error: OSError) -> OSError:
+    """Return an error of the same kind whose text says what to do, if it is about a limit; else the same
+    one."""
+    if error.errno not in (errno.EMFILE, errno.ENFILE, errno.EFBIG):
+        return error
+    return OSError(error.errno, f"{error.strerror}: this process {explain(error)}")

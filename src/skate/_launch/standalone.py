@@ -9,7 +9,7 @@ from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._launch import session
-from skate._launch.connect import session_facts
+from skate._launch.connect import prepare_limits, session_facts
 from skate._launch.head import Starter
 from skate._launch.machine import Offer
 from skate._transport.connection import Connection, dial
@@ -32,6 +32,7 @@ def start(offer: Offer, config: Config) -> str:
         raise RuntimeError(
             f"a session runs already at {running}: init() joins it. End it with `skate stop` first."
         )
+    prepare_limits()
     path, alive_fd = session.create()
     try:
         starter = Starter(path, alive_fd, lifeline=False)

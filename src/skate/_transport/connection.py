@@ -17,6 +17,7 @@ from skate._base import descriptors
 from skate._base.clock import monotonic
 from skate._transport.dialing import dial as dial
 from skate._transport.dialing import dial_now as dial_now
+from skate._transport.dialing import listen as listen
 from skate._transport.reactor import READABLE, WRITABLE, Reactor, Timer
 from skate._wire.codec import GARBAGE, MESSAGES, append_frame, decoder
 from skate._wire.framing import MAX_FRAME, FrameError, FrameReader
@@ -325,9 +326,8 @@ class Listener:
 
     Without descriptors it does not look at its socket for a moment, which stays readable all the while:
     those who dial wait in its queue. ``on_shortage`` is called with each new shortage. A ``refuses`` listener
-    keeps nobody
-    waiting for longer than two seconds: it accepts by a descriptor that it had put by, tells the peer why it
-    cannot be served (Refused, BUSY), and hangs up.
+    keeps nobody waiting for longer than two seconds: it accepts by a descriptor that it had put by, tells the
+    peer why it cannot be served (Refused, BUSY), and hangs up.
     """
 
     def __init__(
@@ -415,15 +415,3 @@ class Listener:
         if self._spare >= 0:
             os.close(self._spare)
             self._spare = -1
-
-
-def listen(path: str, backlog: int = 1024) -> socket.socket:
-    """Return a listening Unix socket at ``path``. The folder's mode keeps others out."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(path)
-        sock.listen(backlog)
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -1,8 +1,10 @@
-"""Dialling a Unix socket."""
+"""Unix sockets: dialling one, listening on one."""
 
 from __future__ import annotations
 
 import socket
+
+from skate._base import descriptors
 
 
 def dial(path: str) -> socket.socket:
@@ -11,13 +13,7 @@ def dial(path: str) -> socket.socket:
     Raises:
         OSError: nobody listens there, or this process has no descriptor left.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.connect(path)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+    return _connected(path, 0)
 
 
 def dial_now(path: str) -> socket.socket:
@@ -28,9 +24,35 @@ def dial_now(path: str) -> socket.socket:
         tells
             which of them may go better later.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    return _connected(path, socket.SOCK_NONBLOCK)
+
+
+def _connected(path: str, flags: int) -> socket.socket:
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | flags)
+    except OSError as error:
+        raise descriptors.explained(error) from None
     try:
         sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def listen(path: str, backlog: int = 1024) -> socket.socket:
+    """Return a listening Unix socket at ``path``. The folder's mode keeps others out.
+
+    Raises:
+        OSError: the path is taken, or this process has no descriptor left.
+    """
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        raise descriptors.explained(error) from None
+    try:
+        sock.bind(path)
+        sock.listen(backlog)
     except OSError:
         sock.close()
         raise

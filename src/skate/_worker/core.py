@@ -27,7 +27,7 @@ from skate._transport.spin import Spin
 from skate._wire import control, node, services
 from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
-from skate._worker import current
+from skate._worker import current, segments
 from skate._worker.calls import Calls
 from skate._worker.cancel import Canceller
 from skate._worker.control_link import ControlLink
@@ -274,17 +274,14 @@ class Core(MainThread):
             found[1].notify()
 
     def _extent(self, connection: Connection, message: node.Extent) -> None:
-        if message.has_fd:
-            self.store.attach(message.segment, message.segment_size, connection.take_fd())
+        message = segments.attached(self, connection, message)
         if message.request in self._requests:
             self._answered(connection, message)
         else:
             self.objects.prefetched(message)  # or whoever asked was interrupted
 
     def _pinned(self, connection: Connection, message: node.Pinned) -> None:
-        if message.has_fd:
-            self.store.attach(message.segment, message.segment_size, connection.take_fd())
-        self._answered(connection, message)
+        self._answered(connection, segments.attached(self, connection, message))
 
     # ------------------------------------------------------------------ waiting and interrupts
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from skate._base import descriptors, errors
+from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
 from skate._serialize.exceptions import dump_error
 from skate._transport.acceptor import Acceptor
@@ -17,7 +18,6 @@ from skate._wire import services
 from skate._wire import worker as wire
 from skate._wire.handshake import BUSY, PROTOCOL, WRONG_PEER, Refused
 from skate._worker.records import TaskRecord
-from skate._worker.redial import Redial
 from skate._worker.refs import PENDING, REGISTERING, UNREGISTERED, ObjectEntry
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Peers:
         #: By address that cannot be dialled at the moment: who waits for that.
         self._dials: dict[str, list[_Waiting]] = {}
         #: By address to which connections were lost lately, or are refused.
-        self._breaks: dict[str, Redial] = {}
+        self._breaks: dict[str, Backoff] = {}
         #: Completed by the core with the handlers of calls and replies.
         self.handlers: dict[type, Handler] = {
             wire.GetObject: self._get_object,
@@ -134,7 +134,7 @@ class Peers:
             then: called once, under the lock, unless ``failed`` is.
             failed: called once if it cannot be reached: with an empty text if nobody listens there, else
             with why
-                this process could not dial for ``redial.PATIENCE`` seconds ("has no file descriptors left:
+                this process could not dial for ``backoff.PATIENCE`` seconds ("has no file descriptors left:
                 ...").
             worker_id: of that process, if it is not the name of its socket.
         """
@@ -151,7 +151,7 @@ class Peers:
                     failed("")
                     return
                 self._dials[address] = [_Waiting(then, failed)]
-                self._dial_later(address, worker_id, Redial(monotonic()), error)
+                self._dial_later(address, worker_id, Backoff(monotonic()), error)
                 return
         then(connection)
 
@@ -166,7 +166,7 @@ class Peers:
         connection.send(wire.PeerHello(self._core.worker_id, self._core.address, PROTOCOL))
         return connection
 
-    def _dial_later(self, address: str, worker_id: bytes, attempts: Redial, error: OSError) -> None:
+    def _dial_later(self, address: str, worker_id: bytes, attempts: Backoff, error: OSError) -> None:
         """There is no descriptor, or the listener's queue is full: try again, for a while."""
         pause = attempts.again(monotonic())
         if pause is None:
@@ -223,7 +223,7 @@ class Peers:
         now = monotonic()
         attempts = self._breaks.get(address)
         if attempts is None or attempts.stale(now):
-            attempts = self._breaks[address] = Redial(now)
+            attempts = self._breaks[address] = Backoff(now)
             pause: float | None = 0.0
         else:
             pause = attempts.again(now)

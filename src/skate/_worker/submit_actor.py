@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skate._base import errors
+from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
 from skate._serialize.exceptions import dump_error, load_error
 from skate._transport.connection import EAGER_BYTES, Connection
@@ -13,7 +14,6 @@ from skate._wire import worker as wire
 from skate._wire.handshake import BUSY
 from skate._worker.actors import ActorClient, Command, Connect, Fail
 from skate._worker.records import TaskRecord
-from skate._worker.redial import Redial
 from skate._worker.refs import ObjectEntry
 from skate._worker.submit_normal import CERTIFICATE_DUE
 
@@ -125,7 +125,7 @@ class ActorSubmitter:
                 self._fail(command)
 
     def _dial(
-        self, client: ActorClient, address: str, reason: str = "", redial: Redial | None = None
+        self, client: ActorClient, address: str, reason: str = "", attempts: Backoff | None = None
     ) -> None:
         """Connect to the living incarnation. ``reason``: why the connection before ended."""
 
@@ -148,8 +148,8 @@ class ActorSubmitter:
                 return
             # Nobody there: it died again, and the control store is about to say so. If it is not (its socket
             # was removed by hand), calls are not to wait for ever.
-            attempts = redial or Redial(monotonic(), _NEWS_DUE)
-            if attempts.again(monotonic()) is None:
+            tries = attempts or Backoff(monotonic(), _NEWS_DUE)
+            if tries.again(monotonic()) is None:
                 self._run(
                     client.unreachable(
                         f"nobody answers at {address}, though its process is not known to have ended"
@@ -157,7 +157,7 @@ class ActorSubmitter:
                 )
                 return
             self._core.reactor.call_later(
-                CERTIFICATE_DUE, lambda: self._dial(client, address, reason, attempts) if current() else None
+                CERTIFICATE_DUE, lambda: self._dial(client, address, reason, tries) if current() else None
             )
 
         self._core.peers.reach(address, connected, failed)
@@ -247,11 +247,11 @@ class ActorSubmitter:
             if client.watched and client.state != "DEAD":
                 self._core.control.send(control.WatchActor(client.id))
 
-    def cut_off(self) -> None:
-        """The control store is gone: calls that wait for its news end."""
-        for client in self._clients.values():
+    def cut_off(self, reason: str = _CUT_OFF) -> None:
+        """The control store is gone, or cannot be reached: calls that wait for its news end."""
+        for client in list(self._clients.values()):
             client.watched = False
-            self._run(client.cut_off(_CUT_OFF))
+            self._run(client.cut_off(reason))
 
     def fail_all(self, reason: str) -> None:
         """The session is gone: every call ends."""

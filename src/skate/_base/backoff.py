@@ -1,8 +1,7 @@
-"""When to dial an address again, and when to stop trying. Decisions only: the time is passed in.
+"""When to try something again that failed, and when to stop trying. Decisions only: the time is passed in.
 
-Two things make a process dial again: a system call that fails for want of descriptors or memory, and a
-connection that ended although nobody certified the end of the process behind it. The pauses grow, so that
-neither spins.
+For what fails for a while and then works: a system call that lacks descriptors or memory, a connection that
+ended although nobody certified the end of the process behind it. The pauses grow, so that nothing spins.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ LONGEST_PAUSE = 0.25
 PATIENCE = 3.0
 
 
-class Redial:
-    """The attempts to reach one address."""
+class Backoff:
+    """The attempts at one thing."""
 
     def __init__(self, now: float, patience: float = PATIENCE) -> None:
         self._patience = patience
