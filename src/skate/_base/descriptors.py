@@ -11,7 +11,9 @@ ended it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import importlib
 import os
 import resource
 
@@ -23,6 +25,9 @@ ENOUGH = 65_536
 LEAST = 64
 #: Likewise bytes that a process may write to a file (RLIMIT_FSIZE): the control store's records, logs.
 LEAST_FILE = 16 << 20
+
+#: Files that are open at a time while a module is imported: it imports others.
+_RESERVE = 8
 
 #: What system calls fail with when the process, or the machine, has none left ...
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
@@ -103,3 +108,28 @@ def explained(error: OSError) -> OSError:
     if error.errno not in (errno.EMFILE, errno.ENFILE, errno.EFBIG):
         return error
     return OSError(error.errno, f"{error.strerror}: this process {explain(error)}")
+
+
+_reserve: list[int] = []
+
+
+def keep_reserve() -> None:
+    """Put some descriptors by for ``load``: in roles, which import some modules at first need only."""
+    while len(_reserve) < _RESERVE:
+        _reserve.append(os.eventfd(0, os.EFD_CLOEXEC))
+
+
+def load(name: str) -> None:
+    """Import a module, by the descriptors put by if no others are left: it has to be read from a file."""
+    try:
+        importlib.import_module(name)
+    except OSError as error:
+        if not is_out_of_descriptors(error) or not _reserve:
+            raise
+        while _reserve:
+            os.close(_reserve.pop())
+        try:
+            importlib.import_module(name)
+        finally:
+            with contextlib.suppress(OSError):
+                keep_reserve()

@@ -466,6 +466,7 @@ def main(settings_json: str) -> None:
     from skate._control.storage import Storage  # SQLite takes a while to import
 
     descriptors.raise_limit()
+    descriptors.keep_reserve()
     settings = msgspec.json.decode(settings_json, type=ControlSettings)
     storage = Storage(os.path.join(settings.session_dir, "control.db"))
     store = ControlStore(Reactor("control store"), storage)

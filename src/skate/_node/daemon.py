@@ -160,6 +160,7 @@ def main(
     settings_json: str, zygote_argv: list[str], board_fd: int, zygote_pid: int, zygote: socket.socket
 ) -> None:
     """Run a daemon, whose zygote was executed already, until its driver is gone."""
+    descriptors.keep_reserve()
     settings = msgspec.json.decode(settings_json, type=NodeSettings)
     daemon = Daemon(settings, zygote_argv, board_fd)
     with daemon.reactor.lock:

@@ -29,7 +29,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from skate._base import threads
+from skate._base import descriptors, threads
 from skate._base.clock import monotonic
 from skate._transport.spin import Spin
 
@@ -480,6 +480,7 @@ def _nothing() -> None:
 
 def print_bug(bug: BaseException) -> None:
     """Have the user report it."""
+    descriptors.load("traceback")
     import traceback
 
     print("skate: internal error; please report it", file=sys.stderr)
