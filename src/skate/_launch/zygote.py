@@ -28,6 +28,7 @@ from skate._worker import process
 #: Imported for all workers, once the zygote had nothing to do for this long.
 _PRELOAD = ("skate.api", "skate._environment.enter", "traceback", "concurrent.futures")
 _IDLE_MS = 20
+_AGAIN_MS = 1000
 
 
 def main(socket_fd: int, board_fd: int, session: str) -> None:
@@ -50,11 +51,7 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
             ready = poll.poll(idle_ms)
             if not ready:
                 # The workers of the start are forked: now what later ones are glad to find.
-                for name in _PRELOAD:
-                    importlib.import_module(name)
-                gc.collect()
-                gc.freeze()
-                idle_ms = None
+                idle_ms = _preload()
             for fd, _ in ready:
                 if fd == wake_read:
                     os.read(wake_read, 512)
@@ -78,6 +75,18 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
             _kill_group(pid)
         for pid in workers:
             os.waitpid(pid, 0)
+
+
+def _preload() -> int | None:
+    """Import what later workers need; return when to try again (milliseconds) if no file can be opened now."""
+    try:
+        for name in _PRELOAD:
+            importlib.import_module(name)
+    except OSError:
+        return _AGAIN_MS
+    gc.collect()
+    gc.freeze()
+    return None
 
 
 def _spawn(
