@@ -78,7 +78,7 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
 
 
 def _preload() -> int | None:
-    """Import what later workers need; return when to try again (milliseconds) if nothing can be opened now."""
+    """Import what later workers need; return when to try again (milliseconds) if it cannot be opened."""
     try:
         for name in _PRELOAD:
             importlib.import_module(name)

@@ -51,12 +51,12 @@ class FrameReader:
             data = bytes(rest)
             rest.clear()
         bodies: list[bytes] = []
-        position, end = 0, len(data)
+        position, end, limit = 0, len(data), self.limit
         while end - position >= HEADER_SIZE:
             (length,) = unpack_header(data, position)
-            if length > self.limit:
+            if length > limit:
                 if not bodies:
-                    raise _too_long(length, self.limit)
+                    raise _too_long(length, limit)
                 break  # what came before it counts; ``check`` tells
             start = position + HEADER_SIZE
             if end - start < length:
