@@ -28,7 +28,9 @@ from skate.exceptions import (
     ObjectStoreFullError,
     OutOfMemoryError,
     OwnerDiedError,
+    RaySystemError,
     TaskCancelledError,
+    TaskUnschedulableError,
     WorkerCrashedError,
 )
 
@@ -59,6 +61,8 @@ DEATHS: tuple[type[Exception], ...] = (
 )  # fmt: skip
 #: And where memory runs out in the middle of anything.
 SHORTAGES = (*DEATHS, MemoryError)
+#: And where descriptors do, or connections are lost.
+SCARCITIES = (*DEATHS, RaySystemError, TaskUnschedulableError, OSError)
 
 
 class Actor:
@@ -228,10 +232,11 @@ class Program:
 
     @contextlib.contextmanager
     def in_doubt(self, actor: Actor) -> Iterator[None]:
-        """A call of the actor changes its state: if memory runs out, nobody knows whether it did."""
+        """A call of the actor changes its state: if memory runs out, or the connection is lost, nobody knows whether
+        it did."""
         try:
             yield
-        except MemoryError:
+        except (MemoryError, ActorUnavailableError):
             self.actors.remove(actor)
             raise
 

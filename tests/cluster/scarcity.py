@@ -1,11 +1,14 @@
-"""Taking descriptors away from a process, and giving them back. Light: workers import it."""
+"""Taking descriptors away from a process, and connections. Light: workers import it."""
 
 from __future__ import annotations
 
 import os
 import resource
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from skate._worker import current
 
 
 @contextmanager
@@ -30,3 +33,13 @@ def _with_room_for(pid: int, spare: int) -> int:
         spare -= limit not in used
         limit += 1
     return limit
+
+
+def cut() -> None:
+    """Break the connections of this process to other drivers and workers, which live."""
+    core = current.process.core
+    assert core is not None
+    with core.lock:
+        for connection in core.peers.connections:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+    core.reactor.request_turn()

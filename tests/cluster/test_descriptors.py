@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 
 import skate
 from skate._base import descriptors
-from skate._worker import current
 from skate.api import RayContext as Session
 from skate.exceptions import (
     ActorUnavailableError,
@@ -26,7 +24,7 @@ from skate.exceptions import (
 )
 
 from .processes import roles, run_driver
-from .scarcity import without_descriptors
+from .scarcity import cut, without_descriptors
 from .waiting import wait_for, wait_for_file
 from .work import Counter, square
 
@@ -281,16 +279,6 @@ def test_a_limit_of_file_sizes_is_named() -> None:
 
 
 # ---------------------------------------------------------------------- connections that are lost
-
-
-def cut(*, to: int | None = None) -> None:
-    """Break the connections of this process to others, which live."""
-    core = current.process.core
-    assert core is not None
-    with core.lock:
-        for connection in core.peers.connections:
-            connection.sock.shutdown(socket.SHUT_RDWR)
-    core.reactor.request_turn()
 
 
 def test_an_actor_whose_connection_is_lost_is_dialled_again(session: Session, tmp_path: Path) -> None:
