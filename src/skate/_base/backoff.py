@@ -12,24 +12,27 @@ LONGEST_PAUSE = 0.25
 #: Attempts end after this time (seconds): whoever waits gets an error that says why. Short, since a call
 #: that is known to be stuck helps nobody, and long enough for a burst of files or connections to pass.
 PATIENCE = 3.0
+#: What went well for so long works again (seconds).
+QUIET = 1.0
 
 
 class Backoff:
     """The attempts at one thing."""
 
     def __init__(self, now: float, patience: float = PATIENCE) -> None:
-        self._patience = patience
         self._until = now + patience
+        self._failed = now
         self._pause = 0.0
 
     def again(self, now: float) -> float | None:
         """An attempt failed at ``now`` (seconds). Return how long to wait before the next one; None: give
         up."""
+        self._failed = now
         if now >= self._until:
             return None
         self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
         return self._pause
 
     def stale(self, now: float) -> bool:
-        """Tell whether the last series of failures is so long ago that a new one begins."""
-        return now > self._until + self._patience
+        """Tell whether the last failure is so long ago that a new series begins."""
+        return now > self._failed + QUIET

@@ -209,6 +209,10 @@ class Driver:
             if connection is None or connection.closed:
                 role.finish(1)  # it is ending, or is as good as ended: see how
             how = role.poll() or how
+        if index and core.control.gone:
+            how = f"the {name} is gone: {core.control.gone}"
+        elif not index and core.node is not None and core.node.refused is not None:
+            how = f"the {name} refused this program, because it {core.node.refused.what}"
         return errors.RaySystemError(
             f"init() failed: {how}; see its log in {os.path.join(core.session_dir, 'logs')}"
         )

@@ -390,6 +390,7 @@ class Peers:
             entry.dependents.append(answer)
 
     def _object_value(self, connection: Connection, message: wire.ObjectValue) -> None:
+        self._breaks.pop(connection.peer.address, None)
         entry = self._core.refs.entries.get(message.object_id)
         if entry is not None and entry.kind == PENDING:
             self._core.fulfil(entry, message.kind, message.data)
@@ -413,6 +414,7 @@ class Peers:
 
     def _borrow_ack(self, connection: Connection, message: wire.BorrowAck) -> None:
         core = self._core
+        self._breaks.pop(connection.peer.address, None)
         if not message.alive:
             entry = core.refs.entries.get(message.object_id)
             if entry is not None and entry.kind == PENDING:

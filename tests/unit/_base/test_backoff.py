@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skate._base.backoff import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Backoff
+from skate._base.backoff import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, QUIET, Backoff
 
 
 def pauses(attempts: Backoff, now: float = 0.0) -> list[float]:
@@ -36,6 +36,7 @@ def test_it_never_spins_and_ends(start: float, patience: float) -> None:
 def test_a_series_of_failures_is_over_some_time_after_the_last() -> None:
     attempts = Backoff(100.0, 3.0)
     assert attempts.again(102.0) is not None
+    assert not attempts.stale(102.0 + LONGEST_PAUSE)
+    assert attempts.stale(102.1 + QUIET)
     assert attempts.again(103.0) is None
-    assert not attempts.stale(106.0)
-    assert attempts.stale(106.1)
+    assert not attempts.stale(103.0)
