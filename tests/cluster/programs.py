@@ -29,6 +29,7 @@ from skate.exceptions import (
     OutOfMemoryError,
     OwnerDiedError,
     RaySystemError,
+    RayTaskError,
     TaskCancelledError,
     TaskUnschedulableError,
     WorkerCrashedError,
@@ -61,8 +62,9 @@ DEATHS: tuple[type[Exception], ...] = (
 )  # fmt: skip
 #: And where memory runs out in the middle of anything.
 SHORTAGES = (*DEATHS, MemoryError)
-#: And where descriptors do, or connections are lost.
-SCARCITIES = (*DEATHS, RaySystemError, TaskUnschedulableError, OSError)
+#: And where descriptors do, or connections are lost. Tasks themselves fail there, too: a module that they need
+#: cannot be read, and Python does not always recover from half an import.
+SCARCITIES = (*DEATHS, RaySystemError, TaskUnschedulableError, RayTaskError, OSError)
 
 
 class Actor:

@@ -203,16 +203,16 @@ class Driver:
     def _start_failed(self, name: str, index: int) -> Exception:
         core = self.core
         how = f"the {name} did not answer within {core.config.start_timeout_s} s"
+        if index and core.control.gone:
+            how = f"the {name} is gone: {core.control.gone}"
+        elif not index and core.node is not None and core.node.refused is not None:
+            how = f"the {name} refused this program, because it {core.node.refused.what}"
         if self._roles:
             role = self._roles[index]
             connection = core.control.connection if index else core.node
             if connection is None or connection.closed:
                 role.finish(1)  # it is ending, or is as good as ended: see how
             how = role.poll() or how
-        if index and core.control.gone:
-            how = f"the {name} is gone: {core.control.gone}"
-        elif not index and core.node is not None and core.node.refused is not None:
-            how = f"the {name} refused this program, because it {core.node.refused.what}"
         return errors.RaySystemError(
             f"init() failed: {how}; see its log in {os.path.join(core.session_dir, 'logs')}"
         )
