@@ -77,8 +77,7 @@ class Launcher:
         self._on_zygote_died = on_zygote_died
         self._sock: socket.socket | None = None
         self.pid = 0
-        #: There is no zygote, and no descriptor for one: what is to be forked when there is, and the
-        #: attempts.
+        #: While there is no zygote and no descriptor for one: what is to be forked later, and the attempts.
         self._pending: list[tuple[wire.Spawn, int, int]] = []
         self._attempts: Backoff | None = None
         self._closed = False

@@ -81,8 +81,7 @@ class ProcessHandlers:
         client: Client = connection.peer
         daemon = self._daemon
         if len(hello.worker_id) != ids.WORKER_ID_SIZE or hello.worker_id in daemon.clients:
-            # Ids are made at random; and the empty one stands for the control store among the owners of
-            # leases.
+            # Ids are made at random; the empty one stands for the control store where leases have owners.
             what = f"says that its id is {hello.worker_id.hex()!r}, which is none or another process's"
             connection.refuse(Refused(WRONG_PEER, what))
             return
