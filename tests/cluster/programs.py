@@ -29,7 +29,10 @@ from skate.exceptions import (
     ObjectStoreFullError,
     OutOfMemoryError,
     OwnerDiedError,
+    RaySystemError,
+    RayTaskError,
     TaskCancelledError,
+    TaskUnschedulableError,
     WorkerCrashedError,
 )
 
@@ -61,6 +64,9 @@ DEATHS: tuple[type[Exception], ...] = (
 )  # fmt: skip
 #: And where memory runs out in the middle of anything.
 SHORTAGES = (*DEATHS, MemoryError)
+#: And where descriptors do, or connections are lost. Tasks themselves fail there, too: a module that they need
+#: cannot be read, and Python does not always recover from half an import.
+SCARCITIES = (*DEATHS, RaySystemError, TaskUnschedulableError, RayTaskError, OSError)
 
 
 class Actor:
@@ -242,10 +248,11 @@ class Program:
 
     @contextlib.contextmanager
     def in_doubt(self, actor: Actor) -> Iterator[None]:
-        """A call of the actor changes its state: if memory runs out, nobody knows whether it did."""
+        """A call of the actor changes its state: if memory runs out, or the connection is lost, nobody knows whether
+        it did."""
         try:
             yield
-        except MemoryError:
+        except (MemoryError, ActorUnavailableError):
             self.actors.remove(actor)
             raise
 

@@ -30,7 +30,8 @@ from . import faults
 from .arithmetic import pack, unpack
 from .leaks import wait_until_empty
 from .processes import roles
-from .programs import Program
+from .programs import SCARCITIES, Program
+from .scarcity import cut, without_descriptors
 from .waiting import wait_until_none
 
 #: Programs with faults, each from a seed of its own: `make faults` runs thousands.
@@ -43,6 +44,52 @@ def test_random_programs(seed: int) -> None:
     program = Program(seed, deadly=False)
     program.run(120)
     assert program.checked
+
+
+class Scarcity:
+    """Takes descriptors from random processes of this session for a moment, and breaks connections."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        core = current.require_core("take descriptors")
+        home = core.session_dir
+        while not self._stop.wait(self._random.random() * 0.3):
+            if self._random.random() < 0.3:
+                cut()
+                continue
+            here = roles(home)
+            pid = self._random.choice([0, here.daemon, here.control, *here.workers])
+            with (
+                contextlib.suppress(ProcessLookupError, FileNotFoundError),
+                without_descriptors(pid, self._random.randint(0, 3)),
+            ):
+                self._stop.wait(self._random.random() * 0.2)
+
+
+@pytest.mark.time_limit(120)
+@pytest.mark.parametrize("seed", range(max(4, FAULT_RUNS // 4)))
+def test_random_programs_whose_processes_lack_descriptors(seed: int) -> None:
+    """Calls end well or with an error that says why; when there are descriptors, everything works."""
+    skate.init(num_cpus=2)
+    program = Program(seed, deadly=True, short=True)
+    program.survives = SCARCITIES
+    with Scarcity(seed):
+        program.run(60)
+    # A task that needs no modules: workers may have half of some.
+    absolute = skate.remote(abs)
+    assert skate.get([absolute.remote(-number) for number in range(20)], timeout=25) == list(range(20))
+    assert len(skate.get(skate.put(bytes(1 << 20)))) == 1 << 20
 
 
 #: How a process may come to its end from outside.

@@ -19,8 +19,10 @@ def spawn(argv: list[str], descriptors: Mapping[int, int]) -> int:
         descriptors: number there to descriptor here; no other is passed on but 0 to 2, if they are not named.
     """
     # Numbers that are descriptors of ours as well would be overwritten by each other: move them up first.
-    moved = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARE) for number, fd in descriptors.items()}
+    moved: dict[int, int] = {}
     try:
+        for number, fd in descriptors.items():
+            moved[number] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARE)
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in moved.items()]
         return os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsid=True)
     finally:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from skate._base import descriptors
 from skate._base.clock import monotonic
 from skate._control.actors import (
     ActorRecord,
@@ -35,10 +36,11 @@ from skate._control.actors import (
 from skate._control.kv import KeyValues
 from skate._control.rows import actor_row
 from skate._control.stored import dump_actor, load_actor
+from skate._transport.acceptor import Acceptor
 from skate._transport.connection import Connection, Handler, Listener
 from skate._transport.reactor import Reactor
-from skate._wire import control, node
-from skate._wire.codec import PROTOCOL, pack, unpack
+from skate._wire import control, node, services
+from skate._wire.codec import pack, unpack
 
 #: Jobs that are remembered for those who ask.
 _JOBS_KEPT = 10_000
@@ -115,6 +117,7 @@ class ControlStore:
             control.RegisterNode: self._register_node,
             control.NodeUpdate: self._node_update,
             control.RegisterJob: self._register_job,
+            control.RegisterObserver: lambda connection, message: None,
             control.CreateActor: self._create_actor,
             control.WatchActor: self._watch_actor,
             control.KillActor: self._kill_actor,
@@ -131,12 +134,14 @@ class ControlStore:
             node.Shutdown: self._shutdown,
         }
         self._has_lifeline = False
+        self._acceptor = Acceptor(reactor, services.CONTROL, self._handlers, self._disconnected)
         self._restore()
 
     def serve(self, settings: ControlSettings) -> None:
         """Take connections from now on."""
         self.reactor.on_turn = self._storage.commit
-        Listener(self.reactor, socket.socket(fileno=settings.listen_fd), self._accept)
+        listening = socket.socket(fileno=settings.listen_fd)
+        Listener(self.reactor, listening, self._accept, self._out_of_descriptors)
         self._has_lifeline = settings.driver_fd >= 0
         if self._has_lifeline:
             self._accept(socket.socket(fileno=settings.driver_fd), is_lifeline=True)
@@ -147,8 +152,11 @@ class ControlStore:
         return self._handlers
 
     def _accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
-        connection = Connection(self.reactor, sock, self._handlers, self._disconnected)
-        connection.peer = Peer(is_lifeline)
+        self._acceptor.accept(sock, Peer(is_lifeline), patient=is_lifeline)
+
+    def _out_of_descriptors(self, error: OSError) -> None:
+        text = f"the control store {descriptors.explain(error)}. Whoever dials it waits until there are some"
+        self._event("ERROR", "CONTROL_STORE", text)
 
     def _disconnected(self, connection: Connection) -> None:
         peer: Peer = connection.peer
@@ -189,9 +197,6 @@ class ControlStore:
 
     def _register_node(self, connection: Connection, message: control.RegisterNode) -> None:
         peer: Peer = connection.peer
-        if message.protocol != PROTOCOL:
-            connection.close(f"it speaks protocol {message.protocol}, this control store {PROTOCOL}")
-            return
         peer.id = message.node_id
         self._had_node = True
         peer.node = control.NodeInfo(
@@ -227,10 +232,6 @@ class ControlStore:
         connection.send(control.Answer(message.request, pack(nodes)))
 
     def _register_job(self, connection: Connection, message: control.RegisterJob) -> None:
-        if message.protocol != PROTOCOL:
-            text = f"this process speaks protocol {message.protocol}, the control store {PROTOCOL}"
-            connection.send(control.Answer(message.request, b"", "RuntimeError", text))
-            return
         connection.peer.id = message.worker_id
         self._absent.discard(message.worker_id)
         job = self._jobs.get(message.worker_id)
@@ -466,6 +467,8 @@ def main(settings_json: str) -> None:
     """Run a control store until its driver is gone."""
     from skate._control.storage import Storage  # SQLite takes a while to import
 
+    descriptors.raise_limit()
+    descriptors.keep_reserve()
     settings = msgspec.json.decode(settings_json, type=ControlSettings)
     storage = Storage(os.path.join(settings.session_dir, "control.db"))
     store = ControlStore(Reactor("control store"), storage)

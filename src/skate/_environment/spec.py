@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from skate._base import descriptors
+
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -81,6 +83,7 @@ class Environment(msgspec.Struct, frozen=True, omit_defaults=True):
 
         Where the files came from and how long their copying may take is no part of it.
         """
+        descriptors.load("hashlib")
         import hashlib  # here: it takes 10 ms, and few programs have environments
 
         folder = self.working_dir

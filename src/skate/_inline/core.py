@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -50,10 +50,19 @@ class _Peers(Peers):
         super().__init__(core)
         self._inline = core
 
-    def connect(self, address: str, worker_id: bytes = b"") -> Connection | None:
+    def reach(
+        self,
+        address: str,
+        then: Callable[[Connection], None],
+        failed: Callable[[str], None],
+        worker_id: bytes = b"",
+    ) -> None:
         """See Peers."""
         host = self._inline.inline_node.host_at(address)
-        return host.callers if host is not None else None
+        if host is not None:
+            then(host.callers)
+        else:
+            failed("")
 
     def add(self, end: End) -> None:
         """Have this line told of functions that are gone."""

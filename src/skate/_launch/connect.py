@@ -11,7 +11,7 @@ import threading
 from _queue import SimpleQueue  # the module "queue" imports more than it gives
 from typing import Any, NamedTuple
 
-from skate._base import errors, ids, stack_signal, threads
+from skate._base import descriptors, errors, ids, stack_signal, threads
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._base.process import import_paths, portable, printable, working_folder
@@ -70,7 +70,12 @@ class Driver:
         log_to_driver: bool,
         program: Program = _NOTHING,
     ) -> Driver:
-        """Start a session of this process's own and connect to it."""
+        """Start a session of this process's own and connect to it.
+
+        Raises:
+            RaySystemError: it did not come up, or a limit of this process is too low for it.
+        """
+        prepare_limits()
         session_dir, alive_fd = session.create()
         starter = Starter(session_dir, alive_fd, lifeline=True)
         settings = {**offer._asdict(), "config": config._asdict()}
@@ -98,7 +103,9 @@ class Driver:
         Raises:
             ConnectionError: nobody answers there.
             RuntimeError: its Python is another one.
+            RaySystemError: a limit of this process is too low.
         """
+        prepare_limits()
         try:
             facts = session.facts(session_dir)
             to_node = dial(os.path.join(session_dir, "node.sock"))
@@ -199,6 +206,10 @@ class Driver:
     def _start_failed(self, name: str, index: int) -> Exception:
         core = self.core
         how = f"the {name} did not answer within {core.config.start_timeout_s} s"
+        if index and core.control.gone:
+            how = f"the {name} is gone: {core.control.gone}"
+        elif not index and core.node is not None and core.node.refused is not None:
+            how = f"the {name} refused this program, because it {core.node.refused.what}"
         if self._roles:
             role = self._roles[index]
             connection = core.control.connection if index else core.node
@@ -331,6 +342,18 @@ def _ipython() -> Any:
     """Return IPython's shell, in a notebook or in its terminal; else None."""
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython is not None else None
+
+
+def prepare_limits() -> None:
+    """Raise this process's limit of descriptors, for connections to actors and workers, as Ray does.
+
+    Raises:
+        RaySystemError: a limit is too low for a session, and cannot be raised.
+    """
+    descriptors.raise_limit()
+    problem = descriptors.too_low()
+    if problem:
+        raise errors.RaySystemError(f"init() failed: {problem}")
 
 
 def job_facts(program: Program, environment: bytes) -> bytes:

@@ -21,6 +21,7 @@ from skate._base import threads
 from skate._transport.connection import Connection, Handler, dial
 from skate._wire import debugger as wire
 from skate._wire import node
+from skate._wire.handshake import BUSY, PROTOCOL
 
 if TYPE_CHECKING:
     from skate._transport.reactor import Reactor
@@ -70,12 +71,19 @@ class Attached:
         handlers: dict[type, Handler] = {wire.Output: self._said, wire.Ask: self._said}
         with reactor.lock:
             self._connection = Connection(reactor, dial(address), handlers, self._left)
+            self._connection.send(wire.Attach(PROTOCOL))
+            self._connection.flush()
 
     def _said(self, connection: Connection, message: Any) -> None:
         self._events.put(message)
 
     def _left(self, connection: Connection) -> None:
         self.over = True
+        refused = connection.refused
+        if refused is not None and refused.code == BUSY:
+            self._events.put(wire.Output("Somebody else is attached to this breakpoint.\n"))
+        elif refused is not None:
+            self._events.put(wire.Output(f"Not attached: this terminal {refused.what}.\n"))
         self._events.put(_OVER)
         if self.on_over is not None:
             self.on_over()

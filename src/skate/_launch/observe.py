@@ -49,6 +49,7 @@ class Observer:
                 self._node = self._connect("node.sock", {node.StateAnswer: self._answered})
                 self._node.send(node.Hello("observer", ids.new_worker_id(), os.getpid(), "", PROTOCOL, b""))
                 self._control = self._connect("control.sock", {control.Answer: self._answered})
+                self._control.send(control.RegisterObserver(os.getpid(), PROTOCOL))
         except OSError as error:
             self._reactor.close()
             raise ConnectionError(

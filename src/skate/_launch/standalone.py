@@ -9,12 +9,13 @@ from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._launch import session
-from skate._launch.connect import session_facts
+from skate._launch.connect import prepare_limits, session_facts
 from skate._launch.head import Starter
 from skate._launch.machine import Offer
 from skate._transport.connection import Connection, dial
 from skate._transport.reactor import Reactor, Waiter
 from skate._wire import control, node
+from skate._wire.codec import PROTOCOL
 
 
 def start(offer: Offer, config: Config) -> str:
@@ -31,6 +32,7 @@ def start(offer: Offer, config: Config) -> str:
         raise RuntimeError(
             f"a session runs already at {running}: init() joins it. End it with `skate stop` first."
         )
+    prepare_limits()
     path, alive_fd = session.create()
     try:
         starter = Starter(path, alive_fd, lifeline=False)
@@ -42,7 +44,7 @@ def start(offer: Offer, config: Config) -> str:
             dead = [how for how in (role.poll(100) for role in roles) if how]
             for role in roles:
                 role.finish(0)
-            _tell_to_stop(os.path.join(path, "control.sock"), monotonic() + 5)  # if it is not the first one
+            _stop_control(path, monotonic() + 5)  # if it is not the first one
             raise errors.RaySystemError(
                 f"the session did not come up: {'; '.join(dead) or 'its node daemon never registered'}. "
                 f"Its logs: {os.path.join(path, 'logs')}"
@@ -63,8 +65,8 @@ def stop(path: str, config: Config) -> None:
     if owner:
         raise RuntimeError(f"the session at {path} is that of process {owner}, and ends when that does")
     deadline = monotonic() + config.start_timeout_s
-    for name in ("node.sock", "control.sock"):
-        _tell_to_stop(os.path.join(path, name), deadline)
+    _stop_node(path, deadline)
+    _stop_control(path, deadline)
     while session.is_alive(path):
         if monotonic() > deadline:
             raise RuntimeError(
@@ -90,6 +92,7 @@ def _ask(path: str, question: control.ListNodes, deadline: float) -> bool:
             reactor, dial(os.path.join(path, "control.sock")), {control.Answer: answer},
             lambda c: answered.notify(),
         )  # fmt: skip
+        connection.send(control.RegisterObserver(os.getpid(), PROTOCOL))
         connection.send(question)
         connection.flush()
     reactor.wait(answered, deadline)
@@ -99,7 +102,17 @@ def _ask(path: str, question: control.ListNodes, deadline: float) -> bool:
     return bool(got)
 
 
-def _tell_to_stop(socket_path: str, deadline: float) -> None:
+def _stop_node(path: str, deadline: float) -> None:
+    hello = node.Hello("observer", ids.new_worker_id(), os.getpid(), "", PROTOCOL, b"")
+    _tell_to_stop(os.path.join(path, "node.sock"), hello, deadline)
+
+
+def _stop_control(path: str, deadline: float) -> None:
+    hello = control.RegisterObserver(os.getpid(), PROTOCOL)
+    _tell_to_stop(os.path.join(path, "control.sock"), hello, deadline)
+
+
+def _tell_to_stop(socket_path: str, hello: node.Hello | control.RegisterObserver, deadline: float) -> None:
     """Ask a role to end, and wait until its connection does. Nobody there: nothing to do."""
     try:
         sock = dial(socket_path)
@@ -109,6 +122,7 @@ def _tell_to_stop(socket_path: str, deadline: float) -> None:
     ended = Waiter()
     with reactor.lock:
         connection = Connection(reactor, sock, {}, lambda c: ended.notify())
+        connection.send(hello)
         connection.send(node.Shutdown())
         connection.flush()
     reactor.wait(ended, deadline)

@@ -7,6 +7,7 @@ lock for ever would not notice by itself.
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -19,13 +20,16 @@ from typing import Any
 
 import msgspec
 
+from skate._base import descriptors
 from skate._base.process import native
 from skate._wire import zygote as wire
+from skate._wire.codec import GARBAGE
 from skate._worker import process
 
 #: Imported for all workers, once the zygote had nothing to do for this long.
 _PRELOAD = ("skate.api", "skate._environment.enter", "traceback", "concurrent.futures")
 _IDLE_MS = 20
+_AGAIN_MS = 1000
 
 
 def main(socket_fd: int, board_fd: int, session: str) -> None:
@@ -48,11 +52,7 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
             ready = poll.poll(idle_ms)
             if not ready:
                 # The workers of the start are forked: now what later ones are glad to find.
-                for name in _PRELOAD:
-                    importlib.import_module(name)
-                gc.collect()
-                gc.freeze()
-                idle_ms = None
+                idle_ms = _preload()
             for fd, _ in ready:
                 if fd == wake_read:
                     os.read(wake_read, 512)
@@ -61,8 +61,13 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
                     data, fds, _, _ = socket.recv_fds(sock, wire.MAX_MESSAGE, 2)
                     if not data:
                         return
-                    message = wire.decode(data)
-                    assert isinstance(message, wire.Spawn)
+                    try:
+                        message = wire.decode_request(data)
+                    except GARBAGE as error:
+                        # Only a bug of the daemon's can do this; its workers are no part of it.
+                        print(f"the zygote ignores a message of its daemon: {error}", file=sys.stderr)
+                        _close(fds)
+                        continue
                     _spawn(sock, workers, message, fds, (wake_read, wake_write), board_fd, session)
     except (BrokenPipeError, ConnectionResetError):
         return
@@ -71,6 +76,18 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
             _kill_group(pid)
         for pid in workers:
             os.waitpid(pid, 0)
+
+
+def _preload() -> int | None:
+    """Import what later workers need; return when to try again (milliseconds) if it cannot be opened."""
+    try:
+        for name in _PRELOAD:
+            importlib.import_module(name)
+    except OSError:
+        return _AGAIN_MS
+    gc.collect()
+    gc.freeze()
+    return None
 
 
 def _spawn(
@@ -82,10 +99,16 @@ def _spawn(
     board_fd: int,
     session: str,
 ) -> None:
+    if len(fds) < 2:  # the kernel delivered what fitted
+        lost = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        error = f"its zygote {descriptors.explain(lost)}"
+        sock.send(wire.encode(wire.Spawned(spawn.worker_id, 0, error)))
+        _close(fds)
+        return
     try:
         pid = os.fork()
-    except OSError as error:
-        sock.send(wire.encode(wire.Spawned(spawn.worker_id, 0, str(error))))
+    except OSError as failed:
+        sock.send(wire.encode(wire.Spawned(spawn.worker_id, 0, str(failed))))
         pid = -1
     if pid == 0:
         code = 1
@@ -108,11 +131,15 @@ def _spawn(
                 sys.stderr.flush()
             finally:
                 os._exit(code)
-    for fd in fds:
-        os.close(fd)
+    _close(fds)
     if pid > 0:
         workers[pid] = spawn.worker_id
         sock.send(wire.encode(wire.Spawned(spawn.worker_id, pid, "")))
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _become_worker(job: dict[str, Any], fds: list[int]) -> None:

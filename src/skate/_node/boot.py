@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from skate._base import descriptors
 from skate._node.zygote_start import start_zygote
 
 #: Bytes of the board: a word of 16 for each of 8192 workers (see launcher.Board).
@@ -15,6 +16,7 @@ _BOARD_SIZE = 16 * 8192
 
 def main(settings_json: str, *zygote_argv: str) -> None:
     """Run a daemon with these settings; the rest is the command line of its zygote."""
+    descriptors.raise_limit()  # the zygote, and with it every worker, inherits it
     # Ours alone: the listening socket, what keeps the session alive, the driver's connection, and of the
     # control store its listening socket and a pidfd.
     for fd in range(3, 8):

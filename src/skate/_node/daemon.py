@@ -7,7 +7,6 @@ path of a call. It ends when the connection of the driver that started it does.
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from skate._base import descriptors
 from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._node.handlers.actors import ActorHandlers
@@ -37,8 +37,10 @@ from skate._node.workers import Workers
 from skate._scheduling.labels import NODE_ID
 from skate._store.segment import Segments
 from skate._store.table import StoreTable
-from skate._transport.connection import Connection, Handler, Listener
+from skate._transport.acceptor import Acceptor
+from skate._transport.connection import Handler, Listener
 from skate._transport.reactor import Reactor
+from skate._wire import services
 
 #: Holds the session's lock: see ``_launch.session``.
 ALIVE_FD = 4
@@ -102,22 +104,30 @@ class Daemon:
             **self.deadlocks.table(),
             **self.breakpoints.table(),
         }
+        self.acceptor = Acceptor(self.reactor, services.NODE, self.handlers, self.processes.disconnected)
 
     def start(self) -> None:
         """Begin to serve."""
         listening = socket.socket(fileno=self.settings.listen_fd)
-        Listener(self.reactor, listening, self._accept)
+        Listener(self.reactor, listening, self._accept, self._out_of_descriptors)
         if self.settings.driver_fd >= 0:
             self._accept(socket.socket(fileno=self.settings.driver_fd), is_lifeline=True)
         self.membership.join()
 
     def _accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
-        connection = Connection(self.reactor, sock, self.handlers, self.processes.disconnected)
-        connection.peer = Client(connection, is_lifeline)
+        client = Client(is_lifeline)
+        client.connection = self.acceptor.accept(sock, client, patient=is_lifeline)
+
+    def _out_of_descriptors(self, error: OSError) -> None:
+        text = f"the node daemon {descriptors.explain(error)}. Whoever dials it waits until there are some"
+        self.event("ERROR", "NODES", text)
 
     def log(self, text: str) -> None:
         """Write a line to the daemon's log."""
-        print(text, file=sys.stderr, flush=True)
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except OSError:
+            pass  # the disk is full, or the file as large as it may be: the work goes on without it
 
     def event(self, severity: str, source: str, text: str) -> None:
         """Log what happened, and remember it for those who look."""
@@ -150,8 +160,7 @@ def main(
     settings_json: str, zygote_argv: list[str], board_fd: int, zygote_pid: int, zygote: socket.socket
 ) -> None:
     """Run a daemon, whose zygote was executed already, until its driver is gone."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    descriptors.keep_reserve()
     settings = msgspec.json.decode(settings_json, type=NodeSettings)
     daemon = Daemon(settings, zygote_argv, board_fd)
     with daemon.reactor.lock:

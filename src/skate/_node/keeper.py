@@ -13,6 +13,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from skate._base import descriptors
 from skate._base.clock import monotonic
 from skate._base.process import describe_status
 from skate._base.spawning import spawn
@@ -25,6 +26,8 @@ WINDOW = 60.0
 #: At the end of a session, a control store may take so long to end (milliseconds).
 _PATIENCE_MS = 5000
 
+#: A start that failed for want of descriptors is tried again after this time (seconds).
+_AGAIN = 0.25
 _SOURCE = "CONTROL_STORE"
 
 
@@ -61,6 +64,9 @@ class Keeper:
         #: It ends when this does, if the first one ended with its driver.
         self._lifeline: socket.socket | None = None
         self._pidfd = kept.pidfd
+        #: It could not be started for want of descriptors, so far.
+        self._short = False
+        self._closed = False
         reactor.register(self._pidfd, self, READABLE)
 
     def handle(self, events: int) -> None:
@@ -74,24 +80,39 @@ class Keeper:
             self._event("ERROR", _SOURCE, f"the control store {how}, and is not started anew")
             self._give_up()
             return
+        self._start_anew(how)
+
+    def _start_anew(self, how: str) -> None:
+        if self._closed:
+            return
         try:
             self._start()
         except OSError as error:
+            if descriptors.is_transient(error):  # those who dial wait in its queue
+                if not self._short:
+                    why = f"because the node daemon {descriptors.explain(error)}"
+                    self._event(
+                        "ERROR", _SOURCE, f"the control store {how}, and is not started anew yet, {why}"
+                    )
+                self._short = True
+                self._reactor.call_later(_AGAIN, lambda: self._start_anew(how))
+                return
             self._event("ERROR", _SOURCE, f"the control store {how}, and cannot be started anew: {error}")
             self._give_up()
             return
+        self._short = False
         self._event("WARNING", _SOURCE, f"the control store {how}; started anew as process {self._pid}")
 
     def _start(self) -> None:
-        descriptors = {3: self._kept.listen_fd, 4: self._alive_fd}
+        given = {3: self._kept.listen_fd, 4: self._alive_fd}
         log = os.open(self._kept.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         theirs = None
         try:
-            descriptors |= {1: log, 2: log}
+            given |= {1: log, 2: log}
             if self._kept.lifeline:
                 self._lifeline, theirs = socket.socketpair()
-                descriptors[5] = theirs.fileno()
-            self._pid = spawn(self._kept.argv, descriptors)
+                given[5] = theirs.fileno()
+            self._pid = spawn(self._kept.argv, given)
         finally:
             os.close(log)
             if theirs is not None:
@@ -110,6 +131,7 @@ class Keeper:
 
     def close(self) -> None:
         """The session ends: so does a control store that is to end with it."""
+        self._closed = True
         if self._lifeline is not None:
             self._lifeline.close()
         if self._pid and self._kept.lifeline:

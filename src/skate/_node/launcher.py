@@ -11,11 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import sleep
 
+from skate._base import descriptors
+from skate._base.backoff import Backoff
+from skate._base.clock import monotonic
 from skate._base.process import describe_status
 from skate._node.zygote_start import start_zygote
 from skate._transport.reactor import READABLE, Reactor
 from skate._wire import zygote as wire
 
+#: A process without a pidfd is looked for so often (seconds).
+_LOOK = 0.25
 _WORD = struct.Struct("<8sQ")
 #: The bits of a word that are the task's number; the highest one says that it may be repeated.
 _SEQ = (1 << 63) - 1
@@ -72,6 +77,10 @@ class Launcher:
         self._on_zygote_died = on_zygote_died
         self._sock: socket.socket | None = None
         self.pid = 0
+        #: While there is no zygote and no descriptor for one: what is to be forked later, and the attempts.
+        self._pending: list[tuple[wire.Spawn, int, int]] = []
+        self._attempts: Backoff | None = None
+        self._closed = False
 
     def adopt(self, pid: int, sock: socket.socket) -> None:
         """Serve a zygote that was executed already."""
@@ -80,18 +89,51 @@ class Launcher:
         self._reactor.register(sock.fileno(), self)
 
     def start(self) -> None:
-        """Execute a zygote."""
-        self.adopt(*start_zygote(self._argv, self._board.fd, self._log_fd))
+        """Execute a zygote: now, or as soon as there are descriptors for it."""
+        if self._attempts is None:
+            self._attempts = Backoff(monotonic())
+            self._start()
+
+    def _start(self) -> None:
+        attempts = self._attempts
+        if attempts is None or self._closed:
+            return
+        try:
+            self.adopt(*start_zygote(self._argv, self._board.fd, self._log_fd))
+        except OSError as error:
+            pause = attempts.again(monotonic())
+            if pause is not None:
+                self._reactor.call_later(pause, self._start)
+                return
+            self._attempts = None
+            for spawn, *ends in self._take_pending():
+                for fd in ends:
+                    os.close(fd)
+                why = f"there is no zygote, because the node daemon {descriptors.explain(error)}"
+                self._on_spawned(wire.Spawned(spawn.worker_id, 0, why))
+            return
+        self._attempts = None
+        for spawn, stdout, stderr in self._take_pending():
+            self._send(spawn, stdout, stderr)
+
+    def _take_pending(self) -> list[tuple[wire.Spawn, int, int]]:
+        pending, self._pending = self._pending, []
+        return pending
 
     def spawn(self, worker_id: bytes, slot: int, job_config: bytes, stdout: int, stderr: int) -> None:
         """Fork a worker; ``on_spawned`` tells its pid. The descriptors are closed here."""
+        spawn = wire.Spawn(worker_id, slot, job_config)
         if self._sock is None:
+            self._pending.append((spawn, stdout, stderr))
             self.start()
+        else:
+            self._send(spawn, stdout, stderr)
+
+    def _send(self, spawn: wire.Spawn, stdout: int, stderr: int) -> None:
         assert self._sock is not None
-        message = wire.encode(wire.Spawn(worker_id, slot, job_config))
         try:
             self._sock.setblocking(True)
-            socket.send_fds(self._sock, [message], [stdout, stderr])
+            socket.send_fds(self._sock, [wire.encode(spawn)], [stdout, stderr])
             self._sock.setblocking(False)
         except OSError:
             pass  # the zygote is dying: handle() will see it, and the worker counts as not started
@@ -112,10 +154,10 @@ class Launcher:
             if not data:
                 self._lost()
                 return
-            message = wire.decode(data)
+            message = wire.decode_report(data)
             if isinstance(message, wire.Spawned):
                 self._on_spawned(message)
-            elif isinstance(message, wire.Exited):
+            else:
                 self._on_exited(message)
 
     def _lost(self) -> None:
@@ -128,6 +170,10 @@ class Launcher:
 
     def close(self) -> None:
         """End the zygote, and with it every worker that it forked."""
+        self._closed = True
+        for _, *ends in self._take_pending():
+            for fd in ends:
+                os.close(fd)
         if self._sock is not None:
             self._reactor.unregister(self._sock.fileno())
             self._sock.close()
@@ -144,8 +190,23 @@ class Orphan:
     def __init__(self, reactor: Reactor, pid: int, on_exit: Callable[[], None]) -> None:
         self._reactor = reactor
         self._on_exit = on_exit
-        self._fd = os.pidfd_open(pid)
-        reactor.register(self._fd, self, READABLE)
+        self._pid = pid
+        try:
+            self._fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            raise
+        except OSError:  # no descriptor is left: look now and then
+            reactor.call_later(_LOOK, self._look)
+        else:
+            reactor.register(self._fd, self, READABLE)
+
+    def _look(self) -> None:
+        try:
+            os.kill(self._pid, 0)
+        except ProcessLookupError:
+            self._on_exit()
+        else:
+            self._reactor.call_later(_LOOK, self._look)
 
     def handle(self, events: int) -> None:
         """Called by the reactor: the process ended."""

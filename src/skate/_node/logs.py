@@ -44,14 +44,21 @@ class WorkerLog:
         """Return the write ends for stdout and stderr; the caller sends and closes them.
 
         Nothing is read before ``start``.
+
+        Raises:
+            OSError: this process has no descriptors left; nothing was opened.
         """
-        ends: list[int] = []
-        for is_error in (False, True):
-            read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        out_read, out = os.pipe2(os.O_CLOEXEC)
+        try:
+            err_read, err = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            os.close(out_read)
+            os.close(out)
+            raise
+        for is_error, read_end in ((False, out_read), (True, err_read)):
             os.set_blocking(read_end, False)
             self._pipes.append(_Pipe(self._reactor, read_end, self, is_error))
-            ends.append(write_end)
-        return ends[0], ends[1]
+        return out, err
 
     def start(self, pid: int) -> None:
         """Pass on what is printed, now that it is known by whom."""
@@ -62,13 +69,13 @@ class WorkerLog:
     def write(self, pipe: _Pipe, is_error: bool, text: bytes) -> bool:
         """Record whole lines and pass them on. False: the driver is slow, read no more for now."""
         self.name = pipe.name or next((other.name for other in self._pipes if other.name), "")
-        if self._file is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._file = os.open(self.path, flags, 0o600)
         try:
+            if self._file is None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+                self._file = os.open(self.path, flags, 0o600)
             os.write(self._file, text)
         except OSError:
-            pass  # the disk is full: the driver still gets the lines
+            pass  # no descriptor is left, or the disk or the file is full: the driver still gets the lines
         return self._forward(self, is_error, text.decode("utf-8", "replace"))
 
     def read(self) -> None:

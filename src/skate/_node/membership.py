@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from skate._base import descriptors
 from skate._base.clock import monotonic
-from skate._transport.connection import Connection, dial
+from skate._transport.connection import Connection, dial_now
 from skate._wire import control
 from skate._wire.codec import PROTOCOL
 
@@ -42,8 +43,11 @@ class Membership:
             return
         self._dialled = monotonic()
         try:
-            sock = dial(os.path.join(daemon.settings.session_dir, "control.sock"))
+            sock = dial_now(os.path.join(daemon.settings.session_dir, "control.sock"))
         except OSError as error:
+            if descriptors.is_transient(error):
+                daemon.reactor.call_later(_PAUSE, self.join)
+                return
             daemon.log(f"the control store is gone: {error}")
             return
         connection = Connection(daemon.reactor, sock, daemon.actors.control_table(), self._closed)

@@ -42,7 +42,12 @@ class Preparation:
         # Its life hangs on this pipe: the daemon holds the other end as long as it lives.
         theirs, self._lifeline = os.pipe2(os.O_CLOEXEC)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        log = os.open(log_path, flags, 0o600)
+        try:
+            log = os.open(log_path, flags, 0o600)
+        except OSError:
+            os.close(theirs)
+            os.close(self._lifeline)
+            raise
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in ((theirs, 0), (log, 1), (log, 2))]
         argv = [sys.executable, "-c", code, request_path]
         try:

@@ -14,11 +14,19 @@ def start_zygote(argv: list[str], board_fd: int, log_fd: int) -> tuple[int, sock
     """Execute a zygote; return its pid and our end of the socket.
 
     It finds the other end as descriptor 3, the board as 4; it logs to ``log_fd``.
+
+    Raises:
+        OSError: this process has no descriptors left.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for sock in (ours, theirs):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-    pid = spawn(argv, {3: theirs.fileno(), 4: board_fd, 1: log_fd, 2: log_fd})
-    theirs.close()
+    try:
+        for sock in (ours, theirs):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        pid = spawn(argv, {3: theirs.fileno(), 4: board_fd, 1: log_fd, 2: log_fd})
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
     ours.setblocking(False)
     return pid, ours

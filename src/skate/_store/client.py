@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from skate._base import descriptors
 from skate._store.allocator import DISK, Extent, round_up
 from skate._store.segment import write_fresh
 
@@ -84,13 +85,14 @@ class StoreClient:
 
         Raises:
             MemoryError: this process has no room for it.
+            OSError: it has no descriptor left.
         """
         try:
             # Two threads may be here at once: the mapping of one of them goes.
             return self._maps.setdefault(segment, mmap.mmap(self._fds[segment], self._sizes[segment]))
         except OSError as error:
             if error.errno != errno.ENOMEM:
-                raise
+                raise descriptors.explained(error) from None
             size = self._sizes[segment] >> 20
             raise MemoryError(f"this process has no room to map {size} MiB of shared memory") from None
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from skate._base import descriptors
+
 #: A disk that is this full (of 100) is full: other programs need it too.
 _FULL = 95
 #: Bytes written at once: large enough to cost nothing, small enough to stop soon.
@@ -22,6 +24,7 @@ def open_nameless(folder: str) -> int:
     try:
         return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:  # a file system that has no such files
+        descriptors.load("tempfile")
         import tempfile
 
         fd, path = tempfile.mkstemp(dir=folder)
@@ -53,6 +56,7 @@ def copy(source: memoryview, fd: int, offset: int) -> None:
 
 def default_folder() -> str:
     """Return a folder on a disk: the temporary one, unless that is memory itself."""
+    descriptors.load("tempfile")
     import tempfile
 
     temporary, other = tempfile.gettempdir(), "/var/tmp"  # noqa: S108  (the files have no names)

@@ -23,10 +23,12 @@ class Segments:
         self._maps: dict[int, mmap.mmap] = {}
 
     def create(self, segment: int, size: int) -> None:
-        """Make the segment; its pages come when they are asked for (see ``populate``)."""
-        fd = os.memfd_create(f"skate-{segment}", os.MFD_CLOEXEC)
-        os.ftruncate(fd, size)
-        self._fds[segment] = fd
+        """Make the segment; its pages come when they are written.
+
+        Raises:
+            OSError: this process has no descriptor left, or may not make files of that size.
+        """
+        self._add(segment, size, os.memfd_create(f"skate-{segment}", os.MFD_CLOEXEC))
 
     def create_on_disk(self, segment: int, size: int, folder: str) -> None:
         """Make a segment that is a sparse file in that folder.
@@ -34,9 +36,19 @@ class Segments:
         Raises:
             OSError: the folder does not take it.
         """
-        fd = disk.open_nameless(folder)
-        os.ftruncate(fd, size)
+        self._add(segment, size, disk.open_nameless(folder))
+
+    def _add(self, segment: int, size: int, fd: int) -> None:
+        try:
+            os.ftruncate(fd, size)
+        except OSError:
+            os.close(fd)
+            raise
         self._fds[segment] = fd
+
+    def has(self, segment: int) -> bool:
+        """Tell whether the segment was made. One that could not be is tried again with its next extent."""
+        return segment in self._fds
 
     def fd(self, segment: int) -> int:
         """Return the descriptor, to be sent along."""

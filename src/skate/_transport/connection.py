@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
 import select
 import socket
@@ -12,10 +13,15 @@ from typing import Any
 
 import msgspec
 
+from skate._base import descriptors
 from skate._base.clock import monotonic
-from skate._transport.reactor import READABLE, WRITABLE, Reactor
-from skate._wire.codec import GARBAGE, append_frame, decoder
-from skate._wire.framing import FrameError, FrameReader
+from skate._transport.dialing import dial as dial
+from skate._transport.dialing import dial_now as dial_now
+from skate._transport.dialing import listen as listen
+from skate._transport.reactor import READABLE, WRITABLE, Reactor, Timer
+from skate._wire.codec import GARBAGE, MESSAGES, append_frame, decoder
+from skate._wire.framing import MAX_FRAME, FrameError, FrameReader
+from skate._wire.handshake import BUSY, GARBLED, WRONG_PEER, Handshake, Refused, type_of
 
 #: Bytes read at once: small enough for the allocator to keep, not map and unmap, the buffer.
 CHUNK = 64 * 1024
@@ -23,6 +29,12 @@ CHUNK = 64 * 1024
 EAGER_BYTES = 8 * 1024
 #: A submitter waits while more than this is queued for a peer that does not read.
 HIGH_WATER = 8 * 1024 * 1024
+#: A listener without descriptors looks again after this time (seconds), and after so many looks in a row it
+#: refuses whoever waits.
+_ACCEPT_PAUSE = 0.05
+_ACCEPT_PATIENCE = 40
+#: Stands in ``_fds`` for a descriptor that the kernel could not deliver.
+_MISSED = -1
 
 Handler = Callable[["Connection", Any], None]
 
@@ -34,9 +46,9 @@ class Connection:
     never blocks: the rest waits for the socket to become writable.
     """
 
-    __slots__ = ("reactor", "sock", "out", "peer", "closed", "close_reason", "_fd", "_handlers",
-                 "_on_close", "_reader", "_dirty", "_chunks", "_fds", "_wants_fds", "_blocked",
-                 "_mute", "_decode")  # fmt: skip
+    __slots__ = ("reactor", "sock", "out", "peer", "closed", "close_reason", "refused", "handshake",
+                 "hello_timer", "_fd", "_handlers", "_on_close", "_reader", "_dirty", "_chunks", "_fds",
+                 "_wants_fds", "_blocked", "_mute", "_decode")  # fmt: skip
 
     def __init__(
         self,
@@ -46,7 +58,10 @@ class Connection:
         on_close: Callable[[Connection], None],
         *,
         receives_fds: bool = False,
+        largest: int = MAX_FRAME,
     ) -> None:
+        """Serve a socket: ``handlers`` are for the only messages that are decoded, ``largest`` is their
+        size."""
         sock.setblocking(False)
         self.reactor = reactor
         self.sock = sock
@@ -55,11 +70,16 @@ class Connection:
         self.peer: Any = None
         self.closed = False
         self.close_reason = ""
+        #: Why the peer closed it, if it told.
+        self.refused: Refused | None = None
+        #: Of an accepted connection: see ``acceptor``.
+        self.handshake: Handshake | None = None
+        self.hello_timer: Timer | None = None
         self._fd = sock.fileno()
         self._handlers = handlers
         self._on_close = on_close
-        self._reader = FrameReader()
-        self._decode = decoder()
+        self._reader = FrameReader(largest)
+        self._decode = decoder(frozenset(handlers))
         self._dirty = False
         self._chunks: deque[tuple[bytearray, tuple[int, ...]]] = deque()
         self._fds: deque[int] = deque()
@@ -67,6 +87,12 @@ class Connection:
         self._blocked = False
         self._mute = False  # sending failed
         reactor.register(self._fd, self)
+
+    def serve(self, handlers: Mapping[type, Handler]) -> None:
+        """From the next frame on, decode these messages and no others."""
+        self._handlers = handlers
+        self._decode = decoder(frozenset(handlers))
+        self._reader.limit = MAX_FRAME
 
     # ------------------------------------------------------------------ sending
 
@@ -80,15 +106,20 @@ class Connection:
             self.reactor.dirty.append(self)
 
     def send_with_fd(self, message: msgspec.Struct, fd: int) -> None:
-        """Queue a message that takes a descriptor along; the caller keeps its own copy open."""
+        """Queue a message that takes a descriptor along; the caller keeps its own copy open.
+
+        Raises:
+            OSError: this process has no descriptor left for a copy of its own. Nothing was queued.
+        """
         if self.closed or self._mute:
             return
+        copy = os.dup(fd)
         if self.out:
             self._chunks.append((self.out, ()))
             self.out = bytearray()
         frame = bytearray()
         append_frame(message, frame)
-        self._chunks.append((frame, (os.dup(fd),)))
+        self._chunks.append((frame, (copy,)))
         if not self._dirty:
             self._dirty = True
             self.reactor.dirty.append(self)
@@ -172,7 +203,9 @@ class Connection:
         try:
             if self._wants_fds:
                 space = socket.CMSG_SPACE(16 * 4)
-                data, ancillary, _, _ = self.sock.recvmsg(CHUNK, space, socket.MSG_CMSG_CLOEXEC)
+                data, ancillary, flags, _ = self.sock.recvmsg(CHUNK, space, socket.MSG_CMSG_CLOEXEC)
+                if flags & socket.MSG_CTRUNC and not ancillary:
+                    self.missed_fd()
             else:
                 data = self.sock.recv(CHUNK)
         except BlockingIOError:
@@ -189,20 +222,34 @@ class Connection:
         if not data:
             self.close("the peer closed the connection")
             return False
+        body = b""
         try:
             for body in self._reader.feed(data):
                 self._dispatch(self._decode(body))
                 if self.closed:
                     return False
             self._reader.check()
-        except (FrameError, *GARBAGE) as error:
-            self.close(f"the peer sent garbage: {error}")
+        except FrameError as error:
+            self.refuse(Refused(GARBLED, f"sent garbage: {error}"))
+        except GARBAGE as error:
+            self._not_understood(body, error)
         return True
+
+    def _not_understood(self, body: bytes, error: Exception) -> None:
+        """The decoder did not take a frame: find out why, and refuse the peer."""
+        kind = type_of(body, MESSAGES)
+        if kind is None or kind in self._handlers:
+            self.refuse(Refused(GARBLED, f"sent garbage: {error}"))
+        elif self.handshake is not None:
+            self.refuse(self.handshake.refuse(kind))
+        else:
+            self.refuse(Refused(WRONG_PEER, f"sent {kind.__name__}, which is not said here"))
 
     def _dispatch(self, message: Any) -> None:
         handler = self._handlers.get(type(message))
-        if handler is None:
-            self.close(f"the peer sent {type(message).__name__}, which is not said here")
+        if handler is None:  # no other type is decoded
+            self.refused = message
+            self.close(f"the peer refused this connection, because this process {message.what}")
             return
         try:
             handler(self, message)
@@ -214,11 +261,30 @@ class Connection:
         while self.read():
             pass
 
+    def missed_fd(self) -> None:
+        """The kernel dropped the descriptor that came with a read (at most one does): no number was free."""
+        self._fds.append(_MISSED)
+
     def take_fd(self) -> int:
-        """Return the descriptor that came with the message being handled; the caller owns it."""
-        return self._fds.popleft()
+        """Return the descriptor that came with the message being handled; the caller owns it.
+
+        Raises:
+            OSError: EMFILE: it was lost, because this process had none left when it arrived.
+        """
+        fd = self._fds.popleft()
+        if fd == _MISSED:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return fd
 
     # ------------------------------------------------------------------ end
+
+    def refuse(self, refused: Refused) -> None:
+        """Tell the peer why, and close."""
+        if self.closed:
+            return
+        self.send(refused)
+        self.flush()
+        self.close(f"the peer {refused.what}")
 
     def close(self, reason: str) -> None:
         """Close and tell the role, once."""
@@ -234,7 +300,8 @@ class Connection:
         self.sock.close()
         self._drop_output()
         for fd in self._fds:
-            os.close(fd)
+            if fd != _MISSED:
+                os.close(fd)
         self._fds.clear()
 
     def _drop_output(self) -> None:
@@ -255,15 +322,33 @@ class Connection:
 
 
 class Listener:
-    """Accepts connections and hands each to ``on_accept`` (which makes a Connection of it)."""
+    """Accepts connections and hands each to ``on_accept`` (which makes a Connection of it).
+
+    Without descriptors it does not look at its socket for a moment, which stays readable all the while:
+    those who dial wait in its queue. ``on_shortage`` is called with each new shortage. A ``refuses`` listener
+    keeps nobody waiting for longer than two seconds: it accepts by a descriptor that it had put by, tells the
+    peer why it cannot be served (Refused, BUSY), and hangs up.
+    """
 
     def __init__(
-        self, reactor: Reactor, sock: socket.socket, on_accept: Callable[[socket.socket], None]
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        on_accept: Callable[[socket.socket], Any],
+        on_shortage: Callable[[OSError], None] | None = None,
+        *,
+        refuses: bool = False,
     ) -> None:
         sock.setblocking(False)
         self._reactor = reactor
         self.sock = sock
         self._on_accept = on_accept
+        self._on_shortage = on_shortage
+        self._spare = os.eventfd(0, os.EFD_CLOEXEC) if refuses else -1
+        #: Looks in a row that found no descriptor.
+        self._failed = 0
+        self._pause: Timer | None = None
+        self.closed = False
         reactor.register(sock.fileno(), self)
 
     def handle(self, events: int) -> None:
@@ -273,35 +358,60 @@ class Listener:
                 sock, _ = self.sock.accept()
             except BlockingIOError:
                 return
-            except OSError:
-                return  # out of descriptors, or the peer gave up: it will be seen again
+            except ConnectionAbortedError:
+                continue  # that peer gave up: the next one
+            except OSError as error:
+                self._short(error)
+                return
+            self._failed = 0
             self._on_accept(sock)
+
+    def _short(self, error: OSError) -> None:
+        """There is no descriptor: look again later, since epoll would tell of the same connection for
+        ever."""
+        self._failed += 1
+        if self._failed == 1 and self._on_shortage is not None:
+            self._on_shortage(error)
+        if self._failed > _ACCEPT_PATIENCE and self._spare >= 0:
+            self._refuse_all(error)
+        self._reactor.unregister(self.sock.fileno())
+        self._pause = self._reactor.call_later(_ACCEPT_PAUSE, self._look_again)
+
+    def _refuse_all(self, shortage: OSError) -> None:
+        what = f"came while the process that it dialled {descriptors.explain(shortage)}"
+        frame = bytearray()
+        append_frame(Refused(BUSY, what), frame)
+        try:
+            while True:
+                os.close(self._spare)
+                self._spare = -1
+                sock, _ = self.sock.accept()
+                with sock:
+                    sock.setblocking(False)
+                    sock.send(frame)
+                self._spare = os.eventfd(0, os.EFD_CLOEXEC)
+        except OSError:
+            pass  # nobody waits any more, or another thread has taken the number
+        if self._spare < 0:
+            try:
+                self._spare = os.eventfd(0, os.EFD_CLOEXEC)
+            except OSError:
+                pass
+
+    def _look_again(self) -> None:
+        self._pause = None
+        if not self.closed:
+            self._reactor.register(self.sock.fileno(), self)
 
     def close(self) -> None:
         """Stop listening."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._pause is not None:
+            self._pause.cancel()
         self._reactor.unregister(self.sock.fileno())
         self.sock.close()
-
-
-def listen(path: str, backlog: int = 1024) -> socket.socket:
-    """Return a listening Unix socket at ``path``. The folder's mode keeps others out."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(path)
-    os.chmod(path, 0o600)  # the umask of the user may keep the user out too
-    sock.listen(backlog)
-    return sock
-
-
-def dial(path: str) -> socket.socket:
-    """Return a socket connected to the Unix socket at ``path``.
-
-    Raises:
-        OSError: nobody listens there.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.connect(path)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1

@@ -33,7 +33,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from skate._base import threads
+from skate._base import descriptors, threads
 from skate._base.clock import monotonic
 from skate._transport.spin import Spin
 from skate._transport.table_lock import TableLock, resume, state, suspend
@@ -545,6 +545,7 @@ def in_main_thread() -> bool:
 
 def print_bug(bug: BaseException) -> None:
     """Have the user report it."""
+    descriptors.load("traceback")
     import traceback
 
     print("skate: internal error; please report it", file=sys.stderr)

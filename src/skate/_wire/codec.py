@@ -8,15 +8,14 @@ from typing import Any, Union
 
 import msgspec
 
-from skate._wire import control, debugger, graph, node, worker
+from skate._wire import control, debugger, graph, handshake, node, worker
 from skate._wire.framing import HEADER_SIZE, pack_header_into
-
-#: Peers of another protocol version are refused at their first frame.
-PROTOCOL = 1
+from skate._wire.handshake import PROTOCOL as PROTOCOL
+from skate._wire.handshake import Refused
 
 MESSAGES: dict[int, type[msgspec.Struct]] = {
     tag: cls
-    for module in (worker, node, control, debugger, graph)
+    for module in (worker, node, control, debugger, graph, handshake)
     for cls in vars(module).values()
     if isinstance(cls, type)
     and issubclass(cls, msgspec.Struct)
@@ -32,12 +31,15 @@ unpack = msgspec.msgpack.decode
 
 
 @functools.cache
-def decoder() -> Callable[[bytes | bytearray | memoryview], Any]:
-    """Return what turns a frame's body into its message, and raises one of GARBAGE for anything else.
+def decoder(
+    kinds: frozenset[type] = frozenset(MESSAGES.values()),
+) -> Callable[[bytes | bytearray | memoryview], Any]:
+    """Return what turns a frame's body into a message of one of these types, or a Refused.
 
-    Made at first need: that takes milliseconds, and in-process mode has no frames.
+    It raises one of GARBAGE for anything else: other messages are not even decoded. Made at first need, since
+    that takes time, and in-process mode has no frames.
     """
-    return msgspec.msgpack.Decoder(Union[tuple(MESSAGES.values())]).decode  # noqa: UP007
+    return msgspec.msgpack.Decoder(Union[tuple(kinds | {Refused})]).decode  # noqa: UP007
 
 
 #: What decoders raise for bytes that are no message.

@@ -111,6 +111,13 @@ class RegisterJob(Struct, array_like=True, frozen=True, tag=92):
     facts: bytes = b""
 
 
+class RegisterObserver(Struct, array_like=True, frozen=True, tag=111):
+    """Command line to control store, first frame: it asks for the state, and may stop the session."""
+
+    pid: int
+    protocol: int
+
+
 class Answer(Struct, array_like=True, frozen=True, tag=93):
     """Control store to whoever asked: the result, or an error's type and text."""
 

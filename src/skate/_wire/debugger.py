@@ -8,6 +8,12 @@ from __future__ import annotations
 from msgspec import Struct
 
 
+class Attach(Struct, array_like=True, frozen=True, tag=127):
+    """Terminal to stopped thread, first frame: attach. Refused while another terminal is attached."""
+
+    protocol: int
+
+
 class Output(Struct, array_like=True, frozen=True, tag=122):
     """Stopped thread to terminal: show this text."""
 

@@ -11,22 +11,27 @@ pack_header_into = _HEADER.pack_into
 
 #: A longer frame is taken for garbage: values above the inline limit go through shared memory.
 MAX_FRAME = 1 << 30
+#: Likewise before the hello, from a peer that nobody knows yet. The largest hello is a driver's: its
+#: environment.
+MAX_HELLO = 1 << 26
 
 
 class FrameError(ValueError):
     """The peer sent what cannot be a frame."""
 
 
-def _too_long(length: int) -> FrameError:
-    return FrameError(f"a frame of {length} bytes was announced; the limit is {MAX_FRAME}")
+def _too_long(length: int, limit: int) -> FrameError:
+    return FrameError(f"a frame of {length} bytes was announced; the limit is {limit}")
 
 
 class FrameReader:
     """Cuts a stream into bodies. Keeps only the bytes of a frame that is not complete."""
 
-    __slots__ = ("_rest", "_wanted")
+    __slots__ = ("limit", "_rest", "_wanted")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_FRAME) -> None:
+        #: Bytes that a body may have.
+        self.limit = limit
         self._rest = bytearray()
         self._wanted = 0  # size of the incomplete frame, header included, once its header is known
 
@@ -34,7 +39,7 @@ class FrameReader:
         """Take received bytes; return the bodies now complete, in order.
 
         Raises:
-            FrameError: a header announces more than MAX_FRAME bytes.
+            FrameError: a header announces more bytes than the limit.
         """
         rest = self._rest
         if not rest and len(data) > HEADER_SIZE and unpack_header(data)[0] == len(data) - HEADER_SIZE:
@@ -46,12 +51,12 @@ class FrameReader:
             data = bytes(rest)
             rest.clear()
         bodies: list[bytes] = []
-        position, end = 0, len(data)
+        position, end, limit = 0, len(data), self.limit
         while end - position >= HEADER_SIZE:
             (length,) = unpack_header(data, position)
-            if length > MAX_FRAME:
+            if length > limit:
                 if not bodies:
-                    raise _too_long(length)
+                    raise _too_long(length, limit)
                 break  # what came before it counts; ``check`` tells
             start = position + HEADER_SIZE
             if end - start < length:
@@ -69,12 +74,12 @@ class FrameReader:
         """Raise if what is held back cannot become a frame.
 
         Raises:
-            FrameError: its header announces more than MAX_FRAME bytes.
+            FrameError: its header announces more bytes than the limit.
         """
         if len(self._rest) >= HEADER_SIZE:
             (length,) = unpack_header(self._rest)
-            if length > MAX_FRAME:
-                raise _too_long(length)
+            if length > self.limit:
+                raise _too_long(length, self.limit)
 
     @property
     def pending_bytes(self) -> int:

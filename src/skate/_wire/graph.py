@@ -16,6 +16,7 @@ class GraphHello(Struct, array_like=True, frozen=True, tag=130):
 
     graph: bytes
     member: int
+    protocol: int
 
 
 class GraphValue(Struct, array_like=True, frozen=True, tag=131, gc=False):

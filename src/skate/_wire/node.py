@@ -62,6 +62,14 @@ class LeaseReturned(Struct, array_like=True, frozen=True, tag=44):
     lease: int
 
 
+class LeaseBroken(Struct, array_like=True, frozen=True, tag=76):
+    """Owner to daemon: my connection to the worker of this lease ended, and nobody certified its death. End
+    it, if it lives: neither of us can know which calls it has done. Its certificate follows."""
+
+    lease: int
+    reason: str
+
+
 class LeaseReclaim(Struct, array_like=True, frozen=True, tag=45):
     """Daemon to owner: others wait. Return idle leases now, and ``busy`` more when they are through."""
 
@@ -197,6 +205,13 @@ class ReturnExtents(Struct, array_like=True, frozen=True, tag=57):
     """Process to daemon: free extents that I kept and do not need: (segment, offset)."""
 
     extents: list[tuple[int, int]]
+
+
+class SegmentMissed(Struct, array_like=True, frozen=True, tag=77):
+    """Process to daemon: the descriptor of this segment did not arrive, because I have no free number for it
+    (RLIMIT_NOFILE). Send it along again with the next message that needs it."""
+
+    segment: int
 
 
 class LogLines(Struct, array_like=True, frozen=True, tag=58):

@@ -1,7 +1,7 @@
 """What drivers and workers say to each other: calls, replies, objects, borrowing.
 
 The *dialer* opens a connection to the *listener*'s Unix socket; calls flow from dialer to listener,
-replies back. Ids and counters make every message safe to repeat (see ``services.py``).
+replies back. ``services.PROCESS`` lists what may be said.
 """
 
 from __future__ import annotations
@@ -59,8 +59,12 @@ class ForgetFunction(Struct, array_like=True, frozen=True, tag=12):
 class Call(Struct, array_like=True, frozen=True, tag=3, gc=False):
     """Owner to worker: run a function (``fn`` is its number) or an actor's method (``fn`` is its name).
 
-    ``seq`` counts the owner's tasks, so owner and seq name the task and, with an index, its returns.
-    A receiver drops a seq that it has already seen from this owner.
+    ``seq`` counts the owner's tasks, so owner and seq name the task and, with an index, its returns. A
+    receiver runs every Call that it reads and keeps no list of past seqs: the owner sends a seq once on a
+    connection,
+    a connection neither repeats nor reorders, and the owner sends the seq again only after that connection
+    ended,
+    when the lost attempt spent a retry or is known not to have begun (ADR 20).
     """
 
     seq: int

@@ -32,9 +32,10 @@ class Exited(Struct, array_like=True, frozen=True, tag=3):
     status: int
 
 
-Message = Spawn | Spawned | Exited
 encode = msgspec.msgpack.Encoder().encode
-decode = msgspec.msgpack.Decoder(Message).decode
+#: What the zygote and what the daemon reads; both raise one of ``codec.GARBAGE`` for anything else.
+decode_request = msgspec.msgpack.Decoder(Spawn).decode
+decode_report = msgspec.msgpack.Decoder(Spawned | Exited).decode
 
 #: The largest message: a long PYTHONPATH and environment.
 MAX_MESSAGE = 512 * 1024

@@ -10,7 +10,10 @@ time (``out_of_order``)::
                   '--------------------------------------------------+
                                                  else: ActorUnavailableError / ActorDiedError
 
-The control store tells states; a closed connection alone only stops sending until it does.
+The control store tells states; a closed connection alone only stops sending until it does. If it says
+nothing and the actor can be dialled again, only the connection was lost: what was in flight may have been
+done, and is sent again if it has retries left. An actor that cannot be dialled fails its calls; the next one
+tries again.
 """
 
 from __future__ import annotations
@@ -35,11 +38,13 @@ class Connect(NamedTuple):
 
 
 class Fail(NamedTuple):
-    """End these calls: the actor is dead, or may have done them (``unavailable``)."""
+    """End these calls: the actor is dead, may have done them (``unavailable``), or cannot be reached
+    (``unsent``: they did not leave, and why)."""
 
     client: ActorClient
     calls: list[TaskRecord]
     unavailable: bool
+    unsent: str = ""
 
 
 Command = Connect | Fail
@@ -49,7 +54,8 @@ class ActorClient:
     """See the module's text."""
 
     __slots__ = ("id", "class_name", "max_pending", "out_of_order", "state", "incarnation", "connection",
-                 "queue", "inflight", "cause", "error", "watched", "keep", "tallies", "_send",
+                 "address", "dialling", "queue", "inflight", "cause", "error", "watched", "keep", "tallies",
+                 "_send",
                  "_me")  # fmt: skip
 
     def __init__(
@@ -68,6 +74,9 @@ class ActorClient:
         self.state = "PENDING_CREATION"
         self.incarnation = -1
         self.connection: Connection | None = None
+        #: Of the living incarnation; and whether somebody is about to call ``connected`` or ``unreachable``.
+        self.address = ""
+        self.dialling = False
         self.queue: deque[TaskRecord] = deque()
         self.inflight: dict[int, TaskRecord] = {}
         self.cause = ""
@@ -90,9 +99,15 @@ class ActorClient:
             self._leave(call)
         else:
             self.queue.append(call)
+            if self.connection is None:
+                return self._dial() if self.state == "ALIVE" and not self.dialling else []
             if not self.out_of_order:
                 self.pump()
         return []
+
+    def _dial(self) -> list[Command]:
+        self.dialling = True
+        return [Connect(self, self.address)]
 
     def pump(self) -> None:
         """Send what may leave."""
@@ -120,13 +135,44 @@ class ActorClient:
             self.pump()
 
     def connected(self, connection: Connection) -> None:
-        """The living incarnation can be reached."""
+        """The living incarnation can be reached. What was in flight before was sorted out (see
+        ``broken``)."""
         self.connection = connection
+        self.dialling = False
         self.pump()
 
-    def disconnected(self) -> None:
-        """The connection closed; what that means the control store will tell."""
+    def broken(self, reason: str) -> list[Command]:
+        """The living incarnation can be dialled again: only the connection was lost, with what was in
+        flight."""
+        if self.inflight:
+            self.cause = reason
+        return self._sort_out(list(self.inflight.values()), [])
+
+    def disconnected(self, *, begun: bool = True) -> None:
+        """The connection closed; what that means the control store will tell, or ``broken``.
+
+        Not ``begun``: the other side read none of what was sent on it.
+        """
         self.connection = None
+        self.dialling = self.state == "ALIVE"
+        if not begun:
+            self.queue.extendleft(reversed(self.inflight.values()))
+            self.inflight.clear()
+
+    def unreachable(self, reason: str) -> list[Command]:
+        """The living incarnation cannot be dialled, and it makes no sense to go on trying."""
+        self.dialling = False
+        if self.state != "ALIVE" or self.connection is not None:
+            return []
+        self.cause = reason
+        commands: list[Command] = []
+        if self.inflight:
+            commands.append(Fail(self, list(self.inflight.values()), True))
+        if self.queue:
+            commands.append(Fail(self, list(self.queue), True, reason))
+        self.inflight.clear()
+        self.queue.clear()
+        return commands
 
     def withdraw(self, call: TaskRecord) -> None:
         """A queued call failed before it left (an argument of it did): those behind it may go."""
@@ -143,6 +189,7 @@ class ActorClient:
         if update.state == "DEAD":
             self.state, self.cause, self.error = "DEAD", update.cause, update.error
             self.connection = None
+            self.dialling = False
             calls = [*self.inflight.values(), *self.queue]
             self.inflight.clear()
             self.queue.clear()
@@ -154,18 +201,23 @@ class ActorClient:
         self.incarnation = update.incarnation
         self.state = update.state
         self.cause = update.cause
-        if update.state == "ALIVE" and self.connection is None:
-            commands.append(Connect(self, update.address))
+        if update.state == "ALIVE" and self.connection is None and (news or not self.dialling):
+            self.address = update.address
+            commands += self._dial()
         return commands
 
     def _incarnation_died(self, update: ActorUpdate) -> list[Command]:
         """Sort what was in flight: sent again, in order and first, or failed."""
         self.connection = None
+        self.dialling = False
         calls = list(self.inflight.values())
-        self.inflight.clear()
         # The word names one caller's call; about the calls of the others nothing is known.
         known = update.begun_owner == self._me
-        begun, fresh = split_begun(calls, update.begun_seq if known else None)
+        return self._sort_out(*split_begun(calls, update.begun_seq if known else None))
+
+    def _sort_out(self, begun: list[TaskRecord], fresh: list[TaskRecord]) -> list[Command]:
+        """Decide about what was in flight: calls that may have begun, and calls that did not."""
+        self.inflight.clear()
         again: list[TaskRecord] = []
         lost: list[TaskRecord] = []
         for call in begun:

@@ -24,10 +24,12 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from skate._base.user_errors import args_of, is_a, set_args, type_name
-from skate._transport.connection import Connection, Handler, Listener, listen
+from skate._transport.acceptor import Acceptor
+from skate._transport.connection import Connection, Listener, listen
 from skate._transport.reactor import Waiter
 from skate._wire import debugger as wire
-from skate._wire import node
+from skate._wire import node, services
+from skate._wire.handshake import BUSY, Refused
 from skate._worker import current
 
 if TYPE_CHECKING:
@@ -91,6 +93,13 @@ class Stop:
             except (OSError, ValueError, AttributeError):
                 pass
         with core.lock:
+            self._acceptor = Acceptor(
+                core.reactor,
+                services.BREAKPOINT,
+                {wire.Attach: self._attach, wire.Line: self._line, wire.Detach: self._detach,
+                 wire.Interrupt: self._interrupt},
+                self._left,
+            )  # fmt: skip
             self._listener = Listener(core.reactor, listen(self._path), self._accepted)
             self._announce()
 
@@ -101,16 +110,11 @@ class Stop:
         self._core.node.flush()
 
     def _accepted(self, sock: Any) -> None:
-        handlers: dict[type, Handler] = {
-            wire.Line: self._line,
-            wire.Detach: self._detach,
-            wire.Interrupt: self._interrupt,
-        }
-        connection = Connection(self._core.reactor, sock, handlers, self._left)
+        self._acceptor.accept(sock, "a terminal")
+
+    def _attach(self, connection: Connection, message: wire.Attach) -> None:
         if self._connection is not None:
-            connection.send(wire.Output("Somebody else is attached to this breakpoint.\n"))
-            connection.flush()
-            connection.abandon()
+            connection.refuse(Refused(BUSY, "came while somebody else is attached to this breakpoint"))
             return
         self._connection = connection
         self._notify()
@@ -202,6 +206,7 @@ class Stop:
         core = self._core
         with core.lock:
             self._listener.close()
+            self._acceptor.close()
             try:
                 os.unlink(self._path)
             except OSError:

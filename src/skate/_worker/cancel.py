@@ -53,10 +53,12 @@ class Canceller:
             if entry.task is not None:
                 self.cancel_task(entry.task, force, recursive)
             return
-        connection = self._core.peers.connect(entry.owner_address)
-        if connection is not None:
+
+        def connected(connection: Connection) -> None:
             connection.send(wire.CancelTask(entry.id, force, recursive))
             connection.flush()
+
+        self._core.peers.reach(entry.owner_address, connected, lambda shortage: None)
 
     def _asked(self, connection: Connection, message: wire.CancelTask) -> None:
         entry = self._core.refs.entries.get(message.object_id)

@@ -17,9 +17,10 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from skate._base import errors
+from skate._base import descriptors, errors
+from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
-from skate._transport.connection import Connection, Handler, dial
+from skate._transport.connection import Connection, Handler, dial_now
 from skate._transport.reactor import Waiter
 from skate._wire import control
 from skate._wire.codec import PROTOCOL
@@ -34,13 +35,15 @@ _PAUSE = 0.2
 class Asked(Waiter):
     """One question, until it is answered."""
 
-    __slots__ = ("number", "message", "answer")
+    __slots__ = ("number", "message", "answer", "posted")
 
     def __init__(self, number: int, message: Any) -> None:
         super().__init__()
         self.number = number
         self.message = message
         self.answer: control.Answer | None = None
+        #: Nobody waits for the answer.
+        self.posted = False
 
 
 class ControlLink:
@@ -51,6 +54,9 @@ class ControlLink:
         self.connection: Connection | None = None
         #: Why there is no control store any more, and will be none; empty: there is.
         self.gone = ""
+        #: Why it could not be dialled, when attempts were given up last; and attempts under way.
+        self.shortage = ""
+        self._attempts: Backoff | None = None
         self._asked: dict[int, Asked] = {}
         self._last = 0
         #: It answered once: this process is known there.
@@ -83,7 +89,12 @@ class ControlLink:
 
     def _ensure(self) -> bool:
         """Connect if need be; tell whether there is a control store."""
-        if self.connection is None and not self.gone and (self._joined or self._core.executor is not None):
+        if (
+            self.connection is None
+            and not self.gone
+            and self._attempts is None
+            and (self._joined or self._core.executor is not None)
+        ):
             self._dial()
         return self.connection is not None
 
@@ -93,10 +104,14 @@ class ControlLink:
             return
         self._dialled = monotonic()
         try:
-            self._connect(dial(os.path.join(core.session_dir, "control.sock")))
+            self._connect(dial_now(os.path.join(core.session_dir, "control.sock")))
         except OSError as error:
-            self._give_up(f"nobody answers there ({error.strerror or error})")
+            if descriptors.is_transient(error):
+                self._dial_later(error)
+            else:
+                self._give_up(f"nobody answers there ({error.strerror or error})")
             return
+        self._attempts = None
         connection = self.connection
         assert connection is not None
         connection.send(self._registration(0, core.job_id))
@@ -104,6 +119,25 @@ class ControlLink:
             connection.send(asked.message)
         core.actors.watch_again()
         connection.flush()
+
+    def _dial_later(self, error: OSError) -> None:
+        """There is no descriptor, or the queue of a control store that is being started anew is full."""
+        if self._attempts is None:
+            self._attempts = Backoff(monotonic())
+        pause = self._attempts.again(monotonic())
+        if pause is not None or not descriptors.is_out_of_descriptors(error):
+            self._core.reactor.call_later(pause or _PAUSE, self._dial)
+            return
+        self._attempts = None
+        # Whoever waits is told; who asks later dials again, and so do we for what nobody waits for.
+        self.shortage = f"this process {descriptors.explain(error)}"
+        for number, one in list(self._asked.items()):
+            if not one.posted:
+                del self._asked[number]
+                one.notify()
+        self._core.actors.cut_off(self.shortage)
+        if self._asked:
+            self._core.reactor.call_later(1.0, self._dial)
 
     def _closed(self, connection: Connection) -> None:
         self.connection = None
@@ -140,7 +174,7 @@ class ControlLink:
         self._ensure()
         if self.gone:
             return False
-        self._ask(make)
+        self._ask(make).posted = True
         return not self.gone
 
     def _ask(self, make: Callable[[int], Any]) -> Asked:
@@ -179,6 +213,8 @@ class ControlLink:
                     self._asked.pop(asked.number, None)
         if asked is None or asked.answer is None:
             core.check_usable()
+            if not self.gone:
+                raise errors.RaySystemError(f"the control store cannot be asked: {self.shortage}")
             raise errors.RaySystemError(f"the control store of the session is gone: {self.gone}")
         answer = asked.answer
         if answer.error_type == "ValueError":

@@ -25,10 +25,10 @@ from skate._store.client import LocalObject, StoreClient
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Reactor, Waiter, print_bug
 from skate._transport.spin import Spin
-from skate._wire import control, node
+from skate._wire import control, node, services
 from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
-from skate._worker import current, forked_child
+from skate._worker import current, forked_child, segments
 from skate._worker.calls import Calls
 from skate._worker.cancel import Canceller
 from skate._worker.control_link import ControlLink
@@ -177,6 +177,8 @@ class Core(MainThread):
         }
         if self.executor is not None:
             handlers.update(self.executor.node_handlers())
+        heard = services.NODE.heard[self.kind]
+        handlers = {message: handler for message, handler in handlers.items() if message in heard}
         self.node = Connection(self.reactor, sock, handlers, self._node_closed, receives_fds=True)
         self.node.peer = "the node daemon"
         environment = self.environment if self.kind == "driver" else b""
@@ -273,17 +275,14 @@ class Core(MainThread):
             found[1].notify()
 
     def _extent(self, connection: Connection, message: node.Extent) -> None:
-        if message.has_fd:
-            self.store.attach(message.segment, message.segment_size, connection.take_fd())
+        message = segments.attached(self, connection, message)
         if message.request in self._requests:
             self._answered(connection, message)
         else:
             self.objects.prefetched(message)  # or whoever asked was interrupted
 
     def _pinned(self, connection: Connection, message: node.Pinned) -> None:
-        if message.has_fd:
-            self.store.attach(message.segment, message.segment_size, connection.take_fd())
-        self._answered(connection, message)
+        self._answered(connection, segments.attached(self, connection, message))
 
     # ------------------------------------------------------------------ waiting and interrupts
 

@@ -30,7 +30,10 @@ class ForkGuard:
             self._seen = [item for item in self._core.store.objects.items() if item[1].views]
             for _, local in self._seen:
                 local.views += 1
-        self._pipe = os.pipe() if self._seen else None
+        try:
+            self._pipe = os.pipe() if self._seen else None
+        except OSError:  # no descriptor is left to hear of the child's end by: these views last until ours
+            self._seen = []
 
     def after_in_parent(self) -> None:
         """In the parent, whether or not the fork succeeded: watch for the end of the child."""

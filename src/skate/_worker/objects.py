@@ -13,13 +13,13 @@ from skate._base.clock import monotonic
 from skate._serialize import culprit
 from skate._serialize.exceptions import dump_error, load_error
 from skate._serialize.values import Serialized, deserialize, serialize
-from skate._store.allocator import DISK, Extent, round_up
+from skate._store.allocator import Extent, round_up
 from skate._store.client import LocalObject
 from skate._transport.reactor import Timer, Waiter
 from skate._transport.table_lock import resume, state, suspend
 from skate._wire import node
 from skate._wire.worker import BUFFERS, ERROR, PICKLE, SHARED
-from skate._worker import current
+from skate._worker import current, segments
 from skate._worker.exhaustion import ran_out
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.refs import PENDING, UNREGISTERED, ObjectEntry
@@ -196,10 +196,7 @@ class Objects:
         try:
             self._store.write_fresh(extent, serialized.pieces())
         except OSError as error:
-            what = "memory" if extent.segment < DISK else "disk space"
-            raise errors.ObjectStoreFullError(
-                f"the machine has no {what} left for {extent.size} bytes more: {error.strerror}"
-            ) from None
+            raise segments.unwritable(extent, error) from None
 
     def prefetched(self, message: node.Extent) -> None:
         """An extent came that was asked for ahead of need. Under the lock."""
@@ -411,7 +408,7 @@ class Objects:
                     self._core.node.send(node.Pin(0, entry.id))
                 if local is not None:
                     return self._store.view(entry.id, local)
-            except MemoryError:
+            except (MemoryError, OSError):
                 self._no_view(entry.id)
                 raise
         return self.view(entry.id)
@@ -422,6 +419,7 @@ class Objects:
         Raises:
             NotInStore: it is not there.
             MemoryError: this process has no room to map it.
+            OSError: this process, or the daemon, has no descriptor left for its segment.
         """
         core = self._core
         with self._lock:
@@ -435,12 +433,14 @@ class Objects:
                 raise NotInStore(object_id)
             with self._lock:
                 local = self._store.objects.get(object_id)
+                if local is None and not self._store.has(reply.segment):
+                    raise segments.unreadable(object_id, reply)
                 if local is None:  # no other thread was faster
                     extent = Extent(reply.segment, reply.offset, round_up(reply.size))
                     local = self._store.add(object_id, extent, reply.size)
                     local.pinned = True
                 return self._store.view(object_id, local)
-        except MemoryError:
+        except (MemoryError, OSError):
             with self._lock:
                 self._no_view(object_id)
             raise

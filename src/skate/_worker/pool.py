@@ -186,6 +186,13 @@ class LeasePool:
         self._demanded = len(self.leases)
         return tasks
 
+    def unreachable(self) -> list[TaskRecord]:
+        """A worker that was granted cannot be dialled by this process. Ask for no more than the leases that
+        it has; without any, return the tasks that waited: they cannot be run."""
+        self._demanded = len(self.leases)
+        self._demand(self, self._demanded)
+        return [] if self.leases else self.refused()
+
     def reclaim(self, busy: int) -> None:
         """Others wait: idle leases go back now, ``busy`` more when they are through."""
         for lease in list(self.leases):

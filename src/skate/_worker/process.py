@@ -13,14 +13,21 @@ from skate._base import stack_signal
 from skate._base.config import Config
 from skate._serialize.tracebacks import format_error
 from skate._transport.connection import dial
+from skate._wire import services
 from skate._wire.codec import decoder
 from skate._worker import breakpoints, current, output
 from skate._worker.core import Core
 from skate._worker.executor import Executor
 from skate._worker.exhaustion import ran_out
 
-# Made in the zygote, once for all workers.
-decoder()
+# Made in the zygote, once for all workers: of what peers, the daemon and the control store say.
+for _messages in (
+    services.PROCESS.said["process"],
+    services.NODE.heard["worker"],
+    services.CONTROL.heard["process"],
+    frozenset(services.PROCESS.hellos),
+):
+    decoder(_messages)
 
 
 def _run_hook(core: Core) -> str:

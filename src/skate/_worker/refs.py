@@ -298,6 +298,10 @@ class RefTable:
             if entry.borrowers and entry.borrowers.pop(borrower, None) is not None:
                 self._settle(entry)
 
+    def lends_to(self, borrower: bytes) -> bool:
+        """Tell whether a process borrows anything."""
+        return any(entry.borrowers and borrower in entry.borrowers for entry in self.entries.values())
+
     def owned_by(self, owner_address: str) -> list[ObjectEntry]:
         """Return the borrowed entries of one owner."""
         return [entry for entry in self.entries.values() if entry.owner_address == owner_address]

@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skate._base import errors
+from skate._base.backoff import Backoff
+from skate._base.clock import monotonic
 from skate._serialize.exceptions import dump_death, dump_error, is_task_error, load_error
 from skate._transport.connection import EAGER_BYTES, Connection
 from skate._wire import control
 from skate._wire import worker as wire
+from skate._wire.handshake import BUSY
 from skate._worker.actors import ActorClient, Command, Connect, Fail
 from skate._worker.records import TaskRecord
 from skate._worker.refs import ObjectEntry
+from skate._worker.submit_normal import CERTIFICATE_DUE
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
 
 
+#: A control store that was started anew tells of a death within its lease (seconds), and some.
+_NEWS_DUE = 60.0
 _CUT_OFF = "the control store of the session is gone, so nobody can tell where the actor is now"
 
 
@@ -114,12 +120,47 @@ class ActorSubmitter:
     def _run(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Connect):
-                connection = self._core.peers.connect(command.address)
-                # Nobody there: it died again, and the control store is about to say so.
-                if connection is not None:
-                    command.client.connected(connection)
+                self._dial(command.client, command.address)
             else:
                 self._fail(command)
+
+    def _dial(
+        self, client: ActorClient, address: str, reason: str = "", attempts: Backoff | None = None
+    ) -> None:
+        """Connect to the living incarnation. ``reason``: why the connection before ended."""
+
+        def current() -> bool:
+            return client.dialling and client.state == "ALIVE" and client.address == address
+
+        def connected(connection: Connection) -> None:
+            if current():
+                commands = client.broken(reason)
+                for call in [call for call in client.queue if not call.unresolved]:
+                    self._core.calls.may_go_again(call)
+                client.connected(connection)
+                self._run(commands)
+
+        def failed(shortage: str) -> None:
+            if not current():
+                return
+            if shortage:
+                self._run(client.unreachable(f"this process {shortage}"))
+                return
+            # Nobody there: it died again, and the control store is about to say so. If it is not (its socket
+            # was removed by hand), calls are not to wait for ever.
+            tries = attempts or Backoff(monotonic(), _NEWS_DUE)
+            if tries.again(monotonic()) is None:
+                self._run(
+                    client.unreachable(
+                        f"nobody answers at {address}, though its process is not known to have ended"
+                    )
+                )
+                return
+            self._core.reactor.call_later(
+                CERTIFICATE_DUE, lambda: self._dial(client, address, reason, tries) if current() else None
+            )
+
+        self._core.peers.reach(address, connected, failed)
 
     def _fail(self, command: Fail) -> None:
         client = command.client
@@ -130,14 +171,20 @@ class ActorSubmitter:
                 continue  # one before it was its argument
             if call.cancelled:
                 error = self._core.canceller.error(call)
-            elif command.unavailable:
-                error = self._error(client, call, True)
+            elif command.unavailable or command.unsent:
+                error = self._error(client, call, command.unavailable, command.unsent)
             else:  # the same for all
-                error = dead = dead or self._error(client, call, False)
+                error = dead = dead or self._error(client, call, False, "")
             self._core.calls.finish_with_error(call, error)
 
-    def _error(self, client: ActorClient, call: TaskRecord, unavailable: bool) -> bytes:
+    def _error(self, client: ActorClient, call: TaskRecord, unavailable: bool, unsent: str) -> bytes:
         who = f"actor {client.class_name} ({client.id.hex()})"
+        if unsent:
+            text = (
+                f"{who} is unavailable, and {call.describe()} was not sent to it: {unsent}. "
+                "Later calls may work."
+            )
+            return dump_error(errors.ActorUnavailableError(text, client.id.hex()))
         if unavailable:
             text = (
                 f"{who} is unavailable, and whether {call.describe()} was carried out is not known: "
@@ -169,11 +216,28 @@ class ActorSubmitter:
 
     def disconnected(self, connection: Connection) -> None:
         """A process is gone; the control store will tell what that means for its actor."""
-        for client in self._clients.values():
+        for client in list(self._clients.values()):
             if client.connection is connection:
-                client.disconnected()
+                self._lost(client, connection)
                 if self._core.control.gone:
                     self._run(client.cut_off(_CUT_OFF))  # nobody will tell what became of it
+
+    def _lost(self, client: ActorClient, connection: Connection) -> None:
+        refused = connection.refused
+        if refused is not None and refused.code == BUSY:
+            client.disconnected(begun=False)
+            if client.dialling:
+                self._run(client.unreachable(connection.close_reason))
+            return
+        client.disconnected()
+        if client.dialling:  # until news come, or it is clear that there are none
+            address, reason = client.address, f"the connection to it was lost ({connection.close_reason})"
+
+            def look() -> None:
+                if client.dialling and client.address == address and client.state == "ALIVE":
+                    self._dial(client, address, reason)
+
+            self._core.reactor.call_later(CERTIFICATE_DUE, look)
 
     def replied(self, call: TaskRecord) -> None:
         """A call is through."""
@@ -188,11 +252,11 @@ class ActorSubmitter:
             if client.watched and client.state != "DEAD":
                 self._core.control.send(control.WatchActor(client.id))
 
-    def cut_off(self) -> None:
-        """The control store is gone: calls that wait for its news end."""
-        for client in self._clients.values():
+    def cut_off(self, reason: str = _CUT_OFF) -> None:
+        """The control store is gone, or cannot be reached: calls that wait for its news end."""
+        for client in list(self._clients.values()):
             client.watched = False
-            self._run(client.cut_off(_CUT_OFF))
+            self._run(client.cut_off(reason))
 
     def fail_all(self, reason: str) -> None:
         """The session is gone: every call ends."""

@@ -18,6 +18,10 @@ from skate._worker.refs import ObjectEntry
 if TYPE_CHECKING:
     from skate._worker.core import Core
 
+#: When a process ended, those who were connected to it have its certificate within this time (seconds), or
+#: the news that its actor died. Else they ask, or look whether it lives.
+CERTIFICATE_DUE = 1.0
+
 
 def _flags(function: FunctionRecord, task: TaskRecord) -> int:
     if not task.retries_left:
@@ -139,17 +143,34 @@ class NormalSubmitter:
     def granted(self, connection: Connection, message: node.LeaseGranted) -> None:
         """A worker is ours."""
         pool = self._by_shape[message.shape]
-        peer = self._core.peers.connect(message.address, message.worker_id)
-        if peer is None:  # it died meanwhile
+
+        def connected(peer: Connection) -> None:
+            lease = WorkerLease(message.lease, message.worker_id, peer, pool)
+            lease.idle_since = monotonic()
+            lease.gpus = ",".join(message.gpus) or None
+            self._leases[lease.id] = lease
+            pool.granted(lease)
+            if not lease.inflight:
+                self._arm_linger()
+
+        def failed(shortage: str) -> None:
+            if shortage:  # else it died meanwhile, and another one is granted in its place
+                for task in pool.unreachable():
+                    text = f"task {task.describe()} was not sent to a worker, because this process {shortage}"
+                    self._core.calls.finish_with_error(task, dump_error(errors.RaySystemError(text)))
             self._core.node.send(node.LeaseReturned(message.lease))
-            return
-        lease = WorkerLease(message.lease, message.worker_id, peer, pool)
-        lease.idle_since = monotonic()
-        lease.gpus = ",".join(message.gpus) or None
-        self._leases[lease.id] = lease
-        pool.granted(lease)
-        if not lease.inflight:
-            self._arm_linger()
+
+        self._core.peers.reach(message.address, connected, failed, message.worker_id)
+
+    def disconnected(self, connection: Connection) -> None:
+        """The connection to a worker ended. Its certificate follows, unless only the connection was lost."""
+        for lease in self._leases.values():
+            if lease.connection is connection:
+                self._core.reactor.call_later(CERTIFICATE_DUE, lambda lease=lease: self._broken(lease))  # type: ignore[misc]
+
+    def _broken(self, lease: WorkerLease) -> None:
+        if self._leases.get(lease.id) is lease and not self._core.dead_reason:
+            self._core.node.send(node.LeaseBroken(lease.id, lease.connection.close_reason))
 
     def refused(self, connection: Connection, message: node.DemandRefused) -> None:
         """The node cannot serve a shape: warn, or end its tasks."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pickle import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from skate._base import descriptors
 from skate._base.clock import monotonic
 from skate._serialize import culprit
 from skate._serialize.exceptions import load_error
@@ -18,6 +19,7 @@ from skate._transport.spin import Spin
 from skate._wire import graph as wire
 from skate._wire.codec import GARBAGE, append_frame
 from skate._wire.framing import HEADER_SIZE, FrameError, unpack_header
+from skate._wire.handshake import GARBLED, PROTOCOL, Refused
 from skate._wire.worker import BUFFERS, ERROR, PICKLE
 from skate._worker.peers import Peer
 from skate.dag._memory import Segment, Segments, Windows
@@ -68,10 +70,12 @@ class Channel(Connection):
             self._whole = self._reader.pending_bytes == 0
             return
         try:
-            data, ancillary, _, _ = self.sock.recvmsg(CHUNK, _FDS, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, flags, _ = self.sock.recvmsg(CHUNK, _FDS, socket.MSG_CMSG_CLOEXEC)
         except OSError:
             super().handle(events)
             return
+        if flags & socket.MSG_CTRUNC and not ancillary:
+            self.missed_fd()
         if not ancillary and len(data) > HEADER_SIZE and unpack_header(data)[0] == len(data) - HEADER_SIZE:
             try:
                 message = self._decode(data[HEADER_SIZE:])
@@ -92,14 +96,17 @@ class Channel(Connection):
         if not data:
             self.close("the peer closed the connection")
             return
+        body = b""
         try:
             for body in self._reader.feed(data):
                 self._dispatch(self._decode(body))
                 if self.closed:
                     return
             self._reader.check()
-        except (FrameError, *GARBAGE) as error:
-            self.close(f"the peer sent garbage: {error}")
+        except FrameError as error:
+            self.refuse(Refused(GARBLED, f"sent garbage: {error}"))
+        except GARBAGE as error:
+            self._not_understood(body, error)
         self._whole = self._reader.pending_bytes == 0
 
     def post(self, message: wire.GraphValue) -> None:
@@ -177,7 +184,11 @@ class Exchange:
 
         def large(connection: Connection, message: wire.GraphLarge) -> None:
             if message.segment_size:
-                fd = connection.take_fd()
+                try:
+                    fd = connection.take_fd()
+                except OSError as error:
+                    connection.close(f"this process {descriptors.explain(error)}")
+                    return
                 self._windows.attach(member, message.segment, message.segment_size, fd)
             view = self._windows.view(member, message.segment, message.size)
             on_value(message.execution, message.number, (BUFFERS, view))
@@ -203,7 +214,7 @@ class Exchange:
 
     def greet(self, member: int, sock: socket.socket) -> None:
         """Exchange values with a member that we have dialed."""
-        self.add(member, sock).send(wire.GraphHello(self._graph, self._me))
+        self.add(member, sock).send(wire.GraphHello(self._graph, self._me, PROTOCOL))
 
     def _ended(self, member: int, connection: Connection) -> None:
         self._core.peers.release_adopted(connection)
@@ -321,7 +332,10 @@ class Exchange:
             else:
                 segment.known.add(member)
                 message = wire.GraphLarge(execution, number, segment.number, value.size, segment.size)
-                connection.send_with_fd(message, segment.fd)
+                try:
+                    connection.send_with_fd(message, segment.fd)
+                except OSError as error:
+                    connection.close(f"this process {descriptors.explain(error)}")
 
 
 def decode(value: Value) -> Any:

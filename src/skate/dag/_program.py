@@ -25,8 +25,10 @@ from skate._serialize.exceptions import dump_task_error
 from skate._serialize.values import deserialize
 from skate._transport.connection import dial, listen
 from skate._wire import graph as wire
-from skate._wire.codec import decoder
-from skate._wire.framing import FrameReader
+from skate._wire.codec import GARBAGE, MESSAGES, append_frame, decoder
+from skate._wire.framing import MAX_HELLO, FrameError, FrameReader
+from skate._wire.handshake import GARBLED, WRONG_PEER, Handshake, Refused, type_of
+from skate._wire.services import GRAPH
 from skate._wire.worker import ERROR
 from skate._worker import current, output
 from skate._worker.concurrency import AsyncRunner
@@ -165,10 +167,13 @@ class Program:
     def start(self) -> None:
         """See ``start``."""
         assert self._listener is not None
-        for _ in range(self._part.accepts):
+        missing = self._part.accepts
+        while missing:
             sock, _ = self._listener.accept()
-            sock.settimeout(_HELLO_TIMEOUT)
-            hello = _read_hello(sock)
+            hello = _read_hello(sock, self._graph)
+            if hello is None:
+                continue  # it was no member of this graph, and knows by now
+            missing -= 1
             with self.core.lock:
                 self._exchange.add(hello.member, sock)
         self._stop_listening()
@@ -400,15 +405,41 @@ def _plain(arg: Any) -> bool:
     return not isinstance(arg, (list, tuple, dict))
 
 
-def _read_hello(sock: socket.socket) -> wire.GraphHello:
-    """Return the first frame of a connection; nothing follows before the graph is executed."""
-    reader = FrameReader()
-    while True:
-        data = sock.recv(4096)
-        if not data:
-            raise ConnectionError("a member of the graph hung up before it said who it is")
-        for body in reader.feed(data):
-            hello = decoder()(body)
-            if not isinstance(hello, wire.GraphHello):
-                raise ConnectionError(f"a member of the graph began with {type(hello).__name__}")
-            return hello
+def _read_hello(sock: socket.socket, graph: bytes) -> wire.GraphHello | None:
+    """Return the first frame of a connection; nothing follows before the graph is executed.
+
+    None: it is no member of the graph, was told so, and the socket is closed.
+    """
+    handshake = Handshake(GRAPH)
+    refused: Refused | None
+    reader = FrameReader(MAX_HELLO)
+    decode = decoder(frozenset(GRAPH.hellos))
+    sock.settimeout(_HELLO_TIMEOUT)
+    try:
+        while data := sock.recv(4096):
+            for body in reader.feed(data):
+                try:
+                    hello = decode(body)
+                except GARBAGE as error:
+                    kind = type_of(body, MESSAGES)
+                    refused = handshake.refuse(kind) if kind else Refused(GARBLED, f"sent garbage: {error}")
+                else:
+                    refused = handshake.hello(hello) or _stranger(hello, graph)
+                if refused is None:
+                    assert isinstance(hello, wire.GraphHello)
+                    return hello
+                frame = bytearray()
+                append_frame(refused, frame)
+                sock.send(frame)
+                sock.close()
+                return None
+    except (OSError, FrameError):
+        pass  # it hung up, or says nothing that ends
+    sock.close()
+    return None
+
+
+def _stranger(hello: wire.GraphHello, graph: bytes) -> Refused | None:
+    if hello.graph == graph:
+        return None
+    return Refused(WRONG_PEER, f"belongs to the graph {hello.graph.hex()}, this member to {graph.hex()}")

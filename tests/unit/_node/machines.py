@@ -55,7 +55,8 @@ class Socket:
         self.said: deque[Any] = deque()
         self.heard: deque[Any] = deque()
         self.closed = False
-        self.peer = Client(cast(Any, self), False)
+        self.peer = Client(False)
+        self.peer.connection = cast(Any, self)
 
     def send(self, message: Any) -> None:
         assert not self.closed

@@ -28,7 +28,8 @@ class Daemon:
         self.answers: list[tuple[list[Any], list[int]]] = []
 
     def client(self, name: bytes) -> Client:
-        client = Client(cast(Any, SimpleNamespace(send=self.sent[name].append)), False)
+        client = Client(False)
+        client.connection = cast(Any, SimpleNamespace(send=self.sent[name].append))
         client.id, client.kind, client.pid = name, "worker", ord(name)
         return client
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skate._base.clock import monotonic
-from skate._transport.connection import CHUNK, Connection, Listener
+from skate._transport import connection as module
+from skate._transport.connection import CHUNK, Connection, Listener, dial, dial_now, listen
 from skate._transport.reactor import Reactor
 from skate._wire.codec import append_frame
 from skate._wire.framing import MAX_FRAME
+from skate._wire.handshake import BUSY, GARBLED, WRONG_PEER, Refused
 from skate._wire.node import Exit, Extent, Free, StoreStatus, Unpin
 
 from ..effort import effort
@@ -261,6 +267,59 @@ def test_several_descriptors_in_one_turn(narrow: Pair) -> None:
         os.close(fd)
 
 
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_descriptor_that_cannot_be_received_is_an_error_of_its_message_alone(narrow: Pair) -> None:
+    """Whatever is lost, each later descriptor arrives with the message it was sent with."""
+    sent = [descriptor(f"file {number}") for number in range(3)]
+    taken: list[int | None] = []
+
+    def take(message: Any) -> None:
+        if isinstance(message, Extent):
+            try:
+                taken.append(narrow.there.connection.take_fd())
+            except OSError as error:
+                assert error.errno == errno.EMFILE
+                taken.append(None)
+
+    narrow.there.on_message = take
+    for number, fd in enumerate(sent):
+        narrow.here.connection.send_with_fd(with_fd(number), fd)
+        narrow.here.send(Exit())
+        narrow.here.connection.flush()
+        if number == 1:
+            with no_more_descriptors():
+                narrow.until(lambda: len(narrow.there.received) == 4)
+        else:
+            narrow.until(lambda number=number: len(narrow.there.received) == 2 * number + 2)  # type: ignore[misc]
+    assert taken[1] is None
+    assert same_file(sent[0], taken[0] or 0)
+    assert same_file(sent[2], taken[2] or 0)
+    for fd in [*sent, taken[0], taken[2]]:
+        os.close(fd or -1)
+
+
+def test_a_descriptor_that_cannot_be_sent_is_an_error_and_nothing_was_queued(pair: Pair) -> None:
+    fd = descriptor("file")
+    with no_more_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        pair.here.connection.send_with_fd(with_fd(1), fd)
+    assert pair.here.connection.queued_bytes == 0
+    pair.here.send(Exit())
+    pair.until(lambda: pair.there.received)
+    assert pair.there.received == [Exit()]
+    os.close(fd)
+
+
 @pytest.mark.parametrize("arrived", [True, False])
 def test_descriptors_that_nobody_took_are_closed(narrow: Pair, arrived: bool) -> None:
     fd = descriptor("file")
@@ -297,7 +356,7 @@ def test_a_descriptor_for_a_closed_connection_is_not_copied(pair: Pair) -> None:
         ((MAX_FRAME + 1).to_bytes(4, "little"), f"the peer sent garbage: a frame of {MAX_FRAME + 1} bytes"),
         (b"\0\0\0\0", "the peer sent garbage: "),
         (b"\x01\0\0\0\xc1", "the peer sent garbage: "),
-        (b"\x03\0\0\0\x92\x7f\x00", "the peer sent garbage: "),  # an unknown tag
+        (b"\x03\0\0\0\x92\x00\x00", "the peer sent garbage: "),  # an unknown tag
         (b"\x03\0\0\0\x92\x38\x05", "the peer sent garbage: "),  # a field of a wrong type
         (frame(StoreStatus(1)), "the peer sent StoreStatus, which is not said here"),
     ],
@@ -469,3 +528,110 @@ def test_a_listener_takes_everybody_who_waits(error: OSError) -> None:
     for sock in socks:
         sock.close()
     reactor.close()
+
+
+def test_a_listener_without_descriptors_rests_and_takes_them_later(tmp_path: Path) -> None:
+    """Its socket stays readable all the while: epoll must not tell of it again and again."""
+    reactor = Reactor("test")
+    accepted: list[socket.socket] = []
+    short: list[OSError] = []
+    listener = Listener(reactor, listen(str(tmp_path / "s")), accepted.append, short.append)
+    clients = [dial(str(tmp_path / "s")) for _ in range(3)]
+    with no_more_descriptors():
+        assert reactor.turn(0)
+        assert sum(reactor.turn(0) for _ in range(1000)) < 100  # the timers' own turns
+        for _ in range(3):
+            reactor.turn(None)  # until its timer, which looks, and finds none
+            reactor.turn(0)
+    assert accepted == []
+    assert [error.errno for error in short] == [errno.EMFILE]
+    while len(accepted) < 3:
+        reactor.turn(None)
+    with no_more_descriptors():
+        clients.pop().close()
+    listener.close()
+    reactor.turn(0)
+    for sock in [*clients, *accepted]:
+        sock.close()
+    reactor.close()
+
+
+def test_a_listener_that_refuses_tells_whoever_waits_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ACCEPT_PATIENCE", 2)
+    reactor = Reactor("test")
+    accepted: list[socket.socket] = []
+    listener = Listener(reactor, listen(str(tmp_path / "s")), accepted.append, refuses=True)
+    ends = [End(reactor, dial(str(tmp_path / "s"))) for _ in range(3)]
+    with no_more_descriptors():
+        while not all(end.reasons for end in ends):
+            reactor.turn(None)
+    for end in ends:
+        assert end.connection.refused is not None
+        assert end.connection.refused.code == BUSY
+        assert "no file descriptors left" in end.connection.refused.what
+        assert "RLIMIT_NOFILE" in end.reasons[0]
+    late = End(reactor, dial(str(tmp_path / "s")))
+    while not accepted:
+        reactor.turn(None)
+    late.connection.abandon()
+    accepted[0].close()
+    listener.close()
+    reactor.close()
+
+
+def test_dialling_names_the_limit_and_never_waits_for_a_full_queue(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with no_more_descriptors():
+        for call in (dial, dial_now, listen):
+            with pytest.raises(OSError, match=r"no file descriptors left.*RLIMIT_NOFILE.*ulimit -n"):
+                call(path)
+    with pytest.raises(FileNotFoundError):
+        dial_now(path)
+    sock = listen(path, backlog=0)
+    waiting = [dial_now(path)]
+    with pytest.raises(BlockingIOError):
+        for _ in range(5):
+            waiting.append(dial_now(path))
+    sock.close()
+    with pytest.raises(ConnectionRefusedError):
+        dial_now(path)
+    for one in waiting:
+        one.close()
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+def test_a_peer_that_is_refused_hears_why(pair: Pair) -> None:
+    pair.here.send(Unpin(b"before"))
+    pair.there.send(StoreStatus(1))
+    pair.until(lambda: pair.there.reasons and pair.here.reasons)
+    assert pair.here.reasons == ["the peer sent StoreStatus, which is not said here"]
+    assert pair.there.received == [Unpin(b"before")]
+    assert pair.there.connection.refused == Refused(WRONG_PEER, "sent StoreStatus, which is not said here")
+    assert pair.there.reasons == [
+        "the peer refused this connection, because this process sent StoreStatus, which is not said here"
+    ]
+
+
+def test_a_peer_that_sends_garbage_hears_so(pair: Pair) -> None:
+    pair.there.connection.out += b"\x01\0\0\0\xc1"
+    pair.there.send(Exit())
+    pair.until(lambda: pair.there.reasons)
+    assert pair.there.connection.refused is not None
+    assert pair.there.connection.refused.code == GARBLED
+
+
+def test_half_a_frame_and_the_end_are_no_message(pair: Pair) -> None:
+    for cut in range(1, len(frame(Unpin(b"12345")))):
+        one = Pair()
+        one.here.connection.out += frame(Exit()) + frame(Unpin(b"12345"))[:cut]
+        one.here.connection.flush()
+        one.here.connection.close("it died")
+        one.until(lambda one=one: one.there.reasons)  # type: ignore[misc]
+        assert one.there.received == [Exit()]
+        assert one.there.reasons == ["the peer closed the connection"]
+        assert one.bugs == []
+        one.close()

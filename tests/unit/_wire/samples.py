@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from skate._wire import control, debugger, graph, node, specs, worker, zygote
+from skate._wire import control, debugger, graph, handshake, node, specs, worker, zygote
 from skate._wire.codec import MESSAGES
 
 Struct = msgspec.Struct
@@ -34,7 +34,7 @@ def declared() -> list[type[Struct]]:
     """Return every struct that the modules of messages declare, found without the table."""
     return [
         kind
-        for module in (worker, node, control, debugger, graph, specs)
+        for module in (worker, node, control, debugger, graph, specs, handshake)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Struct) and kind.__module__ == module.__name__
     ]

@@ -86,6 +86,97 @@ def living() -> Caller:
     return caller
 
 
+# ---------------------------------------------------------------------- connections
+
+
+class Dialler(Caller):
+    """One that is told when to connect, and to what end."""
+
+    def __init__(self) -> None:
+        self.dialled: list[str] = []
+        super().__init__()
+
+    def run(self, commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Connect):
+                self.dialled.append(command.address)
+            else:
+                self.failed.append((seqs(command.calls), command.unavailable))
+
+
+@pytest.fixture
+def dialler() -> Dialler:
+    made = Dialler()
+    made.news("ALIVE", 0)
+    return made
+
+
+def test_one_that_cannot_be_dialled_fails_its_calls_and_the_next_one_tries_again(dialler: Dialler) -> None:
+    dialler.submit(call(1), call(2))
+    assert dialler.dialled == ["/s/0"]
+    dialler.run(dialler.client.unreachable("no descriptors"))
+    assert dialler.failed == [([1, 2], True)]
+    dialler.submit(call(3), call(4))
+    assert dialler.dialled == ["/s/0", "/s/0"]
+    dialler.client.connected(_connection("/s/0"))
+    assert dialler.sent == [3, 4]
+
+
+def test_calls_that_were_not_sent_are_told_apart(dialler: Dialler) -> None:
+    dialler.client.connected(_connection("/s/0"))
+    dialler.submit(call(1))
+    dialler.client.disconnected()
+    dialler.submit(call(2))
+    first, second = dialler.client.unreachable("no descriptors")
+    assert isinstance(first, Fail)
+    assert isinstance(second, Fail)
+    assert (seqs(first.calls), first.unsent) == ([1], "")
+    assert (seqs(second.calls), second.unsent) == ([2], "no descriptors")
+
+
+def test_a_lost_connection_alone_dials_nobody_before_it_is_clear_what_it_means(dialler: Dialler) -> None:
+    dialler.client.connected(_connection("/s/0"))
+    dialler.submit(call(1))
+    dialler.client.disconnected()
+    dialler.submit(call(2))
+    dialler.news("ALIVE", 0)
+    assert dialler.dialled == ["/s/0"]
+    assert dialler.failed == []
+
+
+def test_with_the_connection_only_what_was_in_flight_is_lost(dialler: Dialler) -> None:
+    dialler.client.connected(_connection("/s/0"))
+    dialler.submit(call(1), call(2, retries=1), call(3))
+    dialler.client.disconnected()
+    dialler.submit(call(4))
+    dialler.run(dialler.client.broken("lost"))
+    assert dialler.failed == [([1, 3], True)]
+    dialler.take_sent()
+    dialler.client.connected(_connection("/s/0"))
+    assert dialler.sent == [2, 4]
+
+
+def test_what_a_peer_refused_unread_is_not_lost(dialler: Dialler) -> None:
+    dialler.client.connected(_connection("/s/0"))
+    dialler.submit(call(1), call(2))
+    dialler.client.disconnected(begun=False)
+    dialler.run(dialler.client.broken("busy"))
+    assert dialler.failed == []
+    dialler.take_sent()
+    dialler.client.connected(_connection("/s/0"))
+    assert dialler.sent == [1, 2]
+
+
+def test_news_end_the_waiting_for_a_connection(dialler: Dialler) -> None:
+    dialler.submit(call(1))
+    dialler.news("RESTARTING", 1)
+    assert dialler.client.unreachable("no descriptors") == []
+    dialler.news("ALIVE", 1)
+    assert dialler.dialled == ["/s/0", "/s/1"]
+    dialler.client.connected(_connection("/s/1"))
+    assert dialler.sent == [1]
+
+
 # ---------------------------------------------------------------------- order
 
 

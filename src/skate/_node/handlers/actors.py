@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from skate._base import descriptors
 from skate._base.errors import ActorUnschedulableError, RuntimeEnvSetupError
 from skate._node.handlers.leases import CONTROL
 from skate._node.lease_records import Lease
@@ -139,6 +140,7 @@ class ActorHandlers:
 
     def _failed(self, placement: _Placement, reason: Exception) -> None:
         """As if its constructor had raised: it is dead, and callers get the error itself."""
+        descriptors.load("skate._serialize.exceptions")
         from skate._serialize.exceptions import dump_error  # rare, and 10 ms
 
         place = placement.place

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from skate._base import descriptors
 from skate._base.clock import monotonic
 from skate._environment.spec import NOTHING, Environment, Prepared, Request, decode, expand
 from skate._node.environments import (
@@ -214,7 +215,9 @@ class EnvironmentHandlers:
                 daemon.reactor, path + ".request", log, variables, environment.timeout_s, ended
             )
         except OSError as error:
-            self._ended(key, request.result, f"its preparation could not be started: {error}")
+            self._ended(
+                key, request.result, f"its preparation could not be started: {descriptors.explained(error)}"
+            )
         else:
             self._running[key] = running
             daemon.reactor.call_later(_PATIENCE, lambda: self._tell(key, running, log))

@@ -43,7 +43,10 @@ class MemoryHandlers:
         if self._ending and daemon.workers.get(self._ending) is not None:
             return  # its memory is on its way back
         self._ending = b""
-        machine = memory.of_machine()
+        try:
+            machine = memory.of_machine()
+        except OSError:
+            return  # no descriptor is left to read it by: next time
         allowed = machine.total * daemon.config.memory_usage_percent // 100
         if machine.used > allowed:
             self._relieve(machine.used, allowed, f"the machine's {machine.total / 1e9:.3g} GB")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from skate._base import descriptors
 from skate._base.ids import owner_of
 from skate._store.allocator import Extent
 from skate._transport.connection import Connection, Handler
@@ -50,7 +51,7 @@ class ObjectHandlers:
         """Return which message goes where."""
         return {node.Allocate: self._allocate, node.Seal: self._seal, node.Free: self._free,
                 node.Pin: self._pin, node.Unpin: self._unpin, node.ReturnExtents: self._return,
-                node.StoreStatus: self._status}  # fmt: skip
+                node.StoreStatus: self._status, node.SegmentMissed: self._missed}  # fmt: skip
 
     # ------------------------------------------------------------------ extents
 
@@ -76,7 +77,7 @@ class ObjectHandlers:
             spilling.relieve()
 
     def _grant(self, client: Client, request: int, size: int, *, on_disk: bool = False) -> bool:
-        """Grant an extent, if there is one.
+        """Answer with an extent, if there is one, or with why it cannot be handed over.
 
         Raises:
             OSError: there would be one on disk, but it takes no new file.
@@ -86,11 +87,18 @@ class ObjectHandlers:
         if grant is None:
             return False
         extent = grant.extent
-        if grant.new_segment:
+        try:
+            if not daemon.segments.has(extent.segment):
+                if on_disk:
+                    daemon.spilling.make_segment(extent.segment, grant.segment_size)
+                else:
+                    daemon.segments.create(extent.segment, grant.segment_size)
+        except OSError as error:
+            daemon.store.give_back(client.id, extent.segment, extent.offset)
             if on_disk:
-                daemon.spilling.make_segment(extent.segment, grant.segment_size)
-            else:
-                daemon.segments.create(extent.segment, grant.segment_size)
+                raise
+            self._refuse(client, request, error)
+            return True
         if grant.fresh and not on_disk:
             allocator = daemon.store.allocator
             if allocator.used + allocator.warm_bytes > allocator.capacity:
@@ -99,9 +107,17 @@ class ObjectHandlers:
         reply = node.Extent(
             request, extent.segment, grant.segment_size, extent.offset, extent.size, grant.fresh, has_fd
         )
-        self._send(client, reply, extent.segment, has_fd)
+        try:
+            self._send(client, reply, extent.segment, has_fd)
+        except OSError as error:
+            daemon.store.give_back(client.id, extent.segment, extent.offset)
+            self._refuse(client, request, error)
         self._arm()
         return True
+
+    def _refuse(self, client: Client, request: int, error: OSError) -> None:
+        text = f"the object store cannot grow, because the node daemon {descriptors.explain(error)}"
+        client.connection.send(node.Extent(request, 0, 0, 0, 0, False, False, text))
 
     def _grant_on_disk(self, client: Client, request: int, size: int) -> None:
         """Memory has no room, whatever is moved: let it be written to disk, or refuse."""
@@ -117,9 +133,14 @@ class ObjectHandlers:
             client.connection.send(node.Extent(request, 0, 0, 0, 0, False, False, error_text))
 
     def _send(self, client: Client, message: node.Extent | node.Pinned, segment: int, has_fd: bool) -> None:
+        """Answer, with the segment's descriptor if need be.
+
+        Raises:
+            OSError: this process has no descriptor left to send it by.
+        """
         if has_fd:
-            client.segments.add(segment)
             client.connection.send_with_fd(message, self._daemon.segments.fd(segment))
+            client.segments.add(segment)
         else:
             client.connection.send(message)
 
@@ -215,7 +236,15 @@ class ObjectHandlers:
         has_fd = extent.segment not in client.segments
         size = self._daemon.store.segment_size(extent.segment)
         reply = node.Pinned(request, extent.segment, size, extent.offset, stored.size, has_fd)
-        self._send(client, reply, extent.segment, has_fd)
+        try:
+            self._send(client, reply, extent.segment, has_fd)
+        except OSError:  # without the descriptor: the process tells its user why it cannot map the object
+            client.connection.send(
+                node.Pinned(request, extent.segment, size, extent.offset, stored.size, False)
+            )
+
+    def _missed(self, connection: Connection, message: node.SegmentMissed) -> None:
+        connection.peer.segments.discard(message.segment)
 
     def _unpin(self, connection: Connection, message: node.Unpin) -> None:
         early = self._early_pins.get(message.object_id)

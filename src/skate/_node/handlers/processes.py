@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from skate._base import ids, memory
+from skate._base import descriptors, ids, memory
+from skate._base.backoff import Backoff
+from skate._base.clock import monotonic
 from skate._node.launcher import Orphan, kill_group, stopped
 from skate._node.logs import WorkerLog, fatal_traceback, last_words
 from skate._node.workers import WorkerProcess
 from skate._transport.connection import Connection, Handler
 from skate._wire import node, zygote
-from skate._wire.codec import PROTOCOL, pack
+from skate._wire.codec import pack
+from skate._wire.handshake import WRONG_PEER, Refused
 
 if TYPE_CHECKING:
     from skate._node.daemon import Daemon
@@ -34,8 +37,9 @@ _LEAVING = 10.0
 class Client:
     """A connected process, before and after its hello."""
 
-    def __init__(self, connection: Connection, is_lifeline: bool) -> None:
-        self.connection = connection
+    connection: Connection
+
+    def __init__(self, is_lifeline: bool) -> None:
         self.is_lifeline = is_lifeline
         self.id = b""
         self.kind = ""
@@ -70,16 +74,24 @@ class ProcessHandlers:
     def table(self) -> dict[type, Handler]:
         """Return which message goes where."""
         return {node.Hello: self._hello, node.Leaving: self._leaving, node.Shutdown: self._shutdown,
-                node.ExitRefused: self._exit_refused, node.KillTask: self._kill_task}  # fmt: skip
+                node.ExitRefused: self._exit_refused, node.KillTask: self._kill_task,
+                node.LeaseBroken: self._lease_broken}  # fmt: skip
 
     # ------------------------------------------------------------------ coming
 
     def _hello(self, connection: Connection, hello: node.Hello) -> None:
         client: Client = connection.peer
         daemon = self._daemon
-        if hello.protocol != PROTOCOL:
-            connection.close(f"it speaks protocol {hello.protocol}, this daemon {PROTOCOL}")
+        if len(hello.worker_id) != ids.WORKER_ID_SIZE or hello.worker_id in daemon.clients:
+            # Ids are made at random; the empty one stands for the control store where leases have owners.
+            what = f"says that its id is {hello.worker_id.hex()!r}, which is none or another process's"
+            connection.refuse(Refused(WRONG_PEER, what))
             return
+        if hello.kind == "worker":
+            worker = daemon.workers.connected(hello.worker_id, connection, hello.address)
+            if worker is None:
+                connection.refuse(Refused(WRONG_PEER, "is not a worker that this daemon started"))
+                return
         client.id, client.kind, client.pid = hello.worker_id, hello.kind, hello.pid
         client.since = time.time()
         if hello.kind == "observer":
@@ -93,10 +105,7 @@ class ProcessHandlers:
             cpus = daemon.settings.resources.get("CPU", 0) // 10_000
             daemon.environments.ahead(client.id, client.crew, min(max(cpus, 1), _PRESTART))
         else:
-            worker = daemon.workers.connected(hello.worker_id, connection, hello.address)
-            if worker is None:
-                connection.close("it is not a worker that this daemon started")
-                return
+            assert worker is not None
             client.job, client.crew = worker.job, worker.crew
             worker.times[2] = time.time()
             if hello.error:
@@ -155,19 +164,47 @@ class ProcessHandlers:
         job_config = daemon.environments.config(crew, job_config)
         daemon.leases.starting(crew, count)
         for _ in range(count):
-            worker_id = ids.new_worker_id()
-            worker = daemon.workers.add(worker_id, job, daemon.board.take(), crew)
-            worker.times[0] = time.time()
-            log = WorkerLog(
-                daemon.reactor,
-                os.path.join(daemon.settings.session_dir, "logs"),
-                worker_id,
-                job,
-                self._forward,
-            )
-            self._logs[worker_id] = log
+            self._start_worker(crew, job, job_config, Backoff(monotonic()))
+
+    def _start_worker(self, crew: bytes, job: bytes, job_config: bytes, attempts: Backoff) -> None:
+        daemon = self._daemon
+        worker_id = ids.new_worker_id()
+        log = WorkerLog(
+            daemon.reactor,
+            os.path.join(daemon.settings.session_dir, "logs"),
+            worker_id,
+            job,
+            self._forward,
+        )
+        try:
             out, err = log.open()
-            daemon.launcher.spawn(worker_id, worker.slot, job_config, out, err)
+        except OSError as error:
+            self._start_later(crew, job, job_config, attempts, error)
+            return
+        worker = daemon.workers.add(worker_id, job, daemon.board.take(), crew)
+        worker.times[0] = time.time()
+        self._logs[worker_id] = log
+        daemon.launcher.spawn(worker_id, worker.slot, job_config, out, err)
+
+    def _start_later(
+        self, crew: bytes, job: bytes, job_config: bytes, attempts: Backoff, error: OSError
+    ) -> None:
+        """This daemon has no descriptors for a worker's pipes: try again for a while, then say so."""
+        daemon = self._daemon
+        pause = attempts.again(monotonic())
+        if pause is None:
+            cause = f"the node daemon {descriptors.explain(error)}"
+            daemon.event("ERROR", "WORKERS", f"cannot start a worker: {cause}")
+            daemon.lease_handlers.run(daemon.leases.worker_not_started(crew, cause))
+            return
+
+        def again() -> None:
+            if daemon.closing or not self.has_job(job):
+                daemon.lease_handlers.run(daemon.leases.worker_not_started(crew, "its job ended"))
+            else:
+                self._start_worker(crew, job, job_config, attempts)
+
+        daemon.reactor.call_later(pause, again)
 
     def spawned(self, message: zygote.Spawned) -> None:
         """The zygote forked it."""
@@ -206,6 +243,16 @@ class ProcessHandlers:
             # What it runs cannot change now: no other call dies in place of this one.
             if daemon.board.read(worker.slot) == (owner, message.seq):
                 self.kill(worker, "its task was cancelled with force", intended=True)
+
+    def _lease_broken(self, connection: Connection, message: node.LeaseBroken) -> None:
+        """An owner and its worker lost each other, and the worker lives: nobody knows which calls it has
+        done."""
+        lease = self._daemon.leases.leases.get(message.lease)
+        if lease is None or lease.owner != connection.peer.id:
+            return
+        worker = self._daemon.workers.get(lease.worker)
+        if worker is not None and not worker.exited:
+            self.kill(worker, f"the connection to the process that had leased it was lost ({message.reason})")
 
     def exited(self, message: zygote.Exited) -> None:
         """The zygote reaped it."""

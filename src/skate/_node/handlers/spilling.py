@@ -121,7 +121,7 @@ class SpillHandlers:
                 else:
                     self._spilling.owner_ended(command.owner)
                 continue
-            if command.new_segment:
+            if not daemon.segments.has(command.target.segment):
                 try:
                     self.make_segment(command.target.segment, command.segment_size)
                 except OSError as error:

@@ -1,0 +1,124 @@
+"""Which messages one connection may carry, by its state and its peer's kind. Decisions only: no I/O, no
+clock.
+
+::
+
+    AWAITING_HELLO --hello accepted--> READY --closed--> CLOSED
+          |                              |                 ^
+          | hello refused, any other     | a message that   |
+          | message, garbage, timeout    | this kind of     |
+          |                              | peer may not say |
+          '------------------------------'--- Refused ------'
+
+An accepted connection starts in AWAITING_HELLO; the acceptor decodes its service's hellos only. A hello that
+is accepted names the peer's kind, and from the next frame on the acceptor decodes what that kind may say.
+Every refusal has a code and is sent to the peer before the connection closes, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from skate._wire.services import Service
+
+#: Peers of another protocol version are refused at their hello.
+PROTOCOL = 2
+
+#: Codes of refusals: a hello of another protocol version; a message before the hello, or a second hello; a
+#: message that this kind of peer may not say, or a peer that is not served; bytes that are no message; no
+#: hello in time; a peer that may come again later.
+WRONG_PROTOCOL = "wrong_protocol"
+WRONG_STATE = "wrong_state"
+WRONG_PEER = "wrong_peer"
+GARBLED = "garbled"
+LATE = "late"
+BUSY = "busy"
+
+
+class Refused(Struct, array_like=True, frozen=True, tag=140):
+    """Anybody to its peer: this connection is refused and closes. Not answered, not repeated."""
+
+    code: str
+    #: A predicate whose subject is the refused process: "sent LeaseDemand before its hello".
+    what: str
+
+
+class State(enum.Enum):
+    """Where a connection is in its life."""
+
+    AWAITING_HELLO = "AWAITING_HELLO"
+    READY = "READY"
+    CLOSED = "CLOSED"
+
+
+class Handshake:
+    """The state of one accepted connection. See the module's text."""
+
+    __slots__ = ("service", "state", "kind")
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.state = State.AWAITING_HELLO
+        #: The kind of the peer; empty before its hello.
+        self.kind = ""
+
+    def hello(self, message: Any) -> Refused | None:
+        """Take a hello. None: it is accepted, and ``kind`` is known."""
+        kind = self.service.kind_of(message)
+        if self.state is not State.AWAITING_HELLO or kind is None:
+            return self.refuse(type(message))
+        if message.protocol != PROTOCOL:
+            what = f"speaks protocol {message.protocol}, {self.service.role} speaks protocol {PROTOCOL}"
+            return self._closing(WRONG_PROTOCOL, what)
+        if kind not in self.service.said:
+            return self._closing(
+                WRONG_PEER, f"says that it is a {kind!r}, which {self.service.role} does not serve"
+            )
+        self.state, self.kind = State.READY, kind
+        return None
+
+    def admits(self, message: type) -> bool:
+        """Tell whether a message of this type may come next."""
+        if self.state is State.AWAITING_HELLO:
+            return message in self.service.hellos
+        return self.state is State.READY and message in self.service.said[self.kind]
+
+    def refuse(self, message: type) -> Refused:
+        """Return why a message of this type is refused now; the connection is to be closed."""
+        name = message.__name__
+        if self.state is State.AWAITING_HELLO:
+            return self._closing(WRONG_STATE, f"sent {name} before its hello")
+        if self.state is State.CLOSED:
+            return self._closing(WRONG_STATE, f"sent {name} after the end of the connection")
+        if message in self.service.hellos:
+            return self._closing(WRONG_STATE, f"sent {name} after its hello")
+        return self._closing(
+            WRONG_PEER, f"sent {name}, which a {self.kind} does not say to {self.service.role}"
+        )
+
+    def overdue(self, seconds: float) -> Refused | None:
+        """The time for the hello is over. None: it came."""
+        if self.state is not State.AWAITING_HELLO:
+            return None
+        return self._closing(LATE, f"did not say who it is within {seconds:g} s")
+
+    def closed(self) -> None:
+        """The connection ended."""
+        self.state = State.CLOSED
+
+    def _closing(self, code: str, what: str) -> Refused:
+        self.state = State.CLOSED
+        return Refused(code, what)
+
+
+def type_of(body: bytes, messages: dict[int, type[Struct]]) -> type[Struct] | None:
+    """Return the type that the body of a frame says it is; None: it says nothing known."""
+    try:
+        fields = msgspec.msgpack.decode(body, type=list[msgspec.Raw])
+        return messages.get(msgspec.msgpack.decode(fields[0], type=int))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+        return None

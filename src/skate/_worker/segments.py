@@ -1,0 +1,57 @@
+"""Segments of shared memory that this process cannot have or use, because a limit of its stands in the
+way."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, TypeVar
+
+from skate._base import descriptors, errors
+from skate._store.allocator import DISK, Extent
+from skate._transport.connection import Connection
+from skate._wire import node
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+
+Message = TypeVar("Message", node.Extent, node.Pinned)
+
+
+def attached(core: Core, connection: Connection, message: Message) -> Message | node.Extent:
+    """Take over the descriptor that came with an answer of the daemon's, if one did. Under the lock.
+
+    If it was lost on the way, the daemon is to send it again next time. An extent goes back, and the answer
+    that is
+    returned says why; of a pinned object the reader finds out (see ``unreadable``).
+    """
+    if not message.has_fd:
+        return message
+    try:
+        fd = connection.take_fd()
+    except OSError as error:
+        connection.send(node.SegmentMissed(message.segment))
+        if isinstance(message, node.Extent):
+            connection.send(node.ReturnExtents([(message.segment, message.offset)]))
+            text = f"this process {descriptors.explain(error)}"
+            return node.Extent(message.request, 0, 0, 0, 0, False, False, text)
+        return message
+    core.store.attach(message.segment, message.segment_size, fd)
+    return message
+
+
+def unreadable(object_id: bytes, message: node.Pinned) -> OSError:
+    """Return why an object cannot be read whose segment's descriptor is not here."""
+    who = "this process" if message.has_fd else "the node daemon"
+    shortage = descriptors.explain(OSError(errno.EMFILE, ""))
+    return OSError(errno.EMFILE, f"cannot read object {object_id.hex()}: {who} {shortage}")
+
+
+def unwritable(extent: Extent, error: OSError) -> errors.ObjectStoreFullError:
+    """Return why an extent cannot be written."""
+    if error.errno == errno.EFBIG:
+        text = f"this process {descriptors.explain(error)}"
+        return errors.ObjectStoreFullError(f"cannot store {extent.size} bytes: {text}")
+    what = "memory" if extent.segment < DISK else "disk space"
+    return errors.ObjectStoreFullError(
+        f"the machine has no {what} left for {extent.size} bytes more: {error.strerror}"
+    )
