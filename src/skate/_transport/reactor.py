@@ -545,8 +545,12 @@ def in_main_thread() -> bool:
 
 def print_bug(bug: BaseException) -> None:
     """Have the user report it."""
-    descriptors.load("traceback")
+    print("skate: internal error; please report it", file=sys.stderr)
+    try:
+        descriptors.load("traceback")
+    except OSError:  # no descriptor is left to read the module by
+        print(repr(bug), file=sys.stderr)
+        return
     import traceback
 
-    print("skate: internal error; please report it", file=sys.stderr)
     traceback.print_exception(type(bug), bug, bug.__traceback__)
