@@ -163,15 +163,16 @@ def test_methods_of_handles_elsewhere(session: Session) -> None:
     assert skate.get(call.remote(Fallible.remote())) == 4
 
 
-def test_exits_are_no_exceptions(session: Session, tmp_path: Path) -> None:
-    @skate.remote(retry_exceptions=True)
+@pytest.mark.parametrize("retry_exceptions", [False, True])
+def test_exits_are_crashes(session: Session, tmp_path: Path, retry_exceptions: bool) -> None:
+    @skate.remote(max_retries=2, retry_exceptions=retry_exceptions)
     def leave() -> None:
         attempt(tmp_path / "a")
         raise SystemExit(3)
 
     with pytest.raises(skate.exceptions.WorkerCrashedError, match=r"sys\.exit"):
         skate.get(leave.remote())
-    assert (tmp_path / "a").stat().st_size == 1
+    assert (tmp_path / "a").stat().st_size == 3
 
 
 def test_an_exception_type_that_cannot_be_sent_back(session: Session, tmp_path: Path) -> None:
