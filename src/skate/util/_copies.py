@@ -102,15 +102,14 @@ class Packed:
     def __reduce__(self) -> tuple[Any, ...]:
         return Packed, (self.data, [pickle.PickleBuffer(one) for one in self.buffers], list(self.refs))
 
-    def load(self, loads: Callable[..., Any] = pickle.loads, *, share_from: float = math.inf) -> Any:
+    def load(self, *, share_from: float = math.inf) -> Any:
         """Return the value, a new copy each time.
 
         Args:
-            loads: unpickles, as ``pickle.loads``.
             share_from: buffers of so many bytes or more are not copied, and read-only.
         """
         views = [memoryview(one) for one in self.buffers]
-        return loads(
+        return pickle.loads(
             self.data,
             buffers=[view.toreadonly() if view.nbytes >= share_from else bytearray(view) for view in views],
         )

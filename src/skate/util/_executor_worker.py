@@ -44,14 +44,14 @@ _known: OrderedDict[bytes, _Prepared] = OrderedDict()
 
 
 def run_task(
-    executor: bytes, setup: Packed | None, call: Packed, where: tuple[int | str, ...], *values: Any
+    executor: bytes, setup: Packed | None, call: Any, where: tuple[int | str, ...], *values: Any
 ) -> Any:
     """Run one call.
 
     Args:
         executor: its id.
         setup: the initializer and its arguments.
-        call: the args, the function first, and kwargs.
+        call: the args, the function first, and kwargs; packed, if the function could write to any.
         where: which of them were refs: positions and names.
         values: the values of those; what is packed, such as the function of a ``map``, is unpacked.
     """
@@ -61,7 +61,7 @@ def run_task(
         _known.popitem(last=False)
     if setup is not None and not prepared.initialized:
         prepared.initialize(setup)
-    (function, *args), kwargs = prepared.receiver.load(call)
+    (function, *args), kwargs = prepared.receiver.load(call) if isinstance(call, Packed) else call
     for place, value in zip(where, values, strict=True):
         if type(value) is Packed:
             value = prepared.receiver.load(value, share_from=SHARED_BYTES)

@@ -17,7 +17,6 @@ holds for attributes of classes.
 
 from __future__ import annotations
 
-import io
 import math
 import pickle
 import sys
@@ -96,6 +95,9 @@ class _Namespace:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _bindings, (self.name,)
+
 
 class Bindings:
     """One namespace of a receiver: the globals of a module, or the attributes of a class."""
@@ -135,23 +137,39 @@ class Receiver:
 
     def load(self, packed: Packed, *, share_from: float = math.inf) -> Any:
         """Return what a ``Sender`` packed; see ``Packed.load``."""
-        return packed.load(self._loads, share_from=share_from)
-
-    def _loads(self, data: bytes, *, buffers: list[Any]) -> Any:
-        return _Unpickler(self, io.BytesIO(data), buffers=buffers).load()
+        outer, _loading.receiver = _loading.receiver, self
+        try:
+            return packed.load(share_from=share_from)
+        finally:
+            _loading.receiver = outer
 
     def bindings(self, name: str) -> Bindings:
         """Return a namespace."""
         return self._bindings.setdefault(name, Bindings())
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, receiver: Receiver, file: io.BytesIO, *, buffers: list[Any]) -> None:
-        super().__init__(file, buffers=buffers)
-        self._receiver = receiver
+class _Loading(threading.local):
+    """What this thread unpickles for."""
 
-    def persistent_load(self, pid: Any) -> Any:
-        return self._receiver.bindings(pid)
+    receiver: Receiver | None = None
+
+
+_loading = _Loading()
+
+
+def _bindings(name: str) -> Bindings:
+    receiver = _loading.receiver
+    if receiver is None:
+        raise RuntimeError(f"the globals of {name} were unpickled outside of a pool's worker")
+    return receiver.bindings(name)
+
+
+def is_named(function: Any) -> bool:
+    """Tell whether a function is pickled by its name, so that it has the globals of its module anywhere."""
+    module = getattr(function, "__module__", None)
+    if not isinstance(module, str) or by_value_module(module):
+        return False
+    return getattr(sys.modules.get(module), getattr(function, "__name__", ""), None) is function
 
 
 @lru_cache(1)
@@ -165,9 +183,6 @@ def _pickler_class() -> Any:
         def __init__(self, sender: Sender, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._sender = sender
-
-        def persistent_id(self, obj: Any) -> Any:
-            return obj.name if type(obj) is _Namespace else None
 
         def reducer_override(self, obj: Any) -> Any:
             reduced = thawed(obj)

@@ -18,9 +18,9 @@ from skate import api
 from skate._base.user_errors import attributes_of, is_a, set_cause
 from skate._worker.object_ref import ObjectRef
 from skate.exceptions import RayTaskError, WorkerCrashedError
-from skate.util._copies import Packed
+from skate.util._copies import Packed, all_plain
 from skate.util._executor_worker import InitializerFailed, run_task
-from skate.util._namespaces import Sender
+from skate.util._namespaces import Sender, is_named
 
 T = TypeVar("T")
 
@@ -223,7 +223,9 @@ class Executor(futures.Executor):
             kwargs = {name: None if name in refs else value for name, value in kwargs.items()}
         if isinstance(self._setup, Packed):
             self._setup = api.put(self._setup)
-        task = self._sender.pack((args, kwargs), "call")
+        task: Any = (args, kwargs)
+        if not (is_named(args[0]) and all_plain(args[1:]) and all_plain(kwargs.values())):
+            task = self._sender.pack(task, "call")
         ref: ObjectRef[Any] = self._remote.remote(self._id, self._setup, task, tuple(refs), *refs.values())
         return ref
 

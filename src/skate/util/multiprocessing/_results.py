@@ -11,6 +11,7 @@ from multiprocessing import TimeoutError
 from typing import Any
 
 from skate import api
+from skate.util._namespaces import is_named
 from skate.util.multiprocessing._chunks import Chunk
 from skate.util.multiprocessing._crew import Crew
 from skate.util.multiprocessing._worker import EACH
@@ -35,6 +36,8 @@ class _Job:
 
     def argument(self) -> Any:
         """See Job."""
+        if is_named(self.function):
+            return self.function
         if not self._many:
             return self._crew.sender.pack(self.function, "func")
         if self._shared is None:

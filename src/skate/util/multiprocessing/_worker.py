@@ -62,13 +62,14 @@ class PoolWorker:
             initializer(*arguments)
 
     def run(
-        self, token: int, function: Packed | None, form: int, chunks: list[Sequence[Any]] | Packed
+        self, token: int, function: Any, form: int, chunks: list[Sequence[Any]] | Packed
     ) -> list[Report] | None:
         """Run chunks of calls of one function.
 
         Args:
             token: names the function.
-            function: the function itself; None: the one that came under this token last.
+            function: the function itself, packed if it is not found by its name; None: the one that came
+                under this token last.
             form: one of the forms above.
             chunks: the items of each.
 
@@ -76,8 +77,9 @@ class PoolWorker:
             None: the function is not here (the actor was restarted); send it again.
         """
         if function is not None:
-            self._function = self._receiver.load(function, share_from=SHARED_BYTES)
-            self._token = token
+            if isinstance(function, Packed):
+                function = self._receiver.load(function, share_from=SHARED_BYTES)
+            self._function, self._token = function, token
         elif token != self._token:
             return None
         received = self._receiver.load(chunks) if isinstance(chunks, Packed) else chunks
