@@ -96,7 +96,7 @@ class Turns(Reactor):
         self.leftovers: tuple[deque[Any], ...] = ()
         self.on_bug: Callable[[BaseException], None] = print_bug
         self.interrupted = False
-        self.on_interrupt = self._not_interrupted
+        self.on_interrupt: Callable[[], None] = lambda: None
         self.dirty: list[Connection] = []
         #: Said and not heard yet: to whom, and what.
         self.messages: deque[tuple[End, Any]] = deque()
@@ -201,6 +201,7 @@ class Turns(Reactor):
         try:
             while not (waiter.done or self._stopped):
                 if self.interrupted and sleeper is None and in_main_thread():
+                    self.interrupted = False
                     self.on_interrupt()
                     continue
                 if not sleep(gate, deadline):

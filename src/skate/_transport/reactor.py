@@ -133,8 +133,8 @@ class Reactor:
         #: A signal's handler, or another call for the main thread, is due: see ``on_interrupt``.
         self.interrupted = False
         #: Makes that call. The main thread calls it in a wait, without the lock and without the lead; it may
-        #: raise, and it sets ``interrupted`` back.
-        self.on_interrupt: Callable[[], None] = self._not_interrupted
+        #: raise.
+        self.on_interrupt: Callable[[], None] = _nothing
         self.dirty: list[Connection] = []
         #: Of threads that wait and have nothing else to do. Off, unless whoever builds the reactor says.
         self.spin = Spin(0.0)
@@ -364,6 +364,7 @@ class Reactor:
             if self._stopped:
                 return waiter.done
             if self.interrupted and in_main_thread():
+                self.interrupted = False
                 self.on_interrupt()
                 continue
             if not self._lead.acquire(False) and not self._follow(waiter, deadline):
@@ -451,9 +452,6 @@ class Reactor:
                 return follower
         return None
 
-    def _not_interrupted(self) -> None:
-        self.interrupted = False
-
     def _hand_over(self) -> None:
         """After the lead was released: promote a follower, or let the background thread know."""
         if self._followers:
@@ -536,6 +534,10 @@ class Reactor:
         self._stopped = True
         self._epoll.close()
         os.close(self._wake_fd)
+
+
+def _nothing() -> None:
+    pass
 
 
 def in_main_thread() -> bool:

@@ -46,10 +46,7 @@ class MainThread:
 
     def hold_signals(self) -> None:
         """Run no handler in a wait from now on: the session is being ended."""
-        self.reactor.on_interrupt = self._hold
-
-    def _hold(self) -> None:
-        self.reactor.interrupted = False
+        self.reactor.on_interrupt = lambda: None
 
     def _interrupted_in_wait(self) -> None:
         """See Reactor.on_interrupt."""

@@ -43,6 +43,9 @@ class Log:
     def open(self) -> tuple[int, int]:
         return 0, 0
 
+    def start(self, pid: int) -> None:
+        pass
+
     def drain(self) -> None:
         pass
 
@@ -76,6 +79,9 @@ class Socket:
     def drain(self) -> None:
         while self.deliver():
             pass
+
+    def refuse(self, refused: Any) -> None:
+        self.close(f"the peer {refused.what}")
 
     def close(self, reason: str) -> None:
         if not self.closed:
@@ -316,7 +322,7 @@ class Daemon:
 @contextmanager
 def playing() -> Iterator[None]:
     """Play the processes of the daemons that are made inside."""
-    names = (b"worker %02d" % number for number in itertools.count())
+    names = (b"wrkr %03d" % number for number in itertools.count())
     module = "skate._node.handlers.processes"
     with (
         mock.patch(f"{module}.ids.new_worker_id", lambda: next(names)),

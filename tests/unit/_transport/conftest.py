@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ def _open_descriptors() -> set[str]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
+    gc.collect()  # what tests before this one left
     descriptors, threads = _open_descriptors(), set(threading.enumerate())
     yield
     assert set(threading.enumerate()) <= threads
