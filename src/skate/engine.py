@@ -20,7 +20,7 @@ from skate._wire import control, node
 from skate._wire.codec import pack, unpack
 from skate._wire.worker import ALL
 from skate._worker import current
-from skate._worker.actor_host import ActorExit
+from skate._worker.actor_host import SYSTEM_GROUP, ActorExit
 from skate._worker.arguments import encode
 from skate._worker.core import Core
 from skate._worker.object_ref import ObjectRef, make_ref
@@ -54,6 +54,8 @@ class ActorInfo(NamedTuple):
     out_of_order: bool
     #: Stands for all handles: the actor ends when nobody refers to it. None: it does not count.
     ref: ObjectRef[Any] | None
+    #: The names of its concurrency groups.
+    groups: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
@@ -199,6 +201,11 @@ class RuntimeEngine:
         retries: int = options.get("max_task_retries", info.max_task_retries)
         retry = retry_blob(options.get("retry_exceptions"))
         group: str | None = options.get("concurrency_group")
+        if group is not None and group not in info.groups and group != SYSTEM_GROUP:
+            raise ValueError(
+                f"{info.class_name}.{method} was called in the concurrency group {group!r}, which the actor's "
+                f"option concurrency_groups does not define (it has: {', '.join(info.groups) or 'none'})"
+            )
         submit_call, ref = core.calls.submit_call, info.ref
         name: str | None = options.get("name")
         label = name or f"{info.class_name}.{method}"
@@ -418,6 +425,7 @@ def info_of(actor_id: bytes, spec: control.ActorSpec, ref: ObjectRef[Any] | None
         spec.max_pending_calls,
         spec.out_of_order,
         ref,
+        tuple(spec.concurrency_groups),
     )
 
 

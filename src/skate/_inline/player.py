@@ -128,11 +128,15 @@ class Player:
         try:
             strand = self.take_strand()
         except RuntimeError as error:
-            failed = dump_error(errors.RaySystemError(f"{work.name} was not run: {error}"))
-            self._answer(work, (wire.ERROR, failed, None, None, None), 0, [])
+            self.refuse(work, error)
             return
         work.strand = strand
         strand.begin(job)
+
+    def refuse(self, work: Work, error: RuntimeError) -> None:
+        """Answer a call for which there is no thread. Under the lock."""
+        failed = dump_error(errors.RaySystemError(f"{work.name} was not run: {error}"))
+        self._answer(work, (wire.ERROR, failed, None, None, None), 0, [])
 
     def _task_over(self, work: Work) -> None:
         self.tasks.pop(work.key, None)

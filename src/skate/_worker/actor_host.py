@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from skate._worker.executor import Executor
 
 
+#: A group that every concurrent actor has, by Ray's name: one call at a time, beside all others.
+SYSTEM_GROUP = "_ray_system"
+
 #: Characters of an instance's repr that are shown.
 _MOST_REPR = 200
 
@@ -76,8 +79,13 @@ class ActorHost:
             return None
         from skate._worker import concurrency
 
-        kind = concurrency.AsyncRunner if spec.is_async else concurrency.ThreadedRunner
-        return kind(self.executor, spec)
+        if not spec.is_async:
+            return concurrency.ThreadedRunner(self.executor, spec)
+        if not spec.concurrency_groups:
+            return concurrency.AsyncRunner(self.executor, spec)
+        from skate._worker.group_loops import GroupedRunner
+
+        return GroupedRunner(self.executor, spec)
 
     def start(self) -> None:
         """Run the constructor and report."""
