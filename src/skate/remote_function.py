@@ -48,8 +48,9 @@ class RemoteFunction(Generic[P, R]):
         flags = code_flags(function)
         if flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
             raise ValueError(
-                f"{function.__qualname__} is an async function; tasks are plain functions (call "
-                "asyncio.run() inside), async methods belong to actors"
+                f"'async def' should not be used for remote tasks, and {function.__qualname__} is an async "
+                "function. You can wrap the async function with `asyncio.run(f())`; async methods belong to "
+                "actors"
             )
         _options.check(given, _options.TASK_OPTIONS, "a remote function")
         self._function = function
@@ -65,8 +66,8 @@ class RemoteFunction(Generic[P, R]):
         """Refuse: a remote function is not called directly."""
         name = self._function.__name__
         raise TypeError(
-            f"the remote function {name} cannot be called directly: use {name}.remote(...) to run it as a "
-            "task, or the plain function below its decorator"
+            f"Remote functions cannot be called directly. Instead of running '{name}()', try "
+            f"'{name}.remote()': it runs as a task. Or call the plain function below the decorator"
         )
 
     def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:

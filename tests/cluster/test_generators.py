@@ -399,7 +399,7 @@ def test_dynamic(session: Session) -> None:
 def test_wrong_numbers(wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="num_returns"):
         count.options(num_returns=wrong)
-    with pytest.raises(ValueError, match="at least 1 item"):
+    with pytest.raises(ValueError, match="Use a value > 0"):
         count.options(_generator_backpressure_num_objects=0)
 
 

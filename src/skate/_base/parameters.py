@@ -36,21 +36,23 @@ class Parameters(NamedTuple):
         """
         given = len(args)
         if given > self.most:
-            raise TypeError(f"{name}() takes at most {self.most} positional argument(s), got {given}")
+            raise TypeError(
+                f"{name}() got too many positional arguments: it takes at most {self.most}, got {given}"
+            )
         for index, parameter in enumerate(self.positional):
             by_name = parameter in kwargs and index >= self.unnamed
             if index < given:
                 if by_name:
-                    raise TypeError(f"{name}() got two values for its argument {parameter!r}")
+                    raise TypeError(f"{name}() got multiple values for argument {parameter!r}")
             elif index < self.required and not by_name:
-                raise TypeError(f"{name}() misses its argument {parameter!r}")
+                raise TypeError(f"{name}() is missing a required argument: {parameter!r}")
         for parameter in sorted(self.required_keywords):
             if parameter not in kwargs:
-                raise TypeError(f"{name}() misses its keyword argument {parameter!r}")
+                raise TypeError(f"{name}() is missing a required keyword argument: {parameter!r}")
         if not self.any_keywords:
             for parameter in kwargs:
                 if parameter not in self.keywords and parameter not in self.positional[self.unnamed :]:
-                    raise TypeError(f"{name}() has no argument {parameter!r}")
+                    raise TypeError(f"{name}() got an unexpected keyword argument {parameter!r}")
 
     def to_text(self) -> str:
         """Return it as one line, such as ``a,b=,*,c|3``; see ``from_text``."""

@@ -17,7 +17,8 @@ from skate._wire import control
 from skate._wire import worker as wire
 from skate._wire.codec import unpack
 from skate._worker import current
-from skate._worker.actor_host import SYSTEM_GROUP, ActorHost
+from skate._worker.actor_host import ActorHost
+from skate._worker.current import SYSTEM_GROUP
 from skate._worker.peers import Peer
 from skate._worker.waits import lane
 

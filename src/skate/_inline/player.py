@@ -47,16 +47,17 @@ class _Yielding(Yielding):
 class _Function:
     """A remote function; unpickled at its first call, as a worker does."""
 
-    __slots__ = ("message", "loaded")
+    __slots__ = ("message", "name", "callable")
 
     def __init__(self, message: wire.DefineFunction) -> None:
         self.message = message
-        self.loaded: Callable[..., Any] | None = None
+        self.name = message.name
+        self.callable: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
-        if self.loaded is None:
-            self.loaded = pickle.loads(self.message.blob)
-        return self.loaded
+        if self.callable is None:
+            self.callable = pickle.loads(self.message.blob)
+        return self.callable
 
 
 class Player:
@@ -117,7 +118,7 @@ class Player:
     def _task(self, connection: Connection, call: wire.Call) -> None:
         assert isinstance(connection, End)
         function = self._functions[call.fn]
-        work = Work(connection, call, call.name or function.message.name, None, function.message.name)
+        work = Work(connection, call, call.name or function.message.name, None, function)
         self.hold(work, function.message.resources)
         self.tasks[work.key] = work
         work.over = lambda: self._task_over(work)

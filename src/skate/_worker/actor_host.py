@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from skate._worker.executor import Executor
 
 
-#: A group that every concurrent actor has, by Ray's name: one call at a time, beside all others.
-SYSTEM_GROUP = "_ray_system"
-
 #: Characters of an instance's repr that are shown.
 _MOST_REPR = 200
 
@@ -186,6 +183,14 @@ class ActorHost:
         if name == "__ray_terminate__":
             return _terminate
         return getattr(self.instance, name)  # type: ignore[no-any-return]
+
+    def full_name(self, method: str) -> str:
+        """Return a method's name with the module and the class, as Ray writes it."""
+        if method == "__init__":
+            cls = pickle.loads(self.spec.class_blob)
+            return f"{current.module_name(cls)}.{cls.__name__}.__init__"
+        cls = type(self.instance)
+        return f"{current.module_name(cls)}.{cls.__qualname__}.{method}"
 
 
 def _terminate() -> None:

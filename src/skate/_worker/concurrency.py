@@ -19,7 +19,7 @@ from skate._transport.connection import Connection
 from skate._wire import control
 from skate._wire import worker as wire
 from skate._worker import current, output
-from skate._worker.actor_host import SYSTEM_GROUP
+from skate._worker.current import SYSTEM_GROUP
 from skate._worker.interrupts import Key
 from skate._worker.refs import ObjectEntry
 from skate._worker.waits import lane
@@ -270,13 +270,14 @@ class AsyncRunner:
         loop.add_reader(reactor.fileno(), self._read)
         reactor.watched = reactor.polling = reactor.asleep = True
         # In the loop, so that constructors may create tasks and use the running loop.
-        loop.call_soon(self._construct, host)
+        self._tasks.add(loop.create_task(self._construct(host)))
         try:
             loop.run_forever()
         finally:
             loop.remove_reader(reactor.fileno())
 
-    def _construct(self, host: ActorHost) -> None:
+    async def _construct(self, host: ActorHost) -> None:
+        """Run the constructor and report."""
         host.start()
 
     def is_here(self) -> bool:

@@ -387,7 +387,7 @@ class Executor:
                 current.see_gpus(call.gpus)
             name = output.names.current = call.name or function.name
             depth = call.flags >> wire.DEPTH_SHIFT
-            current.call.set(CallInfo(peer.id, call.seq, name, depth, function.name))
+            current.call.set(CallInfo(peer.id, call.seq, name, depth, function))
             return name, function.load()
         method = f"{self.host.spec.class_name}.{call.fn}"
         name = call.name or method

@@ -111,8 +111,8 @@ class GroupedRunner(AsyncRunner):
         finally:
             self._left.set()
 
-    def _construct(self, host: ActorHost) -> None:
-        super()._construct(host)
+    async def _construct(self, host: ActorHost) -> None:
+        await super()._construct(host)
         self._after_constructor()
 
     def _after_constructor(self) -> None:

@@ -135,8 +135,9 @@ class ActorSubmitter:
         who = f"actor {client.class_name} ({client.id.hex()})"
         if unavailable:
             return errors.ActorUnavailableError(
-                f"{who} is unavailable, and whether {call.describe()} was carried out is not known: "
-                f"{client.cause}. Later calls may work; max_task_retries repeats such calls.",
+                f"The actor is temporarily unavailable: {who} is, and whether {call.describe()} was carried "
+                f"out is not known: {client.cause}. Later calls may work; max_task_retries repeats such "
+                "calls.",
                 client.id.hex(),
             )
         if client.error:
@@ -146,7 +147,10 @@ class ActorSubmitter:
             if isinstance(cause, errors.RayTaskError):
                 return errors.ActorDiedError(errors.RayTaskError(*cause.fields), client.id.hex())
             return errors.ActorDiedError(f"{who} never came to life: {cause}", client.id.hex())
-        return errors.ActorDiedError(f"{who} is dead: {client.cause}", client.id.hex())
+        return errors.ActorDiedError(
+            f"The actor died unexpectedly before finishing this task: {who} is dead: {client.cause}",
+            client.id.hex(),
+        )
 
     # ------------------------------------------------------------------ news
 

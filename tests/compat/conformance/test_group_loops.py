@@ -202,16 +202,20 @@ class Async:
         return 1
 
 
-@pytest.mark.parametrize(
-    "cls", [Serial, Async, Serial.options(max_concurrency=2), Serial.options(concurrency_groups={"io": 1})]
-)
+@ray.remote(concurrency_groups={"io": 1})
+class WithGroups:
+    def answer(self):
+        return 1
+
+
+@pytest.mark.parametrize("cls", [Serial, Async, Serial.options(max_concurrency=2), WithGroups])
 def test_the_system_group_is_there_in_every_actor(cls: object) -> None:
     actor = cls.remote()
     assert ray.get(actor.answer.options(concurrency_group="_ray_system").remote()) == 1
     assert ray.get(actor.answer.remote()) == 1
 
 
-@pytest.mark.parametrize("cls", [Serial, Async, Serial.options(concurrency_groups={"io": 1})])
+@pytest.mark.parametrize("cls", [Serial, Async, WithGroups])
 def test_a_group_that_the_actor_does_not_have_is_an_error(cls: object) -> None:
     actor = cls.remote()
     with pytest.raises((ValueError, RayActorError)):

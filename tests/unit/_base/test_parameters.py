@@ -75,10 +75,10 @@ def test_what_is_no_plain_function_takes_anything(function: Any) -> None:
 @pytest.mark.parametrize(
     ("args", "kwargs", "message"),
     [
-        ((), {}, r"f\(\) misses its argument 'a'"),
-        ((1, 2, 3), {}, r"f\(\) takes at most 2 positional argument\(s\), got 3"),
-        ((1,), {"a": 2}, r"f\(\) got two values for its argument 'a'"),
-        ((1,), {"z": 2}, r"f\(\) has no argument 'z'"),
+        ((), {}, r"f\(\) is missing a required argument: 'a'"),
+        ((1, 2, 3), {}, r"f\(\) got too many positional arguments: it takes at most 2, got 3"),
+        ((1,), {"a": 2}, r"f\(\) got multiple values for argument 'a'"),
+        ((1,), {"z": 2}, r"f\(\) got an unexpected keyword argument 'z'"),
     ],
 )
 def test_messages(args: Any, kwargs: Any, message: str) -> None:
@@ -87,5 +87,5 @@ def test_messages(args: Any, kwargs: Any, message: str) -> None:
 
 
 def test_the_message_for_keywords() -> None:
-    with pytest.raises(TypeError, match="misses its keyword argument 'c'"):
+    with pytest.raises(TypeError, match="missing a required keyword argument: 'c'"):
         parameters_of(lambda *, c: None).check("f", (), {})

@@ -111,7 +111,9 @@ def test_what_is_no_strategy() -> None:
     def check(value: Any) -> None:
         requirements.check_strategy("scheduling_strategy", value)
 
-    with pytest.raises(ValueError, match="takes 'DEFAULT', 'SPREAD', a NodeAffinity.*got 'PACK'"):
+    with pytest.raises(
+        ValueError, match="Invalid .* value 'PACK'. Valid values are 'DEFAULT', 'SPREAD', a NodeAffinity"
+    ):
         check("PACK")
     with pytest.raises(TypeError, match="got 3"):
         check(3)
