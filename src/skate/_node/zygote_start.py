@@ -18,7 +18,9 @@ def start_zygote(argv: list[str], board_fd: int, log_fd: int) -> tuple[int, sock
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for sock in (ours, theirs):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-    pid = spawn(argv, {3: theirs.fileno(), 4: board_fd, 1: log_fd, 2: log_fd})
+    # Workers write their titles over its command line: whoever looks for those of a session finds it there.
+    session = {"SKATE_SESSION": argv[-1]}
+    pid = spawn(argv, {3: theirs.fileno(), 4: board_fd, 1: log_fd, 2: log_fd}, session)
     theirs.close()
     ours.setblocking(False)
     return pid, ours

@@ -29,6 +29,7 @@ from skate._worker.exhaustion import dump_or_end
 from skate._worker.interrupts import Interrupts
 from skate._worker.invocation import ArgumentLost, Invocation, Result, matches
 from skate._worker.refs import ObjectEntry
+from skate._worker.titles import Title
 from skate._worker.waits import lane
 from skate._worker.yielding import Yielding
 
@@ -92,6 +93,7 @@ class Executor:
         self._short: set[int | str] = set()
         self._main = threading.current_thread()
         self.core = core
+        self.title = Title()
         self.invocation = Invocation(core)
         self.yielding = Yielding(core, self.invocation)
         #: The actor that this process is.
@@ -262,6 +264,8 @@ class Executor:
 
     def _idle(self) -> None:
         core = self._core
+        if self.title.busy:
+            self.title.idle()
         with core.lock:
             if core.reactor.dirty:
                 core.reactor.flush()
@@ -468,6 +472,7 @@ class Executor:
             core.node.send(node.ActorAccepted(message.actor_id, message.incarnation))
             core.node.flush()
         host = self.host = ActorHost(self, message)
+        self.title.become(host.spec.class_name)
         current.process.resources = host.spec.running
         if message.gpus:
             current.see_gpus(",".join(message.gpus))
