@@ -39,7 +39,8 @@ class CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc]
             OufOfBandObjectRefSerializationException: a ref is met, and the environment forbids that.
         """
         if self._forbidden:
-            if isinstance(obj, sys.modules["skate.actor"].ActorHandle):
+            actor = sys.modules.get("skate.actor")  # a worker may not have it: then there are no handles
+            if actor is not None and isinstance(obj, actor.ActorHandle):
                 self._of_handles.add(id(obj._info.ref))
             elif type(obj) is ObjectRef and id(obj) not in self._of_handles:
                 raise errors.OufOfBandObjectRefSerializationException(
