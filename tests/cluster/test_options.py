@@ -130,7 +130,7 @@ def test_options_that_name_a_resource_of_another_option() -> None:
             match=f"quantity of resource {name} cannot be negative|option '{name}' takes a finite number",
         ):
             hold.options(**{name: -1})
-        with pytest.raises(TypeError, match=f"option '{name}' takes a number"):
+        with pytest.raises(TypeError, match=f"keyword '{name}' must be a number"):
             hold.options(**{name: "1"})
 
 

@@ -64,6 +64,10 @@ class ActorHost:
         self.incarnation = message.incarnation
         self.spec = unpack(message.spec, type=control.ActorSpec)
         self.instance: Any = None
+        current.process.resources = self.spec.running
+        if message.gpus:
+            current.see_gpus(",".join(message.gpus))
+        executor.title.become(self.spec.class_name)
         #: The compiled graphs that it takes part in, by id (see ``skate.dag._program``).
         self.graphs: dict[bytes, Any] = {}
         #: What errors and output call it.

@@ -118,8 +118,7 @@ class Executor:
     def node_handlers(self) -> dict[type, Handler]:
         """Return which message of the daemon goes where."""
         return {node.StartActor: self._called, node.Exit: self._asked_to_exit,
-                node.OwnerLeft: self._owner_left,
-                node.EndActor: lambda c, m: self._leave(m.reason)}  # fmt: skip
+                node.OwnerLeft: self._owner_left, node.EndActor: lambda c, m: self._leave(m.reason)}  # fmt: skip
 
     # ------------------------------------------------------------------ what arrives (under the lock)
 
@@ -472,10 +471,6 @@ class Executor:
             core.node.send(node.ActorAccepted(message.actor_id, message.incarnation))
             core.node.flush()
         host = self.host = ActorHost(self, message)
-        self.title.become(host.spec.class_name)
-        current.process.resources = host.spec.running
-        if message.gpus:
-            current.see_gpus(",".join(message.gpus))
         if host.spec.is_async:
             self.invocation.cancelled = frozenset()  # a coroutine may end as it likes: see Interrupts
         runner = host.make_runner()
