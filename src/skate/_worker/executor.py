@@ -117,8 +117,8 @@ class Executor:
 
     def node_handlers(self) -> dict[type, Handler]:
         """Return which message of the daemon goes where."""
-        return {node.StartActor: self._called, node.Exit: self._asked_to_exit,
-                node.OwnerLeft: self._owner_left, node.EndActor: lambda c, m: self._leave(m.reason)}  # fmt: skip
+        ends = {node.EndActor: lambda c, m: self._leave(m.reason), node.OwnerLeft: self._owner_left}
+        return {node.StartActor: self._called, node.Exit: self._asked_to_exit, **ends}
 
     # ------------------------------------------------------------------ what arrives (under the lock)
 
