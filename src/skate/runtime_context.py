@@ -185,8 +185,8 @@ class RuntimeContext:
             'program.which'
         """
         function = current.call.get().function
-        if not isinstance(function, str):
-            return f"{current.module_name(function.callable)}.{function.name}"
+        if isinstance(function, current.CodeName):
+            return f"{function.module}.{function}"
         host = self._core.hosted()
         if not function or host is None:
             return function or None

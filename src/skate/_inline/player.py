@@ -47,16 +47,16 @@ class _Yielding(Yielding):
 class _Function:
     """A remote function; unpickled at its first call, as a worker does."""
 
-    __slots__ = ("message", "name", "callable")
+    __slots__ = ("message", "label", "callable")
 
     def __init__(self, message: wire.DefineFunction) -> None:
         self.message = message
-        self.name = message.name
+        self.label = current.CodeName(message.name)
         self.callable: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
         if self.callable is None:
-            self.callable = pickle.loads(self.message.blob)
+            self.callable = self.label.of(pickle.loads(self.message.blob))
         return self.callable
 
 
@@ -118,7 +118,7 @@ class Player:
     def _task(self, connection: Connection, call: wire.Call) -> None:
         assert isinstance(connection, End)
         function = self._functions[call.fn]
-        work = Work(connection, call, call.name or function.message.name, None, function)
+        work = Work(connection, call, call.name or function.message.name, None, function.label)
         self.hold(work, function.message.resources)
         self.tasks[work.key] = work
         work.over = lambda: self._task_over(work)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._inline.turns import End
 from skate._wire import worker as wire
-from skate._worker.current import CallInfo, NamedCode
+from skate._worker.current import CallInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,9 +32,7 @@ class Work(CallInfo):
         "unwanted",
     )
 
-    def __init__(
-        self, end: End, call: wire.Call, name: str, host: Host | None, function: str | NamedCode = ""
-    ) -> None:
+    def __init__(self, end: End, call: wire.Call, name: str, host: Host | None, function: str = "") -> None:
         super().__init__(end.peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT, function)
         self.end = end
         self.call = call

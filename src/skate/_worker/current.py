@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from skate._base import ids
 
@@ -56,13 +56,6 @@ def require_core(what: str) -> Core:
     return core
 
 
-class NamedCode(Protocol):
-    """A remote function where it runs."""
-
-    name: str
-    callable: Callable[..., Any] | None
-
-
 def module_name(code: Any) -> str:
     """Return the module of a function or class as Ray names it: for the program itself its file's name.
 
@@ -75,16 +68,27 @@ def module_name(code: Any) -> str:
     return str(name)
 
 
+class CodeName(str):
+    """A remote function's name, with its module once it is loaded. It does not keep the function."""
+
+    module = ""
+
+    def of(self, code: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function that was loaded, whose name this is."""
+        self.module = module_name(code)
+        return code
+
+
 class CallInfo:
     """The call that runs: which task, under which name, how deep."""
 
     __slots__ = ("owner", "seq", "name", "depth", "function")
 
-    def __init__(self, owner: bytes, seq: int, name: str, depth: int, function: str | NamedCode = "") -> None:
+    def __init__(self, owner: bytes, seq: int, name: str, depth: int, function: str = "") -> None:
         self.owner = owner
         self.seq = seq
         self.name = name
-        #: What it runs, which may not be called like the call: a name, or a function that has one.
+        #: What the function is called, if the call has a name of its own; a CodeName, if it is one.
         self.function = function or name
         #: How deep it is nested: 0 in a driver.
         self.depth = depth

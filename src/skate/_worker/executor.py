@@ -22,14 +22,13 @@ from skate._transport.connection import EAGER_BYTES, Connection, Handler
 from skate._transport.reactor import Waiter
 from skate._wire import node
 from skate._wire import worker as wire
-from skate._worker import breakpoints, current, output
+from skate._worker import breakpoints, current, output, titles
 from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.exhaustion import dump_or_end
 from skate._worker.interrupts import Interrupts
 from skate._worker.invocation import ArgumentLost, Invocation, Result, matches
 from skate._worker.refs import ObjectEntry
-from skate._worker.titles import Title
 from skate._worker.waits import lane
 from skate._worker.yielding import Yielding
 
@@ -45,10 +44,10 @@ _HOLD = 0.001
 class Function:
     """A remote function that an owner sent; unpickled at its first call."""
 
-    __slots__ = ("name", "blob", "threads", "max_calls", "resources", "called", "callable")
+    __slots__ = ("name", "label", "blob", "threads", "max_calls", "resources", "called", "callable")
 
     def __init__(self, message: wire.DefineFunction) -> None:
-        self.name = message.name
+        self.name, self.label = message.name, current.CodeName(message.name)
         self.blob = message.blob
         self.threads = message.threads
         self.max_calls = message.max_calls
@@ -61,7 +60,7 @@ class Function:
         """Return the function."""
         if self.callable is None:
             limit_threads(self.threads)
-            self.callable = pickle.loads(self.blob)
+            self.callable = self.label.of(pickle.loads(self.blob))
             self.blob = b""
         return self.callable
 
@@ -93,7 +92,7 @@ class Executor:
         self._short: set[int | str] = set()
         self._main = threading.current_thread()
         self.core = core
-        self.title = Title()
+        self.title = titles.Title()
         self.invocation = Invocation(core)
         self.yielding = Yielding(core, self.invocation)
         #: The actor that this process is.
@@ -117,8 +116,9 @@ class Executor:
 
     def node_handlers(self) -> dict[type, Handler]:
         """Return which message of the daemon goes where."""
-        ends = {node.EndActor: lambda c, m: self._leave(m.reason), node.OwnerLeft: self._owner_left}
-        return {node.StartActor: self._called, node.Exit: self._asked_to_exit, **ends}
+        return {node.StartActor: self._called, node.Exit: self._asked_to_exit,
+                node.OwnerLeft: self._owner_left,
+                node.EndActor: lambda c, m: self._leave(m.reason)}  # fmt: skip
 
     # ------------------------------------------------------------------ what arrives (under the lock)
 
@@ -149,6 +149,7 @@ class Executor:
 
     def _give_back(self) -> None:
         """Return calls to their owners that wait behind one that takes long. Not those of actors."""
+        self.title.look(self)
         if not self._running or self.host is not None or not self._queue:
             return
         waiting = list(self._queue)
@@ -188,12 +189,11 @@ class Executor:
         if self._runner is not None:
             return self._runner.lanes()
         running = self.running_call
+        calls: list[tuple[bytes, int, float]] = []
         if running is not None:
             calls = [(*running, perf_counter() - self._started)]
         elif self.host is not None and self.host.instance is None:
             calls = [(b"", 0, 0.0)]
-        else:
-            calls = []
         # What waits behind a task is given back and runs elsewhere; behind a method it waits.
         queued = [
             (connection.peer.id, call.seq) for connection, call in self._queue if isinstance(call, wire.Call)
@@ -263,13 +263,13 @@ class Executor:
 
     def _idle(self) -> None:
         core = self._core
-        if self.title.busy:
-            self.title.idle()
         with core.lock:
             if core.reactor.dirty:
                 core.reactor.flush()
             if self._queue or self._stopping:
                 return
+            if self.title.busy:
+                self.title.idle()
             waiter = self._waiter = Waiter()
         core.reactor.wait(waiter)
         self._waiter = None
@@ -390,7 +390,7 @@ class Executor:
                 current.see_gpus(call.gpus)
             name = output.names.current = call.name or function.name
             depth = call.flags >> wire.DEPTH_SHIFT
-            current.call.set(CallInfo(peer.id, call.seq, name, depth, function))
+            current.call.set(CallInfo(peer.id, call.seq, name, depth, function.label))
             return name, function.load()
         method = f"{self.host.spec.class_name}.{call.fn}"
         name = call.name or method

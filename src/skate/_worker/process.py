@@ -67,7 +67,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
         importlib.import_module("skate.compat").install()
     executor = core.executor = Executor(core, board, slot)
     executor.interrupts.install()
-    executor.title.install(core, executor)
+    executor.title.idle()
     breakpoints.install()
     current.process.core = core
     if job.get("logging"):

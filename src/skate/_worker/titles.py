@@ -2,8 +2,8 @@
 
 Both names are written without compiled code: the thread's to ``/proc/self/comm``, the command line over the
 memory of the zygote's own, which every worker has from it. That memory is long, for the zygote's command
-line holds ``sys.path``. A task is shown once the background thread finds the main thread busy, after some two
-milliseconds: calls that are shorter cost nothing.
+line holds ``sys.path``. A task is shown once it waits, or once the background thread finds the main thread
+busy, after one or two milliseconds: calls that are shorter cost nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from skate._worker import output
 
 if TYPE_CHECKING:
-    from skate._worker.core import Core
     from skate._worker.executor import Executor
 
 #: Bytes of a title that are shown at most.
@@ -54,22 +53,14 @@ class Title:
         self._idle = "IDLE"
         self._shown = ""
 
-    def install(self, core: Core, executor: Executor) -> None:
-        """Show that the worker is idle, and from now on what runs long."""
-        self.idle()
-        before = core.reactor.on_background
-
-        def on_background() -> None:
-            if before is not None:
-                before()
-            if executor.host is None and executor.running_call is not None:
-                self.busy = True
-                self._show(output.names.current)
-
-        core.reactor.on_background = on_background
+    def look(self, executor: Executor) -> None:
+        """Show the task that runs, which takes long or waits. Under the lock, on any thread."""
+        if executor.host is None and executor.running_call is not None:
+            self.busy = True
+            self._show(output.names.current)
 
     def idle(self) -> None:
-        """No task runs any more. On the main thread."""
+        """No task runs any more. Under the lock, or before other threads can know of the title."""
         self.busy = False
         self._show(self._idle)
 
