@@ -95,9 +95,9 @@ OPTIONS = [
     Case("negative custom", lambda: function.options(resources={"x": -1}), ValueError, "quantity of resource x cannot be negative"),
     Case("negative of an actor", lambda: Actor.options(num_cpus=-1), ValueError, "quantity of resource num_cpus cannot be negative"),
     Case("text as num_cpus", lambda: function.options(num_cpus="1"), TypeError, "The type of keyword 'num_cpus' must be"),
-    Case("part of two GPUs", lambda: function.options(num_gpus=1.5), ValueError, "The specified quantity 1.5 is invalid"),
+    Case("part of two GPUs", lambda: function.options(num_gpus=1.5).remote(1), ValueError, "The specified quantity 1.5 is invalid"),
     Case("CPU in resources", lambda: function.options(resources={"CPU": 1}), ValueError, "Use the 'num_cpus' and 'num_gpus' keyword instead of 'CPU' and 'GPU'"),
-    Case("memory in resources", lambda: function.options(resources={"memory": 1}), ValueError, "resources dictionary must not contain the key 'memory'"),
+    Case("memory in resources", lambda: function.options(resources={"memory": 1}).remote(1), ValueError, "resources dictionary must not contain the key 'memory'"),
     Case("list as resources", lambda: function.options(resources=[1]), TypeError, "The type of keyword 'resources' must be"),
     Case("negative num_returns", lambda: function.options(num_returns=-1), ValueError, "'num_returns' only accepts None, a non-negative integer"),
     Case("half a return", lambda: function.options(num_returns=1.5), TypeError, "The type of keyword 'num_returns' must be"),
@@ -203,10 +203,12 @@ def test_what_is_refused_at_once(case: Case) -> None:
 
 
 def _killed() -> Any:
+    gate = Gate.remote()
     actor = Actor.remote()
-    ray.get(actor.get.remote())
+    waiting = actor.wait.remote([gate])
+    ray.get(gate.until_arrived.remote())
     ray.kill(actor)
-    return ray.get(actor.get.remote())
+    return ray.get(waiting)
 
 
 def _killed_to_restart() -> Any:
@@ -283,7 +285,19 @@ def _handles_gone() -> Any:
 
 
 def _unpicklable_result() -> Any:
-    return ray.get(ray.remote(threading.Lock).remote())
+    @ray.remote
+    def lock():
+        return threading.Lock()
+
+    return ray.get(lock.remote())
+
+
+def _worker_exits() -> Any:
+    @ray.remote(max_retries=0)
+    def ends():
+        os._exit(3)
+
+    return ray.get(ends.remote())
 
 
 RESULTS = [
@@ -317,7 +331,7 @@ def test_what_is_raised_later(case: Case) -> None:
 
 
 PROCESSES = [
-    Case("worker that exits", lambda: ray.get(ray.remote(max_retries=0)(os._exit).remote(3)), WorkerCrashedError, "The worker died unexpectedly while executing this task"),
+    Case("worker that exits", _worker_exits, WorkerCrashedError, "The worker died unexpectedly while executing this task"),
     Case("actor that exits", lambda: ray.get(Actor.remote().crash.remote()), ActorDiedError, "The actor died unexpectedly before finishing this task"),
     Case("actor that comes back", lambda: ray.get(Actor.options(max_restarts=1).remote().crash.remote()), ActorUnavailableError, "The actor is temporarily unavailable"),
     Case("killed to come back", _killed_to_restart, ActorUnavailableError, "The actor is temporarily unavailable"),
@@ -340,13 +354,12 @@ def test_what_is_told_of_an_owner_that_is_gone() -> None:
     @ray.remote
     class Owner:
         def make(self):
-            return [ray.put(1)]
+            return os.getpid(), ray.put(1)
 
     owner = Owner.remote()
-    (ref,) = ray.get(owner.make.remote())
+    pid, ref = ray.get(owner.make.remote())
     ray.kill(owner)
-    with pytest.raises(RayActorError):
-        ray.get(owner.make.remote())
+    until(lambda: not os.path.exists(f"/proc/{pid}"))
     with pytest.raises(OwnerDiedError) as raised:
         ray.get(ref)
     assert "The object's owner has exited" in str(raised.value)
@@ -365,9 +378,8 @@ def test_a_function_may_not_be_too_large() -> None:
         return len(large)
 
     says = r"The remote function .*uses is too large \(95 MiB > FUNCTION_SIZE_ERROR_THRESHOLD=95 MiB\)"
-    for _ in range(2):
-        with pytest.raises(ValueError, match=says):
-            uses.remote()
+    with pytest.raises(ValueError, match=says):
+        uses.remote()
 
 
 @pytest.mark.usefixtures("session")
@@ -379,9 +391,8 @@ def test_an_actor_class_may_not_be_too_large() -> None:
         def size(self):
             return len(large)
 
-    for _ in range(2):
-        with pytest.raises(ValueError, match=r"The actor Uses is too large .*implicitly capturing a large"):
-            Uses.remote()
+    with pytest.raises(ValueError, match=r"The actor Uses is too large .*implicitly capturing a large"):
+        Uses.remote()
 
 
 # ---------------------------------------------------------------------- without a session
