@@ -51,7 +51,10 @@ def method(*args: Any, **kwargs: Any) -> Any:
     if len(args) == 1 and not kwargs and callable(args[0]):
         return args[0]
     if args or not kwargs:
-        raise TypeError("use @method with options by name, such as @method(num_returns=2)")
+        raise TypeError(
+            "The @ray.method decorator must be applied using no arguments or with options by name, such as "
+            "@method(num_returns=2)"
+        )
     _options.check(kwargs, _options.METHOD_OPTIONS, "an actor method")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -189,7 +192,9 @@ class ActorClass(ClassProxy[C]):
             own.parameters = _constructor(own.modified_class)
         own.parameters.check(f"{own.class_name}.__init__", args, kwargs)
         if own.options.get_if_exists and not own.options.name:
-            raise ValueError(f"{own.class_name} has the option get_if_exists, but no name to look for")
+            raise ValueError(
+                f"The actor name must be specified to use `get_if_exists`: {own.class_name} has none"
+            )
         info = remote_function.connected_engine().create_actor(
             own.made, own.methods, args, kwargs, own.options
         )
@@ -331,8 +336,8 @@ class ActorHandle(Generic[C]):
             else:
                 known = ", ".join(sorted(one for one in info.methods if not one.startswith("__"))) or "none"
                 raise AttributeError(
-                    f"'ActorHandle' object has no attribute {name!r}: actor class {info.class_name} has no "
-                    f"method {name!r}; it has: {known}. Attributes of an actor are read through its methods."
+                    f"'ActorHandle' object has no attribute {name!r}: the actor class {info.class_name} has "
+                    f"no such method; it has: {known}. Attributes of an actor are read through its methods."
                 )
         bound = ActorMethod(info, name, given)
         self.__dict__[name] = bound
@@ -383,8 +388,8 @@ class ActorMethod:
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: methods of actors are not called directly."""
         raise TypeError(
-            f"{self._name} is a method of an actor. Actor methods cannot be called directly: use "
-            f"handle.{self._name}.remote(...)"
+            f"Actor methods cannot be called directly. Instead of running 'object.{self._name}()', try "
+            f"'object.{self._name}.remote()'"
         )
 
     def remote(self, /, *args: Any, **kwargs: Any) -> ObjectRef[Any]:

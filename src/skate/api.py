@@ -15,10 +15,12 @@ from skate._launch import machine, session
 from skate._launch.connect import Driver, Program
 from skate._serialize.tracebacks import shortened
 from skate._worker import current
+from skate._worker.checks import check_timeout, check_wait
 from skate._worker.generators import ObjectRefGenerator
 from skate._worker.object_ref import ObjectRef
 from skate.actor import ActorClass, ActorHandle, ActorMethod
 from skate.engine import engine
+from skate.options import check_namespace
 from skate.remote_function import P, R, RemoteFunction, connected_engine
 
 if TYPE_CHECKING:
@@ -160,8 +162,9 @@ def init(
             if ignore_reinit_error:
                 return _context()
             raise RuntimeError(
-                "init() was called, but this process is connected already. Call shutdown() first, or pass "
-                "ignore_reinit_error=True."
+                "Maybe you called init() twice by accident? This process is connected already. Call "
+                "shutdown() first, or pass ignore_reinit_error=True. (Maybe you called ray.init twice by "
+                "accident?)"
             )
         program = Program()
         if kwargs.get("job_config") is not None or kwargs.get("logging_config") is not None:
@@ -176,9 +179,10 @@ def init(
             environment = resolve(runtime_env, b"")
         unknown = [name for name in kwargs if not name.startswith("_") and name not in _OTHERS]
         if unknown:
-            raise TypeError(f"init() got unknown arguments: {', '.join(unknown)}")
-        if namespace is not None and not isinstance(namespace, str):
-            raise TypeError(f"namespace takes a string, got {namespace!r}")
+            raise RuntimeError(
+                f"init() has no such arguments. Unknown keyword argument(s): {', '.join(unknown)}"
+            )
+        check_namespace(namespace)
         offer = machine.offer(
             num_cpus,
             num_gpus,
@@ -398,7 +402,8 @@ def remote(*args: Any, **kwargs: Any) -> Any:
         return _make_remote(args[0], {})
     if args or not kwargs:
         raise TypeError(
-            "remote takes one function or class, or options by name: @remote, or @remote(num_cpus=2)"
+            "The @ray.remote decorator must be applied either with no arguments and no parentheses, or with "
+            "options by name: @remote, or @remote(num_cpus=2)"
         )
     return lambda target: _make_remote(target, kwargs)
 
@@ -434,7 +439,8 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
         GetTimeoutError: the time is up (a TimeoutError).
         RayTaskError: the task raised; also an instance of the exception's own type.
         ActorDiedError, WorkerCrashedError, ObjectLostError, ...: it cannot be had; the message says why.
-        TypeError: something else than refs was given.
+        ValueError: neither a ref nor a list was given.
+        TypeError: the list has something else than refs in it.
 
     Example:
         >>> skate.get(skate.put("x"))
@@ -444,7 +450,7 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     if found is None:
         found = connected_engine()
     if timeout is not None:
-        _check_timeout(timeout)
+        check_timeout(timeout)
     if type(object_refs) is ObjectRef:
         try:
             return found.get_one(object_refs, timeout)
@@ -456,30 +462,24 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
             return object_refs.__skate_get__(timeout)
         if isinstance(object_refs, ObjectRefGenerator):
             return object_refs
-        raise TypeError(
-            f"get() takes an ObjectRef or a list of them, got {type(object_refs).__name__} "
-            f"({object_refs!r:.80}){_hint(object_refs)}"
+        raise ValueError(
+            f"get() takes an ObjectRef or a list of them. Invalid type of object refs, {type(object_refs)}, "
+            f"is given: {object_refs!r:.80}{_hint(object_refs)}"
         )
     for index, ref in enumerate(object_refs):
         if type(ref) is not ObjectRef:
             if all(hasattr(one, "__skate_get__") for one in object_refs):
                 return [one.__skate_get__(timeout) for one in object_refs]
             raise TypeError(
-                f"get() takes an ObjectRef or a list of them; element {index} is {type(ref).__name__} "
-                f"({ref!r:.80}){_hint(ref)}"
+                f"get() takes an ObjectRef or a list of them. Attempting to call `get` on the value "
+                f"{ref!r:.80}, which is not an ray.ObjectRef (element {index}, "
+                f"{type(ref).__name__}){_hint(ref)}"
             )
     try:
         return found.get(object_refs, timeout)
     except BaseException as error:
         __tracebackhide__ = True
         raise shortened(error)
-
-
-def _check_timeout(timeout: Any) -> None:
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout takes a number of seconds, got {timeout!r}")
-    if not timeout >= 0:  # NaN is not either
-        raise ValueError(f"timeout must be at least 0 seconds, got {timeout!r}")
 
 
 def put(value: T, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef[T]:
@@ -499,7 +499,10 @@ def put(value: T, *, _owner: Any = None, _tensor_transport: Any = None) -> Objec
         >>> ref = skate.put([1, 2, 3])
     """
     if isinstance(value, ObjectRef):
-        raise TypeError("put() was given an ObjectRef; it is one already: pass it on, or put a list of it")
+        raise TypeError(
+            "Calling 'put' on an ray.ObjectRef is not allowed: the value is in the store already. Pass the "
+            "ref on, or put a list of it"
+        )
     if _owner is not None:
         raise ValueError("put(_owner=...) is not supported by this version of skate yet")
     return connected_engine().put(value)
@@ -550,8 +553,8 @@ def cancel(
         ray_waitable = ray_waitable.completed()
     if type(ray_waitable) is not ObjectRef:
         raise TypeError(
-            f"cancel() takes the ObjectRef of a task, got {type(ray_waitable).__name__} "
-            f"({ray_waitable!r:.80})"
+            "ray.cancel() only supported for object refs, those of tasks and of calls of actors. For actors, "
+            f"try ray.kill(). Got: {type(ray_waitable)} ({ray_waitable!r:.80})"
         )
     connected_engine().cancel(ray_waitable, force, recursive)
 
@@ -583,29 +586,9 @@ def wait(
     found = engine()
     if found is None:
         found = connected_engine()
-    if isinstance(ray_waitables, ObjectRef):
-        raise TypeError("wait() takes a list of ObjectRefs, got a single one: write wait([ref])")
-    if type(ray_waitables) is not list:
-        if not isinstance(ray_waitables, (list, tuple)):
-            raise TypeError(f"wait() takes a list of ObjectRefs, got {type(ray_waitables).__name__}")
-        ray_waitables = list(ray_waitables)
-    if timeout is not None:
-        _check_timeout(timeout)
-    try:
-        different = len({ref._entry for ref in ray_waitables})
-    except AttributeError:
-        wrong = next(ref for ref in ray_waitables if not isinstance(ref, ObjectRef))
-        raise TypeError(f"wait() takes a list of ObjectRefs; it has a {type(wrong).__name__} in it") from None
-    if different != len(ray_waitables):
-        raise ValueError("wait() takes a list of different ObjectRefs; one is in it twice")
-    if not ray_waitables and num_returns == 1:
+    ray_waitables = check_wait(ray_waitables, num_returns, timeout)
+    if not ray_waitables:
         return [], []
-    if isinstance(num_returns, bool) or not isinstance(num_returns, int):
-        raise TypeError(f"num_returns takes a whole number, got {num_returns!r}")
-    if not 0 < num_returns <= len(ray_waitables):
-        raise ValueError(
-            f"num_returns must be from 1 to the number of refs ({len(ray_waitables)}), got {num_returns}"
-        )
     try:
         return found.wait(ray_waitables, num_returns, timeout)
     except BaseException as error:
@@ -621,15 +604,17 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
         no_restart: False: a restart takes place if ``max_restarts`` allows one.
 
     Raises:
-        TypeError: that is no actor handle.
+        ValueError: that is no actor handle.
         ActorHandleNotFoundError: the actor is of another session (a ValueError).
 
     Example:
         >>> skate.kill(counter)
     """
     if not isinstance(actor, ActorHandle):
-        hint = "; tasks are ended with cancel()" if isinstance(actor, ObjectRef) else ""
-        raise TypeError(f"kill() takes an actor handle, got {type(actor).__name__}{hint}")
+        raise ValueError(
+            "ray.kill() only supported for actors, by their handles. For tasks, try ray.cancel(). "
+            f"Got: {type(actor)}."
+        )
     connected_engine().kill_actor(actor._info.actor_id, no_restart)
 
 
@@ -641,11 +626,17 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
         namespace: where the name was given; default: this job's.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or the name or the namespace is empty.
+        TypeError: the name or the namespace is no string.
 
     Example:
         >>> skate.get_actor("counter")
     """
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"get_actor() takes a name, got {name!r}")
+    if not name:
+        raise ValueError(
+            f"get_actor() takes a name, got {name!r}. Please supply a non-empty value to get_actor"
+        )
+    if not isinstance(name, str):
+        raise TypeError(f"get_actor() takes a name as a string, got {name!r} ({type(name).__name__})")
+    check_namespace(namespace)
     return ActorHandle(connected_engine().find_actor(name, namespace))

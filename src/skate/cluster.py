@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from skate._base import errors
 from skate._launch.observe import Observer, find
 from skate._worker import current
 from skate.engine import RuntimeEngine, SessionState, cluster_total, engine
@@ -103,5 +104,10 @@ def stored_objects() -> tuple[dict[str, dict[str, Any]], str]:
 
 
 def _connected() -> RuntimeEngine:
+    if current.process.core is None and not current.process.forked:
+        raise errors.RaySystemError(
+            "Ray has not been started yet: this process is not connected, so it cannot ask for the cluster's "
+            "state; call init() first"
+        )
     current.require_core("ask for the cluster's state")
     return connected_engine()

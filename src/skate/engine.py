@@ -15,12 +15,11 @@ from weakref import WeakKeyDictionary
 from skate._base import errors, ids
 from skate._base.code_flags import is_coroutine, is_generator
 from skate._base.resources import to_float
-from skate._serialize import culprit
 from skate._serialize.values import dump_code
 from skate._wire import control, node
 from skate._wire.codec import pack, unpack
 from skate._wire.worker import ALL
-from skate._worker import current
+from skate._worker import code, current
 from skate._worker.arguments import encode
 from skate._worker.core import Core
 from skate._worker.exits import ActorExit
@@ -28,7 +27,7 @@ from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.report import call_site
 from skate._worker.stream_calls import DYNAMIC, STREAMING
 from skate._worker.waits import written
-from skate.options import ActorOptions, TaskOptions
+from skate.options import ActorOptions, TaskOptions, check_group
 
 Submit = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 """Runs one call: (args, kwargs) to a ref, a list of refs, or None."""
@@ -52,6 +51,8 @@ class ActorInfo(NamedTuple):
     out_of_order: bool
     #: Stands for all handles: the actor ends when nobody refers to it. None: it does not count.
     ref: ObjectRef[Any] | None
+    #: The names of its concurrency groups.
+    groups: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
@@ -197,6 +198,7 @@ class RuntimeEngine:
         retries: int = options.get("max_task_retries", info.max_task_retries)
         retry = retry_blob(options.get("retry_exceptions"))
         group: str | None = options.get("concurrency_group")
+        check_group(group, info.groups, f"{info.class_name}.{method}")
         submit_call, ref = core.calls.submit_call, info.ref
         name: str | None = options.get("name")
         label = name or f"{info.class_name}.{method}"
@@ -326,15 +328,7 @@ class RuntimeEngine:
         """Pickle a class once: at its first actor here, as with remote functions."""
         found = self._classes.get(cls)
         if found is None:
-            name = cls.__name__
-            try:
-                found = self._classes[cls] = dump_code(cls)
-            except MemoryError:
-                raise
-            except Exception as error:
-                text = culprit.explain(cls, name, error)
-                raise TypeError(f"cannot send actor class {name}: {text}") from None
-            self.core.calls.check_size(cls, name, len(found[0]))
+            found = self._classes[cls] = code.dump(self.core, cls, cls.__name__)
         return found
 
     def forget_class(self, cls: Any) -> None:
@@ -360,7 +354,8 @@ class RuntimeEngine:
         """See Engine."""
         where = written(call_site(2))
         reason = (
-            f"it was killed by `ray.kill` in {self.core.kind} process {os.getpid()}{where and ' at ' + where}"
+            f"it was killed by `ray.kill`: kill() was called in {self.core.kind} process {os.getpid()}"
+            f"{where and ' at ' + where}"
         )
         self.core.control.ask(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 
@@ -372,8 +367,8 @@ class RuntimeEngine:
             core.check_usable()
             if force and entry.task is not None and entry.task.actor is not None:
                 raise ValueError(
-                    f"cancel(force=True) ends the process of a task; {entry.task.describe()} is an actor's "
-                    "method: use force=False, or kill() for the actor"
+                    f"force=True is not supported for actor tasks, and {entry.task.describe()} is one: it "
+                    "ends the process of a task. Use force=False, or kill() for the actor"
                 )
             core.canceller.cancel(entry, force, recursive)
             core.reactor.flush()
@@ -421,6 +416,7 @@ def info_of(actor_id: bytes, spec: control.ActorSpec, ref: ObjectRef[Any] | None
         spec.max_pending_calls,
         spec.out_of_order,
         ref,
+        tuple(spec.concurrency_groups),
     )
 
 

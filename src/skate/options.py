@@ -12,25 +12,36 @@ from typing import Any, NamedTuple
 from skate._base import ids
 from skate._base.resources import Resources, to_fixed
 from skate._scheduling import requirements
+from skate._worker.current import SYSTEM_GROUP
 
 Check = Callable[[str, Any], None]
+
+
+def _wrong_type(name: str, right: str, value: Any) -> TypeError:
+    # The first half is Ray's, and programs match on it.
+    return TypeError(
+        f"The type of keyword {name!r} must be {right}, but received type {type(value)}: {value!r:.200}"
+    )
 
 
 def _number(name: str, value: Any) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"option {name!r} takes a number, got {value!r} ({type(value).__name__})")
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"option {name!r} takes a finite number of at least 0, got {value!r}")
+        raise _wrong_type(name, "a number", value)
+    if value < 0:
+        raise ValueError(f"The quantity of resource {name} cannot be negative, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"option {name!r} takes a finite number, got {value!r}")
 
 
 def _gpus(name: str, value: Any) -> None:
     _number(name, value)
     if value is not None and value > 1 and value != int(value):
         raise ValueError(
-            f"option {name!r} takes a share of one GPU (below 1) or whole ones, got {value!r}: no device "
-            "can be shared by a task that has others as well"
+            f"option {name!r} takes a share of one GPU (below 1) or whole ones. GPU resource quantities >1 "
+            f"must be whole numbers. The specified quantity {value!r} is invalid: no device can be shared by "
+            "a task that has others as well"
         )
 
 
@@ -39,10 +50,11 @@ def _whole(least: int, nullable: bool = True) -> Check:
         if value is None and nullable:
             return
         if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"option {name!r} takes a whole number, got {value!r} ({type(value).__name__})")
+            raise _wrong_type(name, "a whole number", value)
         if value < least:
-            meaning = " (-1: without limit)" if least == -1 else ""
-            raise ValueError(f"option {name!r} takes at least {least}{meaning}, got {value}")
+            special = {-1: "None, 0, -1 or a positive integer, where -1 represents infinity",
+                       0: "None, 0 or a positive integer", 1: "a positive integer"}[least]  # fmt: skip
+            raise ValueError(f"The keyword {name!r} only accepts {special}; got {value}")
 
     return check
 
@@ -50,9 +62,10 @@ def _whole(least: int, nullable: bool = True) -> Check:
 def _num_returns(name: str, value: Any) -> None:
     if value in ("streaming", "dynamic"):
         return
-    if isinstance(value, str):
+    if isinstance(value, str) or (isinstance(value, int) and value < 0):
         raise ValueError(
-            f"option 'num_returns' takes a whole number, 'streaming' or 'dynamic', got {value!r}"
+            "The keyword 'num_returns' only accepts None, a non-negative integer, 'streaming' (for "
+            f"generators), or 'dynamic'; got {value!r}"
         )
     _whole(0)(name, value)
     if value is not None and value > ids.MAX_RETURNS:
@@ -62,14 +75,54 @@ def _num_returns(name: str, value: Any) -> None:
 def _ahead(name: str, value: Any) -> None:
     _whole(-1)(name, value)
     if value == 0:
-        raise ValueError(f"option {name!r} takes at least 1 item (-1: without limit), got 0")
+        raise ValueError(
+            f"{name}=0 is not allowed. Use a value > 0: how many items it may be ahead (-1: without limit)"
+        )
 
 
 def _text(name: str, value: Any) -> None:
     if value is not None and not isinstance(value, str):
-        raise TypeError(f"option {name!r} takes a string, got {value!r} ({type(value).__name__})")
+        raise _wrong_type(name, "a string", value)
     if value == "":
         raise ValueError(f"option {name!r} must not be empty")
+
+
+def _actor_name(name: str, value: Any) -> None:
+    if value == "":
+        raise ValueError("Actor name cannot be an empty string: leave the option 'name' out instead")
+    _text(name, value)
+
+
+def check_namespace(value: Any) -> None:
+    """Raise unless it can be a namespace, or is None.
+
+    Raises:
+        TypeError: it is no string.
+        ValueError: it is empty.
+    """
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"namespace must be None or a string, got {value!r} ({type(value).__name__})")
+    if value == "":
+        raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
+
+
+def check_group(group: str | None, groups: Sequence[str], method: str) -> None:
+    """Raise unless an actor has this concurrency group. None: the call names none.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if group is not None and group not in groups and group != SYSTEM_GROUP:
+        raise ValueError(
+            f"{method} was called in the concurrency group {group!r}, which the actor's option "
+            f"concurrency_groups does not define (it has: {', '.join(groups) or 'none'})"
+        )
+
+
+def _namespace(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise _wrong_type(name, "a string", value)
+    check_namespace(value)
 
 
 def _flag(name: str, value: Any) -> None:
@@ -87,14 +140,22 @@ def _resources(name: str, value: Any) -> None:
     if value is None:
         return
     if not isinstance(value, Mapping):
-        raise TypeError(f"option 'resources' takes a dict, got {value!r} ({type(value).__name__})")
+        raise _wrong_type(name, "a dict", value)
     for key, amount in value.items():
         if not isinstance(key, str) or not key:
             raise TypeError(f"option 'resources' has the key {key!r}; keys are names")
         if key in _OWN_OPTION:
             instead = _OWN_OPTION[key]
-            raise ValueError(f"option 'resources' must not name {key!r}: use the option {instead!r}")
-        _number(f"resources[{key!r}]", amount)
+            rule = (
+                f"The resources dictionary must not contain the key {key!r}"
+                if "memory" in key
+                else "Use the 'num_cpus' and 'num_gpus' keyword instead of 'CPU' and 'GPU' in 'resources' "
+                "keyword"
+            )
+            raise ValueError(f"{rule}: {key!r} is the option {instead!r}")
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+            raise _wrong_type(f"resources[{key!r}]", "a number", amount)
+        _number(key, amount)
 
 
 def _flag_or_none(name: str, value: Any) -> None:
@@ -109,9 +170,11 @@ def _label(name: str, value: Any) -> None:
 
 def _lifetime(name: str, value: Any) -> None:
     if value is not None and not isinstance(value, str):
-        raise TypeError(f"option {name!r} takes a string, got {value!r} ({type(value).__name__})")
+        raise _wrong_type(name, "a string", value)
     if value not in (None, "detached", "non_detached"):
-        raise ValueError(f"option 'lifetime' takes 'detached', 'non_detached' or None, got {value!r}")
+        raise ValueError(
+            f"actor `lifetime` argument must be one of 'detached', 'non_detached' and 'None', got {value!r}"
+        )
 
 
 def _groups(name: str, value: Any) -> None:
@@ -123,17 +186,20 @@ def _groups(name: str, value: Any) -> None:
                 raise TypeError(f"option 'concurrency_groups' has the name {group!r}; names are strings")
             _whole(1, nullable=False)(f"concurrency_groups[{group!r}]", limit)
     else:
-        raise TypeError(f"option 'concurrency_groups' takes a dict like {{'io': 2}}, got {value!r}")
+        raise _wrong_type(name, "a dict like {'io': 2}", value)
 
 
 def _exceptions(name: str, value: Any) -> None:
     if value is None or isinstance(value, bool):
         return
     if not isinstance(value, (list, tuple)):
-        raise TypeError(f"option {name!r} takes True, False or a list of exception types, got {value!r}")
+        raise _wrong_type(name, "True, False or a list of exception types", value)
     for one in value:
         if not (isinstance(one, type) and issubclass(one, BaseException)):
-            raise ValueError(f"option {name!r} has {one!r} in its list, which is no exception type")
+            raise ValueError(
+                f"{name} must be either a boolean or a list of exceptions; its list has {one!r}, which is no "
+                "exception type"
+            )
 
 
 def _later(*harmless: Any) -> Check:
@@ -184,7 +250,8 @@ TASK_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
 }
 
 ACTOR_OPTIONS: dict[str, tuple[Any, Check]] = _COMMON | {
-    "namespace": (None, _text),
+    "name": (None, _actor_name),
+    "namespace": (None, _namespace),
     "get_if_exists": (False, _flag),
     "max_restarts": (0, _whole(-1)),
     "max_task_retries": (0, _whole(-1)),
@@ -221,13 +288,16 @@ def check(given: Mapping[str, Any], table: Mapping[str, tuple[Any, Check]], what
 
     Raises:
         ValueError: the name is unknown, or the value out of range.
-        TypeError: the value has the wrong type.
+        TypeError: the value has the wrong type, or the name is no option of a method.
     """
     for name, value in given.items():
         entry = table.get(name)
         if entry is None:
             known = ", ".join(sorted(key for key in table if not key.startswith("_")))
-            raise ValueError(f"{name!r} is no option of {what}; it has: {known}")
+            if what == "an actor method":
+                raise TypeError(f"{what} got an unexpected keyword argument {name!r}; it takes: {known}")
+            several = {"a remote function": "remote functions", "an actor class": "actors"}.get(what, what)
+            raise ValueError(f"Invalid option keyword {name} for {several}. Valid ones are: {known}")
         entry[1](name, value)
 
 

@@ -56,10 +56,10 @@ class RemoteFunction(Generic[P, R]):
         flags = code_flags(function)
         self._name = name = _name_of(function)
         if flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
+            of = getattr(function, "__qualname__", name)
             raise ValueError(
-                f"{getattr(function, '__qualname__', name)} is an async function. 'async def' should not be "
-                "used for remote tasks: make it a plain function that calls asyncio.run(), or an actor's "
-                "method"
+                f"'async def' should not be used for remote tasks, and {of} is an async function. You can "
+                "wrap the async function with `asyncio.run(f())`; async methods belong to actors"
             )
         _options.check(given, _options.TASK_OPTIONS, "a remote function")
         self._function = function
@@ -82,8 +82,8 @@ class RemoteFunction(Generic[P, R]):
         """Refuse: a remote function is not called directly."""
         name = self._name
         raise TypeError(
-            f"{name} is a remote function. Remote functions cannot be called directly: use "
-            f"{name}.remote(...) to run it as a task, or the plain function below its decorator"
+            f"Remote functions cannot be called directly. Instead of running '{name}()', try "
+            f"'{name}.remote()': it runs as a task. Or call the plain function below the decorator"
         )
 
     def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:

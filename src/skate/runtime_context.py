@@ -15,6 +15,49 @@ if TYPE_CHECKING:
     from skate.runtime_env import RuntimeEnv
 
 
+#: What ``ThisProcess.mode`` is in a driver, and in a worker.
+SCRIPT_MODE, WORKER_MODE = 0, 1
+
+
+class ThisProcess:
+    """A driver or worker: what ``get_runtime_context().worker`` is."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @property
+    def mode(self) -> int:
+        """SCRIPT_MODE (0) in a driver, WORKER_MODE (1) in a task or actor."""
+        # In-process, tasks run in the driver's own process.
+        inside = self._core.kind != "driver" or self._core.hosted() is not None or current.call.get().depth
+        return WORKER_MODE if inside else SCRIPT_MODE
+
+    @property
+    def connected(self) -> bool:
+        """Whether this process is connected to its session."""
+        return current.process.core is self._core
+
+    @property
+    def current_job_id(self) -> ids.JobID:
+        """The job that this process works for."""
+        return ids.JobID(self._core.job_id)
+
+    @property
+    def current_node_id(self) -> ids.NodeID:
+        """The node that it is on."""
+        return ids.NodeID(self._core.node_id)
+
+    @property
+    def worker_id(self) -> bytes:
+        """Its id."""
+        return self._core.id_here()
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of this job's named actors."""
+        return self._core.namespace
+
+
 class RuntimeContext:
     """Facts about the running driver, task or actor. Get it from ``get_runtime_context()``."""
 
@@ -112,7 +155,7 @@ class RuntimeContext:
         """
         host = self._core.hosted()
         if host is None:
-            raise RuntimeError("current_actor is known only inside an actor")
+            raise RuntimeError("current_actor: This method is only available in an actor.")
         from skate.actor import ActorHandle
         from skate.engine import info_of
 
@@ -133,8 +176,21 @@ class RuntimeContext:
         return f"{self._core.session_dir}/control.sock"
 
     def get_task_function_name(self) -> str | None:
-        """Return the name of the running task's function, or None in a driver."""
-        return current.call.get().function or None
+        """Return the running function's module and name, whatever the call is named; None in a driver.
+
+        The module of what the program itself defines is the program's file, as in Ray.
+
+        Example:
+            >>> skate.get(which.remote())  # which() returns get_runtime_context().get_task_function_name()
+            'program.which'
+        """
+        function = current.call.get().function
+        if isinstance(function, current.CodeName):
+            return f"{function.module}.{function}"
+        host = self._core.hosted()
+        if not function or host is None:
+            return function or None
+        return host.full_name(function.rpartition(".")[2])
 
     def get_placement_group_id(self) -> str | None:
         """Return None: this version has no placement groups yet."""
@@ -170,7 +226,15 @@ class RuntimeContext:
         return self._core.session_dir.rpartition("/")[0]
 
     def get(self) -> dict[str, Any]:
-        """Return the ids as a dict, as older programs use it."""
+        """Return the ids as a dict, as older programs use it.
+
+        Returns:
+            ``job_id``, ``node_id``, ``namespace``; in a task ``task_id`` as well, in an actor ``actor_id``.
+
+        Example:
+            >>> skate.get_runtime_context().get()["job_id"]
+            JobID(00000001)
+        """
         found: dict[str, Any] = {
             "job_id": ids.JobID(self._core.job_id),
             "node_id": ids.NodeID(self._core.node_id),
@@ -179,7 +243,15 @@ class RuntimeContext:
         task_id = current.call.get().task_id
         if task_id:
             found["task_id"] = ids.TaskID(task_id)
+        actor_id = self.actor_id
+        if actor_id is not None:
+            found["actor_id"] = actor_id
         return found
+
+    @property
+    def worker(self) -> ThisProcess:
+        """This process, as programs written for Ray look at it: ``worker.mode``."""
+        return ThisProcess(self._core)
 
 
 def get_gpu_ids() -> list[int | str]:

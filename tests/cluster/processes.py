@@ -28,11 +28,14 @@ class Roles(NamedTuple):
 def of_session(*session_dir: str) -> dict[int, list[str]]:
     """Return the command lines of all processes that have one argument with all these texts in it.
 
-    Workers and what they fork have their zygote's.
+    Workers and what they fork say there what they run; their zygote's environment names the session.
     """
     found = {}
-    for process in psutil.process_iter(["cmdline"]):
+    for process in psutil.process_iter(["cmdline", "environ"]):
         arguments = process.info["cmdline"]
+        session = (process.info["environ"] or {}).get("SKATE_SESSION")
+        if arguments and session:
+            arguments = [*arguments, session]
         if (
             arguments
             and process.pid != os.getpid()

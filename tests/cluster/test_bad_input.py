@@ -50,9 +50,9 @@ def unharmed(session: Session) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"num_cpus": "two"}, TypeError, "'num_cpus' takes a number.*'two'"),
+        ({"num_cpus": "two"}, TypeError, "type of keyword 'num_cpus' must be a number.*'two'"),
         ({"num_cpus": True}, TypeError, "num_cpus"),
-        ({"num_cpus": -1}, ValueError, "num_cpus.*at least 0.*-1"),
+        ({"num_cpus": -1}, ValueError, "quantity of resource num_cpus cannot be negative.*-1"),
         ({"num_cpus": float("nan")}, ValueError, "num_cpus"),
         ({"num_cpus": float("inf")}, ValueError, "num_cpus"),
         ({"num_cpus": 0.00001}, ValueError, "0.0001"),
@@ -69,10 +69,10 @@ def unharmed(session: Session) -> Iterator[None]:
         ({"num_gpus": 1.5}, ValueError, "num_gpus.*share of one GPU"),
         ({"accelerator_type": 5}, TypeError, "accelerator_type.*string"),
         ({"name": 5}, TypeError, "name.*string"),
-        ({"num_cpu": 1}, ValueError, "'num_cpu' is no option.*num_cpus"),
+        ({"num_cpu": 1}, ValueError, "Invalid option keyword num_cpu .*num_cpus"),
         ({"runtime_env": {"pip": ["x"], "uv": ["x"]}}, ValueError, "option 'runtime_env'.*both"),
         ({"runtime_env": {"conda": "x"}}, ValueError, "conda.*not supported.*'pip'"),
-        ({"runtime_env": "x"}, TypeError, "option 'runtime_env' takes a dict"),
+        ({"runtime_env": "x"}, TypeError, "option 'runtime_env' must be a dict"),
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",
 )
@@ -92,11 +92,11 @@ def test_options_of_tasks_and_actors(options: dict[str, Any], error: type[Except
         ({"num_returns": -1}, ValueError, "num_returns"),
         ({"num_returns": 1.5}, TypeError, "num_returns.*whole number"),
         ({"num_returns": "all"}, ValueError, "num_returns.*'streaming'"),
-        ({"max_calls": -1}, ValueError, "max_calls.*at least 0"),
+        ({"max_calls": -1}, ValueError, "max_calls.*only accepts None, 0 or a positive"),
         ({"num_returns": 100_000}, ValueError, "num_returns.*at most"),
-        ({"max_retries": -2}, ValueError, "max_retries.*at least -1"),
+        ({"max_retries": -2}, ValueError, "max_retries.*only accepts None, 0, -1 or"),
         ({"max_retries": "3"}, TypeError, "max_retries"),
-        ({"max_restarts": 1}, ValueError, "'max_restarts' is no option of a remote function"),
+        ({"max_restarts": 1}, ValueError, "Invalid option keyword max_restarts for remote functions"),
         ({"retry_exceptions": "all"}, TypeError, "retry_exceptions.*list of exception types"),
         ({"retry_exceptions": [5]}, ValueError, "retry_exceptions.*5.*no exception type"),
     ],
@@ -111,13 +111,13 @@ def test_options_of_tasks(options: dict[str, Any], error: type[Exception], says:
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"max_restarts": -2}, ValueError, "max_restarts.*at least -1"),
+        ({"max_restarts": -2}, ValueError, "max_restarts.*only accepts None, 0, -1 or"),
         ({"max_restarts": 1.0}, TypeError, "max_restarts"),
         ({"max_task_retries": "x"}, TypeError, "max_task_retries"),
         ({"namespace": 3}, TypeError, "namespace"),
         ({"get_if_exists": "yes"}, TypeError, "get_if_exists.*True or False"),
-        ({"max_retries": 3}, ValueError, "'max_retries' is no option of an actor class"),
-        ({"num_returns": 2}, ValueError, "'num_returns' is no option of an actor class"),
+        ({"max_retries": 3}, ValueError, "Invalid option keyword max_retries for actors"),
+        ({"num_returns": 2}, ValueError, "Invalid option keyword num_returns for actors"),
         ({"lifetime": "for ever"}, ValueError, "lifetime.*'detached'"),
         ({"max_concurrency": 0}, ValueError, "max_concurrency"),
     ],
@@ -131,13 +131,13 @@ def test_options_of_actors(options: dict[str, Any], error: type[Exception], says
 
 def test_options_of_methods(unharmed: None) -> None:
     counter = Counter.remote()
-    with pytest.raises(ValueError, match="'num_cpus' is no option of an actor method"):
+    with pytest.raises(TypeError, match="an actor method got an unexpected keyword argument 'num_cpus'"):
         counter.add.options(num_cpus=1)
     with pytest.raises(TypeError, match="num_returns"):
         counter.add.options(num_returns=2.5)
-    with pytest.raises(ValueError, match="num_return"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'num_return'"):
         skate.method(num_return=1)
-    with pytest.raises(TypeError, match="use @method with options"):
+    with pytest.raises(TypeError, match="must be applied using no arguments or with options"):
         skate.method(5)
 
 
@@ -145,7 +145,7 @@ def test_options_of_methods(unharmed: None) -> None:
 
 
 def test_what_cannot_be_remote() -> None:
-    with pytest.raises(TypeError, match="function or (a )?class"):
+    with pytest.raises(TypeError, match="takes a function or a class|must be applied"):
         anything.remote(5)
     with pytest.raises(TypeError, match=r"@remote\(num_cpus=2\)"):
         anything.remote()
@@ -166,15 +166,13 @@ def test_what_cannot_be_remote() -> None:
 
 def test_direct_calls(unharmed: None) -> None:
     counter = Counter.remote()
-    with pytest.raises(
-        TypeError, match=r"square is a remote function.*cannot be called directly.*square\.remote"
-    ):
+    with pytest.raises(TypeError, match=r"cannot be called directly.*square\(\).*square\.remote"):
         anything_called(square)(3)
     with pytest.raises(
         TypeError, match=r"Counter is an actor class.*cannot be instantiated directly.*Counter\.remote"
     ):
         anything_called(Counter)()
-    with pytest.raises(TypeError, match=r"add is a method.*cannot be called directly.*\.add\.remote"):
+    with pytest.raises(TypeError, match=r"cannot be called directly.*\.add\.remote"):
         counter.add()
 
 
@@ -185,9 +183,9 @@ def anything_called(function: Any) -> Any:
 
 def test_methods_that_do_not_exist(unharmed: None) -> None:
     counter = Counter.remote()
-    with pytest.raises(AttributeError, match="Counter has no method 'sub'.*add, subtract"):
+    with pytest.raises(AttributeError, match="no attribute 'sub'.*Counter has no such method.*add, subtract"):
         counter.sub.remote(1)
-    with pytest.raises(AttributeError, match="Counter has no method 'value'.*through its methods"):
+    with pytest.raises(AttributeError, match="no attribute 'value'.*through its methods"):
         counter.value  # noqa: B018
     assert not hasattr(counter, "__len__")
     with pytest.raises(AttributeError):
@@ -205,7 +203,9 @@ def test_arguments_that_do_not_fit(unharmed: None) -> None:
     ):
         with pytest.raises(TypeError, match="argument"):
             call()
-    with pytest.raises(TypeError, match=r"Counter.__init__\(\) takes at most 1 .*got 3"):
+    with pytest.raises(
+        TypeError, match=r"Counter.__init__\(\) got too many positional arguments.*most 1, got 3"
+    ):
         Counter.remote(1, 2, 3)
 
 
@@ -215,19 +215,19 @@ def test_arguments_that_do_not_fit(unharmed: None) -> None:
 def test_get_of_what_is_no_ref(unharmed: None) -> None:
     ref = square.remote(2)
     for wrong in (5, None, "ref", {ref: 1}, {ref}, ref.hex(), Counter.remote(), iter([ref])):
-        with pytest.raises(TypeError, match=r"get\(\) takes an ObjectRef or a list of them, got"):
+        with pytest.raises(ValueError, match=r"get\(\) takes an ObjectRef or a list of them\. Invalid type"):
             anything.get(wrong)
-    with pytest.raises(TypeError, match="element 1 is int"):
+    with pytest.raises(TypeError, match="on the value 5, .*element 1, int"):
         anything.get([ref, 5])
-    with pytest.raises(TypeError, match="element 0 is list .* Make one flat list"):
+    with pytest.raises(TypeError, match="element 0, list.* Make one flat list"):
         anything.get([[ref]])
     for wrong, hint in (
         (Counter.remote(), "get what its methods return"),
         (square, "Call it first"),
         ([square.options(num_returns="streaming").remote(2)], "Loop over it"),
-        ("ref", r"\('ref'\)$"),
+        ("ref", r"given: 'ref'$"),
     ):
-        with pytest.raises(TypeError, match=hint):
+        with pytest.raises(ValueError, match=hint):
             anything.get(wrong)
 
 
@@ -239,9 +239,9 @@ def test_timeouts(unharmed: None) -> None:
         with pytest.raises(TypeError, match="timeout takes a number of seconds"):
             anything.wait([ref], timeout=wrong)
     for negative in (-1, -0.5, float("nan")):
-        with pytest.raises(ValueError, match="timeout must be"):
+        with pytest.raises(ValueError, match="'timeout' argument must be nonnegative"):
             skate.get(ref, timeout=negative)
-        with pytest.raises(ValueError, match="timeout must be"):
+        with pytest.raises(ValueError, match="'timeout' argument must be nonnegative"):
             skate.wait([ref], timeout=negative)
     assert skate.get(ref, timeout=float("inf")) == 4
     late = skate.remote(time.sleep).remote(0.05)
@@ -250,7 +250,7 @@ def test_timeouts(unharmed: None) -> None:
 
 
 def test_put_of_a_ref(unharmed: None) -> None:
-    with pytest.raises(TypeError, match="ObjectRef; it is one already"):
+    with pytest.raises(TypeError, match="Calling 'put' on an ray.ObjectRef is not allowed"):
         skate.put(square.remote(1))
 
 
@@ -258,34 +258,42 @@ def test_wait_on_the_wrong(unharmed: None) -> None:
     ref, other = square.remote(1), square.remote(2)
     with pytest.raises(TypeError, match=r"wait\(\[ref\]\)"):
         anything.wait(ref)
-    with pytest.raises(TypeError, match="list of ObjectRefs, got dict"):
+    with pytest.raises(TypeError, match="list of ray.ObjectRef .*, got <class 'dict'>"):
         anything.wait({ref: 1})
-    with pytest.raises(TypeError, match="has a int in it"):
+    with pytest.raises(TypeError, match="list containing <class 'int'>"):
         anything.wait([ref, 5])
     with pytest.raises(ValueError, match="in it twice"):
         skate.wait([ref, other, ref])
-    for number in (0, -1, 3):
-        with pytest.raises(ValueError, match=f"num_returns must be from 1.*2.*{number}"):
+    for number in (0, -1):
+        with pytest.raises(ValueError, match=f"Invalid number of objects to return {number}"):
             skate.wait([ref, other], num_returns=number)
+    with pytest.raises(ValueError, match=r"num_returns cannot be greater than .*\(2\), got 3"):
+        skate.wait([ref, other], num_returns=3)
     for wrong in ("1", 1.0, True):
         with pytest.raises(TypeError, match="num_returns"):
             anything.wait([ref, other], num_returns=wrong)
 
 
 def test_kill_of_what_is_no_actor(unharmed: None) -> None:
-    with pytest.raises(TypeError, match=r"kill\(\) takes an actor handle.*cancel"):
+    with pytest.raises(ValueError, match=r"kill\(\) only supported for actors.*cancel"):
         anything.kill(square.remote(1))
     for wrong in (5, "counter", Counter, square):
-        with pytest.raises(TypeError, match=r"kill\(\) takes an actor handle"):
+        with pytest.raises(ValueError, match=r"kill\(\) only supported for actors"):
             anything.kill(wrong)
 
 
 def test_names_that_nobody_has(unharmed: None) -> None:
-    with pytest.raises(ValueError, match="no living actor is named 'nobody'"):
+    with pytest.raises(ValueError, match="Failed to look up actor with name 'nobody'"):
         skate.get_actor("nobody")
-    for wrong in ("", None, 5):
-        with pytest.raises(ValueError, match="takes a name"):
+    for wrong in ("", None):
+        with pytest.raises(ValueError, match="supply a non-empty value to get_actor"):
             anything.get_actor(wrong)
+    with pytest.raises(TypeError, match="takes a name as a string"):
+        anything.get_actor(5)
+    with pytest.raises(TypeError, match="namespace must be None or a string"):
+        anything.get_actor("nobody", namespace=5)
+    with pytest.raises(ValueError, match="is not a valid namespace"):
+        skate.get_actor("nobody", namespace="")
 
 
 def test_exit_actor_elsewhere(unharmed: None) -> None:
@@ -298,7 +306,7 @@ def test_exit_actor_elsewhere(unharmed: None) -> None:
 
     with pytest.raises(TypeError, match="not an actor"):
         skate.get(leave.remote())
-    with pytest.raises(RuntimeError, match="only inside an actor"):
+    with pytest.raises(RuntimeError, match="only available in an actor"):
         skate.get_runtime_context().current_actor  # noqa: B018
 
 
@@ -334,7 +342,7 @@ def test_an_address_that_nobody_answers(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
-        ({"num_cpus": -1}, ValueError, "num_cpus must be at least 0"),
+        ({"num_cpus": -1}, ValueError, "nonnegative: num_cpus is -1"),
         ({"object_store_memory": 10}, ValueError, r"bytes, at least 1048576 \(1 MiB\), got 10"),
         ({"num_cpus": "two"}, TypeError, "num_cpus takes a number"),
         ({"num_cpus": 1.5}, TypeError, "num_cpus"),
@@ -349,7 +357,7 @@ def test_an_address_that_nobody_answers(tmp_path: Path, monkeypatch: pytest.Monk
         ({"runtime_env": {"pop": ["x"]}}, ValueError, "no field 'pop'.*pip"),
         ({"runtime_env": {"pip": "no-such-file.txt"}}, ValueError, "pip.*requirements file"),
         ({"runtime_env": {"env_vars": {"A": 1}}}, TypeError, "env_vars"),
-        ({"num_cpu": 1}, TypeError, "num_cpu"),
+        ({"num_cpu": 1}, RuntimeError, "num_cpu"),
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",
 )
@@ -366,7 +374,7 @@ def test_unknown_system_config_is_ignored() -> None:
 
 def test_what_needs_a_session_says_so() -> None:
     for call in (skate.nodes, skate.cluster_resources, skate.available_resources):
-        with pytest.raises(RuntimeError, match=r"not connected; call init\(\) first"):
+        with pytest.raises(skate.exceptions.RaySystemError, match=r"not connected.*call init\(\) first"):
             call()
     assert not skate.is_initialized()
     skate.shutdown()

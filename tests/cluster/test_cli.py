@@ -81,7 +81,7 @@ def test_block(folder: str) -> None:
         (["--version"], 0, "skate 0."),
         (["fly"], 2, "no command 'fly'"),
         (["start"], 1, "say --head"),
-        (["start", "--head", "--num-cpus", "-1"], 1, "num_cpus must be at least 0"),
+        (["start", "--head", "--num-cpus", "-1"], 1, "nonnegative: num_cpus is -1"),
         (["status"], 1, "no session of this user runs"),
         (["list", "clouds"], 2, "invalid choice"),
         (["stop", "--address", "/nowhere"], 1, "no session at '/nowhere'"),

@@ -228,7 +228,7 @@ def test_a_group_that_is_not_defined_is_refused() -> None:
 
     with pytest.raises(ValueError, match="'nowhere'"):
         skate.remote(Wrong)
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="positive integer"):
         Threaded.options(max_concurrency=0)
 
 

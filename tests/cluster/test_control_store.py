@@ -63,7 +63,7 @@ def test_everything_goes_on(session: Session, tmp_path: Path) -> None:
         skate.get_actor("another")
     # What is new is made.
     other = Counter.options(name="other").remote()
-    with pytest.raises(ValueError, match="lives already"):
+    with pytest.raises(ValueError, match="is already taken"):
         Counter.options(name="named").remote()
     assert skate.get([other.add.remote(), Counter.remote().add.remote()]) == [1, 1]
     skate.kill(named)

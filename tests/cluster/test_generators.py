@@ -490,7 +490,7 @@ def test_more_than_was_asked_for_is_told_on_stderr(
 def test_wrong_numbers(wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="num_returns"):
         count.options(num_returns=wrong)
-    with pytest.raises(ValueError, match="at least 1 item"):
+    with pytest.raises(ValueError, match="Use a value > 0"):
         count.options(_generator_backpressure_num_objects=0)
 
 

@@ -122,12 +122,15 @@ def test_options_that_name_a_resource_of_another_option() -> None:
     for name, option in (
         ("CPU", "num_cpus"), ("GPU", "num_gpus"), ("memory", "memory"), ("object_store_memory", "object_store_memory")
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=f"must not name '{name}': use the option '{option}'"):
+        with pytest.raises(ValueError, match=f"'{name}' is the option '{option}'"):
             hold.options(resources={name: 1})
     for name in ("memory", "object_store_memory", "num_cpus"):
-        with pytest.raises(ValueError, match=f"option '{name}' takes a finite number of at least 0"):
+        with pytest.raises(
+            ValueError,
+            match=f"quantity of resource {name} cannot be negative|option '{name}' takes a finite number",
+        ):
             hold.options(**{name: -1})
-        with pytest.raises(TypeError, match=f"option '{name}' takes a number"):
+        with pytest.raises(TypeError, match=f"keyword '{name}' must be a number"):
             hold.options(**{name: "1"})
 
 

@@ -212,7 +212,7 @@ def test_no_more_calls_than_the_limit(session: Session, tmp_path: Path) -> None:
     gate = Gate.options(max_pending_calls=2).remote(tmp_path / "gate")
     refs = [gate.wait.remote(), gate.wait.remote()]
     with pytest.raises(
-        PendingCallsLimitExceeded, match=r"Gate\.wait was not called: 2 calls.*max_pending_calls"
+        PendingCallsLimitExceeded, match=r"Gate\.wait could not be submitted .* 2 calls.*max_pending_calls"
     ):
         gate.wait.remote()
     (tmp_path / "gate").touch()

@@ -147,7 +147,7 @@ def test_a_constructor(tmp_path: Path) -> None:
     assert shown(tmp_path, line) == [
         *local(line),
         *GET,
-        "skate.exceptions.ActorDiedError: the actor died because its constructor raised: Broken.__init__ failed "
+        "skate.exceptions.ActorDiedError: The actor died because of an error raised in its creation task: Broken.__init__ failed "
         "in worker process N, actor Broken:",
         "Traceback (most recent call last):",
         '  File "program.py", line N, in __init__',
@@ -170,7 +170,9 @@ def test_time_is_up(tmp_path: Path) -> None:
     line = "skate.get(ask.remote(), timeout=0)"
     told = shown(tmp_path, line)
     assert told[:-1] == [*local(line), *GET]
-    assert told[-1].startswith("skate.exceptions.GetTimeoutError: get() waited 0 s")
+    assert told[-1].startswith(
+        "skate.exceptions.GetTimeoutError: Get timed out: some object(s) not ready. get() waited 0 s"
+    )
 
 
 def test_all_of_it_is_there_when_asked_for(tmp_path: Path) -> None:

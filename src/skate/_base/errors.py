@@ -285,11 +285,11 @@ class ActorDiedError(RayActorError):
         cause: what happened, or the error of the constructor.
     """
 
-    BASE_ERROR_MSG = "The actor died before this call was finished."
+    BASE_ERROR_MSG = "The actor died unexpectedly before finishing this task."
 
     def __init__(self, cause: str | RayTaskError | None = None, actor_id: str | None = None) -> None:
         if isinstance(cause, RayTaskError):
-            message = f"the actor died because its constructor raised: {cause}"
+            message = f"The actor died because of an error raised in its creation task: {cause}"
             super().__init__(actor_id or cause.actor_id, message, actor_init_failed=True)
         else:
             super().__init__(actor_id, cause or self.BASE_ERROR_MSG)
@@ -335,7 +335,8 @@ class ObjectLostError(RayError):
         self.call_site = call_site
 
     def __str__(self) -> str:
-        return f"object {self.object_ref_hex} is lost: {self.call_site or 'no copy of it is left'}"
+        why = self.call_site or "no copy of it is left"
+        return f"Failed to retrieve object {self.object_ref_hex}, which is lost: {why}"
 
 
 class OwnerDiedError(ObjectLostError):
@@ -343,8 +344,8 @@ class OwnerDiedError(ObjectLostError):
 
     def __str__(self) -> str:
         return (
-            f"object {self.object_ref_hex} is gone because the process that owned it "
-            f"({self.owner_address}) ended: {self.call_site}. The caller of .remote() or put() owns "
+            f"Failed to retrieve object {self.object_ref_hex}. The object's owner has exited: process "
+            f"{self.owner_address} ended: {self.call_site}. The caller of .remote() or put() owns "
             "the result: create what must outlive a worker in the driver or in an actor that stays."
         )
 
@@ -545,7 +546,8 @@ class StreamingGeneratorReplayInconsistentError(RaySystemError):
 
 
 class OufOfBandObjectRefSerializationException(RayError):
-    """A ref was pickled outside of the runtime where that is not allowed; it is allowed here."""
+    """A ref was pickled where the runtime cannot see it, and
+    RAY_allow_out_of_band_object_ref_serialization=0 forbids that."""
 
 
 class RayDirectTransportError(RaySystemError):

@@ -39,8 +39,7 @@ class Parameters(NamedTuple):
         given = len(args)
         if given > self.most:
             raise TypeError(
-                f"{name}() takes at most {self.most} positional argument(s), got {given}: too many "
-                "positional arguments"
+                f"{name}() got too many positional arguments: it takes at most {self.most}, got {given}"
             )
         for index, parameter in enumerate(self.positional):
             by_name = parameter in kwargs and index >= self.unnamed

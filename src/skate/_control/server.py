@@ -263,9 +263,9 @@ class ControlStore:
         except NameTaken as taken:
             if not message.get_if_exists:
                 text = (
-                    f"The name {spec.name} (namespace={spec.namespace}) is already taken: an actor named "
-                    f"{spec.name!r} lives already in namespace {spec.namespace!r}; choose another name, "
-                    "kill it first, or pass get_if_exists=True"
+                    f"The name {spec.name} (namespace={spec.namespace}) is already taken by a living actor. "
+                    "Please use a different name, get the existing actor with get_actor() or "
+                    "get_if_exists=True, or kill it first"
                 )
                 connection.send(control.Answer(message.request, b"", "ActorAlreadyExistsError", text))
                 return
@@ -277,9 +277,9 @@ class ControlStore:
         actor = self._actors.named(message.namespace, message.name)
         if actor is None:
             text = (
-                f"Failed to look up actor with name {message.name!r}: no living actor is named "
-                f"{message.name!r} in namespace {message.namespace!r}. It may have ended, have "
-                "another namespace (get_actor(name, namespace=...)), or not be created yet"
+                f"Failed to look up actor with name {message.name!r}: no living actor has it in namespace "
+                f"{message.namespace!r}. It may have ended, have another namespace (get_actor(name, "
+                "namespace=...)), or not be created yet"
             )
             connection.send(control.Answer(message.request, b"", "ValueError", text))
             return
@@ -335,7 +335,12 @@ class ControlStore:
 
     def _release_actor(self, connection: Connection, message: control.ReleaseActor) -> None:
         self._run(
-            self._actors.kill(message.actor_id, True, "all handles to it went out of scope", graceful=True)
+            self._actors.kill(
+                message.actor_id,
+                True,
+                "all references to the actor were removed (its handles went out of scope)",
+                graceful=True,
+            )
         )
         connection.send(control.Answer(message.request, b""))
 

@@ -39,7 +39,7 @@ def check(given: Any, what: str = "runtime_env") -> None:
     if given is None:
         return
     if not isinstance(given, Mapping):
-        raise TypeError(f"{what} takes a dict or a RuntimeEnv, got {given!r} ({type(given).__name__})")
+        raise TypeError(f"{what} must be a dict or a RuntimeEnv, but received type {type(given)}: {given!r}")
     for name, value in given.items():
         if value is None or (isinstance(name, str) and name.startswith("_")):
             continue  # names with an underscore are notes that Ray makes for itself
@@ -92,10 +92,12 @@ def refuse_remote(name: str, path: str) -> None:
 
 def _env_vars(name: str, value: Any) -> None:
     if not isinstance(value, Mapping):
-        raise TypeError(f"{name} takes a dict of strings, got {value!r} ({type(value).__name__})")
+        raise TypeError(f"{name} must be of type Dict[str, str], got {value!r} ({type(value).__name__})")
     for key, text in value.items():
         if not isinstance(key, str) or not isinstance(text, str):
-            raise TypeError(f"{name} takes strings, got {key!r}: {text!r}; write numbers as strings")
+            raise TypeError(
+                f"{name} must be of type Dict[str, str], got {key!r}: {text!r}; write numbers as strings"
+            )
         if not key or "=" in key or "\0" in key + text:
             raise ValueError(f"{name} has {key!r}: {text!r}, which the system cannot hold as a variable")
 
@@ -135,8 +137,8 @@ def _packages(tool: str) -> Callable[[str, Any], None]:
         if not isinstance(value, Mapping):
             if not isinstance(value, (list, tuple)):
                 raise TypeError(
-                    f"{name} takes a list of requirements, the path of a requirements file, or a dict, got "
-                    f"{value!r} ({type(value).__name__})"
+                    f"{name} must be of type str or List[str], or a dict: a list of requirements, or the "
+                    f"path of a requirements file; got {type(value)}: {value!r}"
                 )
             _strings(name, value)
             return

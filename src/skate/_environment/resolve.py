@@ -114,7 +114,7 @@ def _working_dir(path: str, excludes: list[str]) -> Files:
     if os.path.isdir(full):
         return Files("dir", full, _folder_digest(name, full, excludes), excludes=excludes)
     if not os.path.exists(full):
-        raise ValueError(f"{name} is {path!r}, and there is no such folder ({full})")
+        raise ValueError(f"{name}: {path} is not a valid path: there is no such folder ({full})")
     if not full.endswith(".zip"):
         raise ValueError(f"{name} takes a folder or a .zip file, got the file {full}")
     return Files("zip", full, tree.file_digest(full))
@@ -125,7 +125,7 @@ def _module(one: Any, index: int, excludes: list[str]) -> Files:
     path = _module_path(one) if isinstance(one, ModuleType) else os.fspath(one)
     full = absolute(os.path.expanduser(path))
     if not os.path.exists(full):
-        raise ValueError(f"{name} is {path!r}, and there is no such file or folder ({full})")
+        raise ValueError(f"{name}: {path} is not a valid path: there is no such file or folder ({full})")
     if os.path.isdir(full):
         digest = _folder_digest(name, full, excludes)
         return Files("dir", full, digest, os.path.basename(full), excludes)

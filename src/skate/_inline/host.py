@@ -19,6 +19,7 @@ from skate._wire import worker as wire
 from skate._wire.codec import unpack
 from skate._worker import current
 from skate._worker.actor_host import ActorHost
+from skate._worker.current import SYSTEM_GROUP
 from skate._worker.exits import Exit
 from skate._worker.peers import Peer
 from skate._worker.waits import lane
@@ -61,7 +62,9 @@ class Host(ActorHost):
         self.gpus = core.player.take_gpus(spec.running)
         serial = not spec.is_async and spec.max_concurrency == 1 and not spec.concurrency_groups
         self.serial = serial
-        self.lanes: Lanes[Work] = Lanes({"": spec.max_concurrency, **spec.concurrency_groups})
+        self.lanes: Lanes[Work] = Lanes(
+            {"": spec.max_concurrency, SYSTEM_GROUP: 1, **spec.concurrency_groups}
+        )
         #: The caller's end, and the actor's.
         self.callers, self.end = line(core.turns, core.peers.handlers, self._table())
         for end, who in ((self.callers, self.id), (self.end, core.worker_id)):
@@ -91,10 +94,7 @@ class Host(ActorHost):
         work = Work(connection, call, call.name or method_name, self, method_name)
         work.resources, work.gpus = self.spec.running, self.gpus
         work.over = lambda: self._over(work)
-        method = self.spec.methods.get(str(call.fn), {})
-        group = call.group or str(method.get("concurrency_group", ""))
-        if self.serial:
-            group = ""  # as with the real one: it has no groups
+        group = self.group_of(call)
         try:
             begun = self.lanes.arrive(work.key, group, work)
         except KeyError:
@@ -108,6 +108,12 @@ class Host(ActorHost):
             return
         for one in begun:
             self._start(one)
+
+    def group_of(self, call: wire.Call) -> str:
+        """Return the group of a call: its own, or its method's, or the default."""
+        if self.serial:
+            return ""  # as with the real one: it has no groups
+        return call.group or str(self.spec.methods.get(str(call.fn), {}).get("concurrency_group", ""))
 
     def _start(self, work: Work) -> None:
         self.begun = work.key

@@ -1,10 +1,13 @@
-"""Async actors: their calls interleave on a loop of their own, on a thread of their own."""
+"""Async actors: their calls interleave on a loop of their own, on a thread of their own.
+
+Those of a concurrency group have a loop and a thread for themselves."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import threading
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,61 +21,31 @@ from skate._worker.invocation import Result
 
 if TYPE_CHECKING:
     from skate._inline.core import InlineCore
+    from skate._inline.strands import Strand
     from skate._wire import control
     from skate._worker.refs import ObjectEntry
 
 
-class _Posted:
-    """A call on its way to the loop."""
+class _Loop:
+    """A loop on a strand: of the calls of one concurrency group, or of those of none."""
 
-    def __init__(self, host: LoopHost, work: Work) -> None:
-        self._host = host
-        self._work = work
-
-    def go(self, stand_by: bool) -> list[Begun]:
-        """See Begun. It has settled when its coroutine has come to its first ``await``."""
-        host, strand, me = self._host, self._host.strand, here.sleeper
-        if not stand_by or me is strand:
-            host.post(self._work, None)
-            return []
-
-        def begin(settled: threading.Lock) -> None:
-            # A loop that waits or stands by for another one takes no part: it will see to this later.
-            if strand.busy:
-                release(settled)
-                host.post(self._work, None)
-            else:
-                host.post(self._work, settled)
-
-        strand.stand_by(begin)
-        return []
-
-
-class LoopHost(Host):
-    """See the module's text."""
-
-    def __init__(self, core: InlineCore, message: control.PlaceActor) -> None:
-        super().__init__(core, message)
-        self._invocation = core.player.invocation
-        self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
-        #: It ends on purpose.
-        self.leaving = False
+    def __init__(self, strand: Strand) -> None:
+        self.strand = strand
+        self.loop = asyncio.new_event_loop()
+        #: They must not be collected while they run.
+        self.tasks: set[asyncio.Task[None]] = set()
         #: What still runs on the loop is being ended.
-        self._closing = False
+        self.closing = False
 
-    def begin(self) -> None:
-        """See Host."""
-        self.strand.begin(self._serve)
-
-    def _serve(self) -> None:
-        loop = self._loop
+    def run(self, first: Callable[[], None]) -> None:
+        """Run the loop until it is told to stop; cancel what is left. The strand's job."""
+        loop = self.loop
         asyncio.set_event_loop(loop)
-        loop.call_soon(self._construct_here)
+        loop.call_soon(first)
         try:
             loop.run_forever()
         finally:
-            self._closing = True
+            self.closing = True
             for task in asyncio.all_tasks(loop):
                 task.cancel()
             pending = asyncio.all_tasks(loop)
@@ -81,14 +54,76 @@ class LoopHost(Host):
             loop.run_until_complete(loop.shutdown_asyncgens())
             asyncio.set_event_loop(None)
             loop.close()
+
+    def serves(self) -> None:
+        """From now on calls begin here, each with its starter standing by. On the loop."""
+        self.strand.ending = False
+        self.strand.alone = True
+
+    def stop(self) -> None:
+        """End ``run``. Any thread."""
+        try:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        except RuntimeError:
+            pass  # it is closed
+
+
+class _Posted:
+    """A call on its way to its loop."""
+
+    def __init__(self, host: LoopHost, loop: _Loop, work: Work) -> None:
+        self._host = host
+        self._loop = loop
+        self._work = work
+
+    def go(self, stand_by: bool) -> list[Begun]:
+        """See Begun. It has settled when its coroutine has come to its first ``await``."""
+        host, loop, strand, me = self._host, self._loop, self._loop.strand, here.sleeper
+        if not stand_by or me is strand:
+            host.post(loop, self._work, None)
+            return []
+
+        def begin(settled: threading.Lock) -> None:
+            # A loop that waits or stands by for another one takes no part: it will see to this later.
+            if strand.busy:
+                release(settled)
+                host.post(loop, self._work, None)
+            else:
+                host.post(loop, self._work, settled)
+
+        strand.stand_by(begin)
+        return []
+
+
+class LoopHost(Host):
+    """See the module's text. Each concurrency group has a loop and a thread, from its first call on."""
+
+    def __init__(self, core: InlineCore, message: control.PlaceActor) -> None:
+        super().__init__(core, message)
+        self._invocation = core.player.invocation
+        self._main = _Loop(self.strand)
+        #: By group; changes under the lock.
+        self._loops: dict[str, _Loop] = {}
+        #: It ends on purpose.
+        self.leaving = False
+
+    def begin(self) -> None:
+        """See Host."""
+        self.strand.begin(self._serve)
+
+    def _serve(self) -> None:
+        try:
+            self._main.run(self._construct_here)
+        finally:
             if self.graceful:
                 self.farewell()
             self.let_go()
 
     def _construct_here(self) -> None:
         # In the loop, so that constructors may create tasks and use the running loop.
-        self._tasks.add(self._loop.create_task(self._construct_there()))
-        self._loop.call_soon(self._first_step_over)
+        loop = self._main.loop
+        self._main.tasks.add(loop.create_task(self._construct_there()))
+        loop.call_soon(self._first_step_over)
 
     def _first_step_over(self) -> None:
         # A constructor that is a coroutine waits now: others go on meanwhile.
@@ -112,38 +147,52 @@ class LoopHost(Host):
                 raised = error
             self._report(raised, met)
         finally:
-            strand = self.strand
-            strand.ending = False
-            strand.alone = True
-            with self.core.lock:
-                begun = strand.take_legacy()
-            strand.settle()
-            if begun:
-                self.core.turns.start(begun)
-            if self.stopped and not self._closing:
-                self._loop.stop()
+            self._serves(self._main)
+            if self.stopped and not self._main.closing:
+                self._main.loop.stop()
+
+    def _serves(self, loop: _Loop) -> None:
+        loop.serves()
+        with self.core.lock:
+            begun = loop.strand.take_legacy()
+        loop.strand.settle()
+        if begun:
+            self.core.turns.start(begun)
 
     # ------------------------------------------------------------------ calls
 
     def _start(self, work: Work) -> None:
         self.begun = (b"", 0)  # several run at a time: nobody can say which was begun last
-        work.strand = self.strand
-        self.core.turns.begun.append(_Posted(self, work))
-
-    def post(self, work: Work, settled: threading.Lock | None) -> None:
-        """Have a call begin on the loop. Any thread."""
+        group = self.group_of(work.call)
         try:
-            self._loop.call_soon_threadsafe(self._begin_call, work, settled)
+            loop = self._main if group not in self.spec.concurrency_groups else self._loop_of(group)
+        except RuntimeError as error:
+            self.core.player.refuse(work, error)
+            return
+        work.strand = loop.strand
+        self.core.turns.begun.append(_Posted(self, loop, work))
+
+    def _loop_of(self, group: str) -> _Loop:
+        found = self._loops.get(group)
+        if found is None:
+            found = loop = self._loops[group] = _Loop(self.core.player.own_strand())
+            loop.strand.begin(lambda: loop.run(lambda: self._serves(loop)))
+        return found
+
+    def post(self, loop: _Loop, work: Work, settled: threading.Lock | None) -> None:
+        """Have a call begin on its loop. Any thread."""
+        try:
+            loop.loop.call_soon_threadsafe(self._begin_call, loop, work, settled)
         except RuntimeError:
             if settled is not None:
                 release(settled)  # the loop was closed meanwhile
 
-    def _begin_call(self, work: Work, settled: threading.Lock | None) -> None:
-        work.coroutine = task = self._loop.create_task(self._run_call(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin_call(self, loop: _Loop, work: Work, settled: threading.Lock | None) -> None:
+        work.coroutine = task = loop.loop.create_task(self._run_call(work))
+        loop.tasks.add(task)
+        task.add_done_callback(loop.tasks.discard)
         if settled is not None:
-            self._loop.call_soon(release, settled)  # behind the first step of the coroutine
+            loop.loop.call_soon(release, settled)  # behind the first step of the coroutine
 
     async def _run_call(self, work: Work) -> None:
         core, player = self.core, self.core.player
@@ -184,7 +233,8 @@ class LoopHost(Host):
             if work.coroutine is not None:
                 work.coroutine.cancel()
 
-        self._loop.call_soon_threadsafe(cancel)
+        loop = self._loops.get(self.group_of(work.call), self._main)
+        loop.loop.call_soon_threadsafe(cancel)
 
     # ------------------------------------------------------------------ the end
 
@@ -194,14 +244,12 @@ class LoopHost(Host):
 
     def _stop_calls(self, running: list[Work]) -> None:
         self.graceful = self.graceful or self.leaving
-        if not self.graceful:
-            self.strand.doom()  # if a coroutine waits in get()
-        try:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-        except RuntimeError:
-            pass  # it is closed
-        self.strand.retire()
-        self.core.player.strands.discard(self.strand)
+        for loop in (*self._loops.values(), self._main):
+            if not self.graceful:
+                loop.strand.doom()  # if a coroutine waits in get()
+            loop.stop()
+            loop.strand.retire()
+            self.core.player.strands.discard(loop.strand)
 
     def _slots(self, limit: int) -> int:
         return 0  # a coroutine may wait in many ways: nobody can say that it is blocked

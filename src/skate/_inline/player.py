@@ -49,16 +49,17 @@ class _Yielding(Yielding):
 class _Function:
     """A remote function; unpickled at its first call, as a worker does."""
 
-    __slots__ = ("message", "loaded")
+    __slots__ = ("message", "label", "callable")
 
     def __init__(self, message: wire.DefineFunction) -> None:
         self.message = message
-        self.loaded: Callable[..., Any] | None = None
+        self.label = current.CodeName(message.name)
+        self.callable: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
-        if self.loaded is None:
-            self.loaded = pickle.loads(self.message.blob)
-        return self.loaded
+        if self.callable is None:
+            self.callable = self.label.of(pickle.loads(self.message.blob))
+        return self.callable
 
 
 class Player:
@@ -119,7 +120,7 @@ class Player:
     def _task(self, connection: Connection, call: wire.Call) -> None:
         assert isinstance(connection, End)
         function = self._functions[call.fn]
-        work = Work(connection, call, call.name or function.message.name, None, function.message.name)
+        work = Work(connection, call, call.name or function.message.name, None, function.label)
         self.hold(work, function.message.resources)
         self.tasks[work.key] = work
         work.over = lambda: self._task_over(work)
@@ -130,11 +131,15 @@ class Player:
         try:
             strand = self.take_strand()
         except RuntimeError as error:
-            failed = dump_error(errors.RaySystemError(f"{work.name} was not run: {error}"))
-            self._answer(work, (wire.ERROR, failed, None, None, None), 0, [])
+            self.refuse(work, error)
             return
         work.strand = strand
         strand.begin(job)
+
+    def refuse(self, work: Work, error: RuntimeError) -> None:
+        """Answer a call for which there is no thread. Under the lock."""
+        failed = dump_error(errors.RaySystemError(f"{work.name} was not run: {error}"))
+        self._answer(work, (wire.ERROR, failed, None, None, None), 0, [])
 
     def _task_over(self, work: Work) -> None:
         self.tasks.pop(work.key, None)

@@ -95,4 +95,4 @@ def _check_amount(name: str, value: Any, kinds: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise TypeError(f"{name} takes a number, got {value!r} ({type(value).__name__})")
     if value < 0:
-        raise ValueError(f"{name} must be at least 0, got {value!r}")
+        raise ValueError(f"Resource quantities must be nonnegative: {name} is {value!r}")

@@ -19,10 +19,12 @@ def start_zygote(argv: list[str], board_fd: int, log_fd: int) -> tuple[int, sock
         OSError: this process has no descriptors left.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # Workers write their titles over its command line: whoever looks for those of a session finds it there.
+    session = {"SKATE_SESSION": argv[-1]}
     try:
         for sock in (ours, theirs):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        pid = spawn(argv, {3: theirs.fileno(), 4: board_fd, 1: log_fd, 2: log_fd})
+        pid = spawn(argv, {3: theirs.fileno(), 4: board_fd, 1: log_fd, 2: log_fd}, session)
     except OSError:
         ours.close()
         raise

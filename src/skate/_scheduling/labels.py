@@ -101,7 +101,9 @@ def selector(given: Any, what: str) -> list[Condition]:
     if given is None:
         return []
     if not isinstance(given, Mapping):
-        raise TypeError(f"{what} takes a dict like {{'zone': 'in(a, b)'}}, got {given!r}")
+        raise TypeError(
+            f"{what} must be a dict like {{'zone': 'in(a, b)'}}, but received type {type(given)}: {given!r}"
+        )
     conditions = []
     for key, value in given.items():
         check_key(key, what)
@@ -115,8 +117,8 @@ def selector(given: Any, what: str) -> list[Condition]:
         for one in values:
             if (not one and (listed is not None or no)) or (one and not _match(_NAME, one)):
                 raise ValueError(
-                    f"{what}[{key!r}] is {value!r}; it is written 'a', '!a', 'in(a, b)' or '!in(a, b)', "
-                    f"and a value is {_RULE}"
+                    f"Invalid label selector value `{value}` in {what}[{key!r}]: it is written 'a', '!a', "
+                    f"'in(a, b)' or '!in(a, b)', and a value is {_RULE}"
                 )
         conditions.append(Condition(key, f"{no}in", values))
     return conditions

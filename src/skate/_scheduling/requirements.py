@@ -21,8 +21,9 @@ def check_strategy(name: str, value: Any) -> None:
     if not isinstance(value, (NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy)):
         kind = TypeError if not isinstance(value, str) else ValueError
         raise kind(
-            f"option {name!r} takes 'DEFAULT', 'SPREAD', a NodeAffinitySchedulingStrategy or a "
-            f"NodeLabelSchedulingStrategy of skate.util.scheduling_strategies, got {value!r}"
+            f"Invalid {name} value {value!r}. Valid values are 'DEFAULT', 'SPREAD', a "
+            "NodeAffinitySchedulingStrategy or a NodeLabelSchedulingStrategy of "
+            "skate.util.scheduling_strategies"
         )
 
 

@@ -64,6 +64,10 @@ class ActorHost:
         self.instance: Any = None
         #: Its methods, bound, by their names.
         self._bound: dict[str, Callable[..., Any]] = {}
+        current.process.resources = self.spec.running
+        if message.gpus:
+            current.see_gpus(",".join(message.gpus))
+        executor.title.become(self.spec.class_name)
         #: The compiled graphs that it takes part in, by id (see ``skate.dag._program``).
         self.graphs: dict[bytes, Any] = {}
         #: What errors and output call it.
@@ -76,8 +80,13 @@ class ActorHost:
             return None
         from skate._worker import concurrency
 
-        kind = concurrency.AsyncRunner if spec.is_async else concurrency.ThreadedRunner
-        return kind(self.executor, spec)
+        if not spec.is_async:
+            return concurrency.ThreadedRunner(self.executor, spec)
+        if not spec.concurrency_groups:
+            return concurrency.AsyncRunner(self.executor, spec)
+        from skate._worker.group_loops import GroupedRunner
+
+        return GroupedRunner(self.executor, spec)
 
     def start(self) -> None:
         """Run the constructor and report."""
@@ -226,6 +235,14 @@ class ActorHost:
         if name == "__ray_terminate__":
             return _terminate
         return _of_class(self.instance, name)  # type: ignore[no-any-return]
+
+    def full_name(self, method: str) -> str:
+        """Return a method's name with the module and the class, as Ray writes it."""
+        if method == "__init__":
+            cls = pickle.loads(self.spec.class_blob)
+            return f"{current.module_name(cls)}.{cls.__name__}.__init__"
+        cls = type(self.instance)
+        return f"{current.module_name(cls)}.{cls.__qualname__}.{method}"
 
 
 def _of_class(instance: Any, name: str) -> Any:

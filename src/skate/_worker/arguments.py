@@ -106,4 +106,6 @@ def _explain(value: Any, path: str, name: str, error: Exception) -> None:
     try:
         serialize(value)
     except Exception as own:
-        raise TypeError(f"cannot call {name}: {culprit.explain(value, path, own)}") from None
+        raise TypeError(
+            f"Could not serialize the argument of {name}: {culprit.explain(value, path, own)}"
+        ) from None

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
-from skate._serialize import culprit
-from skate._serialize.values import dump_code
 from skate._transport.connection import HIGH_WATER, Connection
 from skate._transport.reactor import Waiter
 from skate._transport.table_lock import resume, state, suspend
 from skate._wire import node
 from skate._wire import worker as wire
-from skate._worker import current
+from skate._worker import code, current
 from skate._worker.arguments import NO_ARGUMENTS, Arguments, encode
 from skate._worker.exhaustion import ran_out
 from skate._worker.generators import ObjectRefGenerator
@@ -34,10 +32,6 @@ if TYPE_CHECKING:
     from skate._worker.pool import LeasePool
 
 
-#: Code of more than this many bytes holds data that better is an object.
-_LARGE_CODE = 10 * 2**20
-
-
 class Calls:
     """The process's part about its calls. Built by Core."""
 
@@ -51,26 +45,10 @@ class Calls:
 
     def make_function(self, function: Any, name: str, threads: int) -> FunctionRecord:
         """Pickle a remote function, once a session."""
-        try:
-            blob, refs = dump_code(function)
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise TypeError(f"cannot send {name}: {culprit.explain(function, name, error)}") from None
-        self.check_size(function, name, len(blob))
+        blob, refs = code.dump(self._core, function, name)
         with self._lock:
             self._last_function += 1
             return FunctionRecord(self._last_function, name, blob, threads, refs, self._core.dead_functions)
-
-    def check_size(self, code: Any, name: str, size: int) -> None:
-        """Warn of a function or class that has something large in it, for it goes to each worker."""
-        if size > _LARGE_CODE:
-            path, part = culprit.largest(code, name)
-            self._core.warn(
-                f"{name} is sent to each worker that runs it, and is {size >> 20} MiB large: {path} has "
-                f"{part >> 20} MiB. Put that into the object store once, ref = put(...), and pass the "
-                "ref as an argument: workers then share it."
-            )
 
     def _new_task(
         self,
@@ -249,8 +227,9 @@ class Calls:
                 core.check_usable()
             if 0 <= client.max_pending <= len(client.queue) + len(client.inflight):
                 raise errors.PendingCallsLimitExceeded(
-                    f"{label} was not called: {client.max_pending} calls of this actor from this process are "
-                    "unfinished, as many as its option max_pending_calls allows; wait for some of them"
+                    f"The task {label} could not be submitted to the actor: {client.max_pending} calls "
+                    "from this process are unfinished. This limit can be adjusted with the "
+                    "`max_pending_calls` actor option; or wait for some of them"
                 )
             returns = num_returns if num_returns >= 0 else 1
             try:

@@ -14,11 +14,13 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from skate._base.user_errors import is_a, report
 from skate._serialize.exceptions import dump_task_error
 from skate._transport.connection import Connection
 from skate._wire import control
 from skate._wire import worker as wire
 from skate._worker import current, output
+from skate._worker.current import SYSTEM_GROUP
 from skate._worker.interrupts import Key
 from skate._worker.refs import ObjectEntry
 from skate._worker.waits import lane
@@ -31,11 +33,12 @@ if TYPE_CHECKING:
 _Work = tuple[Connection, wire.Call]
 
 
-def _limits(spec: control.ActorSpec) -> dict[str, int]:
-    return {"": spec.max_concurrency, **spec.concurrency_groups}
+def limits_of(spec: control.ActorSpec) -> dict[str, int]:
+    """Return how many calls each group runs at a time; "" is for the calls of no group."""
+    return {"": spec.max_concurrency, SYSTEM_GROUP: 1, **spec.concurrency_groups}
 
 
-def _group(spec: control.ActorSpec, call: wire.Call) -> str:
+def group_of(spec: control.ActorSpec, call: wire.Call) -> str:
     """Return the group of a call: its own, or its method's, or the default."""
     return call.group or str(spec.methods.get(str(call.fn), {}).get("concurrency_group", ""))
 
@@ -45,7 +48,7 @@ def _refuse(executor: Executor, spec: control.ActorSpec, connection: Connection,
     name = executor.name_of(connection.peer, call)
     known = ", ".join(spec.concurrency_groups) or "none"
     error = ValueError(
-        f"{name} was called in the concurrency group {_group(spec, call)!r}, which the actor's option "
+        f"{name} was called in the concurrency group {group_of(spec, call)!r}, which the actor's option "
         f"concurrency_groups does not define (it has: {known})"
     )
     data, _ = dump_task_error(error, name, spec.class_name)
@@ -95,7 +98,7 @@ class ThreadedRunner:
     def __init__(self, executor: Executor, spec: control.ActorSpec) -> None:
         self._executor = executor
         self._spec = spec
-        self._groups = {name: _Threads(self, name, limit) for name, limit in _limits(spec).items()}
+        self._groups = {name: _Threads(self, name, limit) for name, limit in limits_of(spec).items()}
         #: The constructor is through.
         self._ready = False
         #: Call to its group and when it began.
@@ -103,7 +106,7 @@ class ThreadedRunner:
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
         """See Runner."""
-        threads = self._groups.get(_group(self._spec, call))
+        threads = self._groups.get(group_of(self._spec, call))
         if threads is None:
             _refuse(self._executor, self._spec, connection, call)
         else:
@@ -122,7 +125,7 @@ class ThreadedRunner:
                 [(*key, now - began) for key, (group, began) in running if group == name],
                 list(self._groups[name].queued),
             )
-            for name, limit in _limits(self._spec).items()
+            for name, limit in limits_of(self._spec).items()
         ]
 
     def cancel(self, connection: Connection, seq: int) -> bool:
@@ -156,7 +159,7 @@ class ThreadedRunner:
         met: list[ObjectEntry] = []
         key = (connection.peer.id, call.seq)
         started = perf_counter()
-        self._running[key] = (_group(self._spec, call), started)
+        self._running[key] = (group_of(self._spec, call), started)
         try:
             result = self._invoke(connection, call, met)
         except BaseException as error:
@@ -189,10 +192,12 @@ class AsyncRunner:
     thread leads, as everywhere.
     """
 
-    def __init__(self, executor: Executor, spec: control.ActorSpec) -> None:
+    def __init__(
+        self, executor: Executor, spec: control.ActorSpec, limits: dict[str, int] | None = None
+    ) -> None:
         self._executor = executor
         self._spec = spec
-        self._free = _limits(spec)
+        self._free = dict(limits or limits_of(spec))
         self._waiting: dict[str, deque[_Work]] = {name: deque() for name in self._free}
         self._incoming: deque[_Work] = deque()
         self._drain_scheduled = False
@@ -200,7 +205,7 @@ class AsyncRunner:
         #: The loop reads the sockets just now, and will look at what came in when it has.
         self._reading = False
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
-        #: What was begun; None: its task has not had its first turn.
+        #: What is here, until its reply; None: its task has not had its first turn.
         self._running: dict[Key, asyncio.Task[None] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._warned = False
@@ -208,6 +213,7 @@ class AsyncRunner:
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
         """See Runner."""
+        self._running[connection.peer.id, call.seq] = None
         self._incoming.append((connection, call))
         if not self._drain_scheduled:
             on_loop = threading.current_thread() is threading.main_thread() and self.loop.is_running()
@@ -221,18 +227,18 @@ class AsyncRunner:
 
     def lanes(self) -> list[dict[str, Any]]:
         """See Runner. A coroutine may wait in many ways: nobody can say that it is blocked."""
-        running = [(*key, 0.0) for key in list(self._running)]
-        queued = [(connection.peer.id, call.seq) for connection, call in self._queued()]
+        queued = {(connection.peer.id, call.seq): None for connection, call in self._queued()}
+        running = [(*key, 0.0) for key in list(self._running) if key not in queued]
         return [lane(self._executor.core.worker_id, 0, running, queued)]
 
     def cancel(self, connection: Connection, seq: int) -> bool:
         """See Runner. What becomes of it is decided on the loop."""
         key = (connection.peer.id, seq)
-        known = key in self._running or any(self._is(work, key) for work in self._queued())
-        if known:
-            self._executor.interrupts.cancelled.add(key)
-            self.loop.call_soon_threadsafe(self._cancel, key)
-        return known
+        if key not in self._running:
+            return False
+        self._executor.interrupts.cancelled.add(key)
+        self.loop.call_soon_threadsafe(self._cancel, key)
+        return True
 
     def _cancel(self, key: Key) -> None:
         task = self._running.get(key)
@@ -244,12 +250,16 @@ class AsyncRunner:
                 if self._is(work, key):
                     queue.remove(work)
                     with self._executor.core.lock:
+                        del self._running[key]
                         self._executor.interrupts.cancelled.discard(key)
                         self._executor.interrupts.answer(*work)
                     return
 
     def _queued(self) -> list[_Work]:
-        return [*self._incoming, *(work for queue in self._waiting.values() for work in queue)]
+        queued = list(self._incoming)
+        for queue in self._waiting.values():
+            queued += queue  # at one go: the loop may be at work on another thread
+        return queued
 
     @staticmethod
     def _is(work: _Work, key: Key) -> bool:
@@ -262,16 +272,35 @@ class AsyncRunner:
         loop.add_reader(reactor.fileno(), self._read)
         reactor.watched = reactor.polling = reactor.asleep = True
         # In the loop, so that constructors may create tasks and use the running loop.
-        self._tasks.add(loop.create_task(host.start_on_loop()))
+        self._tasks.add(loop.create_task(self._construct(host)))
         try:
-            loop.run_forever()
+            self._run_until_stopped("")
         finally:
             loop.remove_reader(reactor.fileno())
 
+    def _run_until_stopped(self, where: str) -> None:
+        """Run the loop. What ends it is a task that user code made: calls see to their own errors."""
+        while True:
+            try:
+                self.loop.run_forever()
+                return
+            except BaseException as error:
+                if is_a(error, SystemExit):
+                    self._executor.leave_by(error, f"a task of {self._spec.class_name}{where}")
+                else:
+                    report(error)  # there is nobody to raise it in; the other calls go on
+
+    async def _construct(self, host: ActorHost) -> None:
+        """Run the constructor and report."""
+        await host.start_on_loop()
+
+    def is_here(self) -> bool:
+        """Tell whether the calling thread is the loop's."""
+        return threading.current_thread() is threading.main_thread() and self.loop.is_running()
+
     def about_to_wait(self) -> None:
         """See Runner."""
-        on_loop = threading.current_thread() is threading.main_thread() and self.loop.is_running()
-        if on_loop and not self._warned:
+        if self.is_here() and not self._warned:
             self._warned = True
             self._executor.core.warn(
                 f"the async actor {self._spec.class_name} waits in get() or wait() on its event loop, in "
@@ -299,10 +328,9 @@ class AsyncRunner:
         self._drain_scheduled = False
         while self._incoming:
             work = self._incoming.popleft()
-            group = _group(self._spec, work[1])
+            group = group_of(self._spec, work[1])
             if group not in self._free:
-                with self._executor.core.lock:
-                    _refuse(self._executor, self._spec, *work)
+                self._begin_elsewhere(group, work)
             elif self._free[group] > 0:
                 self._begin(group, work)
             else:
@@ -310,9 +338,14 @@ class AsyncRunner:
         # Behind the first steps of what has begun: calls that end at once are replied to in that round.
         self._flush_soon()
 
+    def _begin_elsewhere(self, group: str, work: _Work) -> None:
+        """Refuse a call of a group that is not this loop's. (See ``GroupedRunner``.)"""
+        with self._executor.core.lock:
+            del self._running[work[0].peer.id, work[1].seq]
+            _refuse(self._executor, self._spec, *work)
+
     def _begin(self, group: str, work: _Work) -> None:
         self._free[group] -= 1
-        self._running[work[0].peer.id, work[1].seq] = None
         task = self.loop.create_task(self._run(group, *work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -360,7 +360,10 @@ class Core(MainThread):
         host, info = self.hosted(), current.call.get()
         cancelled = self._cancelled()
         if cancelled is None or (host is not None and host.spec.is_async):
-            raise RuntimeError("is_canceled() is for tasks and for methods of actors that are not async")
+            raise RuntimeError(
+                "is_canceled(): This method is only available when the process is a worker, in tasks and in "
+                "methods of actors that are not async"
+            )
         return (info.owner, info.seq) in cancelled
 
     def _cancelled(self) -> AbstractSet[tuple[bytes, int]] | None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skate._base import ids
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
+
+
+#: A group that every concurrent actor has, by Ray's name: one call at a time, beside all others.
+SYSTEM_GROUP = "_ray_system"
 
 
 class _Process:
@@ -51,6 +56,29 @@ def require_core(what: str) -> Core:
     return core
 
 
+def module_name(code: Any) -> str:
+    """Return the module of a function or class as Ray names it: for the program itself its file's name.
+
+    Example:
+        ``job`` for what ``job.py`` defines that was run as a script.
+    """
+    name = getattr(code, "__module__", None) or "__main__"
+    if name == "__main__" and sys.argv and sys.argv[0].endswith(".py"):
+        return os.path.basename(sys.argv[0])[:-3]
+    return str(name)
+
+
+class CodeName(str):
+    """A remote function's name, with its module once it is loaded. It does not keep the function."""
+
+    module = ""
+
+    def of(self, code: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function that was loaded, whose name this is."""
+        self.module = module_name(code)
+        return code
+
+
 class CallInfo:
     """The call that runs: which task, under which name, how deep."""
 
@@ -60,7 +88,7 @@ class CallInfo:
         self.owner = owner
         self.seq = seq
         self.name = name
-        #: What the function is called, if the call has a name of its own.
+        #: What the function is called, if the call has a name of its own; a CodeName, if it is one.
         self.function = function or name
         #: How deep it is nested: 0 in a driver.
         self.depth = depth

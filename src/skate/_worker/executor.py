@@ -24,7 +24,7 @@ from skate._transport.reactor import Waiter
 from skate._transport.table_lock import resume, state, suspend
 from skate._wire import node
 from skate._wire import worker as wire
-from skate._worker import breakpoints, current, output
+from skate._worker import breakpoints, current, output, titles
 from skate._worker.actor_host import ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.exhaustion import dump_or_end
@@ -49,10 +49,10 @@ _SPENT = "a function was called as often as its max_calls allows"
 class Function:
     """A remote function that an owner sent; unpickled at its first call."""
 
-    __slots__ = ("name", "blob", "threads", "max_calls", "resources", "called", "callable")
+    __slots__ = ("name", "label", "blob", "threads", "max_calls", "resources", "called", "callable")
 
     def __init__(self, message: wire.DefineFunction) -> None:
-        self.name = message.name
+        self.name, self.label = message.name, current.CodeName(message.name)
         self.blob = message.blob
         self.threads = message.threads
         self.max_calls = message.max_calls
@@ -65,7 +65,7 @@ class Function:
         """Return the function."""
         if self.callable is None:
             limit_threads(self.threads)
-            self.callable = pickle.loads(self.blob)
+            self.callable = self.label.of(pickle.loads(self.blob))
             self.blob = b""
         return self.callable
 
@@ -99,6 +99,7 @@ class Executor:
         self._short: set[int | str] = set()
         self._main = threading.current_thread()
         self.core = core
+        self.title = titles.Title()
         self.invocation = Invocation(core)
         self.yielding = Yielding(core, self.invocation)
         #: The actor that this process is.
@@ -159,6 +160,7 @@ class Executor:
 
     def _give_back(self) -> None:
         """Return calls to their owners that wait behind one that takes long. Not those of actors."""
+        self.title.look(self)
         if not self._running or self.host is not None or not self._queue:
             return
         waiting = list(self._queue)
@@ -198,12 +200,11 @@ class Executor:
         if self._runner is not None:
             return self._runner.lanes()
         running = self.running_call
+        calls: list[tuple[bytes, int, float]] = []
         if running is not None:
             calls = [(*running, perf_counter() - self._started)]
         elif self.host is not None and self.host.instance is None:
             calls = [(b"", 0, 0.0)]
-        else:
-            calls = []
         # What waits behind a task is given back and runs elsewhere; behind a method it waits.
         queued = [
             (connection.peer.id, call.seq) for connection, call in self._queue if isinstance(call, wire.Call)
@@ -283,6 +284,8 @@ class Executor:
                 core.reactor.flush()
             if self._queue or self._stopping:
                 return
+            if self.title.busy:
+                self.title.idle()
             waiter = self._waiter = Waiter()
         try:
             core.reactor.wait(waiter)
@@ -436,7 +439,7 @@ class Executor:
                 current.see_gpus(call.gpus)
             name = output.names.current = call.name or function.name
             depth = call.flags >> wire.DEPTH_SHIFT
-            current.call.set(CallInfo(peer.id, call.seq, name, depth, function.name))
+            current.call.set(CallInfo(peer.id, call.seq, name, depth, function.label))
             return name, function.load()
         method = f"{self.host.spec.class_name}.{call.fn}"
         name = call.name or method
@@ -514,9 +517,6 @@ class Executor:
             core.node.send(node.ActorAccepted(message.actor_id, message.incarnation))
             core.node.flush()
         host = self.host = ActorHost(self, message)
-        current.process.resources = host.spec.running
-        if message.gpus:
-            current.see_gpus(",".join(message.gpus))
         runner = host.make_runner()
         if runner is None:
             host.start()

@@ -236,12 +236,12 @@ class Invocation:
         try:
             values = list(result)
         except TypeError:
-            what = "None" if result is None else f"one {type(result).__name__}"
-            raise ValueError(
-                f"{name} has num_returns={count} and returned {what}, not that many values"
+            what = "None" if result is None else f"one object, of type {type(result).__name__}"
+            raise TypeError(
+                f"{name}: Task returned {what}, which has no len(), but num_returns={count}."
             ) from None
         if len(values) != count:
-            raise ValueError(f"{name} has num_returns={count} and returned {len(values)} value(s)")
+            raise ValueError(f"{name}: Task returned {len(values)} objects, but num_returns={count}.")
         made = Yielded()
         try:
             for value in values:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from skate._base import ids
+from skate._base import errors, ids
 from skate._base.kinds import ERROR
+from skate._serialize.exceptions import dump_error
 from skate._serialize.values import collecting, reducers
 from skate._worker import current
 from skate._worker.refs import ObjectEntry
@@ -36,21 +37,37 @@ class ObjectRef(Generic[T_co]):
     __slots__ = ("_entry", "_core", "__weakref__")
 
     def __init__(self, id: bytes) -> None:
+        if not isinstance(id, bytes):
+            raise TypeError(f"Unsupported type: {type(id)}, expected bytes")
+        if len(id) != ids.OBJECT_ID_SIZE:
+            raise ValueError(f"ID string needs to have length {ids.OBJECT_ID_SIZE}, got {len(id)}")
         made = adopt(id, "")
         self._entry: ObjectEntry = made._entry
-        self._core: Core = made._core
-        with self._core.lock:
-            self._entry.local += 1
+        #: Absent where the ref was made without a session.
+        self._core: Core
+        if hasattr(made, "_core"):
+            self._core = made._core
+            with self._core.lock:
+                self._entry.local += 1
 
     def __del__(self) -> None:
         # May run on any thread, at any bytecode, inside our own code too: only append.
         try:
             core = self._core
         except AttributeError:
-            return
+            return  # one without a session, or half made
         core.dead_refs.append(self._entry)
         if core.reactor.asleep:
             core.reactor.request_turn()
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached where an attribute is missing.
+        if name == "_core":
+            raise NotConnectedError(
+                f"{self!r} was made or unpickled before init(), or after shutdown(): it names an object that "
+                "this process cannot reach"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def hex(self) -> str:
         """Return the id as hexadecimal digits."""
@@ -177,8 +194,11 @@ class ObjectRef(Generic[T_co]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        core = self._core
+        core: Core | None = getattr(self, "_core", None)
         found = collecting.refs
+        if core is None:
+            # Without a session: an id, and the address that came with it.
+            return adopt, (self._entry.id, self._entry.owner_address or "")
         if found is None:
             # Pickled behind our back (to a file, a socket): whoever unpickles it some day must find
             # the value, so it is kept until the job ends.
@@ -218,8 +238,26 @@ _new = ObjectRef.__new__
 
 def adopt(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
     """Rebuild a ref that was pickled: this process now borrows the object (or owns it)."""
-    core = current.process.core or current.require_core("unpickle an ObjectRef")
+    core = current.process.core
+    if core is None:
+        if current.process.forked:
+            current.require_core("unpickle an ObjectRef")
+        return _without_session(object_id, owner_address)
     return core.objects.adopt(object_id, owner_address)
+
+
+def _without_session(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
+    """Return a ref in a process that has no session, as Ray does: it can be looked at and pickled again."""
+    ref: ObjectRef[Any] = _new(ObjectRef)
+    ref._entry = entry = ObjectEntry(object_id, owner_address or None)
+    entry.kind, entry.gone = ERROR, True
+    text = "this ref was made before init(), or after shutdown(): only its id is known"
+    entry.data = dump_error(errors.ReferenceCountingAssertionError(object_id.hex(), owner_address, text))
+    return ref
+
+
+class NotConnectedError(RuntimeError, AttributeError):
+    """A ref that was made without a session was asked for what only the runtime knows."""
 
 
 # The pickler finds it sooner there: a list may hold refs by the thousand.

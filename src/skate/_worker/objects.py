@@ -111,7 +111,9 @@ class Objects:
         except (RecursionError, MemoryError):
             raise
         except Exception as error:
-            raise TypeError(f"cannot put: {culprit.explain(value, 'value', error)}") from None
+            raise TypeError(
+                f"Could not serialize the put value: {culprit.explain(value, 'value', error)}"
+            ) from None
         with core.changing:
             entry = self._refs.own(ids.object_id(core.worker_id, core.next_counter()))
             entry.local = 1
@@ -326,10 +328,11 @@ class Objects:
         if not done and on_error:
             core.check_usable()
             missing = [entry for entry in pending if entry.kind == PENDING]
+            named = _named(missing[0]) if missing else "(just now ready)"
             raise errors.GetTimeoutError(
-                f"get() waited {timeout:g} s, and {len(missing)} of {len(entries)} object(s) were not ready, "
-                f"among them {_named(missing[0]) if missing else '(just now ready)'}. The tasks go on; call "
-                "get() again or give it more time."
+                f"Get timed out: some object(s) not ready. get() waited {timeout:g} s; {len(missing)} of "
+                f"{len(entries)} object(s) were not ready, among them {named}. The tasks go on; call get() "
+                "again or give it more time."
             )
 
     def value(self, entry: ObjectEntry, timeout: float | None = None) -> Any:

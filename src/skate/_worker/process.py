@@ -73,6 +73,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     executor = core.executor = Executor(core, board, slot)
     core.gate.install()
     executor.interrupts.install()
+    executor.title.idle()
     breakpoints.install()
     current.process.core = core
     if job.get("logging"):

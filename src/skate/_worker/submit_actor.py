@@ -181,14 +181,15 @@ class ActorSubmitter:
         who = f"actor {client.class_name} ({client.id.hex()})"
         if unsent:
             text = (
-                f"{who} is unavailable, and {call.describe()} was not sent to it: {unsent}. "
-                "Later calls may work."
+                f"The actor is temporarily unavailable: {who} is, and {call.describe()} was not sent to it: "
+                f"{unsent}. Later calls may work."
             )
             return dump_error(errors.ActorUnavailableError(text, client.id.hex()))
         if unavailable:
             text = (
-                f"{who} is unavailable, and whether {call.describe()} was carried out is not known: "
-                f"{client.cause}. Later calls may work; max_task_retries repeats such calls."
+                f"The actor is temporarily unavailable: {who} is, and whether {call.describe()} was carried "
+                f"out is not known: {client.cause}. Later calls may work; max_task_retries repeats such "
+                "calls."
             )
             return dump_error(errors.ActorUnavailableError(text, client.id.hex()))
         if client.error:
@@ -198,7 +199,8 @@ class ActorSubmitter:
             if isinstance(cause, (errors.RuntimeEnvSetupError, errors.ActorUnschedulableError)):
                 return client.error
             return dump_error(errors.ActorDiedError(f"{who} never came to life: {cause}", client.id.hex()))
-        return dump_error(errors.ActorDiedError(f"{who} is dead: {client.cause}", client.id.hex()))
+        text = f"The actor died unexpectedly before finishing this task: {who} is dead: {client.cause}"
+        return dump_error(errors.ActorDiedError(text, client.id.hex()))
 
     # ------------------------------------------------------------------ news
 

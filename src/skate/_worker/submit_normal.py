@@ -230,11 +230,11 @@ class NormalSubmitter:
         lease.pool.requeue([task for task in again + fresh if core.calls.may_go_again(task)])
 
     def _crashed(self, task: TaskRecord, cause: str, out_of_memory: bool) -> Exception:
-        kind = errors.OutOfMemoryError if out_of_memory else errors.WorkerCrashedError
-        return kind(
-            f"task {task.describe()} ({self._core.worker_id.hex()}/{task.seq}) did not finish: {cause}. "
-            "It has no retries left (max_retries)."
-        )
+        what = f"task {task.describe()} ({self._core.worker_id.hex()}/{task.seq}) did not finish: {cause}"
+        end = f"{what}. It has no retries left (max_retries)."
+        if out_of_memory:
+            return errors.OutOfMemoryError(f"Task was killed due to the node running low on memory: {end}")
+        return errors.WorkerCrashedError(f"The worker died unexpectedly while executing this task: {end}")
 
     def fail_all(self, error: bytes) -> None:
         """The daemon is gone: nothing that waits for a worker will run."""

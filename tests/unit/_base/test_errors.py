@@ -143,7 +143,7 @@ def test_a_dead_actors_error_tells_of_its_constructor() -> None:
     error = ActorDiedError.from_task_error(_task_error(ValueError("boom")))
     assert error.actor_init_failed
     assert error.actor_id == "ab"
-    assert "its constructor raised" in str(error)
+    assert "because of an error raised in its creation task" in str(error)
     assert "Traceback: line 1" in str(error)
 
 

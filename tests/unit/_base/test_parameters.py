@@ -99,7 +99,7 @@ def test_what_is_no_plain_function_takes_anything(function: Any) -> None:
     ("args", "kwargs", "message"),
     [
         ((), {}, r"f\(\) is missing a required argument: 'a'"),
-        ((1, 2, 3), {}, r"f\(\) takes at most 2 positional argument\(s\), got 3"),
+        ((1, 2, 3), {}, r"f\(\) got too many positional arguments: it takes at most 2, got 3"),
         ((1,), {"a": 2}, r"f\(\) got multiple values for argument 'a'"),
         ((1,), {"z": 2}, r"f\(\) got an unexpected keyword argument 'z'"),
     ],

@@ -41,9 +41,9 @@ def test_what_is_valid(good: Any) -> None:
 @pytest.mark.parametrize(
     ("bad", "error", "says"),
     [
-        (5, TypeError, "runtime_env takes a dict"),
+        (5, TypeError, "runtime_env must be a dict"),
         ({"work_dir": "."}, ValueError, "no field 'work_dir'.*working_dir"),
-        ({"env_vars": ["A"]}, TypeError, "env_vars.*dict"),
+        ({"env_vars": ["A"]}, TypeError, "env_vars.*Dict"),
         ({"env_vars": {"A": 1}}, TypeError, "env_vars.*'A': 1; write numbers as strings"),
         ({"env_vars": {"A=B": "1"}}, ValueError, "env_vars.*cannot hold"),
         ({"env_vars": {"A": "\0"}}, ValueError, "env_vars.*cannot hold"),

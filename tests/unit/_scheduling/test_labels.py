@@ -48,7 +48,9 @@ def test_what_a_selector_matches(given_: Any, holds: bool) -> None:
     ["-a", "a-", "a b", "in()", "in(a,)", "in(a, b", "!", "!!a", "!!in(a)", "in(a, !b)", "a" * 64, "not(a)"],
 )
 def test_values_that_are_none(value: str) -> None:
-    with pytest.raises(ValueError, match=r"option 'label_selector'\['zone'\] is .*it is written"):
+    with pytest.raises(
+        ValueError, match=r"Invalid label selector value .*option 'label_selector'\['zone'\]: it is written"
+    ):
         selector({"zone": value}, "option 'label_selector'")
 
 

@@ -80,7 +80,7 @@ def test_a_constructor_raised_it(name: str) -> None:
     assert is_task_error(data)
     arrived = load_error(dump_death(data, "ab"))
     assert type(arrived) is ActorDiedError
-    assert "its constructor raised" in str(arrived)
+    assert "raised in its creation task" in str(arrived)
     assert arrived.actor_id == "ab"
 
 
