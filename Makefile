@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench soak faults compat-ray format clean
+.PHONY: demo test check bench soak faults compat-ray clients format clean
 
 $(VENV)/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,6 +46,11 @@ $(VENV)-ray/.conformance:
 	$(VENV)-ray/bin/python -m pip install --quiet --disable-pip-version-check 'ray[default]>=2.50,<3' 'numpy>=1.26,<3' 'pytest>=8,<10' 'joblib>=1.3,<2'
 	touch $@
 
+# Libraries of other people that use Ray, each installed from PyPI into an environment of its own, unmodified under
+# `skate run`: about 6 GB and half an hour the first time. One: make clients ARGS="stumpy"; again: ARGS="--keep".
+clients:
+	$(PYTHON) -m tests.clients --environments $(VENV)-clients $(ARGS)
+
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -62,4 +67,4 @@ faults: $(VENV)/.test
 	SKATE_FAULT_RUNS=$(or $(RUNS),2000) $(BIN)/python -m pytest -q tests/cluster/test_random_programs.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-ray demo-output
+	rm -rf $(VENV) $(VENV)-ray $(VENV)-clients demo-output

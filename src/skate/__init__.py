@@ -12,6 +12,9 @@
 
 Names are loaded at first use: the runtime's own processes import parts of this package and need not
 pay for the rest.
+
+PYTEST_DONT_REWRITE: the plugin of this distribution makes pytest rewrite its asserts, and warn where, as
+under ``skate run -m pytest``, this module was imported before.
 """
 
 from __future__ import annotations

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Generic, NoReturn, TypeVar
 
 from skate import options as _options
 from skate import remote_function
+from skate._base.class_proxy import ClassProxy
+from skate._base.code_flags import CO_ASYNC_GENERATOR, CO_COROUTINE, code_flags, is_generator
 from skate._base.parameters import UNKNOWN, Parameters, from_text, parameters_of
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
-from skate.engine import (
-    CO_ASYNC_GENERATOR,
-    CO_COROUTINE,
-    CO_GENERATOR,
-    ActorInfo,
-    Submit,
-    code_flags,
-    exit_actor,
-    retry_blob,
-)
+from skate.engine import ActorInfo, Submit, engine, exit_actor, retry_blob
 
 C = TypeVar("C")
 
@@ -72,8 +65,47 @@ class ActorClassInheritanceException(TypeError):
     """A class was defined whose base is an actor class."""
 
 
-class ActorClass(Generic[C]):
-    """A class that ``@remote`` made remote: ``.remote(...)`` starts an actor and returns its handle."""
+class _Metadata:
+    """What an actor class is made of. Programs get at the class below by Ray's name for it."""
+
+    __slots__ = ("modified_class", "made", "given", "options", "methods", "parameters")
+
+    def __init__(
+        self, made: Any, given: dict[str, Any], methods: dict[str, dict[str, int | str]] | None
+    ) -> None:
+        cls: type = made if isinstance(made, type) else made.__origin__
+        _options.check(given, _options.ACTOR_OPTIONS, "an actor class")
+        self.modified_class = cls
+        #: What is called to make the instance: the class, or ``cls[int]``, for a generic one.
+        self.made = made
+        self.given = given
+        self.options = _options.actor_options(given)
+        #: Every method's options. Given when it is unpickled: a class whose methods name its own actor
+        #: class has none yet at that moment.
+        self.methods = _methods_of(cls, given) if methods is None else methods
+        #: What the constructor takes, once it was asked for.
+        self.parameters: Parameters | None = None
+        groups = self.options.concurrency_groups
+        for name, chosen in self.methods.items():
+            group = chosen.get("concurrency_group")
+            if group is not None and group not in groups:
+                raise ValueError(
+                    f"{cls.__name__}.{name} is in the concurrency group {group!r}, which the actor's option "
+                    f"concurrency_groups does not define (it has: {', '.join(groups) or 'none'})"
+                )
+
+    @property
+    def class_name(self) -> str:
+        return self.modified_class.__name__
+
+
+class ActorClass(ClassProxy[C]):
+    """A class that ``@remote`` made remote: ``.remote(...)`` starts an actor and returns its handle.
+
+    Everything else is as on the class itself: its constants, static and class methods, nested classes;
+    ``isinstance(x, Counter)`` and, in its methods, ``super(Counter, self)``. What is set on it is set on the
+    class, for the actors started from then on. It is not called, and no class inherits from it.
+    """
 
     def __init__(
         self,
@@ -82,37 +114,48 @@ class ActorClass(Generic[C]):
         methods: dict[str, dict[str, int | str]] | None = None,
     ) -> None:
         if isinstance(cls, str):  # how Python makes a class whose base this is
-            raise ActorClassInheritanceException(
-                f"class {cls} has an actor class as its base. Inherit from the plain class, and make the "
-                "subclass remote: Base = skate.remote(PlainBase), Sub = skate.remote(PlainSub)"
-            )
-        _options.check(given, _options.ACTOR_OPTIONS, "an actor class")
-        self._class = cls
-        self._given = given
-        self._options = _options.actor_options(given)
-        #: What the constructor takes, once it was asked for.
-        self._parameters: Parameters | None = None
-        #: Every method's options. Given when it is unpickled: a class whose methods name its own actor
-        #: class has none yet at that moment.
-        self._methods = _methods_of(cls, given) if methods is None else methods
-        groups = self._options.concurrency_groups
-        for name, chosen in self._methods.items():
-            group = chosen.get("concurrency_group")
-            if group is not None and group not in groups:
-                raise ValueError(
-                    f"{cls.__name__}.{name} is in the concurrency group {group!r}, which the actor's option "
-                    f"concurrency_groups does not define (it has: {', '.join(groups) or 'none'})"
-                )
-        self.__name__ = cls.__name__
-        self.__qualname__ = cls.__qualname__
-        self.__module__ = cls.__module__
-        self.__doc__ = cls.__doc__
+            raise _no_base(cls, "an actor class")
+        metadata = _Metadata(cls, given, methods)
+        super().__init__(metadata.modified_class)
+        # No annotation in the body of this class: it would be ``__annotations__`` of its instances.
+        object.__setattr__(self, "__ray_metadata__", metadata)
+
+    @property
+    def __ray_actor_class__(self) -> type[C]:
+        """The class itself, by another of Ray's names for it."""
+        return self.__wrapped__
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        self._changed(name)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._changed(name)
+
+    def _changed(self, name: str) -> None:
+        own: _Metadata = self.__ray_metadata__
+        if name in own.methods or callable(getattr(own.modified_class, name, None)):
+            own.methods, own.parameters = _methods_of(own.modified_class, own.given), None
+        found = engine()
+        if found is not None:
+            found.forget_class(own.made)
+
+    def __getitem__(self, parameters: Any) -> Any:
+        """Return what the class makes of it: of a generic class, an actor class as this one."""
+        own: _Metadata = self.__ray_metadata__
+        made: Any = own.modified_class[parameters]  # type: ignore[index]
+        if isinstance(made, type):
+            return ActorClass(made, own.given)
+        if getattr(made, "__origin__", None) is own.modified_class:
+            return ActorClass(made, own.given, own.methods)
+        return made
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: an actor class is not instantiated directly."""
-        name = self._class.__name__
+        name = self.__ray_metadata__.class_name
         raise TypeError(
-            f"the actor class {name} cannot be instantiated directly: use {name}.remote(...) to start one"
+            f"{name} is an actor class. Actors cannot be instantiated directly: use {name}.remote(...)"
         )
 
     def remote(self, /, *args: Any, **kwargs: Any) -> ActorHandle[C]:
@@ -141,13 +184,14 @@ class ActorClass(Generic[C]):
             >>> skate.get(counter.add.remote())
             1
         """
-        if self._parameters is None:
-            self._parameters = _constructor(self._class)
-        self._parameters.check(f"{self._class.__name__}.__init__", args, kwargs)
-        if self._options.get_if_exists and not self._options.name:
-            raise ValueError(f"{self._class.__name__} has the option get_if_exists, but no name to look for")
+        own: _Metadata = self.__ray_metadata__
+        if own.parameters is None:
+            own.parameters = _constructor(own.modified_class)
+        own.parameters.check(f"{own.class_name}.__init__", args, kwargs)
+        if own.options.get_if_exists and not own.options.name:
+            raise ValueError(f"{own.class_name} has the option get_if_exists, but no name to look for")
         info = remote_function.connected_engine().create_actor(
-            self._class, self._methods, args, kwargs, self._options
+            own.made, own.methods, args, kwargs, own.options
         )
         return ActorHandle(info)
 
@@ -163,7 +207,15 @@ class ActorClass(Generic[C]):
         """
         # By name: graphs are built on this layer.
         dag = importlib.import_module("skate.dag")
-        return dag.ClassNode(self._class, args, kwargs, self._given)
+        own: _Metadata = self.__ray_metadata__
+        return dag.ClassNode(own.made, args, kwargs, own.given)
+
+    def _remote(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **actor_options: Any
+    ) -> ActorHandle[C]:
+        """Start an actor with other options: ``options(**actor_options).remote(*args, **kwargs)`` in one."""
+        chosen = self.options(**actor_options) if actor_options else self
+        return chosen.remote(*(args or ()), **(kwargs or {}))
 
     def options(self, **actor_options: Any) -> ActorClass[C]:
         """Return the same class with other options.
@@ -174,20 +226,28 @@ class ActorClass(Generic[C]):
         Example:
             >>> Counter.options(name="counter", get_if_exists=True).remote()
         """
-        return ActorClass(self._class, {**self._given, **actor_options})
+        own: _Metadata = self.__ray_metadata__
+        return ActorClass(own.made, {**own.given, **actor_options})
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
         """Refuse: what would inherit is an actor class, not the class below it."""
-        raise TypeError(
-            f"a class cannot inherit from the actor class {self.__name__}: inherit from a plain class, and "
-            "make both remote, such as with skate.remote(Base)"
-        )
+        raise _no_base("", self.__ray_metadata__.class_name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ActorClass, (self._class, self._given, self._methods)
+        own: _Metadata = self.__ray_metadata__
+        return ActorClass, (own.made, own.given, own.methods)
 
     def __repr__(self) -> str:
-        return f"ActorClass({self._class.__module__}.{self._class.__qualname__})"
+        return f"ActorClass({self.__module__}.{self.__qualname__})"
+
+
+def _no_base(name: str, base: str) -> ActorClassInheritanceException:
+    """Return what to raise where an actor class is made the base of a class."""
+    return ActorClassInheritanceException(
+        f"the class{name and ' ' + name} has the actor class {base} as its base. Inheriting from actor "
+        "classes is not currently supported: inherit from the plain class, and make the subclass remote: "
+        "Base = skate.remote(PlainBase), Sub = skate.remote(PlainSub)"
+    )
 
 
 def _constructor(cls: type) -> Parameters:
@@ -204,7 +264,10 @@ def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str,
     ahead = actor_options.get("_actor_generator_backpressure_num_objects")
     methods: dict[str, dict[str, int | str]] = {}
     for name in dir(cls):
-        function = getattr(cls, name, None)
+        try:
+            function = getattr(cls, name, None)
+        except Exception:  # noqa: S112  (a property of the metaclass, perhaps, that is not for now)
+            continue
         if not callable(function):
             continue
         if name.startswith("__") and name.endswith("__") and not _is_written(name, function):
@@ -221,7 +284,7 @@ def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str,
                 chosen["retry_exceptions"] = retry.decode("latin-1")
         if flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
             chosen["is_async"] = 1
-        if flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
+        if is_generator(function, decorated=True):
             chosen["is_generator"] = 1
             if ahead is not None:
                 chosen.setdefault("_generator_backpressure_num_objects", ahead)
@@ -268,8 +331,8 @@ class ActorHandle(Generic[C]):
             else:
                 known = ", ".join(sorted(one for one in info.methods if not one.startswith("__"))) or "none"
                 raise AttributeError(
-                    f"actor class {info.class_name} has no method {name!r}; it has: {known}. Attributes of "
-                    "an actor are read through its methods."
+                    f"'ActorHandle' object has no attribute {name!r}: actor class {info.class_name} has no "
+                    f"method {name!r}; it has: {known}. Attributes of an actor are read through its methods."
                 )
         bound = ActorMethod(info, name, given)
         self.__dict__[name] = bound
@@ -320,7 +383,8 @@ class ActorMethod:
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: methods of actors are not called directly."""
         raise TypeError(
-            f"the actor method {self._name} cannot be called directly: use handle.{self._name}.remote(...)"
+            f"{self._name} is a method of an actor. Actor methods cannot be called directly: use "
+            f"handle.{self._name}.remote(...)"
         )
 
     def remote(self, /, *args: Any, **kwargs: Any) -> ObjectRef[Any]:
@@ -368,6 +432,18 @@ class ActorMethod:
         # By name: graphs are built on this layer.
         nodes = importlib.import_module("skate.dag.class_node")
         return nodes.bind_method(ActorHandle(self._info), self._name, options, args, kwargs)
+
+    def _remote(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        name: str = "",
+        **options: Any,
+    ) -> Any:
+        """Call the method with other options: ``options(**options).remote(*args, **kwargs)`` in one."""
+        given = {key: value for key, value in (("name", name or None), *options.items()) if value is not None}
+        chosen = self.options(**given) if given else self
+        return chosen.remote(*(args or ()), **(kwargs or {}))
 
     def options(self, **options: Any) -> ActorMethod:
         """Return the same method with other options: ``num_returns``, ``max_task_retries``,

@@ -76,7 +76,7 @@ class RayContext(Mapping[str, Any]):
 
     @property
     def ray_version(self) -> str:
-        """The version of skate."""
+        """The version of skate; in a program that knows it as ray, that of Ray's API."""
         return str(_skate().__version__)
 
     @property
@@ -92,7 +92,7 @@ class RayContext(Mapping[str, Any]):
 
 
 def _skate() -> Any:
-    return sys.modules["skate"]  # which is made of this module
+    return sys.modules["ray" if os.environ.get("SKATE_AS_RAY") and "ray" in sys.modules else "skate"]
 
 
 def init(
@@ -404,12 +404,13 @@ def remote(*args: Any, **kwargs: Any) -> Any:
 
 
 def _make_remote(target: Any, given: dict[str, Any]) -> Any:
-    if isinstance(target, type):
-        return ActorClass(target, given)
     if isinstance(target, (RemoteFunction, ActorClass)):
-        raise TypeError(f"{target!r} is remote already; use its .options(...) to change options")
+        what = "must be applied to either a function or a class"
+        raise TypeError(f"remote {what}; {target!r} is remote already: .options(...) changes its options")
+    if isinstance(target, type) or isinstance(getattr(target, "__origin__", None), type):
+        return ActorClass(target, given)
     if not callable(target):
-        raise TypeError(f"remote takes a function or a class, got {target!r}")
+        raise TypeError(f"remote must be applied to either a function or a class, got {target!r}")
     return RemoteFunction(target, given)
 
 
@@ -423,7 +424,7 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     Large numpy arrays, Arrow tables and other buffers are read-only views of shared memory.
 
     Args:
-        object_refs: one ref, or a list of refs.
+        object_refs: one ref, or a list of refs. (A generator of refs is returned as it is.)
         timeout: seconds to wait; None: for ever. 0 asks without waiting.
 
     Returns:
@@ -453,6 +454,8 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     if not isinstance(object_refs, (list, tuple)):
         if hasattr(object_refs, "__skate_get__"):  # what executions of compiled graphs return
             return object_refs.__skate_get__(timeout)
+        if isinstance(object_refs, ObjectRefGenerator):
+            return object_refs
         raise TypeError(
             f"get() takes an ObjectRef or a list of them, got {type(object_refs).__name__} "
             f"({object_refs!r:.80}){_hint(object_refs)}"
@@ -523,8 +526,9 @@ def cancel(
 
     What has not begun is never run. A running task gets a KeyboardInterrupt, a coroutine of an async
     actor a CancelledError; another method of an actor is not interrupted, but may ask
-    ``get_runtime_context().is_canceled()``. Who waits for a cancelled task hears of it within a second,
-    even if the task goes on; it is not run again, whatever its retries. Nothing else is disturbed.
+    ``get_runtime_context().is_canceled()``. Who waits for a cancelled task gets a TaskCancelledError within
+    a second, even if the task goes on; of a call that had begun it is a RayTaskError as well, whatever the
+    call made of the interrupt. It is not run again, whatever its retries. Nothing else is disturbed.
 
     Args:
         ray_waitable: a ref that ``.remote()`` returned, or a generator of refs.
@@ -535,14 +539,12 @@ def cancel(
         TypeError: something else was given.
         ValueError: ``force`` for an actor's call.
 
-    Later, ``get`` of the ref raises TaskCancelledError.
-
     Example:
         >>> ref = endless.remote()
         >>> skate.cancel(ref)
         >>> skate.get(ref)
         Traceback (most recent call last):
-        skate.exceptions.TaskCancelledError: endless was cancelled while it ran in worker process 123
+        RayTaskError(TaskCancelledError): endless was cancelled while it ran in worker process 123; ...
     """
     if isinstance(ray_waitable, ObjectRefGenerator):
         ray_waitable = ray_waitable.completed()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from skate._base import errors, ids
+from skate._base.code_flags import is_coroutine, is_generator
 from skate._base.resources import to_float
 from skate._serialize import culprit
 from skate._serialize.values import dump_code
@@ -20,9 +21,9 @@ from skate._wire import control, node
 from skate._wire.codec import pack, unpack
 from skate._wire.worker import ALL
 from skate._worker import current
-from skate._worker.actor_host import ActorExit
 from skate._worker.arguments import encode
 from skate._worker.core import Core
+from skate._worker.exits import ActorExit
 from skate._worker.object_ref import ObjectRef, make_ref
 from skate._worker.report import call_site
 from skate._worker.stream_calls import DYNAMIC, STREAMING
@@ -32,9 +33,6 @@ from skate.options import ActorOptions, TaskOptions
 Submit = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 """Runs one call: (args, kwargs) to a ref, a list of refs, or None."""
 
-
-# As in ``inspect``, which takes 10 ms to import.
-CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 #: Calls that an async actor interleaves unless ``max_concurrency`` says otherwise, as in Ray.
 ASYNC_CONCURRENCY = 1000
@@ -224,6 +222,7 @@ class RuntimeEngine:
         core = self.core
         name = cls.__name__
         is_async = any(method.get("is_async") for method in methods.values())
+        is_async = is_async or is_coroutine(cls.__init__)  # type: ignore[misc]
         environment = self._environment(options.runtime_env)
         blob, code_refs = self._class_code(cls)
         concurrency = options.max_concurrency or (ASYNC_CONCURRENCY if is_async else 1)
@@ -338,6 +337,10 @@ class RuntimeEngine:
             self.core.calls.check_size(cls, name, len(found[0]))
         return found
 
+    def forget_class(self, cls: Any) -> None:
+        """An actor class was changed: it is to be pickled anew at its next actor."""
+        self._classes.pop(cls, None)
+
     def find_actor(self, name: str, namespace: str | None) -> ActorInfo:
         """See Engine."""
         core = self.core
@@ -357,7 +360,7 @@ class RuntimeEngine:
         """See Engine."""
         where = written(call_site(2))
         reason = (
-            f"it was killed by kill() in {self.core.kind} process {os.getpid()}{where and ' at ' + where}"
+            f"it was killed by `ray.kill` in {self.core.kind} process {os.getpid()}{where and ' at ' + where}"
         )
         self.core.control.ask(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 
@@ -439,20 +442,6 @@ def returns_of(given: int | str | None, is_generator: bool) -> int:
     return given
 
 
-def code_flags(function: Any) -> int:
-    """Return the flags of a function's code: whether it is a generator, a coroutine, ..."""
-    function = getattr(function, "__func__", function)
-    while isinstance(function, functools.partial):
-        function = function.func
-    flags: int = getattr(getattr(function, "__code__", None), "co_flags", 0)
-    return flags
-
-
-def is_generator(function: Any) -> bool:
-    """Tell whether calling it makes a generator, async or not."""
-    return bool(code_flags(function) & (CO_GENERATOR | CO_ASYNC_GENERATOR))
-
-
 def engine() -> RuntimeEngine | None:
     """Return the engine of this process, or None before ``init``."""
     core = current.process.core
@@ -479,7 +468,10 @@ def exit_actor() -> None:
     """
     core = current.process.core
     if core is None or core.hosted() is None:
-        raise TypeError("exit_actor() ends the actor that calls it; this process is not an actor")
+        raise TypeError(
+            "exit_actor API is called on a non-actor worker: exit_actor() ends the actor whose method calls "
+            "it, and this process is not an actor"
+        )
     raise ActorExit
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from skate import options as _options
+from skate._base.code_flags import CO_ASYNC_GENERATOR, CO_COROUTINE, code_flags
 from skate._base.parameters import parameters_of
 from skate._worker import current
 from skate._worker.object_ref import ObjectRef
-from skate.engine import CO_ASYNC_GENERATOR, CO_COROUTINE, RuntimeEngine, Submit, code_flags, engine
+from skate.engine import RuntimeEngine, Submit, engine
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec
@@ -24,6 +26,9 @@ else:
     P = ParamSpec("P")
 
 R = TypeVar("R")
+
+#: What a remote function has of the function below it.
+_COPIED = ("__module__", "__qualname__", "__doc__", "__annotations__")
 
 
 def connected_engine() -> RuntimeEngine:
@@ -49,10 +54,12 @@ class RemoteFunction(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], given: dict[str, Any]) -> None:
         flags = code_flags(function)
+        self._name = name = _name_of(function)
         if flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
             raise ValueError(
-                f"{function.__qualname__} is an async function; tasks are plain functions (call "
-                "asyncio.run() inside), async methods belong to actors"
+                f"{getattr(function, '__qualname__', name)} is an async function. 'async def' should not be "
+                "used for remote tasks: make it a plain function that calls asyncio.run(), or an actor's "
+                "method"
             )
         _options.check(given, _options.TASK_OPTIONS, "a remote function")
         self._function = function
@@ -62,14 +69,21 @@ class RemoteFunction(Generic[P, R]):
         self._least, self._most = found.least, found.most
         self._core: Any = None
         self._submit: Submit
-        functools.update_wrapper(self, function)
+        for attribute in _COPIED:
+            if hasattr(function, attribute):
+                setattr(self, attribute, getattr(function, attribute))
+        self.__name__ = name
+        self.__wrapped__ = function
+        if isinstance(function, FunctionType):
+            for attribute, value in vars(function).items():
+                self.__dict__.setdefault(attribute, value)  # its own are no function's business
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: a remote function is not called directly."""
-        name = self._function.__name__
+        name = self._name
         raise TypeError(
-            f"the remote function {name} cannot be called directly: use {name}.remote(...) to run it as a "
-            "task, or the plain function below its decorator"
+            f"{name} is a remote function. Remote functions cannot be called directly: use "
+            f"{name}.remote(...) to run it as a task, or the plain function below its decorator"
         )
 
     def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]:
@@ -94,15 +108,14 @@ class RemoteFunction(Generic[P, R]):
             3
         """
         if kwargs or not self._least <= len(args) <= self._most:
-            self._parameters.check(getattr(self._function, "__name__", "function"), args, kwargs)
+            self._parameters.check(self._name, args, kwargs)
         if current.process.core is not self._core or self._core is None:
             self._bind()
         return self._submit(args, kwargs)  # type: ignore[no-any-return]
 
     def _bind(self) -> None:
         found = connected_engine()
-        name = getattr(self._function, "__name__", "function")
-        self._submit = found.bind_function(self._function, name, self._options)
+        self._submit = found.bind_function(self._function, self._name, self._options)
         self._core = current.process.core
 
     def bind(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -130,8 +143,23 @@ class RemoteFunction(Generic[P, R]):
         """
         return RemoteFunction(self._function, {**self._given, **task_options})
 
+    def _remote(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **task_options: Any
+    ) -> Any:
+        """Run the function with other options: ``options(**task_options).remote(*args, **kwargs)`` in one."""
+        chosen: Any = self.options(**task_options) if task_options else self
+        return chosen.remote(*(args or ()), **(kwargs or {}))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteFunction, (self._function, self._given)
 
     def __repr__(self) -> str:
-        return f"RemoteFunction({self._function.__module__}.{self._function.__qualname__})"
+        return f"RemoteFunction({self.__module__}.{getattr(self, '__qualname__', self._name)})"
+
+
+def _name_of(function: Any) -> str:
+    """Return what people call it; an object that is called has no name but its class's."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else type(function).__name__

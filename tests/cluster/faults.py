@@ -170,6 +170,11 @@ POINTS: Points = {
     # Actors
     "becoming an actor": ("_worker.executor", "Executor", "_become", "before"),
     "constructed": ("_worker.actor_host", "ActorHost", "start", "after"),
+    # On its way out
+    "to retire": ("_worker.executor", "Executor", "_retire", "before"),
+    "leaving told": ("_worker.executor", "Executor", "_leave", "after"),
+    "asked to exit": ("_worker.executor", "Executor", "_asked_to_exit", "before"),
+    "owner left": ("_worker.executor", "Executor", "_owner_left", "before"),
 }
 
 #: Of control stores.

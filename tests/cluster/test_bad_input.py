@@ -166,11 +166,15 @@ def test_what_cannot_be_remote() -> None:
 
 def test_direct_calls(unharmed: None) -> None:
     counter = Counter.remote()
-    with pytest.raises(TypeError, match=r"square cannot be called directly.*square\.remote"):
+    with pytest.raises(
+        TypeError, match=r"square is a remote function.*cannot be called directly.*square\.remote"
+    ):
         anything_called(square)(3)
-    with pytest.raises(TypeError, match=r"Counter cannot be instantiated directly.*Counter\.remote"):
+    with pytest.raises(
+        TypeError, match=r"Counter is an actor class.*cannot be instantiated directly.*Counter\.remote"
+    ):
         anything_called(Counter)()
-    with pytest.raises(TypeError, match=r"add cannot be called directly.*\.add\.remote"):
+    with pytest.raises(TypeError, match=r"add is a method.*cannot be called directly.*\.add\.remote"):
         counter.add()
 
 
@@ -220,7 +224,7 @@ def test_get_of_what_is_no_ref(unharmed: None) -> None:
     for wrong, hint in (
         (Counter.remote(), "get what its methods return"),
         (square, "Call it first"),
-        (square.options(num_returns="streaming").remote(2), "Loop over it"),
+        ([square.options(num_returns="streaming").remote(2)], "Loop over it"),
         ("ref", r"\('ref'\)$"),
     ):
         with pytest.raises(TypeError, match=hint):

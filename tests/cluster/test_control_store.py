@@ -67,7 +67,7 @@ def test_everything_goes_on(session: Session, tmp_path: Path) -> None:
         Counter.options(name="named").remote()
     assert skate.get([other.add.remote(), Counter.remote().add.remote()]) == [1, 1]
     skate.kill(named)
-    with pytest.raises(ActorDiedError, match=r"killed by kill\(\)"):
+    with pytest.raises(ActorDiedError, match=r"killed by `ray\.kill`"):
         skate.get(named.add.remote())
     # What ran has gone on.
     (tmp_path / "go").touch()

@@ -19,6 +19,7 @@ from skate.api import RayContext as Session  # noqa: E402
 from skate.util.dask import (  # noqa: E402
     RayDaskCallback,
     _graph,
+    dataframe_optimize,
     disable_dask_on_ray,
     enable_dask_on_ray,
     local_ray_callbacks,
@@ -216,3 +217,23 @@ def test_a_progress_bar(
     with ProgressBarCallback():
         assert ray_dask_get(GRAPH, ("part", 0)) == 13
     assert "2/2" in capsys.readouterr().err
+
+
+def test_what_is_not_needed_is_left_out_before_the_run(session: Session) -> None:
+    graph = {"one": 1, "two": (operator.add, "one", 1), "other": (_fail, "one")}
+    optimized = dataframe_optimize(graph, ["two"])
+    assert set(optimized) == {"one", "two"}
+    assert ray_dask_get(optimized, "two") == 2
+    pd = pytest.importorskip("pandas")
+    dd = pytest.importorskip("dask.dataframe")
+    lazy = dd.from_pandas(pd.DataFrame({"a": range(40), "b": [x % 4 for x in range(40)]}), npartitions=4)
+    with dask.config.set(scheduler=ray_dask_get, dataframe_optimize=dataframe_optimize):
+        assert sorted(lazy.shuffle("b").compute().a) == list(range(40))
+
+
+def test_layers_that_are_not_needed(session: Session) -> None:
+    graph = (da.arange(8, chunks=4) + 1).dask
+    key = next(key for key in graph.to_dict() if key[0].startswith("add"))
+    optimized = dataframe_optimize(graph, [[key]])
+    assert 0 < len(optimized.to_dict()) < len(graph.to_dict())
+    assert ray_dask_get(optimized, key).tolist() == [1, 2, 3, 4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import sys
 import threading
@@ -15,6 +16,7 @@ import skate
 from cluster import waiting
 from skate.api import RayContext as Session
 from skate.exceptions import (
+    RayActorError,
     RayError,
     RayTaskError,
     UserCodeException,
@@ -271,21 +273,44 @@ class Mute(Exception):
     __repr__ = __str__
 
 
-def test_an_exception_that_cannot_be_pickled_says_so(session: Session) -> None:
+def test_an_exception_with_what_cannot_be_pickled_says_so(session: Session) -> None:
     @skate.remote
     def locked() -> None:
         raise Locked("behind bars")
 
+    with pytest.raises(Locked, match="behind bars") as caught:
+        skate.get(locked.remote())
+    assert isinstance(caught.value, RayTaskError)
+    assert not hasattr(caught.value.cause, "lock")
+    assert "arrived without what cannot be pickled there" in str(caught.value)
+    assert "lock (TypeError" in str(caught.value)
+    assert "in locked" in str(caught.value)
+
+
+def test_an_exception_whose_class_cannot_travel_says_so(session: Session) -> None:
+    @skate.remote
+    def unknown() -> None:
+        import threading
+
+        lock = threading.Lock()
+
+        class Held(Exception):
+            held = lock
+
+        raise Held("behind bars")
+
+    with pytest.raises(RayTaskError, match="behind bars") as caught:
+        skate.get(unknown.remote())
+    assert isinstance(caught.value.cause, UserCodeException)
+    assert "its class cannot be pickled" in str(caught.value.cause)
+    assert "Held: behind bars" in str(caught.value.cause)
+
+
+def test_exceptions_made_again_without_their_constructor(session: Session) -> None:
     @skate.remote
     def two() -> None:
         raise TwoArguments("one", "two")
 
-    with pytest.raises(RayTaskError, match="behind bars") as caught:
-        skate.get(locked.remote())
-    assert isinstance(caught.value.cause, UserCodeException)
-    assert "cannot be pickled" in str(caught.value.cause)
-    assert "Locked" in str(caught.value.cause)
-    assert "in locked" in str(caught.value)
     with pytest.raises(TwoArguments, match="one and two"):
         skate.get(two.remote())
     assert skate.get(ok.remote()) == "ok"
@@ -307,7 +332,7 @@ def test_sys_exit_in_a_task_is_an_error(session: Session) -> None:
     def leave() -> None:
         sys.exit(3)
 
-    with pytest.raises(WorkerCrashedError, match=r"leave.*sys.exit\(3\)"):
+    with pytest.raises(WorkerCrashedError, match=r"sys\.exit\(3\) was called in task leave"):
         skate.get(leave.remote())
     assert skate.get(ok.remote()) == "ok"
 
@@ -392,3 +417,41 @@ def test_an_actor_goes_by_its_own_repr(session: object, capfd: pytest.CaptureFix
     with pytest.raises(KeyError) as caught:
         skate.get(broken.fail.remote())
     assert caught.value.actor_repr == "Numbered"
+
+
+@pytest.mark.parametrize("how", ["exit_actor", "sys.exit", "os._exit", "kill"])
+def test_an_async_actor_that_leaves_fails_its_running_and_its_queued_calls(
+    session: Session, how: str
+) -> None:
+    @skate.remote(max_concurrency=3, num_cpus=0)
+    class Leaving:
+        def __init__(self) -> None:
+            self.running = 0
+
+        async def wait(self) -> None:
+            self.running += 1
+            await asyncio.Event().wait()
+
+        async def leave(self) -> None:
+            while self.running < 2:
+                await asyncio.sleep(0.01)
+            if how == "exit_actor":
+                skate.actor.exit_actor()
+            elif how == "sys.exit":
+                sys.exit(0)
+            elif how == "os._exit":
+                os._exit(1)
+
+    actor = Leaving.remote()
+    refs = [
+        actor.wait.remote(),
+        actor.wait.remote(),
+        actor.leave.remote(),
+        *(actor.wait.remote() for _ in range(3)),
+    ]
+    if how == "kill":
+        skate.get(refs.pop(2))
+        skate.kill(actor)
+    for ref in refs:
+        with pytest.raises(RayActorError):
+            skate.get(ref, timeout=20)

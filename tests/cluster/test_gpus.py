@@ -13,6 +13,8 @@ import pytest
 import skate
 from skate._launch import accelerators, machine
 
+from . import faults
+
 
 @pytest.fixture(autouse=True)
 def no_devices_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +116,53 @@ def test_actors_keep_their_device(two_gpus: None) -> None:
 def test_a_gpu_task_ends_its_process(two_gpus: None) -> None:
     pids = [pid for _, _, pid in skate.get([which.remote() for _ in range(6)])]
     assert len(set(pids)) == 6
+
+
+def test_an_actor_is_created_while_a_gpu_task_ends(leak_check: None) -> None:
+    """Its process leaves: the actor is given another one, and the CPU that is returned."""
+    skate.init(num_cpus=1, num_gpus=1)
+    try:
+        for _ in range(40):
+            ref = which.options(num_cpus=1).remote()
+            gate = Gate.options(num_cpus=1).remote(1)
+            assert skate.get(gate.meet.remote(1), timeout=60) == [1]
+            skate.get(ref)
+            skate.kill(gate)
+    finally:
+        skate.shutdown()
+
+
+def test_an_actor_and_a_task_share_what_a_leaving_process_held(leak_check: None) -> None:
+    """The device is free when the process is gone, the CPU when the task is through."""
+    skate.init(num_cpus=1, num_gpus=1)
+    try:
+        for _ in range(10):
+            refs = [which.options(num_cpus=1).remote() for _ in range(3)]
+            gate = Gate.options(num_cpus=1, num_gpus=1).remote(1)
+            assert skate.get(gate.meet.remote(1), timeout=60) == [1]
+            skate.kill(gate)
+            assert len({pid for _, _, pid in skate.get(refs, timeout=60)}) == 3
+    finally:
+        skate.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("point", "ending"),
+    [("becoming an actor", "sigkill"), ("to retire", "exit"), ("leaving told", "sigkill")],
+)
+def test_processes_that_are_killed_between_grant_and_use(point: str, ending: str, tmp_path: Path) -> None:
+    """The actor may not be restarted: but nothing of it had begun."""
+    skate.init(num_cpus=1, num_gpus=1, runtime_env=faults.environment(point, ending, 7, 3, str(tmp_path)))
+    rounds = 0
+    while not (tmp_path / "2").exists():
+        ref = which.options(num_cpus=1).remote()
+        gate = Gate.options(num_cpus=1, max_restarts=0).remote(1)
+        assert skate.get(gate.meet.remote(1), timeout=60) == [1]
+        skate.get(ref)
+        skate.kill(gate)
+        rounds += 1
+        assert rounds < 100
+    skate.shutdown()
 
 
 def test_max_calls_may_keep_it(two_gpus: None) -> None:

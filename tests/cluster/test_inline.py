@@ -394,7 +394,7 @@ def test_sys_exit_in_a_task(inline: None) -> None:
     def leave() -> None:
         sys.exit(3)
 
-    with pytest.raises(skate.exceptions.WorkerCrashedError, match=r"called sys\.exit\(3\)"):
+    with pytest.raises(skate.exceptions.WorkerCrashedError, match=r"sys\.exit\(3\) was called in task leave"):
         skate.get(leave.remote())
 
 
@@ -515,7 +515,7 @@ def test_kill(inline: None) -> None:
     running, queued = waits.wait.remote([gate]), waits.wait.remote([gate])
     skate.kill(waits)
     for ref in (running, queued, waits.wait.remote([gate])):
-        with pytest.raises(ActorDiedError, match=r"killed by kill\(\).*test_inline.py"):
+        with pytest.raises(ActorDiedError, match=r"killed by `ray\.kill`.*test_inline.py"):
             skate.get(ref)
     with pytest.raises(ValueError, match="no living actor"):
         skate.get_actor("waits")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -329,7 +331,113 @@ def test_an_observer_starts_nothing(session: Session) -> None:
     assert len(state.list_jobs()) == 1
 
 
-def test_the_ring_is_bounded(session: Session) -> None:
+def _counts() -> dict[str, dict[str, int]]:
+    """Return the states of the calls of each name."""
+    found = state.summarize_tasks()["cluster"]["summary"]
+    return {name: one["state_counts"] for name, one in found.items()}
+
+
+def test_the_rings_are_bounded_and_the_counts_are_exact(session: Session) -> None:
+    @skate.remote(max_retries=0)
+    def fail() -> None:
+        raise ValueError
+
+    @skate.remote
+    class Adder:
+        def add(self) -> None:
+            pass
+
+    adder = Adder.remote()
+    skate.wait([fail.remote() for _ in range(3)], num_returns=3)
     for _ in range(3):
         skate.get([add.remote(i, i) for i in range(2500)])
-    assert len(state.list_tasks(limit=1_000_000)) == 5000
+    skate.get([add.options(name="named").remote(1, 1) for _ in range(10)])
+    skate.get([adder.add.remote() for _ in range(5500)])
+    rows = state.list_tasks(limit=1_000_000)
+    assert Counter(row.state for row in rows) == {"FINISHED": 5000 + 1, "FAILED": 3}  # one is a constructor
+    assert _counts() == {
+        "add": {"FINISHED": 7500}, "named": {"FINISHED": 10}, "fail": {"FAILED": 3},
+        "Adder.add": {"FINISHED": 5500}, "Adder.__init__": {"FINISHED": 1},
+    }  # fmt: skip
+    summary = state.summarize_tasks()["cluster"]
+    assert (summary["total_tasks"], summary["total_actor_tasks"]) == (7513, 5500)
+    with pytest.warns(UserWarning, match="8,010 more calls are through and no longer remembered"):
+        state.list_tasks(_explain=True)
+    assert "8,010 more calls" in command("list", "tasks", session=session).stdout
+
+
+def test_counts_of_what_is_under_way(session: Session, tmp_path: Path) -> None:
+    @skate.remote
+    def wait(path: Path) -> None:
+        path.with_suffix(".began").touch()
+        wait_for_file(path)
+
+    refs = [wait.options(num_cpus=2).remote(tmp_path / "go") for _ in range(3)]
+    behind = add.remote(refs[-1], 1)
+    wait_for_file(tmp_path / "go.began")
+    assert _counts() == {
+        "wait": {"RUNNING": 1, "PENDING_NODE_ASSIGNMENT": 2}, "add": {"PENDING_ARGS_AVAIL": 1}
+    }  # fmt: skip
+    (tmp_path / "go").touch()
+    skate.wait([*refs, behind], num_returns=4)
+    assert _counts() == {"wait": {"FINISHED": 3}, "add": {"FAILED": 1}}
+
+
+def test_counts_of_processes_that_are_gone(session: Session) -> None:
+    """One leaves by itself, one is killed: what it counted up to a second before its end is known."""
+
+    @skate.remote(max_calls=1)
+    def outer() -> None:
+        skate.get([add.remote(i, i) for i in range(40)])
+
+    @skate.remote
+    class Caller:
+        def call(self) -> int:
+            skate.get([add.remote(i, i) for i in range(60)])
+            return os.getpid()
+
+    caller = Caller.remote()
+    _, pid = skate.get([outer.remote(), caller.call.remote()])
+    wait_for(lambda: _counts()["add"] == {"FINISHED": 100}, "the end of the first")
+    wait_for(lambda: _told(pid) == 60, "the daemon to be told")
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: pid not in {row.pid for row in state.list_workers() if row.is_alive}, "its end")
+    assert _counts()["add"] == {"FINISHED": 100}
+
+
+def _told(pid: int) -> int:
+    """Return how many calls the daemon knows of a process by what it was told: as if that did not answer."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        return _counts()["add"]["FINISHED"] - 40
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_one_object_among_many(session: Session) -> None:
+    refs = [skate.put(i) for i in range(21_000)]
+    (row,) = state.list_objects(filters=[("object_id", "=", refs[-1].hex())])
+    assert row.object_id == refs[-1].hex()
+    with pytest.warns(UserWarning, match="1,000 more objects were too many to tell"):
+        state.list_objects(_explain=True)
+
+
+def test_a_process_that_holds_the_interpreter_shows_its_stack(session: Session, tmp_path: Path) -> None:
+    @skate.remote(max_retries=0)
+    def hold(path: Path) -> None:
+        reading, _ = os.pipe()
+        path.touch()
+        ctypes.PyDLL(None).read(reading, ctypes.create_string_buffer(1), 1)  # with the interpreter's lock
+
+    ref = hold.remote(tmp_path / "began")
+    wait_for_file(tmp_path / "began")
+    (row,) = wait_for(lambda: state.list_tasks(filters=[("state", "=", "RUNNING")]), "it to run")
+    text = state.why(ref)
+    assert f"process {row.worker_pid}, which does not answer: it is stopped, or in C code" in text
+    assert f'File "{__file__}"' in text and " in hold" in text
+    shown = command("stack", session=session).stdout
+    assert f"== hold (pid {row.worker_pid})" in shown and " in hold\n" in shown
+    assert skate.get(add.remote(1, 1)) == 2, "nothing ended by it"
+    os.kill(row.worker_pid, signal.SIGKILL)
+    with pytest.raises(skate.exceptions.WorkerCrashedError):
+        skate.get(ref)

@@ -145,3 +145,37 @@ def test_it_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv(variable, "1")
     lines, stderr = told(tmp_path, "skate.wait([bad.remote('x')])\n")
     assert (lines, stderr) == ([], "")
+
+
+def test_what_a_future_is_for_is_not(tmp_path: Path) -> None:
+    """The process may end before the future has the error, and an iteration before it comes to it."""
+    lines, stderr = told(
+        tmp_path,
+        """
+import threading
+from skate.util import ActorPool, as_completed, map_unordered
+
+started = threading.Event()
+
+def hold_up(_):
+    started.set()
+    threading.Event().wait(3)  # futures are resolved on the thread that runs this
+
+future = echo.remote(1).future()
+future.add_done_callback(hold_up)
+if not future.done():
+    started.wait(20)
+refs = [bad.remote("of a future") for _ in range(2)]
+futures = [ref.future() for ref in refs]
+skate.wait(refs, num_returns=2)
+del refs
+caught(lambda: list(as_completed([bad.remote("completed") for _ in range(5)])))
+caught(lambda: list(map_unordered(bad, ["mapped"] * 5)))
+actor = Actor.remote()
+pool = ActorPool([actor])
+caught(lambda: list(pool.map(lambda actor, text: actor.bad.remote(text), ["of a pool"] * 3)))
+caught(lambda: pool.get_next(timeout=30))
+skate.get(actor.__ray_ready__.remote())
+""",
+    )
+    assert lines == [], stderr

@@ -111,6 +111,31 @@ def test_actors(gate: Path) -> None:
     skate.get([asks, behind, timed])
 
 
+def test_an_actor_whose_constructor_runs(gate: Path) -> None:
+    @skate.remote(num_cpus=2)
+    class Slow:
+        def __init__(self, path: Path) -> None:
+            skate.get(Actor.remote().hold.remote(path))
+
+        def go(self) -> None:
+            pass
+
+    ref = Slow.remote(gate).go.remote()
+    wait_for_file(gate.with_suffix(".began"))
+    text = wait_for(lambda: "has waited" in why(ref) and why(ref), "the constructor to wait")
+    first, second, third, *_ = text.splitlines()
+    assert first.endswith("it waits for its actor Slow, which is PENDING_CREATION")
+    assert re.fullmatch(r"  its constructor runs in process \d+:", second)
+    assert re.fullmatch(r"    it has waited [\d.]+ s at .*test_why\.py:\d+ in __init__ for:", third)
+    assert "Held by" not in text
+    (creation,) = state.list_tasks(
+        filters=[("type", "=", "ACTOR_CREATION_TASK"), ("name", "=", "Slow.__init__")]
+    )
+    assert (creation.state, creation.worker_pid) == ("RUNNING", int(second.split()[-1][:-1]))
+    gate.touch()
+    skate.get(ref)
+
+
 def test_an_actor_that_cannot_be_placed(gate: Path) -> None:
     actor = Actor.options(num_cpus=99).remote()
     ref = actor.hold.remote(gate)

@@ -13,12 +13,16 @@ import pytest
 
 
 def run(
-    folder: Path, source: str, *arguments: str, command: tuple[str, ...] = ("-m", "skate", "run")
+    folder: Path,
+    source: str,
+    *arguments: str,
+    command: tuple[str, ...] = ("-m", "skate", "run"),
+    environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     (folder / "program.py").write_text(textwrap.dedent(source))
     return subprocess.run(
         [sys.executable, *command, *(["program.py"] if command[-1:] != ("-m",) else []), *arguments],
-        capture_output=True, text=True, cwd=folder, timeout=60,
+        capture_output=True, text=True, cwd=folder, timeout=60, env={**os.environ, **(environment or {})},
     )  # fmt: skip
 
 
@@ -34,11 +38,11 @@ def test_the_modules_are_ours(tmp_path: Path) -> None:
     from ray.util import ActorPool
     import ray.exceptions as errors
     import skate, skate.exceptions, skate.util.actor_pool
-    print(ray is skate, errors is skate.exceptions, ActorPool is skate.util.actor_pool.ActorPool)
-    print(skate.__spec__.name, skate.exceptions.__spec__.name, ray.util.queue.__name__)
+    print(ray.get is skate.get, errors is skate.exceptions, ActorPool is skate.util.actor_pool.ActorPool)
+    print(skate.__spec__.name, skate.exceptions.__spec__.name, ray.util.actor_pool.__name__, ray.__name__)
     """
     assert printed(run(tmp_path, source)).split() == [
-        *["True"] * 3, "skate", "skate.exceptions", "skate.util.queue"
+        *["True"] * 3, "skate", "skate.exceptions", "skate.util.actor_pool", "ray"
     ]  # fmt: skip
 
 
@@ -60,22 +64,28 @@ def test_workers_say_import_ray_too(tmp_path: Path) -> None:
 
     print(ray.get(Actor.remote().call.remote()))
     """
-    assert printed(run(tmp_path, source)) == "('skate', 'skate.exceptions')\n"
+    assert printed(run(tmp_path, source)) == "('ray', 'ray.exceptions')\n"
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "import ray.train.torch")
     assert done.returncode == 1
     assert "ModuleNotFoundError: skate has no train (yet)" in done.stderr
-    done = run(tmp_path, "import ray._private.services")
-    assert "ModuleNotFoundError: skate has no _private" in done.stderr
+    done = run(tmp_path, "import ray._private.gcs_utils")
+    assert "ModuleNotFoundError: skate has no _private.gcs_utils (yet)" in done.stderr
     source = """
     try:
         from ray import tune
     except ImportError as error:
         print(error)
     """
-    assert "tune" in printed(run(tmp_path, source))
+    assert printed(run(tmp_path, source)).startswith("skate has no tune (yet): this program runs on skate")
+    source = """
+    import importlib.util, ray
+    print([importlib.util.find_spec(name) is None for name in ("ray.tune", "ray.util.queue")])
+    print(hasattr(ray, "tune"), hasattr(ray, "get"))
+    """
+    assert printed(run(tmp_path, source)) == "[True, False]\nFalse True\n"
     done = run(tmp_path, "import ray; ray.data.range(3)")
     assert (
         "AttributeError: skate has no data (yet): ray.data is a part of Ray that skate lacks" in done.stderr
@@ -132,7 +142,7 @@ def test_a_folder_with_a_main_module(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "skate", "run", "package"], capture_output=True, text=True, cwd=tmp_path
     )
-    assert printed(done) == "skate __main__\n"
+    assert printed(done) == "ray __main__\n"
 
 
 def test_no_such_file(tmp_path: Path) -> None:
@@ -168,7 +178,7 @@ def test_install_in_a_program(tmp_path: Path) -> None:
     import ray
     print(ray.__name__, ray.get(ray.put(5)))
     """
-    assert printed(run(tmp_path, source, command=())) == "skate 5\n"
+    assert printed(run(tmp_path, source, command=())) == "ray 5\n"
 
 
 def test_install_too_late(tmp_path: Path) -> None:

@@ -97,11 +97,11 @@ def test_large_arguments_are_stored_once(monkeypatch: pytest.MonkeyPatch) -> Non
     stored: list[Any] = []
     put = skate.api.put
     monkeypatch.setattr(skate.api, "put", lambda value: stored.append(value) or put(value))
-    array = numpy.ones(100_000)
+    array = numpy.ones(200_000)
     got = joblib.Parallel(n_jobs=2, batch_size=1)(
         joblib.delayed(sum_of)(array, i, scale=2) for i in range(20)
     )
-    assert [value for value, _, _ in got] == [2.0 * (100_000 - i) for i in range(20)]
+    assert [value for value, _, _ in got] == [2.0 * (200_000 - i) for i in range(20)]
     assert len(stored) == 1
     assert not any(writeable for _, writeable, _ in got)
 

@@ -1,56 +1,89 @@
-"""Exceptions without their classes' own constructors: what they are made of, and how they are made again."""
+"""Exceptions without their classes' own code: what they are made of, and how they are made again.
+
+A constructor often takes something else than the exception's ``args``, and a class may refuse attributes
+(a frozen dataclass) or compute them: so neither it nor ``__setattr__`` is called. What the object holds is
+its ``args``, its dictionary and its slots.
+"""
 
 from __future__ import annotations
 
-import builtins
+import copyreg
 from typing import Any
 
+from skate._base.user_errors import (
+    args_of,
+    attributes_of,
+    bases_of,
+    fields_of,
+    found_in,
+    is_native,
+    native_type,
+    set_args,
+)
 
-def native_type(kind: type[BaseException]) -> Any:
-    """Return the built-in exception type whose layout a class has."""
-    native: Any = kind
-    while getattr(builtins, native.__name__, None) is not native:
-        native = native.__base__
-    return native
-
-
-def slots_of(kind: type) -> list[str]:
-    """Return the names of all slots that a class and those above it declare."""
-    found: list[str] = []
-    for base in kind.__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        found += (slots,) if isinstance(slots, str) else slots
-    return found
-
-
-class Bare(Exception):
-    """Stands in a pickle for an exception that is made again without its constructor, which often takes
-    something else than the exception's ``args``: what it holds is these and its attributes."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        error: Any = self.error
-        kind, args, *state = error.__reduce__()
-        attributes = {name: getattr(error, name) for name in slots_of(kind) if hasattr(error, name)}
-        return _make_bare, (kind, args, attributes | (state[0] if state else {}))
+#: Whoever defines one of these has a way of its own to be pickled.
+_HOOKS = ("__reduce__", "__reduce_ex__", "__setstate__", "__getstate__")
 
 
 def is_bare(kind: type[BaseException]) -> bool:
-    """Whether a class has a constructor of its own, and pickles as its built-in type does."""
-    native: Any = native_type(kind)
-    return kind.__init__ is not native.__init__ and all(
-        getattr(kind, name) is getattr(native, name)
-        for name in ("__reduce__", "__reduce_ex__", "__setstate__")
-    )
+    """Tell whether a user's class pickles as its built-in type does, so that this module can do it."""
+    if is_native(kind) or any(found_in(kind, name) is not None for name in _HOOKS):
+        return False
+    return all(kind is not registered for registered in copyreg.dispatch_table)
 
 
-def _make_bare(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+def parts_of(error: BaseException) -> tuple[type[BaseException], tuple[Any, ...], dict[str, Any]]:
+    """Return class, ``args`` and attributes of an exception; ``make_bare`` takes them."""
+    kind = type(error)
+    attributes: dict[str, Any] = {}
+    for base, name, field in fields_of(kind):
+        if not is_native(base) and name not in attributes:
+            try:
+                attributes[name] = field.__get__(error)
+            except AttributeError:
+                pass  # a slot that nobody filled
+    try:
+        # The built-in type's: what else it keeps in fields of its own (OSError, ImportError) is there.
+        _, args, *state = native_type(kind).__reduce__(error)
+    except Exception:
+        return kind, args_of(error), attributes | attributes_of(error)
+    return kind, args, attributes | (state[0] if state and state[0] else {})
+
+
+def make_bare(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+    """Make an exception from its parts; no code of its class runs."""
     native = native_type(kind)
-    error: BaseException = native.__new__(kind, *args)
-    native.__init__(error, *args)
+    try:
+        error: BaseException = native.__new__(kind, *args)
+    except TypeError:  # its layout is that of a type in C that is not Python's own
+        error = kind.__new__(kind, *args)
+        set_args(error, args)
+    else:
+        native.__init__(error, *args)
     for name, value in attributes.items():
-        # Not by the type's own __setattr__: that of a frozen dataclass refuses.
-        BaseException.__setattr__(error, name, value)
+        _set(error, name, value)
     return error
+
+
+def copy_fields(error: BaseException, target: BaseException) -> None:
+    """Give ``target``, whose class derives from that of ``error``, its slots and the fields of built-in types
+    (``errno``, ``code``, ...)."""
+    for _, _, field in fields_of(type(error)):
+        try:
+            value = field.__get__(error)
+            if value is not None:
+                field.__set__(target, value)
+        except Exception:
+            pass  # not filled, or read-only
+
+
+def _set(error: BaseException, name: str, value: Any) -> None:
+    for base in bases_of(type(error)):
+        field = type.__dict__["__dict__"].__get__(base).get(name)
+        if field is not None and hasattr(type(field), "__set__") and hasattr(type(field), "__objclass__"):
+            try:
+                field.__set__(error, value)
+                return
+            except Exception:
+                break
+    attributes_of(error)[name] = value

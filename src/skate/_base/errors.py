@@ -6,11 +6,12 @@ Classes appear here when the behaviour that raises them does.
 
 from __future__ import annotations
 
-import builtins
 import importlib
 from typing import Any, ClassVar
 
-from skate._base.bare import Bare, is_bare, native_type, slots_of
+from skate._base.bare import copy_fields
+from skate._base.dual import MODULE, dual_type
+from skate._base.user_errors import args_of, attributes_of, group_of, is_a, native_type, set_args
 
 
 class RayError(Exception):
@@ -93,15 +94,21 @@ class RayTaskError(RayError):
         super().__init__(function_name, traceback_str, cause, proctitle, pid, ip, actor_repr, actor_id)
 
     def __str__(self) -> str:
+        if is_a(self.cause, TaskCancelledError):
+            at = f"; it was here:\n{self.traceback_str.rstrip()}" if self.traceback_str else ""
+            return f"{self.cause}{at}"
         actor = f", actor {self.actor_repr}" if self.actor_repr else ""
         head = f"{self.function_name} failed in worker process {self.pid}{actor}:"
         return f"{head}\n{self.traceback_str.rstrip()}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What was raised by get() is of the user's type too, and stays so where it is sent.
-        where, text, cause, *more = self.fields
-        kind = RayTaskError if type(self) is RayTaskError else _rebuild_dual
-        return kind, (where, text, Bare(cause) if is_bare(type(cause)) else cause, *more)
+        # What was raised by get() is of the user's type too, and stays so where it is sent. By name: it is
+        # above this module.
+        above = importlib.import_module("skate._serialize.exceptions")
+        return above.reduce_task_error(self)  # type: ignore[no-any-return]
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return RayTaskError.__reduce__(self)  # not the one of the user's type
 
     @property
     def fields(self) -> tuple[Any, ...]:
@@ -112,11 +119,11 @@ class RayTaskError(RayError):
     def as_instanceof_cause(self) -> RayTaskError:
         """Return this error as an instance of the user's type as well, where Python allows it."""
         cause_type = type(self.cause)
-        if issubclass(RayTaskError, cause_type):
+        if any(base is cause_type for base in RayTaskError.__mro__):
             return self
         try:
             return self.make_dual_exception_instance()
-        except Exception:
+        except BaseException:
             # The type forbids subclasses, in whatever way, or its layout conflicts: ``except
             # RayTaskError`` still works.
             return self
@@ -128,61 +135,16 @@ class RayTaskError(RayError):
             TypeError: the cause's type cannot be subclassed together with this one (or whatever else that
                 type raises when somebody tries).
         """
-        cause: Any = self.cause
-        dual = _dual_type(type(cause))
+        cause = self.cause
+        kind = dual_type(RayTaskError, type(cause))
         # Made by the built-in type whose layout it has: the user's own __new__ may ask for arguments.
-        native = native_type(dual)
-        given = (cause.message, cause.exceptions) if _GROUP and isinstance(cause, _GROUP) else ()
-        error: Any = native.__new__(dual, *given)
-        for name, value in getattr(cause, "__dict__", {}).items():
-            error.__dict__.setdefault(name, value)
-        error.__dict__.update(self.__dict__)
-        # Not by the type's own __setattr__: that of a frozen dataclass refuses.
-        BaseException.__setattr__(error, "args", cause.args)
-        # Slots, and those of C types (errno of OSError, code of SystemExit, ...), where that can be.
-        for name in (*_C_FIELDS, *slots_of(type(cause))):
-            try:
-                value = getattr(cause, name, None)
-                if value is not None:
-                    BaseException.__setattr__(error, name, value)
-            except Exception:
-                pass
-        assert isinstance(error, RayTaskError)
-        return error
-
-
-def _rebuild_dual(*fields: Any) -> RayTaskError:
-    return RayTaskError(*fields).as_instanceof_cause()
-
-
-_C_FIELDS = ("errno", "strerror", "filename", "filename2", "code", "value", "name", "path", "msg",
-             "lineno", "offset", "text", "encoding", "object", "start", "end", "reason", "obj")  # fmt: skip
-#: Python 3.10 has no such type.
-_GROUP: Any = getattr(builtins, "BaseExceptionGroup", None)
-_dual_types: dict[type[BaseException], type[BaseException]] = {}
-
-
-def _of_cause(error: Any, name: str) -> Any:
-    """Read off the cause what the error lacks: slots of the user's class, what its __getattr__ makes up."""
-    if name.startswith("__") or "cause" not in error.__dict__:
-        raise AttributeError(f"{type(error).__name__!r} object has no attribute {name!r}")
-    return getattr(error.cause, name)
-
-
-def _dual_type(cause_type: type[BaseException]) -> type[BaseException]:
-    """Return the class that is both; made once a cause type, so that tracebacks name it alike."""
-    dual = _dual_types.get(cause_type)
-    if dual is None:
-        name = f"RayTaskError({cause_type.__name__})"
-        members = {
-            "__module__": cause_type.__module__,
-            "__init__": lambda self, *a, **k: None,
-            "__getattr__": _of_cause,
-        }
-        dual = type(name, (RayTaskError, cause_type), members)
-        dual.__qualname__ = name
-        _dual_types[cause_type] = dual
-    return dual
+        error: Any = native_type(kind).__new__(kind, *(group_of(cause) or ()))
+        held = attributes_of(error)
+        held.update(attributes_of(cause))
+        held.update(self.__dict__)
+        set_args(error, args_of(cause))
+        copy_fields(cause, error)
+        return error  # type: ignore[no-any-return]
 
 
 class UserCodeException(RayError):
@@ -593,4 +555,4 @@ class RayDirectTransportError(RaySystemError):
 for _class in list(globals().values()):
     # Where users find them, and what a traceback calls them.
     if isinstance(_class, type) and issubclass(_class, RayError) and not _class.__name__.startswith("_"):
-        _class.__module__ = "skate.exceptions"
+        _class.__module__ = MODULE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
 _VARARGS, _VARKEYWORDS = 0x04, 0x08
@@ -32,25 +33,29 @@ class Parameters(NamedTuple):
         """Raise if the call does not fit.
 
         Raises:
-            TypeError: what is missing or too much, by name.
+            TypeError: what is missing or too much, by name; in the words of ``inspect``, for programs match
+                on them.
         """
         given = len(args)
         if given > self.most:
-            raise TypeError(f"{name}() takes at most {self.most} positional argument(s), got {given}")
+            raise TypeError(
+                f"{name}() takes at most {self.most} positional argument(s), got {given}: too many "
+                "positional arguments"
+            )
         for index, parameter in enumerate(self.positional):
             by_name = parameter in kwargs and index >= self.unnamed
             if index < given:
                 if by_name:
-                    raise TypeError(f"{name}() got two values for its argument {parameter!r}")
+                    raise TypeError(f"{name}() got multiple values for argument {parameter!r}")
             elif index < self.required and not by_name:
-                raise TypeError(f"{name}() misses its argument {parameter!r}")
+                raise TypeError(f"{name}() is missing a required argument: {parameter!r}")
         for parameter in sorted(self.required_keywords):
             if parameter not in kwargs:
-                raise TypeError(f"{name}() misses its keyword argument {parameter!r}")
+                raise TypeError(f"{name}() is missing a required argument: {parameter!r}, by keyword")
         if not self.any_keywords:
             for parameter in kwargs:
                 if parameter not in self.keywords and parameter not in self.positional[self.unnamed :]:
-                    raise TypeError(f"{name}() has no argument {parameter!r}")
+                    raise TypeError(f"{name}() got an unexpected keyword argument {parameter!r}")
 
     def to_text(self) -> str:
         """Return it as one line, such as ``a,b=,*,c|3``; see ``from_text``."""
@@ -108,20 +113,29 @@ def parameters_of(function: Any, *, bound: bool = False) -> Parameters:
     """Return the parameters of a function as it is called; decorators are not looked through.
 
     Args:
-        function: any callable; UNKNOWN is the answer unless it is a function written in Python.
+        function: any callable; UNKNOWN is the answer unless it is a function written in Python, a method of
+            one, or an object whose class has such a ``__call__``.
         bound: leave out the first parameter, ``self``.
     """
-    code = getattr(function, "__code__", None)
-    if code is None or not hasattr(code, "co_posonlyargcount"):
+    while isinstance(function, (MethodType, staticmethod)):
+        bound = bound or isinstance(function, MethodType)
+        function = function.__func__
+    if not isinstance(function, (FunctionType, type)):
+        called = getattr(type(function), "__call__", None)  # noqa: B004
+        if isinstance(called, FunctionType):
+            function, bound = called, True
+    # Not of what has the code of another one as an attribute, as some decorators do.
+    if type(function) is not FunctionType:
         return UNKNOWN
+    code = function.__code__
     count = code.co_argcount
     names: tuple[str, ...] = code.co_varnames
     skip = 1 if bound else 0
     if skip > count:  # ``def method(*args)``
         skip = 0
     keywords = frozenset(names[count : count + code.co_kwonlyargcount])
-    defaults = getattr(function, "__defaults__", None) or ()
-    given = getattr(function, "__kwdefaults__", None) or {}
+    defaults = function.__defaults__ or ()
+    given = function.__kwdefaults__ or {}
     return _make(
         names[skip:count],
         max(0, code.co_posonlyargcount - skip),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 #: What a process that ends itself for a reason of its own writes to its log, before the reason.
 LAST_WORDS = "skate: fatal: "
@@ -49,6 +50,54 @@ def memory_bytes() -> int:
         if text is not None and text.isdigit():
             total = min(total, int(text))
     return total
+
+
+def working_folder() -> str:
+    """Return the working folder of this process; "" if it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def absolute(path: str) -> str:
+    """Return a path in full.
+
+    Raises:
+        FileNotFoundError: it is relative, and the working folder is gone.
+    """
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        raise FileNotFoundError(
+            f"{path!r} is relative to the working folder of this process, which was deleted: give an "
+            "absolute path, or os.chdir() to a folder that exists"
+        ) from None
+
+
+def import_paths() -> list[str]:
+    """Return ``sys.path`` as other processes can use it, without what is in a folder that is gone."""
+    folder = working_folder()
+    return [os.path.abspath(path) for path in sys.path if folder or os.path.isabs(path)]
+
+
+def portable(text: str) -> str:
+    """Return a variable or a path of the system as messages can have it: it need not be UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "\0" + os.fsencode(text).hex()
+    return text
+
+
+def native(text: str) -> str:
+    """Return what ``portable`` was given."""
+    return os.fsdecode(bytes.fromhex(text[1:])) if text.startswith("\0") else text
+
+
+def printable(text: str) -> str:
+    """Return a text of the system for people to read."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _cgroup_cpus() -> float | None:

@@ -262,8 +262,9 @@ class ControlStore:
         except NameTaken as taken:
             if not message.get_if_exists:
                 text = (
-                    f"an actor named {spec.name!r} lives already in namespace {spec.namespace!r}; choose "
-                    "another name, kill it first, or pass get_if_exists=True"
+                    f"The name {spec.name} (namespace={spec.namespace}) is already taken: an actor named "
+                    f"{spec.name!r} lives already in namespace {spec.namespace!r}; choose another name, "
+                    "kill it first, or pass get_if_exists=True"
                 )
                 connection.send(control.Answer(message.request, b"", "ActorAlreadyExistsError", text))
                 return
@@ -275,8 +276,9 @@ class ControlStore:
         actor = self._actors.named(message.namespace, message.name)
         if actor is None:
             text = (
-                f"no living actor is named {message.name!r} in namespace {message.namespace!r}. It may "
-                "have ended, have another namespace (get_actor(name, namespace=...)), or not be created yet"
+                f"Failed to look up actor with name {message.name!r}: no living actor is named "
+                f"{message.name!r} in namespace {message.namespace!r}. It may have ended, have "
+                "another namespace (get_actor(name, namespace=...)), or not be created yet"
             )
             connection.send(control.Answer(message.request, b"", "ValueError", text))
             return

@@ -26,6 +26,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from skate._base.process import native
 from skate._environment import tree
 from skate._environment.spec import REFUSED, Files, Packages, Prepared, Request, site_packages
 
@@ -203,7 +204,10 @@ def _version(packages: Packages) -> str:
 def _run(argv: list[str], request: Request, what: str) -> None:
     """Run a tool; its output goes to the log."""
     print(f"$ {shlex.join(argv)}", flush=True)
-    done = subprocess.run(argv, env=request.variables, cwd=request.cwd, stdin=subprocess.DEVNULL, check=False)
+    variables = {native(name): native(value) for name, value in request.variables.items()}
+    done = subprocess.run(
+        argv, env=variables, cwd=native(request.cwd) or None, stdin=subprocess.DEVNULL, check=False
+    )
     if done.returncode:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
         raise SetupError(f"{what} failed with {how}")

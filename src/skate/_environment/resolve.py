@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from skate._base.process import absolute, working_folder
 from skate._environment import fields, tree
 from skate._environment.spec import NOTHING, Environment, Files, Packages, decode
 from skate._serialize.values import dump_code
@@ -109,7 +110,7 @@ def _shown(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 def _working_dir(path: str, excludes: list[str]) -> Files:
     name = "runtime_env['working_dir']"
-    full = os.path.abspath(os.path.expanduser(path))
+    full = absolute(os.path.expanduser(path))
     if os.path.isdir(full):
         return Files("dir", full, _folder_digest(name, full, excludes), excludes=excludes)
     if not os.path.exists(full):
@@ -122,7 +123,7 @@ def _working_dir(path: str, excludes: list[str]) -> Files:
 def _module(one: Any, index: int, excludes: list[str]) -> Files:
     name = f"runtime_env['py_modules'][{index}]"
     path = _module_path(one) if isinstance(one, ModuleType) else os.fspath(one)
-    full = os.path.abspath(os.path.expanduser(path))
+    full = absolute(os.path.expanduser(path))
     if not os.path.exists(full):
         raise ValueError(f"{name} is {path!r}, and there is no such file or folder ({full})")
     if os.path.isdir(full):
@@ -191,9 +192,9 @@ def _packages(tool: str, given: Any) -> Packages | None:
         key = "uv_pip_install_options" if tool == "uv" else "pip_install_options"
         if given.get(key) is not None:
             options = list(given[key])
-    base = os.getcwd()
+    base = working_folder()
     if isinstance(listed, str) or hasattr(listed, "__fspath__"):
-        path = os.path.abspath(os.path.expanduser(os.fspath(listed)))
+        path = absolute(os.path.expanduser(os.fspath(listed)))
         try:
             with open(path, encoding="utf-8") as file:
                 lines = file.read().splitlines()

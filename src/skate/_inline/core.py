@@ -23,7 +23,7 @@ from skate._transport.connection import Connection
 from skate._transport.reactor import Waiter
 from skate._wire import control
 from skate._wire.codec import PROTOCOL
-from skate._worker import current
+from skate._worker import current, forked_child
 from skate._worker.core import Core
 from skate._worker.objects import CountWaiter
 from skate._worker.peers import Peer as WorkerPeer
@@ -386,4 +386,5 @@ class InlineCore(Core):
         """See Core: in a forked child none of the threads is there."""
         current.process.core = None
         current.process.forked = True
+        forked_child.end_where_user_code_ends(self.player, self.player.invocation)
         self.turns.abandon()

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from skate._base import ids
+from skate._base import errors, ids
+from skate._base.user_errors import is_a, set_traceback
 from skate._inline.lanes import Key, Lanes
 from skate._inline.strands import Doomed
 from skate._inline.turns import Begun, End, line
 from skate._inline.work import Constructor, Work
-from skate._serialize.exceptions import dump_task_error
+from skate._serialize.exceptions import dump_error, dump_task_error
 from skate._transport.connection import Connection, Handler
 from skate._wire import control
 from skate._wire import worker as wire
 from skate._wire.codec import unpack
 from skate._worker import current
 from skate._worker.actor_host import ActorHost
+from skate._worker.exits import Exit
 from skate._worker.peers import Peer
 from skate._worker.waits import lane
 
@@ -52,6 +54,7 @@ class Host(ActorHost):
         self.stopped = False
         #: ... but to clean up.
         self.graceful = False
+        self._bound: dict[str, Callable[..., Any]] = {}
         self.graphs: dict[bytes, Any] = {}
         #: The call begun last, for who must decide what to repeat.
         self.begun: Key = (b"", 0)
@@ -129,7 +132,8 @@ class Host(ActorHost):
         player = self.core.player
         queued = self.lanes.withdraw(key)
         if queued is not None:
-            error = player.cancelled_error(queued, "before it began")
+            text = f"{queued.name} was cancelled before it began"
+            error = dump_error(errors.TaskCancelledError(ids.task_id(*key).hex(), text))
             connection.send(wire.Reply(message.seq, wire.ERROR, error))
             return
         work = self.lanes.running(key)
@@ -146,22 +150,31 @@ class Host(ActorHost):
 
     def construct(self) -> None:
         """Run the constructor and report."""
-        core, spec = self.core, self.spec
-        error = b""
         met: list[ObjectEntry] = []
+        raised = None
         token = current.call.set(self._constructor)
         try:
             self.instance = self._construct(met)
             self._introduce()
         except Doomed:
             return
-        except BaseException as raised:
-            name = self._constructor.name
-            error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
-            self.tell(name, raised)
-            raised.__traceback__ = None
+        except BaseException as error:
+            raised = error
         finally:
             current.call.reset(token)
+        self._report(raised, met)
+
+    def _report(self, raised: BaseException | None, met: list[ObjectEntry]) -> None:
+        core, spec = self.core, self.spec
+        error = b""
+        if raised is not None:
+            name = self._constructor.name
+            if is_a(raised, SystemExit):
+                self.left(raised, name)
+                return
+            error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
+            self.tell(name, raised)
+            set_traceback(raised, None)
         self.strand.ending = True
         with core.lock:
             core.drain()
@@ -175,14 +188,16 @@ class Host(ActorHost):
 
     # ------------------------------------------------------------------ the end
 
-    def left(self, reason: str) -> None:
-        """A method ended the actor on purpose. On its strand."""
+    def left(self, error: BaseException, name: str) -> None:
+        """A method or the constructor ended the actor. On its strand."""
+        end = Exit(error)
         self._part()
         with self.core.lock:
             if not self.stopped:
                 self.stop()
                 who = f"the actor's part of process {self.core.pid}"
-                self.core.inline_node.ended(self, f"{who} left: {reason}", intended=True)
+                cause = f"{who} left: {end.what} in {name}"
+                self.core.inline_node.ended(self, cause, intended=end.intended)
 
     def _part(self) -> None:
         """Let the instance clean up (see ``farewell``), on a thread of the actor."""
@@ -222,7 +237,7 @@ class Host(ActorHost):
 
     def go(self, stand_by: bool) -> list[Begun]:
         """See Begun: let go of the instance of an actor that ended."""
-        self.instance = None
+        self.let_go()
         return []
 
     # ------------------------------------------------------------------ questions

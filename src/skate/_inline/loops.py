@@ -9,11 +9,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from skate._inline.host import Host
+from skate._inline.strands import Doomed
 from skate._inline.turns import Begun, here, release
 from skate._inline.work import Work
 from skate._wire import worker as wire
 from skate._worker import current
-from skate._worker.invocation import Invocation, Result
+from skate._worker.invocation import Result
 
 if TYPE_CHECKING:
     from skate._inline.core import InlineCore
@@ -52,11 +53,13 @@ class LoopHost(Host):
 
     def __init__(self, core: InlineCore, message: control.PlaceActor) -> None:
         super().__init__(core, message)
-        self._invocation = Invocation(core)  # a coroutine may end as it likes: nothing is cancelled there
+        self._invocation = core.player.invocation
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         #: It ends on purpose.
         self.leaving = False
+        #: What still runs on the loop is being ended.
+        self._closing = False
 
     def begin(self) -> None:
         """See Host."""
@@ -69,6 +72,7 @@ class LoopHost(Host):
         try:
             loop.run_forever()
         finally:
+            self._closing = True
             for task in asyncio.all_tasks(loop):
                 task.cancel()
             pending = asyncio.all_tasks(loop)
@@ -79,12 +83,34 @@ class LoopHost(Host):
             loop.close()
             if self.graceful:
                 self.farewell()
-            self.instance = None
+            self.let_go()
 
     def _construct_here(self) -> None:
         # In the loop, so that constructors may create tasks and use the running loop.
+        self._tasks.add(self._loop.create_task(self._construct_there()))
+        self._loop.call_soon(self._first_step_over)
+
+    def _first_step_over(self) -> None:
+        # A constructor that is a coroutine waits now: others go on meanwhile.
+        if not self.constructed:
+            self.strand.alone = True
+            self.strand.settle()
+
+    async def _construct_there(self) -> None:
+        met: list[ObjectEntry] = []
+        raised = None
+        current.call.set(self._constructor)
         try:
-            self.construct()
+            try:
+                self.instance = await self._construct_on_loop(met)
+                self._introduce()
+            except Doomed:
+                return
+            except BaseException as error:
+                if self.stopped:
+                    return
+                raised = error
+            self._report(raised, met)
         finally:
             strand = self.strand
             strand.ending = False
@@ -94,7 +120,7 @@ class LoopHost(Host):
             strand.settle()
             if begun:
                 self.core.turns.start(begun)
-            if self.stopped:
+            if self.stopped and not self._closing:
                 self._loop.stop()
 
     # ------------------------------------------------------------------ calls

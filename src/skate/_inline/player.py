@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
 from skate._base.resources import UNIT
+from skate._base.user_errors import is_a
 from skate._inline.lanes import Key
 from skate._inline.strands import Doomed, Strand
 from skate._inline.turns import End, here
@@ -18,8 +19,9 @@ from skate._serialize.exceptions import dump_error, dump_task_error
 from skate._transport.connection import Handler
 from skate._wire import worker as wire
 from skate._worker import current
-from skate._worker.actor_host import ActorExit
-from skate._worker.invocation import Invocation, Result, matches
+from skate._worker.exits import Exit
+from skate._worker.failures import cancelled_error, reply_of, taken_apart
+from skate._worker.invocation import Invocation, Result
 from skate._worker.waits import lane
 from skate._worker.yielding import Outgoing, Yielding
 
@@ -242,38 +244,23 @@ class Player:
 
     def failed(self, error: BaseException, work: Work) -> Result | None:
         """User code raised: return the reply that says so; None: its actor ends, and that is the reply."""
-        name, host, call = work.name, work.host, work.call
+        name, host = work.name, work.host
+        error, before = taken_apart(error)
+        actor = (host.repr, host.actor_id.hex()) if host is not None else None
         if work.key in self.cancelled:
-            cancelled = self._cancelled_error(error, work)
-            if cancelled is not None:
-                error.__traceback__ = None
-                return wire.ERROR, cancelled, None, None, None
-        actor_repr = actor_id = None
+            when = f" while it ran in this process ({self._core.pid})"
+            cancelled = cancelled_error(error, name, ids.task_id(*work.key).hex(), when, actor)
+            if before is not None:
+                self.invocation.forget(work.end.peer.id, work.call, before)
+            return wire.ERROR, cancelled, None, None, None
         if host is not None:
-            if isinstance(error, SystemExit):
-                cause = "exit_actor() was called" if isinstance(error, ActorExit) else "sys.exit() was called"
-                host.left(f"{cause} in {name}")
+            if is_a(error, SystemExit):
+                host.left(error, name)
                 return None
-            actor_repr, actor_id = host.repr, host.actor_id.hex()
-        elif isinstance(error, SystemExit):
-            crash = errors.WorkerCrashedError(
-                f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"
-            )
-            return wire.ERROR, dump_error(crash), None, None, None
-        data, refs = dump_task_error(error, name, actor_repr, actor_id)
-        error.__traceback__ = None  # its frames hold the arguments
-        retriable = call.retry is not None and matches(call.retry, error)
-        return self.invocation.failure(data, refs, retriable=retriable)
-
-    def _cancelled_error(self, error: BaseException, work: Work) -> bytes | None:
-        if work.coroutine is not None and type(error).__name__ != "CancelledError":
-            return None  # a coroutine may catch it and go on to an end of its own
-        return self.cancelled_error(work, f"while it ran in this process ({self._core.pid})")
-
-    def cancelled_error(self, work: Work, when: str) -> bytes:
-        """Return the error to reply for a cancelled call."""
-        task_id = ids.task_id(*work.key).hex()
-        return dump_error(errors.TaskCancelledError(task_id, f"{work.name} was cancelled {when}"))
+        elif is_a(error, SystemExit):
+            return Exit(error).of_task(name)[1]
+        owner = work.end.peer.id
+        return reply_of(self.invocation, dump_task_error, owner, work.call, error, name, actor, before)
 
     # ------------------------------------------------------------------ questions
 

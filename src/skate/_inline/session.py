@@ -7,6 +7,7 @@ import sys
 from msgspec.structs import replace
 
 from skate._base.config import Config
+from skate._base.process import printable
 from skate._base.resources import Resources
 from skate._inline.core import InlineCore
 from skate._launch.connect import Program, catch_signals, job_facts, leave_signals
@@ -54,7 +55,7 @@ class InlineDriver:
         core.environment = environment
         core.job_config = {"detached": program.detached}
         core.job_facts = job_facts(program, environment)
-        core.connect(namespace, " ".join(sys.argv))
+        core.connect(namespace, printable(" ".join(sys.argv)))
         core.engine = InlineEngine(core)
         current.process.core = core
         if program.logging:

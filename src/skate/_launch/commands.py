@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
+
+from skate._base.process import import_paths
 
 
 def role_argv(module: str, *arguments: str) -> list[str]:
@@ -13,10 +14,10 @@ def role_argv(module: str, *arguments: str) -> list[str]:
     where this process did. Without ``typing_extensions``, which msgspec imports for Python 3.10 only
     but takes 10 ms everywhere.
     """
-    paths = [os.path.abspath(path) for path in sys.path]
+    paths = import_paths()
     light = "sys.modules['typing_extensions'] = None; " if sys.version_info >= (3, 11) else ""
     code = f"import sys; sys.path[:] = {paths!r}; {light}from {module} import main; main(*sys.argv[1:])"
-    return [sys.executable, "-S", "-E", "-c", code, *arguments]
+    return [sys.executable, *_flags(), "-S", "-E", "-c", code, *arguments]
 
 
 def zygote_argv(session_dir: str) -> list[str]:
@@ -24,8 +25,18 @@ def zygote_argv(session_dir: str) -> list[str]:
 
     Descriptor 3 is the daemon's socket, 4 the board.
     """
-    paths = [os.path.abspath(path) for path in sys.path]
+    paths = import_paths()
     code = (
         f"import sys; sys.path[:] = {paths!r}; from skate._launch.zygote import main; main(3, 4, sys.argv[1])"
     )
-    return [sys.executable, "-c", code, session_dir]
+    return [sys.executable, *_flags(), "-c", code, session_dir]
+
+
+def _flags() -> list[str]:
+    """Return the options of this interpreter that change what code means: ``-O``, ``-b`` and ``-B``.
+
+    Tasks then run as their program would; roles pass them on.
+    """
+    flags = sys.flags
+    letters = "O" * flags.optimize + "b" * flags.bytes_warning + "B" * flags.dont_write_bytecode
+    return [f"-{letters}"] if letters else []

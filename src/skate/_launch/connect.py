@@ -11,9 +11,10 @@ import threading
 from _queue import SimpleQueue  # the module "queue" imports more than it gives
 from typing import Any, NamedTuple
 
-from skate._base import errors, ids, threads
+from skate._base import errors, ids, stack_signal, threads
 from skate._base.clock import monotonic
 from skate._base.config import Config
+from skate._base.process import import_paths, portable, printable, working_folder
 from skate._launch import session
 from skate._launch.head import Role, Starter
 from skate._launch.machine import Offer
@@ -55,6 +56,7 @@ class Driver:
         self._printer: threading.Thread | None = None
         #: Of breakpoints; made when the first one is met.
         self._console: Any = None
+        self._stacks = stack_signal.register()
 
     # ------------------------------------------------------------------ start
 
@@ -150,7 +152,7 @@ class Driver:
         deadline = monotonic() + core.config.start_timeout_s
         with core.lock:
             core.peers.listen()
-            registered = core.control.join(to_control, " ".join(sys.argv))
+            registered = core.control.join(to_control, printable(" ".join(sys.argv)))
         # While they start: the first task will need it, and it takes 30 ms.
         import cloudpickle  # noqa: F401
 
@@ -161,10 +163,13 @@ class Driver:
             raise RuntimeError(answer.error)
         core.job_id = answer.data
         core.job_config = {
-            "sys_path": [os.path.abspath(path) for path in sys.path],
-            "cwd": os.getcwd(),
-            "argv": [sys.argv[0] if sys.argv else ""],
-            "environment": {**os.environ, **self._hidden_gpus()},
+            "sys_path": [portable(path) for path in import_paths()],
+            "cwd": portable(working_folder()),
+            "argv": [portable(argument) for argument in sys.argv[:1]] or [""],
+            "environment": {
+                portable(name): portable(value)
+                for name, value in {**os.environ, **self._hidden_gpus()}.items()
+            },
             "config": core.config._asdict(),
             "job_id": core.job_id.hex(),
             "job_owner": core.worker_id.hex(),
@@ -288,6 +293,8 @@ class Driver:
             core.reactor.wait(core.on_left, monotonic() + 5)
         if self._console is not None:
             self._console.close()
+        stacks, self._stacks = self._stacks, -1
+        stack_signal.unregister(stacks)
         core.close()
         self._lines.put(None)
         if self._printer is not None:

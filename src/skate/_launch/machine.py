@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from skate._base.process import cpu_count, memory_bytes
+from skate._base.process import absolute, cpu_count, memory_bytes
 from skate._base.resources import to_fixed
 from skate._launch import accelerators
 from skate._scheduling.labels import ACCELERATOR_TYPE, check_labels
@@ -85,7 +85,7 @@ def offer(
     amounts["object_store_memory"] = store
     # What programs ask for a little of to be placed on this very node, or on the head.
     amounts["node:127.0.0.1"] = amounts["node:__internal_head__"] = 1.0
-    spills = os.path.abspath(spill_folder) if spill_folder else ""
+    spills = absolute(spill_folder) if spill_folder else ""
     return Offer(to_fixed(amounts), store, spills, gpus, labels)
 
 

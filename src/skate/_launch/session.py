@@ -12,6 +12,8 @@ import os
 import time
 from typing import Any
 
+from skate._base.process import portable
+
 #: A Unix socket's path has at most 107 bytes; ours add this many to the session's folder.
 _LONGEST_TAIL = len("/s/") + 16
 _LONGEST_PATH = 107
@@ -28,10 +30,18 @@ def root() -> str:
         RuntimeError: somebody else owns it, or others may enter it.
     """
     base = os.environ.get("TMPDIR", "/tmp")  # noqa: S108  (tempfile takes 5 ms to import)
-    if not os.path.isdir(base) or len(base) + 40 + _LONGEST_TAIL > _LONGEST_PATH:
+    length = len(os.fsencode(base))
+    if not os.path.isdir(base) or length + 40 + _LONGEST_TAIL > _LONGEST_PATH or portable(base) != base:
         base = "/tmp"  # noqa: S108  (the folder below is ours alone)
     path = os.path.join(base, f"skate-{os.getuid()}")
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    try:
+        _make(path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise RuntimeError(
+            f"cannot make the folder of sessions, {path}: {error}; set TMPDIR to a folder of yours"
+        ) from None
     found = os.stat(path, follow_symlinks=False)
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise RuntimeError(
@@ -45,13 +55,20 @@ def create() -> tuple[str, int]:
     """Make the folder of a new session; return it and the descriptor that keeps it alive."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     path = os.path.join(root(), f"{stamp}-{os.getpid()}-{os.urandom(4).hex()}")
-    os.mkdir(path, 0o700)
+    _make(path)
     # Before anything else: a sweep may come along.
     alive = os.open(os.path.join(path, _ALIVE), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fchmod(alive, 0o600)
     fcntl.flock(alive, fcntl.LOCK_SH)
     for folder in ("s", "logs"):
-        os.mkdir(os.path.join(path, folder), 0o700)
+        _make(os.path.join(path, folder))
     return path, alive
+
+
+def _make(path: str) -> None:
+    """Make a folder that its owner may use, whatever the umask."""
+    os.mkdir(path, 0o700)
+    os.chmod(path, 0o700)
 
 
 def describe(path: str, facts: dict[str, Any]) -> None:
@@ -113,6 +130,7 @@ def _write(path: str, text: str) -> None:
     draft = f"{path}.{os.getpid()}"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
+        os.fchmod(fd, 0o600)
         os.write(fd, text.encode())
     finally:
         os.close(fd)

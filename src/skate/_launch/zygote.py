@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from skate._base.process import native
 from skate._wire import zygote as wire
 from skate._worker import process
 
@@ -123,13 +124,13 @@ def _become_worker(job: dict[str, Any], fds: list[int]) -> None:
     for fd in (null, *fds):
         os.close(fd)
     os.environ.clear()
-    os.environ.update(job["environment"])
+    os.environ.update({native(name): native(value) for name, value in job["environment"].items()})
     try:
-        os.chdir(job["cwd"])
+        os.chdir(native(job["cwd"]))
     except OSError:
         pass  # the driver's folder is gone; it could not use it either
-    sys.path[:] = job["sys_path"]
-    sys.argv = job["argv"]
+    sys.path[:] = [native(path) for path in job["sys_path"]]
+    sys.argv = [native(argument) for argument in job["argv"]]
     if "runtime_env" in job:
         # Here: most programs have none.
         from skate._environment import enter, spec

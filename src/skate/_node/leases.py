@@ -8,106 +8,31 @@ node grants while resources and workers last. A lease lives through::
         |  no worker yet           '---returned, worker lost------'--> gone
         '--demand fell, owner gone--> gone
 
+A worker that is *ending* (it said that it leaves, was killed, or closed its connection) is granted to nobody
+from that event on, though its process may last: a lease that its owner returns meanwhile is gone, the devices
+of that lease are free when the process is gone, because its memory is there until then.
+
 Order: deeper callers first (a nested task's caller sits in ``get``: serving it first ends things,
 serving it last starts ever more); among equals the owner with the fewest leases; then first come.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from skate._base.resources import Resources, add, describe, fits, subtract
 from skate._node.instances import Devices
-
-
-class LeaseState(enum.Enum):
-    """See the module's text."""
-
-    RESERVED = "reserved"
-    GRANTED = "granted"
-    BLOCKED = "blocked"
-
-
-class Lease:
-    """A promise of one worker, and the resources it takes."""
-
-    __slots__ = ("id", "owner", "shape", "job", "resources", "worker", "state", "retiring", "gpus")
-
-    def __init__(self, lease_id: int, owner: bytes, shape: int, job: bytes, resources: Resources) -> None:
-        self.id = lease_id
-        self.owner = owner
-        self.shape = shape
-        self.job = job
-        self.resources = resources
-        self.worker = b""
-        #: Indices of its devices.
-        self.gpus: list[int] = []
-        self.state = LeaseState.RESERVED
-        #: Asked back already.
-        self.retiring = False
-
-
-class Demand:
-    """What an owner wants of one shape."""
-
-    __slots__ = ("owner", "shape", "job", "resources", "count", "depth", "order", "held", "refused", "unfit")
-
-    def __init__(self, owner: bytes, shape: int, job: bytes, resources: Resources, order: int) -> None:
-        self.owner = owner
-        self.shape = shape
-        self.job = job
-        self.resources = resources
-        self.count = 0
-        self.depth = 0
-        self.order = order
-        #: Leases of any state.
-        self.held = 0
-        self.refused = False
-        #: Why it cannot be served here, whatever is free (the node's labels); empty: it can.
-        self.unfit = ""
-
-
-class Grant(NamedTuple):
-    """Tell the owner that the worker is its."""
-
-    lease: Lease
-
-
-class StartWorkers(NamedTuple):
-    """Start that many worker processes for the job."""
-
-    job: bytes
-    number: int
-
-
-class Reclaim(NamedTuple):
-    """Ask the owner for its idle leases, and for ``busy`` more when they are through."""
-
-    owner: bytes
-    busy: int
-
-
-class Refuse(NamedTuple):
-    """Tell the owner that this shape cannot be served."""
-
-    owner: bytes
-    shape: int
-    reason: str
-    fatal: bool
-    #: Its environment is why.
-    environment: bool = False
-
-
-class OwnerLeft(NamedTuple):
-    """Tell this worker that the owner of its lease is gone: it ends, or says that it is idle."""
-
-    worker: bytes
-    owner: bytes
-
-
-Command = Grant | StartWorkers | Reclaim | Refuse | OwnerLeft
+from skate._node.lease_records import (
+    Command,
+    Demand,
+    Grant,
+    Lease,
+    LeaseState,
+    OwnerLeft,
+    Reclaim,
+    Refuse,
+    StartWorkers,
+)
 
 #: Leases of shapes that take no resources, not counting blocked ones: more would only compete.
 ZERO_SHAPE_LIMIT = 100
@@ -130,6 +55,9 @@ class Leases:
         self._workers: dict[bytes, bytes] = {}  # every live worker and its job
         self._unfit: set[bytes] = set()  # workers that actors shall not get
         self._leaving: set[bytes] = set()  # taken as idle: about to end, or to be put back
+        self._ending: set[bytes] = set()  # certain to end
+        #: Of ending workers: the devices that their last leases had, and how much of them.
+        self._occupied: dict[bytes, tuple[list[int], int]] = {}
         self._max_workers = max_workers
         #: Starts in a row that failed.
         self._failed_starts: dict[bytes, int] = {}
@@ -193,7 +121,7 @@ class Leases:
             # Who gives one up stands behind the others now, or it would get it back at once.
             self._last_order += 1
             demand.order = self._last_order
-        if lease.worker:
+        if lease.worker and lease.worker not in self._ending:
             idle = self._idle[lease.job] = self._idle.pop(lease.job, [])
             idle.append(lease.worker)
         return self._schedule()
@@ -229,8 +157,20 @@ class Leases:
         self._started(job)
         self._failed_starts.pop(job, None)
         self._workers[worker] = job
-        self._idle.setdefault(job, []).append(worker)
+        if worker not in self._ending:
+            self._idle.setdefault(job, []).append(worker)
         return self._schedule()
+
+    def worker_ending(self, worker: bytes) -> None:
+        """It is certain that the worker ends: nobody gets it any more. ``worker_lost`` follows.
+
+        What it serves goes on: its lease is its owner's until the process is gone, or the owner returns it.
+        """
+        self._ending.add(worker)
+        self._leaving.discard(worker)
+        idle = self._idle.get(self._workers.get(worker, b""), [])
+        if worker in idle:
+            idle.remove(worker)
 
     def worker_not_started(self, job: bytes, cause: str) -> list[Command]:
         """A process that was being started ended before it said hello.
@@ -254,8 +194,13 @@ class Leases:
         if worker in idle:
             idle.remove(worker)
         lease = self._by_worker.get(worker)
+        self._ending.discard(worker)
         if lease is not None:
             self._end(lease)
+        devices, units = self._occupied.pop(worker, ([], 0))
+        if units:
+            self.gpus.give_back(devices, units)
+            add(self.free, {"GPU": units})
         return lease, self._schedule()
 
     def blocked(self, worker: bytes, blocked: bool) -> list[Command]:
@@ -273,17 +218,6 @@ class Leases:
         else:
             lease.state = LeaseState.GRANTED
             subtract(self.free, cpus)
-        return self._schedule()
-
-    def shrink(self, lease_id: int, resources: Mapping[str, int]) -> list[Command]:
-        """The lease goes on with these resources only (an actor needs more to be placed than to run)."""
-        lease = self.leases[lease_id]
-        add(self.free, lease.resources)
-        if resources.get("GPU", 0) != lease.resources.get("GPU", 0):
-            self.gpus.give_back(lease.gpus, lease.resources.get("GPU", 0))
-            lease.gpus = self.gpus.take(resources.get("GPU", 0)) or []
-        lease.resources = dict(resources)
-        subtract(self.free, lease.resources)
         return self._schedule()
 
     def take_idle(self, keep: int) -> list[bytes]:
@@ -315,12 +249,15 @@ class Leases:
 
     def _end(self, lease: Lease) -> None:
         del self.leases[lease.id]
-        self.gpus.give_back(lease.gpus, lease.resources.get("GPU", 0))
+        resources = dict(lease.resources)
         if lease.worker:
             self._by_worker.pop(lease.worker, None)
-        resources = lease.resources
+        if lease.worker in self._ending and resources.get("GPU"):
+            self._occupied[lease.worker] = lease.gpus, resources.pop("GPU")
+        else:
+            self.gpus.give_back(lease.gpus, resources.get("GPU", 0))
         if lease.state is LeaseState.BLOCKED:  # its CPUs are back already
-            resources = {name: units for name, units in resources.items() if name != "CPU"}
+            resources.pop("CPU", None)
         add(self.free, resources)
         demand = self._demands.get((lease.owner, lease.shape))
         if demand is not None:
@@ -429,7 +366,7 @@ class Leases:
     def _refuse_for_room(self, job: bytes) -> list[Command]:
         """Nothing but a clear error is left where every worker waits for yet another one."""
         running = any(x.state is LeaseState.GRANTED for x in self.leases.values())
-        if running or self._leaving or self._starting.get(job):
+        if running or self._leaving or self._ending or self._starting.get(job):
             return []  # room may come
         reason = (
             f"all {len(self._workers)} worker processes of this node (the limit: SKATE_MAX_WORKERS) "

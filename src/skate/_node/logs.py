@@ -41,7 +41,10 @@ class WorkerLog:
         self._pipes: list[_Pipe] = []
 
     def open(self) -> tuple[int, int]:
-        """Return the write ends for stdout and stderr; the caller sends and closes them."""
+        """Return the write ends for stdout and stderr; the caller sends and closes them.
+
+        Nothing is read before ``start``.
+        """
         ends: list[int] = []
         for is_error in (False, True):
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
@@ -49,6 +52,12 @@ class WorkerLog:
             self._pipes.append(_Pipe(self._reactor, read_end, self, is_error))
             ends.append(write_end)
         return ends[0], ends[1]
+
+    def start(self, pid: int) -> None:
+        """Pass on what is printed, now that it is known by whom."""
+        self.pid = pid
+        for pipe in self._pipes:
+            pipe.watch()
 
     def write(self, pipe: _Pipe, is_error: bool, text: bytes) -> bool:
         """Record whole lines and pass them on. False: the driver is slow, read no more for now."""
@@ -88,8 +97,7 @@ class _Pipe:
         self._partial = b""
         #: Whose output it is, as announced here.
         self.name = ""
-        self._watched = True
-        reactor.register(fd, self)
+        self._watched = False
 
     def handle(self, events: int) -> None:
         """Called by the reactor: there is output, or the stream ended."""
@@ -102,7 +110,7 @@ class _Pipe:
             return
         if not self._take(data):
             self._stop_watching()
-            self._reactor.call_later(0.02, self._resume)
+            self._reactor.call_later(0.02, self.watch)
 
     def _take(self, data: bytes) -> bool:
         data = self._partial + data
@@ -133,7 +141,8 @@ class _Pipe:
             go_on = self._log.write(self, self._is_error, b"".join(lines))
         return go_on
 
-    def _resume(self) -> None:
+    def watch(self) -> None:
+        """Read what comes, from now on."""
         if self._fd >= 0 and not self._watched:
             self._watched = True
             self._reactor.register(self._fd, self, READABLE)

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from skate._base.process import describe_status
+from skate._base.process import describe_status, import_paths
 from skate._environment.spec import REFUSED
 from skate._transport.reactor import READABLE, Reactor, Timer
 
@@ -34,7 +34,7 @@ class Preparation:
         self._on_end = on_end
         #: Why it was ended by us.
         self._reason = ""
-        paths = [os.path.abspath(path) for path in sys.path]
+        paths = import_paths()
         code = (
             f"import sys; sys.path[:] = {paths!r}; from skate._environment.prepare import main; "
             "main(sys.argv[1])"

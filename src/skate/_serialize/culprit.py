@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any
 
+from skate._base.user_errors import full_name, summary_of, text_of
 from skate._serialize.values import serialize
 
 #: Give up the search after this many attempts; the message then names the last container.
@@ -17,20 +18,27 @@ def explain(value: Any, path: str, error: BaseException) -> str:
     seen: set[int] = set()
     while budget > 0 and id(culprit) not in seen:
         seen.add(id(culprit))
-        for child_path, child in _children(culprit, culprit_path):
+        for child_path, child in _parts(culprit, culprit_path):
             budget -= 1
             if not _pickles(child):
                 culprit_path, culprit = child_path, child
                 break
         else:
             break
-    kind = type(culprit)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = full_name(type(culprit))
     article = "an" if name[:1].lower() in "aeiou" else "a"
     return (
         f"{culprit_path} is {article} {name}, which cannot be sent to another process "
-        f"({type(error).__name__}: {error}).{_advice(culprit, name)}"
+        f"({summary_of(error)}).{_advice(culprit, name)}"
     )
+
+
+def _parts(value: Any, path: str) -> list[tuple[str, Any]]:
+    """``_children``, as far as the value's own hooks let us look."""
+    try:
+        return _children(value, path)
+    except BaseException:
+        return []
 
 
 def _advice(culprit: Any, name: str) -> str:
@@ -68,15 +76,17 @@ def _size(value: Any) -> int:
 def _pickles(value: Any) -> bool:
     try:
         serialize(value)
-    except Exception:
+    except BaseException:  # SystemExit too: of a hook of the value
         return False
     return True
 
 
 def _children(value: Any, path: str) -> list[tuple[str, Any]]:
     """Return the parts that pickling would visit, with the Python expression for each."""
+    if hasattr(type(value), "__skate_value__"):  # it stands for another
+        return [(path, value.__skate_value__)]
     if isinstance(value, dict):
-        return [(f"{path}[{key!r}]", item) for key, item in value.items()]
+        return [(f"{path}[{text_of(key, repr)}]", item) for key, item in value.items()]
     if isinstance(value, (list, tuple)):
         return [(f"{path}[{index}]", item) for index, item in enumerate(value)]
     if isinstance(value, (set, frozenset)):

@@ -8,12 +8,15 @@ import pickle
 from typing import Any
 
 from skate._base.errors import (
+    ActorDiedError,
+    RayError,
     RayTaskError,
     UnserializableException,
-    UserCodeException,
 )
+from skate._base.user_errors import attributes_of, is_a, set_cause, traceback_of
+from skate._serialize.sealed import Sealed, seal
 from skate._serialize.tracebacks import format_error, format_frames
-from skate._serialize.values import dump_code
+from skate._serialize.values import collecting, dump_code
 
 # Its classes go by the names that users import them by: picklers look whether they are there. By name,
 # for it is above this module.
@@ -25,26 +28,33 @@ def dump_task_error(
 ) -> tuple[bytes, list[Any]]:
     """Return what ``get`` shall raise for a task that raised ``error``, and the refs inside.
 
-    An exception that does not survive the trip is replaced by a UserCodeException that says so.
+    Whatever the exception is and does: see ``sealed``.
     """
-    if isinstance(error, RayTaskError):
+    cause: BaseException = error
+    if is_a(error, RayTaskError):
         # A task that got another task's error and let it through: where it did, and the other's story.
-        cause: BaseException = error.cause
-        text = f"{format_frames(error.__traceback__)}because {RayTaskError.__str__(error)}"
+        cause = attributes_of(error).get("cause", error)
+        text = f"{format_frames(traceback_of(error))}because {RayTaskError.__str__(error)}"  # type: ignore[arg-type]
     else:
-        cause, text = error, format_error(error)
-    title = f"skate::{function_name}"
-    wrapped = RayTaskError(function_name, text, cause, title, os.getpid(), None, actor_repr, actor_id)
+        text = format_error(error)
+    outer, collecting.refs = collecting.refs, []
     try:
-        dumped = dump_code(wrapped)
-        pickle.loads(dumped[0])
-        return dumped
-    except Exception as problem:
-        wrapped.cause = UserCodeException(
-            f"{type(cause).__module__}.{type(cause).__qualname__}: {_safe_str(cause)} (this is not the "
-            f"exception itself: it cannot be pickled and unpickled: {type(problem).__name__}: {problem})"
-        )
-        return dump_code(wrapped)
+        sealed = seal(function_name, text, cause, *_process(function_name, actor_repr, actor_id))
+        # One may be in the whole and in a piece.
+        return pickle.dumps(sealed, 5), list({id(ref): ref for ref in collecting.refs or ()}.values())
+    finally:
+        collecting.refs = outer
+
+
+def _process(function_name: str, actor_repr: str | None, actor_id: str | None) -> tuple[Any, ...]:
+    return f"skate::{function_name}", os.getpid(), None, actor_repr, actor_id
+
+
+def dump_sealed(
+    function_name: str, text: str, cause: RayError, actor_repr: str | None, actor_id: str | None
+) -> bytes:
+    """Return the error of a call that ended for a reason of the runtime's own, as bytes."""
+    return pickle.dumps(seal(function_name, text, cause, *_process(function_name, actor_repr, actor_id)), 5)
 
 
 def dump_error(error: BaseException) -> bytes:
@@ -54,20 +64,87 @@ def dump_error(error: BaseException) -> bytes:
 
 def load_error(data: bytes) -> BaseException:
     """Return the exception to raise."""
+    error: Any = None
     try:
-        error: Any = pickle.loads(data)
-    except Exception:
-        import traceback
+        error = pickle.loads(data)
+        if type(error) is Sealed or type(error) is _SealedDeath:
+            error = error.open()
+    except BaseException as problem:  # SystemExit too: unpickling is the user's code
+        return UnserializableException(format_error(problem))
+    if is_a(error, RayTaskError):
+        dual: BaseException = error.as_instanceof_cause()
+        return dual
+    assert is_a(error, BaseException)
+    return error  # type: ignore[no-any-return]
 
-        return UnserializableException(traceback.format_exc())
-    if isinstance(error, RayTaskError):
-        return error.as_instanceof_cause()
-    assert isinstance(error, BaseException)
-    return error
+
+# ---------------------------------------------------------------------- without the user's code
 
 
-def _safe_str(error: BaseException) -> str:
+class _SealedDeath:
+    """Stands for the ActorDiedError of an actor whose constructor raised."""
+
+    def __init__(self, sealed: Sealed, actor_id: str) -> None:
+        self.sealed = sealed
+        self.actor_id = actor_id
+
+    def open(self) -> ActorDiedError:
+        """Return the error."""
+        return ActorDiedError(self.sealed.open(), self.actor_id)
+
+
+def is_task_error(data: bytes) -> bool:
+    """Tell whether the bytes are those of an exception that user code raised. Under the lock: nothing of the
+    user's is unpickled."""
     try:
-        return str(error)
+        return type(pickle.loads(data)) is Sealed
     except Exception:
-        return "<its str() failed>"
+        return False
+
+
+def dump_death(data: bytes, actor_id: str) -> bytes:
+    """Return the ActorDiedError for callers of an actor whose constructor raised this, as bytes. Under the
+    lock: nothing of the user's is unpickled."""
+    return pickle.dumps(_SealedDeath(pickle.loads(data), actor_id), 5)
+
+
+# ---------------------------------------------------------------------- as a value
+
+
+class Travelling:
+    """Stands in a pickle for an exception of the user's. Unpickled, it is that exception itself, or what of
+    it can be had there, caused by a RayTaskError that has its traceback from here.
+
+    Args:
+        error: what user code raised.
+        where: what users call the code.
+    """
+
+    def __init__(self, error: BaseException, where: str = "a call of the pool") -> None:
+        self._error = error
+        self._where = where
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        text = format_error(self._error)
+        sealed = seal(self._where, text, self._error, *_process(self._where, None, None))
+        return _travelled, (sealed,)
+
+
+def _travelled(sealed: Sealed) -> BaseException:
+    error = sealed.open()
+    set_cause(error.cause, error)
+    return error.cause
+
+
+# ---------------------------------------------------------------------- passed on by user code
+
+
+def reduce_task_error(error: RayTaskError) -> tuple[Any, ...]:
+    """Return how an error that ``get`` raised is pickled by whoever passes it on."""
+    where, text, cause, *process = error.fields
+    return _unseal, (seal(where, text, cause, *process), type(error) is not RayTaskError)
+
+
+def _unseal(sealed: Sealed, dual: bool) -> RayTaskError:
+    error = sealed.open()
+    return error.as_instanceof_cause() if dual else error

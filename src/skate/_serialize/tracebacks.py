@@ -11,9 +11,31 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from skate._base.errors import RayError
+from skate._base.user_errors import (
+    found_in,
+    full_name,
+    group_of,
+    is_a,
+    notes_of,
+    origin_of,
+    set_traceback,
+    text_of,
+    traceback_of,
+)
 
 if TYPE_CHECKING:
     from traceback import FrameSummary, TracebackException
+
+#: Python's own formatting is asked for up to so many exceptions, behind each other and in groups; of a longer
+#: chain the first and the last are shown.
+_MOST, _MOST_SHOWN = 200, 100
+#: Exceptions of a group that are shown, and in how many groups within each other.
+_MOST_PARTS, _MOST_DEPTH = 15, 10
+#: What Python's own formatting asks of an exception; of one that answers by itself we ask less.
+_ASKED = ("__getattribute__", "__getattr__", "__bool__", "__len__", "__class__", "__traceback__", "__cause__",
+          "__context__", "__suppress_context__", "__notes__", "exceptions")  # fmt: skip
+_DIRECT = "The above exception was the direct cause of the following exception:"
+_DURING = "During handling of the above exception, another exception occurred:"
 
 #: Functions of ours that call the user's: wrong arguments raise there.
 _CALLS = frozenset({"_invoke", "_construct"})
@@ -30,8 +52,8 @@ def shortened(error: BaseException) -> BaseException:
 
     Bugs of the runtime keep theirs: they are what a report needs.
     """
-    if isinstance(error, (RayError, KeyboardInterrupt)) and not full():
-        error.__traceback__ = None
+    if (is_a(error, RayError) or is_a(error, KeyboardInterrupt)) and not full():
+        set_traceback(error, None)
     return error
 
 
@@ -65,20 +87,97 @@ def format_error(error: BaseException) -> str:
     """Return the traceback of an error, and of those behind it, as Python prints it."""
     from traceback import TracebackException
 
-    told = TracebackException(type(error), error, error.__traceback__, compact=True)
-    if not full():
-        _strip(told)
-    return "".join(told.format())
+    behind = _behind(error)
+    if len(behind) <= _MOST and not any(map(_answers, behind.values())):
+        try:
+            told = TracebackException(type(error), error, traceback_of(error), compact=True)
+            if not full():
+                _strip(told)
+            return "".join(told.format())
+        except BaseException:  # SystemExit too: the hooks of the user's exceptions
+            pass
+    return _format_plainly(error)
+
+
+def _behind(error: BaseException) -> dict[int, BaseException]:
+    """Return an exception and those that its traceback shows, by their ids; not all of very many."""
+    found: dict[int, BaseException] = {}
+    todo = [error]
+    while todo and len(found) <= _MOST:
+        one = todo.pop()
+        if id(one) in found:
+            continue
+        found[id(one)] = one
+        origin, _ = origin_of(one)
+        parts = (group_of(one) or ("", ()))[1]
+        todo += [*reversed(parts), *([origin] if origin is not None else [])]
+    return found
+
+
+def _answers(error: BaseException) -> bool:
+    """Tell whether the class has hooks for what Python's own formatting asks."""
+    return any(found_in(type(error), name) is not None for name in _ASKED)
+
+
+def _format_plainly(error: BaseException) -> str:
+    """Return the traceback, the innermost cause first; the exceptions are asked for their texts alone.
+
+    Of very many, those in the middle are left out.
+    """
+    chain: list[tuple[BaseException, bool]] = []
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        origin, direct = origin_of(one)
+        chain.append((one, direct))
+        one = origin
+    left_out = len(chain) - _MOST_SHOWN
+    if left_out > 0:
+        half = _MOST_SHOWN // 2
+        chain[half : half + left_out] = []
+    pieces: list[str] = []
+    for index in range(len(chain) - 1, -1, -1):
+        one, direct = chain[index]
+        if left_out > 0 and index == _MOST_SHOWN // 2 - 1:
+            pieces.append(f"\n[{left_out} exceptions between these are left out]\n\n")
+        elif index < len(chain) - 1:
+            pieces.append(f"\n{_DIRECT if direct else _DURING}\n\n")
+        pieces.append(_format_one(one, 0))
+    return "".join(pieces)
+
+
+def _format_one(error: BaseException, depth: int) -> str:
+    trace = traceback_of(error)
+    frames = f"Traceback (most recent call last):\n{format_frames(trace)}" if trace is not None else ""
+    name, text = full_name(type(error)).removeprefix("__main__."), text_of(error)
+    lines = [f"{name}: {text}" if text else name, *notes_of(error)]
+    told = frames + "\n".join(lines) + "\n"
+    _, parts = group_of(error) or ("", ())
+    for number, part in enumerate(parts[:_MOST_PARTS], 1):
+        if depth >= _MOST_DEPTH:
+            break
+        inner = _format_one(part, depth + 1)
+        told += f"  +---------------- {number} ----------------\n"
+        told += "".join(f"  | {line}\n" for line in inner.splitlines())
+    if len(parts) > _MOST_PARTS:
+        told += f"  and {len(parts) - _MOST_PARTS} more exceptions\n"
+    return told
 
 
 def format_frames(trace: TracebackType | None) -> str:
     """Return the frames alone, as Python prints them."""
+    return users_frames(trace) or "  (in the runtime itself)\n"
+
+
+def users_frames(trace: TracebackType | None) -> str:
+    """Return the frames of user code, as Python prints them; nothing, if there are none."""
     from traceback import StackSummary, extract_tb
 
     stack: list[FrameSummary] = list(extract_tb(trace))
     if not full():
         stack = [frame for frame in stack if not frame.filename.startswith(_PACKAGE)]
-    return "".join(StackSummary.from_list(stack).format()) or "  (in the runtime itself)\n"
+    return "".join(StackSummary.from_list(stack).format())
 
 
 def _strip(told: TracebackException) -> None:

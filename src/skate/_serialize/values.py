@@ -15,6 +15,7 @@ Each buffer starts at a multiple of 64 bytes, so that vector instructions like i
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import os
 import pickle
@@ -26,14 +27,18 @@ from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
 
+from skate._base.class_proxy import is_below_proxy
 from skate._base.kinds import BUFFERS, NONE, PICKLE
-from skate._serialize import aliases
+from skate._serialize import aliases, callables, foreign
 
 ALIGNMENT = 64
 PLAIN = frozenset({int, str, float, bool, bytes, complex, type(None)})
 _COUNTS = struct.Struct("<II")
 #: What ``type X = ...`` makes, from Python 3.12 on.
 _ALIAS = getattr(typing, "TypeAliasType", None)
+
+#: Apart from classes: what C pickle takes by its name.
+_KNOWN_BY_NAME = callables.KNOWN_BY_NAME | {FunctionType}
 
 
 class _Collecting(threading.local):
@@ -49,28 +54,53 @@ collecting = _Collecting()
 #: and refs.
 reducers: dict[type, Callable[[Any], Any]] = {}
 
+#: Classes that say in this process that they are elsewhere (see ``_as_ray.names``), by their id; and the
+#: module and qualified name under which every process finds them.
+renamed: dict[int, tuple[type, str, str]] = {}
+
 
 class _ByValue(Exception):
     """Something inside cannot be found by name in another process."""
 
 
-class _FastPickler(pickle.Pickler):
-    """C pickler that gives up when it meets a class or function that workers could not import."""
+class FastPickler(pickle.Pickler):
+    """C pickler that gives up when it meets a class, a function or the like that workers could not import."""
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind in reducers:
             return reducers[kind](obj)
-        if (kind is FunctionType or isinstance(obj, type)) and _needs_value(obj):
-            raise _ByValue
+        if kind in _KNOWN_BY_NAME or isinstance(obj, type):
+            if id(obj) in renamed:
+                return _by_own_name(obj)
+            if _needs_value(obj):
+                raise _ByValue
         if kind is _ALIAS and not aliases.by_name(obj):
             raise _ByValue
         return NotImplemented
 
 
+def _by_own_name(kind: type) -> Any:
+    """Return how a renamed class is pickled."""
+    return class_at, renamed[id(kind)][1:]
+
+
+def class_at(module: str, name: str) -> Any:
+    """Return a class of this package."""
+    return getattr(importlib.import_module(module), name)
+
+
 def _needs_value(obj: Any) -> bool:
     module = getattr(obj, "__module__", None)
-    if module is None or module == "__main__" or module == "__mp_main__":
+    if module is None or by_value_module(module):
+        return True
+    # The first half alone is on the way of each call that is given an object.
+    return "." in getattr(obj, "__qualname__", "") and is_below_proxy(obj)
+
+
+def by_value_module(module: str) -> bool:
+    """Tell whether functions and classes of a module are pickled by value, not by name."""
+    if module == "__main__" or module == "__mp_main__":
         return True
     cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
     if cloudpickle is not None:
@@ -80,6 +110,14 @@ def _needs_value(obj: Any) -> bool:
                 return True
             module = module.rpartition(".")[0]
     return False
+
+
+def _needs_own_way(kind: type) -> bool:
+    """Tell whether a type may be one of ctypes that other processes do not find by its name."""
+    if "ctypes" not in sys.modules:
+        return False
+    module = kind.__module__
+    return by_value_module(module) or getattr(sys.modules.get(module), kind.__name__, None) is not kind
 
 
 class Serialized:
@@ -150,8 +188,18 @@ def _align(position: int) -> int:
 _NOTHING: list[Any] = []
 
 
-def serialize(value: Any) -> Serialized:
+#: Makes a pickler: (file, protocol, buffer_callback=...).
+Pickling = Callable[..., pickle.Pickler]
+
+
+def serialize(value: Any, fast: Pickling = FastPickler, slow: Pickling | None = None) -> Serialized:
     """Return the value as bytes.
+
+    Args:
+        value: the value.
+        fast: what pickles it first.
+        slow: what pickles it if it has something that no other process could import; default:
+            ``slow_pickler()``.
 
     Raises:
         TypeError, pickle.PicklingError, ...: whatever the pickler raised; see ``culprit.explain``.
@@ -167,13 +215,13 @@ def serialize(value: Any) -> Serialized:
         out = io.BytesIO()
         pickle_buffers: list[pickle.PickleBuffer] = []
         try:
-            _FastPickler(out, 5, buffer_callback=pickle_buffers.append).dump(value)
+            fast(out, 5, buffer_callback=pickle_buffers.append).dump(value)
         except (_ByValue, pickle.PicklingError, AttributeError, TypeError, ImportError):
             # The slow way also gives the better error where both fail.
             out = io.BytesIO()
             pickle_buffers = []
             refs.clear()
-            _slow_pickler()(out, 5, buffer_callback=pickle_buffers.append).dump(value)
+            (slow or slow_pickler())(out, 5, buffer_callback=pickle_buffers.append).dump(value)
         data = out.getvalue()
     finally:
         collecting.refs = outer
@@ -215,7 +263,9 @@ def _with_file(reduced: Any, code: CodeType) -> Any:
     From version 3.1.3 on cloudpickle leaves it out, and tracebacks would not show the user's lines.
     """
     make, args, *rest = reduced
-    args = tuple(code.co_filename if value == "<dynamic-code>" else value for value in args)
+    args = tuple(
+        code.co_filename if type(value) is str and value == "<dynamic-code>" else value for value in args
+    )
     source = _source(code.co_filename)
     if source is not None:
         return (_with_source, (source, code.co_filename, make, args), *rest)
@@ -254,7 +304,7 @@ def _with_source(source: str, filename: str, make: Any, args: tuple[Any, ...]) -
 _slow: type[pickle.Pickler] | None = None
 
 
-def _slow_pickler() -> type[pickle.Pickler]:
+def slow_pickler() -> type[pickle.Pickler]:
     """Return the cloudpickle pickler, with the user's reducers; imported at first need."""
     global _slow
     if _slow is None:
@@ -265,11 +315,35 @@ def _slow_pickler() -> type[pickle.Pickler]:
                 kind = type(obj)
                 if kind in reducers:
                     return reducers[kind](obj)
+                if id(obj) in renamed:
+                    return _by_own_name(obj)
                 if kind is CodeType:
                     return _with_file(self.dispatch_table[CodeType](obj), obj)
                 if kind is _ALIAS and not aliases.by_name(obj):
                     return aliases.reduce(obj)
+                if kind is FunctionType:
+                    return self._reduce_function(obj)
+                if isinstance(obj, type):
+                    if is_below_proxy(obj):
+                        return cloudpickle.cloudpickle._dynamic_class_reduce(obj)
+                    if _needs_own_way(obj):
+                        reduced = foreign.reduce(obj)
+                        if reduced is not NotImplemented:
+                            return reduced
+                if kind in callables.KINDS and (_needs_value(obj) or not callables.by_name(obj)):
+                    reduced = callables.reduce(obj)
+                    if reduced is not None:
+                        return reduced
                 return super().reducer_override(obj)
+
+            def _reduce_function(self, function: FunctionType) -> Any:
+                if is_below_proxy(function):
+                    reduced = self._dynamic_function_reduce(function)
+                else:
+                    reduced = super().reducer_override(function)
+                    if reduced is NotImplemented:  # by its name
+                        return reduced
+                return callables.reduce_function(function) or callables.with_super(function, reduced)
 
         main = sys.modules.get("__mp_main__")
         if main is not None:  # the __main__ of a process that multiprocessing spawned
@@ -285,7 +359,7 @@ def dump_code(code: Any) -> tuple[bytes, list[Any]]:
     collecting.refs = refs
     try:
         out = io.BytesIO()
-        _slow_pickler()(out, 5).dump(code)
+        slow_pickler()(out, 5).dump(code)
     finally:
         collecting.refs = outer
     return out.getvalue(), refs

@@ -287,6 +287,7 @@ def listen(path: str, backlog: int = 1024) -> socket.socket:
     """Return a listening Unix socket at ``path``. The folder's mode keeps others out."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.bind(path)
+    os.chmod(path, 0o600)  # the umask of the user may keep the user out too
     sock.listen(backlog)
     return sock
 

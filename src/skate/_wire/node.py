@@ -258,9 +258,12 @@ class ExitRefused(Struct, array_like=True, frozen=True, tag=63):
 
 
 class Leaving(Struct, array_like=True, frozen=True, tag=64):
-    """Worker to daemon: I am about to end on purpose, for this reason."""
+    """Worker to daemon: I am about to end on purpose, for this reason.
+
+    ``intended``: an actor that leaves so ends for good; else it is restarted, as after a crash."""
 
     reason: str
+    intended: bool = True
 
 
 class Shutdown(Struct, array_like=True, frozen=True, tag=65):
@@ -353,6 +356,16 @@ class StateRows(Struct, array_like=True, frozen=True, tag=84):
 
 class LastRows(Struct, array_like=True, frozen=True, tag=75):
     """Driver or worker to daemon, when it leaves: the calls that it made that are through. Packed rows."""
+
+    rows: bytes
+    #: How many there are, and whether they are those that failed.
+    count: int
+    failed: bool
+
+
+class Counts(Struct, array_like=True, frozen=True, tag=79):
+    """Driver or worker to daemon: how many calls that it made are through, for names whose numbers changed.
+    Packed rows. Absolute; the newest count, also when the process is gone."""
 
     rows: bytes
 

@@ -90,7 +90,7 @@ class Reply(Struct, array_like=True, frozen=True, tag=4, gc=False):
     kind: int
     data: bytes
     microseconds: int = 0
-    #: Results beyond the first, for num_returns above 1.
+    #: Results beyond the first, for num_returns above 1; with an error, all that was yielded before it.
     more: list[tuple[int, bytes]] | None = None
     #: Refs of the caller that the worker still holds: it borrows them from now on, under this epoch.
     borrowed: list[tuple[bytes, int]] | None = None

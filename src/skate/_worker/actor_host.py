@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import pickle
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from skate._base.code_flags import is_coroutine
+from skate._base.user_errors import is_a, report, set_traceback
 from skate._serialize.exceptions import dump_task_error
 from skate._serialize.tracebacks import format_error
 from skate._serialize.values import deserialize
@@ -18,6 +19,7 @@ from skate._wire import worker as wire
 from skate._wire.codec import unpack
 from skate._worker import current, output
 from skate._worker.current import CallInfo
+from skate._worker.exits import ActorExit
 from skate._worker.objects import arrivals
 from skate._worker.refs import ObjectEntry
 
@@ -27,10 +29,6 @@ if TYPE_CHECKING:
 
 #: Characters of an instance's repr that are shown.
 _MOST_REPR = 200
-
-
-class ActorExit(SystemExit):
-    """Raised by ``exit_actor``: the actor's process ends on purpose."""
 
 
 class Runner(Protocol):
@@ -64,6 +62,8 @@ class ActorHost:
         self.incarnation = message.incarnation
         self.spec = unpack(message.spec, type=control.ActorSpec)
         self.instance: Any = None
+        #: Its methods, bound, by their names.
+        self._bound: dict[str, Callable[..., Any]] = {}
         #: The compiled graphs that it takes part in, by id (see ``skate.dag._program``).
         self.graphs: dict[bytes, Any] = {}
         #: What errors and output call it.
@@ -81,20 +81,45 @@ class ActorHost:
 
     def start(self) -> None:
         """Run the constructor and report."""
-        spec, core = self.spec, self.executor.core
-        output.names.current = spec.class_name
-        current.call.set(CallInfo(b"", 0, f"{spec.class_name}.__init__", 1))
-        limit_threads(-(-spec.running.get("CPU", 10_000) // 10_000))
-        error = b""
+        self._prepare()
         met: list[ObjectEntry] = []
+        raised = None
         try:
             self.instance = self._construct(met)
             self._introduce()
-        except BaseException as raised:
+        except BaseException as error:
+            raised = error
+        self._report(raised, met)
+
+    async def start_on_loop(self) -> None:
+        """Run the constructor, which may be a coroutine, on the running loop, and report."""
+        self._prepare()
+        met: list[ObjectEntry] = []
+        raised = None
+        try:
+            self.instance = await self._construct_on_loop(met)
+            self._introduce()
+        except BaseException as error:
+            raised = error
+        self._report(raised, met)
+
+    def _prepare(self) -> None:
+        spec = self.spec
+        output.names.current = spec.class_name
+        current.call.set(CallInfo(b"", 0, f"{spec.class_name}.__init__", 1))
+        limit_threads(-(-spec.running.get("CPU", 10_000) // 10_000))
+
+    def _report(self, raised: BaseException | None, met: list[ObjectEntry]) -> None:
+        spec, core = self.spec, self.executor.core
+        error = b""
+        if raised is not None:
             name = f"{spec.class_name}.__init__"
+            if is_a(raised, SystemExit):
+                self.executor.leave_by(raised, name)
+                return
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
             self.tell(name, raised)
-            raised.__traceback__ = None
+            set_traceback(raised, None)
         shown = self.repr if self.repr != spec.class_name else ""
         with core.lock:
             core.drain()
@@ -115,8 +140,9 @@ class ActorHost:
         """Go by the instance's own repr in errors and output, if its class defines one, as Ray does."""
         if getattr(type(self.instance), "__repr__", None) is not object.__repr__:
             try:
-                self.repr = repr(self.instance)[:_MOST_REPR]
-            except Exception:
+                # Of a subclass of str, the characters: it is pickled.
+                self.repr = str.__str__(repr(self.instance))[:_MOST_REPR]
+            except BaseException:
                 return  # the user's bug, which is no reason for the actor to fail
             output.names.current = " ".join(self.repr.split())
 
@@ -124,6 +150,19 @@ class ActorHost:
         cls = pickle.loads(self.spec.class_blob)
         args, kwargs = self._arguments(met)
         return cls(*args, **kwargs)
+
+    async def _construct_on_loop(self, met: list[ObjectEntry]) -> Any:
+        made = pickle.loads(self.spec.class_blob)
+        args, kwargs = self._arguments(met)
+        cls = getattr(made, "__origin__", made)
+        if not is_coroutine(cls.__init__):
+            return made(*args, **kwargs)
+        # Python itself would refuse what such an ``__init__`` returns.
+        instance = cls.__new__(cls, *args, **kwargs)
+        waiting = cls.__init__(instance, *args, **kwargs)
+        if hasattr(waiting, "__await__"):
+            await waiting
+        return instance
 
     def _arguments(self, met: list[ObjectEntry]) -> tuple[list[Any], dict[str, Any]]:
         spec, objects = self.spec, self.executor.core.objects
@@ -150,34 +189,54 @@ class ActorHost:
 
     def farewell(self) -> None:
         """The process is about to end in peace: let the instance clean up, by Ray's hook."""
-        hook = getattr(self.instance, "__ray_shutdown__", None)
-        if hook is None:
-            return
         current.call.set(CallInfo(b"", 0, f"{self.spec.class_name}.__ray_shutdown__", 1))
         try:
-            waiting = hook()
+            hook = getattr(self.instance, "__ray_shutdown__", None)
+            waiting: Any = hook() if hook is not None else None
             if hasattr(waiting, "__await__"):
                 import asyncio
 
                 asyncio.run(waiting)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())  # there is nobody to raise it in
+        except BaseException as error:
+            report(error)  # there is nobody to raise it in
 
     def forget(self) -> None:
         """Let go of the instance: it and what it holds may have a ``__del__``, or a file to flush."""
-        self.instance = None
+        self.let_go()
         gc.collect()
         output.flush(False)
 
+    def let_go(self) -> None:
+        """Keep the instance no longer."""
+        self.instance = None
+        self._bound.clear()
+
     def method(self, name: str) -> Callable[..., Any]:
         """Return the code behind a method's name."""
+        found = self._bound.get(name)
+        if found is None:
+            found = self._bound[name] = self._find(name)
+        return found
+
+    def _find(self, name: str) -> Callable[..., Any]:
         if name == "__ray_ready__":
             return lambda: True
         if name == "__ray_call__":
             return lambda function, *args, **kwargs: function(self.instance, *args, **kwargs)
         if name == "__ray_terminate__":
             return _terminate
-        return getattr(self.instance, name)  # type: ignore[no-any-return]
+        return _of_class(self.instance, name)  # type: ignore[no-any-return]
+
+
+def _of_class(instance: Any, name: str) -> Any:
+    """Return a method of an instance: the class's, whatever the instance has under that name."""
+    kind = type(instance)
+    for base in kind.__mro__:
+        if name in base.__dict__:
+            found = base.__dict__[name]
+            get = getattr(type(found), "__get__", None)
+            return found if get is None else get(found, instance, kind)
+    return getattr(instance, name)
 
 
 def _terminate() -> None:

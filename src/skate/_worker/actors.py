@@ -24,6 +24,7 @@ from skate._worker.records import TaskRecord, split_begun, take_out
 
 if TYPE_CHECKING:
     from skate._transport.connection import Connection
+    from skate._worker.tallies import Tally
 
 
 class Connect(NamedTuple):
@@ -48,7 +49,8 @@ class ActorClient:
     """See the module's text."""
 
     __slots__ = ("id", "class_name", "max_pending", "out_of_order", "state", "incarnation", "connection",
-                 "queue", "inflight", "cause", "error", "watched", "keep", "_send", "_me")  # fmt: skip
+                 "queue", "inflight", "cause", "error", "watched", "keep", "tallies", "_send",
+                 "_me")  # fmt: skip
 
     def __init__(
         self,
@@ -75,6 +77,8 @@ class ActorClient:
         self.watched = False
         #: A ref to the actor's handle object while calls are under way: they keep the actor alive.
         self.keep: object = None
+        #: Where calls of its methods count: see ``tallies``.
+        self.tallies: dict[str, Tally] = {}
         self._send = send
         self._me = me
 

@@ -23,6 +23,7 @@ from collections import deque
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from skate._base.user_errors import args_of, is_a, set_args, type_name
 from skate._transport.connection import Connection, Handler, Listener, listen
 from skate._transport.reactor import Waiter
 from skate._wire import debugger as wire
@@ -56,15 +57,15 @@ def hook(*args: Any, **kwargs: Any) -> Any:
 
 def look_at(core: Core, error: BaseException) -> None:
     """A call raised: stop there first, if the environment asks for it."""
-    if type(error).__name__ == "BdbQuit":
-        if not error.args:
+    if type_name(error) == "BdbQuit":
+        if not args_of(error):
             ours = sys.modules.get(_DEBUGGER)
             if ours is not None and ours.was_left():
-                error.args = ("the debugger was left with q",)
+                set_args(error, ("the debugger was left with q",))
             else:
-                error.args = ("pdb has no terminal in a worker: write breakpoint() for pdb.set_trace()",)
+                set_args(error, ("pdb has no terminal in a worker: write breakpoint() for pdb.set_trace()",))
         return
-    if isinstance(error, Exception) and any(
+    if is_a(error, Exception) and any(
         os.environ.get(name, "0").lower() not in ("", "0", "false") for name in _POST_MORTEM
     ):
         importlib.import_module(_DEBUGGER).post_mortem(core, error)

@@ -318,19 +318,20 @@ class Calls:
         if message.borrowed:
             for object_id, epoch in message.borrowed:
                 self._refs.add_borrower(object_id, connection.peer.id, epoch)
-        if message.contained:
-            self.take_contained(connection, message.contained, entries, wire.ReplyAck(message.seq))
+        contained = message.contained
         if task.stream is not None:
-            self._core.streams.end(task, kind, message.data)
-        elif entries:
-            self._set_return(entries[0], kind, message.data)
+            last = self._core.streams.end(task, kind, message.data, raised=True)
+            if contained and last is not None:  # the error is a value of two refs, and so is what is in it
+                entries = [entries[0], last]
+                contained = [*contained, *((1, *inner[1:]) for inner in contained)]
+        if contained:
+            self.take_contained(connection, contained, entries, wire.ReplyAck(message.seq))
+        if task.stream is None and entries:
             if kind == wire.ERROR:
-                for entry in entries[1:]:
-                    self._set_return(entry, kind, message.data)
-                if len(entries) > 1:
-                    # Those before the one that failed may be in the store.
-                    self._core.node.send(node.Free([entry.id for entry in entries if entry.id], False))
-            elif message.more is not None:
+                self._set_failed(entries, message)
+            else:
+                self._set_return(entries[0], kind, message.data)
+            if kind != wire.ERROR and message.more is not None:
                 for entry, (more_kind, more_data) in zip(entries[1:], message.more, strict=False):
                     self._set_return(entry, more_kind, more_data)
             if kind == wire.SHARED or (message.more is not None and _any_shared(message.more)):
@@ -347,6 +348,8 @@ class Calls:
         else:
             self._core.actors.replied(task)
         if task.again or task.lost_items:
+            if task.again:
+                self._core.reporter.repeated(task, error is not None)
             # Last: it may be sent again at once.
             self._core.recovery.over(task, message.data if kind == wire.ERROR else b"")
 
@@ -413,6 +416,18 @@ class Calls:
         if task.lost_items:
             self._core.recovery.over(task, error)
         task.returns = [nobodys() for _ in task.returns]
+
+    def _set_failed(self, entries: Sequence[ObjectEntry], message: wire.Reply) -> None:
+        """A call raised: all its returns are that error, but for what it had yielded before."""
+        before = message.more or []
+        for entry, (kind, data) in zip(entries, before, strict=False):
+            self._set_return(entry, kind, data)
+        failed = entries[len(before) :]
+        for entry in failed:
+            self._set_return(entry, wire.ERROR, message.data)
+        if len(entries) > 1:
+            # Those before the one that failed may be in the store.
+            self._core.node.send(node.Free([entry.id for entry in failed if entry.id], False))
 
     def _set_return(self, entry: ObjectEntry, kind: int, data: bytes) -> None:
         if entry.gone:
@@ -482,6 +497,8 @@ class Calls:
                     self._core.fulfil(entry, wire.ERROR, error)
         self._unpin(task)
         if task.again or task.lost_items:
+            if task.again:
+                self._core.reporter.repeated(task, failed=True)
             self._core.recovery.over(task, error)
 
     def where(self, task: TaskRecord) -> Connection | None:

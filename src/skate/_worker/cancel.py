@@ -25,6 +25,7 @@ from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import current
+from skate._worker.failures import cancelled_error
 from skate._worker.records import TaskRecord
 from skate._worker.refs import PENDING, ObjectEntry
 
@@ -96,7 +97,7 @@ class Canceller:
         if self._core.calls.where(task) is None:
             return
         entries = task.returns
-        self._core.calls.abandon(task, self.error(task))
+        self._core.calls.abandon(task, self.error(task, begun=True))
         for entry in entries:
             entry.task = task  # it may still be cancelled with force
 
@@ -119,12 +120,14 @@ class Canceller:
             if parent is not None and parent.seq == seq and parent.owner == owner:
                 self.cancel_task(task, force and task.actor is None, True)
 
-    def error(self, task: TaskRecord) -> bytes:
-        """Return what ``get`` raises for it."""
+    def error(self, task: TaskRecord, *, begun: bool = False) -> bytes:
+        """Return what ``get`` raises for it. ``begun``: it runs, so that it is a RayTaskError as well."""
         task_id = ids.task_id(self._core.worker_id, task.seq).hex()
-        by = f"cancel() was called in {self._core.kind} process {self._core.pid}"
+        by = f": cancel() was called in {self._core.kind} process {self._core.pid}"
         caller = current.call.get().name
         if caller:
             by += f", in {caller}"
+        if begun and not task.killed:
+            return cancelled_error(None, task.describe(), task_id, by)
         kind = errors.TaskKilledError if task.killed else errors.TaskCancelledError
-        return dump_error(kind(task_id, f"{task.describe()} was cancelled: {by}"))
+        return dump_error(kind(task_id, f"{task.describe()} was cancelled{by}"))

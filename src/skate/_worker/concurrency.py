@@ -262,7 +262,7 @@ class AsyncRunner:
         loop.add_reader(reactor.fileno(), self._read)
         reactor.watched = reactor.polling = reactor.asleep = True
         # In the loop, so that constructors may create tasks and use the running loop.
-        loop.call_soon(host.start)
+        self._tasks.add(loop.create_task(host.start_on_loop()))
         try:
             loop.run_forever()
         finally:

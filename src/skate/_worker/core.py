@@ -19,6 +19,7 @@ from weakref import WeakSet
 from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._base.config import Config
+from skate._base.user_errors import is_a
 from skate._serialize.exceptions import dump_error
 from skate._store.client import LocalObject, StoreClient
 from skate._transport.connection import Connection, Handler
@@ -27,7 +28,7 @@ from skate._transport.spin import Spin
 from skate._wire import control, node
 from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
-from skate._worker import current
+from skate._worker import current, forked_child
 from skate._worker.calls import Calls
 from skate._worker.cancel import Canceller
 from skate._worker.control_link import ControlLink
@@ -318,8 +319,8 @@ class Core(MainThread):
 
     def _failed(self, bug: BaseException) -> None:
         """Handling a message, or a turn, raised. Under the lock."""
-        if isinstance(bug, MemoryError):
-            ran_out(self, bug)
+        if is_a(bug, MemoryError):
+            ran_out(self, bug)  # type: ignore[arg-type]
             return
         with contextlib.suppress(MemoryError):
             print_bug(bug)
@@ -463,6 +464,8 @@ class Core(MainThread):
         """In a forked child of user code: drop every connection; nothing of this is usable here."""
         current.process.core = None
         current.process.forked = True
+        if self.executor is not None:
+            forked_child.end_where_user_code_ends(self.executor, self.executor.invocation)
         self.reactor.abandon()
         for connection in (*self.peers.connections, self.node, self.control.connection):
             if connection is not None:

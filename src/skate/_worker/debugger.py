@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from skate._base.errors import RayTaskError
+from skate._base.user_errors import is_a, summary_of, traceback_of
 from skate._worker.breakpoints import Stop, boundary, place
 from skate._worker.report import PACKAGE
 
@@ -56,13 +57,13 @@ def set_trace(core: Core, frame: FrameType, *, header: str | None = None) -> Non
 
 def post_mortem(core: Core, error: BaseException) -> None:
     """Look at where an exception was raised, before its call is through."""
-    trace = error.__traceback__
+    trace = traceback_of(error)
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
         trace = trace.tb_next
-    if trace is None or isinstance(error, RayTaskError):
+    if trace is None or is_a(error, RayTaskError):
         return  # nothing of the user's; or another task's, where there was a look already
     debugger = Debugger(core, None)
-    debugger.header = f"{type(error).__name__}: {error}"
+    debugger.header = summary_of(error)
     debugger.reset()
     try:
         debugger.interaction(None, trace)

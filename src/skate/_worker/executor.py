@@ -11,13 +11,13 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
-from skate._base import errors
 from skate._base.clock import monotonic, perf_counter
 from skate._base.process import end_process_group
-from skate._serialize.exceptions import dump_error
+from skate._base.user_errors import is_a
 from skate._serialize.tracebacks import format_error
 from skate._transport.connection import EAGER_BYTES, Connection, Handler
 from skate._transport.reactor import Waiter
@@ -25,11 +25,13 @@ from skate._transport.table_lock import resume, state, suspend
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker import breakpoints, current, output
-from skate._worker.actor_host import ActorExit, ActorHost, Runner, limit_threads
+from skate._worker.actor_host import ActorHost, Runner, limit_threads
 from skate._worker.current import CallInfo
 from skate._worker.exhaustion import dump_or_end
+from skate._worker.exits import Exit
+from skate._worker.failures import reply_of, taken_apart
 from skate._worker.interrupts import Interrupts
-from skate._worker.invocation import ArgumentLost, Invocation, Result, matches
+from skate._worker.invocation import ArgumentLost, Invocation, Result
 from skate._worker.refs import ObjectEntry
 from skate._worker.waits import lane
 from skate._worker.yielding import Yielding
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 _WORD = struct.Struct("<8sQ")
 #: Replies of short calls are kept together at most this long (seconds).
 _HOLD = 0.001
+_SPENT = "a function was called as often as its max_calls allows"
 
 
 class Function:
@@ -84,8 +87,8 @@ class Executor:
         self._seq = 0
         self._started = 0.0
         self._orphaned = False
-        #: A function was called as often as it may be in one process.
-        self._spent = False
+        #: Why the process is to end after this task; "": it is not.
+        self._spent = ""
         self._gpus: str | None = None
         #: The main thread waits in get, its CPUs lent: what arrives cannot begin here.
         self._lent = False
@@ -104,7 +107,8 @@ class Executor:
         self._runner: Runner | None = None
         core.gate.add_boundaries(
             (Executor._invoke.__code__, Yielding.run.__code__, Yielding.run_async.__code__,
-             ActorHost._construct.__code__, ActorHost.farewell.__code__)
+             Invocation.encode_yielded.__code__, ActorHost._construct.__code__,
+             ActorHost._construct_on_loop.__code__, ActorHost.farewell.__code__)
         )  # fmt: skip
         self.interrupts = Interrupts(core, self)
         self.invocation.cancelled = self.interrupts.cancelled
@@ -233,9 +237,9 @@ class Executor:
             core.node.flush()
             end_process_group()
 
-    def _leave(self, reason: str, code: int = 0) -> None:
+    def _leave(self, reason: str, code: int = 0, intended: bool = True) -> None:
         self._core.reporter.tell_metrics()
-        self._core.node.send(node.Leaving(reason))
+        self._core.node.send(node.Leaving(reason, intended))
         self._core.node.flush()
         self._stopping = True
         self._exit_code = code
@@ -295,7 +299,7 @@ class Executor:
 
     def _handler_raised(self, error: BaseException) -> None:
         """A signal's handler raised, and no call runs that could get it: end, or tell."""
-        if isinstance(error, SystemExit):
+        if is_a(error, SystemExit):
             self.leave_by(error, "a signal's handler")
         else:
             self._core.warn(f"a signal's handler raised between calls:\n{format_error(error).rstrip()}")
@@ -385,14 +389,14 @@ class Executor:
                 self._core.node.send(node.ExitRefused())
                 self._core.node.flush()
             if self._spent:
-                self._retire(connection)
+                self._retire(connection, self._spent)
         finally:
             if state.wanted:
                 resume()
             lock.release()
 
-    def _retire(self, connection: Connection) -> None:
-        """A function was called here as often as ``max_calls`` allows: end, unless objects would go too.
+    def _retire(self, connection: Connection, reason: str) -> None:
+        """A task was the last one of this process: end, unless objects would go too.
 
         What is queued goes back to its owners; what is still under way they send elsewhere, for it has
         not begun. Under the lock.
@@ -405,8 +409,10 @@ class Executor:
         self._running = True  # for giving back what is queued
         self._give_back()
         self._running = False
+        # A retry of the last task, which has its number, may be under way: it has not begun here.
+        _WORD.pack_into(self._board, self._word, b"", 0)
         core.reactor.flush()
-        self._leave("a function was called as often as its max_calls allows")
+        self._leave(reason)
 
     def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
         """Run user code. Its arguments and results live in this frame only, so that they are gone
@@ -423,7 +429,7 @@ class Executor:
         if self.host is None:
             function = peer.functions[call.fn]  # type: ignore[index]
             function.called += 1
-            self._spent = function.max_calls > 0 and function.called >= function.max_calls
+            self._spent = _SPENT if 0 < function.max_calls <= function.called else ""
             current.process.resources = function.resources
             if call.gpus != self._gpus:
                 self._gpus = call.gpus
@@ -463,39 +469,36 @@ class Executor:
 
     def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
         """User code raised: return the reply that says so, or begin to end the process."""
-        if isinstance(error, ArgumentLost):
+        error, before = taken_apart(error)
+        if type(error) is ArgumentLost:
             return wire.LOST, error.what, None, None, None
         name = self.name_of(connection.peer, call)
         if self.interrupts.cancelled:
             cancelled = self.interrupts.outcome(connection, call, error)
             if cancelled is not None:
-                error.__traceback__ = None
+                if before is not None:
+                    self.invocation.forget(connection.peer.id, call, before)
                 return wire.ERROR, cancelled, None, None, None
-        actor_repr = actor_id = None
+        actor = None
         if self.host is not None:
-            if isinstance(error, SystemExit):
+            if is_a(error, SystemExit):
                 self._running = False
                 self.leave_by(error, name)
                 return wire.NONE, b"", None, None, None
-            actor_repr, actor_id = self.host.repr, self.host.actor_id.hex()
-        elif isinstance(error, SystemExit):
-            crash = errors.WorkerCrashedError(
-                f"task {name} called sys.exit({error.code!r}); raise an exception or return instead"
-            )
-            return wire.ERROR, dump_error(crash), None, None, None
+            actor = (self.host.repr, self.host.actor_id.hex())
+        elif is_a(error, SystemExit):
+            self._spent, result = Exit(error).of_task(name)
+            return result
         breakpoints.look_at(self._core, error)
-        self.invocation.discard_results(connection.peer.id, call, error)
-        data, refs = dump_or_end(self._core, error, name, actor_repr, actor_id)
-        error.__traceback__ = None  # its frames hold the arguments
-        retriable = call.retry is not None and matches(call.retry, error)
-        return self.invocation.failure(data, refs, retriable=retriable)
+        dump = partial(dump_or_end, self._core)
+        return reply_of(self.invocation, dump, connection.peer.id, call, error, name, actor, before)
 
-    def leave_by(self, error: SystemExit, name: str) -> None:
-        """A method of the actor ended the actor: begin to end the process."""
-        cause = "exit_actor() was called" if isinstance(error, ActorExit) else "sys.exit() was called"
+    def leave_by(self, error: BaseException, name: str) -> None:
+        """A method or the constructor of the actor ended the actor: begin to end the process."""
+        end = Exit(error)
         with self._core.lock:
             self._core.reactor.flush()
-            self._leave(f"{cause} in {name}")
+            self._leave(f"{end.what} in {name}", end.status, end.intended)
 
     # ------------------------------------------------------------------ becoming an actor
 
@@ -514,8 +517,6 @@ class Executor:
         current.process.resources = host.spec.running
         if message.gpus:
             current.see_gpus(",".join(message.gpus))
-        if host.spec.is_async:
-            self.invocation.cancelled = frozenset()  # a coroutine may end as it likes: see Interrupts
         runner = host.make_runner()
         if runner is None:
             host.start()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from skate._base.errors import RayTaskError
+from skate._base.user_errors import attributes_of, is_a
 from skate._serialize.tracebacks import shortened
 from skate._worker.object_ref import ObjectRef
 from skate._worker.objects import NotYetAgain
@@ -15,6 +18,35 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from skate._worker.core import Core
+
+
+@functools.cache
+def _future_type() -> type[Future[Any]]:
+    from concurrent.futures import Future
+
+    class TrueFuture(Future[Any]):
+        """A future that raises an exception whatever that exception says of its own truth."""
+
+        def result(self, timeout: float | None = None) -> Any:
+            error = self.exception(timeout)
+            if error is not None:
+                raise error
+            return super().result(0)
+
+    return TrueFuture
+
+
+def _of_elsewhere(error: BaseException) -> BaseException:
+    """Return an error as ``await`` can raise it.
+
+    One of a task that stands for control here (StopIteration would be the value of the ``await``,
+    CancelledError and KeyboardInterrupt would end the task or the loop that awaits) is a RayTaskError only.
+    """
+    if is_a(error, RayTaskError):
+        cause = attributes_of(error).get("cause", error)
+        if is_a(cause, StopIteration) or not is_a(cause, Exception):
+            return RayTaskError(*RayTaskError.fields.fget(error))  # type: ignore[attr-defined]
+    return error
 
 
 class Futures:
@@ -42,6 +74,7 @@ class Futures:
         """Return a future of the running loop."""
         import asyncio
 
+        ref._entry.asked = True  # though the loop, or the process, may end before the future gets it
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
 
@@ -53,7 +86,7 @@ class Futures:
                     if not self.when_ready(ref._entry, ready):
                         resolve()
                 except BaseException as error:
-                    future.set_exception(shortened(error))
+                    future.set_exception(_of_elsewhere(shortened(error)))
 
         def ready() -> None:
             try:
@@ -67,9 +100,8 @@ class Futures:
 
     def as_concurrent_future(self, ref: ObjectRef[Any]) -> Future[Any]:
         """Return a future for threads. Its callbacks run on a thread of their own."""
-        from concurrent.futures import Future
-
-        future: Future[Any] = Future()
+        ref._entry.asked = True
+        future: Future[Any] = _future_type()()
         future.set_running_or_notify_cancel()
 
         def resolve() -> None:

@@ -19,6 +19,7 @@ from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
+from skate._worker.failures import cancelled_error
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
@@ -103,8 +104,10 @@ class Interrupts:
 
     def answer(self, connection: Connection, call: wire.Call) -> None:
         """Tell the caller that a call was cancelled before it began."""
-        error = self._error(connection, call, "before it began")
-        connection.send(wire.Reply(call.seq, wire.ERROR, error))
+        task_id = ids.task_id(connection.peer.id, call.seq).hex()
+        name = self._executor.name_of(connection.peer, call)
+        error = errors.TaskCancelledError(task_id, f"{name} was cancelled before it began")
+        connection.send(wire.Reply(call.seq, wire.ERROR, dump_error(error)))
         connection.flush()
 
     def _end(self) -> None:
@@ -123,21 +126,16 @@ class Interrupts:
         self.cancelled.discard((owner, seq))
 
     def outcome(self, connection: Connection, call: wire.Call, error: BaseException) -> bytes | None:
-        """Return the error to reply if the call was cancelled while it ran.
+        """Return the error to reply if the call was cancelled while it ran, whatever came out of it.
 
-        A coroutine may catch its CancelledError and go on to an end of its own, as in asyncio.
+        A coroutine may catch its CancelledError and tidy up; what it returns or raises then, nobody wants.
         """
         if (connection.peer.id, call.seq) not in self.cancelled:
             return None
-        host = self._executor.host
-        if host is not None and host.spec.is_async and type(error).__name__ != "CancelledError":
-            return None
-        return self._error(connection, call, f"while it ran in worker process {self._core.pid}")
-
-    def _error(self, connection: Connection, call: wire.Call, when: str) -> bytes:
+        host, when = self._executor.host, f" while it ran in worker process {self._core.pid}"
+        actor = (host.repr, host.actor_id.hex()) if host is not None else None
         task_id = ids.task_id(connection.peer.id, call.seq).hex()
-        name = self._executor.name_of(connection.peer, call)
-        return dump_error(errors.TaskCancelledError(task_id, f"{name} was cancelled {when}"))
+        return cancelled_error(error, self._executor.name_of(connection.peer, call), task_id, when, actor)
 
     # ------------------------------------------------------------------ the signal, on the main thread
 

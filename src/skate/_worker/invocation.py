@@ -5,11 +5,14 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
+from skate._base.user_errors import attributes_of, is_a, matches_kind, set_traceback
 from skate._serialize import culprit
+from skate._serialize.tracebacks import format_error
 from skate._serialize.values import deserialize, serialize
 from skate._transport.connection import EAGER_BYTES, Connection
 from skate._wire import node
@@ -42,6 +45,39 @@ class ArgumentLost(Exception):
     def __init__(self, what: bytes) -> None:
         super().__init__(what)
         self.what = what
+
+
+class Yielded:
+    """What a generator with a fixed number of returns has yielded, encoded."""
+
+    def __init__(self) -> None:
+        self.encoded: list[tuple[int, bytes]] = []
+        self.contained: list[tuple[int, bytes, str]] = []
+        self.kept: list[ObjectRef[Any]] = []
+
+    @property
+    def sealed(self) -> list[int]:
+        """Return which of them are in the store."""
+        return [index for index, (kind, _) in enumerate(self.encoded) if kind == wire.SHARED]
+
+    def result(self) -> Result:
+        """Return it as the whole result of a call."""
+        (kind, data), more = self.encoded[0], self.encoded[1:]
+        return kind, data, more or None, self.contained or None, self.kept or None
+
+
+class Stopped(BaseException):
+    """A generator with a fixed number of returns raised before it had yielded all of them.
+
+    Args:
+        error: what it raised.
+        before: what it had yielded.
+    """
+
+    def __init__(self, error: BaseException, before: Yielded) -> None:
+        super().__init__()
+        self.error = error
+        self.before = before
 
 
 class Invocation:
@@ -101,9 +137,11 @@ class Invocation:
 
         Callers keep no name for it: a returned exception has their frames in its traceback.
         """
-        if self.cancelled and (peer.id, call.seq) in self.cancelled:
-            raise KeyboardInterrupt
+        if self.cancelled:
+            self.check_cancelled(peer.id, call.seq)
         count = call.num_returns
+        if type(result) is GeneratorType and (count > 1 or (count == 1 and _is_the_calls(result))):
+            return self.encode_yielded(peer.id, call, result, name)
         if count == 1:
             kind, data, refs = self._encode(peer.id, call, 0, result)
             if not refs:
@@ -113,24 +151,50 @@ class Invocation:
             return wire.NONE, b"", None, None, None
         return self._encode_many(peer.id, call, result, name)
 
+    def check_cancelled(self, owner: bytes, seq: int) -> None:
+        """Raise if nobody wants the result of this call any more, which user code may have swallowed."""
+        if (owner, seq) in self.cancelled:
+            raise KeyboardInterrupt
+
     def discard_results(self, owner: bytes, call: wire.Call, error: BaseException) -> None:
         """Have the store drop what a call may have sealed before it ran out of memory."""
         # Of one that runs again, some may be there from before, and needed.
-        if isinstance(error, MemoryError) and not call.flags & wire.AGAIN:
+        if is_a(error, MemoryError) and not call.flags & wire.AGAIN:
             self.discard([ids.object_id(owner, call.seq, index) for index in range(call.num_returns)])
 
     def discard(self, made: list[bytes]) -> None:
         """Memory ran out, perhaps behind the seal of one of these, of which the owner will never hear."""
         core = self._core
-        with core.changing:
-            core.node.send(node.Free(made, False, core.worker_id))
+        if made:
+            with core.changing:
+                core.node.send(node.Free(made, False, core.worker_id))
 
-    def failure(self, data: bytes, refs: Sequence[ObjectRef[Any]], *, retriable: bool) -> Result:
-        """Return what the reply says of an exception that was pickled."""
+    def failure(
+        self,
+        owner: bytes,
+        call: wire.Call,
+        data: bytes,
+        refs: Sequence[ObjectRef[Any]],
+        *,
+        retriable: bool,
+        before: Yielded | None,
+    ) -> Result:
+        """Return what the reply says of an exception that was pickled. ``before``: what had been yielded."""
+        if before is not None and (retriable or len(before.encoded) == 0):
+            self.forget(owner, call, before)
+            before = None
         kind = wire.RETRIABLE if retriable else wire.ERROR
-        if not refs:
-            return kind, data, None, None, None
-        return kind, data, None, self.name_refs(0, refs), refs
+        more = before.encoded if before is not None else None
+        contained = before.contained if before is not None else []
+        kept = [*(before.kept if before is not None else ()), *refs]
+        for index in range(len(more or ()), max(1, call.num_returns) if refs else 0):
+            contained = contained + self.name_refs(index, refs)
+        return kind, data, more, contained or None, kept or None
+
+    def forget(self, owner: bytes, call: wire.Call, before: Yielded) -> None:
+        """Nobody is told of what a generator had yielded, which may be in the store."""
+        if not call.flags & wire.AGAIN:
+            self.discard([ids.object_id(owner, call.seq, index) for index in before.sealed])
 
     def _encode(
         self, owner: bytes, call: wire.Call, index: int, result: Any
@@ -152,7 +216,7 @@ class Invocation:
             serialized = serialize(result)
         except (RecursionError, MemoryError):
             raise
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: it was raised by a hook of the value
             raise TypeError(f"cannot return it: {culprit.explain(result, name, error)}") from None
         if serialized.size <= self._core.config.max_inline_bytes:
             return serialized.kind, serialized.to_bytes(), serialized.refs
@@ -178,17 +242,57 @@ class Invocation:
             ) from None
         if len(values) != count:
             raise ValueError(f"{name} has num_returns={count} and returned {len(values)} value(s)")
-        encoded: list[tuple[int, bytes]] = []
-        contained: list[tuple[int, bytes, str]] = []
-        kept: list[ObjectRef[Any]] = []
-        for index, value in enumerate(values):
-            kind, data, refs = self._encode(owner, call, index, value)
-            encoded.append((kind, data))
-            if refs:
-                contained += self.name_refs(index, refs)
-                kept += refs
-        (kind, data), more = encoded[0], encoded[1:]
-        return kind, data, more, contained or None, kept or None
+        made = Yielded()
+        try:
+            for value in values:
+                self._add(owner, call, made, value)
+        except BaseException:
+            self.forget(owner, call, made)
+            raise
+        return made.result()
+
+    def _add(self, owner: bytes, call: wire.Call, made: Yielded, value: Any) -> None:
+        index = len(made.encoded)
+        kind, data, refs = self._encode(owner, call, index, value)
+        made.encoded.append((kind, data))
+        if refs:
+            made.contained += self.name_refs(index, refs)
+            made.kept += refs
+
+    def encode_yielded(self, owner: bytes, call: wire.Call, items: Any, name: str) -> Result:
+        """Encode what a generator yields, one after the other, until there are as many as were asked for.
+
+        Raises:
+            Stopped: it raised before; what it had yielded counts.
+        """
+        count, made = call.num_returns, Yielded()
+        try:
+            for value in items:
+                if len(made.encoded) == count:
+                    items.close()
+                    self._core.warn(
+                        f"{name} has num_returns={count} and yielded more; what it yielded after that is lost"
+                    )
+                    break
+                self._add(owner, call, made, value)
+                del value
+            if len(made.encoded) < count:
+                raise ValueError(f"{name} has num_returns={count} and yielded {len(made.encoded)} value(s)")
+        except BaseException as error:
+            if is_a(error, SystemExit):
+                self.forget(owner, call, made)
+                raise
+            if len(made.encoded) < count:
+                raise Stopped(error, made) from None
+            self._core.warn(
+                f"{name} raised when it had yielded all that its num_returns={count} asks for, so no ref "
+                f"has this error:\n{format_error(error).rstrip()}"
+            )
+            set_traceback(error, None)
+        if self.cancelled and (owner, call.seq) in self.cancelled:
+            self.forget(owner, call, made)
+            raise KeyboardInterrupt
+        return made.result()
 
     def reply(
         self,
@@ -272,10 +376,21 @@ class Invocation:
         return False
 
 
+def _is_the_calls(result: Any) -> bool:
+    """Whether the function that was called is what yields; else it returned somebody's generator, which
+    cannot be sent."""
+    name: str = result.gi_code.co_name
+    return current.call.get().function.rpartition(".")[2] == name
+
+
 def matches(retry: bytes, error: BaseException) -> bool:
     """Tell whether a call that raised this may be run again: see ``Call.retry``."""
-    if isinstance(error, errors.RayTaskError):
-        error = error.cause
+    if is_a(error, errors.RayTaskError):
+        error = attributes_of(error).get("cause", error)
     if retry == wire.ALL:
-        return isinstance(error, Exception)
-    return isinstance(error, pickle.loads(retry))
+        return is_a(error, Exception)
+    try:
+        kinds = pickle.loads(retry)
+    except BaseException:  # unpickling is the user's code; the caller hears of what was raised
+        return False
+    return matches_kind(error, kinds if type(kinds) is tuple else (kinds,))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from skate._base import ids
+from skate._base.kinds import ERROR
 from skate._serialize.values import collecting, reducers
 from skate._worker import current
 from skate._worker.refs import ObjectEntry
@@ -126,6 +127,24 @@ class ObjectRef(Generic[T_co]):
     def as_future(self, _internal: bool = False) -> asyncio.Future[T_co]:
         """Return an asyncio future of the running loop that gets the value, or the exception."""
         return self._core.futures.as_asyncio_future(self)
+
+    @property
+    def _failed(self) -> bool:
+        """Whether the value is there and is an error; for the helpers in ``util``."""
+        return self._entry.kind == ERROR
+
+    def _ask(self) -> None:
+        """Say that somebody will ask for the value, or knows why not: see ``unread``."""
+        self._entry.asked = True
+
+    def _on_completed(self, py_callback: Callable[[T_co | BaseException], None]) -> None:
+        """Have a function called with the value, or the exception, once it is there."""
+
+        def call(done: Future[T_co]) -> None:
+            error = done.exception()
+            py_callback(error if error is not None else done.result())
+
+        self.future().add_done_callback(call)
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self.as_future().__await__()

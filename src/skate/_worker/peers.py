@@ -16,6 +16,8 @@ from skate._worker.records import TaskRecord
 from skate._worker.refs import PENDING, ObjectEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from skate._worker.core import Core
     from skate._worker.executor import Function
     from skate._worker.yielding import Outgoing
@@ -52,6 +54,8 @@ class Peers:
         self._by_address: dict[str, Connection] = {}
         self._all: set[Connection] = set()
         self._listener: Listener | None = None
+        #: Told the id of each process whose last connection ended. Under the lock.
+        self.on_process_gone: list[Callable[[bytes], object]] = []
         #: Completed by the core with the handlers of calls and replies.
         self.handlers: dict[type, Handler] = {
             wire.PeerHello: self._hello,
@@ -115,6 +119,8 @@ class Peers:
         peer.acks.clear()
         if peer.id and peer.address not in self._by_address:
             core.refs.borrower_died(peer.id)
+            for told in self.on_process_gone:
+                told(peer.id)
             for entry in core.refs.owned_by(peer.address):
                 self._owner_lost(entry, connection.close_reason)
         core.actors.disconnected(connection)

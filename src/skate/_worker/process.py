@@ -9,7 +9,9 @@ import mmap
 import os
 from typing import Any
 
+from skate._base import stack_signal
 from skate._base.config import Config
+from skate._serialize.tracebacks import format_error
 from skate._transport.connection import dial
 from skate._wire.codec import decoder
 from skate._worker import breakpoints, current, output
@@ -37,12 +39,7 @@ def _run_hook(core: Core) -> str:
     try:
         enter.run_hook(environment)
     except BaseException as error:  # SystemExit too: a worker that wants to end is none
-        import traceback
-
-        trace = error.__traceback__
-        for _ in range(2):  # our own frames
-            trace = trace.tb_next if trace is not None else None
-        text = "".join(traceback.format_exception(type(error), error, trace))
+        text = format_error(error)
         return f"worker_process_setup_hook {environment.hook} raised in worker process {os.getpid()}:\n{text}"
     finally:
         core.dead_reason = ""
@@ -53,6 +50,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     """Serve until the daemon's connection ends; return the exit code."""
     output.install()
     faulthandler.enable()
+    stack_signal.register()
     board = mmap.mmap(board_fd, os.fstat(board_fd).st_size)
     core = Core("worker", worker_id, session, Config(**job["config"]))
     core.job_id = bytes.fromhex(job["job_id"])

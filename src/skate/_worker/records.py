@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from skate._worker.current import CallInfo
     from skate._worker.pool import LeasePool, WorkerLease
     from skate._worker.streams import Stream
+    from skate._worker.tallies import Tally
 
 
 class FunctionRecord:
     """A remote function, pickled once. ``microseconds`` is a moving average of what its calls took."""
 
     __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "refs", "max_calls", "retry",
-                 "hidden", "_dead")  # fmt: skip
+                 "hidden", "tallies", "_dead")  # fmt: skip
 
     def __init__(
         self, number: int, name: str, blob: bytes, threads: int, refs: Sequence[object], dead: deque[int]
@@ -39,6 +40,8 @@ class FunctionRecord:
         self.retry: bytes | None = None
         #: Its calls are not told of (``enable_task_events=False``).
         self.hidden = False
+        #: Where its calls count: see ``tallies``.
+        self.tallies: dict[str, Tally] = {}
         self._dead = dead
         self.microseconds = -1.0
         #: How many calls may be in flight to one worker.

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skate._base import errors
-from skate._serialize.exceptions import dump_error, load_error
+from skate._serialize.exceptions import dump_error, is_task_error, load_error
 from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
@@ -160,8 +160,11 @@ class Recovery:
         """A repeated call did not get through: return the error for what it was to make."""
         if error is self._final:
             return error
+        if is_task_error(error):
+            self._final = error
+            return error
         cause = load_error(error)
-        if isinstance(cause, (errors.RayTaskError, errors.ObjectReconstructionFailedError)):
+        if isinstance(cause, errors.ObjectReconstructionFailedError):
             self._final = error
             return error
         entry = next((one for one in task.returns if one.kind == PENDING), task.returns[0])

@@ -13,11 +13,12 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from skate._base import ids, threads
 from skate._base.clock import monotonic
+from skate._base.user_errors import type_name
 from skate._environment.spec import decode
 from skate._transport.connection import Connection
 from skate._wire import node
@@ -25,6 +26,7 @@ from skate._wire import worker as wire
 from skate._wire.codec import pack
 from skate._worker import metrics
 from skate._worker.refs import PENDING, ObjectEntry
+from skate._worker.tallies import Tallies, Tally
 from skate._worker.waits import told, written
 
 if TYPE_CHECKING:
@@ -35,8 +37,11 @@ if TYPE_CHECKING:
     from skate._worker.pool import LeasePool
     from skate._worker.records import TaskRecord
 
-#: Calls that are through are remembered up to this number a process.
+#: Calls that are through are remembered up to this number a process; those that failed are remembered apart,
+#: as many of them, so that those that went well do not displace them.
 HISTORY = 5000
+#: The daemon is told of counts that often at most (seconds).
+_COUNTS_EVERY = 1.0
 #: Objects told of at most, the oldest first.
 _MOST_OBJECTS = 20_000
 #: Exceptions larger than this are not remembered (bytes).
@@ -68,11 +73,15 @@ class Reporter:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        #: Calls that are through: seq, name, actor, worker, end (monotonic), microseconds, error, site,
-        #: when it was made, attempt, the call that made it, the pool that ran it, the function's name.
+        #: Calls that are through: seq, tally, actor, worker, end (monotonic), microseconds, error, site,
+        #: when it was made, attempt, the call that made it, the pool that ran it.
         self.history: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
-        #: The daemon is about to be told of metrics.
+        self.failures: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
+        #: How many calls there were, whatever is remembered of them.
+        self.tallies = Tallies()
+        #: The daemon is about to be told of metrics, of counts.
         self._metrics_due = False
+        self._counts_due = False
 
     def metrics_changed(self) -> None:
         """The program counted something: tell the daemon, soon. Not under the lock."""
@@ -93,8 +102,11 @@ class Reporter:
 
     def last_words(self) -> None:
         """This process leaves: have the daemon remember the calls that it made. Under the lock."""
-        if self.history:
-            self._core.node.send(node.LastRows(pack(self._through(list(self.history)))))
+        self._tell_counts()
+        for failed, history in ((False, self.history), (True, self.failures)):
+            if history:
+                rows = pack(self._through(list(history)))
+                self._core.node.send(node.LastRows(rows, len(history), failed))
 
     def asked(self, connection: Connection, message: node.StateAsk) -> None:
         """The daemon asks on somebody's behalf. Under the lock."""
@@ -117,8 +129,10 @@ class Reporter:
         """Return the rows of one kind. Not under the lock."""
         if what == "tasks":
             return self._tasks()
-        if what == "objects":
-            return self._objects()
+        if what == "counts":
+            return self._counts()
+        if what.startswith("objects"):
+            return self._objects(what.removeprefix("objects").strip())
         if what == "metrics":
             worker_id = self._core.worker_id.hex()
             return [{**row, "worker_id": worker_id} for row in metrics.registry.rows()]
@@ -138,24 +152,87 @@ class Reporter:
             assert function is not None
             if function.hidden:
                 return
-            function_name = function.name
-            name, actor_id = task.name or function_name, b""
+            tally = function.tallies.get("")
+            actor_id = b""
         else:
             if task.hidden:
                 return
-            name, actor_id = task.method, actor.id
-            if task.name is None:
-                name = f"{actor.class_name}.{name}"
-            function_name = name
-        self.history.append(
-            (task.seq, name, actor_id, worker, monotonic(), microseconds, error, task.site, task.made,
-             task.attempt, task.parent, task.pool, function_name)
+            tally = actor.tallies.get(task.method)
+            actor_id = actor.id
+        if tally is None or task.name is not None:
+            tally = self._tally_of(task)
+        if error is None:
+            tally.finished += 1
+            history = self.history
+        else:
+            tally.failed += 1
+            history = self.failures
+        history.append(
+            (task.seq, tally, actor_id, worker, monotonic(), microseconds, error, task.site, task.made,
+             task.attempt, task.parent, task.pool)
         )  # fmt: skip
 
+    def _tally_of(self, task: TaskRecord) -> Tally:
+        """Return where a call counts: the first since the daemon was told, or with a name of its own."""
+        if not self._counts_due:
+            self._counts_due = True
+            self._core.reactor.call_later(_COUNTS_EVERY, self._tell_counts)
+        actor, function = task.actor, task.function
+        if actor is None:
+            assert function is not None
+            name, key, kind, shortcuts = function.name, "", "NORMAL_TASK", function.tallies
+        else:
+            key, kind, shortcuts = task.method, "ACTOR_TASK", actor.tallies
+            name = f"{actor.class_name}.{key}"
+        if task.name is None:
+            return self.tallies.of(name, name, kind, shortcuts, key)
+        return self.tallies.of(task.name, name, kind, None, key)
+
+    def repeated(self, task: TaskRecord, failed: bool) -> None:
+        """What is through was so before: it made again what was lost. It counts once. Under the lock."""
+        if task.hidden or (task.function is not None and task.function.hidden):
+            return
+        tally = self._tally_of(task)
+        tally.finished -= not failed
+        tally.failed -= failed
+
+    def _tell_counts(self) -> None:
+        """Have the daemon know how many calls there were when this process is gone. Under the lock."""
+        core = self._core
+        self._counts_due = False
+        if core.node is not None and not core.node.closed:
+            rows = self.tallies.told()
+            if rows:
+                core.node.send(node.Counts(pack(rows)))
+                core.node.flush()
+
+    def _counts(self) -> list[dict[str, Any]]:
+        """Return counts of calls; and rows of those that a worker has: only it knows which of them runs."""
+        with self._core.lock:
+            rows = self.tallies.rows()
+        waiting: Counter[tuple[str, str, str, str]] = Counter()
+        for row in self._unfinished():
+            if row["worker_id"]:
+                rows.append(row)
+            else:
+                waiting[row["name"], row["function"], row["type"], row["state"]] += 1
+        for (name, function, kind, state), count in waiting.items():
+            rows.append({"name": name, "function": function, "type": kind, state: count})
+        return rows
+
     def _tasks(self) -> list[dict[str, Any]]:
+        with self._core.lock:
+            history = sorted((*self.history, *self.failures), key=_ended)
+            known = sum(one["FINISHED"] + one["FAILED"] for one in self.tallies.rows())
+        rows = self._unfinished() + self._through(history)
+        if known > len(history):
+            rows.append({"dropped": known - len(history)})
+        return rows
+
+    def _unfinished(self) -> list[dict[str, Any]]:
+        """Return the rows of calls that are not through."""
         core = self._core
         with core.lock:
-            history = list(self.history)
             pending: dict[int, TaskRecord] = {}
             states: dict[int, tuple[str, bytes]] = {}
             for entry in core.refs.entries.values():
@@ -173,19 +250,20 @@ class Reporter:
                 if not (task.hidden or (task.function is not None and task.function.hidden))
             ]  # fmt: skip
         wall = time.time() - monotonic()
-        rows = [
+        return [
             self._task(seq, name, actor, worker, site, made + wall, attempt, parent, pool, function)
             | {"state": state}
             for seq, name, actor, state, worker, site, made, attempt, parent, pool, function in facts
         ]
-        return rows + self._through(history)
 
     def _through(self, history: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
         """Return the rows of calls that are through."""
         wall = time.time() - monotonic()
         rows = []
-        for seq, name, actor, worker, end, microseconds, error, site, made, *more in history:
-            row = self._task(seq, name, actor, worker, site, made + wall, *more)
+        for seq, tally, actor, worker, end, microseconds, error, site, made, attempt, parent, pool in history:
+            row = self._task(
+                seq, tally.name, actor, worker, site, made + wall, attempt, parent, pool, tally.function
+            )
             row["end"] = end + wall
             row["start"] = end + wall - microseconds / 1e6
             row["state"] = "FINISHED" if error is None else "FAILED"
@@ -236,17 +314,21 @@ class Reporter:
 
     # ------------------------------------------------------------------ objects
 
-    def _objects(self) -> list[dict[str, Any]]:
+    def _objects(self, wanted: str) -> list[dict[str, Any]]:
+        """Return who holds what here; ``wanted``: only the object of that id (hex)."""
         core = self._core
         with core.lock:
             core.drain()
+            entries = list(core.refs.entries.values())
+            if wanted:
+                entries = [entry for entry in entries if entry.id.hex() == wanted]
             found = [
                 (entry.id, entry.owner_address is None, entry.kind, len(entry.data), entry.local, entry.pins,
                  [one.hex() for one in entry.borrowers or ()], entry.site, _reference(entry))
-                for entry in list(core.refs.entries.values())[:_MOST_OBJECTS]
+                for entry in entries[:_MOST_OBJECTS]
             ]  # fmt: skip
             views = {object_id for object_id, local in core.store.objects.items() if local.views}
-        return [
+        rows: list[dict[str, Any]] = [
             {
                 "object_id": object_id.hex(),
                 "pid": os.getpid(),
@@ -265,6 +347,7 @@ class Reporter:
             }
             for object_id, owned, kind, size, local, pins, borrowers, site, reference in found
         ]  # fmt: skip
+        return [*rows, {"dropped": len(entries) - len(found)}] if len(entries) > len(found) else rows
 
     # ------------------------------------------------------------------ stacks
 
@@ -307,6 +390,12 @@ class Reporter:
             if lines:
                 found.append(f"coroutine {task.get_name()}:\n{''.join(lines)}")
         return found
+
+
+def _ended(row: tuple[Any, ...]) -> float:
+    """Return when a remembered call was through."""
+    end: float = row[4]
+    return end
 
 
 @functools.lru_cache(64)
@@ -356,7 +445,7 @@ def _explain(error: bytes) -> tuple[str, str]:
     except Exception as failed:
         return "", f"(cannot be unpickled here: {failed})"
     cause = getattr(raised, "cause", None)  # of some errors it is a text
-    return type(cause if isinstance(cause, BaseException) else raised).__name__, str(raised)
+    return type_name(cause if isinstance(cause, BaseException) else raised), str(raised)
 
 
 def remembered(data: bytes) -> bytes:

@@ -62,13 +62,26 @@ class StreamCalls:
         if stream is not None and stream.closed:
             connection.send(wire.StreamStop(message.seq))
 
-    def end(self, task: TaskRecord, kind: int, data: bytes) -> None:
-        """The generator is through: its call's reply is here, or never will be."""
+    def end(self, task: TaskRecord, kind: int, data: bytes, *, raised: bool = False) -> ObjectEntry | None:
+        """The generator is through: its call's reply is here, or never will be.
+
+        Args:
+            task: the call.
+            kind: what the reply is.
+            data: its data.
+            raised: an error is what the generator's own code raised.
+
+        Returns:
+            The item that is the error, if there is one.
+        """
         core, stream = self._core, task.stream
         assert stream is not None
         if stream.ended:
-            return
-        if kind == wire.ERROR and not stream.dynamic:
+            return None
+        entry: ObjectEntry | None = None
+        # Of a dynamic one as well, or what it had yielded would be lost; not if it was cancelled or crashed.
+        told = stream.dynamic and raised and not task.cancelled
+        if kind == wire.ERROR and (told or not stream.dynamic):
             entry = stream.arrive(stream.received)  # the exception is the last item
             if entry is not None:
                 core.fulfil(entry, kind, data)
@@ -78,11 +91,12 @@ class StreamCalls:
             self._refs.drop_local(waited_for)
         completed = task.returns[0]
         if stream.dynamic:
-            if kind != wire.ERROR:
+            if kind != wire.ERROR or told:
                 kind, data = self._all_items(stream, completed)
             stream.close()
         if not completed.gone:
             core.fulfil(completed, kind, data)
+        return entry
 
     def _all_items(self, stream: Stream, outer: ObjectEntry) -> tuple[int, bytes]:
         """Return the value of a "dynamic" call: the refs of all its items."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skate._base import errors
-from skate._serialize.exceptions import dump_error, load_error
+from skate._serialize.exceptions import dump_death, dump_error, is_task_error, load_error
 from skate._transport.connection import EAGER_BYTES, Connection
 from skate._wire import control
 from skate._wire import worker as wire
@@ -131,27 +131,27 @@ class ActorSubmitter:
             if call.cancelled:
                 error = self._core.canceller.error(call)
             elif command.unavailable:
-                error = dump_error(self._error(client, call, True))
+                error = self._error(client, call, True)
             else:  # the same for all
-                error = dead = dead or dump_error(self._error(client, call, False))
+                error = dead = dead or self._error(client, call, False)
             self._core.calls.finish_with_error(call, error)
 
-    def _error(self, client: ActorClient, call: TaskRecord, unavailable: bool) -> Exception:
+    def _error(self, client: ActorClient, call: TaskRecord, unavailable: bool) -> bytes:
         who = f"actor {client.class_name} ({client.id.hex()})"
         if unavailable:
-            return errors.ActorUnavailableError(
+            text = (
                 f"{who} is unavailable, and whether {call.describe()} was carried out is not known: "
-                f"{client.cause}. Later calls may work; max_task_retries repeats such calls.",
-                client.id.hex(),
+                f"{client.cause}. Later calls may work; max_task_retries repeats such calls."
             )
+            return dump_error(errors.ActorUnavailableError(text, client.id.hex()))
         if client.error:
+            if is_task_error(client.error):
+                return dump_death(client.error, client.id.hex())
             cause = load_error(client.error)
             if isinstance(cause, (errors.RuntimeEnvSetupError, errors.ActorUnschedulableError)):
-                return cause
-            if isinstance(cause, errors.RayTaskError):
-                return errors.ActorDiedError(errors.RayTaskError(*cause.fields), client.id.hex())
-            return errors.ActorDiedError(f"{who} never came to life: {cause}", client.id.hex())
-        return errors.ActorDiedError(f"{who} is dead: {client.cause}", client.id.hex())
+                return client.error
+            return dump_error(errors.ActorDiedError(f"{who} never came to life: {cause}", client.id.hex()))
+        return dump_error(errors.ActorDiedError(f"{who} is dead: {client.cause}", client.id.hex()))
 
     # ------------------------------------------------------------------ news
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import ids
 from skate._base.clock import monotonic
+from skate._base.process import printable
 from skate._base.waits import constructor
 from skate._environment.spec import decode
 from skate._worker.refs import PENDING
@@ -100,7 +101,7 @@ def written(site: tuple[CodeType, int] | str | None) -> str:
     """Return a call site (see ``report.call_site``) as people read it; empty: it is not known here."""
     if site is None or isinstance(site, str):
         return ""
-    return f"{site[0].co_filename}:{site[1]} in {site[0].co_name}"
+    return printable(f"{site[0].co_filename}:{site[1]} in {site[0].co_name}")
 
 
 def lane(

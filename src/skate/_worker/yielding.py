@@ -122,6 +122,8 @@ class Yielding:
                     if close is not None:
                         close()
                     return
+            if self._invocation.cancelled:
+                self._invocation.check_cancelled(connection.peer.id, call.seq)
         finally:
             connection.peer.streams.pop(call.seq, None)
 
@@ -153,6 +155,8 @@ class Yielding:
                 if outgoing.stopped:
                     await iterator.aclose()
                     return
+            if self._invocation.cancelled:
+                self._invocation.check_cancelled(connection.peer.id, call.seq)
         finally:
             connection.peer.streams.pop(call.seq, None)
 

@@ -161,7 +161,7 @@ def run(arguments: argparse.Namespace) -> int:
     """List rows, the newest last."""
     row_type, read, columns = KINDS[arguments.kind]
     with show.looking_at(arguments.address) as state:
-        rows = read(state)
+        rows, dropped = read(state), state.dropped
     chosen = merge.select(row_type, rows, [_filter(text) for text in arguments.filter], len(rows))
     shown = chosen[-arguments.limit :] if arguments.limit else chosen
     if arguments.json or arguments.format == "json":
@@ -175,6 +175,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if len(shown) < len(chosen):
         print(f"({len(chosen) - len(shown)} older ones; --limit shows more)")
+    if dropped:
+        print(f"({merge.what_is_missing(row_type, dropped)})")
     return 0
 
 

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     if not given or given[0] in ("-h", "--help", "help"):
-        print(_help())
+        print(help_text())
         return 0 if given else 2
     if given[0] == "--version":
         print(f"skate {skate.__version__}")
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *rest = given
     found = COMMANDS.get(name)
     if found is None:
-        print(f"skate: there is no command {name!r}\n\n{_help()}", file=sys.stderr)
+        print(f"skate: there is no command {name!r}\n\n{help_text()}", file=sys.stderr)
         return 2
     module = importlib.import_module(found[0])
     parser = argparse.ArgumentParser(prog=f"skate {name}", description=found[1].capitalize() + ".")
@@ -73,6 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _help() -> str:
+def help_text(program: str = "skate") -> str:
+    """Return the list of commands.
+
+    Args:
+        program: what they are commands of.
+    """
     lines = [f"  {name:14} {text}" for name, (_, text) in COMMANDS.items()]
-    return "usage: skate COMMAND ...\n\n" + "\n".join(lines) + "\n\n`skate COMMAND --help` tells more."
+    return (
+        f"usage: {program} COMMAND ...\n\n" + "\n".join(lines) + f"\n\n`{program} COMMAND --help` tells more."
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from skate.cli import show
-from skate.util.state.common import ObjectState
+from skate.util.state.common import ObjectState, WorkerState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,17 +17,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_common(parser)
 
 
+class Look(NamedTuple):
+    """What there is at a moment."""
+
+    objects: list[ObjectState]
+    workers: list[WorkerState]
+    store: dict[str, Any]
+
+
+def look(address: str | None) -> Look:
+    """Ask the session for its objects, its processes, and its store."""
+    with show.looking_at(address) as state:
+        rows = [row for row in state.objects() if row.reference_type != "ACTOR_HANDLE"]
+        return Look(rows, [row for row in state.workers() if row.is_alive], state.store())
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Show objects by the line of code that made them, the largest first, with everybody who holds them."""
-    with show.looking_at(arguments.address) as state:
-        rows = [row for row in state.objects() if row.reference_type != "ACTOR_HANDLE"]
-        store, workers = state.store(), [row for row in state.workers() if row.is_alive]
+    seen = look(arguments.address)
     if arguments.json:
-        show.as_json({"objects": [row.asdict() for row in rows], "store": store,
-                      "workers": [row.asdict() for row in workers]})  # fmt: skip
+        show.as_json({"objects": [row.asdict() for row in seen.objects], "store": seen.store,
+                      "workers": [row.asdict() for row in seen.workers]})  # fmt: skip
         return 0
+    for line in lines(seen, arguments.limit):
+        print(line)
+    return 0
+
+
+def lines(seen: Look, limit: int) -> Iterator[str]:
+    """Give the text that is shown.
+
+    Args:
+        seen: what there is.
+        limit: objects shown for each line of code.
+    """
+    store = seen.store
     by_object: defaultdict[str, list[ObjectState]] = defaultdict(list)
-    for row in rows:
+    for row in seen.objects:
         by_object[row.object_id].append(row)
     groups: defaultdict[str, list[list[ObjectState]]] = defaultdict(list)
     for holders in by_object.values():
@@ -33,26 +61,25 @@ def run(arguments: argparse.Namespace) -> int:
         groups[owner.call_site or "(made where nobody looked)"].append(holders)
     ordered = sorted(groups.items(), key=lambda item: -sum(_size(holders) for holders in item[1]))
     for site, objects in ordered:
-        print(f"{site}: {_count(len(objects), 'object')}, {show.size(sum(map(_size, objects)))}")
+        yield f"{site}: {_count(len(objects), 'object')}, {show.size(sum(map(_size, objects)))}"
         objects.sort(key=_size, reverse=True)
-        for holders in objects[: arguments.limit]:
+        for holders in objects[:limit]:
             first = holders[0]
             kind = f" {first.label}" if first.label else ""
-            print(f"    {first.object_id}  {show.size(first.object_size)}{kind}, {first.where}")
+            yield f"    {first.object_id}  {show.size(first.object_size)}{kind}, {first.where}"
             for row in sorted(holders, key=lambda row: not row.owned):
-                print(f"        {_who(row)}: {_how(row)}")
-        if len(objects) > arguments.limit:
-            print(f"    ... and {len(objects) - arguments.limit} more (--limit)")
+                yield f"        {_who(row)}: {_how(row)}"
+        if len(objects) > limit:
+            yield f"    ... and {len(objects) - limit} more (--limit)"
     total = sum(_size(holders) for holders in by_object.values())
-    print(
+    yield (
         f"\n{_count(len(by_object), 'object')}, {show.size(total)}. The store: {show.size(store['used'])} of "
         f"{show.size(store['capacity'])} in memory, {show.size(store['kept'])} kept for what comes, "
         f"{show.size(store['on_disk'])} on disk."
     )
-    print(show.table(["process", "kind", "runs", "memory"], [
-        [row.pid, row.worker_type.lower(), row.running, show.size(row.memory)] for row in workers
-    ]))  # fmt: skip
-    return 0
+    yield show.table(["process", "kind", "runs", "memory"], [
+        [row.pid, row.worker_type.lower(), row.running, show.size(row.memory)] for row in seen.workers
+    ])  # fmt: skip
 
 
 def _size(holders: list[ObjectState]) -> int:

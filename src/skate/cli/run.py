@@ -6,10 +6,11 @@ import argparse
 import os
 import runpy
 import sys
-import traceback
 from types import ModuleType, TracebackType
 
 from skate import compat
+from skate._base.process import working_folder
+from skate._base.user_errors import is_a, report, set_traceback, traceback_of
 
 _HERE = (os.path.dirname(os.path.abspath(__file__)) + os.sep, "<frozen runpy>", "runpy.py")
 
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     sys.argv = program
     try:
         if arguments.module:
-            sys.path[0:0] = [] if sys.path[:1] == [""] else [os.getcwd()]
+            sys.path[0:0] = [] if sys.path[:1] == [""] else [working_folder()]
             runpy.run_module(program[0], run_name="__main__", alter_sys=True)
         else:
             _check(program[0])
@@ -38,10 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     except SystemExit:
         raise
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            error.__traceback__ = _users(error)
+        set_traceback(error, _users(error))
+        if is_a(error, KeyboardInterrupt):
             raise  # the interpreter ends as interrupted programs do
-        traceback.print_exception(type(error), error, _users(error))
+        report(error)
         return 1
     return 0
 
@@ -67,10 +68,10 @@ def _check(path: str) -> None:
 
 def _users(error: BaseException) -> TracebackType | None:
     """Return the traceback from the program's first frame on."""
-    first = error.__traceback__
+    whole = first = traceback_of(error)
     while first is not None and first.tb_frame.f_code.co_filename.endswith(_HERE[1:] + (_own(),)):
         first = first.tb_next
-    return first or (None if isinstance(error, SyntaxError) else error.__traceback__)
+    return first or (None if is_a(error, SyntaxError) else whole)
 
 
 def _own() -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from skate.cli import show
-from skate.util.state.summaries import ActorSummaries, ObjectSummaries, TaskSummaries
+from skate.util.state.summaries import ActorSummaries, ObjectSummaries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.kind == "objects":
             found = ObjectSummaries.to_summary(objects=state.objects()).summary
         elif arguments.kind == "tasks":
-            found = TaskSummaries.to_summary_by_func_name(tasks=state.tasks()).summary
+            found = state.task_summaries().summary
         else:
             found = ActorSummaries.to_summary(actors=state.actors()).summary
     if arguments.json:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skate._base.errors import RayChannelError
+from skate._base.user_errors import is_a, set_traceback
 from skate._serialize.exceptions import dump_task_error
 from skate._serialize.values import deserialize
 from skate._transport.connection import dial, listen
@@ -316,15 +317,15 @@ class Program:
         return made
 
     def _failed(self, error: BaseException, call: _Call) -> Made:
-        if isinstance(error, _Passed):
+        if type(error) is _Passed:
             data = error.data
-        elif isinstance(error, SystemExit):
+        elif is_a(error, SystemExit):
             self._executor.leave_by(error, call.name)
             return []
         else:
             host = self._host
             data, _ = dump_task_error(error, call.name, host.repr, host.actor_id.hex())
-        error.__traceback__ = None  # its frames hold the arguments
+        set_traceback(error, None)  # its frames hold the arguments
         return [(Encoded(ERROR, data), (ERROR, data))] * len(call.step.makes)
 
     def _finish(self, turn: Turn, call: _Call, made: Made) -> None:

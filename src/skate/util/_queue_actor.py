@@ -7,6 +7,9 @@ side, nor room and a waiting writer::
         --> room? --> [items] --get--> the reader's reply; the first waiting writer's item moves in
         --> else wait --timeout--> False
     get --> no item: wait --timeout--> EMPTY
+
+A reader that dies leaves the line, and what it had been handed and not returned is first again: see
+``_queue_readers``.
 """
 
 from __future__ import annotations
@@ -14,7 +17,14 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Any
+
+from skate._worker import current
+from skate.util._queue_readers import UNTRACKED, Handed, Ticket
+
+#: How often (seconds) the actor looks which items have been returned.
+_SWEEP_S = 1.0
 
 
 class _Answer(enum.Enum):
@@ -36,6 +46,14 @@ class QueueActor:
         self._readers = _Line()
         #: With the items that they bring; nobody waits while there is room.
         self._writers = _Line()
+        core = current.require_core("hold a queue")
+        self._handed = Handed(core.session_dir)
+        self._sweeping: asyncio.TimerHandle | None = None
+        #: Gets that wait, and those of them whose reader waits no more.
+        self._getting: set[Ticket] = set()
+        self._withdrawn: set[Ticket] = set()
+        self._loop = asyncio.get_running_loop()
+        core.peers.on_process_gone.append(self._process_gone)
 
     def size(self) -> int:
         """Return how many items there are."""
@@ -65,10 +83,11 @@ class QueueActor:
         served: bool = await self._writers.wait(item, timeout, False)
         return served
 
-    def get_nowait(self) -> Any:
+    def get_nowait(self, *ticket: Any) -> Any:
         """Return the first item, or EMPTY."""
-        if not self._items:
-            return EMPTY
+        return self._hand(ticket or UNTRACKED, self._first()) if self._items else EMPTY
+
+    def _first(self) -> Any:
         item = self._items.popleft()
         writer = self._writers.first()
         if writer is not None:
@@ -76,22 +95,78 @@ class QueueActor:
             self._writers.serve(True)
         return item
 
-    def get_nowait_batch(self, count: int) -> list[Any] | int:
+    def get_nowait_batch(self, count: int, *ticket: Any) -> list[Any] | int:
         """Return that many items; if there are fewer, return how many there are."""
         if count > len(self._items):
             return len(self._items)
-        return [self.get_nowait() for _ in range(count)]
+        items = [self._first() for _ in range(count)]
+        return 0 if self._hand(ticket or UNTRACKED, *items) is EMPTY else items
 
-    async def get(self, timeout: float | None) -> Any:
+    async def get(self, timeout: float | None, *ticket: Any) -> Any:
         """Return the first item when there is one; EMPTY: the time is up."""
         if self._items:
-            return self.get_nowait()
-        return await self._readers.wait(None, timeout, EMPTY)
+            return self._hand(ticket or UNTRACKED, self._first())
+        if not ticket:
+            return await self._readers.wait(UNTRACKED, timeout, EMPTY, self._again)
+        self._getting.add(ticket)
+        try:
+            item = await self._readers.wait(ticket, timeout, EMPTY, self._again)
+            return item if item is EMPTY else self._hand(ticket, item)
+        finally:
+            self._getting.discard(ticket)
+            self._withdrawn.discard(ticket)
 
-    def give_back(self, item: Any) -> None:
-        """Take an item again whose reader left before it got it: it is the first."""
-        if not self._readers.serve(item):
-            self._items.appendleft(item)
+    # ------------------------------------------------------------------ readers that return nothing
+
+    def _hand(self, ticket: Ticket, *items: Any) -> Any:
+        """Let items go to a reader; return the first, or EMPTY if the reader is gone, or there are none."""
+        if self._handed.is_gone(ticket) or ticket in self._withdrawn:
+            self._again(*items)
+            return EMPTY
+        if not items:
+            return None
+        self._handed.note(ticket, list(items))
+        if self._sweeping is None and ticket[0]:
+            self._sweep()
+        return items[0]
+
+    def _again(self, *items: Any) -> None:
+        """Items come back: they are the first."""
+        for index, item in enumerate(items):
+            if not self._readers.serve(item):
+                self._items.extendleft(reversed(items[index:]))
+                return
+
+    def give_back(self, *items: Any) -> None:
+        """Take items again whose reader left before it got them, and has no ticket."""
+        self._again(*items)
+
+    def withdraw(self, *ticket: Any) -> None:
+        """A reader does not wait any more, and has returned nothing."""
+        if self._readers.leave(lambda waiting: waiting == ticket, EMPTY):
+            return
+        if ticket in self._getting:  # it was served, and its coroutine has not run since
+            self._withdrawn.add(ticket)
+        else:
+            self._again(*(self._handed.take_back(ticket) or ()))
+
+    def _process_gone(self, process: bytes) -> None:
+        """Called under the runtime's lock."""
+        try:
+            self._loop.call_soon_threadsafe(self._left, process)
+        except RuntimeError:
+            pass  # the loop was closed: the actor ends
+
+    def _left(self, reader: bytes) -> None:
+        """A process is gone."""
+        self._readers.leave(lambda waiting: waiting[0] == reader, EMPTY)
+        self._again(*self._handed.left(reader))
+
+    def _sweep(self) -> None:
+        """Now and then, let go of what has been returned: it may be large."""
+        self._sweeping = None
+        if self._handed.sweep():
+            self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
 
 
 class _Line:
@@ -101,14 +176,25 @@ class _Line:
         #: By the future that serves it: what it brought. All and only those that still wait.
         self._waiting: OrderedDict[asyncio.Future[Any], Any] = OrderedDict()
 
-    async def wait(self, brought: Any, timeout: float | None, late: Any) -> Any:
-        """Wait for ``serve``; return what it gives, or ``late`` when the time (seconds) is up."""
+    async def wait(
+        self, brought: Any, timeout: float | None, late: Any, give_back: Callable[[Any], None] | None = None
+    ) -> Any:
+        """Wait for ``serve``; return what it gives, or ``late`` when the time (seconds) is up.
+
+        ``give_back`` gets what it gave if this was cancelled in the meantime.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting[future] = brought
         timer = None if timeout is None else loop.call_later(timeout, self._leave, future, late)
         try:
             return await future
+        except asyncio.CancelledError:
+            if give_back is not None and future.done() and not future.cancelled():
+                given = future.result()
+                if given is not late:
+                    give_back(given)
+            raise
         finally:
             if timer is not None:
                 timer.cancel()
@@ -117,6 +203,13 @@ class _Line:
     def _leave(self, future: asyncio.Future[Any], late: Any) -> None:
         if self._waiting.pop(future, self) is not self and not future.done():
             future.set_result(late)
+
+    def leave(self, which: Callable[[Any], bool], late: Any) -> bool:
+        """End the waits of those who brought such; tell whether there were any."""
+        leaving = [future for future, brought in self._waiting.items() if which(brought)]
+        for future in leaving:
+            self._leave(future, late)
+        return bool(leaving)
 
     def first(self) -> asyncio.Future[Any] | None:
         """Return who waits longest."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from skate import api
+from skate.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 if TYPE_CHECKING:
     from skate._worker.object_ref import ObjectRef
@@ -33,7 +34,9 @@ class ActorPool:
     """Hands values to actors, one at a time each, and gives the results back.
 
     An actor gets its next value when a ``get_next`` (or ``get_next_unordered``, or an iteration of
-    ``map``) finds it done. A pool is not for several threads at once.
+    ``map``) finds it done. An actor that died leaves the pool: the value that it worked on raises
+    ActorDiedError, the others go to the actors that are left. An actor that restarts stays. A pool is
+    not for several threads at once.
 
     Args:
         actors: handles of actors that nobody else is to use meanwhile.
@@ -51,6 +54,8 @@ class ActorPool:
         self._running: dict[ObjectRef[Any], tuple[_Work, ActorHandle[Any]]] = {}
         #: Submitted, not yet returned, in the order of submission; True: done.
         self._results: dict[_Work, bool] = {}
+        #: How the last actor of the pool died; None: it has actors, or they were taken out.
+        self._death: ActorDiedError | None = None
 
     def map(self, fn: Submit, values: Iterable[Any]) -> Iterator[Any]:
         """Submit all values; return an iterator over the results in the order of the values.
@@ -134,6 +139,7 @@ class ActorPool:
                 self._idle.append(actor)
                 self._results.pop(work, None)
                 raise
+            first._ask()  # its error may be given up along with its result
             work.value = None
             self._running[first] = (work, actor)
 
@@ -160,7 +166,8 @@ class ActorPool:
         Raises:
             StopIteration: nothing was submitted that was not returned yet.
             TimeoutError: the time is up.
-            RayTaskError, ActorDiedError, ...: the call failed.
+            ActorDiedError: the actor died, or no actor of the pool is alive.
+            RayTaskError, ...: the call failed.
 
         Example:
             >>> pool.get_next(timeout=10)
@@ -185,7 +192,8 @@ class ActorPool:
         Raises:
             StopIteration: nothing was submitted that was not returned yet.
             TimeoutError: the time is up.
-            RayTaskError, ActorDiedError, ...: the call failed.
+            ActorDiedError: the actor died, or no actor of the pool is alive.
+            RayTaskError, ...: the call failed.
 
         Example:
             >>> pool.get_next_unordered(timeout=10)
@@ -201,6 +209,8 @@ class ActorPool:
         deadline = None if timeout is None else monotonic() + timeout
         while not done():
             if not self._running:
+                if self._death is not None:
+                    self._bury(self._death)
                 raise RuntimeError(
                     f"{len(self._waiting)} values wait and the pool has no actor; push() one first"
                 )
@@ -209,11 +219,34 @@ class ActorPool:
             if not ready:
                 return False
             work, actor = self._running.pop(ready[0])
-            self._idle.append(actor)
             if work in self._results:
                 self._results[work] = True
+            self._return(actor, ready[0])
             self._start_waiting()
         return True
+
+    def _return(self, actor: ActorHandle[Any], ref: ObjectRef[Any]) -> None:
+        """Have an actor idle again whose call has ended, unless the call ended because the actor died."""
+        error = _death_of(actor, ref)
+        if not isinstance(error, ActorDiedError):
+            # One that restarts is the last to be asked again.
+            self._idle.insert(0 if error is not None else len(self._idle), actor)
+            return
+        self._idle = [one for one in self._idle if one != actor]
+        if not self._idle and not self._running:
+            self._death = error
+
+    def _bury(self, death: ActorDiedError) -> NoReturn:
+        """Fail the value that is due next: no actor is left to work on it.
+
+        It counts as returned, so that a loop over ``has_next`` ends.
+        """
+        del self._results[self._waiting.popleft()]
+        raise ActorDiedError(
+            f"no actor of this ActorPool is alive to work on the value; push() one to go on with the "
+            f"{len(self._waiting)} value(s) that still wait. The last actor died: {death}",
+            death.actor_id,
+        ) from death
 
     def _timed_out(self, work: _Work, timeout: float | None, ignore: bool) -> None:
         text = f"no result within {timeout} s"
@@ -262,5 +295,21 @@ class ActorPool:
         """
         if actor in self._idle or any(actor == busy for _, busy in self._running.values()):
             raise ValueError(f"{actor!r} belongs to this pool already")
+        self._death = None
         self._idle.append(actor)
         self._start_waiting()
+
+
+def _death_of(actor: ActorHandle[Any], ref: ObjectRef[Any]) -> ActorDiedError | ActorUnavailableError | None:
+    """Return the error of a call if it tells that this actor is dead or restarts."""
+    if not ref._failed:
+        return None
+    try:
+        api.get(ref)
+    except (ActorDiedError, ActorUnavailableError) as error:
+        # A method may have raised it about another actor, and so may a value that the call depended on.
+        if not isinstance(error, RayTaskError) and error.actor_id == actor._actor_id.hex():
+            return error
+    except Exception:
+        return None  # the method raised; the pool raises it when its turn comes
+    return None

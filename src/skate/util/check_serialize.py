@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 import cloudpickle
 
+from skate._base.user_errors import summary_of, text_of
 from skate._serialize.values import reducers
 from skate._worker.object_ref import ObjectRef
 
@@ -74,7 +75,7 @@ def inspect_serializability(
     if error is None:
         report.line(0, f"{title}: can be sent to other processes")
         return True, set()
-    report.line(0, f"{title}: cannot be sent to other processes ({type(error).__name__}: {error})")
+    report.line(0, f"{title}: cannot be sent to other processes ({summary_of(error)})")
     report.descend(base_obj, () if name is None else (name,), None, depth, 1)
     return False, report.culprits
 
@@ -109,7 +110,7 @@ class _Report:
             error = _problem(child)
             if error is not None:
                 guilty = True
-                self.line(level, f"{child_name}: {child!r:.100} ({type(error).__name__}: {error})")
+                self.line(level, f"{child_name}: {text_of(child, repr):.100} ({summary_of(error)})")
                 self.descend(child, (*path, child_name), value, depth - 1, level + 1)
         if not guilty:
             self.culprits.add(FailureTuple(value, path, parent))

@@ -43,6 +43,8 @@ def as_completed(
     """
     _check("as_completed", chunk_size, kwargs)
     pending = list(refs)
+    for ref in pending:
+        ref._ask()
     return _Completion(pending, chunk_size, yield_obj_refs, kwargs).run(iter(()), None, len(pending))
 
 
@@ -119,7 +121,11 @@ class _Completion:
         """Yield until items and refs are used up."""
         while True:
             room = None if limit is None else max(0, limit - len(self._pending) - len(self._ready))
-            self._pending += [fn.remote(item) for item in islice(items, room)]
+            started = [fn.remote(item) for item in islice(items, room)]
+            for ref in started:
+                # The first error ends the iteration: those of the others are no news.
+                ref._ask()
+            self._pending += started
             if not self._ready:
                 if not self._pending:
                     return

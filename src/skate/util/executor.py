@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import islice
 from time import monotonic
 from typing import Any, TypeVar
 
 from skate import api
-from skate.exceptions import RayTaskError
+from skate._base.user_errors import attributes_of, is_a, set_cause
+from skate._worker.object_ref import ObjectRef
+from skate.exceptions import RayTaskError, WorkerCrashedError
+from skate.util._copies import Packed
+from skate.util._executor_worker import InitializerFailed, run_task
+from skate.util._namespaces import Sender
 
 T = TypeVar("T")
 
@@ -33,13 +40,23 @@ class Executor(futures.Executor):
     """Runs calls as tasks, wherever there is a free CPU: for code written for ``concurrent.futures``.
 
     Exceptions have their own type, with the remote traceback as their cause. Arguments that are
-    ObjectRefs are replaced by their values. A call whose worker crashes is repeated as any task is
-    (``max_retries``).
+    ObjectRefs are replaced by their values, which are read in place; other arguments, and results,
+    are copies, to which the receiver may write. A call whose worker crashes is repeated as any task is
+    (``max_retries``). Calls that run in one worker share the globals of ``__main__`` there, as those of
+    a process pool do.
 
     Args:
         max_workers: calls at a time at most. None: as many as the session has room for; then nothing
             that was submitted can be cancelled.
+        mp_context: taken for the sake of ``ProcessPoolExecutor``; it is not used.
+        initializer: called in each worker process before the first call that runs there, with
+            ``initargs``. If it raises, the executor is broken.
+        initargs: its arguments.
+        max_tasks_per_child: calls after which a worker process is replaced; default: never.
         ray_remote_args: options of the tasks, as of ``@skate.remote``: ``{"num_cpus": 2}``.
+
+    Raises:
+        ValueError, TypeError: an argument is wrong.
 
     Example:
         >>> with skate.util.Executor() as executor:
@@ -48,18 +65,39 @@ class Executor(futures.Executor):
     """
 
     def __init__(
-        self, max_workers: int | None = None, *, ray_remote_args: dict[str, Any] | None = None
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: Iterable[Any] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        ray_remote_args: dict[str, Any] | None = None,
     ) -> None:
         if max_workers is not None and max_workers < 1:
             raise ValueError(f"max_workers must be at least 1, got {max_workers}")
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer takes a function, got {initializer!r}")
+        if max_tasks_per_child is not None and max_tasks_per_child < 1:
+            raise ValueError(f"max_tasks_per_child must be at least 1, got {max_tasks_per_child}")
         self._limit = max_workers
         options = {"num_cpus": 1, **(ray_remote_args or {})}
-        self._remote = api.remote(**options)(_call)
+        if max_tasks_per_child is not None:
+            options["max_calls"] = max_tasks_per_child
+        self._remote = api.remote(**options)(run_task)
+        self._sender = Sender()
+        #: Names the executor to the workers.
+        self._id = os.urandom(16)
+        setup = None if initializer is None else (initializer, tuple(initargs))
+        #: The initializer and its arguments; None: there is none. Stored at the first call.
+        self._setup: Any = None if setup is None else self._sender.pack(setup, "(initializer, initargs)")
         self._changed = threading.Condition()
         # Guarded by it:
         self._waiting: deque[_Call] = deque()
         self._running = 0
         self._closed = False
+        #: What the initializer raised.
+        self._broken: BaseException | None = None
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run ``fn(*args, **kwargs)`` as a task.
@@ -73,6 +111,7 @@ class Executor(futures.Executor):
 
         Raises:
             RuntimeError: ``shutdown`` was called.
+            concurrent.futures.process.BrokenProcessPool: the initializer raised in a worker.
 
         Example:
             >>> executor.submit(pow, 2, 10).result(timeout=10)
@@ -80,6 +119,8 @@ class Executor(futures.Executor):
         """
         future: Future[T] = Future()
         with self._changed:
+            if self._broken is not None:
+                raise _broken(self._broken)
             if self._closed:
                 raise RuntimeError("the executor was shut down: it takes no more calls")
             self._waiting.append(_Call(future, (fn, *args), kwargs))
@@ -121,7 +162,7 @@ class Executor(futures.Executor):
             raise TypeError(f"map() does not support these arguments: {', '.join(kwargs) or 'buffersize'}")
         deadline = None if timeout is None else monotonic() + timeout
         items = zip(*iterables, strict=False)
-        function = api.put(fn)
+        function = api.put(self._sender.pack(fn, "fn"))
         chunks = [
             self.submit(_map, function, chunk) for chunk in iter(lambda: tuple(islice(items, chunksize)), ())
         ]
@@ -164,16 +205,45 @@ class Executor(futures.Executor):
                     continue
                 self._running += 1
             try:
-                done = self._remote.remote(*call.arguments, **call.keywords).future()
+                done = self._send(call).future()
             except Exception as error:
                 self._ended(call.future, None, error)
             else:
                 done.add_done_callback(partial(self._returned, call.future))
 
+    def _send(self, call: _Call) -> ObjectRef[Any]:
+        refs: dict[int | str, Any] = {}
+        args, kwargs = call.arguments, call.keywords
+        places: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+        for where, value in places:
+            if isinstance(value, ObjectRef):
+                refs[where] = value
+        if refs:
+            args = tuple([None if where in refs else value for where, value in enumerate(args)])
+            kwargs = {name: None if name in refs else value for name, value in kwargs.items()}
+        if isinstance(self._setup, Packed):
+            self._setup = api.put(self._setup)
+        task = self._sender.pack((args, kwargs), "call")
+        ref: ObjectRef[Any] = self._remote.remote(self._id, self._setup, task, tuple(refs), *refs.values())
+        return ref
+
     def _returned(self, future: Future[Any], done: Future[Any]) -> None:
         error = done.exception()
+        if isinstance(error, RayTaskError) and isinstance(error.cause, InitializerFailed):
+            self._break(error.cause)
+            error = _broken(error.cause)
         self._ended(future, None if error is not None else done.result(), error)
         self._start_waiting()
+
+    def _break(self, error: BaseException) -> None:
+        """The initializer raised in a worker: no call can be trusted to find what it prepares."""
+        with self._changed:
+            self._broken = self._broken or error
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for call in waiting:
+            if call.future.set_running_or_notify_cancel():
+                call.future.set_exception(_broken(error))
 
     def _ended(self, future: Future[Any], value: Any, error: BaseException | None) -> None:
         try:
@@ -187,17 +257,25 @@ class Executor(futures.Executor):
                 self._changed.notify_all()
 
 
+class _WorkerCrashed(WorkerCrashedError, BrokenProcessPool):
+    """As programs of ``concurrent.futures`` catch it; the executor itself takes further calls."""
+
+
 def own_error(error: BaseException) -> BaseException:
     """Return the user's exception itself, caused by the error that tells where it was raised."""
-    if not isinstance(error, RayTaskError):
+    if type(error) is WorkerCrashedError:
+        return _WorkerCrashed(*error.args)
+    if not is_a(error, RayTaskError):
         return error
-    cause = error.cause
-    cause.__cause__ = error
+    cause: BaseException = attributes_of(error)["cause"]
+    set_cause(cause, error)
     return cause
 
 
-def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return function(*args, **kwargs)
+def _broken(error: BaseException) -> BrokenProcessPool:
+    broken = BrokenProcessPool(f"the initializer of the executor failed in a worker process: {error}")
+    broken.__cause__ = error
+    return broken
 
 
 def _map(function: Callable[..., Any], chunk: tuple[tuple[Any, ...], ...]) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import queue
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate import api
 from skate.util._queue_actor import EMPTY, QueueActor
+from skate.util._queue_readers import Ticket, this_process
 
 if TYPE_CHECKING:
     from skate._worker.object_ref import ObjectRef
@@ -202,16 +202,12 @@ class Queue:
         Example:
             >>> item = queue.get(timeout=5.0)
         """
-        ref = self._get(block, timeout)
-        try:
-            item = api.get(ref)
-        except Exception:
-            raise
-        except BaseException:
-            self._abandon(ref)
-            raise
+        reader, ticket, ref = self._get(block, timeout)
+        item = self._receive(reader, ticket, ref)
         if item is EMPTY:
+            reader.over(ticket)
             raise _no_item(block, timeout)
+        reader.returned(ticket)
         return item
 
     async def get_async(self, block: bool = True, timeout: float | None = None) -> Any:
@@ -234,32 +230,61 @@ class Queue:
         Example:
             >>> item = await queue.get_async()
         """
-        ref = self._get(block, timeout)
+        reader, ticket, ref = self._get(block, timeout)
         try:
             item = await ref
-        except asyncio.CancelledError:
-            self._abandon(ref)
+        except Exception:
+            reader.returned(ticket)  # as an error: see _receive
+            raise
+        except BaseException:
+            self._abandon(ref, ticket)
+            reader.over(ticket)
             raise
         if item is EMPTY:
+            reader.over(ticket)
             raise _no_item(block, timeout)
+        reader.returned(ticket)
         return item
 
-    def _get(self, block: bool, timeout: float | None) -> ObjectRef[Any]:
+    def _get(self, block: bool, timeout: float | None) -> tuple[Any, Ticket, ObjectRef[Any]]:
         _check_timeout(block, timeout)
         actor = self._actor()
-        ref: ObjectRef[Any] = actor.get.remote(timeout) if block else actor.get_nowait.remote()
-        return ref
+        reader = this_process()
+        ticket = reader.ticket()
+        try:
+            ref = actor.get.remote(timeout, *ticket) if block else actor.get_nowait.remote(*ticket)
+        except BaseException:
+            reader.over(ticket)
+            raise
+        return reader, ticket, ref
 
-    def _abandon(self, ref: ObjectRef[Any]) -> None:
-        """Nobody waits for this reply any more: the item that comes goes back.
+    def _receive(self, reader: Any, ticket: Ticket, ref: ObjectRef[Any], batch: bool = False) -> Any:
+        """Return what the actor answers."""
+        try:
+            return api.get(ref)
+        except BaseException as error:
+            if isinstance(error, Exception) and api.wait([ref], timeout=0)[0]:
+                # What cannot be unpickled counts as returned, or it would come to one reader after the other.
+                reader.returned(ticket)
+            else:
+                self._abandon(ref, ticket, batch)
+                reader.over(ticket)
+            raise
 
-        When it has come: a call with ``ref`` as its argument would hold up all later ones.
-        """
+    def _abandon(self, ref: ObjectRef[Any], ticket: Ticket, batch: bool = False) -> None:
+        """Nobody waits for this reply any more: the item that came, or comes, stays in the queue."""
         actor = self._actor()
+        if ticket[0]:
+            actor.withdraw.remote(*ticket)
+            return
 
+        # When it has come: a call with ``ref`` as its argument would hold up all later ones.
         def give_back(done: Future[Any]) -> None:
-            if done.exception() is None and done.result() is not EMPTY:
-                actor.give_back.remote(done.result())
+            answer = EMPTY if done.exception() is not None else done.result()
+            if batch:  # a number: there were fewer
+                actor.give_back.remote(*(answer if isinstance(answer, list) else ()))
+            elif answer is not EMPTY:
+                actor.give_back.remote(answer)
 
         ref.future().add_done_callback(give_back)
 
@@ -297,9 +322,14 @@ class Queue:
             raise TypeError(f"num_items takes a whole number, got {num_items!r}")
         if num_items < 0:
             raise ValueError(f"num_items must be at least 0, got {num_items}")
-        items = api.get(self._actor().get_nowait_batch.remote(num_items))
+        reader = this_process()
+        ticket = reader.ticket()
+        ref = self._actor().get_nowait_batch.remote(num_items, *ticket)
+        items = self._receive(reader, ticket, ref, batch=True)
         if isinstance(items, int):
+            reader.over(ticket)
             raise Empty(f"the queue has {items} of the {num_items} items asked for")
+        reader.returned(ticket)
         return list(items)
 
     # ------------------------------------------------------------------ end

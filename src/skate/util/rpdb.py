@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from skate._base.user_errors import traceback_of
+
 
 def set_trace(breakpoint_uuid: bytes | None = None) -> None:
     """Stop here, as ``breakpoint()`` does: in a task or actor, somebody attaches (see docs/debugging.md).
@@ -44,6 +46,6 @@ def post_mortem() -> None:
     if core is None or core.executor is None:
         import pdb
 
-        pdb.post_mortem(error.__traceback__)
+        pdb.post_mortem(traceback_of(error))
         return
     importlib.import_module("skate._worker.debugger").post_mortem(core, error)

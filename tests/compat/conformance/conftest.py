@@ -26,12 +26,27 @@ if TESTS not in sys.path:
 
 if ON == "skate":
     import skate.compat
+    from skate._as_ray import environment, names
 
-    _before = os.environ.get(skate.compat.VARIABLE)
+    _before = {name: os.environ.get(name) for name in environment.VARIABLES}
     skate.compat.install()
-    # Other tests of the run start programs, which shall not inherit it: see the fixture ``as_ray``.
-    if _before is None:
-        del os.environ[skate.compat.VARIABLE]
+    # Other tests of the run know the classes by skate's names, and start programs that shall not inherit it:
+    # see the fixture ``as_ray``.
+    _as_ray = {name: os.environ[name] for name in environment.VARIABLES}
+
+
+def _take_back() -> None:
+    names.undo()
+    for name, value in _before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+if ON == "skate":
+    if _before[skate.compat.VARIABLE] is None:
+        _take_back()
 else:
     # Workers of Ray have what their driver's environment has.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [TESTS, os.environ.get("PYTHONPATH")]))
@@ -92,11 +107,11 @@ def as_ray() -> Iterator[None]:
     if ON != "skate":
         yield
         return
-    before = os.environ.get(skate.compat.VARIABLE)
-    os.environ[skate.compat.VARIABLE] = "1"
+    os.environ.update(_as_ray)
+    names.use()
     yield
-    if before is None:
-        del os.environ[skate.compat.VARIABLE]
+    if _before[skate.compat.VARIABLE] is None:
+        _take_back()
 
 
 def _init(**options: Any) -> None:

@@ -324,6 +324,100 @@ def test_an_async_call() -> None:
     assert ray.get(actor.fine.remote())
 
 
+@ray.remote
+class Coroutines:
+    """What may become of a coroutine that is cancelled."""
+
+    async def wait(self, gate):
+        await gate.wait.remote()
+
+    async def swallow(self, gate):
+        try:
+            await gate.wait.remote()
+        except asyncio.CancelledError:
+            return "swallowed"
+
+    async def replace(self, gate):
+        try:
+            await gate.wait.remote()
+        except asyncio.CancelledError:
+            raise ValueError("instead") from None
+
+    async def items(self, gate):
+        yield 1
+        await gate.wait.remote()
+
+    async def call(self, other, gate):
+        return await other.wait.remote(gate)
+
+    async def running(self):
+        """Return how many calls run, but for this one."""
+        return len(asyncio.all_tasks()) - 1
+
+
+@pytest.mark.parametrize("how", ["wait", "swallow", "replace"])
+def test_a_running_coroutine_is_both_errors_whatever_it_does(how) -> None:
+    gate, actor = Gate.remote(), Coroutines.remote()
+    ref = getattr(actor, how).remote(gate)
+    ray.get(gate.until_arrived.remote())
+    ray.cancel(ref)
+    with pytest.raises(TaskCancelledError) as info:
+        ray.get(ref, timeout=60)
+    assert isinstance(info.value, RayTaskError)
+    assert not isinstance(info.value, ValueError)
+
+
+def test_a_running_async_generator_is_both_errors() -> None:
+    gate, actor = Gate.remote(), Coroutines.remote()
+    generator = actor.items.remote(gate)
+    assert ray.get(next(generator)) == 1
+    ray.get(gate.until_arrived.remote())
+    ray.cancel(generator)
+    with pytest.raises(TaskCancelledError) as info:
+        for ref in generator:
+            ray.get(ref, timeout=60)
+    assert isinstance(info.value, RayTaskError)
+
+
+@needs_processes
+def test_a_running_task_is_both_errors() -> None:
+    ref = running()
+    ray.cancel(ref)
+    with pytest.raises(TaskCancelledError) as info:
+        ray.get(ref, timeout=60)
+    assert isinstance(info.value, RayTaskError)
+
+
+def test_what_a_cancelled_task_called_of_an_actor_is_cancelled() -> None:
+    @ray.remote
+    def parent(actor, gate):
+        return ray.get(actor.wait.remote(gate))
+
+    gate, actor = Gate.remote(), Coroutines.remote()
+    ref = parent.remote(actor, gate)
+    ray.get(gate.until_arrived.remote())
+    assert ray.get(actor.running.remote()) == 1
+    ray.cancel(ref)
+    with pytest.raises(CANCELLED):
+        ray.get(ref, timeout=60)
+    until(lambda: ray.get(actor.running.remote()) == 0, "the end of the call of the actor")
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+def test_what_a_cancelled_coroutine_called_of_an_actor(recursive) -> None:
+    gate, first, second = Gate.remote(), Coroutines.remote(), Coroutines.remote()
+    ref = first.call.remote(second, gate)
+    ray.get(gate.until_arrived.remote())
+    ray.cancel(ref, recursive=recursive)
+    with pytest.raises(TaskCancelledError):
+        ray.get(ref, timeout=60)
+    if recursive:
+        until(lambda: ray.get(second.running.remote()) == 0, "the end of what it called")
+    else:
+        assert ray.get(second.running.remote()) == 1
+        ray.get(gate.open.remote())
+
+
 def test_force_is_refused_for_actors() -> None:
     gate, worker = Gate.remote(), Worker.remote()
     ref = worker.wait.remote(gate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import signal
@@ -341,6 +342,70 @@ def test_an_exception_whose_text_raises() -> None:
         raise Rude
 
     assert isinstance(caught(broken.remote()), RayError)
+
+
+@differs(on="ray", reason="a frozen dataclass as an exception is lost: the worker sets attributes on it")
+def test_an_exception_that_refuses_attributes() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Quota(Exception):
+        user: str
+
+    @ray.remote(max_retries=0)
+    def broken():
+        raise Quota("someone")
+
+    @ray.remote
+    class Broken:
+        async def method(self):
+            raise Quota("someone")
+
+    for ref in (broken.remote(), Broken.remote().method.remote()):
+        with pytest.raises(Quota) as info:
+            ray.get(ref, timeout=60)
+        assert info.value.user == "someone"
+
+
+@differs(on="ray", reason="an exception with an attribute that cannot be pickled loses its type")
+def test_the_type_is_kept_without_the_attribute_that_cannot_travel() -> None:
+    class Held(ValueError):
+        pass
+
+    @ray.remote
+    def broken():
+        import threading
+
+        error = Held("words")
+        error.lock, error.kept = threading.Lock(), "kept"
+        raise error
+
+    found = caught(broken.remote())
+    assert isinstance(found, Held)
+    assert found.kept == "kept"
+    assert "lock" in str(found)
+
+
+def test_an_exception_without_truth() -> None:
+    class Empty(Exception):
+        def __bool__(self):
+            return False
+
+    @ray.remote
+    def broken():
+        raise Empty("x")
+
+    with pytest.raises(Empty):
+        ray.get(broken.remote())
+
+
+def test_notes_are_in_the_text() -> None:
+    @ray.remote
+    def broken():
+        error = ValueError("x")
+        error.__notes__ = ["a note of it"]
+        raise error
+
+    if sys.version_info >= (3, 11):
+        assert "a note of it" in str(caught(broken.remote()))
 
 
 # ---------------------------------------------------------------------- what the runtime raises

@@ -294,6 +294,150 @@ def test_completed_has_the_error() -> None:
         ray.get(generator.completed())
 
 
+# ---------------------------------------------------------------------- a fixed number of returns
+
+
+@ray.remote(max_retries=0, num_returns=3)
+def three(n, fail=False):
+    for i in range(n):
+        yield i
+    if fail:
+        raise ValueError("after the last")
+
+
+def outcomes(refs) -> list:
+    """Return the value of each, or the type of its exception that a user would catch."""
+    found = []
+    for ref in refs:
+        try:
+            found.append(ray.get(ref))
+        except ValueError as error:
+            assert isinstance(error, RayTaskError)
+            found.append(ValueError)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((3,), [0, 1, 2]),
+        ((5,), [0, 1, 2]),
+        ((1,), [0, ValueError, ValueError]),
+        ((0,), [ValueError] * 3),
+        ((1, True), [0, ValueError, ValueError]),
+        ((3, True), [0, 1, 2]),
+        ((0, True), [ValueError] * 3),
+        ((5, True), [0, 1, 2]),
+    ],
+    ids=str,
+)
+def test_what_is_yielded_counts_for_a_fixed_number_of_returns(arguments, expected) -> None:
+    assert outcomes(three.remote(*arguments)) == expected
+
+    @ray.remote
+    class Method:
+        @ray.method(num_returns=3)
+        def three(self, n, fail=False):
+            for i in range(n):
+                yield i
+            if fail:
+                raise ValueError("after the last")
+
+    assert outcomes(Method.remote().three.remote(*arguments)) == expected
+
+
+def test_a_returned_generator_counts_as_well() -> None:
+    @ray.remote(num_returns=2)
+    def two(n):
+        return (i for i in range(n))
+
+    assert outcomes(two.remote(2)) == [0, 1]
+    assert outcomes(two.remote(3)) == [0, 1]
+    assert outcomes(two.remote(1)) == [0, ValueError]
+
+
+def test_a_list_of_another_length_is_an_error_in_each() -> None:
+    @ray.remote(num_returns=2)
+    def two(n):
+        return list(range(n))
+
+    assert outcomes(two.remote(1)) == [ValueError] * 2
+    assert outcomes(two.remote(3)) == [ValueError] * 2
+
+
+def test_one_return_of_a_generator_is_its_first_item() -> None:
+    one = three.options(num_returns=1)
+    assert outcomes([one.remote(1), one.remote(2), one.remote(0), one.remote(0, True)]) == [
+        0, 0, ValueError, ValueError
+    ]  # fmt: skip
+
+
+def test_large_values_before_an_error_are_kept() -> None:
+    @ray.remote(num_returns=2, max_retries=0)
+    def large():
+        yield np.ones(300_000)
+        raise ValueError("second")
+
+    first, second = large.remote()
+    assert ray.get(first).sum() == 300_000
+    with pytest.raises(ValueError, match="second"):
+        ray.get(second)
+
+
+def test_what_cannot_be_pickled_is_an_error_from_there_on() -> None:
+    @ray.remote(num_returns=3, max_retries=0)
+    def locked():
+        import threading
+
+        yield 1
+        yield threading.Lock()
+        yield 3
+
+    first, second, third = locked.remote()
+    assert ray.get(first) == 1
+    for ref in (second, third):
+        with pytest.raises(TypeError):
+            ray.get(ref)
+
+
+@needs_processes
+def test_a_crash_after_the_first_value_fails_all() -> None:
+    import os
+
+    @ray.remote(num_returns=2, max_retries=0)
+    def dies():
+        yield 1
+        os._exit(1)
+
+    for ref in dies.remote():
+        with pytest.raises(ray.exceptions.WorkerCrashedError):
+            ray.get(ref)
+
+
+@pytest.mark.parametrize(("n", "kept"), [(0, []), (2, [0, 1])])
+def test_a_dynamic_generator_that_raises_has_one_more_ref(n, kept) -> None:
+    refs = list(ray.get(three.options(num_returns="dynamic").remote(n, True)))
+    assert outcomes(refs) == [*kept, ValueError]
+
+    dynamic = Producing.remote().items.options(num_returns="dynamic")
+    assert outcomes(list(ray.get(dynamic.remote(n)))) == [*kept, ValueError]
+
+
+@ray.remote
+class Producing:
+    def items(self, n):
+        yield from (i for i in range(n))
+        raise ValueError("after the last")
+
+
+def test_get_of_a_generator_is_the_generator() -> None:
+    generator = count.remote(2)
+    assert ray.get(generator) is generator
+    assert values(generator) == [0, 1]
+    with pytest.raises((TypeError, ValueError)):
+        ray.get([count.remote(1)])
+
+
 def test_a_failed_argument_fails_the_first_item() -> None:
     @ray.remote
     def broken():

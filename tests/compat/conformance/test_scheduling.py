@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import ray
 from ray.exceptions import ActorUnschedulableError, TaskUnschedulableError
@@ -175,3 +177,47 @@ def test_the_key_value_table() -> None:
     assert _internal_kv_del("key", namespace="conformance") == 1
     assert _internal_kv_del("key", namespace="conformance") == 0
     assert _internal_kv_del("k", del_by_prefix=True, namespace="conformance") == 1
+
+
+def test_default_actors_start_though_every_cpu_is_held() -> None:
+    """They need one to be placed, which says on which nodes they may be, and none to run."""
+
+    @ray.remote(num_cpus=CPUS)
+    class Holder:
+        def ping(self):
+            return 1
+
+    @ray.remote
+    class Default:
+        def ping(self):
+            return 2
+
+    holder = Holder.remote()
+    assert ray.get(holder.ping.remote()) == 1
+    actors = [Default.remote() for _ in range(3)]
+    assert ray.get([actor.ping.remote() for actor in actors], timeout=20) == [2] * 3
+    ray.kill(holder)
+
+
+@needs_processes(reason="tasks take no CPUs there")
+def test_default_actors_start_though_tasks_hold_every_cpu(tmp_path) -> None:
+    @ray.remote(num_cpus=CPUS)
+    def hold(begun, end):
+        begun.touch()
+        while not end.exists():
+            time.sleep(0.01)
+
+    @ray.remote
+    class Default:
+        def ping(self):
+            return 2
+
+    held = hold.remote(tmp_path / "begun", tmp_path / "end")
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    actor = Default.remote()
+    assert ray.get(actor.ping.remote(), timeout=20) == 2
+    behind = where.remote()
+    assert ray.wait([behind], timeout=0.5) == ([], [behind])
+    (tmp_path / "end").touch()
+    assert ray.get([held, behind]) == [None, here()]

@@ -123,3 +123,18 @@ def test_what_needs_a_session(ask) -> None:
 
 def test_the_version_is_known() -> None:
     assert ray.__version__
+
+
+@needs_processes(reason="actors take no CPUs there")
+def test_a_default_actor_waits_where_there_is_no_cpu_at_all(no_session) -> None:
+    ray.init(num_cpus=0, include_dashboard=False)
+
+    @ray.remote
+    class Default:
+        def ping(self):
+            return 1
+
+    waiting = Default.remote().ping.remote()
+    needs_none = Default.options(num_cpus=0).remote()
+    assert ray.get(needs_none.ping.remote(), timeout=20) == 1
+    assert ray.wait([waiting], timeout=0.5) == ([], [waiting])

@@ -66,6 +66,29 @@ def test_self_among_args() -> None:
     assert parameters_of(lambda *args: None, bound=True) == parameters_of(lambda *args: None)
 
 
+class _Object:
+    def __call__(self, x: int, *, y: int = 0) -> None: ...
+
+    def method(self, x: int, *, y: int = 0) -> None: ...
+
+    @classmethod
+    def of_class(cls, x: int, *, y: int = 0) -> None: ...
+
+
+@pytest.mark.parametrize("function", [_Object(), _Object().method, _Object.of_class, _Object().of_class])
+def test_what_is_bound_already(function: Any) -> None:
+    assert parameters_of(function) == parameters_of(lambda x, *, y=0: None)
+
+
+def test_what_has_the_code_of_another_function() -> None:
+    class Decorated:
+        __code__ = (lambda x: None).__code__
+
+        def __call__(self, *args: Any) -> None: ...
+
+    assert parameters_of(Decorated()) == parameters_of(lambda *args: None)
+
+
 @pytest.mark.parametrize("function", [len, print, functools.partial(print, 1), int])
 def test_what_is_no_plain_function_takes_anything(function: Any) -> None:
     assert parameters_of(function) == UNKNOWN
@@ -75,10 +98,10 @@ def test_what_is_no_plain_function_takes_anything(function: Any) -> None:
 @pytest.mark.parametrize(
     ("args", "kwargs", "message"),
     [
-        ((), {}, r"f\(\) misses its argument 'a'"),
+        ((), {}, r"f\(\) is missing a required argument: 'a'"),
         ((1, 2, 3), {}, r"f\(\) takes at most 2 positional argument\(s\), got 3"),
-        ((1,), {"a": 2}, r"f\(\) got two values for its argument 'a'"),
-        ((1,), {"z": 2}, r"f\(\) has no argument 'z'"),
+        ((1,), {"a": 2}, r"f\(\) got multiple values for argument 'a'"),
+        ((1,), {"z": 2}, r"f\(\) got an unexpected keyword argument 'z'"),
     ],
 )
 def test_messages(args: Any, kwargs: Any, message: str) -> None:
@@ -87,5 +110,5 @@ def test_messages(args: Any, kwargs: Any, message: str) -> None:
 
 
 def test_the_message_for_keywords() -> None:
-    with pytest.raises(TypeError, match="misses its keyword argument 'c'"):
+    with pytest.raises(TypeError, match="is missing a required argument: 'c'"):
         parameters_of(lambda *, c: None).check("f", (), {})

@@ -6,11 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-import pytest
 
 from skate._node.handlers.actors import ActorHandlers
 from skate._node.handlers.leases import CONTROL
-from skate._node.leases import Lease
+from skate._node.lease_records import Lease
 from skate._node.workers import WorkerProcess
 from skate._wire import control, node
 from skate._wire.codec import pack
@@ -27,15 +26,18 @@ class Daemon:
         self.demands: list[tuple[bytes, int]] = []
         self.sent: list[Any] = []
         self.membership = SimpleNamespace(started=self.sent.append, ended=self.sent.append)
-        self.environments = SimpleNamespace(
-            crew=lambda job, environment: job,
-            demand=lambda owner, shape, *rest: self.demands.append((owner, shape)),
+        self.wanted: list[dict[str, int]] = []
+        self.environments = SimpleNamespace(crew=lambda job, environment: job, demand=self._demand)
+        self.lease_handlers = SimpleNamespace(
+            unfit=lambda *_: None, too_large=lambda resources: "", run=lambda commands: None
         )
-        self.lease_handlers = SimpleNamespace(unfit=lambda *_: None, run=lambda commands: None)
-        self.leases = SimpleNamespace(
-            gpus=SimpleNamespace(names=lambda taken: []), demand=lambda *_: [], shrink=lambda *_: []
-        )
+        self.leases = SimpleNamespace(gpus=SimpleNamespace(names=lambda taken: []), demand=lambda *_: [])
+        self.processes = SimpleNamespace(has_job=lambda job: True)
         self.workers = {}
+
+    def _demand(self, owner: bytes, shape: int, crew: bytes, needs: dict[str, int], *_: Any) -> None:
+        self.demands.append((owner, shape))
+        self.wanted.append(needs)
 
 
 def told_to_become(daemon: Daemon) -> tuple[ActorHandlers, WorkerProcess]:
@@ -43,7 +45,9 @@ def told_to_become(daemon: Daemon) -> tuple[ActorHandlers, WorkerProcess]:
     handlers = ActorHandlers(daemon)  # type: ignore[arg-type]
     some = sample(control.ActorSpec)
     assert isinstance(some, control.ActorSpec)
-    spec = msgspec.structs.replace(some, job_config=b"", requirement=b"", environment=b"")
+    spec = msgspec.structs.replace(
+        some, job_config=b"", requirement=b"", environment=b"", placement={"CPU": 10_000}, running={}
+    )
     handlers.control_table()[control.PlaceActor](None, control.PlaceActor(ACTOR, 0, pack(spec)))  # type: ignore[arg-type]
     worker = WorkerProcess(b"w", b"job", 0, b"job")
     worker.connection = SimpleNamespace(send=daemon.sent.append)
@@ -67,15 +71,43 @@ def test_it_is_placed_again_if_its_process_was_about_to_leave() -> None:
     assert len(daemon.demands) == 2 and daemon.sent == []
 
 
-@pytest.mark.parametrize("accepted", [True, False])
-def test_else_its_end_is_reported(accepted: bool) -> None:
+def test_it_is_placed_again_if_its_process_was_killed_before_it_accepted() -> None:
+    """Nothing of it began, so it costs no restart; but not for ever, should each of them end."""
     daemon = Daemon()
     handlers, worker = told_to_become(daemon)
-    if accepted:
-        accept(handlers, worker)
-        worker.left = "exit_actor() was called"
+    for times in range(1, 5):
+        handlers.worker_ended(worker, "it was killed", b"", 0)
+        assert len(daemon.demands) == times + 1 and daemon.sent == []
+        handlers.granted(Lease(1, CONTROL, daemon.demands[-1][1], b"job", {}), worker)
+        assert isinstance(daemon.sent.pop(), node.StartActor)
+    handlers.worker_ended(worker, "it was killed", b"", 0)
+    (ended,) = daemon.sent
+    assert isinstance(ended, control.ActorEnded) and len(daemon.demands) == 5
+
+
+def test_it_is_not_placed_again_if_its_job_is_over() -> None:
+    daemon = Daemon()
+    handlers, worker = told_to_become(daemon)
+    daemon.processes.has_job = lambda job: False
+    handlers.worker_ended(worker, "the driver of its job ended", b"", 0)
+    (ended,) = daemon.sent
+    assert isinstance(ended, control.ActorEnded)
+
+
+def test_else_its_end_is_reported() -> None:
+    daemon = Daemon()
+    handlers, worker = told_to_become(daemon)
+    accept(handlers, worker)
+    worker.left, worker.intended = "exit_actor() was called", True
     handlers.worker_ended(worker, "it ended", b"", 0)
     (ended,) = daemon.sent
     assert isinstance(ended, control.ActorEnded)
-    assert (ended.actor_id, ended.cause, ended.intended) == (ACTOR, "it ended", accepted)
+    assert (ended.actor_id, ended.cause, ended.intended) == (ACTOR, "it ended", True)
     assert len(daemon.demands) == 1
+
+
+def test_what_it_needs_to_run_is_what_it_takes() -> None:
+    """A default actor needs a CPU to be placed and none to run: it starts though all CPUs are held."""
+    daemon = Daemon()
+    told_to_become(daemon)
+    assert daemon.wanted == [{}]

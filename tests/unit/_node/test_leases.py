@@ -11,19 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from skate._base.resources import UNIT, fits
-from skate._node.leases import (
-    FAILED_STARTS_LIMIT,
-    ZERO_SHAPE_LIMIT,
+from skate._node.lease_records import (
     Command,
     Grant,
     Lease,
-    Leases,
     LeaseState,
     OwnerLeft,
     Reclaim,
     Refuse,
     StartWorkers,
 )
+from skate._node.leases import FAILED_STARTS_LIMIT, ZERO_SHAPE_LIMIT, Leases
 
 from ..effort import effort
 
@@ -272,6 +270,57 @@ def test_workers_serve_the_job_that_they_were_started_for() -> None:
     assert node.leases.job_of(b"nobody") == b""
 
 
+# ---------------------------------------------------------------------- workers that are about to end
+
+
+def test_an_ending_worker_is_granted_to_nobody() -> None:
+    node = Node(cpus=2, workers=1)
+    node.leases.worker_ending(b"w1")
+    assert node.want(b"a") == [StartWorkers(JOB, 1)]
+    assert node.leases.take_idle(0) == []
+    assert node.leases.put_back(b"w1") == []
+
+
+def test_a_lease_returned_while_its_worker_ends_goes_to_another_worker() -> None:
+    """An actor was given the worker of a GPU task that was leaving, and waited for ever."""
+    node = Node(workers=1)
+    lease = lease_of(node.want(b"a"))
+    node.want(b"b")
+    node.want(b"a", 0)
+    node.leases.worker_ending(lease.worker)
+    assert node.leases.returned(lease.id) == [StartWorkers(JOB, 1)]
+    assert node.leases.worker_lost(lease.worker)[0] is None
+    assert granted(node.start()) == [b"b"]
+
+
+def test_an_ending_worker_keeps_its_devices_until_it_is_gone() -> None:
+    node = Node(cpus=2, workers=2, GPU=1)
+    lease = lease_of(node.want(b"a", 1, CPU | GPU))
+    node.want(b"b", 1, CPU | GPU)
+    node.want(b"a", 0, CPU | GPU)
+    node.leases.worker_ending(lease.worker)
+    assert granted(node.leases.returned(lease.id)) == []
+    assert (node.in_use("CPU"), node.in_use("GPU")) == (0, 1)
+    assert granted(node.leases.worker_lost(lease.worker)[1]) == [b"b"]
+
+
+def test_a_worker_that_is_killed_before_its_hello_is_granted_to_nobody() -> None:
+    node = Node()
+    node.want(b"a")
+    node.leases.starting(JOB, 1)
+    node.leases.worker_ending(b"w")
+    assert granted(node.leases.worker_ready(b"w", JOB)) == []
+    node.leases.worker_lost(b"w")
+    assert granted(node.start()) == [b"a"]
+
+
+def test_while_a_worker_ends_room_may_come() -> None:
+    node = blocked_node(2, 2)
+    node.leases.worker_ending(b"w1")
+    assert node.want(b"w2", depth=1) == []
+    assert node.leases.worker_lost(b"w1")[1] != []
+
+
 # ---------------------------------------------------------------------- blocked
 
 
@@ -331,16 +380,6 @@ def test_a_blocked_lease_gives_back_what_it_has_not_lent(end: str) -> None:
     assert node.leases.free == node.leases.total | ({} if end != "returned" else node.leases.free)
     if end != "returned":
         assert node.leases.leases == {}
-
-
-def test_an_actor_needs_less_to_run_than_to_be_placed() -> None:
-    node = Node(workers=2)
-    lease = lease_of(node.want(CONTROL))
-    node.want(b"a")
-    assert granted(node.leases.shrink(lease.id, {})) == [b"a"]
-    node.want(CONTROL, 0)
-    node.leases.worker_lost(lease.worker)
-    assert node.in_use() == 1  # of a's task alone
 
 
 # ---------------------------------------------------------------------- order
@@ -609,16 +648,6 @@ def test_what_can_never_be_had_here_waits_and_says_so_once() -> None:
     assert granted(node.want(b"a", 1, shape=2)) == [b"a"]
 
 
-def test_an_actor_that_runs_without_its_gpu_gives_it_back() -> None:
-    node = Node(cpus=3, workers=2, GPU=1)
-    lease = lease_of(node.want(CONTROL, 1, CPU | GPU))
-    assert lease.gpus
-    assert granted(node.want(b"a", 1, GPU, shape=2)) == []
-    assert granted(node.leases.shrink(lease.id, CPU)) == [b"a"]
-    assert not lease.gpus
-    assert node.in_use("GPU") == 1
-
-
 def test_whom_a_worker_serves() -> None:
     node = Node(cpus=3, workers=2)
     lease = lease_of(node.want(b"a"))
@@ -682,6 +711,9 @@ class LeasesMachine(RuleBasedStateMachine):
         self.workers: dict[bytes, Lease | None] = {}
         #: Told to end; not granted any more.
         self.ending: set[bytes] = set()
+        #: Certain to end, and what their devices' last leases took of GPUs.
+        self.certain: set[bytes] = set()
+        self.occupied: dict[bytes, int] = {}
         self.taken: set[bytes] = set()
         self.granted: dict[int, Lease] = {}
         self.count = 0
@@ -694,7 +726,7 @@ class LeasesMachine(RuleBasedStateMachine):
                 lease = command.lease
                 assert lease.id not in self.granted, "granted twice"
                 assert self.workers[lease.worker] is None, "its worker serves somebody else"
-                assert lease.worker not in self.ending | self.taken
+                assert lease.worker not in self.ending | self.taken | self.certain
                 self.workers[lease.worker] = self.granted[lease.id] = lease
             elif isinstance(command, StartWorkers):
                 assert command.number > 0
@@ -717,6 +749,7 @@ class LeasesMachine(RuleBasedStateMachine):
             held = sum((lease.owner, lease.shape) == key for lease in self.leases.leases.values())
             self.wanted[key] = held
         if command.fatal and "in a row" not in command.reason:
+            assert not self.certain
             assert all(
                 lease is not None and lease.state is LeaseState.BLOCKED for lease in self.workers.values()
             )
@@ -726,6 +759,12 @@ class LeasesMachine(RuleBasedStateMachine):
             assert not fits(SHAPES[command.shape], TOTAL)
             assert key not in self.refused, "refused twice"
             self.refused.add(key)
+
+    def left(self, lease: Lease) -> None:
+        """A lease is over before its worker is."""
+        self.workers[lease.worker] = None
+        if lease.worker in self.certain:
+            self.occupied[lease.worker] = lease.resources.get("GPU", 0)
 
     def some_worker(self, data: st.DataObject) -> bytes:
         return data.draw(st.sampled_from(sorted(self.workers)), "worker")
@@ -747,17 +786,27 @@ class LeasesMachine(RuleBasedStateMachine):
         self.run(commands, before)
 
     @precondition(lambda self: self.starting)
-    @rule(comes_to_life=st.booleans())
-    def started(self, comes_to_life: bool) -> None:
+    @rule(comes_to_life=st.booleans(), to_die=st.booleans())
+    def started(self, comes_to_life: bool, to_die: bool) -> None:
         before = dict(self.leases.free)
         self.starting -= 1
         if comes_to_life:
             self.count += 1
             worker = b"w%d" % self.count
             self.workers[worker] = None
+            if to_die:
+                self.certain.add(worker)
+                self.leases.worker_ending(worker)
             self.run(self.leases.worker_ready(worker, JOB), before)
         else:
             self.run(self.leases.worker_not_started(JOB, "it crashed"), before)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def about_to_end(self, data: st.DataObject) -> None:
+        worker = self.some_worker(data)
+        self.certain.add(worker)
+        self.leases.worker_ending(worker)
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
@@ -767,6 +816,8 @@ class LeasesMachine(RuleBasedStateMachine):
         served = self.workers.pop(worker)
         self.ending.discard(worker)
         self.taken.discard(worker)
+        self.certain.discard(worker)
+        self.occupied.pop(worker, None)
         lease, commands = self.leases.worker_lost(worker)
         assert lease is served
         if lease is not None:
@@ -778,7 +829,7 @@ class LeasesMachine(RuleBasedStateMachine):
     def returned(self, data: st.DataObject, repeat: bool) -> None:
         before = dict(self.leases.free)
         lease = self.granted.pop(data.draw(st.sampled_from(sorted(self.granted)), "lease"))
-        self.workers[lease.worker] = None
+        self.left(lease)
         commands = self.leases.returned(lease.id)
         if repeat:
             assert self.leases.returned(lease.id) == []
@@ -798,7 +849,7 @@ class LeasesMachine(RuleBasedStateMachine):
             self.refused.discard(key)
         for lease in [lease for lease in self.granted.values() if lease.owner == owner]:
             del self.granted[lease.id]
-            self.workers[lease.worker] = None
+            self.left(lease)
             self.ending.add(lease.worker)
         commands = self.leases.owner_gone(owner)
         told = {command.worker for command in commands if isinstance(command, OwnerLeft)}
@@ -819,6 +870,14 @@ class LeasesMachine(RuleBasedStateMachine):
         worker = self.taken.pop()
         self.run(self.leases.put_back(worker), before)
 
+    @precondition(lambda self: self.ending - self.certain)
+    @rule(data=st.data())
+    def goes_on_without_its_owner(self, data: st.DataObject) -> None:
+        before = dict(self.leases.free)
+        worker = data.draw(st.sampled_from(sorted(self.ending - self.certain)), "worker")
+        self.ending.discard(worker)
+        self.run(self.leases.put_back(worker), before)
+
     @rule()
     def time_slice(self) -> None:
         for command in self.leases.unmet():
@@ -833,7 +892,13 @@ class LeasesMachine(RuleBasedStateMachine):
             for name, units in lease.resources.items():
                 if name != "CPU" or lease.state is not LeaseState.BLOCKED:
                     used[name] += units
+        used["GPU"] += sum(self.occupied.values())
         assert {name: self.leases.free[name] + used[name] for name in TOTAL} == TOTAL
+
+    @invariant()
+    def every_device_is_in_one_place(self) -> None:
+        held = sum(lease.resources.get("GPU", 0) for lease in self.leases.leases.values())
+        assert sum(self.leases.gpus.free) + held + sum(self.occupied.values()) == TOTAL["GPU"]
 
     @invariant()
     def who_was_granted_a_lease_has_it(self) -> None:
@@ -859,7 +924,8 @@ class LeasesMachine(RuleBasedStateMachine):
             if held[owner, shape] < count and not full:
                 assert not fits(SHAPES[shape], self.leases.free), f"{owner!r} waits for {SHAPES[shape]}"
         reserved = sum(lease.state is LeaseState.RESERVED for lease in self.leases.leases.values())
-        idle = [w for w, lease in self.workers.items() if lease is None and w not in self.ending | self.taken]
+        gone = self.ending | self.taken | self.certain
+        idle = [w for w, lease in self.workers.items() if lease is None and w not in gone]
         assert not (reserved and idle), "a worker idles while a reservation waits for one"
         assert reserved <= self.starting or len(self.workers) + self.starting == MAX_WORKERS
 

@@ -8,7 +8,7 @@ import pytest
 
 from skate._base import ids
 from skate._base.resources import UNIT
-from skate._base.waits import Call, Lane, Situation, Wait
+from skate._base.waits import Call, Lane, Situation, Wait, constructor
 from skate._scheduling import requirements
 from skate.util.state.reasons import Facts, explain
 
@@ -251,7 +251,9 @@ def test_its_environment_is_being_prepared(session: Session) -> None:
     assert session.said(wanted).endswith(
         "its environment (env_vars, pip) is being prepared; the output of that is in /s/e.log"
     )
-    session.facts["actors"] = {"a": {"state": "PENDING_CREATION", "class_name": "A", "placement": {}}}
+    session.facts["actors"] = {
+        "a": {"state": "PENDING_CREATION", "class_name": "A", "placement": {}, "required_resources": {}}
+    }
     wanted = session.call(2, "A.go", actor="a")
     assert session.why(wanted)[1].startswith("  its environment (env_vars, pip) is being prepared")
 
@@ -272,13 +274,73 @@ def test_earlier_calls_hold_it_up(session: Session) -> None:
 
 def test_the_actor_restarts_and_waits_itself(session: Session) -> None:
     session.facts["actors"] = {
-        "a": {"state": "RESTARTING", "class_name": "A", "death_cause": "signal 9", "placement": {"CPU": 1.0}}
+        "a": {
+            "state": "RESTARTING",
+            "class_name": "A",
+            "death_cause": "signal 9",
+            "placement": {"CPU": 1.0},
+            "required_resources": {"CPU": 1.0},
+        }
     }
     wanted = session.call(1, "A.go", actor="a")
     assert session.why(wanted)[:2] == [
         "A.go was called 2.0 s ago; it waits for its actor A, which is RESTARTING (signal 9)",
         "  the actor waits for resources: it needs {CPU: 1}; free are {CPU: 0}. Held by:",
     ]
+
+
+def test_the_constructor_of_the_actor_runs(session: Session) -> None:
+    """Not: that it waits for the CPU that it holds itself."""
+    session.facts["actors"] = {
+        "a": {"state": "PENDING_CREATION", "class_name": "A", "placement": {"CPU": 1.0}, "death_cause": ""}
+    }
+    session.facts["workers"][WORKER] |= {"actor_id": "a", "resources": {"CPU": 1.0}, "name": "A"}
+    wanted = session.call(1, "A.go", actor="a")
+    assert session.why(wanted) == [
+        "A.go was called 2.0 s ago; it waits for its actor A, which is PENDING_CREATION",
+        "  its constructor runs in process 17:",
+        "    Thread 1",
+        "      f at app.py:3",
+    ]
+
+
+def test_the_constructor_of_the_actor_waits(session: Session) -> None:
+    session.facts["actors"] = {"a": {"state": "RESTARTING", "class_name": "A", "placement": {"CPU": 1.0}}}
+    session.facts["workers"][WORKER] |= {"actor_id": "a"}
+    other = session.call(2, "f", worker=WORKER)
+    session.waits.append(Wait(WORKER, 1, constructor(WORKER), (other,), True, "app.py:7 in __init__", 9.0))
+    lines = session.why(session.call(1, "A.go", actor="a"))
+    assert lines[1] == "  its constructor runs in process 17:"
+    assert lines[2] == "    it has waited 9.0 s at app.py:7 in __init__ for:"
+    assert lines[3].startswith("      f was called")
+
+
+def test_the_process_that_constructs_does_not_answer(session: Session) -> None:
+    session.facts["actors"] = {
+        "a": {"state": "PENDING_CREATION", "class_name": "A", "placement": {}, "required_resources": {}}
+    }
+    session.facts["workers"][WORKER] |= {"actor_id": "a"}
+    session.facts["stacks"] = {}
+    assert "process 17 has it, and does not answer" in session.said(session.call(1, "A.go", actor="a"))
+
+
+def test_a_default_actor_waits_for_no_cpu(session: Session) -> None:
+    session.facts["actors"] = {
+        "a": {"state": "PENDING_CREATION", "class_name": "A", "placement": {"CPU": 1.0},
+              "required_resources": {}}
+    }  # fmt: skip
+    said = session.said(session.call(1, "A.go", actor="a"))
+    assert "the actor needs no resources, only a process, which is free" in said
+
+
+def test_a_default_actor_waits_for_a_node_with_a_cpu(session: Session) -> None:
+    session.facts["total"] = {"GPU": 1.0}
+    session.facts["actors"] = {
+        "a": {"state": "PENDING_CREATION", "class_name": "A", "placement": {"CPU": 1.0},
+              "required_resources": {}}
+    }  # fmt: skip
+    said = session.said(session.call(1, "A.go", actor="a"))
+    assert "the actor needs {CPU: 1}, and the node has {CPU: 0} in all" in said
 
 
 def test_the_actor_is_dead(session: Session) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from skate.util.state import merge
 from skate.util.state.summaries import ActorSummaries, NestedTaskSummary, ObjectSummaries, TaskSummaries
 
 
@@ -95,3 +96,31 @@ def test_of_objects() -> None:
     assert (entry.total_objects, entry.total_size_mb, entry.total_num_workers) == (2, 3.0, 2)
     assert entry.task_attempt_number_counts == {"1": 2}
     assert (found.total_objects, found.total_size_mb, found.callsite_enabled) == (4, 8.0, True)
+
+
+# ---------------------------------------------------------------------- what processes counted
+
+
+def test_counts_of_several_processes_are_added_to_what_is_under_way() -> None:
+    told = [
+        {"name": "f", "function": "f", "type": "NORMAL_TASK", "FINISHED": 5, "FAILED": 0},
+        {"name": "f", "function": "f", "type": "NORMAL_TASK", "FINISHED": 2, "FAILED": 1},
+        {"name": "f", "function": "f", "type": "NORMAL_TASK", "PENDING_NODE_ASSIGNMENT": 9},
+        {"name": "A.m", "function": "A.m", "type": "ACTOR_TASK", "FINISHED": 3, "FAILED": 0},
+        {"name": "g", "function": "g", "type": "NORMAL_TASK", "FINISHED": 0, "FAILED": 0},
+    ]
+    running = {"name": "f", "func_or_class_name": "f", "type": "NORMAL_TASK", "state": "RUNNING"}
+    found = TaskSummaries.to_summary_by_counts(counts=merge.counted(told), tasks=[running])
+    assert isinstance(found.summary, dict)
+    assert {name: one.state_counts for name, one in found.summary.items()} == {
+        "f": {"RUNNING": 1, "FINISHED": 7, "FAILED": 1, "PENDING_NODE_ASSIGNMENT": 9},
+        "A.m": {"FINISHED": 3},
+    }
+    assert (found.total_tasks, found.total_actor_tasks) == (18, 3)
+    some = merge.counted(told, [("name", "=", "F"), ("state", "!=", "FINISHED")])
+    assert [(row["state"], row["count"]) for row in some] == [("FAILED", 1), ("PENDING_NODE_ASSIGNMENT", 9)]
+
+
+def test_what_can_be_counted() -> None:
+    assert merge.can_be_counted(None) and merge.can_be_counted([("type", "=", "x"), ("state", "!=", "y")])
+    assert not merge.can_be_counted([("state", "=", "x"), ("worker_id", "=", "y")])

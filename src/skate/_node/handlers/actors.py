@@ -8,7 +8,7 @@ import msgspec
 
 from skate._base.errors import ActorUnschedulableError, RuntimeEnvSetupError
 from skate._node.handlers.leases import CONTROL
-from skate._node.leases import Lease
+from skate._node.lease_records import Lease
 from skate._node.workers import WorkerProcess
 from skate._transport.connection import Connection, Handler
 from skate._wire import control, node
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: An actor that nobody refers to may clean up for so long (seconds).
 _FAREWELL = 30.0
+#: So many workers in a row may end before one accepts to be an actor; then that is the actor's end.
+_LOST_LIMIT = 5
 
 
 class _Placement(msgspec.Struct):
@@ -29,6 +31,8 @@ class _Placement(msgspec.Struct):
     spec: control.ActorSpec
     #: Why it is to end, if the control store said so before the worker accepted to be it.
     stopped: str = ""
+    #: Workers that ended, though nothing made them leave, before they accepted to be it.
+    lost: int = 0
 
     @property
     def job(self) -> bytes:
@@ -84,14 +88,18 @@ class ActorHandlers:
             del self._placements[shape]
             self._failed(placement, ActorUnschedulableError(f"actor {spec.class_name}: {unfit.reason}"))
             return
-        environments.demand(
-            CONTROL, shape, crew, spec.placement, 1, 0, unfit.reason if unfit is not None else ""
-        )
+        reason = unfit.reason if unfit is not None else self._daemon.lease_handlers.too_large(spec.placement)
+        # What it needs to be placed says where it may go, what it needs to run is what it takes: a default
+        # actor starts on any node with a CPU, though all of them are held.
+        environments.demand(CONTROL, shape, crew, spec.running, 1, 0, reason)
 
     def granted(self, lease: Lease, worker: WorkerProcess) -> None:
         """There is a worker for it: start the actor there."""
         daemon = self._daemon
-        placement = self._placements.pop(lease.shape)
+        placement = self._placements.pop(lease.shape, None)
+        if placement is None:  # it was stopped
+            daemon.lease_handlers.run(daemon.leases.returned(lease.id))
+            return
         place, spec = placement.place, placement.spec
         self._starting[worker.id] = placement
         worker.actor = (place.actor_id, place.incarnation)
@@ -100,10 +108,9 @@ class ActorHandlers:
             self._restartable.add(worker.id)
         gpus = daemon.leases.gpus.names(lease.gpus)
         worker.connection.send(node.StartActor(place.actor_id, place.incarnation, place.spec, gpus))
-        # One lease is all it wanted; what it needs to run it keeps until its worker ends.
+        # One lease is all it wanted; it keeps that until its worker ends.
         commands = daemon.leases.demand(CONTROL, lease.shape, lease.job, lease.resources, 0, 0)
         daemon.lease_handlers.run(commands)
-        daemon.lease_handlers.run(daemon.leases.shrink(lease.id, spec.running))
 
     def placed(self, shape: int) -> bytes:
         """Return the actor for which a lease of that shape is wanted."""
@@ -142,9 +149,11 @@ class ActorHandlers:
     def _refused_by_worker(self, connection: Connection, message: node.ActorRefused) -> None:
         daemon = self._daemon
         worker = daemon.workers.get(connection.peer.id)
-        placement = self._starting.pop(connection.peer.id, None)
-        if worker is None or placement is None or worker.reason:
-            return  # it was ended meanwhile
+        if worker is None or worker.reason:
+            return  # it was ended meanwhile: its certificate has the placement go on
+        placement = self._starting.pop(worker.id, None)
+        if placement is None:
+            return
         worker.actor, worker.name = None, ""
         daemon.leases.unfit_for_actor(worker.id)
         if placement.stopped:
@@ -186,13 +195,20 @@ class ActorHandlers:
         assert worker.actor is not None
         placement = self._starting.pop(worker.id, None)
         self._restartable.discard(worker.id)
-        if placement is not None and worker.left and not placement.stopped:
-            # It was about to leave (max_calls) when it was told to become the actor: nothing of that began.
+        if placement is not None and not placement.stopped and self._may_go_on(placement, worker):
+            # It was about to leave (max_calls), or was killed, when it was told to become the actor: it had
+            # not accepted, so nothing of that began.
             self._demand(placement)
             return
+        intended = bool(worker.left) and worker.intended
         self._daemon.membership.ended(
-            control.ActorEnded(*worker.actor, cause, bool(worker.left), begun_owner, begun_seq)
+            control.ActorEnded(*worker.actor, cause, intended, begun_owner, begun_seq)
         )
+
+    def _may_go_on(self, placement: _Placement, worker: WorkerProcess) -> bool:
+        """Tell whether another worker is asked to become the actor in place of one that ended."""
+        placement.lost += not worker.left
+        return placement.lost < _LOST_LIMIT and self._daemon.processes.has_job(placement.job)
 
     def _stop(self, connection: Connection, message: control.StopActor) -> None:
         for shape, placement in list(self._placements.items()):

@@ -26,7 +26,7 @@ from skate._node.environments import (
     Wanted,
 )
 from skate._node.handlers.leases import CONTROL
-from skate._node.leases import Refuse
+from skate._node.lease_records import Refuse
 from skate._node.preparer import Preparation
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from skate._node.leases import Command, Grant, OwnerLeft, Reclaim, Refuse, StartWorkers
+from skate._base.resources import describe, fits
+from skate._node.lease_records import Command, Grant, OwnerLeft, Reclaim, Refuse, StartWorkers
 from skate._scheduling import requirements
 from skate._scheduling.placement import NodeView, Nowhere, place
 from skate._transport.connection import Connection, Handler
@@ -50,6 +51,16 @@ class LeaseHandlers:
             client.id, message.shape, crew, message.resources, message.count, message.depth,
             unfit.reason if unfit is not None else "",
         )  # fmt: skip
+
+    def too_large(self, resources: Mapping[str, int]) -> str:
+        """Return why this node could not hold these resources if all of it were free; empty: it could."""
+        total = self._daemon.leases.total
+        if fits(resources, total):
+            return ""
+        return (
+            f"it needs {describe(resources)}, and this node has "
+            f"{describe({name: total.get(name, 0) for name in resources})} in all"
+        )
 
     def unfit(self, requirement: bytes, resources: Mapping[str, int]) -> Nowhere | None:
         """Return why this node, the only one, may not serve what has this requirement; None: it may."""
@@ -106,8 +117,8 @@ class LeaseHandlers:
     def _grant(self, command: Grant) -> None:
         daemon, lease = self._daemon, command.lease
         worker = daemon.workers.get(lease.worker)
-        if worker is None:
-            return  # it died in this very turn; its certificate is under way
+        if worker is None or daemon.leases.lease_of(lease.worker) is not lease:
+            return  # an earlier command of this list ended the lease: whoever wants one still is served again
         if lease.owner == CONTROL:
             daemon.actors.granted(lease, worker)
             return

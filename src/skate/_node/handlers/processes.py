@@ -27,6 +27,8 @@ _LOG_BACKLOG = 1 << 20
 _PRESTART = 8
 #: Processes that ended, remembered for those who look.
 _DEAD_KEPT = 1000
+#: A worker that says that it leaves may take so long (seconds): ``atexit`` functions are user code.
+_LEAVING = 10.0
 
 
 class Client:
@@ -105,6 +107,8 @@ class ProcessHandlers:
                 return
         daemon.clients[client.id] = client
         if hello.kind == "worker":
+            if worker is not None and worker.reason:  # it was killed before it said hello
+                daemon.leases.worker_ending(client.id)
             daemon.lease_handlers.run(daemon.leases.worker_ready(client.id, client.crew))
 
     # ------------------------------------------------------------------ starting
@@ -176,7 +180,7 @@ class ProcessHandlers:
             return
         worker.pid = message.pid
         worker.times[1] = time.time()
-        self._logs[message.worker_id].pid = message.pid
+        self._logs[message.worker_id].start(message.pid)
         if worker.reason:  # it was to be killed before its pid was known
             kill_group(worker.pid)
 
@@ -186,6 +190,8 @@ class ProcessHandlers:
         """End a worker's process group; its certificate will name the reason."""
         worker.reason = worker.reason or reason
         worker.intended = worker.intended or intended
+        if worker.address:
+            self._daemon.leases.worker_ending(worker.id)
         if worker.pid:
             kill_group(worker.pid)
 
@@ -249,6 +255,8 @@ class ProcessHandlers:
             self._driver_left(client)
         elif client.kind == "worker":
             worker = daemon.workers.get(client.id)
+            if worker is not None and worker.address:
+                daemon.leases.worker_ending(worker.id)
             if worker is not None and not worker.exited and worker.pid:
                 kill_group(worker.pid)  # without its daemon a worker is nothing; do not wait for it
             self._ended(daemon.workers.disconnected(client.id))
@@ -348,10 +356,20 @@ class ProcessHandlers:
     # ------------------------------------------------------------------ leaving on purpose
 
     def _leaving(self, connection: Connection, message: node.Leaving) -> None:
-        worker = self._daemon.workers.get(connection.peer.id)
-        if worker is not None:
-            worker.left = message.reason
-            worker.intended = True
+        daemon = self._daemon
+        worker = daemon.workers.get(connection.peer.id)
+        if worker is None:
+            return
+        worker.left = message.reason
+        worker.intended = message.intended
+        daemon.leases.worker_ending(worker.id)
+        if worker.actor is None:  # an actor's farewell has its own limit
+            daemon.reactor.call_later(_LEAVING, lambda: self._lose_patience(worker))
+
+    def _lose_patience(self, worker: WorkerProcess) -> None:
+        """A worker that left is still there: whoever sent it something would wait for ever."""
+        if not worker.exited:
+            self.kill(worker, f"it left ({worker.left}), and did not end within {_LEAVING:.0f} s")
 
     def retire_idle(self) -> None:
         """Ask idle workers beyond the node's CPUs to end."""

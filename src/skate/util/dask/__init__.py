@@ -27,6 +27,7 @@ from skate.util.dask.callbacks import (
     local_ray_callbacks,
     unpack_ray_callbacks,
 )
+from skate.util.dask.optimizations import dataframe_optimize
 from skate.util.dask.scheduler import (
     disable_dask_on_ray,
     enable_dask_on_ray,
@@ -44,6 +45,7 @@ __all__ = [
     "ProgressBarCallback",
     "RayDaskCallback",
     "dask_get",
+    "dataframe_optimize",
     "disable_dask",
     "disable_dask_on_ray",
     "enable_dask",

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import copy
+import logging
+import math
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from joblib._memmapping_reducer import _get_backing_memmap, _reduce_memmap_backed
 from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
 
 from skate import api, cluster
+from skate.util._copies import SHARED_BYTES, pack
 from skate.util.executor import Executor
 
 if TYPE_CHECKING:
     from skate._worker.object_ref import ObjectRef
 
-#: Arguments of at least so many bytes are stored once and read in place by all tasks.
-_SHARED_BYTES = 100_000
+_log = logging.getLogger(__name__)
+
+#: Arguments of at least so many bytes are stored once for all tasks.
+_STORED_BYTES = 100_000
 
 
 class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
@@ -36,7 +44,8 @@ class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads, **kwargs)
         self._ray_remote_args = ray_remote_args
         self._executor: Executor | None = None
-        self._shared = _SharedArguments()
+        self._share_from: float = SHARED_BYTES
+        self._shared = _SharedArguments(self._share_from)
         self._n_jobs = 1
         self.parallel: Any = None
 
@@ -61,6 +70,7 @@ class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         self.parallel = parallel
         self._n_jobs = count
         self._ray_remote_args = kwargs.get("ray_remote_args", self._ray_remote_args)
+        self._share_from = _share_from(kwargs)
         self._executor = self._new_executor()
         return count
 
@@ -84,11 +94,15 @@ class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
 
     def start_call(self) -> None:
         """The tasks of one call begin."""
-        self._shared = _SharedArguments()
+        # joblib leaves batches there when a call fails, and runs them in the next call of a ``with`` block.
+        left = getattr(self.parallel, "_ready_batches", None)
+        while left is not None and not left.empty():
+            left.get(block=False)
+        self._shared = _SharedArguments(self._share_from)
 
     def stop_call(self) -> None:
         """They have ended."""
-        self._shared = _SharedArguments()
+        self._shared = _SharedArguments(self._share_from)
 
     def terminate(self) -> None:
         """The call (or ``with`` block) has ended."""
@@ -104,18 +118,28 @@ class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             self._executor = self._new_executor()
 
 
+def _share_from(options: dict[str, Any]) -> float:
+    """Return from which size (bytes) on tasks read arguments in place, by joblib's own options."""
+    most = options.get("max_nbytes", SHARED_BYTES)
+    mode = options.get("mmap_mode", "r")
+    if mode in ("r+", "w+"):
+        _log.warning("mmap_mode=%r: each task writes to its own copy, which no other task sees", mode)
+    return most if most is not None and mode == "r" else math.inf
+
+
 class _SharedArguments:
     """Large arguments of one call of ``Parallel``: the data that all its tasks work on."""
 
-    def __init__(self) -> None:
+    def __init__(self, share_from: float) -> None:
+        self._share_from = share_from
         #: By id: the argument, so that its id stays its own, and its ref.
         self._known: dict[int, tuple[Any, ObjectRef[Any]]] = {}
 
-    def pack(self, batch: Any) -> tuple[Any, list[ObjectRef[Any]]]:
+    def pack(self, batch: Any) -> tuple[Any, list[ObjectRef[Any]], float]:
         """Return a batch with slots in place of large arguments, and the refs that belong there."""
         refs: list[ObjectRef[Any]] = []
         if not isinstance(getattr(batch, "items", None), list):
-            return batch, refs
+            return batch, refs, self._share_from
         calls = [
             (
                 function,
@@ -124,17 +148,19 @@ class _SharedArguments:
             )
             for function, args, kwargs in batch.items
         ]
-        if refs:
-            batch = copy.copy(batch)
-            batch.items = calls
-        return batch, refs
+        batch = copy.copy(batch)
+        batch.items = calls
+        return batch, refs, self._share_from
 
     def _replace(self, argument: Any, refs: list[ObjectRef[Any]]) -> Any:
-        if _bytes_of(argument) < _SHARED_BYTES:
+        mapped = _mapped(argument)
+        if mapped is not None:
+            return mapped
+        if _bytes_of(argument) < _STORED_BYTES:
             return argument
         known = self._known.get(id(argument))
         if known is None:
-            known = self._known[id(argument)] = (argument, api.put(argument))
+            known = self._known[id(argument)] = (argument, api.put(pack(argument)))
         refs.append(known[1])
         return _Slot(len(refs) - 1)
 
@@ -155,6 +181,27 @@ def _bytes_of(argument: Any) -> int:
     return 0
 
 
+def _mapped(argument: Any) -> _Mapped | None:
+    """Return what stands for an array that lies in a file: what tasks write to it, the file has."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(argument, numpy.ndarray) or argument.base is None:
+        return None
+    file = _get_backing_memmap(argument)
+    if not isinstance(file, numpy.memmap) or not isinstance(file.filename, (str, os.PathLike)):
+        return None
+    return _Mapped(*_reduce_memmap_backed(argument, file))
+
+
+class _Mapped:
+    """Stands for an array that lies in a file."""
+
+    __slots__ = ("make", "args")
+
+    def __init__(self, make: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.make = make
+        self.args = args
+
+
 class _Slot:
     """Stands for an argument that travels as a ref."""
 
@@ -164,13 +211,15 @@ class _Slot:
         self.index = index
 
 
-def _run(batch: Any, refs: list[ObjectRef[Any]]) -> Any:
-    if refs:
-        values = api.get(refs)
+def _run(batch: Any, refs: list[ObjectRef[Any]], share_from: float) -> Any:
+    values = api.get(refs) if refs else []
 
-        def fill(one: Any) -> Any:
-            return values[one.index] if isinstance(one, _Slot) else one
+    def fill(one: Any) -> Any:
+        if type(one) is _Mapped:
+            return one.make(*one.args)
+        return values[one.index].load(share_from=share_from) if type(one) is _Slot else one
 
+    if isinstance(getattr(batch, "items", None), list):
         batch.items = [
             (function, [fill(one) for one in args], {name: fill(one) for name, one in kwargs.items()})
             for function, args, kwargs in batch.items

@@ -28,9 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 from skate import api
 from skate._base import threads
+from skate._base.user_errors import attributes_of, is_a, set_cause, set_traceback
 from skate.exceptions import ActorDiedError, RayTaskError
+from skate.util._copies import Packed
+from skate.util._namespaces import Sender
 from skate.util.multiprocessing._chunks import Chunk, Job, Paces
-from skate.util.multiprocessing._worker import CALL, PoolTaskError, Report
+from skate.util.multiprocessing._worker import CALL, PoolTaskError, Report, is_plain
 
 if TYPE_CHECKING:
     from skate._worker.object_ref import ObjectRef
@@ -66,7 +69,7 @@ class Crew:
     """See the module's text."""
 
     def __init__(
-        self, size: int, make: Callable[[], ActorHandle[Any]], chunks_per_worker: int | None
+        self, size: int, make: Callable[[], ActorHandle[Any]], chunks_per_worker: int | None, sender: Sender
     ) -> None:
         lock = threading.RLock()
         #: Guards everything here and the states of the jobs; notified when a job gets on.
@@ -76,6 +79,8 @@ class Crew:
         #: It sleeps until then.
         self._asleep = False
         self.size = size
+        #: Pickles what goes to the workers.
+        self.sender = sender
         self._make = make
         self._chunks_per_worker = chunks_per_worker
         self._members = [_Member(make()) for _ in range(size)]
@@ -283,7 +288,7 @@ class Crew:
         try:
             for ref, member, parcel in claimed:
                 try:
-                    done.append((member, parcel, api.get(ref), None))
+                    done.append((member, parcel, _unpacked(api.get(ref)), None))
                 except Exception as error:
                     done.append((member, parcel, None, error))
         finally:
@@ -299,7 +304,7 @@ class Crew:
     # ------------------------------------------------------------------ under the lock
 
     def _deliver(
-        self, member: _Member, parcel: list[Chunk], reports: list[Report] | None, error: Exception | None
+        self, member: _Member, parcel: list[Chunk], reports: list[Any] | None, error: Exception | None
     ) -> None:
         member.in_flight -= len(parcel)
         if error is not None:
@@ -313,7 +318,10 @@ class Crew:
         else:
             for chunk, (seconds, failed, results) in zip(parcel, reports, strict=True):
                 self.paces.note(chunk.job.function, seconds)
-                chunk.job.deliver(chunk.index, results, failed)
+                if isinstance(results, Exception):
+                    self._fail(chunk, results)
+                else:
+                    chunk.job.deliver(chunk.index, results, failed)
 
     def _dispatch(self) -> None:
         """Send what may be sent."""
@@ -331,9 +339,11 @@ class Crew:
                 self._fill(parcel, depth, member)
                 self._send(member, parcel, depth)
             except Exception as error:
-                self._fail(parcel[0], error)
-                # One of them may be to blame: they go one by one from now on.
-                backlog.extendleft(reversed(parcel[1:]))
+                if len(parcel) == 1:
+                    self._fail(parcel[0], error)
+                    continue
+                # Only one of them is to blame: they go one by one from now on.
+                backlog.extendleft(reversed(parcel))
                 self.paces.distrust(parcel[0].job.function)
 
     def _fill(self, parcel: list[Chunk], depth: int, member: _Member) -> None:
@@ -370,7 +380,10 @@ class Crew:
     def _send(self, member: _Member, parcel: list[Chunk], depth: int) -> None:
         job = parcel[0].job
         function = None if member.token == job.token else job.argument()
-        ref = member.actor.run.remote(job.token, function, job.form, [chunk.items for chunk in parcel])
+        chunks = [chunk.items for chunk in parcel]
+        plain = all(is_plain(job.form, items) for items in chunks)
+        sent = chunks if plain else self.sender.pack(chunks, "chunks")
+        ref = member.actor.run.remote(job.token, function, job.form, sent)
         member.room = min(member.room, depth) if member.in_flight else depth
         member.in_flight += len(parcel)
         member.sent += len(parcel)
@@ -379,9 +392,26 @@ class Crew:
 
     def _fail(self, chunk: Chunk, error: Exception) -> None:
         """The whole chunk failed."""
-        if isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
-            error.cause.__cause__ = error
-            error = error.cause
-        error.__traceback__ = None  # its frames hold refs
+        if is_a(error, RayTaskError) and is_a(attributes_of(error)["cause"], Exception):
+            cause: Exception = attributes_of(error)["cause"]
+            set_cause(cause, error)
+            error = cause
+        set_traceback(error, None)  # its frames hold refs
         count = 1 if chunk.job.form == CALL else len(chunk.items)
         chunk.job.deliver(chunk.index, [PoolTaskError(error)] * count, tuple(range(count)))
+
+
+def _unpacked(reports: list[Report] | None) -> list[Any] | None:
+    """Return what a worker reported, with the results themselves."""
+    if reports is None:
+        return None
+    unpacked: list[Any] = []
+    for seconds, failed, sent in reports:
+        results: Any = sent
+        if isinstance(sent, Packed):
+            try:
+                results = sent.load()
+            except Exception as error:  # of this chunk alone; how many results it has is for the chunk to say
+                results = error
+        unpacked.append((seconds, failed, results))
+    return unpacked

@@ -36,9 +36,9 @@ class _Job:
     def argument(self) -> Any:
         """See Job."""
         if not self._many:
-            return self.function
+            return self._crew.sender.pack(self.function, "func")
         if self._shared is None:
-            self._shared = api.put(self.function)
+            self._shared = api.put(self._crew.sender.pack(self.function, "func"))
         return self._shared
 
     def call_back(self) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import starmap
 from time import perf_counter
 from typing import Any
+
+from skate._serialize import culprit
+from skate._serialize.exceptions import Travelling
+from skate.util._copies import SHARED_BYTES, Packed, all_plain, pack
+from skate.util._namespaces import Receiver
 
 #: How a chunk's items become calls: ``f(item)`` or ``f(*item)`` until one fails, ``f(item)`` for each
 #: whatever happens, or one call, the items being its args and kwargs.
@@ -26,20 +30,40 @@ class PoolTaskError(Exception):
 
 
 #: What a chunk came to: how many seconds it took, where in the results there are PoolTaskErrors, and
-#: the results.
-Report = tuple[float, tuple[int, ...], list[Any]]
+#: the results; packed, if the receiver could write to any.
+Report = tuple[float, tuple[int, ...], "list[Any] | Packed"]
+
+
+def is_plain(form: int, items: Sequence[Any]) -> bool:
+    """Tell whether a chunk has nothing that its receiver could write to, nor any user's class."""
+    if type(items) is range:
+        return True
+    if form == CALL:
+        args, kwargs = items
+        return all_plain(args) and all_plain(kwargs.values())
+    if form == STAR:
+        return all(type(item) is tuple and all_plain(item) for item in items)
+    return all_plain(items)
 
 
 class PoolWorker:
-    """The actor. It keeps one function, that of the chunk before."""
+    """The actor. It keeps one function, that of the chunk before, and the globals of all.
 
-    def __init__(self, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
+    Args:
+        setup: the initializer and its arguments.
+    """
+
+    def __init__(self, setup: Packed | None) -> None:
+        self._receiver = Receiver()
         self._token = -1
         self._function: Any = None
-        if initializer is not None:
-            initializer(*initargs)
+        if setup is not None:
+            initializer, arguments = self._receiver.load(setup)
+            initializer(*arguments)
 
-    def run(self, token: int, function: Any, form: int, chunks: list[Sequence[Any]]) -> list[Report] | None:
+    def run(
+        self, token: int, function: Packed | None, form: int, chunks: list[Sequence[Any]] | Packed
+    ) -> list[Report] | None:
         """Run chunks of calls of one function.
 
         Args:
@@ -52,10 +76,12 @@ class PoolWorker:
             None: the function is not here (the actor was restarted); send it again.
         """
         if function is not None:
-            self._token, self._function = token, function
+            self._function = self._receiver.load(function, share_from=SHARED_BYTES)
+            self._token = token
         elif token != self._token:
             return None
-        return [_run_chunk(self._function, form, items) for items in chunks]
+        received = self._receiver.load(chunks) if isinstance(chunks, Packed) else chunks
+        return [_run_chunk(self._function, form, items) for items in received]
 
 
 def _run_chunk(function: Any, form: int, items: Sequence[Any]) -> Report:
@@ -77,26 +103,32 @@ def _run_chunk(function: Any, form: int, items: Sequence[Any]) -> Report:
             results.append(PoolTaskError(_travelling(error)))
             if form != EACH:
                 break
-    return perf_counter() - started, tuple(failed), results
+    return perf_counter() - started, *_sent(tuple(failed), results)
+
+
+def _sent(failed: tuple[int, ...], results: list[Any]) -> tuple[tuple[int, ...], list[Any] | Packed]:
+    """Return results as they travel. If that cannot be, the chunk has failed, and no other chunk."""
+    if all_plain(results):
+        return failed, results
+    try:
+        return failed, pack(results)
+    except Exception as problem:
+        whole = len(results)
+        text = f"cannot return it: {culprit.explain(results, 'the list of results', problem)}"
+        error = _travelling(_library().MaybeEncodingError(text, results))
+        return tuple(range(whole)), pack([PoolTaskError(error)] * whole)
 
 
 def _apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return function(*args, **kwargs)
 
 
-def _travelling(error: Exception) -> Any:
-    """Return what is pickled for an exception: it arrives with the traceback from here as its cause."""
+def _library() -> Any:
     from multiprocessing import pool
 
-    import cloudpickle
+    return pool  # what is used of it is not in the stubs
 
-    # Not in the stubs.
-    library: Any = pool
 
-    traceback = error.__traceback__.tb_next if error.__traceback__ is not None else None
-    sent: Exception = error
-    try:
-        pickle.loads(cloudpickle.dumps(error))
-    except Exception as problem:
-        sent = library.MaybeEncodingError(problem, error)
-    return library.ExceptionWithTraceback(sent, traceback)
+def _travelling(error: Exception) -> Any:
+    """Return what is pickled for an exception: it arrives with the traceback from here as its cause."""
+    return Travelling(error)

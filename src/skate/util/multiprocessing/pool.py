@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, NoReturn
 
 from skate import api, cluster
+from skate.util._namespaces import Sender
 from skate.util.multiprocessing._crew import Crew
 from skate.util.multiprocessing._results import (
     AsyncResult,
@@ -76,8 +77,12 @@ class Pool:
         if processes is None:
             processes = max(1, int(cluster.cluster_resources().get("CPU", 1)))
         worker = api.remote(**{"num_cpus": 0, **(ray_remote_args or {})})(PoolWorker)
-        arguments = tuple(initargs or ())
-        self._crew = Crew(processes, lambda: worker.remote(initializer, arguments), maxtasksperchild)
+        sender = Sender()
+        # Once: a worker that takes the place of another starts as that did.
+        setup = None
+        if initializer is not None:
+            setup = api.put(sender.pack((initializer, tuple(initargs or ())), "(initializer, initargs)"))
+        self._crew = Crew(processes, lambda: worker.remote(setup), maxtasksperchild, sender)
         self._open = True
         #: Of ``imap``: their iterables may have items that were not sent yet.
         self._iterators: list[IMapIterator] = []
@@ -97,12 +102,15 @@ class Pool:
         func: Callable[..., Any],
         args: Iterable[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
+        *,
+        kwds: dict[str, Any] | None = None,
     ) -> Any:
         """Call ``func(*args, **kwargs)`` in a worker; return what it returns.
 
         Args:
             func: the function.
             args, kwargs: its arguments.
+            kwds: what ``multiprocessing`` calls ``kwargs``.
 
         Raises:
             Exception: what it raised, see ``AsyncResult.get``.
@@ -112,7 +120,7 @@ class Pool:
             >>> pool.apply(pow, (2, 10))
             1024
         """
-        return self._apply(func, args, kwargs).get()
+        return self._apply(func, args, kwargs or kwds).get()
 
     def apply_async(
         self,
@@ -121,6 +129,8 @@ class Pool:
         kwargs: dict[str, Any] | None = None,
         callback: Callable[[Any], Any] | None = None,
         error_callback: Callable[[BaseException], Any] | None = None,
+        *,
+        kwds: dict[str, Any] | None = None,
     ) -> AsyncResult:
         """Call ``func(*args, **kwargs)`` in a worker meanwhile.
 
@@ -129,6 +139,7 @@ class Pool:
             args, kwargs: its arguments.
             callback: called with the value, on a thread of the pool; the result is ready after it.
             error_callback: called with the exception instead, if it raised one.
+            kwds: what ``multiprocessing`` calls ``kwargs``.
 
         Returns:
             The result to come.
@@ -140,7 +151,7 @@ class Pool:
             >>> pool.apply_async(pow, (2, 10)).get(timeout=10)
             1024
         """
-        result = self._apply(func, args, kwargs, callback, error_callback)
+        result = self._apply(func, args, kwargs or kwds, callback, error_callback)
         self._crew.look()
         self._crew.need_background()
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from skate.util.state.common import (
     WorkerState,
 )
 from skate.util.state.exception import translated
-from skate.util.state.options import DEFAULT_LIMIT
+from skate.util.state.options import DEFAULT_LIMIT, wanted_id
 from skate.util.state.source import State, connected
 from skate.util.state.summaries import ActorSummaries, ObjectSummaries, StateSummary, TaskSummaries
 
@@ -33,9 +34,13 @@ def _rows(
     filters: Filters | None,
     limit: int,
     read: Callable[[State], Sequence[R]],
+    explain: bool = False,
 ) -> list[R]:
     with connected(address) as state:
-        return merge.select(kind, read(state), filters, limit)
+        rows = merge.select(kind, read(state), filters, limit)
+        if explain and state.dropped:
+            warnings.warn(merge.what_is_missing(kind, state.dropped), UserWarning, stacklevel=4)
+        return rows
 
 
 @translated
@@ -48,7 +53,8 @@ def list_tasks(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> list[TaskState]:
-    """Return tasks and actor calls: those under way, and the last few thousand of each process.
+    """Return tasks and actor calls: those under way, and the last 5,000 of each process that went well, and
+    that failed. ``summarize_tasks`` counts all.
 
     Args:
         address: a session's folder; None: this process's session, else the one that runs here.
@@ -56,6 +62,7 @@ def list_tasks(
         limit: rows at most.
         timeout, detail, raise_on_missing_output: taken for Ray's sake; rows have all columns, and
             processes that do not answer within a second are left out.
+        _explain: warn if there were more calls than are remembered.
 
     Raises:
         RayStateApiException: there is no session, or a filter is wrong.
@@ -64,7 +71,7 @@ def list_tasks(
         >>> [task.name for task in list_tasks(filters=[("state", "=", "RUNNING")])]
         ['train']
     """
-    return _rows(TaskState, address, filters, limit, State.tasks)
+    return _rows(TaskState, address, filters, limit, State.tasks, _explain)
 
 
 @translated
@@ -129,7 +136,8 @@ def list_objects(
     _explain: bool = False,
 ) -> list[ObjectState]:
     """Return who holds which object, a row a process. See ``list_tasks`` for the arguments."""
-    return _rows(ObjectState, address, filters, limit, State.objects)
+    object_id = wanted_id(filters, "object_id")
+    return _rows(ObjectState, address, filters, limit, lambda state: state.objects(object_id), _explain)
 
 
 @translated
@@ -281,6 +289,7 @@ def _summary(of: TaskSummaries | ActorSummaries | ObjectSummaries) -> dict[str, 
     return merge.as_summary(StateSummary({"cluster": of}))
 
 
+@translated
 def summarize_tasks(
     address: str | None = None,
     timeout: int = 30,
@@ -289,11 +298,15 @@ def summarize_tasks(
 ) -> dict[str, Any]:
     """Return for each function or method how many calls are in which state.
 
+    The numbers are exact, also of calls that ``list_tasks`` does not remember, and of those that processes
+    made which have ended (of one that was killed: up to its last second).
+
     Example:
         >>> summarize_tasks()["cluster"]["summary"]["train"]["state_counts"]
         {'FINISHED': 3}
     """
-    return _summary(TaskSummaries.to_summary_by_func_name(tasks=list_tasks(address, limit=_ALL)))
+    with connected(address) as state:
+        return _summary(state.task_summaries())
 
 
 def summarize_actors(

@@ -26,6 +26,7 @@ from skate.util.state.options import (
     StateResource,
     SummaryApiOptions,
     SummaryResource,
+    wanted_id,
 )
 from skate.util.state.source import State, connected
 from skate.util.state.summaries import ActorSummaries, ObjectSummaries, StateSummary, TaskSummaries
@@ -98,7 +99,9 @@ class StateApiClient:
             return []
         kind, _, read = _KINDS[resource]
         with connected(self._address) as state:
-            return merge.select(kind, read(state), options.filters, options.limit)
+            object_id = wanted_id(options.filters, "object_id") if resource is StateResource.OBJECTS else ""
+            rows = state.objects(object_id) if object_id else read(state)
+            return merge.select(kind, rows, options.filters, options.limit)
 
     @translated
     def get(
@@ -113,7 +116,8 @@ class StateApiClient:
         if not name:
             raise ValueError(f"{resource.value} have no ids: list them, with filters")
         with connected(self._address) as state:
-            found = merge.select(kind, read(state), [(name, "=", id)], 10_000)
+            rows = state.objects(id) if resource is StateResource.OBJECTS else read(state)
+            found = merge.select(kind, rows, [(name, "=", id)], 10_000)
         if resource is StateResource.OBJECTS:
             return found
         return found[0] if found else None
@@ -134,6 +138,9 @@ class StateApiClient:
         options = options or SummaryApiOptions()
         kind, _, read = _KINDS[StateResource(resource.value)]
         with connected(self._address) as state:
+            counted = options.summary_by in (None, "func_name") and merge.can_be_counted(options.filters)
+            if resource is SummaryResource.TASKS and counted:
+                return merge.as_summary(StateSummary({"cluster": state.task_summaries(options.filters)}))
             rows = merge.select(kind, read(state), options.filters, 10**9)
             if resource is SummaryResource.ACTORS:
                 found: Any = ActorSummaries.to_summary(actors=rows)

@@ -91,16 +91,21 @@ def tasks(
                 owner_pid=row["owner_pid"],
             )
         )  # fmt: skip
-    constructors = [_constructor(row, pids, jobs, node) for row in actors]
+    hosts = {row["actor_id"]: row["worker_id"] for row in workers
+             if row.get("actor_id") and row.get("state") != "DEAD"}  # fmt: skip
+    constructors = [_constructor(row, hosts, pids, jobs, node) for row in actors]
     return sorted([*found, *constructors], key=lambda row: row.creation_time_ms or 0)
 
 
-def _constructor(row: Plain, pids: Mapping[str, int], jobs: Sequence[Plain], node: str) -> TaskState:
-    """Return the creation of an actor as a task."""
+def _constructor(
+    row: Plain, hosts: Mapping[str, str], pids: Mapping[str, int], jobs: Sequence[Plain], node: str
+) -> TaskState:
+    """Return the creation of an actor as a task. ``hosts``: the process that each actor has."""
     created, alive, dead = row["times"]
-    worker = row["worker_id"]
     over = bool(alive or row["state"] == "DEAD")
-    state = ("FINISHED" if alive else "FAILED") if over else "PENDING_NODE_ASSIGNMENT"
+    begun = "RUNNING" if row["actor_id"] in hosts else "PENDING_NODE_ASSIGNMENT"
+    state = ("FINISHED" if alive else "FAILED") if over else begun
+    worker = row["worker_id"] or hosts.get(row["actor_id"], "")
     end = (alive or dead) if over else 0.0
     job = next((one["job_id"] for one in jobs if one["driver"] == row["job"]), "")
     selector, fallbacks = _requirement(row["requirement"])
@@ -408,6 +413,37 @@ def select(
             raise ValueError(f"there is no column {name!r}; there are {', '.join(kind.list_columns())}")
         chosen = [row for row in chosen if _equal(row[name], value) == (predicate == "=")]
     return chosen[:limit]
+
+
+#: What calls are counted by: the columns of a list that a count has.
+_COUNTED_BY = {"name": "name", "func_or_class_name": "function", "type": "type", "state": "state"}
+
+
+def can_be_counted(filters: Iterable[tuple[str, str, Any]] | None) -> bool:
+    """Tell whether counts of calls say all that filters ask about."""
+    return all(name in _COUNTED_BY for name, _, _ in filters or ())
+
+
+def counted(rows: Iterable[Plain], filters: Iterable[tuple[str, str, Any]] | None = None) -> list[Plain]:
+    """Return counts as processes tell them, a row for each name and state, if filters let it pass."""
+    found = [
+        {"name": row["name"], "function": row["function"], "type": row["type"], "state": state,
+         "count": count}
+        for row in rows for state, count in row.items() if state.isupper() and count
+    ]  # fmt: skip
+    for name, predicate, value in filters or ():
+        found = [row for row in found if _equal(row[_COUNTED_BY[name]], value) == (predicate == "=")]
+    return found
+
+
+def what_is_missing(kind: type[Row], number: int) -> str:
+    """Return what is said where not everything can be told."""
+    if kind is TaskState:
+        return (
+            f"{number:,} more calls are through and no longer remembered (each process remembers its last "
+            "5,000 that went well, and that failed): `skate summary tasks` and summarize_tasks() count all"
+        )
+    return f"{number:,} more objects were too many to tell: ask for one with a filter on object_id"
 
 
 def _equal(found: Any, value: Any) -> bool:

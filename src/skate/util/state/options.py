@@ -156,6 +156,12 @@ def check_filters(filters: Any) -> None:
             raise ValueError(f"a filter's predicate is '=' or '!=', got {predicate!r}")
 
 
+def wanted_id(filters: Any, column: str) -> str:
+    """Return the id that filters ask for, so that nothing else need be told; empty: they do not."""
+    found = [value for name, predicate, value in filters or () if name == column and predicate == "="]
+    return str(found[0]).lower() if found else ""
+
+
 def _check_timeout(seconds: float) -> None:
     if seconds <= 0:
         raise ValueError(f"timeout takes seconds above 0, got {seconds!r}")

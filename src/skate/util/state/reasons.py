@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from skate._base.resources import describe, fits, to_fixed
-from skate._base.waits import Graph, Situation, Wait, maker
+from skate._base.waits import Graph, Situation, Wait, constructor, maker
 from skate._scheduling import requirements
 from skate._scheduling.labels import NODE_ID
 from skate._scheduling.placement import NodeView, Nowhere, place
@@ -16,6 +16,7 @@ Plain = dict[str, Any]
 
 #: How many others are explained where something waits for many.
 _SHOWN = 3
+_MUTE = "does not answer: it is stopped, or in C code that holds the interpreter"
 #: How far the search goes.
 _DEEPEST = 8
 
@@ -43,6 +44,8 @@ class Facts(NamedTuple):
     labels: Mapping[str, str] = {}
     #: Rows of the members of compiled graphs.
     graphs: Sequence[Plain] = ()
+    #: Processes that do not answer; their stacks may be known all the same.
+    silent: Collection[int] = ()
     #: What was not told, and may have what is asked for; "": nothing.
     unseen: str = ""
 
@@ -154,11 +157,8 @@ class _Story:
             behind = f", and behind {ahead} more" if ahead else ""
             first = f"it is queued in process {pid} behind what runs there{behind}:"
             return [first, *self.others(lane.running, depth)]
-        if pid not in self._facts.stacks:
-            return [
-                f"it was sent to process {pid}, which does not answer: it is stopped, or in C code that "
-                "holds the interpreter"
-            ]
+        if self._is_mute(pid):
+            return [f"it was sent to process {pid}, which {_MUTE}", *self._stacks(pid, depth + 1)]
         begun = worker.get("begun")
         if begun is not None and _task(*begun) != task and _task(*begun) in self._facts.calls:
             return [
@@ -179,10 +179,15 @@ class _Story:
         for wait in waits:
             lines += self._wait(wait, depth)
         if not waits:
-            indent = "  " * (depth + 1)
-            for stack in self._facts.stacks.get(pid, ()):
-                lines += [indent + line for line in stack.rstrip().splitlines()]
+            lines += self._stacks(pid, depth + 1)
         return lines
+
+    def _is_mute(self, pid: int) -> bool:
+        return pid in self._facts.silent or pid not in self._facts.stacks
+
+    def _stacks(self, pid: int, depth: int) -> list[str]:
+        stacks = self._facts.stacks.get(pid, ())
+        return ["  " * depth + line for stack in stacks for line in stack.rstrip().splitlines()]
 
     def _wait(self, wait: Wait, depth: int) -> list[str]:
         indent = "  " * (depth + 1)
@@ -204,10 +209,24 @@ class _Story:
         if preparing:
             return [*lines, indent + preparing]
         if state in ("PENDING_CREATION", "RESTARTING"):
+            for host in self._facts.workers.values():
+                if host.get("actor_id") == row["actor"] and host.get("state") != "DEAD":
+                    return [*lines, *self._constructs(host, row, depth + 1)]
             needed = to_fixed(actor["placement"])
+            if fits(needed, to_fixed(self._facts.total)):  # to run it may need less
+                needed = to_fixed(actor["required_resources"])
             found = self._for_resources(needed, actor.get("requirement", ""), "the actor")
             lines += [f"{indent}{line}" for line in found]
         return lines
+
+    def _constructs(self, host: Plain, row: Plain, depth: int) -> list[str]:
+        """Say what the constructor of an actor does: the actor has its process already."""
+        indent, pid = "  " * depth, host["pid"]
+        call = constructor(host["worker_id"])
+        if self._is_mute(pid):
+            return [f"{indent}process {pid} has it, and {_MUTE}", *self._stacks(pid, depth + 1)]
+        _, *more = self._runs(call, row, pid, depth)
+        return [f"{indent}its constructor runs in process {pid}{':' if more else ''}", *more]
 
     def _for_environment(self, is_its: Callable[[Plain], bool]) -> str:
         """Say that an environment is not ready, or nothing."""

@@ -20,9 +20,10 @@ from skate.util.state.common import (
     TaskState,
     WorkerState,
 )
+from skate.util.state.summaries import TaskSummaries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 class Source(Protocol):
@@ -45,14 +46,20 @@ class State:
         self._source = source
         #: Processes that did not answer the last question.
         self.silent: list[int] = []
+        #: How much there is of the last question that nobody remembers, or that was too much to tell.
+        self.dropped = 0
 
     def _ask(self, what: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the rows of all processes, and those of the daemon."""
         parts, silent = self._source.state(what)
         # Who could not answer is as good as silent.
         self.silent = [*silent, *(pid for pid, _, found in parts if any("failed" in row for row in found))]
-        rows = [row for _, kind, found in parts if kind != "daemon" for row in found if "failed" not in row]
-        own = [row for _, kind, found in parts if kind == "daemon" for row in found]
+        told = [(kind, row) for _, kind, found in parts for row in found]
+        self.dropped = sum(row["dropped"] for _, row in told if "dropped" in row)
+        rows = [
+            row for kind, row in told if kind != "daemon" and "failed" not in row and "dropped" not in row
+        ]
+        own = [row for kind, row in told if kind == "daemon" and "dropped" not in row]
         return rows, own
 
     def tasks(self) -> list[TaskState]:
@@ -61,17 +68,31 @@ class State:
         actors, jobs = self._source.directory("actors"), self._source.directory("jobs")
         return merge.tasks(rows, workers, actors, jobs, self._node())
 
+    def task_summaries(self, filters: Iterable[tuple[str, str, Any]] | None = None) -> TaskSummaries:
+        """Return how many calls of each function and method are in which state: exact, whatever is
+        remembered of them. ``filters``: those that ``merge.can_be_counted``."""
+        rows, own = self._ask("counts")
+        counts = [row for row in (*rows, *own) if "task_id" not in row and "worker_id" not in row]
+        calls = [row for row in rows if "task_id" in row]
+        workers = [row for row in own if "worker_id" in row]
+        actors, jobs = self._source.directory("actors"), self._source.directory("jobs")
+        tasks = merge.tasks(calls, workers, actors, jobs, self._node())
+        tasks = merge.select(TaskState, tasks, filters, len(tasks))
+        return TaskSummaries.to_summary_by_counts(counts=merge.counted(counts, filters), tasks=tasks)
+
     def actors(self) -> list[ActorState]:
         """Return all actors, living and remembered."""
         _, workers = self._ask("workers")
         return merge.actors(self._source.directory("actors"), workers, self._source.directory("jobs"))
 
-    def objects(self) -> list[ObjectState]:
-        """Return who holds which object."""
-        rows, stored = self._ask("objects")
-        silent = self.silent
+    def objects(self, object_id: str = "") -> list[ObjectState]:
+        """Return who holds which object. ``object_id``: only of that one."""
+        rows, stored = self._ask(f"objects {object_id}".rstrip())
+        silent, dropped = self.silent, self.dropped
         calls, workers = self._ask("tasks")
-        self.silent = silent
+        self.silent, self.dropped = silent, dropped
+        if object_id:
+            stored = [row for row in stored if row["object_id"] == object_id]
         return merge.objects(rows, stored, workers, {row["task_id"]: row["attempt"] for row in calls})
 
     def workers(self) -> list[WorkerState]:
@@ -80,7 +101,7 @@ class State:
         silent = self.silent
         _, rows = self._ask("workers")
         _, dead = self._ask("dead")
-        self.silent = silent
+        self.silent, self.dropped = silent, 0
         found = merge.workers(rows, dead, tasks, self._source.directory("jobs"), self._node())
         for row in found:
             if row.is_alive:
@@ -141,6 +162,7 @@ class State:
         """Return lines that say why an object (or what a task makes) is not there yet. Empty: what the
         drivers wait for."""
         parts, silent = self._source.state("waits")
+        mute = set(silent)
         rows = [row for _, kind, found in parts if kind != "daemon" for row in found]
         workers = [row for _, kind, found in parts if kind == "daemon" for row in found]
         through = [row for row in self._ask("tasks")[0] if row["state"] in ("FINISHED", "FAILED")]
@@ -161,6 +183,7 @@ class State:
             self.breakpoints(),
             next((one["labels"] for one in self._source.directory("nodes")), {}),
             [graph for row in rows for graph in row.get("graphs", ())],
+            mute,
             _unseen(silent, sum(row.get("left_out", 0) for row in rows)),
         )
         if object_id:

@@ -66,6 +66,28 @@ class TaskSummaries:
         return cls._of(summary, kinds, "func_name")
 
     @classmethod
+    def to_summary_by_counts(
+        cls, *, counts: Iterable[Mapping[str, Any]], tasks: Iterable[Any] = ()
+    ) -> TaskSummaries:
+        """Return the counts for each function and method, from what processes counted.
+
+        Args:
+            counts: rows of ``name``, ``type``, ``state`` and ``count``.
+            tasks: rows of calls that are in none of them.
+        """
+        found = cls.to_summary_by_func_name(tasks=tasks)
+        assert isinstance(found.summary, dict)
+        kinds: Counter[str] = Counter()
+        for row in counts:
+            name, state = row["name"], row["state"]
+            entry = found.summary.setdefault(name, TaskSummaryPerFuncOrClassName(name, row["type"]))
+            entry.state_counts[state] = entry.state_counts.get(state, 0) + row["count"]
+            kinds[row["type"]] += row["count"]
+        found.total_tasks += kinds["NORMAL_TASK"]
+        found.total_actor_tasks += kinds["ACTOR_TASK"]
+        return found
+
+    @classmethod
     def to_summary_by_lineage(cls, *, tasks: Iterable[Any], actors: Iterable[Any]) -> TaskSummaries:
         """Return the tree of what called what: calls of one name under one caller are a group."""
         rows = {task["task_id"]: task for task in tasks}

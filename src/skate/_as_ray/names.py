@@ -1,0 +1,116 @@
+"""Public classes say ``ray`` in their ``__module__``, as programs print and compare it.
+
+Only in processes where ``ray`` means skate. What skate itself pickles still names the class as skate does, so
+that a process without that name (a driver that says ``import skate``, an actor of its job) can read it: see
+``skate._serialize.values.renamed``. Plain ``pickle`` writes Ray's name, as with Ray itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import ModuleType
+
+from skate._as_ray import modules
+from skate._base import dual
+from skate._serialize.values import renamed
+
+#: Modules whose classes Ray has elsewhere. The errors call themselves ``skate.exceptions`` already.
+_PLACES = {
+    "skate._base.errors": "ray.exceptions",
+    "skate._base.ids": "ray._raylet",
+    "skate._worker.object_ref": "ray",
+    "skate._worker.generators": "ray",
+}
+#: Parts of skate that Ray does not have under that name.
+_OWN = {
+    "skate.api",
+    "skate.cli",
+    "skate.cluster",
+    "skate.compat",
+    "skate.engine",
+    "skate.options",
+    "skate.testing",
+}
+
+
+def place(module: str) -> str | None:
+    """Return the module of Ray whose classes those of this module are, or None.
+
+    Example:
+        >>> place("skate.util.queue"), place("skate._node.daemon")
+        ('ray.util.queue', None)
+    """
+    parts = module.split(".")
+    if module in _PLACES:
+        return _PLACES[module]
+    if parts[0] != "skate" or ".".join(parts[:2]) in _OWN or any(part.startswith("_") for part in parts):
+        return None
+    return ".".join(["ray", *parts[1:]])
+
+
+class _Loader(SourceFileLoader):
+    """Renames the classes of a module as soon as it has run."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        _rename(module)
+
+
+class _Finder:
+    """Has modules of skate loaded by ``_Loader``."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:
+        """See importlib."""
+        if not name.startswith("skate.") or place(name) is None:
+            return None
+        spec = PathFinder.find_spec(name, path)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+_finder = _Finder()
+
+
+def use() -> None:
+    """Rename the classes of every module of skate that is loaded, and of those that will be."""
+    if _finder in sys.meta_path:
+        return
+    sys.meta_path.insert(0, _finder)
+    dual.forget()  # they say where RayTaskError is
+    for name, module in list(sys.modules.items()):
+        # Under its own name: ``ray.util`` may be there too.
+        if name.startswith("skate.") and place(name) is not None:
+            _rename(module)
+
+
+def undo() -> None:
+    """Take it all back: for tests, whose process goes on without it."""
+    if _finder not in sys.meta_path:
+        return
+    sys.meta_path.remove(_finder)
+    for kind, module, _ in renamed.values():
+        kind.__module__ = module
+    renamed.clear()
+    dual.forget()
+
+
+def _rename(module: ModuleType) -> None:
+    name = module.__name__
+    new = place(name)
+    assert new is not None
+    own = "skate.exceptions" if name == "skate._base.errors" else name
+    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == own]
+    for kind in kinds:
+        renamed[id(kind)] = (kind, own, kind.__qualname__)
+        kind.__module__ = new
+    if not kinds:
+        return
+    # What looks a class up by its name (cloudpickle, typing) expects the module to be there.
+    if name in _PLACES or len(modules.behind(new)) > 1:
+        importlib.import_module(new)
+    else:
+        sys.modules.setdefault(new, module)

@@ -1,0 +1,1 @@
+"""What ``ray.experimental`` has beyond ``skate.experimental``."""

@@ -1,0 +1,264 @@
+"""A user's exception on its way between processes: as a whole, and in pieces in case the whole cannot arrive.
+
+::
+
+    error ─seal─► whole: bytes, by its class's own way to be pickled ────────► unpickled: the cause
+                  pieces: class | args | attributes, each in bytes of its own ─► else: made of those that can
+                                                                                 be unpickled there
+                  words: type and text ────────────────────────────────────────► else: UserCodeException
+
+So the type arrives whenever its class can be found there, and what could not come along is named. Whatever
+the user's code raises meanwhile (``SystemExit``, ``RecursionError``) ends here.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from typing import Any
+
+from skate._base.bare import is_bare, make_bare, parts_of
+from skate._base.errors import RayTaskError, UserCodeException
+from skate._base.user_errors import (
+    args_of,
+    attributes_of,
+    full_name,
+    is_a,
+    is_kind,
+    is_native,
+    summary_of,
+    text_of,
+    type_name,
+)
+from skate._serialize.values import PLAIN, _needs_value, reducers, slow_pickler
+
+#: How one piece travels: as bytes; as an exception in pieces; as a sequence of pieces; as words in its place.
+_BYTES, _ERROR, _SEQUENCE, _WORDS = range(4)
+#: A piece of more bytes is not sent a second time beside the whole.
+_LARGEST_PIECE = 16 * 1024
+#: Characters of a text that stands for something.
+_LONGEST_TEXT = 10_000
+_LONGEST_REPR = 200
+#: Exceptions in exceptions are taken apart so far.
+_DEEPEST = 10
+
+_Piece = tuple[Any, ...]
+
+
+class Sealed:
+    """What the caller of a task that raised is sent. It pickles always: it holds bytes and strings only."""
+
+    __slots__ = ("where", "text", "whole", "pieces", "process")
+
+    def __init__(
+        self,
+        where: str,
+        text: str,
+        whole: bytes | str,
+        pieces: _Piece | None,
+        process: tuple[Any, ...],
+    ) -> None:
+        #: The task or method, and the traceback.
+        self.where = where
+        self.text = text
+        #: Or why there is none.
+        self.whole = whole
+        #: None: the whole arrives wherever Python runs.
+        self.pieces = pieces
+        #: Further arguments of RayTaskError.
+        self.process = process
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sealed, (self.where, self.text, self.whole, self.pieces, self.process)
+
+    def open(self) -> RayTaskError:
+        """Return the error, with as much of the user's exception as can be had here."""
+        missing: list[str] = []
+        cause = self._cause(missing)
+        text = self.text
+        if missing:
+            text = f"{text.rstrip()}\n\nThe exception arrived without what cannot be pickled there and "
+            text += f"unpickled here: {'; '.join(missing)}\n"
+        return RayTaskError(self.where, text, cause, *self.process)
+
+    def _cause(self, missing: list[str]) -> BaseException:
+        if isinstance(self.whole, str):
+            problem = self.whole
+        else:
+            try:
+                found = pickle.loads(self.whole)
+                if is_a(found, BaseException):
+                    return found  # type: ignore[no-any-return]
+                problem = f"it makes a {type_name(found)} of it"
+            except BaseException as raised:
+                problem = summary_of(raised)
+        assert self.pieces is not None
+        cause = _made_of(self.pieces, "", missing)
+        if not missing:
+            missing.append(f"its class's own way to be pickled ({problem})")
+        return cause
+
+
+def seal(where: str, text: str, cause: BaseException, *process: Any) -> Sealed:
+    """Take an exception apart for its way. The refs inside are collected as for every value."""
+    if is_native(type(cause)) and not attributes_of(cause) and all(type(a) in PLAIN for a in args_of(cause)):
+        try:
+            return Sealed(where, text, pickle.dumps(cause, 5), None, process)
+        except Exception:
+            pass
+    whole: bytes | str
+    try:
+        whole = _dump(cause)
+    except BaseException as problem:  # SystemExit too: of a hook
+        whole = summary_of(problem)
+    return Sealed(where, text, whole, _take_apart(cause, isinstance(whole, str), []), process)
+
+
+# ---------------------------------------------------------------------- where it was raised
+
+
+def _dump(value: Any) -> bytes:
+    out = io.BytesIO()
+    _error_pickler()(out, 5).dump(value)
+    return out.getvalue()
+
+
+_pickler: Any = None
+
+
+def _error_pickler() -> Any:
+    global _pickler
+    if _pickler is None:
+
+        class ErrorPickler(slow_pickler()):  # type: ignore[misc]
+            """Exceptions go without their constructors, which often take something else than their args."""
+
+            def reducer_override(self, obj: Any) -> Any:
+                kind = type(obj)
+                if is_kind(obj) and _by_name(obj):
+                    return NotImplemented  # cloudpickle would ask the metaclass for its hash
+                if is_a(obj, BaseException) and kind not in reducers and is_bare(kind):
+                    return make_bare, parts_of(obj)
+                return super().reducer_override(obj)
+
+        _pickler = ErrorPickler
+    return _pickler
+
+
+def _by_name(kind: Any) -> bool:
+    """Tell whether a class is found by its name, there as here."""
+    if _needs_value(kind):
+        return False
+    found: Any = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind
+
+
+def _take_apart(error: BaseException, all_sizes: bool, inside: list[int]) -> _Piece:
+    """Return the pieces of an exception. ``inside``: the exceptions that it is a part of, by their ids."""
+    inside = [*inside, id(error)]
+    kind, args, attributes = parts_of(error)
+    return (
+        _piece(kind, True, inside),
+        [_piece(value, all_sizes, inside) for value in args],
+        [(str(name), _piece(value, all_sizes, inside)) for name, value in attributes.items()],
+        f"{full_name(kind)}: {text_of(error)[:_LONGEST_TEXT]}",
+    )
+
+
+def _piece(value: Any, all_sizes: bool, inside: list[int]) -> _Piece:
+    if is_a(value, BaseException):
+        if id(value) in inside:
+            return _WORDS, type_name(value), "it is what it is a part of"
+        if len(inside) < _DEEPEST:
+            return _ERROR, _take_apart(value, all_sizes, inside)
+    elif type(value) in (list, tuple) and any(is_a(one, BaseException) for one in value):
+        return _SEQUENCE, type(value) is tuple, [_piece(one, all_sizes, inside) for one in value]
+    try:
+        data = _dump(value)
+    except BaseException as problem:
+        return _WORDS, text_of(value, repr)[:_LONGEST_REPR], summary_of(problem)
+    if len(data) > _LARGEST_PIECE and not all_sizes:
+        return _WORDS, text_of(value, repr)[:_LONGEST_REPR], f"it has {len(data)} bytes"
+    return _BYTES, data
+
+
+# ---------------------------------------------------------------------- where it arrives
+
+
+class _Absent(Exception):
+    """A piece cannot be had here.
+
+    Args:
+        reason: why.
+        words: what stands for it.
+    """
+
+    def __init__(self, reason: str, words: str) -> None:
+        super().__init__(reason, words)
+        self.reason = reason
+        self.words = words
+
+
+def _made_of(pieces: _Piece, path: str, missing: list[str]) -> BaseException:
+    """Return an exception made of its pieces, those that can be had here. ``path``: where it is, as Python
+    says it; ``missing`` gets what is left out."""
+    which, args, attributes, words = pieces
+    kind: Any = None
+    try:
+        kind = _value(which, path, missing)
+        problem = "it is none of an exception"
+    except _Absent as absent:
+        problem = absent.reason
+    if not is_kind(kind):
+        missing.append(f"the class of {path[1:]} ({problem})" if path else f"its class ({problem})")
+        return UserCodeException(
+            f"{words} (this is not the exception itself: its class cannot be pickled and unpickled: "
+            f"{problem})"
+        )
+    given: list[Any] = []
+    for index, piece in enumerate(args):
+        try:
+            given.append(_value(piece, f"{path}.args[{index}]", missing))
+        except _Absent as absent:
+            missing.append(f"{path}.args[{index}]"[1:] + f" ({absent.reason})")
+            given.append(absent.words)
+    held: dict[str, Any] = {}
+    for name, piece in attributes:
+        try:
+            held[name] = _value(piece, f"{path}.{name}", missing)
+        except _Absent as absent:
+            missing.append(f"{path}.{name}"[1:] + f" ({absent.reason})")
+    try:
+        return make_bare(kind, tuple(given), held)
+    except BaseException as refusal:  # the built-in type takes no words for what is missing
+        missing.append(f"{path}.args"[1:] + f" ({summary_of(refusal)})")
+    return make_bare(kind, (), held)
+
+
+def _value(piece: _Piece, path: str, missing: list[str]) -> Any:
+    """Return the value of a piece.
+
+    Raises:
+        _Absent: it cannot be had here.
+    """
+    form = piece[0]
+    if form == _BYTES:
+        try:
+            return pickle.loads(piece[1])
+        except BaseException as problem:
+            raise _Absent(summary_of(problem), f"<{path[1:]}, which cannot be unpickled>") from None
+    if form == _WORDS:
+        raise _Absent(piece[2], piece[1])
+    if form == _ERROR:
+        return _made_of(piece[1], path, missing)
+    items: list[Any] = []
+    for index, one in enumerate(piece[2]):
+        try:
+            items.append(_value(one, f"{path}[{index}]", missing))
+        except _Absent as absent:
+            missing.append(f"{path}[{index}]"[1:] + f" ({absent.reason})")
+            items.append(absent.words)
+    return tuple(items) if piece[1] else items

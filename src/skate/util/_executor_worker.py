@@ -1,0 +1,72 @@
+"""What runs the calls of an ``Executor`` in a worker process, and remembers between them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from skate.util._copies import SHARED_BYTES, Packed, copy_of
+from skate.util._namespaces import Receiver
+
+#: Executors that a process remembers. One that was forgotten is prepared anew.
+_MOST = 16
+
+
+class InitializerFailed(Exception):
+    """The initializer of an executor raised."""
+
+
+class _Prepared:
+    """An executor as a process knows it: its globals, and what its initializer came to."""
+
+    def __init__(self) -> None:
+        self.receiver = Receiver()
+        #: One call runs the initializer; others, on other threads, wait.
+        self.initializing = threading.Lock()
+        self.initialized = False
+
+    def initialize(self, setup: Packed) -> None:
+        """Run the initializer, once."""
+        with self.initializing:
+            if self.initialized:
+                return
+            initializer, arguments = self.receiver.load(setup)
+            try:
+                initializer(*arguments)
+            except Exception as error:
+                raise InitializerFailed(f"{type(error).__name__}: {error}") from error
+            self.initialized = True
+
+
+#: By id of an executor, the one used last at the end.
+_known: OrderedDict[bytes, _Prepared] = OrderedDict()
+
+
+def run_task(
+    executor: bytes, setup: Packed | None, call: Packed, where: tuple[int | str, ...], *values: Any
+) -> Any:
+    """Run one call.
+
+    Args:
+        executor: its id.
+        setup: the initializer and its arguments.
+        call: the args, the function first, and kwargs.
+        where: which of them were refs: positions and names.
+        values: the values of those; what is packed, such as the function of a ``map``, is unpacked.
+    """
+    prepared = _known.setdefault(executor, _Prepared())
+    _known.move_to_end(executor)
+    while len(_known) > _MOST:
+        _known.popitem(last=False)
+    if setup is not None and not prepared.initialized:
+        prepared.initialize(setup)
+    (function, *args), kwargs = prepared.receiver.load(call)
+    for place, value in zip(where, values, strict=True):
+        if type(value) is Packed:
+            value = prepared.receiver.load(value, share_from=SHARED_BYTES)
+        if isinstance(place, int):
+            args[place - 1] = value
+        else:
+            kwargs[place] = value
+    return copy_of(function(*args, **kwargs))

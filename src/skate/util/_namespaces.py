@@ -1,0 +1,239 @@
+"""The globals of ``__main__``, kept by a worker of a Pool or an Executor from one call to the next.
+
+Functions and classes of ``__main__`` are pickled by value, and unpickled with globals of their own. In a
+process of ``multiprocessing`` they share one module: an initializer sets a global, and the function that is
+mapped later reads it. Here the sender names the module instead of sending new globals, and the receiver
+keeps one namespace for each such module::
+
+    Sender.pack(function) -> Packed: code, the globals it uses with the values they have at the sender,
+                             and a number for each that grows whenever the sender has bound it anew
+    Receiver.load(Packed) -> the function, whose globals are the receiver's own
+
+A value that arrives is bound at the receiver when its name is new there, or when the sender has bound the
+name anew; never to a name that code at the receiver has bound itself. So what an initializer sets stays, a
+dict that it fills stays filled, and a function that was defined anew in a notebook is the new one. The same
+holds for attributes of classes.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import count
+from types import FunctionType
+from typing import Any
+
+from skate._serialize import culprit
+from skate._serialize.values import by_value_module, slow_pickler
+from skate.util._copies import Packed, pack, thawed
+
+_MISSING = object()
+
+
+class Sender:
+    """One end: a pool or an executor. May be used by several threads."""
+
+    def __init__(self) -> None:
+        #: By namespace and name: what was bound to it when it was sent last, and its number.
+        self._sent: dict[str, dict[str, tuple[Callable[[Any], bool], int]]] = {}
+        self._numbers = count(1)
+        self._lock = threading.Lock()
+
+    def pack(self, value: Any, name: str) -> Packed:
+        """Return a value as a ``Receiver`` takes it.
+
+        Args:
+            value: what to send.
+            name: what an error calls it.
+
+        Raises:
+            TypeError: it cannot be pickled; the message names the path to the part that cannot.
+        """
+        try:
+            return pack(value, self._pickler)
+        except (RecursionError, MemoryError):
+            raise
+        except Exception as error:
+            raise TypeError(culprit.explain(value, name, error)) from None
+
+    def _pickler(self, *args: Any, **kwargs: Any) -> pickle.Pickler:
+        made: pickle.Pickler = _pickler_class()(self, *args, **kwargs)
+        return made
+
+    def numbers(self, namespace: str, bound: dict[str, Any]) -> dict[str, int]:
+        """Return a number for each name, another than before if it is bound to something else."""
+        numbers: dict[str, int] = {}
+        with self._lock:
+            sent = self._sent.setdefault(namespace, {})
+            for name, value in bound.items():
+                known = sent.get(name)
+                if known is None or not known[0](value):
+                    known = sent[name] = (_same_as(value), next(self._numbers))
+                numbers[name] = known[1]
+        return numbers
+
+
+def _same_as(value: Any) -> Callable[[Any], bool]:
+    """Return what recognises the value, and does not keep it alive if that can be helped."""
+    try:
+        reference = weakref.ref(value)
+    except TypeError:
+        return lambda other: other is value
+    return lambda other: other is not None and reference() is other
+
+
+class _Namespace:
+    """Stands for a namespace in a pickle; at the receiver it is ``Bindings``."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Bindings:
+    """One namespace of a receiver: the globals of a module, or the attributes of a class."""
+
+    def __init__(self) -> None:
+        self.globals: dict[str, Any] = {}
+        #: What arrived last and was bound, and its number.
+        self._arrived: dict[str, tuple[Any, int]] = {}
+
+    def choose(self, current: Any, values: dict[str, Any], numbers: dict[str, int]) -> dict[str, Any]:
+        """Return which of the values that arrived are to be bound.
+
+        Args:
+            current: what is bound now, by name.
+            values: what arrived.
+            numbers: their numbers; other names are bound in any case.
+        """
+        chosen: dict[str, Any] = {}
+        for name, value in values.items():
+            number = numbers.get(name)
+            if number is None:
+                chosen[name] = value
+                continue
+            before, known = self._arrived.get(name, (_MISSING, 0))
+            now = current.get(name, _MISSING)
+            if now is before and (known != number or now is _MISSING):
+                chosen[name] = value
+                self._arrived[name] = (value, number)
+        return chosen
+
+
+class Receiver:
+    """The other end: one worker. Namespaces live as long as it does."""
+
+    def __init__(self) -> None:
+        self._bindings: dict[str, Bindings] = {}
+
+    def load(self, packed: Packed, *, share_from: float = math.inf) -> Any:
+        """Return what a ``Sender`` packed; see ``Packed.load``."""
+        return packed.load(self._loads, share_from=share_from)
+
+    def _loads(self, data: bytes, *, buffers: list[Any]) -> Any:
+        return _Unpickler(self, io.BytesIO(data), buffers=buffers).load()
+
+    def bindings(self, name: str) -> Bindings:
+        """Return a namespace."""
+        return self._bindings.setdefault(name, Bindings())
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, receiver: Receiver, file: io.BytesIO, *, buffers: list[Any]) -> None:
+        super().__init__(file, buffers=buffers)
+        self._receiver = receiver
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._receiver.bindings(pid)
+
+
+@lru_cache(1)
+def _pickler_class() -> Any:
+    """Return the pickler, made at first need: cloudpickle is imported for it."""
+    base: Any = slow_pickler()
+
+    class NamingPickler(base):  # type: ignore[misc]
+        """cloudpickle's, with names of namespaces in place of new globals."""
+
+        def __init__(self, sender: Sender, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._sender = sender
+
+        def persistent_id(self, obj: Any) -> Any:
+            return obj.name if type(obj) is _Namespace else None
+
+        def reducer_override(self, obj: Any) -> Any:
+            reduced = thawed(obj)
+            if reduced is not NotImplemented:
+                return reduced
+            reduced = super().reducer_override(obj)
+            if not isinstance(reduced, tuple) or len(reduced) < 6:
+                return reduced
+            make, args, (plain, slots), more, pairs, set_state = reduced
+            if type(obj) is FunctionType:
+                name = _module_of(obj)
+                if name is None:
+                    return reduced
+                numbers = self._sender.numbers(name, slots["__globals__"])
+                space = _Namespace(name)
+                return (
+                    _function,
+                    (space, make, args),
+                    (space, numbers, plain, slots, set_state),
+                    more,
+                    pairs,
+                    _set,
+                )
+            if isinstance(obj, type):
+                name = f"class {args[-2]}"  # cloudpickle's id of it
+                numbers = self._sender.numbers(name, _own(plain))
+                return (
+                    make,
+                    args,
+                    (_Namespace(name), numbers, plain, slots, set_state),
+                    more,
+                    pairs,
+                    _set_class,
+                )
+            return reduced
+
+    return NamingPickler
+
+
+def _own(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a class that the user named; Python has set some of the others already."""
+    return {name: value for name, value in attributes.items() if not name.startswith(("__", "_abc_"))}
+
+
+def _module_of(function: FunctionType) -> str | None:
+    """Return the module whose globals a function has, if it is one that is pickled by value."""
+    name = function.__globals__.get("__name__")
+    if not isinstance(name, str) or not by_value_module(name):
+        return None
+    module = sys.modules.get(name)
+    return name if module is not None and vars(module) is function.__globals__ else None
+
+
+def _function(space: Bindings, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    code, attributes, *rest = args
+    for name, value in attributes.items():
+        space.globals.setdefault(name, value)
+    return make(code, space.globals, *rest)
+
+
+def _set(function: FunctionType, state: tuple[Any, ...]) -> None:
+    space, numbers, plain, slots, set_state = state
+    slots["__globals__"] = space.choose(space.globals, slots["__globals__"], numbers)
+    set_state(function, (plain, slots))
+
+
+def _set_class(cls: type, state: tuple[Any, ...]) -> Any:
+    space, numbers, plain, slots, set_state = state
+    return set_state(cls, (space.choose(vars(cls), plain, numbers), slots))
