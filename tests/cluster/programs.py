@@ -150,6 +150,11 @@ class Program:
             if not self.deadly:
                 raise
 
+    def tolerates(self, error: BaseException) -> bool:
+        """Tell whether processes that end, or memory that runs out, may be the reason."""
+        lost = self.short and isinstance(error, LocalRayletDiedError)
+        return lost or (self.deadly and isinstance(error, self.survives))
+
     # ------------------------------------------------------------------ choices
 
     def large(self) -> bool:
