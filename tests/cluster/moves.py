@@ -1,6 +1,6 @@
 """More moves of random programs: what went wrong in programs of other people. Each has a known right answer.
 
-``ENABLED`` lists those that are made. A move of ``WAITING`` is complete, and waits for the change that its line names.
+``ENABLED`` lists those that are made.
 """
 
 from __future__ import annotations
@@ -362,7 +362,5 @@ ENABLED: tuple[Move, ...] = (
     handler_calls_the_runtime,
     worker_handler_calls_the_runtime,
     collector_calls_the_runtime,
+    few_descriptors,
 )
-
-#: Complete; each waits for the branch that makes it come out right.
-WAITING: dict[str, tuple[Move, ...]] = {"wire": (few_descriptors,)}
