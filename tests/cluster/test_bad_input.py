@@ -224,11 +224,12 @@ def test_get_of_what_is_no_ref(unharmed: None) -> None:
     for wrong, hint in (
         (Counter.remote(), "get what its methods return"),
         (square, "Call it first"),
-        ([square.options(num_returns="streaming").remote(2)], "Loop over it"),
         ("ref", r"given: 'ref'$"),
     ):
         with pytest.raises(ValueError, match=hint):
             anything.get(wrong)
+    with pytest.raises(TypeError, match="Loop over it"):
+        anything.get([square.options(num_returns="streaming").remote(2)])
 
 
 def test_timeouts(unharmed: None) -> None:

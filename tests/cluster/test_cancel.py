@@ -545,7 +545,7 @@ def test_methods_are_not_cancelled_with_force(tmp_path: Path) -> None:
     actor = Serial.remote(tmp_path)
     ref = actor.waits.remote("it")
     with pytest.raises(
-        ValueError, match=r"cancel\(force=True\).*Serial\.waits is an actor's method.*kill\(\)"
+        ValueError, match=r"force=True is not supported for actor tasks.*Serial\.waits.*kill\(\)"
     ):
         skate.cancel(ref, force=True)
     (tmp_path / "it").touch()
@@ -590,7 +590,7 @@ def test_actors_restart_without_what_was_cancelled(tmp_path: Path) -> None:
 def test_what_cannot_be_cancelled(session: Session) -> None:
     cancel: Any = skate.cancel
     for wrong in (5, "ref", None, [same.remote(1)], Serial):
-        with pytest.raises(TypeError, match="cancel.*ObjectRef"):
+        with pytest.raises(TypeError, match=r"ray\.cancel\(\) only supported for object refs"):
             cancel(wrong)
 
 

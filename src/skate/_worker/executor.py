@@ -137,7 +137,14 @@ class Executor:
         connection.peer.functions[message.fn] = Function(message)
 
     def _forget(self, connection: Connection, message: wire.ForgetFunction) -> None:
-        self._dropped.append(connection.peer.functions.pop(message.fn, None))
+        self._drop(connection.peer.functions.pop(message.fn, None))
+
+    def _drop(self, functions: object) -> None:
+        """Have the main thread let go of users' functions. Under the lock."""
+        if functions:
+            self._dropped.append(functions)
+            if self._waiter is not None:
+                self._waiter.notify()
 
     def _called(self, connection: Connection, message: Any) -> None:
         if self._runner is not None:
@@ -215,7 +222,7 @@ class Executor:
         """A caller is gone: what it still had queued here is not run, what it was sent is not made."""
         for outgoing in connection.peer.streams.values():
             outgoing.news()
-        self._dropped.append(connection.peer.functions)
+        self._drop(connection.peer.functions)
         self._queue = deque(item for item in self._queue if item[0] is not connection)
 
     def _asked_to_exit(self, connection: Connection, message: node.Exit) -> None:

@@ -231,9 +231,11 @@ class Executor(futures.Executor):
 
     def _returned(self, future: Future[Any], done: Future[Any]) -> None:
         error = done.exception()
-        if isinstance(error, RayTaskError) and isinstance(error.cause, InitializerFailed):
-            self._break(error.cause)
-            error = _broken(error.cause)
+        if error is not None and is_a(error, RayTaskError):
+            cause = attributes_of(error)["cause"]
+            if is_a(cause, InitializerFailed):
+                self._break(cause)
+                error = _broken(cause)
         self._ended(future, None if error is not None else done.result(), error)
         self._start_waiting()
 
