@@ -274,7 +274,11 @@ def own_a_chain(length: int, end: str) -> str:
 
 @pytest.mark.parametrize(
     ("end", "expected"),
-    [("fail", "RayTaskError(ValueError)"), ("cancel", "TaskCancelledError"), ("kill", "ActorDiedError")],
+    [
+        ("fail", "RayTaskError(ValueError)"),
+        ("cancel", "RayTaskError(TaskCancelledError)"),
+        ("kill", "ActorDiedError"),
+    ],
 )
 def test_a_worker_owns_the_chain(either: str, end: str, expected: str) -> None:
     assert skate.get(own_a_chain.remote(LONG, end)) == expected
