@@ -122,7 +122,7 @@ def test_an_actor_is_created_while_a_gpu_task_ends(leak_check: None) -> None:
     """Its process leaves: the actor is given another one, and the CPU that is returned."""
     skate.init(num_cpus=1, num_gpus=1)
     try:
-        for _ in range(40):
+        for _ in range(15):
             ref = which.options(num_cpus=1).remote()
             gate = Gate.options(num_cpus=1).remote(1)
             assert skate.get(gate.meet.remote(1), timeout=60) == [1]
