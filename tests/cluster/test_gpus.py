@@ -122,12 +122,12 @@ def test_an_actor_is_created_while_a_gpu_task_ends(leak_check: None) -> None:
     """Its process leaves: the actor is given another one, and the CPU that is returned."""
     skate.init(num_cpus=1, num_gpus=1)
     try:
-        for _ in range(40):
+        for _ in range(15):
             ref = which.options(num_cpus=1).remote()
             gate = Gate.options(num_cpus=1).remote(1)
             assert skate.get(gate.meet.remote(1), timeout=60) == [1]
+            skate.kill(gate)  # it may have come before the task, which then waits for its CPU
             skate.get(ref)
-            skate.kill(gate)
     finally:
         skate.shutdown()
 
@@ -158,8 +158,8 @@ def test_processes_that_are_killed_between_grant_and_use(point: str, ending: str
         ref = which.options(num_cpus=1).remote()
         gate = Gate.options(num_cpus=1, max_restarts=0).remote(1)
         assert skate.get(gate.meet.remote(1), timeout=60) == [1]
-        skate.get(ref)
         skate.kill(gate)
+        skate.get(ref)
         rounds += 1
         assert rounds < 100
     skate.shutdown()

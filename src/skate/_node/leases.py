@@ -172,12 +172,15 @@ class Leases:
         if worker in idle:
             idle.remove(worker)
 
-    def worker_not_started(self, job: bytes, cause: str) -> list[Command]:
+    def worker_not_started(self, job: bytes, cause: str, *, counts: bool = True) -> list[Command]:
         """A process that was being started ended before it said hello.
 
-        After a few in a row whoever waits for one is refused: starting more would go on for ever.
+        After a few in a row whoever waits for one is refused: starting more would go on for ever. Those that
+        failed together for one cause count once (``counts``).
         """
         self._started(job)
+        if not counts:
+            return self._schedule()
         failed = self._failed_starts[job] = self._failed_starts.get(job, 0) + 1
         if failed < FAILED_STARTS_LIMIT:
             return self._schedule()

@@ -322,7 +322,7 @@ class Daemon:
 @contextmanager
 def playing() -> Iterator[None]:
     """Play the processes of the daemons that are made inside."""
-    names = (b"wrkr %03d" % number for number in itertools.count())
+    names = (b"w%07d" % number for number in itertools.count())
     module = "skate._node.handlers.processes"
     with (
         mock.patch(f"{module}.ids.new_worker_id", lambda: next(names)),

@@ -230,6 +230,18 @@ def test_when_no_worker_comes_to_life_who_waits_for_one_is_refused() -> None:
     assert node.want(b"b") == [StartWorkers(JOB, 1)]
 
 
+def test_starts_that_fail_together_count_once() -> None:
+    """The zygote died while it forked many: default actors are not held back by CPUs."""
+    node = Node(cpus=1)
+    node.want(CONTROL, 9, {})
+    node.leases.starting(JOB, 9)
+    commands = node.leases.worker_not_started(JOB, "its zygote died")
+    for _ in range(8):
+        commands += node.leases.worker_not_started(JOB, "its zygote died", counts=False)
+    assert not [one for one in commands if isinstance(one, Refuse)]
+    assert len(node.of(CONTROL)) == 9
+
+
 def test_a_crew_that_cannot_be_had_is_refused_to_all_who_want_it_and_to_no_others() -> None:
     node = Node(cpus=2)
     node.want(b"a", 5)

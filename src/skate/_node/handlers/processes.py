@@ -270,10 +270,12 @@ class ProcessHandlers:
             return
         daemon.event("WARNING", "WORKERS", f"the zygote {how}; starting another")
         daemon.launcher.start()
+        first = True
         for worker in daemon.workers:
             if not worker.pid:
                 worker.reason = "its zygote died while forking it"
-                self._ended(daemon.workers.exited(worker.id, None))
+                self._ended(daemon.workers.exited(worker.id, None), failed_alone=first)
+                first = False
                 continue
             try:
                 Orphan(daemon.reactor, worker.pid, lambda w=worker.id: self._orphan_exited(w))  # type: ignore[misc]
@@ -328,8 +330,11 @@ class ProcessHandlers:
         daemon.objects.process_ended(client.id)
         daemon.lease_handlers.run(daemon.leases.owner_gone(client.id))
 
-    def _ended(self, worker: WorkerProcess | None) -> None:
-        """A worker is dead, and all that it said is read: tell everybody concerned."""
+    def _ended(self, worker: WorkerProcess | None, *, failed_alone: bool = True) -> None:
+        """A worker is dead, and all that it said is read: tell everybody concerned.
+
+        ``failed_alone``: no other one that was being started ended for the same cause.
+        """
         if worker is None:
             return
         daemon = self._daemon
@@ -349,7 +354,7 @@ class ProcessHandlers:
         if not worker.address:
             if not worker.reason:
                 daemon.log(f"it had not said hello: {cause}")
-            commands = daemon.leases.worker_not_started(worker.crew, cause)
+            commands = daemon.leases.worker_not_started(worker.crew, cause, counts=failed_alone)
             lease = None
         else:
             daemon.environments.owner_gone(worker.id)
