@@ -37,6 +37,8 @@ class _State:
     driver: Driver | InlineDriver | None = None
     #: Guards starting and stopping it.
     lock = threading.RLock()
+    #: It is being stopped.
+    stopping = False
 
 
 class RayContext(Mapping[str, Any]):
@@ -314,6 +316,9 @@ def ensure_started() -> None:
     if current.process.core is None:
         if current.process.forked:
             current.require_core("use skate")
+        if _State.stopping:
+            # Another thread, or a finalizer on one that shutdown() waits for: no new session for it.
+            raise RuntimeError("the session is being shut down: no call can be made any more")
         with _State.lock:
             if current.process.core is None:
                 init()
@@ -336,7 +341,11 @@ def shutdown(wait_for_processes: bool = False, _exiting_interpreter: bool = Fals
         driver, _State.driver = _State.driver, None
         # A forked child that ends must not end its parent's session.
         if driver is not None and driver.core.pid == os.getpid():
-            driver.stop()
+            _State.stopping = True
+            try:
+                driver.stop()
+            finally:
+                _State.stopping = False
 
 
 atexit.register(shutdown)

@@ -447,6 +447,46 @@ def test_no_session_starts_while_the_interpreter_ends(tmp_path: Path) -> None:
     assert "no session can be started any more" in done.stderr
 
 
+def test_a_finalizer_on_a_thread_that_shutdown_waits_for(tmp_path: Path) -> None:
+    """It asks for a session, which shutdown() guards: the two waited for each other."""
+    done = run_driver(tmp_path, """
+        import threading
+        import skate
+
+        @skate.remote
+        def f():
+            return 1
+
+        told = []
+
+        class Last:
+            def __del__(self):
+                try:
+                    f.remote()
+                except RuntimeError as error:
+                    told.append(str(error))
+
+        skate.init(num_cpus=1)
+        real = threading.Thread.join
+
+        def join(thread, timeout=None):
+            # What the collector may do just then on the thread that is being joined.
+            if thread.name == "skate-io":
+                other = threading.Thread(target=Last)
+                other.start()
+                real(other)
+            real(thread, timeout)
+
+        threading.Thread.join = join
+        skate.shutdown()
+        print(told)
+        skate.init(num_cpus=1)
+        print(skate.get(f.remote()))
+        """)  # fmt: skip
+    assert "being shut down" in done.stdout
+    assert done.stdout.endswith("\n1\n")
+
+
 def test_the_collector_s_state_is_the_program_s(session: Session) -> None:
     """A library that disables the collector for a moment, while another thread keeps the runtime busy."""
     stop = threading.Event()
