@@ -189,7 +189,7 @@ def test_get_takes_results_of_executions(session: Session) -> None:
     graph = compiled(Adder.remote())
     assert skate.get(graph.execute(1)) == 2
     assert skate.get([graph.execute(n) for n in range(3)], timeout=10) == [1, 2, 3]
-    with pytest.raises(TypeError, match="element 0 is CompiledDAGRef"):
+    with pytest.raises(TypeError, match="element 0, CompiledDAGRef"):
         skate.get([graph.execute(1), skate.put(1)])
 
 

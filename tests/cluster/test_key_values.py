@@ -12,6 +12,7 @@ import pytest
 
 import skate
 from skate.api import RayContext as Session
+from skate.exceptions import RaySystemError
 from skate.experimental import get_local_object_locations, get_object_locations, internal_kv
 from skate.experimental.internal_kv import (
     _internal_kv_del,
@@ -68,7 +69,7 @@ def test_it_is_on_disk_when_put_returns(session: Session) -> None:
 
 def test_without_a_session() -> None:
     assert not _internal_kv_initialized()
-    with pytest.raises(RuntimeError, match="not connected"):
+    with pytest.raises(RaySystemError, match="not connected"):
         _internal_kv_get("a")
 
 

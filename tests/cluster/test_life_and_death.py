@@ -924,7 +924,7 @@ def test_a_kill_says_where_it_was_asked_for(session: Session) -> None:
     skate.kill(victim)
     with pytest.raises(
         ActorDiedError,
-        match=r"kill\(\) in driver process \d+ at .*test_life_and_death\.py:\d+ in test_a_kill",
+        match=r"kill\(\) was called in driver process \d+ at .*test_life_and_death\.py:\d+ in test_a_kill",
     ):
         skate.get(victim.pid.remote())
 

@@ -181,7 +181,11 @@ class Turns(Reactor):
         thread.daemon = True
         thread.name = "skate-inline-timer"
         self._pending[thread] = timer
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            del self._pending[thread]
+            raise
         return timer
 
     # ------------------------------------------------------------------ waiting

@@ -28,12 +28,13 @@ def end_where_user_code_ends(runner: Any, invocation: Any) -> None:
     """
     from skate._worker.actor_host import ActorHost
 
-    hosts: Any = ActorHost
+    # In-process mode has kinds of its own.
+    kinds: list[Any] = [ActorHost, *ActorHost.__subclasses__()]
     # Here, in the child: the code that the parent runs is not asked whether this is one.
     runner.failed = lambda error, *_: end(error)
     invocation.encode = invocation.encode_value = invocation.reply = lambda *_, **__: end(None)
-    hosts.tell = lambda _self, _name, raised: end(raised)
-    hosts._introduce = lambda _: end(None)
+    for kind in kinds:
+        kind._report = lambda _self, raised, _met: end(raised)
 
 
 def end(error: BaseException | None) -> NoReturn:

@@ -174,7 +174,7 @@ class Reporter:
 
     def _tally_of(self, task: TaskRecord) -> Tally:
         """Return where a call counts: the first since the daemon was told, or with a name of its own."""
-        if not self._counts_due:
+        if not self._counts_due and not self._core.in_process:  # where there is no daemon to be told
             self._counts_due = True
             self._core.reactor.call_later(_COUNTS_EVERY, self._tell_counts)
         actor, function = task.actor, task.function

@@ -283,7 +283,7 @@ def test_method_without_options() -> None:
 
 
 def test_method_refuses_unknown_options() -> None:
-    with pytest.raises((ValueError, AssertionError), match="num_return_values"):
+    with pytest.raises((TypeError, AssertionError), match="num_return_values"):
         ray.method(num_return_values=2)(lambda self: None)
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 import ray
 
-from compat.conformance.helpers import differs, needs_processes
+from compat.conformance.helpers import needs_processes
 
 pytestmark = pytest.mark.usefixtures("no_session")
 
@@ -108,9 +108,8 @@ def test_wrong_arguments(wrong, kind) -> None:
         init(**wrong)
 
 
-@differs(on="ray", reason="an unknown argument of init is a RuntimeError")
 def test_unknown_arguments() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(RuntimeError):
         init(no_such_argument=1)
 
 
