@@ -34,6 +34,7 @@ from .odd import (
     throw,
     yield_and_throw,
 )
+from .waiting import wait_for
 
 if TYPE_CHECKING:
     from .programs import Program
@@ -277,8 +278,12 @@ def collector_calls_the_runtime(program: Program) -> None:
             program.make(program.random.choice([program.put, program.combine, program.hurry, program.forget]))
     finally:
         gc.set_threshold(*before)
-    gc.collect()
-    assert len(found) == count
+
+    def all_met() -> bool:
+        gc.collect()  # does nothing while another thread collects, perhaps in one of them
+        return len(found) == count
+
+    wait_for(all_met, "the collector to meet them all")
     for one in found:
         if not (isinstance(one, BaseException) and program.tolerates(one)):
             assert one == mix(number), one
