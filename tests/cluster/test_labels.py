@@ -154,9 +154,9 @@ def test_the_options_are_checked_where_they_are_written() -> None:
         {"label_selector": {"zone": "-"}}, {"label_selector": "zone=a"}, {"scheduling_strategy": "PACK"},
         {"fallback_strategy": [{"CPU": 1}]}, {"scheduling_strategy": NodeAffinitySchedulingStrategy},
     ):  # fmt: skip
-        with pytest.raises((TypeError, ValueError), match=f"option '{next(iter(options))}'"):
+        with pytest.raises((TypeError, ValueError), match=next(iter(options))):
             here.options(**options)
-        with pytest.raises((TypeError, ValueError), match=f"option '{next(iter(options))}'"):
+        with pytest.raises((TypeError, ValueError), match=next(iter(options))):
             Here.options(**options)
 
 

@@ -38,13 +38,14 @@ class Joined(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name in _PLACE:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        missing: AttributeError | None = None
+        # An exception in a name of this frame would keep the frames of its callers, and their values, alive.
+        missing = ""
         below = f"{self.__name__}.{name}"
         for part in self.__skate_parts__:
             try:
                 found = getattr(part, name)
             except AttributeError as error:
-                missing = error
+                missing = str(error)
                 continue
             if isinstance(found, type(annotations)):
                 continue  # of ``from __future__ import annotations``, where Ray has a module
@@ -56,8 +57,7 @@ class Joined(ModuleType):
             return importlib.import_module(below)
         if sys._getframe(1).f_code.co_name == "_handle_fromlist":
             raise lacking(below)  # ``from ray import tune``: Python would not say why
-        assert missing is not None
-        raise missing
+        raise AttributeError(missing, name=name, obj=self)
 
     def __dir__(self) -> list[str]:
         return sorted({*vars(self), *(name for part in self.__skate_parts__ for name in dir(part))})
