@@ -7,7 +7,6 @@ import code
 import codeop
 import dis
 import pdb
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -273,7 +272,9 @@ class Debugger(pdb.Pdb):
             while frame is not None and frame.f_code.co_filename not in _MACHINERY:
                 if frame.f_code.co_filename.startswith(PACKAGE):
                     # A statement that was typed waits in get.
-                    self._core.gate.put_off(signal.SIGINT, signal.default_int_handler)
+                    executor = self._core.executor
+                    assert executor is not None
+                    executor.interrupts.interrupt_typed()
                     return
                 frame = frame.f_back
             raise KeyboardInterrupt

@@ -44,6 +44,8 @@ class Interrupts:
         self._heard = True
         #: What the next signal is for, if a debugger sent it.
         self.on_debugger: Callable[[Any], None] | None = None
+        #: The next KeyboardInterrupt is for a statement that was typed at a breakpoint.
+        self._typed = False
 
     def install(self) -> None:
         """Take over SIGINT. On the main thread."""
@@ -149,7 +151,15 @@ class Interrupts:
         self._heard = True
         self._core.gate.arrived(signum, self._raise, frame)
 
+    def interrupt_typed(self) -> None:
+        """Raise KeyboardInterrupt at the next safe point, in a statement that was typed. In the handler."""
+        self._typed = True
+        self._core.gate.put_off(signal.SIGINT, self._raise)
+
     def _raise(self, signum: int, frame: Any) -> None:
         """In user code, or at a safe point: raise, unless what the signal was for is over."""
+        if self._typed:
+            self._typed = False
+            raise KeyboardInterrupt
         if self._executor.running_call in self.cancelled and self._executor.host is None:
             raise KeyboardInterrupt
