@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from skate._base import errors, ids
@@ -43,10 +45,8 @@ class ObjectRef(Generic[T_co]):
             raise ValueError(f"ID string needs to have length {ids.OBJECT_ID_SIZE}, got {len(id)}")
         made = adopt(id, "")
         self._entry: ObjectEntry = made._entry
-        #: Absent where the ref was made without a session.
-        self._core: Core
-        if hasattr(made, "_core"):
-            self._core = made._core
+        self._core: Core = made._core
+        if self._core is not _NO_SESSION:
             with self._core.lock:
                 self._entry.local += 1
 
@@ -55,19 +55,10 @@ class ObjectRef(Generic[T_co]):
         try:
             core = self._core
         except AttributeError:
-            return  # one without a session, or half made
+            return  # half made
         core.dead_refs.append(self._entry)
         if core.reactor.asleep:
             core.reactor.request_turn()
-
-    def __getattr__(self, name: str) -> Any:
-        # Only reached where an attribute is missing.
-        if name == "_core":
-            raise NotConnectedError(
-                f"{self!r} was made or unpickled before init(), or after shutdown(): it names an object that "
-                "this process cannot reach"
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def hex(self) -> str:
         """Return the id as hexadecimal digits."""
@@ -194,9 +185,9 @@ class ObjectRef(Generic[T_co]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        core: Core | None = getattr(self, "_core", None)
+        core = self._core
         found = collecting.refs
-        if core is None:
+        if core is _NO_SESSION:
             # Without a session: an id, and the address that came with it.
             return adopt, (self._entry.id, self._entry.owner_address or "")
         if found is None:
@@ -236,6 +227,25 @@ def make_refs(entries: Sequence[ObjectEntry], core: Core) -> list[ObjectRef[Any]
 _new = ObjectRef.__new__
 
 
+class _NoSession:
+    """In the place of the runtime, for refs without one. (Not ``__getattr__`` of the ref: with that, each
+    look at any of its attributes would take twice the time.)"""
+
+    def __init__(self) -> None:
+        #: What ``ObjectRef.__del__`` uses; nothing is kept.
+        self.dead_refs: deque[Any] = deque(maxlen=0)
+        self.reactor = SimpleNamespace(asleep=False)
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotConnectedError(
+            "this ObjectRef was made or unpickled before init(), or after shutdown(): it names an object that "
+            "this process cannot reach"
+        )
+
+
+_NO_SESSION: Any = _NoSession()
+
+
 def adopt(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
     """Rebuild a ref that was pickled: this process now borrows the object (or owns it)."""
     core = current.process.core
@@ -249,6 +259,7 @@ def adopt(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
 def _without_session(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
     """Return a ref in a process that has no session, as Ray does: it can be looked at and pickled again."""
     ref: ObjectRef[Any] = _new(ObjectRef)
+    ref._core = _NO_SESSION
     ref._entry = entry = ObjectEntry(object_id, owner_address or None)
     entry.kind, entry.gone = ERROR, True
     text = "this ref was made before init(), or after shutdown(): only its id is known"

@@ -317,8 +317,17 @@ class RefTable:
         waiters, entry.waiters = entry.waiters, None
         dependents, entry.dependents = entry.dependents, None
         if dependents is not None:
-            self.untold += [(dependent, (entry,)) for dependent in dependents]
-            self.tell()
+            if len(dependents) == 1 and not self._telling and not self.untold:
+                # The common case, without the queue; what it leaves there is told at once all the same.
+                self._telling = True
+                try:
+                    dependents[0](entry)
+                finally:
+                    self._telling = False
+            else:
+                self.untold += [(dependent, (entry,)) for dependent in dependents]
+            if self.untold:
+                self.tell()
         return waiters
 
     def tell(self) -> None:
