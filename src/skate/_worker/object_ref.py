@@ -238,8 +238,8 @@ class _NoSession:
 
     def __getattr__(self, name: str) -> Any:
         raise NotConnectedError(
-            "this ObjectRef was made or unpickled before init(), or after shutdown(): it names an object that "
-            "this process cannot reach"
+            "this ObjectRef was made or unpickled before init(), or after shutdown(): it names an object "
+            "that this process cannot reach"
         )
 
 
