@@ -62,6 +62,25 @@ class Terminal:
         """Type exactly this: ``\\x03`` is Ctrl-C, ``\\x04`` Ctrl-D."""
         os.write(self._fd, keys.encode())
 
+    def press_until(self, keys: str, pattern: str) -> re.Match[str]:
+        """Press keys until what is shown has the pattern in it, as a person does.
+
+        At a prompt of ``input()`` a signal that comes just before Python's readline sleeps wakes nobody.
+        """
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            self.press(keys)
+            again = min(time.monotonic() + 2, deadline)
+            while time.monotonic() < again:
+                found = re.compile(pattern).search(self.text, self._seen)
+                if found is not None:
+                    self._seen = found.end()
+                    return found
+                if select.select([self._fd], [], [], max(0.0, again - time.monotonic()))[0]:
+                    self._read(deadline)
+            if time.monotonic() >= deadline:
+                raise AssertionError(f"{keys!r} did not help; the terminal shows:\n{self.text}")
+
     def finish(self) -> int:
         """Wait for its end; return its exit code."""
         deadline = time.monotonic() + DEADLINE
