@@ -89,6 +89,8 @@ class Program:
         #: They go on, but what they do may fail in the middle: whether a method was carried out is not known.
         self.short = short
         self.survives = SHORTAGES if short else DEATHS
+        #: Somebody else changes this process's limit of descriptors while it runs.
+        self.scarce = False
         #: Refs and the numbers that they stand for.
         self.known: list[tuple[ObjectRef[Any], int]] = []
         self.failing: list[tuple[ObjectRef[Any], int]] = []

@@ -83,7 +83,7 @@ def test_random_programs_whose_processes_lack_descriptors(seed: int) -> None:
     """Calls end well or with an error that says why; when there are descriptors, everything works."""
     skate.init(num_cpus=2)
     program = Program(seed, deadly=True, short=True)
-    program.survives = SCARCITIES
+    program.survives, program.scarce = SCARCITIES, True
     with Scarcity(seed):
         program.run(60)
     # A task that needs no modules: workers may have half of some.
