@@ -318,7 +318,8 @@ def case_callbacks(pool_class: Any) -> Any:
         pool.map_async(fail, range(4), error_callback=lambda e: told.append(repr(e))).wait()
         several = [pool.apply_async(double, (x,), callback=told.append) for x in range(5)]
         [one.wait() for one in several]
-    return told
+    # Of calls made one by one, a machine that is busy may end the last before the first in one process.
+    return told[:-5], sorted(told[-5:])
 
 
 def case_ends(pool_class: Any) -> Any:
