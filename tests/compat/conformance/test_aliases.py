@@ -140,8 +140,9 @@ def test_memory_of_the_machine() -> None:
 @needs_processes
 def test_memory_summary() -> None:
     ref = ray.put(b"x" * 2_000_000)
-    assert ref.hex() in ray._private.internal_api.memory_summary()
-    assert isinstance(ray._private.internal_api.memory_summary(stats_only=True), str)
+    address = ray._private.worker.global_worker.node.address_info["address"]
+    assert ref.hex() in ray._private.internal_api.memory_summary(address)
+    assert isinstance(ray._private.internal_api.memory_summary(address, stats_only=True), str)
 
 
 @differs(on="ray", reason="ray._private.internal_api.free is not there any more")
@@ -167,7 +168,8 @@ def test_state_under_its_older_name() -> None:
 
 def test_the_actor_of_a_queue() -> None:
     actor = ray.remote(num_cpus=0)(ray.util.queue._QueueActor).remote(2)
-    ray.get([actor.put.remote("a"), actor.put_nowait.remote("b")])
+    ray.get(actor.put.remote("a"))
+    ray.get(actor.put_nowait.remote("b"))
     assert ray.get([actor.qsize.remote(), actor.full.remote(), actor.empty.remote()]) == [2, True, False]
     with pytest.raises(asyncio.QueueFull):
         ray.get(actor.put_nowait.remote("c"))
