@@ -320,7 +320,7 @@ class Reactor:
         calls ``turn(0)`` now and then.
         """
         self._entered += 1
-        if not self._lead.acquire(False):
+        if self._stopped or not self._lead.acquire(False):  # the thread that closed it leads for good
             return False
         self._depth += 1
         return True

@@ -182,3 +182,12 @@ def test_an_inner_wait_of_a_follower_takes_the_outer_one_out_of_the_line(
     assert follower.result()
     assert not stage.reactor._followers
     assert is_free(stage.reactor)
+
+
+def test_nobody_leads_a_closed_reactor_not_even_the_thread_that_closed_it() -> None:
+    """It keeps the lead, which it could take once more."""
+    reactor = Reactor("test")
+    reactor.close()
+    assert not reactor.try_lead()
+    reactor.turn_if_free()  # would poll a closed descriptor
+    assert not reactor.wait(Waiter())
