@@ -18,7 +18,7 @@ from skate._base.process import import_paths, portable, printable, working_folde
 from skate._launch import session
 from skate._launch.head import Role, Starter
 from skate._launch.machine import Offer
-from skate._transport.connection import dial
+from skate._transport.dialing import dial
 from skate._transport.reactor import Waiter
 from skate._wire import node
 from skate._worker import current

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skate._base import threads
-from skate._transport.connection import Connection, Handler, dial
+from skate._transport.connection import Connection, Handler
+from skate._transport.dialing import dial
 from skate._wire import debugger as wire
 from skate._wire import node
 from skate._wire.handshake import BUSY, PROTOCOL

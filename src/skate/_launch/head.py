@@ -18,7 +18,7 @@ from typing import Any
 from skate._base.process import describe_status
 from skate._base.spawning import spawn
 from skate._launch import commands
-from skate._transport.connection import listen
+from skate._transport.dialing import listen
 
 
 class Role:

@@ -9,7 +9,8 @@ from typing import Any
 from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._launch import session
-from skate._transport.connection import Connection, dial
+from skate._transport.connection import Connection
+from skate._transport.dialing import dial
 from skate._transport.reactor import Reactor, Waiter
 from skate._wire import control, node
 from skate._wire.codec import PROTOCOL

@@ -12,7 +12,8 @@ from skate._launch import session
 from skate._launch.connect import prepare_limits, session_facts
 from skate._launch.head import Starter
 from skate._launch.machine import Offer
-from skate._transport.connection import Connection, dial
+from skate._transport.connection import Connection
+from skate._transport.dialing import dial
 from skate._transport.reactor import Reactor, Waiter
 from skate._wire import control, node
 from skate._wire.codec import PROTOCOL

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from skate._base import descriptors
 from skate._base.clock import monotonic
-from skate._transport.connection import Connection, dial_now
+from skate._transport.connection import Connection
+from skate._transport.dialing import dial_now
 from skate._wire import control
 from skate._wire.codec import PROTOCOL
 

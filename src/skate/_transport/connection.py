@@ -15,9 +15,6 @@ import msgspec
 
 from skate._base import descriptors
 from skate._base.clock import monotonic
-from skate._transport.dialing import dial as dial
-from skate._transport.dialing import dial_now as dial_now
-from skate._transport.dialing import listen as listen
 from skate._transport.reactor import READABLE, WRITABLE, Reactor, Timer
 from skate._wire.codec import GARBAGE, MESSAGES, append_frame, decoder
 from skate._wire.framing import MAX_FRAME, FrameError, FrameReader

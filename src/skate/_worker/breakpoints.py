@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base.user_errors import args_of, is_a, set_args, type_name
 from skate._transport.acceptor import Acceptor
-from skate._transport.connection import Connection, Listener, listen
+from skate._transport.connection import Connection, Listener
+from skate._transport.dialing import listen
 from skate._transport.reactor import Waiter
 from skate._wire import debugger as wire
 from skate._wire import node, services

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from skate._base import descriptors, errors
 from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
-from skate._transport.connection import Connection, Handler, dial_now
+from skate._transport.connection import Connection, Handler
+from skate._transport.dialing import dial_now
 from skate._transport.reactor import Waiter
 from skate._wire import control
 from skate._wire.codec import PROTOCOL

@@ -13,7 +13,8 @@ from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
 from skate._serialize.exceptions import dump_error
 from skate._transport.acceptor import Acceptor
-from skate._transport.connection import Connection, Handler, Listener, dial_now, listen
+from skate._transport.connection import Connection, Handler, Listener
+from skate._transport.dialing import dial_now, listen
 from skate._wire import services
 from skate._wire import worker as wire
 from skate._wire.handshake import BUSY, PROTOCOL, WRONG_PEER, Refused
@@ -21,8 +22,6 @@ from skate._worker.records import TaskRecord
 from skate._worker.refs import PENDING, REGISTERING, UNREGISTERED, ObjectEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from skate._worker.core import Core
     from skate._worker.executor import Function
     from skate._worker.yielding import Outgoing

@@ -12,7 +12,7 @@ from typing import Any
 from skate._base import stack_signal
 from skate._base.config import Config
 from skate._serialize.tracebacks import format_error
-from skate._transport.connection import dial
+from skate._transport.dialing import dial
 from skate._wire import services
 from skate._wire.codec import decoder
 from skate._worker import breakpoints, current, output

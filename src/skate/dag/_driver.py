@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import errors
 from skate._base.clock import monotonic
-from skate._transport.connection import dial
+from skate._transport.dialing import dial
 from skate._transport.reactor import Waiter
 from skate.dag import _program
 from skate.dag._exchange import HERE, Encoded, Exchange, Value, decode

@@ -23,7 +23,7 @@ from skate._base.errors import RayChannelError
 from skate._base.user_errors import is_a, set_traceback
 from skate._serialize.exceptions import dump_task_error
 from skate._serialize.values import deserialize
-from skate._transport.connection import dial, listen
+from skate._transport.dialing import dial, listen
 from skate._wire import graph as wire
 from skate._wire.codec import GARBAGE, MESSAGES, append_frame, decoder
 from skate._wire.framing import MAX_HELLO, FrameError, FrameReader

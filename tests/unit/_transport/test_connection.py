@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from skate._base.clock import monotonic
 from skate._transport import connection as module
-from skate._transport.connection import CHUNK, Connection, Listener, dial, dial_now, listen
+from skate._transport.connection import CHUNK, Connection, Listener
+from skate._transport.dialing import dial, dial_now, listen
 from skate._transport.reactor import Reactor
 from skate._wire.codec import append_frame
 from skate._wire.framing import MAX_FRAME

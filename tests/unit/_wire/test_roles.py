@@ -18,7 +18,8 @@ from skate._node.daemon import Daemon
 from skate._node.settings import NodeSettings
 from skate._transport import acceptor
 from skate._transport.acceptor import Acceptor
-from skate._transport.connection import Connection, dial
+from skate._transport.connection import Connection
+from skate._transport.dialing import dial
 from skate._transport.reactor import Reactor
 from skate._wire import control, node, services, worker
 from skate._wire.codec import append_frame
