@@ -126,6 +126,12 @@ def code_of(error: BaseException) -> Any:
     return _CODE.__get__(error)
 
 
+def status_of(error: BaseException) -> int:
+    """Return the exit code of a process that ends by this SystemExit."""
+    code = code_of(error)
+    return int.__int__(code) & 0xFF if is_a(code, int) else int(code is not None)
+
+
 def traceback_of(error: BaseException) -> TracebackType | None:
     """Return the traceback."""
     found: TracebackType | None = _TRACEBACK.__get__(error)

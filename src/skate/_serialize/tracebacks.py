@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from skate._base.errors import RayError
+from skate._base.process import PACKAGE
 from skate._base.user_errors import (
     found_in,
     full_name,
@@ -39,7 +40,6 @@ _DURING = "During handling of the above exception, another exception occurred:"
 
 #: Functions of ours that call the user's: wrong arguments raise there.
 _CALLS = frozenset({"_invoke", "_construct"})
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def full() -> bool:
@@ -74,7 +74,7 @@ def for_ipython(error: BaseException) -> list[str]:
 def _users(trace: TracebackType | None) -> TracebackType | None:
     kept: list[TracebackType] = []
     while trace is not None:
-        if not trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        if not trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
             kept.append(trace)
         trace = trace.tb_next
     made: TracebackType | None = None
@@ -176,7 +176,7 @@ def users_frames(trace: TracebackType | None) -> str:
 
     stack: list[FrameSummary] = list(extract_tb(trace))
     if not full():
-        stack = [frame for frame in stack if not frame.filename.startswith(_PACKAGE)]
+        stack = [frame for frame in stack if not frame.filename.startswith(PACKAGE)]
     return "".join(StackSummary.from_list(stack).format())
 
 
@@ -191,7 +191,7 @@ def _strip(told: TracebackException) -> None:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        users = [frame for frame in one.stack if not frame.filename.startswith((_PACKAGE, *debugger))]
+        users = [frame for frame in one.stack if not frame.filename.startswith((PACKAGE, *debugger))]
         # An error all of whose frames are ours tells nothing without them, unless it is of the very call.
         if users or (one.stack and one.stack[-1].name in _CALLS):
             one.stack[:] = users

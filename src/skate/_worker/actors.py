@@ -55,8 +55,7 @@ class ActorClient:
 
     __slots__ = ("id", "class_name", "max_pending", "out_of_order", "state", "incarnation", "connection",
                  "address", "dialling", "queue", "inflight", "cause", "error", "watched", "keep", "tallies",
-                 "_send",
-                 "_me")  # fmt: skip
+                 "_send", "_me")  # fmt: skip
 
     def __init__(
         self,
@@ -104,6 +103,10 @@ class ActorClient:
             if not self.out_of_order:
                 self.pump()
         return []
+
+    def is_dialling(self, address: str) -> bool:
+        """Tell whether somebody is to call ``connected`` or ``unreachable`` for the incarnation there."""
+        return self.dialling and self.state == "ALIVE" and self.address == address
 
     def _dial(self) -> list[Command]:
         self.dialling = True

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from skate._base.user_errors import is_a, report
 from skate._serialize.exceptions import dump_task_error
 from skate._transport.connection import Connection
+from skate._transport.reactor import in_main_thread
 from skate._wire import control
 from skate._wire import worker as wire
 from skate._worker import current, output
@@ -216,7 +217,7 @@ class AsyncRunner:
         self._running[connection.peer.id, call.seq] = None
         self._incoming.append((connection, call))
         if not self._drain_scheduled:
-            on_loop = threading.current_thread() is threading.main_thread() and self.loop.is_running()
+            on_loop = self.is_here()
             if on_loop and self._reading:
                 return
             self._drain_scheduled = True
@@ -296,7 +297,7 @@ class AsyncRunner:
 
     def is_here(self) -> bool:
         """Tell whether the calling thread is the loop's."""
-        return threading.current_thread() is threading.main_thread() and self.loop.is_running()
+        return in_main_thread() and self.loop.is_running()
 
     def about_to_wait(self) -> None:
         """See Runner."""

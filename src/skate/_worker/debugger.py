@@ -15,9 +15,9 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from skate._base.errors import RayTaskError
+from skate._base.process import PACKAGE
 from skate._base.user_errors import is_a, summary_of, traceback_of
 from skate._worker.breakpoints import Stop, boundary, place
-from skate._worker.report import PACKAGE
 
 if TYPE_CHECKING:
     from skate._worker.core import Core

@@ -17,11 +17,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from skate._base.errors import LocalRayletDiedError
-from skate._base.process import LAST_WORDS
+from skate._base.process import LAST_WORDS, PACKAGE
 from skate._serialize.exceptions import dump_error, dump_task_error
 from skate._wire.worker import ERROR
 from skate._worker.refs import PENDING
-from skate._worker.signals import PACKAGE
 
 if TYPE_CHECKING:
     from skate._worker.core import Core

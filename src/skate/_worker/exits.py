@@ -12,7 +12,7 @@ of a task, any code    a crash: the task is retried, else it raises WorkerCrashe
 from __future__ import annotations
 
 from skate._base import errors
-from skate._base.user_errors import code_of, is_a, type_name
+from skate._base.user_errors import code_of, is_a, status_of, type_name
 from skate._serialize.exceptions import dump_error
 from skate._wire import worker as wire
 from skate._worker.invocation import Result
@@ -32,13 +32,12 @@ class Exit:
         code: object = code_of(error)
         by_name = is_a(error, ActorExit)
         #: An actor that exits so ends for good.
-        number = int.__int__(code) if is_a(code, int) else None  # type: ignore[arg-type]
-        self.intended = by_name or number == 0
+        self.intended = by_name or (is_a(code, int) and int.__int__(code) == 0)  # type: ignore[arg-type]
         shown = repr(code) if type(code) in _SHOWN else f"<{type_name(code)}>"
         #: What was called.
         self.what = "exit_actor() was called" if by_name else f"sys.exit({shown}) was called"
         #: The process's exit code.
-        self.status = number & 0xFF if number is not None else int(code is not None)
+        self.status = status_of(error)
 
     def of_task(self, name: str) -> tuple[str, Result]:
         """Return why the process of a task ends, and the reply to the task's owner, who may retry it."""

@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from skate._base.user_errors import code_of, is_a, text_of
+from skate._base.user_errors import code_of, is_a, status_of, text_of
 from skate._serialize.tracebacks import format_error
 
 
@@ -66,7 +66,6 @@ def _report(error: BaseException | None) -> int:
         print(format_error(error), end="", file=sys.stderr)
         return 1
     code = code_of(error)
-    if code is None or is_a(code, int):
-        return int.__int__(code or 0) & 0xFF
-    print(text_of(code), file=sys.stderr)
-    return 1
+    if code is not None and not is_a(code, int):
+        print(text_of(code), file=sys.stderr)
+    return status_of(error)

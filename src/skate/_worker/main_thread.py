@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from skate._transport.reactor import Reactor
+from skate._transport.reactor import Reactor, in_main_thread
 from skate._worker.signals import Gate
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class MainThread:
 
     def check_interrupt(self) -> None:
         """At a safe point: run the handlers of signals that were put off; they may raise."""
-        if threading.current_thread() is threading.main_thread():
+        if in_main_thread():
             self.reactor.interrupted = False
             try:
                 self.gate.run()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import ids, threads
 from skate._base.clock import monotonic
+from skate._base.process import PACKAGE
 from skate._base.user_errors import type_name
 from skate._environment.spec import decode
 from skate._transport.connection import Connection
@@ -49,7 +50,6 @@ _MOST_ERROR = 4096
 #: The daemon is told of metrics that often at most (seconds).
 _METRICS_EVERY = 0.25
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 _LIBRARY = os.path.dirname(traceback.__file__) + os.sep
 _DEBUGGER = (_LIBRARY + "bdb.py", _LIBRARY + "pdb.py")

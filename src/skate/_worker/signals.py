@@ -25,7 +25,9 @@ from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 from typing import Any
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+from skate._base.process import PACKAGE
+from skate._transport.reactor import in_main_thread
+
 #: Packages above the public API: they stand where a user's code could, and hold no tables.
 _ABOVE = tuple(
     os.path.join(PACKAGE, name)
@@ -76,7 +78,7 @@ class Gate:
         """Wrap handlers that were set behind ``signal.signal``'s back."""
         if not self._installed:
             return
-        if threading.current_thread() is not threading.main_thread():
+        if not in_main_thread():
             self._to_adopt = True  # only the main thread can: at its next safe point
             self._on_put_off()
             return
@@ -99,7 +101,7 @@ class Gate:
         self._installed = False
         if _current is self:
             _current = None
-        if threading.current_thread() is not threading.main_thread():
+        if not in_main_thread():
             return  # the wrappers that stay call their handlers at once
         for number in signal.valid_signals():
             handler = _plain_getsignal(number)

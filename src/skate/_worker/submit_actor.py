@@ -130,7 +130,7 @@ class ActorSubmitter:
         """Connect to the living incarnation. ``reason``: why the connection before ended."""
 
         def current() -> bool:
-            return client.dialling and client.state == "ALIVE" and client.address == address
+            return client.is_dialling(address)
 
         def connected(connection: Connection) -> None:
             if current():
@@ -236,7 +236,7 @@ class ActorSubmitter:
             address, reason = client.address, f"the connection to it was lost ({connection.close_reason})"
 
             def look() -> None:
-                if client.dialling and client.address == address and client.state == "ALIVE":
+                if client.is_dialling(address):
                     self._dial(client, address, reason)
 
             self._core.reactor.call_later(CERTIFICATE_DUE, look)

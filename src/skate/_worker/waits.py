@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import ids
 from skate._base.clock import monotonic
-from skate._base.process import printable
+from skate._base.process import PACKAGE, printable
 from skate._base.waits import constructor
 from skate._environment.spec import decode
 from skate._worker.refs import PENDING
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from skate._worker.objects import CountWaiter
     from skate._worker.records import TaskRecord
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Where threads wait for objects.
-_WAITS = os.path.join(_PACKAGE, "_worker", "objects.py")
+_WAITS = os.path.join(PACKAGE, "_worker", "objects.py")
 #: Calls told of at most (see ``_chosen``): whoever asks waits a second, and the table is locked meanwhile.
 MOST = 5_000
 
@@ -140,7 +139,7 @@ def _where(frame: Any) -> str:
     # What the waiting thread does just now may be to read this very question: look outside of the wait.
     while frame is not None and frame.f_code.co_filename != _WAITS:
         frame = frame.f_back
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
     if frame is None:
         return "an unknown place"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from skate._worker.signals import PACKAGE, Gate
+from skate._base.process import PACKAGE
+from skate._worker.signals import Gate
 
 
 @pytest.fixture
