@@ -233,8 +233,16 @@ def _deep() -> Exception:
     return error
 
 
+class TwoArguments(Exception):
+    """Its args are not what it is made of."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} and {second}")
+
+
 #: Name to a function that makes one.
 AWKWARD: dict[str, Callable[[], BaseException]] = {
+    "two arguments": lambda: TwoArguments(1, 2),
     "frozen": lambda: Frozen("someone"),
     "slots": lambda: Slots(3),
     "recursing": lambda: Recursing("r"),

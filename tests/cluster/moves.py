@@ -20,7 +20,7 @@ import skate
 from skate import ObjectRef
 from skate.exceptions import ActorDiedError, TaskCancelledError, WorkerCrashedError
 
-from . import troublesome
+from . import awkward
 from .arithmetic import Accumulator, Desk, combine, fail, mix, mix_delegated, unpack
 from .arithmetic import delegate as delegated
 from .odd import (
@@ -153,11 +153,15 @@ def gpu_task_before_an_actor(program: Program) -> None:
 # ---------------------------------------------------------------------- awkward exceptions
 
 
+#: Those of ``awkward`` that end no actor.
+_AWKWARD = ("frozen", "str", "repr", "reduce", "getattr", "setattr", "bool", "holds", "two arguments")
+
+
 def awkward_exception(program: Program) -> None:
     """It arrives with its type, wherever it is raised, and who raised it goes on."""
-    name = program.random.choice(list(troublesome.EXCEPTIONS))
+    name = program.random.choice(_AWKWARD)
     where = program.random.choice(["task", "actor", "async actor", "generator", "constructor"])
-    kind: type[BaseException] = troublesome.EXCEPTIONS[name]
+    kind = awkward.type_of(name)
     if where == "constructor":
         program.promise(Thrower.remote(name).throw.remote(name), lambda ref: raises(ref, ActorDiedError))
         return

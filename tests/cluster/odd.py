@@ -14,7 +14,7 @@ import skate
 from skate import ObjectRef
 from skate.actor import exit_actor
 
-from . import troublesome
+from . import awkward
 from .arithmetic import combine, mix, unpack
 
 
@@ -60,23 +60,23 @@ def gpu_combine(large: bool, *values: Any) -> int:
 
 @skate.remote(max_retries=0)
 def throw(name: str) -> None:
-    raise troublesome.make(name)
+    raise awkward.make(name)
 
 
 @skate.remote(max_retries=0)
 def yield_and_throw(name: str) -> Iterator[int]:
     yield 1
-    raise troublesome.make(name)
+    raise awkward.make(name)
 
 
 @skate.remote(num_cpus=0)
 class Thrower:
     def __init__(self, name: str = "") -> None:
         if name:
-            raise troublesome.make(name)
+            raise awkward.make(name)
 
     def throw(self, name: str) -> None:
-        raise troublesome.make(name)
+        raise awkward.make(name)
 
     def alive(self) -> bool:
         return True
@@ -85,7 +85,7 @@ class Thrower:
 @skate.remote(num_cpus=0)
 class AsyncThrower:
     async def throw(self, name: str) -> None:
-        raise troublesome.make(name)
+        raise awkward.make(name)
 
     async def alive(self) -> bool:
         return True
