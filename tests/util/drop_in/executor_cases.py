@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from cases import kind, outcome, run
 
 table: Any = None
 cache: dict[str, Any] = {}
@@ -76,20 +77,6 @@ def not_picklable() -> Any:
 def bad_items() -> Any:
     yield 1
     raise KeyError("the iterable")
-
-
-def outcome(call: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return what a call returns, or the type of what it raises and its text."""
-    try:
-        return call(*args, **kwargs)
-    except BaseException as error:
-        return type(error).__name__, str(error.args[0]) if error.args else ""
-
-
-def kind(call: Any, *args: Any, **kwargs: Any) -> Any:
-    """``outcome`` where the text is for people."""
-    got = outcome(call, *args, **kwargs)
-    return got[0] if isinstance(got, tuple) and len(got) == 2 and isinstance(got[0], str) else got
 
 
 # --------------------------------------------------------------------------- cases, by name
@@ -299,9 +286,7 @@ def main() -> None:
             context = multiprocessing.get_context(method)
             return concurrent.futures.ProcessPoolExecutor(*args, mp_context=context, **kwargs)
 
-    for name, case in list(globals().items()):
-        if name.startswith("case_") and (not names or name in names):
-            print(f"{name}: {outcome(case, make)!r}", flush=True)
+    run(globals(), names, make)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from cases import kind, outcome, run
 from joblib import Parallel, delayed
 
 
@@ -56,20 +57,6 @@ def not_picklable(_: int) -> Any:
 def bad_items() -> Any:
     yield delayed(square)(1)
     raise KeyError("the iterable")
-
-
-def outcome(call: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return what a call returns, or the type of what it raises and its text."""
-    try:
-        return call(*args, **kwargs)
-    except Exception as error:
-        return type(error).__name__, str(error.args[0]) if error.args else ""
-
-
-def kind(call: Any, *args: Any, **kwargs: Any) -> Any:
-    """``outcome`` where the text is for people."""
-    got = outcome(call, *args, **kwargs)
-    return got[0] if isinstance(got, tuple) and len(got) == 2 and isinstance(got[0], str) else got
 
 
 # --------------------------------------------------------------------------- cases, by name
@@ -177,9 +164,7 @@ def main() -> None:
         register_skate()
         skate.init(num_cpus=2, log_to_driver=False, mode="inline" if which == "inline" else None)
     with joblib.parallel_config(backend="loky" if which == "loky" else "skate"):
-        for name, case in list(globals().items()):
-            if name.startswith("case_") and (not names or name in names):
-                print(f"{name}: {outcome(case)!r}", flush=True)
+        run(globals(), names)
 
 
 if __name__ == "__main__":

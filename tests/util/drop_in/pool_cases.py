@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from cases import kind, outcome, run
 
 table: Any = None
 cache: dict[str, Any] = {}
@@ -116,20 +117,6 @@ def bad_items() -> Any:
     yield 1
     yield 2
     raise KeyError("the iterable")
-
-
-def outcome(call: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return what a call returns, or the type of what it raises and its arguments."""
-    try:
-        return call(*args, **kwargs)
-    except Exception as error:
-        return type(error).__name__, str(error.args[0]) if error.args else ""
-
-
-def kind(call: Any, *args: Any, **kwargs: Any) -> Any:
-    """``outcome`` where the text is for people."""
-    got = outcome(call, *args, **kwargs)
-    return got[0] if isinstance(got, tuple) and len(got) == 2 and isinstance(got[0], str) else got
 
 
 # --------------------------------------------------------------------------- cases, by name
@@ -402,9 +389,7 @@ def main() -> None:
         pool_class: Any = Pool
     else:
         pool_class = multiprocessing.get_context("fork").Pool
-    for name, case in list(globals().items()):
-        if name.startswith("case_") and (not names or name in names):
-            print(f"{name}: {outcome(case, pool_class)!r}", flush=True)
+    run(globals(), names, pool_class)
 
 
 if __name__ == "__main__":
