@@ -5,17 +5,8 @@ Pickle and cloudpickle know them by name only, and functions have them in their 
 
 from __future__ import annotations
 
-import sys
 import typing
 from typing import Any
-
-
-def by_name(alias: Any) -> bool:
-    """Tell whether another process finds the alias under its name."""
-    module = alias.__module__
-    if module in ("__main__", "__mp_main__"):
-        return False
-    return getattr(sys.modules.get(module), alias.__name__, None) is alias
 
 
 def reduce(alias: Any) -> Any:

@@ -34,7 +34,7 @@ _NAMES = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
 def by_name(obj: Any) -> bool:
-    """Tell whether one of KNOWN_BY_NAME is what its module has under its name."""
+    """Tell whether a class, a function or the like is what its module has under its name."""
     found: Any = sys.modules.get(getattr(obj, "__module__", None) or "")
     for name in (getattr(obj, "__qualname__", "") or getattr(obj, "__name__", "")).split("."):
         found = getattr(found, name, None)

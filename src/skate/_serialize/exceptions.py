@@ -131,9 +131,14 @@ class Travelling:
 
 
 def _travelled(sealed: Sealed) -> BaseException:
-    error = sealed.open()
-    set_cause(error.cause, error)
-    return error.cause
+    return own_cause(sealed.open())
+
+
+def own_cause(error: BaseException) -> BaseException:
+    """Return the user's exception itself out of a RayTaskError, which becomes its cause."""
+    cause: BaseException = attributes_of(error)["cause"]
+    set_cause(cause, error)
+    return cause
 
 
 # ---------------------------------------------------------------------- passed on by user code

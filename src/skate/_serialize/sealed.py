@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import sys
 from typing import Any
 
 from skate._base.bare import is_bare, make_bare, parts_of
@@ -31,7 +30,7 @@ from skate._base.user_errors import (
     text_of,
     type_name,
 )
-from skate._serialize.values import PLAIN, _needs_value, reducers, slow_pickler
+from skate._serialize.values import PLAIN, known_by_name, reducers, slow_pickler
 
 #: How one piece travels: as bytes; as an exception in pieces; as a sequence of pieces; as words in its place.
 _BYTES, _ERROR, _SEQUENCE, _WORDS = range(4)
@@ -136,7 +135,7 @@ def _error_pickler() -> Any:
 
             def reducer_override(self, obj: Any) -> Any:
                 kind = type(obj)
-                if is_kind(obj) and _by_name(obj):
+                if is_kind(obj) and known_by_name(obj):
                     return NotImplemented  # cloudpickle would ask the metaclass for its hash
                 if is_a(obj, BaseException) and kind not in reducers and is_bare(kind):
                     return make_bare, parts_of(obj)
@@ -144,16 +143,6 @@ def _error_pickler() -> Any:
 
         _pickler = ErrorPickler
     return _pickler
-
-
-def _by_name(kind: Any) -> bool:
-    """Tell whether a class is found by its name, there as here."""
-    if _needs_value(kind):
-        return False
-    found: Any = sys.modules.get(kind.__module__)
-    for name in kind.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is kind
 
 
 def _take_apart(error: BaseException, all_sizes: bool, inside: list[int]) -> _Piece:

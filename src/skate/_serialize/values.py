@@ -75,7 +75,7 @@ class FastPickler(pickle.Pickler):
                 return _by_own_name(obj)
             if _needs_value(obj):
                 raise _ByValue
-        if kind is _ALIAS and not aliases.by_name(obj):
+        if kind is _ALIAS and not known_by_name(obj):
             raise _ByValue
         return NotImplemented
 
@@ -112,12 +112,9 @@ def by_value_module(module: str) -> bool:
     return False
 
 
-def _needs_own_way(kind: type) -> bool:
-    """Tell whether a type may be one of ctypes that other processes do not find by its name."""
-    if "ctypes" not in sys.modules:
-        return False
-    module = kind.__module__
-    return by_value_module(module) or getattr(sys.modules.get(module), kind.__name__, None) is not kind
+def known_by_name(obj: Any) -> bool:
+    """Tell whether another process finds a class, a function or the like by its name."""
+    return not _needs_value(obj) and callables.by_name(obj)
 
 
 class Serialized:
@@ -319,18 +316,18 @@ def slow_pickler() -> type[pickle.Pickler]:
                     return _by_own_name(obj)
                 if kind is CodeType:
                     return _with_file(self.dispatch_table[CodeType](obj), obj)
-                if kind is _ALIAS and not aliases.by_name(obj):
+                if kind is _ALIAS and not known_by_name(obj):
                     return aliases.reduce(obj)
                 if kind is FunctionType:
                     return self._reduce_function(obj)
                 if isinstance(obj, type):
                     if is_below_proxy(obj):
                         return cloudpickle.cloudpickle._dynamic_class_reduce(obj)
-                    if _needs_own_way(obj):
+                    if "ctypes" in sys.modules and not known_by_name(obj):
                         reduced = foreign.reduce(obj)
                         if reduced is not NotImplemented:
                             return reduced
-                if kind in callables.KINDS and (_needs_value(obj) or not callables.by_name(obj)):
+                if kind in callables.KINDS and not known_by_name(obj):
                     reduced = callables.reduce(obj)
                     if reduced is not None:
                         return reduced

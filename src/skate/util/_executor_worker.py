@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
+from skate._base.user_errors import summary_of
 from skate.util._copies import SHARED_BYTES, Packed, copy_of
 from skate.util._namespaces import Receiver
 
@@ -35,7 +37,7 @@ class _Prepared:
             try:
                 initializer(*arguments)
             except Exception as error:
-                raise InitializerFailed(f"{type(error).__name__}: {error}") from error
+                raise InitializerFailed(summary_of(error)) from error
             self.initialized = True
 
 
@@ -70,3 +72,8 @@ def run_task(
         else:
             kwargs[place] = value
     return copy_of(function(*args, **kwargs))
+
+
+def run_chunk(function: Callable[..., Any], chunk: tuple[tuple[Any, ...], ...]) -> list[Any]:
+    """Return what a function returns for each tuple of arguments: a chunk of a ``map``."""
+    return [function(*arguments) for arguments in chunk]

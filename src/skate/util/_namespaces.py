@@ -29,7 +29,7 @@ from types import FunctionType
 from typing import Any
 
 from skate._serialize import culprit
-from skate._serialize.values import by_value_module, slow_pickler
+from skate._serialize.values import by_value_module, known_by_name, slow_pickler
 from skate.util._copies import Packed, pack, thawed
 
 _MISSING = object()
@@ -166,10 +166,7 @@ def _bindings(name: str) -> Bindings:
 
 def is_named(function: Any) -> bool:
     """Tell whether a function is pickled by its name, so that it has the globals of its module anywhere."""
-    module = getattr(function, "__module__", None)
-    if not isinstance(module, str) or by_value_module(module):
-        return False
-    return getattr(sys.modules.get(module), getattr(function, "__name__", ""), None) is function
+    return isinstance(getattr(function, "__module__", None), str) and known_by_name(function)
 
 
 @lru_cache(1)

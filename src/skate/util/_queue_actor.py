@@ -107,10 +107,10 @@ class QueueActor:
         if self._items:
             return self._hand(ticket or UNTRACKED, self._first())
         if not ticket:
-            return await self._readers.wait(UNTRACKED, timeout, EMPTY, self._again)
+            return await self._readers.wait(UNTRACKED, timeout, EMPTY, self.give_back)
         self._getting.add(ticket)
         try:
-            item = await self._readers.wait(ticket, timeout, EMPTY, self._again)
+            item = await self._readers.wait(ticket, timeout, EMPTY, self.give_back)
             return item if item is EMPTY else self._hand(ticket, item)
         finally:
             self._getting.discard(ticket)
@@ -121,7 +121,7 @@ class QueueActor:
     def _hand(self, ticket: Ticket, *items: Any) -> Any:
         """Let items go to a reader; return the first, or EMPTY if the reader is gone, or there are none."""
         if self._handed.is_gone(ticket) or ticket in self._withdrawn:
-            self._again(*items)
+            self.give_back(*items)
             return EMPTY
         if not items:
             return None
@@ -130,16 +130,12 @@ class QueueActor:
             self._sweep()
         return items[0]
 
-    def _again(self, *items: Any) -> None:
-        """Items come back: they are the first."""
+    def give_back(self, *items: Any) -> None:
+        """Take items again that their reader did not get: they are the first."""
         for index, item in enumerate(items):
             if not self._readers.serve(item):
                 self._items.extendleft(reversed(items[index:]))
                 return
-
-    def give_back(self, *items: Any) -> None:
-        """Take items again whose reader left before it got them, and has no ticket."""
-        self._again(*items)
 
     def withdraw(self, *ticket: Any) -> None:
         """A reader does not wait any more, and has returned nothing."""
@@ -148,7 +144,7 @@ class QueueActor:
         if ticket in self._getting:  # it was served, and its coroutine has not run since
             self._withdrawn.add(ticket)
         else:
-            self._again(*(self._handed.take_back(ticket) or ()))
+            self.give_back(*(self._handed.take_back(ticket) or ()))
 
     def _process_gone(self, process: bytes) -> None:
         """Called under the runtime's lock."""
@@ -160,7 +156,7 @@ class QueueActor:
     def _left(self, reader: bytes) -> None:
         """A process is gone."""
         self._readers.leave(lambda waiting: waiting[0] == reader, EMPTY)
-        self._again(*self._handed.left(reader))
+        self.give_back(*self._handed.left(reader))
 
     def _sweep(self) -> None:
         """Now and then, let go of what has been returned: it may be large."""

@@ -15,11 +15,12 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from skate import api
-from skate._base.user_errors import attributes_of, is_a, set_cause
+from skate._base.user_errors import attributes_of, is_a
+from skate._serialize.exceptions import own_cause
 from skate._worker.object_ref import ObjectRef
 from skate.exceptions import RayTaskError, WorkerCrashedError
 from skate.util._copies import Packed, all_plain
-from skate.util._executor_worker import InitializerFailed, run_task
+from skate.util._executor_worker import InitializerFailed, run_chunk, run_task
 from skate.util._namespaces import Sender, is_named
 
 T = TypeVar("T")
@@ -164,7 +165,8 @@ class Executor(futures.Executor):
         items = zip(*iterables, strict=False)
         function = api.put(self._sender.pack(fn, "fn"))
         chunks = [
-            self.submit(_map, function, chunk) for chunk in iter(lambda: tuple(islice(items, chunksize)), ())
+            self.submit(run_chunk, function, chunk)
+            for chunk in iter(lambda: tuple(islice(items, chunksize)), ())
         ]
         return _results(chunks, deadline)
 
@@ -271,19 +273,13 @@ def own_error(error: BaseException) -> BaseException:
         return _WorkerCrashed(*error.args)
     if not is_a(error, RayTaskError):
         return error
-    cause: BaseException = attributes_of(error)["cause"]
-    set_cause(cause, error)
-    return cause
+    return own_cause(error)
 
 
 def _broken(error: BaseException) -> BrokenProcessPool:
     broken = BrokenProcessPool(f"the initializer of the executor failed in a worker process: {error}")
     broken.__cause__ = error
     return broken
-
-
-def _map(function: Callable[..., Any], chunk: tuple[tuple[Any, ...], ...]) -> list[Any]:
-    return [function(*arguments) for arguments in chunk]
 
 
 def _results(chunks: list[Future[list[Any]]], deadline: float | None) -> Iterator[Any]:

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from skate import api
 from skate._base import threads
-from skate._base.user_errors import attributes_of, is_a, set_cause, set_traceback
+from skate._base.user_errors import attributes_of, is_a, set_traceback
+from skate._serialize.exceptions import own_cause
 from skate.exceptions import ActorDiedError, RayTaskError
 from skate.util._copies import Packed
 from skate.util._namespaces import Sender
@@ -393,9 +394,7 @@ class Crew:
     def _fail(self, chunk: Chunk, error: Exception) -> None:
         """The whole chunk failed."""
         if is_a(error, RayTaskError) and is_a(attributes_of(error)["cause"], Exception):
-            cause: Exception = attributes_of(error)["cause"]
-            set_cause(cause, error)
-            error = cause
+            error = own_cause(error)  # type: ignore[assignment]
         set_traceback(error, None)  # its frames hold refs
         count = 1 if chunk.job.form == CALL else len(chunk.items)
         chunk.job.deliver(chunk.index, [PoolTaskError(error)] * count, tuple(range(count)))

@@ -21,10 +21,10 @@ class PoolTaskError(Exception):
     """Stands for the result of a call that raised.
 
     Args:
-        underlying: what it raised.
+        underlying: what it raised, on its way the exception that arrives as that.
     """
 
-    def __init__(self, underlying: BaseException) -> None:
+    def __init__(self, underlying: BaseException | Travelling) -> None:
         super().__init__(underlying)
         self.underlying = underlying
 
@@ -102,7 +102,7 @@ def _run_chunk(function: Any, form: int, items: Sequence[Any]) -> Report:
                 raise RuntimeError("the function raised StopIteration")
         except Exception as error:
             failed.append(len(results))
-            results.append(PoolTaskError(_travelling(error)))
+            results.append(PoolTaskError(Travelling(error)))
             if form != EACH:
                 break
     return perf_counter() - started, *_sent(tuple(failed), results)
@@ -117,20 +117,12 @@ def _sent(failed: tuple[int, ...], results: list[Any]) -> tuple[tuple[int, ...],
     except Exception as problem:
         whole = len(results)
         text = f"cannot return it: {culprit.explain(results, 'the list of results', problem)}"
-        error = _travelling(_library().MaybeEncodingError(text, results))
+        from multiprocessing import pool
+
+        library: Any = pool  # what is used of it is not in the stubs
+        error = Travelling(library.MaybeEncodingError(text, results))
         return tuple(range(whole)), pack([PoolTaskError(error)] * whole)
 
 
 def _apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return function(*args, **kwargs)
-
-
-def _library() -> Any:
-    from multiprocessing import pool
-
-    return pool  # what is used of it is not in the stubs
-
-
-def _travelling(error: Exception) -> Any:
-    """Return what is pickled for an exception: it arrives with the traceback from here as its cause."""
-    return Travelling(error)

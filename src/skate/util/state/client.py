@@ -99,8 +99,8 @@ class StateApiClient:
             return []
         kind, _, read = _KINDS[resource]
         with connected(self._address) as state:
-            object_id = wanted_id(options.filters, "object_id") if resource is StateResource.OBJECTS else ""
-            rows = state.objects(object_id) if object_id else read(state)
+            wanted = wanted_id(options.filters, "object_id")
+            rows = state.objects(wanted) if resource is StateResource.OBJECTS else read(state)
             return merge.select(kind, rows, options.filters, options.limit)
 
     @translated
