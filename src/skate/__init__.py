@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from skate._base.ids import TaskID as TaskID
     from skate._base.ids import UniqueID as UniqueID
     from skate._base.ids import WorkerID as WorkerID
+    from skate._base.process import SCRIPT_MODE as SCRIPT_MODE
+    from skate._base.process import WORKER_MODE as WORKER_MODE
     from skate._worker.generators import DynamicObjectRefGenerator as DynamicObjectRefGenerator
     from skate._worker.generators import ObjectRefGenerator as ObjectRefGenerator
     from skate._worker.object_ref import ObjectRef as ObjectRef
@@ -67,8 +69,6 @@ if TYPE_CHECKING:
     ObjectID = ObjectRef
 
 __version__ = "0.1.0"
-#: Kinds of processes, by the numbers that Ray gives them.
-SCRIPT_MODE, WORKER_MODE = 0, 1
 
 _IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID",
         "TaskID", "UniqueID", "WorkerID")  # fmt: skip
@@ -83,6 +83,7 @@ _PLACES: dict[str, tuple[str, str]] = {
     **{name: ("skate._base.ids", name) for name in _IDS},
     **{name: ("skate.api", name) for name in _API},
     **{name: ("skate.cluster", name) for name in _CLUSTER},
+    **{name: ("skate._base.process", name) for name in ("SCRIPT_MODE", "WORKER_MODE")},
     "LoggingConfig": ("skate.logging_config", "LoggingConfig"),
     "ObjectRef": ("skate._worker.object_ref", "ObjectRef"),
     "ObjectRefGenerator": ("skate._worker.generators", "ObjectRefGenerator"),
@@ -97,7 +98,7 @@ _PLACES: dict[str, tuple[str, str]] = {
 #: Parts of Ray that are not there, and say so.
 _LATER = ("air", "autoscaler", "client", "data", "job_submission", "rllib", "serve", "train", "tune")
 
-__all__ = sorted(["SCRIPT_MODE", "WORKER_MODE", "__commit__", "__version__", *_PLACES, *_MODULES])
+__all__ = sorted(["__commit__", "__version__", *_PLACES, *_MODULES])
 
 
 def __getattr__(name: str) -> object:

@@ -162,7 +162,7 @@ def init(
     with _State.lock:
         if current.process.core is not None:
             if ignore_reinit_error:
-                return _context()
+                return session_context()
             raise RuntimeError(
                 "Maybe you called init() twice by accident? This process is connected already. Call "
                 "shutdown() first, or pass ignore_reinit_error=True. (Maybe you called ray.init twice by "
@@ -201,7 +201,7 @@ def init(
 
             config = Config.load(_system_config)
             _State.driver = InlineDriver.start(offer, config, namespace, environment, program)
-            return _context()
+            return session_context()
         session_dir = _find_session(address)
         if session_dir is None:
             _State.driver = Driver.start(
@@ -217,7 +217,7 @@ def init(
                     f"{', '.join(wrong)}, or start a session of your own with init(address='local')"
                 )
             _State.driver = Driver.join(session_dir, namespace, environment, show, program)
-        return _context()
+        return session_context()
 
 
 _OTHERS = frozenset({"object_spilling_directory", "labels", "local_mode", "dashboard_host",
@@ -296,7 +296,8 @@ def _find_session(address: str | None) -> str | None:
     )
 
 
-def _context() -> RayContext:
+def session_context() -> RayContext:
+    """Return what ``init`` returned, in any process of a session."""
     core = current.require_core("init")
     return RayContext(
         {

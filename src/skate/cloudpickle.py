@@ -4,7 +4,8 @@ Refs that it pickles outside of a call are kept until the job ends: whoever unpi
 With RAY_allow_out_of_band_object_ref_serialization=0 it refuses them.
 
 Example:
-    >>> from skate     >>> cloudpickle.loads(cloudpickle.dumps(lambda: 5))()
+    >>> from skate import cloudpickle
+    >>> cloudpickle.loads(cloudpickle.dumps(lambda: 5))()
     5
 """
 
@@ -79,7 +80,8 @@ def dumps_debug(obj: Any, *args: Any, **kwargs: Any) -> bytes:
         TypeError: something in it cannot be pickled; the message has the path to it.
 
     Example:
-        >>> from skate         >>> cloudpickle.dumps_debug([threading.Lock()])
+        >>> from skate import cloudpickle
+        >>> cloudpickle.dumps_debug([threading.Lock()])
         Traceback (most recent call last):
         TypeError: cloudpickle.dumps([<unlocked _thread.lock ...>]) failed: value[0] is a _thread.lock, ...
     """

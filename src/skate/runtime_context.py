@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from skate._base import ids
+from skate._base.process import SCRIPT_MODE, WORKER_MODE
 from skate._base.resources import to_float
 from skate._environment.spec import decode
 from skate._worker import current
@@ -13,10 +14,6 @@ from skate.remote_function import connected_engine
 
 if TYPE_CHECKING:
     from skate.runtime_env import RuntimeEnv
-
-
-#: What ``ThisProcess.mode`` is in a driver, and in a worker.
-SCRIPT_MODE, WORKER_MODE = 0, 1
 
 
 class ThisProcess:

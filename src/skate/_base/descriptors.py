@@ -16,6 +16,7 @@ import errno
 import importlib
 import os
 import resource
+from typing import Any
 
 #: The soft limit that a process asks for: the daemon of a full node (8192 workers, four descriptors each)
 #: fits.
@@ -119,17 +120,17 @@ def keep_reserve() -> None:
         _reserve.append(os.eventfd(0, os.EFD_CLOEXEC))
 
 
-def load(name: str) -> None:
-    """Import a module, by the descriptors put by if no others are left: it has to be read from a file."""
+def load(name: str) -> Any:
+    """Import a module and return it, by the descriptors put by if no others are left to read it."""
     try:
-        importlib.import_module(name)
+        return importlib.import_module(name)
     except OSError as error:
         if not is_out_of_descriptors(error) or not _reserve:
             raise
         while _reserve:
             os.close(_reserve.pop())
         try:
-            importlib.import_module(name)
+            return importlib.import_module(name)
         finally:
             with contextlib.suppress(OSError):
                 keep_reserve()

@@ -8,6 +8,8 @@ import sys
 
 #: What a process that ends itself for a reason of its own writes to its log, before the reason.
 LAST_WORDS = "skate: fatal: "
+#: Kinds of processes, by the numbers that Ray gives them.
+SCRIPT_MODE, WORKER_MODE = 0, 1
 #: The folder of this package: files of the runtime's own code begin with it.
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 

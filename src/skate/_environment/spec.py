@@ -83,9 +83,7 @@ class Environment(msgspec.Struct, frozen=True, omit_defaults=True):
 
         Where the files came from and how long their copying may take is no part of it.
         """
-        descriptors.load("hashlib")
-        import hashlib  # here: it takes 10 ms, and few programs have environments
-
+        hashlib = descriptors.load("hashlib")  # here: it takes 10 ms, and few programs have environments
         folder = self.working_dir
         content = (
             sorted(self.env_vars.items()),
@@ -95,7 +93,8 @@ class Environment(msgspec.Struct, frozen=True, omit_defaults=True):
             self.hook,
             self.hook_code,
         )
-        return hashlib.sha256(_encode(content)).digest()[:16]
+        digest: bytes = hashlib.sha256(_encode(content)).digest()
+        return digest[:16]
 
 
 class Prepared(msgspec.Struct, frozen=True):

@@ -19,6 +19,16 @@ from skate._wire.codec import PROTOCOL
 PATIENCE = 10.0
 
 
+def hello_to_node() -> node.Hello:
+    """Return what an observer says to a daemon first."""
+    return node.Hello("observer", ids.new_worker_id(), os.getpid(), "", PROTOCOL, b"")
+
+
+def hello_to_control() -> control.RegisterObserver:
+    """Return what an observer says to a control store first."""
+    return control.RegisterObserver(os.getpid(), PROTOCOL)
+
+
 def find(address: str | None) -> str:
     """Return the folder of the session that is meant: the one named, the current one, the newest.
 
@@ -48,9 +58,9 @@ class Observer:
         try:
             with self._reactor.lock:
                 self._node = self._connect("node.sock", {node.StateAnswer: self._answered})
-                self._node.send(node.Hello("observer", ids.new_worker_id(), os.getpid(), "", PROTOCOL, b""))
+                self._node.send(hello_to_node())
                 self._control = self._connect("control.sock", {control.Answer: self._answered})
-                self._control.send(control.RegisterObserver(os.getpid(), PROTOCOL))
+                self._control.send(hello_to_control())
         except OSError as error:
             self._reactor.close()
             raise ConnectionError(

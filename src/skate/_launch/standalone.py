@@ -8,7 +8,7 @@ import time
 from skate._base import errors, ids
 from skate._base.clock import monotonic
 from skate._base.config import Config
-from skate._launch import session
+from skate._launch import observe, session
 from skate._launch.connect import prepare_limits, session_facts
 from skate._launch.head import Starter
 from skate._launch.machine import Offer
@@ -16,7 +16,6 @@ from skate._transport.connection import Connection
 from skate._transport.dialing import dial
 from skate._transport.reactor import Reactor, Waiter
 from skate._wire import control, node
-from skate._wire.codec import PROTOCOL
 
 
 def start(offer: Offer, config: Config) -> str:
@@ -93,7 +92,7 @@ def _ask(path: str, question: control.ListNodes, deadline: float) -> bool:
             reactor, dial(os.path.join(path, "control.sock")), {control.Answer: answer},
             lambda c: answered.notify(),
         )  # fmt: skip
-        connection.send(control.RegisterObserver(os.getpid(), PROTOCOL))
+        connection.send(observe.hello_to_control())
         connection.send(question)
         connection.flush()
     reactor.wait(answered, deadline)
@@ -104,13 +103,11 @@ def _ask(path: str, question: control.ListNodes, deadline: float) -> bool:
 
 
 def _stop_node(path: str, deadline: float) -> None:
-    hello = node.Hello("observer", ids.new_worker_id(), os.getpid(), "", PROTOCOL, b"")
-    _tell_to_stop(os.path.join(path, "node.sock"), hello, deadline)
+    _tell_to_stop(os.path.join(path, "node.sock"), observe.hello_to_node(), deadline)
 
 
 def _stop_control(path: str, deadline: float) -> None:
-    hello = control.RegisterObserver(os.getpid(), PROTOCOL)
-    _tell_to_stop(os.path.join(path, "control.sock"), hello, deadline)
+    _tell_to_stop(os.path.join(path, "control.sock"), observe.hello_to_control(), deadline)
 
 
 def _tell_to_stop(socket_path: str, hello: node.Hello | control.RegisterObserver, deadline: float) -> None:

@@ -7,10 +7,10 @@ from skate._base import ids
 from skate._ray._missing import missing
 
 _NAMES = ("ActorClassID", "ActorID", "ClusterID", "DynamicObjectRefGenerator", "FunctionID", "JobID",
-          "NodeID", "ObjectRef", "ObjectRefGenerator", "PlacementGroupID", "TaskID", "UniqueID",
+          "NodeID", "ObjectID", "ObjectRef", "ObjectRefGenerator", "PlacementGroupID", "TaskID", "UniqueID",
           "WorkerID")  # fmt: skip
 #: Other names, and what they are names of.
-_OTHERS = {"ObjectID": "ObjectRef", "StreamingObjectRefGenerator": "ObjectRefGenerator"}
+_OTHERS = {"StreamingObjectRefGenerator": "ObjectRefGenerator"}
 
 __all__ = [*_NAMES, *_OTHERS]
 

@@ -33,7 +33,6 @@ class Grant(NamedTuple):
     extent: Extent
     segment_size: int
     fresh: bool  # some of its pages are not there yet
-    new_segment: bool
 
 
 class _Range(NamedTuple):
@@ -79,7 +78,6 @@ class Allocator:
                     key = (not free.warm, free.size, number, index)
                     if best is None or key < best:
                         best = key
-        new_segment = best is None
         if best is None:
             self._last_segment += 1
             number, index = self._last_segment, 0
@@ -91,7 +89,7 @@ class Allocator:
         if free.size > size:
             segment.free.insert(index, _Range(free.offset + size, free.size - size, free.warm))
         self.used += size
-        return Grant(Extent(number, free.offset, size), segment.size, not free.warm, new_segment)
+        return Grant(Extent(number, free.offset, size), segment.size, not free.warm)
 
     def free(self, extent: Extent, *, warm: bool = True) -> None:
         """Take an extent back.

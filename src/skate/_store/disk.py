@@ -24,12 +24,10 @@ def open_nameless(folder: str) -> int:
     try:
         return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:  # a file system that has no such files
-        descriptors.load("tempfile")
-        import tempfile
-
-        fd, path = tempfile.mkstemp(dir=folder)
-        os.unlink(path)
-        return fd
+        tempfile = descriptors.load("tempfile")
+        made: tuple[int, str] = tempfile.mkstemp(dir=folder)
+        os.unlink(made[1])
+        return made[0]
 
 
 def room(folder: str) -> int:
@@ -56,9 +54,7 @@ def copy(source: memoryview, fd: int, offset: int) -> None:
 
 def default_folder() -> str:
     """Return a folder on a disk: the temporary one, unless that is memory itself."""
-    descriptors.load("tempfile")
-    import tempfile
-
+    tempfile = descriptors.load("tempfile")
     temporary, other = tempfile.gettempdir(), "/var/tmp"  # noqa: S108  (the files have no names)
     return other if _is_memory(temporary) and not _is_memory(other) else temporary
 

@@ -35,7 +35,6 @@ class Copy(NamedTuple):
     source: Extent
     target: Extent
     segment_size: int
-    new_segment: bool
 
 
 Command = Ask | Copy
@@ -138,7 +137,7 @@ class Spilling:
         target = grant.extent
         self._copying[target] = object_id, stored
         self._coming += stored.extent.size
-        return Copy(stored.extent, target, grant.segment_size, grant.new_segment)
+        return Copy(stored.extent, target, grant.segment_size)
 
     def copied(self, target: Extent, *, failed: bool) -> None:
         """The copy is there, or the disk would not take it."""

@@ -234,11 +234,12 @@ class Connection:
 
     def _not_understood(self, body: bytes, error: Exception) -> None:
         """The decoder did not take a frame: find out why, and refuse the peer."""
+        if self.handshake is not None:
+            self.refuse(self.handshake.not_understood(body, error, MESSAGES))
+            return
         kind = type_of(body, MESSAGES)
         if kind is None or kind in self._handlers:
             self.refuse(Refused(GARBLED, f"sent garbage: {error}"))
-        elif self.handshake is not None:
-            self.refuse(self.handshake.refuse(kind))
         else:
             self.refuse(Refused(WRONG_PEER, f"sent {kind.__name__}, which is not said here"))
 

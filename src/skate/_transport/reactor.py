@@ -549,10 +549,8 @@ def print_bug(bug: BaseException) -> None:
     """Have the user report it."""
     print("skate: internal error; please report it", file=sys.stderr)
     try:
-        descriptors.load("traceback")
+        traceback = descriptors.load("traceback")
     except OSError:  # no descriptor is left to read the module by
         print(repr(bug), file=sys.stderr)
         return
-    import traceback
-
     traceback.print_exception(type(bug), bug, bug.__traceback__)

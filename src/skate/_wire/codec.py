@@ -31,9 +31,7 @@ unpack = msgspec.msgpack.decode
 
 
 @functools.cache
-def decoder(
-    kinds: frozenset[type] = frozenset(MESSAGES.values()),
-) -> Callable[[bytes | bytearray | memoryview], Any]:
+def decoder(kinds: frozenset[type]) -> Callable[[bytes | bytearray | memoryview], Any]:
     """Return what turns a frame's body into a message of one of these types, or a Refused.
 
     It raises one of GARBAGE for anything else: other messages are not even decoded. Made at first need, since

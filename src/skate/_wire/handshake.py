@@ -100,6 +100,19 @@ class Handshake:
             WRONG_PEER, f"sent {name}, which a {self.kind} does not say to {self.service.role}"
         )
 
+    def not_understood(self, body: bytes, error: Exception, messages: dict[int, type[Struct]]) -> Refused:
+        """Return why a frame is refused that the decoder did not take.
+
+        Args:
+            body: of the frame.
+            error: what the decoder raised.
+            messages: all types, by their tags.
+        """
+        kind = type_of(body, messages)
+        if kind is None or self.admits(kind):
+            return self._closing(GARBLED, f"sent garbage: {error}")
+        return self.refuse(kind)
+
     def overdue(self, seconds: float) -> Refused | None:
         """The time for the hello is over. None: it came."""
         if self.state is not State.AWAITING_HELLO:

@@ -129,6 +129,11 @@ class Extent(Struct, array_like=True, frozen=True, tag=51):
     error: str = ""
 
 
+def no_extent(request: int, error: str) -> Extent:
+    """Return the answer that says why there is none."""
+    return Extent(request, 0, 0, 0, 0, False, False, error)
+
+
 class Seal(Struct, array_like=True, frozen=True, tag=52):
     """Creator to daemon: the extent now holds this object, complete and never to change."""
 

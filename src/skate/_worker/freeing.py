@@ -30,11 +30,7 @@ def free_objects(core: Core, refs: Iterable[ObjectRef[Any]]) -> None:
             )
         )
         with core.changing:
-            if (
-                entry.owner_address is not None
-                or entry.gone
-                or entry.kind not in (NONE, PICKLE, BUFFERS, SHARED)
-            ):
+            if entry.owner_address is not None or entry.gone or entry.kind not in _VALUES:
                 continue
             if entry.kind == SHARED:
                 local = core.store.objects.get(entry.id)

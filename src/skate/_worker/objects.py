@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
+from skate._base.user_errors import full_name
 from skate._serialize import culprit
 from skate._serialize.exceptions import dump_error, load_error
 from skate._serialize.values import Serialized, deserialize, serialize
@@ -167,7 +168,7 @@ class Objects:
             with self._core.changing:
                 self._core.node.send(node.ReturnExtents([(extent.segment, extent.offset)]))
             raise
-        label = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
+        label = full_name(kind)
         with self._core.changing:
             local = self._store.sealed(object_id, extent, size, fresh=fresh)
             if not mine:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from skate._base import ids, threads
 from skate._base.clock import monotonic
 from skate._base.process import PACKAGE
-from skate._base.user_errors import type_name
+from skate._base.user_errors import summary_of, type_name
 from skate._environment.spec import decode
 from skate._transport.connection import Connection
 from skate._wire import node
@@ -421,7 +421,7 @@ def _users(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
 
 
 def _failed(error: Exception) -> list[dict[str, Any]]:
-    return [{"failed": f"{type(error).__name__}: {error}"}]
+    return [{"failed": summary_of(error)}]
 
 
 def _reference(entry: ObjectEntry) -> str:

@@ -33,7 +33,7 @@ def attached(core: Core, connection: Connection, message: Message) -> Message | 
         if isinstance(message, node.Extent):
             connection.send(node.ReturnExtents([(message.segment, message.offset)]))
             text = f"this process {descriptors.explain(error)}"
-            return node.Extent(message.request, 0, 0, 0, 0, False, False, text)
+            return node.no_extent(message.request, text)
         return message
     core.store.attach(message.segment, message.segment_size, fd)
     return message

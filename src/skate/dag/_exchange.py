@@ -14,7 +14,7 @@ from skate._serialize import culprit
 from skate._serialize.exceptions import load_error
 from skate._serialize.values import deserialize, serialize
 from skate._transport.connection import CHUNK, Connection, Handler
-from skate._transport.reactor import TICK, Reactor, in_main_thread
+from skate._transport.reactor import TICK, Reactor
 from skate._transport.spin import Spin
 from skate._wire import graph as wire
 from skate._wire.codec import GARBAGE, append_frame
@@ -254,7 +254,7 @@ class Exchange:
                                 found = True
         finally:
             reactor.leave_lead()
-        if reactor.interrupted and in_main_thread():
+        if reactor.interrupted:
             self._core.check_interrupt()
         return found
 

@@ -27,7 +27,7 @@ from skate._transport.dialing import dial, listen
 from skate._wire import graph as wire
 from skate._wire.codec import GARBAGE, MESSAGES, append_frame, decoder
 from skate._wire.framing import MAX_HELLO, FrameError, FrameReader
-from skate._wire.handshake import GARBLED, WRONG_PEER, Handshake, Refused, type_of
+from skate._wire.handshake import WRONG_PEER, Handshake, Refused
 from skate._wire.services import GRAPH
 from skate._wire.worker import ERROR
 from skate._worker import current, output
@@ -421,8 +421,7 @@ def _read_hello(sock: socket.socket, graph: bytes) -> wire.GraphHello | None:
                 try:
                     hello = decode(body)
                 except GARBAGE as error:
-                    kind = type_of(body, MESSAGES)
-                    refused = handshake.refuse(kind) if kind else Refused(GARBLED, f"sent garbage: {error}")
+                    refused = handshake.not_understood(body, error, MESSAGES)
                 else:
                     refused = handshake.hello(hello) or _stranger(hello, graph)
                 if refused is None:

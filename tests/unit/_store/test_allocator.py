@@ -47,7 +47,7 @@ class AllocatorMachine(RuleBasedStateMachine):
         for segment, size in sorted(self.segments.items(), key=lambda item: -item[1]):
             grant = self.allocator.allocate(size)
             assert grant is not None
-            assert not grant.new_segment, f"segment {segment} is not whole again"
+            assert grant.extent.segment in self.segments, f"segment {segment} is not whole again"
         self.patch.stop()
 
     @rule(target=granted, size=st.integers(1, 24 * PAGE))
@@ -59,7 +59,6 @@ class AllocatorMachine(RuleBasedStateMachine):
             return multiple()
         extent = grant.extent
         assert extent.size == round_up(size) >= size
-        assert grant.new_segment == (extent.segment not in self.segments)
         assert self.segments.setdefault(extent.segment, grant.segment_size) == grant.segment_size
         assert self.allocator.segment_size(extent.segment) == grant.segment_size
         assert 0 <= extent.offset <= extent.offset + extent.size <= grant.segment_size
@@ -131,7 +130,7 @@ def test_an_object_larger_than_a_segment_gets_one_of_its_own() -> None:
     allocator = Allocator(1 << 30)
     grant = allocator.allocate(SEGMENT_SIZE + 1)
     assert grant is not None
-    assert grant.new_segment
+    assert grant.extent.offset == 0
     assert grant.segment_size == grant.extent.size == SEGMENT_SIZE + PAGE
 
 

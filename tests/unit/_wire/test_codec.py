@@ -22,7 +22,7 @@ from ..effort import effort
 from .samples import NESTED, ZYGOTE, Struct, declared, framed, instances, name_of, sample
 
 GOLDEN = Path(__file__).with_name("golden.json")
-decode = decoder()
+decode = decoder(frozenset(MESSAGES.values()))
 
 every_message = pytest.mark.parametrize("kind", framed(), ids=name_of)
 

@@ -140,11 +140,9 @@ class ActorHandlers:
 
     def _failed(self, placement: _Placement, reason: Exception) -> None:
         """As if its constructor had raised: it is dead, and callers get the error itself."""
-        descriptors.load("skate._serialize.exceptions")
-        from skate._serialize.exceptions import dump_error  # rare, and 10 ms
-
+        exceptions = descriptors.load("skate._serialize.exceptions")  # rare, and 10 ms
         place = placement.place
-        error = dump_error(reason)
+        error = exceptions.dump_error(reason)
         started = control.ActorStarted(place.actor_id, place.incarnation, b"", "", error)
         self._daemon.membership.started(started)
 

@@ -60,7 +60,7 @@ class ObjectHandlers:
         store, spilling = self._daemon.store, self._daemon.spilling
         if not message.request:  # ahead of need: not at the expense of others
             if self._waiting or not self._grant(client, 0, message.size):
-                client.connection.send(node.Extent(0, 0, 0, 0, 0, False, False, "full"))
+                client.connection.send(node.no_extent(0, "full"))
             return
         if message.size > store.allocator.capacity:
             self._grant_on_disk(client, message.request, message.size)
@@ -117,7 +117,7 @@ class ObjectHandlers:
 
     def _refuse(self, client: Client, request: int, error: OSError) -> None:
         text = f"the object store cannot grow, because the node daemon {descriptors.explain(error)}"
-        client.connection.send(node.Extent(request, 0, 0, 0, 0, False, False, text))
+        client.connection.send(node.no_extent(request, text))
 
     def _grant_on_disk(self, client: Client, request: int, size: int) -> None:
         """Memory has no room, whatever is moved: let it be written to disk, or refuse."""
@@ -130,7 +130,7 @@ class ObjectHandlers:
             granted = False
         if not granted:
             error_text = self._daemon.store.describe_full(size, spilling.folder)
-            client.connection.send(node.Extent(request, 0, 0, 0, 0, False, False, error_text))
+            client.connection.send(node.no_extent(request, error_text))
 
     def _send(self, client: Client, message: node.Extent | node.Pinned, segment: int, has_fd: bool) -> None:
         """Answer, with the segment's descriptor if need be.

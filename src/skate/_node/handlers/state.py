@@ -115,7 +115,7 @@ class StateHandlers:
     def ended(self, process: bytes) -> None:
         """A process will not answer any more."""
         self._silent.discard(process)
-        total(list(self._told_counts.pop(process, {}).values()), self._past_counts)
+        total(self._told_counts.pop(process, {}).values(), self._past_counts)
         for number, question in list(self._questions.items()):
             if question.waiting.pop(process, None) is not None and not question.waiting:
                 self._complete(number)
@@ -216,7 +216,7 @@ class StateHandlers:
         """Return the workers; and what was counted by processes that ended, or do not answer."""
         counts = {key: list(found) for key, found in self._past_counts.items()}
         for client in silent:
-            total(list(self._told_counts.get(client.id, {}).values()), counts)
+            total(self._told_counts.get(client.id, {}).values(), counts)
         return self._workers() + [
             {"name": name, "function": function, "type": kind, "FINISHED": finished, "FAILED": failed}
             for (name, function, kind), (finished, failed) in counts.items()

@@ -7,8 +7,7 @@ from typing import Any
 
 import skate
 from skate._ray._missing import missing
-from skate._worker import current
-from skate.api import RayContext
+from skate.api import RayContext, session_context
 
 SCRIPT_MODE, WORKER_MODE, LOCAL_MODE = skate.SCRIPT_MODE, skate.WORKER_MODE, 2
 #: ``ray.worker.BaseContext``: what ``init`` returns.
@@ -25,16 +24,7 @@ class Node:
     @property
     def address_info(self) -> dict[str, Any]:
         """What ``init`` returns, as a dict: addresses, and the session's folder."""
-        session = self.get_session_dir_path()
-        return {
-            "node_id": self.unique_id,
-            "node_ip_address": self.node_ip_address,
-            "session_dir": session,
-            "address": session,
-            "gcs_address": self.gcs_address,
-            "raylet_socket_name": f"{session}/node.sock",
-            "webui_url": None,
-        }
+        return dict(session_context())
 
     @property
     def unique_id(self) -> str:
@@ -93,12 +83,7 @@ class Worker:
     @property
     def mode(self) -> int | None:
         """SCRIPT_MODE in a driver, WORKER_MODE in a worker, None without a session."""
-        core = current.process.core
-        if core is None:
-            return None
-        # In-process, tasks run in the driver's own process.
-        inside = core.kind != "driver" or core.hosted() is not None or current.call.get().task_id
-        return WORKER_MODE if inside else SCRIPT_MODE
+        return skate.get_runtime_context().worker.mode if self.connected else None
 
     @property
     def node(self) -> Node | None:
@@ -113,7 +98,7 @@ class Worker:
     @property
     def worker_id(self) -> bytes:
         """The id of this process."""
-        return bytes.fromhex(skate.get_runtime_context().get_worker_id())
+        return skate.get_runtime_context().worker.worker_id
 
     @property
     def current_job_id(self) -> skate.JobID:
