@@ -152,6 +152,19 @@ class Program:
             if not self.deadly:
                 raise
 
+    def settle(self) -> None:
+        """Wait until everything that was called has ended, for what is to happen to later calls only."""
+        pending = [actor.handle.read.remote(False) for actor in self.actors]
+        for actor in self.actors:
+            pending += skate.get(actor.handle.give.remote(), timeout=25)
+        for calls in (self.known, self.failing, self.cancelled, self.promised):
+            pending += [ref for ref, _ in calls]
+        if self.desk is not None:
+            pending.append(self.desk.combine.remote(False, []))
+        refs = list(dict.fromkeys(pending))
+        _, rest = skate.wait(refs, num_returns=len(refs), timeout=25) if refs else ([], [])
+        assert not rest
+
     def tolerates(self, error: BaseException) -> bool:
         """Tell whether processes that end, or memory that runs out, may be the reason."""
         lost = self.short and isinstance(error, LocalRayletDiedError)

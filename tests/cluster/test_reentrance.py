@@ -125,6 +125,21 @@ def test_a_handler_calls_the_runtime_while_the_main_thread_waits(
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("call", [
+    skate.get, lambda ref: skate.get([ref]), lambda ref: skate.wait([ref]), lambda _: skate.put(1), same.remote,
+], ids=["get", "get of a list", "wait", "put", "remote"])  # fmt: skip
+def test_a_call_that_waits_for_nothing_is_a_safe_point(session: Session, alarm: None, call: Any) -> None:
+    """A program that finds everything ready, again and again, hears its signals too."""
+    handled: list[object] = []
+    signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))  # the reminder sends the signal
+    ref, gate = skate.put(1), current.require_core("put a handler off").gate
+    gate.put_off(signal.SIGUSR1, lambda *_: handled.append(2))
+    call(ref)
+    found = list(handled)
+    gate.run()
+    assert found == [2]
+
+
 def test_a_handler_that_raises_ends_the_wait_only(session: Session, alarm: None) -> None:
     class Late(Exception):
         pass

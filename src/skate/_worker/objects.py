@@ -233,6 +233,8 @@ class Objects:
                 self._wait_one(entry)
             else:
                 self.wait_ready([entry], 1, timeout, on_error=True)
+        elif self._core.reactor.interrupted:
+            self._core.check_interrupt()
         if entry.kind == PICKLE and entry.contained is None and entry.owner_address is None:
             return pickle.loads(entry.data)  # the common case: no refs inside that we would have to meet
         return self.value(entry, timeout)
@@ -300,6 +302,8 @@ class Objects:
         """
         core = self._core
         core.check_usable()
+        if core.reactor.interrupted:
+            core.check_interrupt()  # a program that finds all of them ready reaches no wait
         ready = 0
         waiter = None
         pending: list[ObjectEntry] = []
@@ -472,6 +476,8 @@ class Objects:
             if ref._entry.kind == PENDING:
                 break
         else:  # the common case in a loop over many refs: no look at the others
+            if self._core.reactor.interrupted:
+                self._core.check_interrupt()
             return first, refs[num_returns:]
         self.wait_ready([ref._entry for ref in refs], num_returns, timeout, on_error=False)
         ready: list[ObjectRef[Any]] = []
