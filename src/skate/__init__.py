@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from skate._base.ids import WorkerID as WorkerID
     from skate._base.process import SCRIPT_MODE as SCRIPT_MODE
     from skate._base.process import WORKER_MODE as WORKER_MODE
-    from skate._worker.generators import DynamicObjectRefGenerator as DynamicObjectRefGenerator
-    from skate._worker.generators import ObjectRefGenerator as ObjectRefGenerator
-    from skate._worker.object_ref import ObjectRef as ObjectRef
+    from skate._worker.calls.generators import DynamicObjectRefGenerator as DynamicObjectRefGenerator
+    from skate._worker.calls.generators import ObjectRefGenerator as ObjectRefGenerator
+    from skate._worker.objects.object_ref import ObjectRef as ObjectRef
     from skate.actor import method as method
     from skate.api import cancel as cancel
     from skate.api import get as get
@@ -85,11 +85,11 @@ _PLACES: dict[str, tuple[str, str]] = {
     **{name: ("skate.cluster", name) for name in _CLUSTER},
     **{name: ("skate._base.process", name) for name in ("SCRIPT_MODE", "WORKER_MODE")},
     "LoggingConfig": ("skate.logging_config", "LoggingConfig"),
-    "ObjectRef": ("skate._worker.object_ref", "ObjectRef"),
-    "ObjectRefGenerator": ("skate._worker.generators", "ObjectRefGenerator"),
-    "DynamicObjectRefGenerator": ("skate._worker.generators", "DynamicObjectRefGenerator"),
+    "ObjectRef": ("skate._worker.objects.object_ref", "ObjectRef"),
+    "ObjectRefGenerator": ("skate._worker.calls.generators", "ObjectRefGenerator"),
+    "DynamicObjectRefGenerator": ("skate._worker.calls.generators", "DynamicObjectRefGenerator"),
     # Ray's other name for it.
-    "ObjectID": ("skate._worker.object_ref", "ObjectRef"),
+    "ObjectID": ("skate._worker.objects.object_ref", "ObjectRef"),
     "method": ("skate.actor", "method"),
     "get_gpu_ids": ("skate.runtime_context", "get_gpu_ids"),
     "get_runtime_context": ("skate.runtime_context", "get_runtime_context"),

@@ -12,8 +12,8 @@ from skate import remote_function
 from skate._base.class_proxy import ClassProxy
 from skate._base.code_flags import CO_ASYNC_GENERATOR, CO_COROUTINE, code_flags, is_generator
 from skate._base.parameters import UNKNOWN, Parameters, from_text, parameters_of
-from skate._worker import current
-from skate._worker.object_ref import ObjectRef
+from skate._worker.objects.object_ref import ObjectRef
+from skate._worker.process import current
 from skate.engine import ActorInfo, Submit, engine, exit_actor, retry_blob
 
 C = TypeVar("C")

@@ -14,10 +14,10 @@ from skate._base.config import Config
 from skate._launch import machine, session
 from skate._launch.connect import Driver, Program
 from skate._serialize.tracebacks import shortened
-from skate._worker import current
-from skate._worker.checks import check_timeout, check_wait
-from skate._worker.generators import ObjectRefGenerator
-from skate._worker.object_ref import ObjectRef
+from skate._worker.calls.generators import ObjectRefGenerator
+from skate._worker.objects.checks import check_timeout, check_wait
+from skate._worker.objects.object_ref import ObjectRef
+from skate._worker.process import current
 from skate.actor import ActorClass, ActorHandle, ActorMethod
 from skate.engine import engine
 from skate.options import check_namespace

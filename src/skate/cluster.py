@@ -9,7 +9,7 @@ from typing import Any
 
 from skate._base import errors
 from skate._launch.observe import Observer, find
-from skate._worker import current
+from skate._worker.process import current
 from skate.engine import RuntimeEngine, SessionState, cluster_total, engine
 from skate.remote_function import connected_engine
 

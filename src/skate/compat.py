@@ -18,7 +18,7 @@ import os
 import sys
 
 from skate._as_ray import RAY_VERSION, VARIABLE, environment, modules, names
-from skate._worker import current
+from skate._worker.process import current
 
 __all__ = ["RAY_VERSION", "VARIABLE", "install"]
 

@@ -19,14 +19,14 @@ from skate._serialize.values import dump_code
 from skate._wire import control, node
 from skate._wire.codec import pack, unpack
 from skate._wire.worker import ALL
-from skate._worker import code, current
-from skate._worker.arguments import encode
+from skate._worker.calls import code
+from skate._worker.calls.arguments import encode
+from skate._worker.calls.stream_calls import DYNAMIC, STREAMING
 from skate._worker.core import Core
-from skate._worker.exits import ActorExit
-from skate._worker.object_ref import ObjectRef, make_ref
-from skate._worker.report import call_site
-from skate._worker.stream_calls import DYNAMIC, STREAMING
-from skate._worker.waits import written
+from skate._worker.execution.exits import ActorExit
+from skate._worker.objects.object_ref import ObjectRef, make_ref
+from skate._worker.process import current
+from skate._worker.process.call_site import call_site, written
 from skate.options import ActorOptions, TaskOptions, check_group
 
 Submit = Callable[[tuple[Any, ...], dict[str, Any]], Any]

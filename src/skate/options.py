@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from skate._base import ids
 from skate._base.resources import Resources, to_fixed
 from skate._scheduling import requirements
-from skate._worker.current import SYSTEM_GROUP
+from skate._worker.process.current import SYSTEM_GROUP
 
 Check = Callable[[str, Any], None]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 from skate import options as _options
 from skate._base.code_flags import CO_ASYNC_GENERATOR, CO_COROUTINE, code_flags
 from skate._base.parameters import parameters_of
-from skate._worker import current
-from skate._worker.object_ref import ObjectRef
+from skate._worker.objects.object_ref import ObjectRef
+from skate._worker.process import current
 from skate.engine import RuntimeEngine, Submit, engine
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from skate._base import ids
 from skate._base.process import SCRIPT_MODE, WORKER_MODE
 from skate._base.resources import to_float
 from skate._environment.spec import decode
-from skate._worker import current
 from skate._worker.core import Core
+from skate._worker.process import current
 from skate.remote_function import connected_engine
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
-from skate._worker import current
+from skate._worker.process import current
 
 # ---------------------------------------------------------------------- what happens there
 
@@ -137,44 +137,44 @@ Points = dict[str, Point]
 #: Name to (module, class, method, whether it happens before or after it).
 POINTS: Points = {
     # A call
-    "arrived": ("_worker.executor", "Executor", "_called", "after"),
-    "begun": ("_worker.executor", "Executor", "_invoke", "before"),
-    "arguments read": ("_worker.invocation", "Invocation", "decode_arguments", "after"),
-    "computed": ("_worker.invocation", "Invocation", "encode", "before"),
-    "encoded": ("_worker.invocation", "Invocation", "encode", "after"),
-    "reply written": ("_worker.invocation", "Invocation", "reply", "after"),
-    "reply sent": ("_worker.executor", "Executor", "_flush", "after"),
-    "items": ("_worker.yielding", "Yielding", "_send", "after"),
+    "arrived": ("_worker.execution.executor", "Executor", "_called", "after"),
+    "begun": ("_worker.execution.executor", "Executor", "_invoke", "before"),
+    "arguments read": ("_worker.execution.invocation", "Invocation", "decode_arguments", "after"),
+    "computed": ("_worker.execution.invocation", "Invocation", "encode", "before"),
+    "encoded": ("_worker.execution.invocation", "Invocation", "encode", "after"),
+    "reply written": ("_worker.execution.invocation", "Invocation", "reply", "after"),
+    "reply sent": ("_worker.execution.executor", "Executor", "_flush", "after"),
+    "items": ("_worker.execution.yielding", "Yielding", "_send", "after"),
     # Objects
-    "extent granted": ("_worker.objects", "Objects", "_allocate", "after"),
-    "sealed": ("_worker.objects", "Objects", "store_value", "after"),
-    "pinned": ("_worker.objects", "Objects", "view", "after"),
-    "view ended": ("_worker.objects", "Objects", "view_ended", "after"),
-    "put": ("_worker.objects", "Objects", "put", "after"),
-    "before get": ("_worker.objects", "Objects", "get", "before"),
-    "after get": ("_worker.objects", "Objects", "get", "after"),
+    "extent granted": ("_worker.objects.values", "Objects", "_allocate", "after"),
+    "sealed": ("_worker.objects.values", "Objects", "store_value", "after"),
+    "pinned": ("_worker.objects.values", "Objects", "view", "after"),
+    "view ended": ("_worker.objects.values", "Objects", "view_ended", "after"),
+    "put": ("_worker.objects.values", "Objects", "put", "after"),
+    "before get": ("_worker.objects.values", "Objects", "get", "before"),
+    "after get": ("_worker.objects.values", "Objects", "get", "after"),
     # References
-    "ref arrived": ("_worker.objects", "Objects", "adopt", "after"),
-    "borrowing": ("_worker.peers", "Peers", "register", "after"),
-    "borrower added": ("_worker.peers", "Peers", "_add_borrower", "after"),
-    "giving up a borrow": ("_worker.peers", "Peers", "release", "before"),
-    "gave up a borrow": ("_worker.peers", "Peers", "release", "after"),
-    "value asked for": ("_worker.peers", "Peers", "_get_object", "before"),
-    "value sent": ("_worker.peers", "Peers", "_get_object", "after"),
-    "refs acknowledged": ("_worker.yielding", "Yielding", "_reply_ack", "before"),
+    "ref arrived": ("_worker.objects.values", "Objects", "adopt", "after"),
+    "borrowing": ("_worker.objects.borrowing", "Borrowing", "register", "after"),
+    "borrower added": ("_worker.objects.borrowing", "Borrowing", "_add_borrower", "after"),
+    "giving up a borrow": ("_worker.objects.borrowing", "Borrowing", "release", "before"),
+    "gave up a borrow": ("_worker.objects.borrowing", "Borrowing", "release", "after"),
+    "value asked for": ("_worker.objects.borrowing", "Borrowing", "_get_object", "before"),
+    "value sent": ("_worker.objects.borrowing", "Borrowing", "_get_object", "after"),
+    "refs acknowledged": ("_worker.execution.yielding", "Yielding", "_reply_ack", "before"),
     # As a caller itself
-    "child submitted": ("_worker.calls", "Calls", "submit_task", "after"),
-    "child replied": ("_worker.calls", "Calls", "replied", "before"),
-    "lease granted": ("_worker.submit_normal", "NormalSubmitter", "granted", "after"),
-    "lends its CPUs": ("_worker.executor", "Executor", "wait_lending", "before"),
+    "child submitted": ("_worker.calls.submission", "Calls", "submit_task", "after"),
+    "child replied": ("_worker.calls.submission", "Calls", "replied", "before"),
+    "lease granted": ("_worker.calls.task_submitter", "NormalSubmitter", "granted", "after"),
+    "lends its CPUs": ("_worker.execution.executor", "Executor", "wait_lending", "before"),
     # Actors
-    "becoming an actor": ("_worker.executor", "Executor", "_become", "before"),
-    "constructed": ("_worker.actor_host", "ActorHost", "start", "after"),
+    "becoming an actor": ("_worker.execution.executor", "Executor", "_become", "before"),
+    "constructed": ("_worker.execution.actor_host", "ActorHost", "start", "after"),
     # On its way out
-    "to retire": ("_worker.executor", "Executor", "_retire", "before"),
-    "leaving told": ("_worker.executor", "Executor", "_leave", "after"),
-    "asked to exit": ("_worker.executor", "Executor", "_asked_to_exit", "before"),
-    "owner left": ("_worker.executor", "Executor", "_owner_left", "before"),
+    "to retire": ("_worker.execution.executor", "Executor", "_retire", "before"),
+    "leaving told": ("_worker.execution.executor", "Executor", "_leave", "after"),
+    "asked to exit": ("_worker.execution.executor", "Executor", "_asked_to_exit", "before"),
+    "owner left": ("_worker.execution.executor", "Executor", "_owner_left", "before"),
 }
 
 #: Of control stores.
@@ -203,54 +203,54 @@ CONTROL_POINTS: Points = {
 #: More of workers and drivers, where memory is asked for or tables change: for ``raise``. No class: a name of the module.
 ALLOCATIONS: Points = {
     # Values to bytes and back
-    "pickling a put": ("_worker.objects", "", "serialize", "before"),
-    "pickled a put": ("_worker.objects", "", "serialize", "after"),
-    "pickling arguments": ("_worker.calls", "", "encode", "before"),
-    "pickled arguments": ("_worker.calls", "", "encode", "after"),
-    "pickling a result": ("_worker.invocation", "", "serialize", "before"),
-    "pickled a result": ("_worker.invocation", "", "serialize", "after"),
+    "pickling a put": ("_worker.objects.values", "", "serialize", "before"),
+    "pickled a put": ("_worker.objects.values", "", "serialize", "after"),
+    "pickling arguments": ("_worker.calls.submission", "", "encode", "before"),
+    "pickled arguments": ("_worker.calls.submission", "", "encode", "after"),
+    "pickling a result": ("_worker.execution.invocation", "", "serialize", "before"),
+    "pickled a result": ("_worker.execution.invocation", "", "serialize", "after"),
     "joining bytes": ("_serialize.values", "Serialized", "to_bytes", "before"),
     "writing into shared memory": ("_serialize.values", "Serialized", "write_into", "before"),
     "wrote into shared memory": ("_serialize.values", "Serialized", "write_into", "after"),
     "writing fresh memory": ("_store.client", "StoreClient", "write_fresh", "before"),
     "wrote fresh memory": ("_store.client", "StoreClient", "write_fresh", "after"),
-    "unpickling arguments": ("_worker.invocation", "", "deserialize", "before"),
-    "unpickled arguments": ("_worker.invocation", "", "deserialize", "after"),
-    "unpickling": ("_worker.objects", "", "deserialize", "before"),
-    "unpickled": ("_worker.objects", "", "deserialize", "after"),
-    "pickling an error": ("_worker.exhaustion", "", "dump_task_error", "before"),
-    "unpickling an error": ("_worker.objects", "", "load_error", "before"),
+    "unpickling arguments": ("_worker.execution.invocation", "", "deserialize", "before"),
+    "unpickled arguments": ("_worker.execution.invocation", "", "deserialize", "after"),
+    "unpickling": ("_worker.objects.values", "", "deserialize", "before"),
+    "unpickled": ("_worker.objects.values", "", "deserialize", "after"),
+    "pickling an error": ("_worker.process.exhaustion", "", "dump_task_error", "before"),
+    "unpickling an error": ("_worker.objects.values", "", "load_error", "before"),
     # Objects
-    "asking for an extent": ("_worker.objects", "Objects", "_allocate", "before"),
+    "asking for an extent": ("_worker.objects.values", "Objects", "_allocate", "before"),
     "mapping a segment": ("_store.client", "StoreClient", "_map", "before"),
     "sealing": ("_store.client", "StoreClient", "sealed", "before"),
     "seal noted": ("_store.client", "StoreClient", "sealed", "after"),
     "making a view": ("_store.client", "StoreClient", "view", "before"),
     "made a view": ("_store.client", "StoreClient", "view", "after"),
-    "making a ref": ("_worker.object_ref", "", "_new", "before"),
-    "about to wait": ("_worker.objects", "Objects", "_new_waiter", "before"),
-    "waiting over": ("_worker.objects", "Objects", "_stop_waiting", "after"),
-    "value there": ("_worker.refs", "RefTable", "fulfil", "before"),
-    "value noted": ("_worker.refs", "RefTable", "fulfil", "after"),
-    "entry made": ("_worker.refs", "RefTable", "own", "after"),
-    "borrow noted": ("_worker.refs", "RefTable", "borrow", "after"),
-    "settled": ("_worker.refs", "RefTable", "_settle", "after"),
+    "making a ref": ("_worker.objects.object_ref", "", "_new", "before"),
+    "about to wait": ("_worker.objects.values", "Objects", "_new_waiter", "before"),
+    "waiting over": ("_worker.objects.values", "Objects", "_stop_waiting", "after"),
+    "value there": ("_worker.objects.refs", "RefTable", "fulfil", "before"),
+    "value noted": ("_worker.objects.refs", "RefTable", "fulfil", "after"),
+    "entry made": ("_worker.objects.refs", "RefTable", "own", "after"),
+    "borrow noted": ("_worker.objects.refs", "RefTable", "borrow", "after"),
+    "settled": ("_worker.objects.refs", "RefTable", "_settle", "after"),
     "draining": ("_worker.core", "Core", "drain", "before"),
     "drained": ("_worker.core", "Core", "drain", "after"),
     # Calls
-    "record made": ("_worker.calls", "Calls", "_new_task", "after"),
-    "submitting": ("_worker.submit_normal", "NormalSubmitter", "submit", "before"),
-    "submitted": ("_worker.submit_normal", "NormalSubmitter", "submit", "after"),
-    "sending a task": ("_worker.submit_normal", "NormalSubmitter", "_send", "before"),
-    "sent a task": ("_worker.submit_normal", "NormalSubmitter", "_send", "after"),
-    "asking for leases": ("_worker.submit_normal", "NormalSubmitter", "_demand", "before"),
-    "sending a method call": ("_worker.submit_actor", "ActorSubmitter", "_send", "before"),
-    "sent a method call": ("_worker.submit_actor", "ActorSubmitter", "_send", "after"),
-    "method call submitted": ("_worker.calls", "Calls", "submit_call", "after"),
-    "reply taken": ("_worker.calls", "Calls", "replied", "after"),
-    "refs in a reply": ("_worker.calls", "Calls", "take_contained", "after"),
-    "item arrived": ("_worker.stream_calls", "StreamCalls", "item_arrived", "before"),
-    "item taken": ("_worker.generators", "ObjectRefGenerator", "_take", "after"),
+    "record made": ("_worker.calls.submission", "Calls", "_new_task", "after"),
+    "submitting": ("_worker.calls.task_submitter", "NormalSubmitter", "submit", "before"),
+    "submitted": ("_worker.calls.task_submitter", "NormalSubmitter", "submit", "after"),
+    "sending a task": ("_worker.calls.task_submitter", "NormalSubmitter", "_send", "before"),
+    "sent a task": ("_worker.calls.task_submitter", "NormalSubmitter", "_send", "after"),
+    "asking for leases": ("_worker.calls.task_submitter", "NormalSubmitter", "_demand", "before"),
+    "sending a method call": ("_worker.calls.actor_submitter", "ActorSubmitter", "_send", "before"),
+    "sent a method call": ("_worker.calls.actor_submitter", "ActorSubmitter", "_send", "after"),
+    "method call submitted": ("_worker.calls.submission", "Calls", "submit_call", "after"),
+    "reply taken": ("_worker.calls.submission", "Calls", "replied", "after"),
+    "refs in a reply": ("_worker.calls.submission", "Calls", "take_contained", "after"),
+    "item arrived": ("_worker.calls.stream_calls", "StreamCalls", "item_arrived", "before"),
+    "item taken": ("_worker.calls.generators", "ObjectRefGenerator", "_take", "after"),
     # Messages
     "message for another": ("_transport.connection", "Connection", "send", "before"),
     "message queued": ("_transport.connection", "Connection", "send", "after"),
@@ -263,7 +263,12 @@ ALLOCATIONS: Points = {
 
 
 #: Modules that only workers use.
-_OF_WORKERS = ("_worker.executor", "_worker.invocation", "_worker.yielding", "_worker.actor_host")
+_OF_WORKERS = (
+    "_worker.execution.executor",
+    "_worker.execution.invocation",
+    "_worker.execution.yielding",
+    "_worker.execution.actor_host",
+)
 #: Where memory may run out in a driver.
 OF_DRIVERS = [
     point for point, (module, *_) in (POINTS | ALLOCATIONS).items() if module not in _OF_WORKERS
@@ -325,7 +330,7 @@ def install() -> None:
         # A module that is imported meanwhile fails in ways of its own.
         importlib.import_module("cluster.arithmetic")
         # What runs out of memory has enough again when the call is over.
-        from skate._worker.executor import Executor
+        from skate._worker.execution.executor import Executor
 
         for name in ("_idle", "_run_call"):
             setattr(Executor, name, _relieved(getattr(Executor, name)))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import skate
-from skate._worker import current
+from skate._worker.process import current
 from skate.engine import engine
 
 from . import processes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import skate
 from cluster.waiting import wait_for
 from skate._wire import node
-from skate._worker import current
+from skate._worker.process import current
 
 
 def lose(*refs: skate.ObjectRef) -> None:

@@ -19,7 +19,7 @@ import pytest
 import skate
 from skate import ObjectRef
 from skate._wire import node
-from skate._worker import current
+from skate._worker.process import current
 from skate.exceptions import (
     ActorDiedError,
     ActorUnavailableError,

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from skate._worker import current
+from skate._worker.process import current
 
 
 @contextmanager

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import skate
-from skate._worker import current
-from skate._worker.waits import MOST
+from skate._worker.process import current
+from skate._worker.reporting.waits import MOST
 from skate.dag import ClassMethodNode, InputNode, vis_utils
 from skate.exceptions import (
     ActorDiedError,

@@ -761,7 +761,7 @@ def test_a_graph_that_nobody_refers_to_ends(session: Session) -> None:
     assert "nobody refers" in str(inner._executions.error)
 
     def graphs(instance: Any) -> int:
-        core = skate._worker.current.process.core
+        core = skate._worker.process.current.process.core
         assert core is not None
         return len(core.executor.host.graphs)
 
@@ -779,7 +779,7 @@ def test_shutdown_ends_graphs(session: Session) -> None:
 def test_no_socket_is_left_in_the_folder(session: Session) -> None:
     graph = chain([Adder.remote(), Adder.remote()])
     assert graph.execute(1).get() == 3
-    core = skate._worker.current.process.core
+    core = skate._worker.process.current.process.core
     assert core is not None
     assert [name for name in os.listdir(os.path.join(core.session_dir, "s")) if name.startswith("g")] == []
 
@@ -818,7 +818,7 @@ def test_a_driver_that_is_killed_takes_its_graphs_along(session: Session, tmp_pa
     assert done.stdout == "6\n"
 
     def graphs(instance: Any) -> int:
-        core = skate._worker.current.process.core
+        core = skate._worker.process.current.process.core
         assert core is not None
         return len(core.executor.host.graphs)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import skate
-from skate._node.keeper import LIMIT
+from skate._node.cluster.control_store_supervisor import LIMIT
 from skate.api import RayContext as Session
 from skate.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError, RaySystemError
 from skate.experimental import internal_kv

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import skate
-from skate._worker import current
+from skate._worker.process import current
 from skate.exceptions import (
     ActorDiedError,
     ActorUnavailableError,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import skate
-from skate._worker.metrics import registry
+from skate._worker.reporting.metrics import registry
 from skate.api import RayContext as Session
 from skate.util.metrics import Counter, Gauge, Histogram
 from skate.util.state import list_workers

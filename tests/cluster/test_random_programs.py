@@ -21,8 +21,8 @@ import skate
 from skate import ObjectRef
 from skate._base.memory import of_process
 from skate._launch import commands
-from skate._node.keeper import LIMIT
-from skate._worker import current
+from skate._node.cluster.control_store_supervisor import LIMIT
+from skate._worker.process import current
 from skate.engine import RuntimeEngine, engine
 from skate.exceptions import ActorUnschedulableError, ObjectStoreFullError, TaskUnschedulableError
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import skate
-from skate._worker import current
+from skate._worker.process import current
 
 from . import storm
 from .processes import run_driver

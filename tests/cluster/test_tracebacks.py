@@ -177,7 +177,7 @@ def test_time_is_up(tmp_path: Path) -> None:
 
 def test_all_of_it_is_there_when_asked_for(tmp_path: Path) -> None:
     told = "\n".join(shown(tmp_path, "skate.get(ask.remote())", SKATE_FULL_TRACEBACKS="1"))
-    for file in ("skate/_worker/executor.py", "skate/_worker/objects.py", "skate/api.py"):
+    for file in ("skate/_worker/execution/executor.py", "skate/_worker/objects/values.py", "skate/api.py"):
         assert file in told
     assert told.count("program.py") == 3
 

@@ -20,10 +20,10 @@ PLACES = [*sorted(SOURCE.glob("_worker/*.py")), *sorted(SOURCE.glob("_inline/*.p
 #: (file, name): it is no exception of a user's, and why.
 ALLOWED = {
     ("_serialize/tracebacks.py", "for_ipython"): "a RayTaskError of ours; whatever fails is caught",
-    ("_worker/exhaustion.py", "_where"): "a MemoryError of the runtime itself",
-    ("_worker/exhaustion.py", "__exit__"): "raised by the runtime's own code, under its lock",
-    ("_worker/failures.py", "taken_apart"): "a Stopped of ours by then",
-    ("_worker/executor.py", "failed"): "an ArgumentLost of ours by then",
+    ("_worker/process/exhaustion.py", "_where"): "a MemoryError of the runtime itself",
+    ("_worker/process/exhaustion.py", "__exit__"): "raised by the runtime's own code, under its lock",
+    ("_worker/execution/failures.py", "taken_apart"): "a Stopped of ours by then",
+    ("_worker/execution/executor.py", "failed"): "an ArgumentLost of ours by then",
     ("dag/_program.py", "_failed"): "a _Passed of ours by then",
 }
 _HOOKS = {"isinstance", "str", "repr", "bool", "getattr", "setattr", "hasattr", "format", "hash", "len"}

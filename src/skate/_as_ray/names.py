@@ -21,8 +21,8 @@ from skate._serialize.values import renamed
 _PLACES = {
     "skate._base.errors": "ray.exceptions",
     "skate._base.ids": "ray._raylet",
-    "skate._worker.object_ref": "ray",
-    "skate._worker.generators": "ray",
+    "skate._worker.objects.object_ref": "ray",
+    "skate._worker.calls.generators": "ray",
 }
 #: Parts of skate that Ray does not have under that name.
 _OWN = {

@@ -48,6 +48,21 @@ def parts_of(object_id_: bytes) -> tuple[int, int]:
     return number >> 16, number & 0xFFFF
 
 
+#: Counters of one stream of items; each names 65,536 items.
+STREAM_COUNTERS = 1 << 16
+
+
+def item_id(owner: bytes, base: int, index: int) -> bytes:
+    """Return the id of an item of the stream whose counters begin at ``base``."""
+    return object_id(owner, base + (index >> 16), index & 0xFFFF)
+
+
+def index_of(object_id_: bytes, base: int) -> int:
+    """Return which item of the stream whose counters begin at ``base`` has this id."""
+    counter, index = parts_of(object_id_)
+    return counter - base << 16 | index
+
+
 def owner_of(object_id_: bytes) -> bytes:
     """Return the worker id of the process that owns this object."""
     return object_id_[:WORKER_ID_SIZE]

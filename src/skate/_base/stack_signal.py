@@ -2,7 +2,7 @@
 
 Python's fault handler runs in the signal handler itself, without the interpreter's lock: it works while
 native code holds that. The signal is a real-time one from the end of their range, which programs do not use;
-one that a program catches already is left to it. The other side is ``_node.stacks``.
+one that a program catches already is left to it. The other side is ``_node.reporting.stacks``.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from skate._base import ids
+
 #: Characters of an object id in hex that name the return; the rest is the task's id.
 _INDEX = 4
 
@@ -209,7 +211,7 @@ def confirmed(before: Iterable[Deadlock], now: Iterable[Deadlock]) -> list[Deadl
 
 
 def situation(rows: Iterable[Mapping[str, Any]]) -> Situation:
-    """Return what processes told in rows (see ``_worker.waits``)."""
+    """Return what processes told in rows (see ``_worker.reporting.waits``)."""
     calls: dict[str, Call] = {}
     lanes: list[Lane] = []
     waits: list[Wait] = []
@@ -229,3 +231,22 @@ def situation(rows: Iterable[Mapping[str, Any]]) -> Situation:
                      one["where"], one["seconds"])
             )  # fmt: skip
     return Situation(calls, tuple(lanes), tuple(waits))
+
+
+def lane(
+    process: bytes,
+    slots: int,
+    running: Iterable[tuple[bytes, int, float]],
+    queued: Iterable[tuple[bytes, int]],
+) -> dict[str, Any]:
+    """Return the row of one lane; ``running``: owner, seq and since when (seconds)."""
+    return {
+        "slots": slots,
+        "running": [_id(process, owner, seq) for owner, seq, _ in running],
+        "seconds": [seconds for _, _, seconds in running],
+        "queued": [_id(process, owner, seq) for owner, seq in queued],
+    }
+
+
+def _id(process: bytes, owner: bytes, seq: int) -> str:
+    return ids.task_id(owner, seq).hex() if owner else constructor(process.hex())

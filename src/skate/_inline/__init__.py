@@ -1,6 +1,6 @@
 """The in-process mode: control store, daemon and workers played in the driver's own process.
 
-The tables and rules are those of the real roles (``_worker.calls``, ``refs``, ``actors``, ``streams``,
+The tables and rules are those of the real roles (``_worker.calls``, ``_worker.objects``,
 ``_control.server``, ...). What differs is below and above them::
 
     Turns    in place of the reactor: messages are delivered when the lock is released

@@ -23,21 +23,22 @@ from skate._transport.connection import Connection
 from skate._transport.reactor import Waiter
 from skate._wire import control
 from skate._wire.codec import PROTOCOL
-from skate._worker import current, forked_child
+from skate._worker.calls.lease_pool import LeasePool, WorkerLease
+from skate._worker.calls.records import TaskRecord
+from skate._worker.calls.task_submitter import NormalSubmitter
 from skate._worker.core import Core
-from skate._worker.objects import CountWaiter
-from skate._worker.peers import Peer as WorkerPeer
-from skate._worker.peers import Peers
-from skate._worker.pool import LeasePool, WorkerLease
-from skate._worker.records import TaskRecord
-from skate._worker.refs import PENDING
-from skate._worker.submit_normal import NormalSubmitter
-from skate._worker.waits import told
+from skate._worker.execution import forked_child
+from skate._worker.objects.refs import PENDING
+from skate._worker.objects.values import CountWaiter
+from skate._worker.process import current
+from skate._worker.process.peers import Peer as WorkerPeer
+from skate._worker.process.peers import Peers
+from skate._worker.reporting.waits import told
 
 if TYPE_CHECKING:
     from skate._inline.host import Host
     from skate._launch.machine import Offer
-    from skate._worker.actor_host import ActorHost
+    from skate._worker.execution.actor_host import ActorHost
 
 #: Threads that are about to end have so long at the end of a session (seconds).
 _FAREWELL = 1.0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
 from skate._base.user_errors import is_a, set_traceback
+from skate._base.waits import lane
 from skate._inline.lanes import Key, Lanes
 from skate._inline.strands import Doomed
 from skate._inline.turns import Begun, End, line
@@ -17,16 +18,15 @@ from skate._transport.connection import Connection, Handler
 from skate._wire import control
 from skate._wire import worker as wire
 from skate._wire.codec import unpack
-from skate._worker import current
-from skate._worker.actor_host import ActorHost
-from skate._worker.current import SYSTEM_GROUP
-from skate._worker.exits import Exit
-from skate._worker.peers import Peer
-from skate._worker.waits import lane
+from skate._worker.execution.actor_host import ActorHost
+from skate._worker.execution.exits import Exit
+from skate._worker.process import current
+from skate._worker.process.current import SYSTEM_GROUP
+from skate._worker.process.peers import Peer
 
 if TYPE_CHECKING:
     from skate._inline.core import InlineCore
-    from skate._worker.refs import ObjectEntry
+    from skate._worker.objects.refs import ObjectEntry
 
 
 class _Around:

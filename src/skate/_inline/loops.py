@@ -16,14 +16,14 @@ from skate._inline.strands import Doomed
 from skate._inline.turns import Begun, here, release
 from skate._inline.work import Work
 from skate._wire import worker as wire
-from skate._worker import current
-from skate._worker.invocation import Result
+from skate._worker.execution.invocation import Result
+from skate._worker.process import current
 
 if TYPE_CHECKING:
     from skate._inline.core import InlineCore
     from skate._inline.strands import Strand
     from skate._wire import control
-    from skate._worker.refs import ObjectEntry
+    from skate._worker.objects.refs import ObjectEntry
 
 
 class _Loop:

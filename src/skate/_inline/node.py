@@ -152,7 +152,7 @@ class InlineNode:
         return free
 
     def rows(self, what: str) -> list[dict[str, Any]]:
-        """Return what a daemon tells of its node: see ``_node.handlers.state``."""
+        """Return what a daemon tells of its node: see ``_node.reporting.state``."""
         core = self._core
         if what == "store":
             used, objects = self._stored()

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING, Any
 from skate._base import errors, ids
 from skate._base.resources import UNIT
 from skate._base.user_errors import is_a
+from skate._base.waits import lane
 from skate._inline.lanes import Key
 from skate._inline.strands import Doomed, Strand
 from skate._inline.turns import End, here
 from skate._inline.work import Work
-from skate._node.instances import Devices
+from skate._node.leases.instances import Devices
 from skate._serialize.exceptions import dump_error, dump_task_error
 from skate._transport.connection import Handler
 from skate._wire import worker as wire
-from skate._worker import current
-from skate._worker.exits import Exit
-from skate._worker.failures import cancelled_error, reply_of, taken_apart
-from skate._worker.invocation import Invocation, Result
-from skate._worker.waits import lane
-from skate._worker.yielding import Outgoing, Yielding
+from skate._worker.execution.exits import Exit
+from skate._worker.execution.failures import cancelled_error, reply_of, taken_apart
+from skate._worker.execution.invocation import Invocation, Result
+from skate._worker.execution.yielding import Outgoing, Yielding
+from skate._worker.process import current
 
 if TYPE_CHECKING:
     from skate._inline.core import InlineCore
     from skate._inline.host import Host
     from skate._transport.connection import Connection
-    from skate._worker.refs import ObjectEntry
+    from skate._worker.objects.refs import ObjectEntry
 
 #: A generator that is so many items ahead holds up its caller no longer.
 _AHEAD = 64

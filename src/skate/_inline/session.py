@@ -13,7 +13,7 @@ from skate._inline.core import InlineCore
 from skate._launch.connect import Program, catch_signals, job_facts, leave_signals
 from skate._launch.machine import Offer
 from skate._wire import control
-from skate._worker import current
+from skate._worker.process import current
 from skate.engine import RuntimeEngine
 
 
@@ -59,7 +59,7 @@ class InlineDriver:
         core.engine = InlineEngine(core)
         current.process.core = core
         if program.logging:
-            from skate._worker import structured_logs
+            from skate._worker.reporting import structured_logs
 
             structured_logs.apply(core, program.logging)
         if environment:

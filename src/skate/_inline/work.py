@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._inline.turns import End
 from skate._wire import worker as wire
-from skate._worker.current import CallInfo
+from skate._worker.process.current import CallInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -21,8 +21,8 @@ from skate._launch.machine import Offer
 from skate._transport.dialing import dial
 from skate._transport.reactor import Waiter
 from skate._wire import node
-from skate._worker import current
 from skate._worker.core import Core
+from skate._worker.process import current
 
 #: Who draws the progress bars of tqdm_ray, and how lines begin that tell of them.
 _BARS = "skate.experimental.tqdm_ray"
@@ -191,7 +191,7 @@ class Driver:
         core.reactor.start_background()
         current.process.core = core
         if self._program.logging:
-            from skate._worker import structured_logs
+            from skate._worker.reporting import structured_logs
 
             structured_logs.apply(core, self._program.logging)
         catch_signals(core)

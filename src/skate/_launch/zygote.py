@@ -24,7 +24,7 @@ from skate._base import descriptors
 from skate._base.process import native
 from skate._wire import zygote as wire
 from skate._wire.codec import GARBAGE
-from skate._worker import process
+from skate._worker import main as process
 
 #: Imported for all workers, once the zygote had nothing to do for this long.
 _PRELOAD = ("skate.api", "skate._environment.enter", "traceback", "concurrent.futures")

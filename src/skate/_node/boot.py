@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from skate._base import descriptors
-from skate._node.zygote_start import start_zygote
+from skate._node.workers.zygote_start import start_zygote
 
 #: Bytes of the board: a word of 16 for each of 8192 workers (see launcher.Board).
 _BOARD_SIZE = 16 * 8192

@@ -18,22 +18,22 @@ import msgspec
 from skate._base import descriptors
 from skate._base.clock import monotonic
 from skate._base.config import Config
-from skate._node.handlers.actors import ActorHandlers
-from skate._node.handlers.breakpoints import BreakpointHandlers
-from skate._node.handlers.deadlocks import DeadlockHandlers
-from skate._node.handlers.environments import EnvironmentHandlers
-from skate._node.handlers.leases import LeaseHandlers
-from skate._node.handlers.memory import MemoryHandlers
-from skate._node.handlers.objects import ObjectHandlers
-from skate._node.handlers.processes import Client, ProcessHandlers
-from skate._node.handlers.spilling import SpillHandlers
-from skate._node.handlers.state import StateHandlers
-from skate._node.keeper import Keeper
-from skate._node.launcher import Board, Launcher
-from skate._node.leases import Leases
-from skate._node.membership import Membership
+from skate._node.actors.service import ActorHandlers
+from skate._node.cluster.control_store_supervisor import Keeper
+from skate._node.cluster.membership import Membership
+from skate._node.environments.service import EnvironmentHandlers
+from skate._node.leases.service import LeaseHandlers
+from skate._node.leases.table import Leases
+from skate._node.memory.monitor import MemoryHandlers
+from skate._node.objects.service import ObjectHandlers
+from skate._node.objects.spilling import SpillHandlers
+from skate._node.reporting.breakpoints import BreakpointHandlers
+from skate._node.reporting.deadlocks import DeadlockHandlers
+from skate._node.reporting.state import StateHandlers
 from skate._node.settings import NodeSettings
-from skate._node.workers import Workers
+from skate._node.workers.launcher import Board, Launcher
+from skate._node.workers.service import Client, ProcessHandlers
+from skate._node.workers.table import Workers
 from skate._scheduling.labels import NODE_ID
 from skate._store.segment import Segments
 from skate._store.table import StoreTable

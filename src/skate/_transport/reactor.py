@@ -115,7 +115,7 @@ class Reactor:
         self.name = name
         #: Guards every table of this process.
         self.lock = TableLock()
-        #: Called under the lock in each turn: drains what __del__ methods left (see _worker.refs).
+        #: Called under the lock in each turn: drains what __del__ methods left (see _worker.objects.refs).
         self.on_turn: Callable[[], None] | None = None
         #: Called under the lock when the background thread takes the lead: user threads are busy.
         self.on_background: Callable[[], None] | None = None

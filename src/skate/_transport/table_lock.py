@@ -5,7 +5,7 @@ Three ways lead from the runtime's own code into user code; each is closed while
 - The collector runs ``__del__`` methods and weak reference callbacks at almost any instruction that
   allocates. Automatic collection is suspended from before the lock is taken until after the last change.
 - The interpreter runs a signal's handler between two instructions of the main thread. The handler waits for
-  the next safe point (``_worker.signals``).
+  the next safe point (``_worker.process.signals``).
 - The last reference to a user's object is dropped. Tables hold bytes, not such objects; the few places
   that have one drop it outside of the lock.
 

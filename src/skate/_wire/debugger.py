@@ -1,6 +1,6 @@
 """What a thread that stopped at a breakpoint says with whoever attached to it.
 
-It listens on a Unix socket of its own in the session's folder; see ``_worker.breakpoints``.
+It listens on a Unix socket of its own in the session's folder; see ``_worker.debugging.breakpoints``.
 """
 
 from __future__ import annotations

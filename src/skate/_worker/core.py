@@ -28,28 +28,31 @@ from skate._transport.spin import Spin
 from skate._wire import control, node, services
 from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
-from skate._worker import current, forked_child, segments
-from skate._worker.calls import Calls
-from skate._worker.cancel import Canceller
-from skate._worker.control_link import ControlLink
-from skate._worker.exhaustion import Changing, ran_out
-from skate._worker.forks import ForkGuard
-from skate._worker.futures import Futures
-from skate._worker.main_thread import MainThread
-from skate._worker.objects import Objects
-from skate._worker.peers import Peers
-from skate._worker.records import TaskRecord
-from skate._worker.recovery import Recovery
-from skate._worker.refs import PENDING, Dropped, Freed, ObjectEntry, RefTable
-from skate._worker.report import Reporter
-from skate._worker.stream_calls import StreamCalls
-from skate._worker.submit_actor import ActorSubmitter
-from skate._worker.submit_normal import NormalSubmitter
-from skate._worker.unread import UnreadErrors
+from skate._worker.calls.actor_submitter import ActorSubmitter
+from skate._worker.calls.cancellation import Canceller
+from skate._worker.calls.records import TaskRecord
+from skate._worker.calls.recovery import Recovery
+from skate._worker.calls.stream_calls import StreamCalls
+from skate._worker.calls.submission import Calls
+from skate._worker.calls.task_submitter import NormalSubmitter
+from skate._worker.calls.unread import UnreadErrors
+from skate._worker.execution import forked_child
+from skate._worker.objects import segments
+from skate._worker.objects.borrowing import Borrowing
+from skate._worker.objects.forks import ForkGuard
+from skate._worker.objects.futures import Futures
+from skate._worker.objects.refs import Dropped, Freed, ObjectEntry, RefTable
+from skate._worker.objects.values import Objects
+from skate._worker.process import current
+from skate._worker.process.control_link import ControlLink
+from skate._worker.process.exhaustion import Changing, ran_out
+from skate._worker.process.main_thread import MainThread
+from skate._worker.process.peers import Peers
+from skate._worker.reporting.report import Reporter
 
 if TYPE_CHECKING:
-    from skate._worker.actor_host import ActorHost
-    from skate._worker.executor import Executor
+    from skate._worker.execution.actor_host import ActorHost
+    from skate._worker.execution.executor import Executor
 
 
 #: A wait that takes longer than this is looked at (seconds).
@@ -106,6 +109,7 @@ class Core(MainThread):
         self.last_wait = 0
         self.node: Connection = None  # type: ignore[assignment]  # set by connect_node
         self.peers = Peers(self)
+        self.borrowing = Borrowing(self, self.peers)
         self.objects = Objects(self)
         self.futures = Futures(self)
         self.unread = UnreadErrors(self)
@@ -141,8 +145,16 @@ class Core(MainThread):
         self.recovery = Recovery(self)
         self.canceller = Canceller(self)
         self.fork_guard = ForkGuard(self)
+        self.peers.on_closed = (
+            self.borrowing.connection_closed,
+            self.actors.disconnected,
+            self.normal.disconnected,
+            self._caller_left,
+            lambda _: self.drain(),
+        )
         self.peers.handlers.update(
             {
+                **self.borrowing.handlers(),
                 wire.Reply: self.calls.replied,
                 wire.StreamItem: self.streams.item_arrived,
                 wire.Returned: self.normal.returned,
@@ -189,6 +201,10 @@ class Core(MainThread):
         )
         self.node.flush()
 
+    def _caller_left(self, connection: Connection) -> None:
+        if self.executor is not None:
+            self.executor.caller_left(connection)
+
     def _creator_died(self, connection: Connection, message: node.CreatorDied) -> None:
         """A worker sealed results of ours and is gone: free those whose reply never came."""
         for peer in list(self.peers.connections):
@@ -219,9 +235,8 @@ class Core(MainThread):
         error = dump_error(errors.LocalRayletDiedError(reason))
         self.normal.fail_all(error)
         self.actors.fail_all(reason)
-        for entry in list(self.refs.entries.values()):
-            if entry.kind == PENDING:
-                self.fulfil(entry, wire.ERROR, error)
+        for entry in self.refs.pending():
+            self.fulfil(entry, wire.ERROR, error)
         if self.on_welcome is not None:
             self.on_welcome.notify()
 
@@ -407,9 +422,9 @@ class Core(MainThread):
                     self._handle_freed(command.entry)
                 elif isinstance(command, Dropped):
                     if command.tell:
-                        self.peers.release(command.entry)
+                        self.borrowing.release(command.entry)
                 else:
-                    self.peers.register(command.entry)
+                    self.borrowing.register(command.entry)
         if free:
             self.node.send(node.Free(free, False))
         if keep:

@@ -21,7 +21,7 @@ from skate._wire.codec import GARBAGE, append_frame
 from skate._wire.framing import HEADER_SIZE, FrameError, unpack_header
 from skate._wire.handshake import GARBLED, PROTOCOL, Refused
 from skate._wire.worker import BUFFERS, ERROR, PICKLE
-from skate._worker.peers import Peer
+from skate._worker.process.peers import Peer
 from skate.dag._memory import Segment, Segments, Windows
 
 if TYPE_CHECKING:

@@ -30,17 +30,18 @@ from skate._wire.framing import MAX_HELLO, FrameError, FrameReader
 from skate._wire.handshake import WRONG_PEER, Handshake, Refused
 from skate._wire.services import GRAPH
 from skate._wire.worker import ERROR
-from skate._worker import current, output
-from skate._worker.concurrency import AsyncRunner
-from skate._worker.current import CallInfo
-from skate._worker.object_ref import ObjectRef
+from skate._worker.execution import output
+from skate._worker.execution.concurrency import AsyncRunner
+from skate._worker.objects.object_ref import ObjectRef
+from skate._worker.process import current
+from skate._worker.process.current import CallInfo
 from skate.dag._exchange import HERE, Encoded, Exchange, Value
 from skate.dag._plan import Part, Slot, Step
 from skate.dag._schedule import Schedule, Turn
 from skate.dag.dag_node import replace
 
 if TYPE_CHECKING:
-    from skate._worker.actor_host import ActorHost
+    from skate._worker.execution.actor_host import ActorHost
 
 Made = list[tuple["Encoded | None", Value]]
 """What a step made: for each value how it is sent (None: to nobody), and what is kept of it."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from skate._worker import current
+from skate._worker.process import current
 from skate.dag import _compile
 from skate.dag._driver import Graph
 from skate.dag._plan import Plan

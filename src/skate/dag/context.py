@@ -46,6 +46,6 @@ _lock = threading.RLock()
 
 
 class _Current:
-    """One slot, as with ``_worker.current``."""
+    """One slot, as with ``_worker.process.current``."""
 
     context: DAGContext | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from skate._worker.object_ref import ObjectRef
+from skate._worker.objects.object_ref import ObjectRef
 from skate.dag.dag_node import DAGNode
 from skate.remote_function import connected_engine
 

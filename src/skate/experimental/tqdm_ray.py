@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any, TextIO
 
-from skate._worker import current
+from skate._worker.process import current
 from skate.experimental._bars import BarManager
 
 __all__ = ["BarManager", "MARK", "instance", "safe_print", "take", "tqdm"]

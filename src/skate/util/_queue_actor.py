@@ -20,7 +20,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
-from skate._worker import current
+from skate._worker.process import current
 from skate.util._queue_readers import UNTRACKED, Handed, Ticket
 
 #: How often (seconds) the actor looks which items have been returned.
@@ -53,7 +53,7 @@ class QueueActor:
         self._getting: set[Ticket] = set()
         self._withdrawn: set[Ticket] = set()
         self._loop = asyncio.get_running_loop()
-        core.peers.on_process_gone.append(self._process_gone)
+        core.borrowing.on_process_gone.append(self._process_gone)
 
     def size(self) -> int:
         """Return how many items there are."""

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from skate._worker import current
+from skate._worker.process import current
 
 _WORD = struct.Struct("<Q")
 #: Gets that may be under way in a process at a time. Items of others are lost with their reader.

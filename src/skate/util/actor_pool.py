@@ -11,7 +11,7 @@ from skate import api
 from skate.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 if TYPE_CHECKING:
-    from skate._worker.object_ref import ObjectRef
+    from skate._worker.objects.object_ref import ObjectRef
     from skate.actor import ActorHandle
 
 #: Makes one call on an actor: (actor, value) to the ref of the result.

@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from skate._worker import current
-from skate._worker.metrics import Tags, registry
+from skate._worker.process import current
+from skate._worker.reporting.metrics import Tags, registry
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

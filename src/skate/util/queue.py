@@ -12,7 +12,7 @@ from skate.util._queue_actor import EMPTY, QueueActor
 from skate.util._queue_readers import Ticket, this_process
 
 if TYPE_CHECKING:
-    from skate._worker.object_ref import ObjectRef
+    from skate._worker.objects.object_ref import ObjectRef
     from skate.actor import ActorHandle
 
 __all__ = ["Empty", "Full", "Queue"]

@@ -17,14 +17,14 @@ def set_trace(breakpoint_uuid: bytes | None = None) -> None:
     Example:
         >>> skate.util.pdb.set_trace()
     """
-    core = importlib.import_module("skate._worker.current").process.core
+    core = importlib.import_module("skate._worker.process.current").process.core
     frame = sys._getframe(1)
     if core is None or core.executor is None:
         import pdb
 
         pdb.Pdb(nosigint=True).set_trace(frame)
         return
-    importlib.import_module("skate._worker.debugger").set_trace(core, frame)
+    importlib.import_module("skate._worker.debugging.debugger").set_trace(core, frame)
 
 
 def post_mortem() -> None:
@@ -42,10 +42,10 @@ def post_mortem() -> None:
     error = sys.exc_info()[1]
     if error is None:
         raise ValueError("post_mortem() is called where an exception is handled, and there is none")
-    core = importlib.import_module("skate._worker.current").process.core
+    core = importlib.import_module("skate._worker.process.current").process.core
     if core is None or core.executor is None:
         import pdb
 
         pdb.post_mortem(traceback_of(error))
         return
-    importlib.import_module("skate._worker.debugger").post_mortem(core, error)
+    importlib.import_module("skate._worker.debugging.debugger").post_mortem(core, error)

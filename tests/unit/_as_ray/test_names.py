@@ -41,7 +41,7 @@ def used() -> Iterator[None]:
         ("skate._base.errors", "ray.exceptions"),
         ("skate.exceptions", "ray.exceptions"),
         ("skate._base.ids", "ray._raylet"),
-        ("skate._worker.object_ref", "ray"),
+        ("skate._worker.objects.object_ref", "ray"),
         ("skate._node.daemon", None),
         ("skate.util._queue_actor", None),
         ("skate.cli.main", None),
@@ -72,7 +72,7 @@ def test_modules_that_are_loaded_later(used: None) -> None:
 def test_it_can_be_undone(used: None) -> None:
     names.undo()
     assert GetTimeoutError.__module__ == "skate.exceptions"
-    assert ObjectRef.__module__ == "skate._worker.object_ref"
+    assert ObjectRef.__module__ == "skate._worker.objects.object_ref"
     assert renamed == {}
     assert pickle.loads(pickle.dumps(GetTimeoutError)) is GetTimeoutError
 

@@ -16,12 +16,12 @@ import msgspec
 
 from skate._base.config import Config
 from skate._base.resources import UNIT, fits
-from skate._node.handlers.actors import ActorHandlers
-from skate._node.handlers.leases import LeaseHandlers
-from skate._node.handlers.processes import Client, ProcessHandlers
-from skate._node.lease_records import Grant, LeaseState
-from skate._node.leases import Leases
-from skate._node.workers import Workers
+from skate._node.actors.service import ActorHandlers
+from skate._node.leases.records import Grant, LeaseState
+from skate._node.leases.service import LeaseHandlers
+from skate._node.leases.table import Leases
+from skate._node.workers.service import Client, ProcessHandlers
+from skate._node.workers.table import Workers
 from skate._wire import control, node, zygote
 from skate._wire.codec import PROTOCOL, pack
 
@@ -323,7 +323,7 @@ class Daemon:
 def playing() -> Iterator[None]:
     """Play the processes of the daemons that are made inside."""
     names = (b"w%07d" % number for number in itertools.count())
-    module = "skate._node.handlers.processes"
+    module = "skate._node.workers.service"
     with (
         mock.patch(f"{module}.ids.new_worker_id", lambda: next(names)),
         mock.patch(f"{module}.WorkerLog", Log),

@@ -27,7 +27,7 @@ from skate._wire.framing import MAX_FRAME, MAX_HELLO
 from skate._wire.handshake import GARBLED, LATE, PROTOCOL, WRONG_PEER, WRONG_PROTOCOL, WRONG_STATE, Refused
 from skate._wire.services import Service
 from skate._worker.core import Core
-from skate._worker.executor import Executor
+from skate._worker.execution.executor import Executor
 
 from .samples import framed, name_of, sample
 from .test_handshake import hello

@@ -7,8 +7,8 @@ from typing import Any
 
 from skate._base import ids
 from skate._base.kinds import NONE
-from skate._worker.records import FunctionRecord, TaskRecord
-from skate._worker.refs import ObjectEntry
+from skate._worker.calls.records import FunctionRecord, TaskRecord
+from skate._worker.objects.refs import ObjectEntry
 
 ME = b"me______"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from skate._worker import metrics as recorded
+from skate._worker.reporting import metrics as recorded
 from skate.util import metrics
 from skate.util.metrics import Counter, Gauge, Histogram, Metric
 from skate.util.state import prometheus

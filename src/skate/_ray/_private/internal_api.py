@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from skate._ray._missing import missing
-from skate._worker import current
-from skate._worker.freeing import free_objects
-from skate._worker.object_ref import ObjectRef
+from skate._worker.objects.freeing import free_objects
+from skate._worker.objects.object_ref import ObjectRef
+from skate._worker.process import current
 from skate.cli import memory
 
 __all__ = ["free", "global_gc", "memory_summary"]

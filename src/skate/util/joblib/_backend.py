@@ -19,7 +19,7 @@ from skate.util._copies import SHARED_BYTES, pack
 from skate.util.executor import Executor
 
 if TYPE_CHECKING:
-    from skate._worker.object_ref import ObjectRef
+    from skate._worker.objects.object_ref import ObjectRef
 
 _log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ from skate.util.multiprocessing._chunks import Chunk, Job, Paces
 from skate.util.multiprocessing._worker import CALL, PoolTaskError, Report, is_plain
 
 if TYPE_CHECKING:
-    from skate._worker.object_ref import ObjectRef
+    from skate._worker.objects.object_ref import ObjectRef
     from skate.actor import ActorHandle
 
 _log = logging.getLogger(__name__)

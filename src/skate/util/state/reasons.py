@@ -25,7 +25,7 @@ class Facts(NamedTuple):
     """What is known of a session at this moment."""
 
     situation: Situation
-    #: Rows of unfinished calls by task id (see ``_worker.waits``), and of what is through.
+    #: Rows of unfinished calls by task id (see ``_worker.reporting.waits``), and of what is through.
     calls: Mapping[str, Plain]
     finished: Mapping[str, Plain]
     #: The daemon's rows of workers, and the control store's of actors, by their ids.
@@ -54,7 +54,7 @@ def explain_drivers(drivers: Sequence[Plain], facts: Facts) -> list[str]:
     """Return lines that say what the drivers of a session wait for; if none does, what is under way.
 
     Args:
-        drivers: their rows (see ``_worker.waits.told``).
+        drivers: their rows (see ``_worker.reporting.waits.told``).
     """
     story = _Story(facts)
     lines: list[str] = []

@@ -1,0 +1,1 @@
+"""The actors that run on a node: their leases and their workers."""

@@ -1,0 +1,1 @@
+"""The node's place in a cluster: its control store, and its membership."""

@@ -1,0 +1,1 @@
+"""Runtime environments: which are prepared, and how."""

@@ -1,0 +1,1 @@
+"""Leases of workers to processes: resources, queues, grants."""

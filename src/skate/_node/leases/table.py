@@ -1,0 +1,451 @@
+"""Who gets which worker: demands, leases, resources of one node. Decisions only.
+
+Owner: the daemon's loop. Owners state *how many leases in all* they want of a resource shape; the
+node grants while resources and workers last. A lease lives through::
+
+    RESERVED --worker ready--> GRANTED <--blocked/unblocked--> BLOCKED (its CPUs lent)
+        |  resources taken,        |                              |
+        |  no worker yet           '---returned, worker lost------'--> gone
+        '--demand fell, owner gone--> gone
+
+A worker that is *ending* (it said that it leaves, was killed, or closed its connection) is granted to nobody
+from that event on, though its process may last: a lease that its owner returns meanwhile is gone, the devices
+of that lease are free when the process is gone, because its memory is there until then.
+
+Order: deeper callers first (a nested task's caller sits in ``get``: serving it first ends things,
+serving it last starts ever more); among equals the owner with the fewest leases; then first come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from skate._base.resources import Resources, add, describe, fits, subtract
+from skate._node.leases.instances import Devices
+from skate._node.leases.records import (
+    Command,
+    Demand,
+    Grant,
+    Lease,
+    LeaseState,
+    OwnerLeft,
+    Reclaim,
+    Refuse,
+    StartWorkers,
+)
+
+#: Leases of shapes that take no resources, not counting blocked ones: more would only compete.
+ZERO_SHAPE_LIMIT = 100
+#: That many failed starts of workers in a row, and whoever waits for one is refused.
+FAILED_STARTS_LIMIT = 5
+
+
+class Leases:
+    """The lease table of one node."""
+
+    def __init__(self, total: Mapping[str, int], max_workers: int, gpus: Sequence[str] = ()) -> None:
+        self.total: Resources = dict(total)
+        self.free: Resources = dict(total)
+        self.gpus = Devices(gpus)
+        self.leases: dict[int, Lease] = {}
+        self._by_worker: dict[bytes, Lease] = {}
+        self._demands: dict[tuple[bytes, int], Demand] = {}
+        self._idle: dict[bytes, list[bytes]] = {}  # job to its idle workers, newest last
+        self._starting: dict[bytes, int] = {}
+        self._workers: dict[bytes, bytes] = {}  # every live worker and its job
+        self._unfit: set[bytes] = set()  # workers that actors shall not get
+        self._leaving: set[bytes] = set()  # taken as idle: about to end, or to be put back
+        self._ending: set[bytes] = set()  # certain to end
+        #: Of ending workers: the devices that their last leases had, and how much of them.
+        self._occupied: dict[bytes, tuple[list[int], int]] = {}
+        self._max_workers = max_workers
+        #: Starts in a row that failed.
+        self._failed_starts: dict[bytes, int] = {}
+        self._last_lease = 0
+        self._last_order = 0
+
+    # ------------------------------------------------------------------ events from owners
+
+    def demand(
+        self,
+        owner: bytes,
+        shape: int,
+        job: bytes,
+        resources: Mapping[str, int],
+        count: int,
+        depth: int,
+        unfit: str = "",
+    ) -> list[Command]:
+        """The owner wants ``count`` leases of the shape in all. Absolute: a repeat changes nothing.
+
+        ``unfit``: why none can be had here, whatever is free: it waits.
+        """
+        key = (owner, shape)
+        demand = self._demands.get(key)
+        if demand is None:
+            if count <= 0:
+                return []
+            self._last_order += 1
+            demand = self._demands[key] = Demand(owner, shape, job, dict(resources), self._last_order)
+        demand.count = count
+        demand.depth = depth
+        demand.unfit = unfit
+        if count <= demand.held:
+            self._drop_surplus(demand)
+        if count <= 0 and demand.held == 0:
+            self._demands.pop(key, None)
+        return self._schedule()
+
+    def _drop_surplus(self, demand: Demand) -> None:
+        """Reservations that are no longer wanted give their resources back."""
+        for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED]:
+            if demand.held <= demand.count:
+                break
+            if (lease.owner, lease.shape) == (demand.owner, demand.shape):
+                self._end(lease)
+
+    def returned(self, lease_id: int) -> list[Command]:
+        """The owner is done with the lease; its worker is idle now. Unknown ids are late repeats."""
+        lease = self.leases.get(lease_id)
+        if lease is None:
+            return []
+        self._end(lease)
+        if not lease.retiring:
+            # Any lease will do for the one that was asked back.
+            for other in self.leases.values():
+                if other.owner == lease.owner and other.retiring:
+                    other.retiring = False
+                    break
+        demand = self._demands.get((lease.owner, lease.shape))
+        if demand is not None:
+            # Who gives one up stands behind the others now, or it would get it back at once.
+            self._last_order += 1
+            demand.order = self._last_order
+        if lease.worker and lease.worker not in self._ending:
+            idle = self._idle[lease.job] = self._idle.pop(lease.job, [])
+            idle.append(lease.worker)
+        return self._schedule()
+
+    def owner_gone(self, owner: bytes) -> list[Command]:
+        """A driver, worker or the control store is gone, and its demands with it."""
+        for key in [key for key in self._demands if key[0] == owner]:
+            self._demands[key].count = 0
+            if self._demands[key].held == 0:
+                del self._demands[key]
+        commands: list[Command] = []
+        for lease in [x for x in self.leases.values() if x.owner == owner]:
+            self._end(lease)
+            if lease.worker:
+                self._leaving.add(lease.worker)
+                commands.append(OwnerLeft(lease.worker, owner))
+        return commands + self._schedule()
+
+    # ------------------------------------------------------------------ events from workers
+
+    def starting(self, job: bytes, count: int) -> None:
+        """That many workers are being started (StartWorkers was carried out, or they are prestarted)."""
+        self._starting[job] = self._starting.get(job, 0) + count
+
+    def _started(self, job: bytes) -> None:
+        """One start is over, well or not."""
+        left = self._starting.pop(job, 0) - 1
+        if left > 0:
+            self._starting[job] = left
+
+    def worker_ready(self, worker: bytes, job: bytes) -> list[Command]:
+        """A worker process said hello."""
+        self._started(job)
+        self._failed_starts.pop(job, None)
+        self._workers[worker] = job
+        if worker not in self._ending:
+            self._idle.setdefault(job, []).append(worker)
+        return self._schedule()
+
+    def worker_ending(self, worker: bytes) -> None:
+        """It is certain that the worker ends: nobody gets it any more. ``worker_lost`` follows.
+
+        What it serves goes on: its lease is its owner's until the process is gone, or the owner returns it.
+        """
+        self._ending.add(worker)
+        self._leaving.discard(worker)
+        idle = self._idle.get(self._workers.get(worker, b""), [])
+        if worker in idle:
+            idle.remove(worker)
+
+    def worker_not_started(self, job: bytes, cause: str, *, counts: bool = True) -> list[Command]:
+        """A process that was being started ended before it said hello.
+
+        After a few in a row whoever waits for one is refused: starting more would go on for ever. Those that
+        failed together for one cause count once (``counts``).
+        """
+        self._started(job)
+        if not counts:
+            return self._schedule()
+        failed = self._failed_starts[job] = self._failed_starts.get(job, 0) + 1
+        if failed < FAILED_STARTS_LIMIT:
+            return self._schedule()
+        self._failed_starts.pop(job)
+        reason = f"{failed} worker processes in a row ended before they were ready; the last: {cause}"
+        return self._refuse_reserved(job, reason) + self._schedule()
+
+    def worker_lost(self, worker: bytes) -> tuple[Lease | None, list[Command]]:
+        """A worker ended. Return the lease that it served, and what to do."""
+        job = self._workers.pop(worker, b"")
+        self._leaving.discard(worker)
+        self._unfit.discard(worker)
+        idle = self._idle.get(job, [])
+        if worker in idle:
+            idle.remove(worker)
+        lease = self._by_worker.get(worker)
+        self._ending.discard(worker)
+        if lease is not None:
+            self._end(lease)
+        devices, units = self._occupied.pop(worker, ([], 0))
+        if units:
+            self.gpus.give_back(devices, units)
+            add(self.free, {"GPU": units})
+        return lease, self._schedule()
+
+    def blocked(self, worker: bytes, blocked: bool) -> list[Command]:
+        """The worker's task waits in get (or no longer does): its CPUs are lent (or taken back).
+
+        Taken back at once, even if that means more in use than there is: it runs already.
+        """
+        lease = self._by_worker.get(worker)
+        if lease is None or blocked == (lease.state is LeaseState.BLOCKED):
+            return []
+        cpus = {"CPU": lease.resources.get("CPU", 0)}
+        if blocked:
+            lease.state = LeaseState.BLOCKED
+            add(self.free, cpus)
+        else:
+            lease.state = LeaseState.GRANTED
+            subtract(self.free, cpus)
+        return self._schedule()
+
+    def take_idle(self, keep: int) -> list[bytes]:
+        """Remove and return idle workers beyond ``keep`` in all, oldest first: they may end."""
+        surplus: list[bytes] = []
+        for job in reversed(list(self._idle)):  # those used last come last
+            idle = self._idle[job]
+            count = max(0, len(idle) - keep)
+            surplus += idle[:count]
+            del idle[:count]
+            keep -= len(idle)
+            if not idle:
+                del self._idle[job]
+        self._leaving.update(surplus)
+        return surplus
+
+    def put_back(self, worker: bytes) -> list[Command]:
+        """A worker that was to end stays after all: it owns objects, and runs nothing."""
+        if worker not in self._leaving:
+            return []
+        self._leaving.discard(worker)
+        job = self._workers.get(worker)
+        if job is None:
+            return []
+        self._idle.setdefault(job, []).insert(0, worker)
+        return self._schedule()
+
+    # ------------------------------------------------------------------ deciding
+
+    def _end(self, lease: Lease) -> None:
+        del self.leases[lease.id]
+        resources = dict(lease.resources)
+        if lease.worker:
+            self._by_worker.pop(lease.worker, None)
+        if lease.worker in self._ending and resources.get("GPU"):
+            self._occupied[lease.worker] = lease.gpus, resources.pop("GPU")
+        else:
+            self.gpus.give_back(lease.gpus, resources.get("GPU", 0))
+        if lease.state is LeaseState.BLOCKED:  # its CPUs are back already
+            resources.pop("CPU", None)
+        add(self.free, resources)
+        demand = self._demands.get((lease.owner, lease.shape))
+        if demand is not None:
+            demand.held -= 1
+            if demand.held == 0 and demand.count <= 0:
+                del self._demands[demand.owner, demand.shape]
+
+    def _schedule(self) -> list[Command]:
+        """Reserve resources for what is wanted most, give reservations their workers."""
+        commands: list[Command] = []
+        wanting = [d for d in self._demands.values() if d.held < d.count]
+        if wanting:
+            held: dict[bytes, int] = {}
+            for lease in self.leases.values():
+                held[lease.owner] = held.get(lease.owner, 0) + 1
+            while wanting:
+                demand = min(wanting, key=lambda d: (-d.depth, held.get(d.owner, 0), d.order))
+                if not self._may_reserve(demand, commands):
+                    wanting.remove(demand)
+                    continue
+                self._reserve(demand)
+                held[demand.owner] = held.get(demand.owner, 0) + 1
+                if demand.held >= demand.count:
+                    wanting.remove(demand)
+        self._give_workers(commands)
+        return commands
+
+    def _may_reserve(self, demand: Demand, commands: list[Command]) -> bool:
+        if demand.unfit:
+            if not demand.refused:
+                demand.refused = True
+                commands.append(Refuse(demand.owner, demand.shape, demand.unfit, fatal=False))
+            return False
+        if not fits(demand.resources, self.free):
+            if not demand.refused and not fits(demand.resources, self.total):
+                demand.refused = True
+                commands.append(
+                    Refuse(
+                        demand.owner,
+                        demand.shape,
+                        f"it needs {describe(demand.resources)}, and this node has "
+                        f"{describe({name: self.total.get(name, 0) for name in demand.resources})} in all",
+                        fatal=False,
+                    )
+                )
+            return False
+        if "GPU" in demand.resources and self.gpus.choose(demand.resources["GPU"]) is None:
+            return False  # enough in all, but in pieces
+        if not demand.resources:
+            running = sum(
+                1 for x in self.leases.values() if not x.resources and x.state is not LeaseState.BLOCKED
+            )
+            return running < ZERO_SHAPE_LIMIT or demand.owner == b""
+        return True
+
+    def _reserve(self, demand: Demand) -> None:
+        self._last_lease += 1
+        lease = Lease(self._last_lease, demand.owner, demand.shape, demand.job, demand.resources)
+        self.leases[lease.id] = lease
+        subtract(self.free, lease.resources)
+        lease.gpus = self.gpus.take(lease.resources.get("GPU", 0)) or []
+        demand.held += 1
+
+    def _give_workers(self, commands: list[Command]) -> None:
+        short: dict[bytes, int] = {}
+        spares: set[bytes] = set()
+        for lease in list(self.leases.values()):
+            if lease.state is not LeaseState.RESERVED:
+                continue
+            idle = self._idle.get(lease.job)
+            worker = self._take_worker(lease, idle) if idle else None
+            if worker is not None:
+                lease.worker = worker
+                lease.state = LeaseState.GRANTED
+                self._by_worker[lease.worker] = lease
+                commands.append(Grant(lease))
+                if not lease.owner and not idle and not self._starting.get(lease.job):
+                    # An actor takes its worker for life: have one ready for the next.
+                    spares.add(lease.job)
+            else:
+                short[lease.job] = short.get(lease.job, 0) + 1
+        room = self._max_workers - len(self._workers) - sum(self._starting.values())
+        for job, count in short.items():
+            count -= self._starting.get(job, 0)
+            if count > 0 and room <= 0:
+                commands += self._refuse_for_room(job)
+            elif count > 0:
+                commands.append(StartWorkers(job, min(count, room)))
+                room -= min(count, room)
+        for job in spares - short.keys():
+            if room > 0:
+                commands.append(StartWorkers(job, 1))
+                room -= 1
+
+    def _take_worker(self, lease: Lease, idle: list[bytes]) -> bytes | None:
+        """Take the newest idle worker: its caches are warm. For an actor, one that owns nothing."""
+        for index in range(len(idle) - 1, -1, -1):
+            if lease.owner or idle[index] not in self._unfit:
+                return idle.pop(index)
+        return None
+
+    def unfit_for_actor(self, worker: bytes) -> None:
+        """The worker owns objects of earlier tasks, which an actor's end would take along."""
+        self._unfit.add(worker)
+
+    def _refuse_for_room(self, job: bytes) -> list[Command]:
+        """Nothing but a clear error is left where every worker waits for yet another one."""
+        running = any(x.state is LeaseState.GRANTED for x in self.leases.values())
+        if running or self._leaving or self._ending or self._starting.get(job):
+            return []  # room may come
+        reason = (
+            f"all {len(self._workers)} worker processes of this node (the limit: SKATE_MAX_WORKERS) "
+            "wait in get() for tasks that need yet another worker; nest tasks less deeply, or wait "
+            "for their results in the driver"
+        )
+        return self._refuse_reserved(job, reason)
+
+    def _refuse_reserved(self, job: bytes, reason: str) -> list[Command]:
+        """Give up on every reservation of the job that has no worker, and on what is behind it."""
+        refused: list[Command] = []
+        for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.job == job]:
+            self._end(lease)
+            demand = self._demands.get((lease.owner, lease.shape))
+            if demand is not None:
+                demand.count = demand.held
+                if not demand.held:
+                    del self._demands[demand.owner, demand.shape]
+            refused.append(Refuse(lease.owner, lease.shape, reason, fatal=True))
+        return refused
+
+    def refuse_crew(self, job: bytes, reason: str) -> list[Command]:
+        """Workers of this job cannot be had: refuse all that wait for one."""
+        refused: list[Command] = []
+        for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.job == job]:
+            self._end(lease)
+        for demand in [d for d in self._demands.values() if d.job == job and d.held < d.count]:
+            demand.count = demand.held
+            if not demand.held:
+                del self._demands[demand.owner, demand.shape]
+            refused.append(Refuse(demand.owner, demand.shape, reason, fatal=True, environment=True))
+        return refused + self._schedule()
+
+    def unmet(self) -> list[Command]:
+        """Called a time slice after a demand was left waiting: ask others for their share.
+
+        An owner that holds at least two leases more than one that waits gives one up when its
+        current task is through; everybody gives up idle ones.
+        """
+        waiting = [d for d in self._demands.values() if self._could_be_served(d)]
+        if not waiting:
+            return []
+        held: dict[bytes, list[Lease]] = {}
+        for lease in self.leases.values():
+            if lease.state is LeaseState.GRANTED and lease.resources:
+                held.setdefault(lease.owner, []).append(lease)
+        first = min(waiting, key=lambda d: (-d.depth, len(held.get(d.owner, ())), d.order))
+        mine = len(held.get(first.owner, ()))
+        commands: list[Command] = []
+        for owner, leases in held.items():
+            # Its own idle leases of other shapes count too, but none that is in use.
+            has_more = len(leases) > mine + 1 or mine == 0
+            ask = owner != first.owner and has_more and not any(lease.retiring for lease in leases)
+            if ask:
+                leases[0].retiring = True
+            commands.append(Reclaim(owner, int(ask)))
+        return commands
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any demand that could be served is not."""
+        return any(map(self._could_be_served, self._demands.values()))
+
+    def _could_be_served(self, demand: Demand) -> bool:
+        """Tell whether it waits for others to end."""
+        return demand.held < demand.count and not demand.unfit and fits(demand.resources, self.total)
+
+    @property
+    def worker_count(self) -> int:
+        """Live worker processes."""
+        return len(self._workers)
+
+    def lease_of(self, worker: bytes) -> Lease | None:
+        """Return the lease that a worker serves."""
+        return self._by_worker.get(worker)
+
+    def job_of(self, worker: bytes) -> bytes:
+        """Return the job that a live worker serves."""
+        return self._workers.get(worker, b"")

@@ -1,0 +1,1 @@
+"""The node's object store as a service: allocation, pins, spilling."""

@@ -1,0 +1,1 @@
+"""What a node reports: state, stacks, deadlocks, breakpoints."""

@@ -1,0 +1,1 @@
+"""The node's worker processes and clients: started, watched, ended; their logs."""

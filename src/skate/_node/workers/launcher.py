@@ -1,0 +1,247 @@
+"""Carries out the start of worker processes: through the zygote, which it starts and replaces."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import sleep
+
+from skate._base import descriptors
+from skate._base.backoff import Backoff
+from skate._base.clock import monotonic
+from skate._base.process import describe_status
+from skate._node.workers.zygote_start import start_zygote
+from skate._transport.reactor import READABLE, Reactor
+from skate._wire import zygote as wire
+
+#: A process without a pidfd is looked for so often (seconds).
+_LOOK = 0.25
+_WORD = struct.Struct("<8sQ")
+#: The bits of a word that are the task's number; the highest one says that it may be repeated.
+_SEQ = (1 << 63) - 1
+
+
+class Board:
+    """Shared memory with a word a worker: the task that it began last (owner, seq)."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        size = os.fstat(fd).st_size
+        self._memory = mmap.mmap(fd, size)
+        self._free = list(range(size // _WORD.size - 1, -1, -1))
+
+    def take(self) -> int:
+        """Return the number of an unused word, cleared."""
+        slot = self._free.pop()
+        _WORD.pack_into(self._memory, slot * _WORD.size, b"", 0)
+        return slot
+
+    def read(self, slot: int) -> tuple[bytes, int]:
+        """Return owner and seq of the task begun last."""
+        owner, word = _WORD.unpack_from(self._memory, slot * _WORD.size)
+        return owner, word & _SEQ
+
+    def repeatable(self, slot: int) -> bool:
+        """Tell whether that task is run again if its process ends."""
+        return bool(_WORD.unpack_from(self._memory, slot * _WORD.size)[1] & ~_SEQ)
+
+    def give_back(self, slot: int) -> None:
+        """The worker of this word is no more."""
+        self._free.append(slot)
+
+
+class Launcher:
+    """The zygote as the daemon sees it. All methods run on the daemon's loop."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        argv: list[str],
+        board: Board,
+        log_fd: int,
+        on_spawned: Callable[[wire.Spawned], None],
+        on_exited: Callable[[wire.Exited], None],
+        on_zygote_died: Callable[[str], None],
+    ) -> None:
+        self._reactor = reactor
+        self._argv = argv
+        self._board = board
+        self._log_fd = log_fd
+        self._on_spawned = on_spawned
+        self._on_exited = on_exited
+        self._on_zygote_died = on_zygote_died
+        self._sock: socket.socket | None = None
+        self.pid = 0
+        #: While there is no zygote and no descriptor for one: what is to be forked later, and the attempts.
+        self._pending: list[tuple[wire.Spawn, int, int]] = []
+        self._attempts: Backoff | None = None
+        self._closed = False
+
+    def adopt(self, pid: int, sock: socket.socket) -> None:
+        """Serve a zygote that was executed already."""
+        self.pid = pid
+        self._sock = sock
+        self._reactor.register(sock.fileno(), self)
+
+    def start(self) -> None:
+        """Execute a zygote: now, or as soon as there are descriptors for it."""
+        if self._attempts is None:
+            self._attempts = Backoff(monotonic())
+            self._start()
+
+    def _start(self) -> None:
+        attempts = self._attempts
+        if attempts is None or self._closed:
+            return
+        try:
+            self.adopt(*start_zygote(self._argv, self._board.fd, self._log_fd))
+        except OSError as error:
+            pause = attempts.again(monotonic())
+            if pause is not None:
+                self._reactor.call_later(pause, self._start)
+                return
+            self._attempts = None
+            for spawn, *ends in self._take_pending():
+                for fd in ends:
+                    os.close(fd)
+                why = f"there is no zygote, because the node daemon {descriptors.explain(error)}"
+                self._on_spawned(wire.Spawned(spawn.worker_id, 0, why))
+            return
+        self._attempts = None
+        for spawn, stdout, stderr in self._take_pending():
+            self._send(spawn, stdout, stderr)
+
+    def _take_pending(self) -> list[tuple[wire.Spawn, int, int]]:
+        pending, self._pending = self._pending, []
+        return pending
+
+    def spawn(self, worker_id: bytes, slot: int, job_config: bytes, stdout: int, stderr: int) -> None:
+        """Fork a worker; ``on_spawned`` tells its pid. The descriptors are closed here."""
+        spawn = wire.Spawn(worker_id, slot, job_config)
+        if self._sock is None:
+            self._pending.append((spawn, stdout, stderr))
+            self.start()
+        else:
+            self._send(spawn, stdout, stderr)
+
+    def _send(self, spawn: wire.Spawn, stdout: int, stderr: int) -> None:
+        assert self._sock is not None
+        try:
+            self._sock.setblocking(True)
+            socket.send_fds(self._sock, [wire.encode(spawn)], [stdout, stderr])
+            self._sock.setblocking(False)
+        except OSError:
+            pass  # the zygote is dying: handle() will see it, and the worker counts as not started
+        finally:
+            os.close(stdout)
+            os.close(stderr)
+
+    def handle(self, events: int) -> None:
+        """Called by the reactor: the zygote said something, or died."""
+        assert self._sock is not None
+        while self._sock is not None:
+            try:
+                data = self._sock.recv(wire.MAX_MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._lost()
+                return
+            message = wire.decode_report(data)
+            if isinstance(message, wire.Spawned):
+                self._on_spawned(message)
+            else:
+                self._on_exited(message)
+
+    def _lost(self) -> None:
+        assert self._sock is not None
+        self._reactor.unregister(self._sock.fileno())
+        self._sock.close()
+        self._sock = None
+        _, status = os.waitpid(self.pid, 0)
+        self._on_zygote_died(describe_status(status))
+
+    def close(self) -> None:
+        """End the zygote, and with it every worker that it forked."""
+        self._closed = True
+        for _, *ends in self._take_pending():
+            for fd in ends:
+                os.close(fd)
+        if self._sock is not None:
+            self._reactor.unregister(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                pass
+
+
+class Orphan:
+    """Watches a worker whose zygote died: its pidfd tells when it ends, nobody can tell how."""
+
+    def __init__(self, reactor: Reactor, pid: int, on_exit: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._on_exit = on_exit
+        self._pid = pid
+        try:
+            self._fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            raise
+        except OSError:  # no descriptor is left: look now and then
+            reactor.call_later(_LOOK, self._look)
+        else:
+            reactor.register(self._fd, self, READABLE)
+
+    def _look(self) -> None:
+        try:
+            os.kill(self._pid, 0)
+        except ProcessLookupError:
+            self._on_exit()
+        else:
+            self._reactor.call_later(_LOOK, self._look)
+
+    def handle(self, events: int) -> None:
+        """Called by the reactor: the process ended."""
+        self._reactor.unregister(self._fd)
+        os.close(self._fd)
+        self._on_exit()
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Hold a process still: it runs no instruction inside of the ``with`` block."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        for _ in range(200):
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                if file.read().rpartition(b")")[2].split()[0] in b"TtZ":
+                    break
+            sleep(0.0001)
+    except OSError:
+        pass  # it ended
+    try:
+        yield
+    finally:
+        try:
+            os.kill(pid, signal.SIGCONT)
+        except ProcessLookupError:
+            pass
+
+
+def kill_group(pid: int) -> None:
+    """Kill a worker and all the processes that it started."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass

@@ -1,0 +1,1 @@
+"""The caller's side of a call: submission, leases, actors' queues, results, recovery, cancellation."""

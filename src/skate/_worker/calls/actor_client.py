@@ -1,0 +1,240 @@
+"""An actor as its callers see it: calls in order, through restarts, to the end. Decisions only.
+
+One client an actor and process, whatever the number of handles. Calls leave in the order they were
+made; one whose arguments are not ready holds up those behind it, unless the actor runs several at a
+time (``out_of_order``)::
+
+    submit --> [queue] --ALIVE and connected, arguments ready--> [inflight] --reply--> done
+                  ^                                                  |
+                  |    not begun, or retries left (in order, first)  | the incarnation died
+                  '--------------------------------------------------+
+                                                 else: ActorUnavailableError / ActorDiedError
+
+The control store tells states; a closed connection alone only stops sending until it does. If it says
+nothing and the actor can be dialled again, only the connection was lost: what was in flight may have been
+done, and is sent again if it has retries left. An actor that cannot be dialled fails its calls; the next one
+tries again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from skate._wire.control import ActorUpdate
+from skate._worker.calls.records import TaskRecord, split_begun, take_out
+
+if TYPE_CHECKING:
+    from skate._transport.connection import Connection
+    from skate._worker.calls.tallies import Tally
+
+
+class Connect(NamedTuple):
+    """Dial this incarnation, then call ``connected``."""
+
+    client: ActorClient
+    address: str
+
+
+class Fail(NamedTuple):
+    """End these calls: the actor is dead, may have done them (``unavailable``), or cannot be reached
+    (``unsent``: they did not leave, and why)."""
+
+    client: ActorClient
+    calls: list[TaskRecord]
+    unavailable: bool
+    unsent: str = ""
+
+
+Command = Connect | Fail
+
+
+class ActorClient:
+    """See the module's text."""
+
+    __slots__ = ("id", "class_name", "max_pending", "out_of_order", "state", "incarnation", "connection",
+                 "address", "dialling", "queue", "inflight", "cause", "error", "watched", "keep", "tallies",
+                 "_send", "_me")  # fmt: skip
+
+    def __init__(
+        self,
+        actor_id: bytes,
+        class_name: str,
+        me: bytes,
+        send: Callable[[ActorClient, TaskRecord], None],
+    ) -> None:
+        self.id = actor_id
+        self.class_name = class_name
+        #: How many calls may be unfinished; below zero: any number.
+        self.max_pending = -1
+        #: A call whose arguments are not ready holds up nobody.
+        self.out_of_order = False
+        self.state = "PENDING_CREATION"
+        self.incarnation = -1
+        self.connection: Connection | None = None
+        #: Of the living incarnation; and whether somebody is about to call ``connected`` or ``unreachable``.
+        self.address = ""
+        self.dialling = False
+        self.queue: deque[TaskRecord] = deque()
+        self.inflight: dict[int, TaskRecord] = {}
+        self.cause = ""
+        #: Pickled exception of the constructor.
+        self.error = b""
+        #: The control store was asked to tell its states.
+        self.watched = False
+        #: A ref to the actor's handle object while calls are under way: they keep the actor alive.
+        self.keep: object = None
+        #: Where calls of its methods count: see ``tallies``.
+        self.tallies: dict[str, Tally] = {}
+        self._send = send
+        self._me = me
+
+    def submit(self, call: TaskRecord) -> list[Command]:
+        """A call was made."""
+        if self.state == "DEAD":
+            return [Fail(self, [call], False)]
+        if self.out_of_order and self.connection is not None and not call.unresolved:
+            self._leave(call)
+        else:
+            self.queue.append(call)
+            if self.connection is None:
+                return self._dial() if self.state == "ALIVE" and not self.dialling else []
+            if not self.out_of_order:
+                self.pump()
+        return []
+
+    def is_dialling(self, address: str) -> bool:
+        """Tell whether somebody is to call ``connected`` or ``unreachable`` for the incarnation there."""
+        return self.dialling and self.state == "ALIVE" and self.address == address
+
+    def _dial(self) -> list[Command]:
+        self.dialling = True
+        return [Connect(self, self.address)]
+
+    def pump(self) -> None:
+        """Send what may leave."""
+        queue = self.queue
+        if self.connection is None:
+            return
+        if self.out_of_order:
+            ready = [call for call in queue if not call.unresolved]
+            self.queue = deque(call for call in queue if call.unresolved)
+            for call in ready:
+                self._leave(call)
+            return
+        while queue and not queue[0].unresolved:
+            self._leave(queue.popleft())
+
+    def _leave(self, call: TaskRecord) -> None:
+        self.inflight[call.seq] = call
+        self._send(self, call)
+
+    def ready(self, call: TaskRecord) -> None:
+        """The last argument of a queued call got its value."""
+        if self.out_of_order and self.connection is not None and take_out(self.queue, call):
+            self._leave(call)
+        else:
+            self.pump()
+
+    def connected(self, connection: Connection) -> None:
+        """The living incarnation can be reached. What was in flight before was sorted out (see
+        ``broken``)."""
+        self.connection = connection
+        self.dialling = False
+        self.pump()
+
+    def broken(self, reason: str) -> list[Command]:
+        """The living incarnation can be dialled again: only the connection was lost, with what was in
+        flight."""
+        if self.inflight:
+            self.cause = reason
+        return self._sort_out(list(self.inflight.values()), [])
+
+    def disconnected(self, *, begun: bool = True) -> None:
+        """The connection closed; what that means the control store will tell, or ``broken``.
+
+        Not ``begun``: the other side read none of what was sent on it.
+        """
+        self.connection = None
+        self.dialling = self.state == "ALIVE"
+        if not begun:
+            self.queue.extendleft(reversed(self.inflight.values()))
+            self.inflight.clear()
+
+    def unreachable(self, reason: str) -> list[Command]:
+        """The living incarnation cannot be dialled, and it makes no sense to go on trying."""
+        self.dialling = False
+        if self.state != "ALIVE" or self.connection is not None:
+            return []
+        self.cause = reason
+        commands: list[Command] = []
+        if self.inflight:
+            commands.append(Fail(self, list(self.inflight.values()), True))
+        if self.queue:
+            commands.append(Fail(self, list(self.queue), True, reason))
+        self.inflight.clear()
+        self.queue.clear()
+        return commands
+
+    def withdraw(self, call: TaskRecord) -> None:
+        """A queued call failed before it left (an argument of it did): those behind it may go."""
+        take_out(self.queue, call)
+        if not self.out_of_order:
+            self.pump()
+
+    def updated(self, update: ActorUpdate) -> list[Command]:
+        """The control store told the state. Late and repeated news change nothing."""
+        if self.state == "DEAD" or update.incarnation < self.incarnation:
+            return []
+        commands: list[Command] = []
+        news = update.incarnation > self.incarnation
+        if update.state == "DEAD":
+            self.state, self.cause, self.error = "DEAD", update.cause, update.error
+            self.connection = None
+            self.dialling = False
+            calls = [*self.inflight.values(), *self.queue]
+            self.inflight.clear()
+            self.queue.clear()
+            if calls:
+                commands.append(Fail(self, calls, False))
+            return commands
+        if news and self.incarnation >= 0:
+            commands += self._incarnation_died(update)
+        self.incarnation = update.incarnation
+        self.state = update.state
+        self.cause = update.cause
+        if update.state == "ALIVE" and self.connection is None and (news or not self.dialling):
+            self.address = update.address
+            commands += self._dial()
+        return commands
+
+    def _incarnation_died(self, update: ActorUpdate) -> list[Command]:
+        """Sort what was in flight: sent again, in order and first, or failed."""
+        self.connection = None
+        self.dialling = False
+        calls = list(self.inflight.values())
+        # The word names one caller's call; about the calls of the others nothing is known.
+        known = update.begun_owner == self._me
+        return self._sort_out(*split_begun(calls, update.begun_seq if known else None))
+
+    def _sort_out(self, begun: list[TaskRecord], fresh: list[TaskRecord]) -> list[Command]:
+        """Decide about what was in flight: calls that may have begun, and calls that did not."""
+        self.inflight.clear()
+        again: list[TaskRecord] = []
+        lost: list[TaskRecord] = []
+        for call in begun:
+            (again if call.spend_retry() else lost).append(call)
+        lost += [call for call in fresh if call.cancelled]
+        self.queue.extendleft(reversed(again + [call for call in fresh if not call.cancelled]))
+        return [Fail(self, lost, True)] if lost else []
+
+    def cut_off(self, reason: str) -> list[Command]:
+        """The control store is gone: whoever is not connected will hear no more news."""
+        if self.connection is not None or self.state == "DEAD":
+            return []
+        self.cause = reason
+        calls = [*self.inflight.values(), *self.queue]
+        self.inflight.clear()
+        self.queue.clear()
+        return [Fail(self, calls, True)] if calls else []

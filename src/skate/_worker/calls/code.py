@@ -1,0 +1,81 @@
+"""The code of remote functions and actor classes on its way out: pickled once, and checked."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from skate._base import errors
+from skate._serialize import culprit
+from skate._serialize.values import dump_code
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+
+#: Code of more bytes holds data that better is an object: a warning.
+WARN_BYTES = 10**7
+#: Code of so many bytes is refused, unless the variable of Ray's name says otherwise.
+ERROR_BYTES = 10**8
+VARIABLE = "FUNCTION_SIZE_ERROR_THRESHOLD"
+
+_ADVICE = (
+    "Check that its definition is not implicitly capturing a large array or other object in scope. Tip: use "
+    "ray.put() to put large objects in the object store once, and pass the ref as an argument: workers then "
+    "share it."
+)
+
+
+def dump(core: Core, code: Any, name: str) -> tuple[bytes, list[Any]]:
+    """Return a function or class as bytes, and the refs in its closure or defaults.
+
+    Args:
+        core: the runtime, which warns of large ones.
+        code: the function or class.
+        name: what users call it.
+
+    Raises:
+        TypeError: something in it cannot be pickled: the message names the path to it.
+        ValueError: it is too large.
+        OufOfBandObjectRefSerializationException: it has captured a ref, and the environment forbids that.
+    """
+    try:
+        blob, refs = dump_code(code)
+        if refs:
+            from skate._worker.objects.out_of_band import check_code  # here: little code holds any
+
+            check_code(code)
+    except (MemoryError, errors.OufOfBandObjectRefSerializationException):
+        raise
+    except Exception as error:
+        kind = "actor class" if isinstance(code, type) else "function"
+        text = culprit.explain(code, name, error)
+        raise TypeError(f"Could not serialize the {kind} {name}: {text}") from None
+    check_size(core, code, name, len(blob))
+    return blob, refs
+
+
+def check_size(core: Core, code: Any, name: str, size: int) -> None:
+    """Warn of a pickled function or class that has something large in it, or refuse it.
+
+    Args:
+        core: the runtime, which warns.
+        code: the function or class.
+        name: what users call it.
+        size: of its pickle, in bytes.
+
+    Raises:
+        ValueError: it is too large.
+    """
+    if size <= WARN_BYTES:
+        return
+    text = os.environ.get(VARIABLE, "")
+    limit = int(text) if text.isdecimal() else ERROR_BYTES
+    kind = "actor" if isinstance(code, type) else "remote function"
+    path, part = culprit.largest(code, name)
+    largest = f"{path} has {part >> 20} MiB"
+    if size >= limit:
+        raise ValueError(
+            f"The {kind} {name} is too large ({size >> 20} MiB > {VARIABLE}={limit >> 20} MiB): {largest}. "
+            f"{_ADVICE}"
+        )
+    core.warn(f"The {kind} {name} is very large ({size >> 20} MiB): {largest}. {_ADVICE}")

@@ -1,0 +1,190 @@
+"""What a process remembers of its own calls: functions and tasks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from skate._wire.worker import Dependency
+from skate._worker.objects.refs import ObjectEntry
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from skate._worker.calls.actor_client import ActorClient
+    from skate._worker.calls.lease_pool import LeasePool, WorkerLease
+    from skate._worker.calls.streams import Stream
+    from skate._worker.calls.tallies import Tally
+    from skate._worker.process.current import CallInfo
+
+
+class FunctionRecord:
+    """A remote function, pickled once. ``microseconds`` is a moving average of what its calls took."""
+
+    __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "refs", "max_calls", "retry",
+                 "hidden", "tallies", "_dead")  # fmt: skip
+
+    def __init__(
+        self, number: int, name: str, blob: bytes, threads: int, refs: Sequence[object], dead: deque[int]
+    ) -> None:
+        self.number = number
+        self.name = name
+        self.blob = blob
+        self.threads = threads
+        #: The refs in its closure and defaults: alive as long as it is.
+        self.refs = refs
+        #: A worker ends after so many of its calls; 0: it does not.
+        self.max_calls = 0
+        #: See ``Call.retry``.
+        self.retry: bytes | None = None
+        #: Its calls are not told of (``enable_task_events=False``).
+        self.hidden = False
+        #: Where its calls count: see ``tallies``.
+        self.tallies: dict[str, Tally] = {}
+        self._dead = dead
+        self.microseconds = -1.0
+        #: How many calls may be in flight to one worker.
+        self.depth = 1
+
+    def __del__(self) -> None:
+        self._dead.append(self.number)  # workers that have it are told to forget it
+
+    def measured(self, microseconds: int, short_us: int, max_depth: int) -> None:
+        """A call took this long: learn from it. A long call counts at once, short ones by and by."""
+        old = self.microseconds
+        if old < 0 or microseconds > 10 * old + short_us:
+            new = float(microseconds)
+        else:
+            new = old + (microseconds - old) * 0.2
+        self.microseconds = new
+        if new >= short_us:
+            self.depth = 1
+        else:
+            # As much as a worker does in two milliseconds: enough to hide the round trip.
+            self.depth = min(self.max_calls or max_depth, max_depth, int(2000 / (new + 10)))
+
+
+class TaskRecord:
+    """One call of this process, until its last return is there."""
+
+    #: Arguments given as refs: (position or keyword, entry).
+    dependencies: list[tuple[int | str, ObjectEntry]] | None = None
+    #: Entries that this call keeps alive.
+    pins: list[ObjectEntry] | None = None
+    name: str | None = None
+    #: The concurrency group that the caller chose.
+    group: str | None = None
+    #: Arguments that have no value yet; below zero: the call is over.
+    unresolved = 0
+    pool: LeasePool | None = None
+    lease: WorkerLease | None = None
+    actor: ActorClient | None = None
+    #: Of a generator: its items.
+    stream: Stream | None = None
+    #: The call that made it, in this process.
+    parent: CallInfo | None = None
+    #: Nobody wants it any more; and its worker is to be ended.
+    cancelled = False
+    killed = False
+    #: How often it was begun and failed; and whether nobody is told of it.
+    attempt = 0
+    hidden = False
+    #: What it was given, as long as what it made may have to be made again; how much of that somebody
+    #: may still need; whether it runs to make it again (see ``lineage``, ``recovery``).
+    lineage: list[ObjectEntry] | None = None
+    makes = 0
+    again = False
+    #: Items of its stream, by index, that were lost and are to be made again.
+    lost_items: dict[int, ObjectEntry] | None = None
+    #: See ``Call.retry``.
+    retry: bytes | None = None
+    #: Where user code made the call (see report.call_site), and when (monotonic seconds).
+    site: tuple[CodeType, int] | None = None
+    made = 0.0
+
+    def __init__(
+        self,
+        seq: int,
+        function: FunctionRecord | None,
+        method: str,
+        args_kind: int,
+        args: bytes,
+        returns: list[ObjectEntry],
+        retries: int,
+        flags: int,
+    ) -> None:
+        self.seq = seq
+        self.function = function
+        self.method = method
+        self.args_kind = args_kind
+        self.args = args
+        self.returns = returns
+        #: Below zero: for ever.
+        self.retries_left = retries
+        self.flags = flags
+
+    def stream_state(self) -> tuple[int, int, int] | None:
+        """Return what the worker must know of the stream."""
+        stream = self.stream
+        if stream is None:
+            return None
+        if self.again:
+            return stream.base, min(self.lost_items or (0,)), 0
+        return stream.base, stream.received, stream.limit
+
+    def values_to_send(self) -> list[Dependency]:
+        """Return the values of the arguments that were given as refs, as they travel; others know of them."""
+        values: list[Dependency] = []
+        for where, entry in self.dependencies or ():
+            entry.exported = True
+            values.append((where, entry.kind, entry.data, entry.id))
+        return values
+
+    def needs(self, argument: ObjectEntry) -> bool:
+        """Tell whether this is one of its arguments that were given as refs."""
+        return any(entry is argument for _, entry in self.dependencies or ())
+
+    def describe(self) -> str:
+        """Return what users call it."""
+        if self.actor is not None:
+            return self.name or f"{self.actor.class_name}.{self.method}"
+        assert self.function is not None
+        return self.name or self.function.name
+
+    def spend_retry(self) -> bool:
+        """Tell whether it may run again, and count that."""
+        if self.cancelled:
+            return False
+        if self.retries_left == 0:
+            return False
+        self.attempt += 1
+        if self.retries_left > 0:
+            self.retries_left -= 1
+        return True
+
+
+def take_out(queue: deque[TaskRecord], task: TaskRecord) -> bool:
+    """Remove a call from a queue; tell whether it was there. Quick at both ends, where most are."""
+    if queue and queue[-1] is task:
+        queue.pop()
+        return True
+    try:
+        queue.remove(task)
+    except ValueError:
+        return False
+    return True
+
+
+def split_begun(calls: list[TaskRecord], begun_seq: int | None) -> tuple[list[TaskRecord], list[TaskRecord]]:
+    """Divide the calls in flight to a process that died, in the order sent: begun, and not begun.
+
+    ``begun_seq`` is the one it began last, None if that is not known: then all count as begun.
+    Those before it are begun too: they were through, but their replies did not get out.
+    """
+    if begun_seq is None:
+        return calls, []
+    for index, call in enumerate(calls):
+        if call.seq == begun_seq:
+            return calls[: index + 1], calls[index + 1 :]
+    return [], calls

@@ -1,0 +1,189 @@
+"""Makes lost objects again: carries out what ``lineage`` decides. Everything runs under the core's lock.
+
+Nobody looks for losses. Whoever finds an object missing where its owner said it was tells the owner::
+
+    get() here -------------------------.
+    get() in a borrower: ObjectLost ----+--> lost(): the entry waits for a value again, and the calls of
+    a task's argument: Reply(LOST) -----'    the plan run again; who finds it missing meanwhile waits too
+
+A second report about the same loss changes nothing: it names the place that was found empty, and the
+entry has another by then, or none. What was made again is read by request only, so it does no harm
+if a repeated call seals what was there already (``Seal.again``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skate._base import errors
+from skate._base.ids import index_of
+from skate._serialize.exceptions import dump_error, is_task_error, load_error
+from skate._transport.connection import Connection
+from skate._wire import node
+from skate._wire import worker as wire
+from skate._worker.calls.lineage import Lineage
+from skate._worker.calls.records import TaskRecord
+from skate._worker.objects.refs import MISSING, PENDING, ObjectEntry, discarding_entry
+from skate._worker.process.call_site import written
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+
+
+class Recovery:
+    """See the module's text."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.lineage = Lineage(core.config.max_lineage_bytes)
+        #: The last error that says all: what fails for it gets the same.
+        self._final = b""
+
+    # ------------------------------------------------------------------ remembering
+
+    def remember(self, task: TaskRecord, made: list[ObjectEntry]) -> None:
+        """A call made objects, of which some lie in the store."""
+        if task.retries_left:
+            self.lineage.keep(task, made)
+        else:
+            for entry in made:
+                if entry.maker is None:
+                    entry.maker = task.describe()
+
+    # ------------------------------------------------------------------ losses
+
+    def missing(self, entry: ObjectEntry, data: bytes) -> None:
+        """Somebody did not find an object where ``data`` says it lies: it gets a value again, or an error."""
+        if entry.kind != wire.SHARED or entry.data != data or entry.gone:
+            return  # it is known already
+        if entry.owner_address is not None:
+            entry.kind, entry.data = PENDING, b""
+            self._hold_back(entry)
+            self._core.borrowing.report_lost(entry, data)
+            return
+        plan = self.lineage.plan(entry)
+        if isinstance(plan, str):
+            entry.kind = PENDING
+            self._hold_back(entry)
+            self._core.fulfil(entry, wire.ERROR, dump_error(self._lost(entry, plan)))
+            return
+        self._core.refs.lost(entry)
+        self._hold_back(entry)
+        running = entry.maker
+        if isinstance(running, TaskRecord):
+            self._want(running, entry)
+        for needed in plan.revived:
+            self._core.refs.revive(needed)
+            if isinstance(needed.maker, TaskRecord):
+                self._want(needed.maker, needed)
+        for task in plan.tasks:
+            if task.stream is not None and not task.stream.ended:
+                continue  # its first run is not through: see over()
+            task.again = True
+            task.spend_retry()
+        for task in plan.tasks:
+            if task.again:
+                self._run_again(task)
+
+    def _hold_back(self, entry: ObjectEntry) -> None:
+        """Calls that were about to be sent with the object wait for it again."""
+        for call in self._core.normal.take_back(entry):
+            self._core.calls.hold(call, entry)
+        for call in self._core.actors.waiting_with(entry):
+            self._core.calls.hold(call, entry)
+
+    def _want(self, task: TaskRecord, entry: ObjectEntry) -> None:
+        entry.task = task
+        if task.stream is not None:
+            if task.lost_items is None:
+                task.lost_items = {}
+            task.lost_items[index_of(entry.id, task.stream.base)] = entry
+
+    def _lost(self, entry: ObjectEntry, why: str) -> errors.ObjectLostError:
+        core = self._core
+        where = written(entry.site)
+        story = f"{MISSING}{where and ', made at ' + where}; it cannot be made again: {why}"
+        if isinstance(entry.maker, TaskRecord):
+            reason = "OBJECT_UNRECONSTRUCTABLE_MAX_ATTEMPTS_EXCEEDED"
+            if entry.maker.lineage is None:
+                reason = "OBJECT_UNRECONSTRUCTABLE_LINEAGE_EVICTED"
+            return errors.ObjectReconstructionFailedError(
+                entry.id.hex(), reason, story, core.address, where
+            )  # fmt: skip
+        return errors.ObjectLostError(entry.id.hex(), core.address, story)
+
+    def _run_again(self, task: TaskRecord) -> None:
+        core = self._core
+        task.flags |= wire.AGAIN
+        task.unresolved = 0
+        task.lease = None
+        task.pins = list(task.lineage or ())
+        for entry in task.pins:
+            entry.pins += 1
+        core.calls.depend_on_arguments(task)
+
+    # ------------------------------------------------------------------ the end of a repeated call
+
+    def wanted(self, task: TaskRecord) -> list[ObjectEntry]:
+        """Return the returns of a repeated call, with nobody's entries for those that have values.
+
+        What is put there is freed, unless the value that is in use lies in the store under the same id.
+        """
+        return [
+            entry if entry.gone or entry.kind == PENDING
+            else discarding_entry(b"" if entry.kind == wire.SHARED else entry.id)
+            for entry in task.returns
+        ]  # fmt: skip
+
+    def item_arrived(self, connection: Connection, message: wire.StreamItem, task: TaskRecord) -> None:
+        """A repeated generator yielded: most of its items are there."""
+        core, stream = self._core, task.stream
+        assert stream is not None
+        entry = (task.lost_items or {}).pop(message.index, None)
+        if message.contained:
+            acknowledgement = wire.ReplyAck(message.seq, message.index)
+            taker = entry if entry is not None else discarding_entry()
+            core.calls.take_contained(connection, message.contained, [taker], acknowledgement)
+        if entry is not None and not entry.gone:
+            core.fulfil(entry, message.kind, message.data)
+        elif message.kind == wire.SHARED:
+            item = stream.item_id(message.index)
+            there = core.refs.entries.get(item)
+            if there is None or there.kind != wire.SHARED:  # gone, or it was an error the first time
+                core.node.send(node.Free([item], False))
+        if not task.lost_items:
+            connection.send(wire.StreamStop(message.seq))
+
+    def failed(self, task: TaskRecord, error: bytes) -> bytes:
+        """A repeated call did not get through: return the error for what it was to make."""
+        if error is self._final:
+            return error
+        if is_task_error(error):
+            self._final = error
+            return error
+        cause = load_error(error)
+        if isinstance(cause, errors.ObjectReconstructionFailedError):
+            self._final = error
+            return error
+        entry = next((one for one in task.returns if one.kind == PENDING), task.returns[0])
+        story = f"{MISSING}; making it again failed: {cause}"
+        reason = "OBJECT_UNRECONSTRUCTABLE_TASK_CANCELLED" if task.cancelled else "OBJECT_UNRECONSTRUCTABLE"
+        lost = errors.ObjectReconstructionFailedError(
+            entry.id.hex(), reason, story, self._core.address, written(task.site)
+        )
+        self._final = dump_error(lost)
+        return self._final
+
+    def over(self, task: TaskRecord, error: bytes = b"") -> None:
+        """A repeated call is through, or the first run of a generator whose items were lost meanwhile."""
+        self.lineage.over(task)
+        task.flags &= ~wire.AGAIN
+        items, task.lost_items = task.lost_items, None
+        for entry in (items or {}).values():
+            if entry.gone or entry.kind != PENDING:
+                continue
+            if error:
+                self._core.fulfil(entry, wire.ERROR, error)
+            else:  # it was lost when its turn was over
+                entry.kind, entry.data = wire.SHARED, b""
+                self.missing(entry, b"")

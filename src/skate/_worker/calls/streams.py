@@ -1,0 +1,102 @@
+"""The results of a generator as its caller sees them, one after the other. Decisions only.
+
+The caller owns every item. It numbers them in advance (a range of counters for each stream), so that
+a large one can be sealed under its id before the caller has heard of it::
+
+    worker: item 0, item 1, ... --> [arrived] --take--> ObjectRef
+                                        |
+                    peek: an entry for the next item, there or not; waiting is waiting for its value
+
+A crash in the middle runs the generator again, with those skipped that have arrived: each item is
+sent once, whatever happens. An exception is the last item. Who drops the stream stops the generator.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from skate._base.ids import item_id
+from skate._worker.objects.refs import ObjectEntry, RefTable
+
+
+class Stream:
+    """One generator's items, in their order. Called under the core's lock."""
+
+    __slots__ = ("base", "limit", "dynamic", "received", "taken", "ended", "closed",
+                 "_owner", "_refs", "_arrived", "_next", "_end")  # fmt: skip
+
+    def __init__(self, refs: RefTable, owner: bytes, base: int, limit: int, *, dynamic: bool = False) -> None:
+        self.base = base
+        #: The generator waits while this many items are not taken; 0: it never does.
+        self.limit = limit
+        #: All items become the value of one ref, in the end.
+        self.dynamic = dynamic
+        self.received = 0
+        self.taken = 0
+        self.ended = False
+        self.closed = False
+        self._owner = owner
+        self._refs = refs
+        self._arrived: deque[ObjectEntry] = deque()
+        #: The entry that stands for the next item, once somebody asked for it before it was there.
+        self._next: ObjectEntry | None = None
+        self._end: ObjectEntry | None = None
+
+    def item_id(self, index: int) -> bytes:
+        """Return the id of an item."""
+        return item_id(self._owner, self.base, index)
+
+    def _make(self) -> ObjectEntry:
+        entry = self._refs.own(self.item_id(self.received))
+        entry.local = 1  # the stream's, then its taker's
+        return entry
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``take`` has an answer."""
+        return bool(self._arrived) or self.ended
+
+    def peek(self) -> ObjectEntry:
+        """Return an entry that has a value when ``ready``."""
+        if self._arrived:
+            return self._arrived[0]
+        if self.ended:
+            if self._end is None:
+                self._end = ObjectEntry(b"", None)
+                self._end.kind = 0
+                self._end.gone = True
+            return self._end
+        if self._next is None:
+            self._next = self._make()
+        return self._next
+
+    def take(self) -> ObjectEntry | None:
+        """Return the next item, which is the caller's now; None: it is not there, or the stream ended."""
+        if not self._arrived:
+            return None
+        self.taken += 1
+        return self._arrived.popleft()
+
+    def arrive(self, index: int) -> ObjectEntry | None:
+        """An item came: return the entry to be given its value. None: it is not wanted (any more)."""
+        if self.closed or self.ended or index != self.received:
+            return None
+        entry, self._next = self._next or self._make(), None
+        self.received += 1
+        self._arrived.append(entry)
+        return entry
+
+    def end(self) -> ObjectEntry | None:
+        """No more will come. Return the entry that somebody may wait for: it is to be given some value."""
+        self.ended = True
+        entry, self._next = self._next, None
+        return entry
+
+    def close(self) -> None:
+        """Nobody wants the rest."""
+        self.closed = True
+        while self._arrived:
+            self._refs.drop_local(self._arrived.popleft())
+        entry, self._next = self._next, None
+        if entry is not None:
+            self._refs.drop_local(entry)

@@ -1,0 +1,1 @@
+"""Breakpoints of tasks and actors, and the debugger that answers there."""

@@ -1,0 +1,232 @@
+"""``breakpoint()`` in a worker: the thread stops, and waits until somebody attaches.
+
+::
+
+    stopped thread                 node daemon            driver, or `skate debug`
+      listens, Stopped ───────────────►│──────────────────────────►│ shows where
+      waits (the reactor goes on)      │                           │
+      │◄──────────────────────────────────────────────── dials ────│
+      │  Output, Ask ─────────────────────────────────────────────►│ shows, reads a line
+      │◄──────────────────────────────────────── Line, Detach ─────│
+      goes on, Resumed ───────────────►│──────────────────────────►│ the next one
+
+The process is well all the while: it answers peers and the daemon, and can be cancelled and killed. Who
+attaches and vanishes leaves the thread stopped; it asks for somebody anew.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections import deque
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from skate._base.user_errors import args_of, is_a, set_args, type_name
+from skate._transport.acceptor import Acceptor
+from skate._transport.connection import Connection, Listener
+from skate._transport.dialing import listen
+from skate._transport.reactor import Waiter
+from skate._wire import debugger as wire
+from skate._wire import node, services
+from skate._wire.handshake import BUSY, Refused
+from skate._worker.process import current
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+
+_DEBUGGER = "skate._worker.debugging.debugger"
+#: Text goes in pieces of this many characters.
+_PIECE = 16 * 1024
+
+#: Turns on a look at exceptions where they are raised: ours, and Ray's.
+_POST_MORTEM = ("SKATE_POST_MORTEM", "RAY_DEBUG_POST_MORTEM")
+
+
+def install() -> None:
+    """Take over ``breakpoint()`` in this process."""
+    sys.breakpointhook = hook
+
+
+def hook(*args: Any, **kwargs: Any) -> Any:
+    """Stop the calling thread. PYTHONBREAKPOINT has its usual meaning."""
+    core = current.process.core
+    if core is None or core.executor is None or os.environ.get("PYTHONBREAKPOINT"):
+        return sys.__breakpointhook__(*args, **kwargs)
+    # By need: pdb is large, and most programs have no breakpoint.
+    return importlib.import_module(_DEBUGGER).set_trace(core, sys._getframe(1), *args, **kwargs)
+
+
+def look_at(core: Core, error: BaseException) -> None:
+    """A call raised: stop there first, if the environment asks for it."""
+    if type_name(error) == "BdbQuit":
+        if not args_of(error):
+            ours = sys.modules.get(_DEBUGGER)
+            if ours is not None and ours.was_left():
+                set_args(error, ("the debugger was left with q",))
+            else:
+                set_args(error, ("pdb has no terminal in a worker: write breakpoint() for pdb.set_trace()",))
+        return
+    if is_a(error, Exception) and any(
+        os.environ.get(name, "0").lower() not in ("", "0", "false") for name in _POST_MORTEM
+    ):
+        importlib.import_module(_DEBUGGER).post_mortem(core, error)
+
+
+class Stop:
+    """One stop of one thread: its socket, and who is attached. ``close`` it."""
+
+    def __init__(self, core: Core, where: str, kind: str) -> None:
+        self._core = core
+        self._path = os.path.join(core.session_dir, "s", "b" + os.urandom(7).hex())
+        call = current.call.get()
+        self._stopped = node.Stopped(self._path, call.name or "a thread", core.pid, call.task_id, where, kind)
+        self._connection: Connection | None = None
+        #: What was typed; None: the end of input.
+        self._typed: deque[str | None] = deque()
+        self._waiter: Waiter | None = None
+        #: Called under the lock: Ctrl-C while the thread runs.
+        self.on_interrupt: Any = None
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()  # what it printed belongs before what it stops at
+            except (OSError, ValueError, AttributeError):
+                pass
+        with core.lock:
+            self._acceptor = Acceptor(
+                core.reactor,
+                services.BREAKPOINT,
+                {wire.Attach: self._attach, wire.Line: self._line, wire.Detach: self._detach,
+                 wire.Interrupt: self._interrupt},
+                self._left,
+            )  # fmt: skip
+            self._listener = Listener(core.reactor, listen(self._path), self._accepted)
+            self._announce()
+
+    # ------------------------------------------------------------------ under the lock
+
+    def _announce(self) -> None:
+        self._core.node.send(self._stopped)
+        self._core.node.flush()
+
+    def _accepted(self, sock: Any) -> None:
+        self._acceptor.accept(sock, "a terminal")
+
+    def _attach(self, connection: Connection, message: wire.Attach) -> None:
+        if self._connection is not None:
+            connection.refuse(Refused(BUSY, "came while somebody else is attached to this breakpoint"))
+            return
+        self._connection = connection
+        self._notify()
+
+    def _line(self, connection: Connection, message: wire.Line) -> None:
+        self._typed.append(message.text)
+        self._notify()
+
+    def _detach(self, connection: Connection, message: wire.Detach) -> None:
+        self._typed.append(None)
+        self._notify()
+
+    def _interrupt(self, connection: Connection, message: wire.Interrupt) -> None:
+        if self._waiter is None and self.on_interrupt is not None:
+            self.on_interrupt()
+
+    def _left(self, connection: Connection) -> None:
+        if connection is self._connection:
+            self._connection = None
+            self._typed.clear()
+            self._notify()
+
+    def _notify(self) -> None:
+        if self._waiter is not None:
+            self._waiter.notify()
+
+    # ------------------------------------------------------------------ the stopped thread
+
+    def _wait(self) -> None:
+        """Wait for anything new. A cancelled task's KeyboardInterrupt comes out of here."""
+        executor = self._core.executor
+        assert executor is not None
+        waiter = self._waiter
+        assert waiter is not None
+        try:
+            executor.wait_stopped(waiter)
+        finally:
+            self._waiter = None
+
+    @property
+    def attached(self) -> bool:
+        """Whether somebody is there."""
+        return self._connection is not None
+
+    def attach(self) -> None:
+        """Wait until somebody is attached."""
+        while True:
+            with self._core.lock:
+                if self._connection is not None:
+                    return
+                self._waiter = Waiter()
+            self._wait()
+
+    def write(self, text: str) -> None:
+        """Show text to whoever is attached."""
+        with self._core.lock:
+            if self._connection is not None:
+                for start in range(0, len(text), _PIECE):
+                    self._connection.send(wire.Output(text[start : start + _PIECE]))
+                self._connection.flush()
+
+    def ask(self, prompt: str) -> str:
+        """Return the next line that is typed.
+
+        Raises:
+            EOFError: it is the end of input.
+            ConnectionError: whoever was attached vanished; somebody was asked for anew.
+        """
+        asked = False
+        while True:
+            with self._core.lock:
+                if self._connection is None:
+                    self._announce()
+                    raise ConnectionError
+                if self._typed:
+                    line = self._typed.popleft()
+                    if line is None:
+                        raise EOFError
+                    return line
+                if not asked:
+                    asked = True
+                    self._connection.send(wire.Ask(prompt))
+                    self._connection.flush()
+                self._waiter = Waiter()
+            self._wait()
+
+    def close(self) -> None:
+        """It is over: nobody is attached any more."""
+        core = self._core
+        with core.lock:
+            self._listener.close()
+            self._acceptor.close()
+            try:
+                os.unlink(self._path)
+            except OSError:
+                pass
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.flush()
+                connection.abandon()
+            core.node.send(node.Resumed(self._path))
+            core.node.flush()
+
+
+def boundary(frame: Any, package: str) -> Any:
+    """Return the outermost frame of user code around ``frame``: what we, or nobody, called."""
+    while frame.f_back is not None and not frame.f_back.f_code.co_filename.startswith(package):
+        frame = frame.f_back
+    return frame
+
+
+def place(code: CodeType, line: int) -> str:
+    """Return "file:line"."""
+    return f"{code.co_filename}:{line}"

@@ -1,0 +1,90 @@
+"""What a call that raised is answered with, wherever it ran: workers and in-process mode share it.
+
+The exception is the user's: it is handled through ``_base.user_errors`` alone, and whatever fails on the
+way, the caller gets an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from skate._base import errors
+from skate._base.user_errors import full_name, is_a, set_traceback, summary_of, traceback_of
+from skate._serialize.exceptions import dump_error, dump_sealed
+from skate._serialize.tracebacks import users_frames
+from skate._wire import worker as wire
+from skate._worker.execution.invocation import Invocation, Result, Stopped, Yielded, matches
+
+#: Returns an exception as bytes, and the refs inside: ``dump_task_error``.
+Dump = Callable[[BaseException, str, "str | None", "str | None"], "tuple[bytes, list[Any]]"]
+
+
+def taken_apart(error: BaseException) -> tuple[BaseException, Yielded | None]:
+    """Return what user code raised, and what it had yielded before, if its number of returns is fixed."""
+    if type(error) is Stopped:
+        return error.error, error.before
+    return error, None
+
+
+def reply_of(
+    invocation: Invocation,
+    dump: Dump,
+    owner: bytes,
+    call: wire.Call,
+    error: BaseException,
+    name: str,
+    actor: tuple[str, str] | None = None,
+    before: Yielded | None = None,
+) -> Result:
+    """Return the reply that says that a call raised.
+
+    Args:
+        invocation: of the process.
+        dump: makes bytes of the exception.
+        owner: the caller.
+        call: what raised.
+        error: what it raised.
+        name: what users call it.
+        actor: its repr and its id, if it is a method.
+        before: what it had yielded, if its number of returns is fixed.
+
+    Raises:
+        MemoryError: there is no room even for the words.
+    """
+    try:
+        invocation.discard_results(owner, call, error)
+        data, refs = dump(error, name, *(actor or (None, None)))
+        set_traceback(error, None)  # its frames hold the arguments
+        retriable = call.retry is not None and matches(call.retry, error)
+        if before is not None and is_a(error, MemoryError):
+            before = None  # it was discarded with the rest
+        return invocation.failure(owner, call, data, refs, retriable=retriable, before=before)
+    except MemoryError:
+        raise
+    except BaseException as problem:
+        set_traceback(error, None)
+        failed = errors.RaySystemError(
+            f"{name} raised {full_name(type(error))}, and telling of it failed: {summary_of(problem)}"
+        )
+        return wire.ERROR, dump_error(failed), None, None, None
+
+
+def cancelled_error(
+    error: BaseException | None, name: str, task_id: str, when: str, actor: tuple[str, str] | None = None
+) -> bytes:
+    """Return the error of a call that was cancelled while it ran: TaskCancelledError and RayTaskError in one.
+
+    Args:
+        error: what came out of it, whatever that is; None: it still runs.
+        name: what users call it.
+        task_id: its id, in hex.
+        when: how far it had come, or who cancelled it, as it follows "was cancelled".
+        actor: its repr and its id, if it is a method.
+    """
+    text = ""
+    if error is not None:
+        text = users_frames(traceback_of(error))
+        set_traceback(error, None)
+    cause = errors.TaskCancelledError(task_id, f"{name} was cancelled{when}")
+    return dump_sealed(name, text, cause, *(actor or (None, None)))

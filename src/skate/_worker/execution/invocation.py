@@ -1,0 +1,395 @@
+"""One call in a worker: arguments from bytes, results to bytes, and the refs that came and go."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from skate._base import errors, ids
+from skate._base.clock import monotonic
+from skate._base.user_errors import attributes_of, is_a, matches_kind, set_traceback
+from skate._serialize import culprit
+from skate._serialize.tracebacks import format_error
+from skate._serialize.values import deserialize, serialize
+from skate._transport.connection import EAGER_BYTES, Connection
+from skate._wire import node
+from skate._wire import worker as wire
+from skate._worker.objects.object_ref import ObjectRef
+from skate._worker.objects.refs import MISSING, REGISTERED, ObjectEntry
+from skate._worker.objects.values import NotInStore, arrivals
+from skate._worker.process import current
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+    from skate._worker.process.peers import Peer
+
+#: Items that follow each other closely are kept together at most this long (seconds).
+_HOLD = 0.001
+
+Result = tuple[
+    int,  # kind
+    bytes,  # data of the first return
+    "list[tuple[int, bytes]] | None",  # further returns
+    "list[tuple[int, bytes, str]] | None",  # refs inside: (return index, id, owner's address)
+    "Sequence[ObjectRef[Any]] | None",  # these refs: alive until ``reply`` has pinned their objects
+]
+
+
+class ArgumentLost(Exception):
+    """A call cannot begin: ``what`` is the id and the location of an argument that is not in the store."""
+
+    def __init__(self, what: bytes) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+class Yielded:
+    """What a generator with a fixed number of returns has yielded, encoded."""
+
+    def __init__(self) -> None:
+        self.encoded: list[tuple[int, bytes]] = []
+        self.contained: list[tuple[int, bytes, str]] = []
+        self.kept: list[ObjectRef[Any]] = []
+
+    @property
+    def sealed(self) -> list[int]:
+        """Return which of them are in the store."""
+        return [index for index, (kind, _) in enumerate(self.encoded) if kind == wire.SHARED]
+
+    def result(self) -> Result:
+        """Return it as the whole result of a call."""
+        (kind, data), more = self.encoded[0], self.encoded[1:]
+        return kind, data, more or None, self.contained or None, self.kept or None
+
+
+class Stopped(BaseException):
+    """A generator with a fixed number of returns raised before it had yielded all of them.
+
+    Args:
+        error: what it raised.
+        before: what it had yielded.
+    """
+
+    def __init__(self, error: BaseException, before: Yielded) -> None:
+        super().__init__()
+        self.error = error
+        self.before = before
+
+
+class Invocation:
+    """What every way of running calls (serial, threaded, async) does before and after user code."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._last_flush = 0.0
+        #: Calls (owner, seq) whose value nobody wants any more.
+        self.cancelled: AbstractSet[tuple[bytes, int]] = frozenset()
+
+    # ------------------------------------------------------------------ before
+
+    def decode_arguments(
+        self, call: wire.Call, met: list[ObjectEntry]
+    ) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Return args and kwargs; ``met`` gets the entries of the refs that came with them."""
+        if call.kind == wire.NONE:
+            return (), {}
+        outer, arrivals.entries = arrivals.entries, met
+        try:
+            data: bytes | memoryview = call.args
+            kind = call.kind
+            if kind == wire.SHARED:
+                data, kind = self.view_of_arguments(call.args), wire.BUFFERS
+            args, kwargs = deserialize(kind, data)
+            if call.dependencies is not None:
+                args = list(args)
+                for where, kind, data, object_id in call.dependencies:
+                    if kind == wire.SHARED:
+                        try:
+                            data, kind = self._core.objects.view(object_id), wire.BUFFERS
+                        except NotInStore:
+                            raise ArgumentLost(object_id + data) from None
+                    value = deserialize(kind, data)
+                    if isinstance(where, int):
+                        args[where] = value
+                    else:
+                        kwargs[where] = value
+            return args, kwargs
+        finally:
+            arrivals.entries = outer
+
+    def view_of_arguments(self, object_id: bytes) -> memoryview:
+        """Return the arguments that were too large for a message."""
+        try:
+            return self._core.objects.view(object_id)
+        except NotInStore:
+            owner = ids.owner_of(object_id).hex()
+            text = f"it holds the arguments of {current.call.get().name}, and {MISSING}"
+            raise errors.ObjectLostError(object_id.hex(), owner, text) from None
+
+    # ------------------------------------------------------------------ after
+
+    def encode(self, peer: Peer, call: wire.Call, name: str, result: Any) -> Result:
+        """Turn what user code returned into what the reply says.
+
+        Callers keep no name for it: a returned exception has their frames in its traceback.
+        """
+        if self.cancelled:
+            self.check_cancelled(peer.id, call.seq)
+        count = call.num_returns
+        if type(result) is GeneratorType and (count > 1 or (count == 1 and _is_the_calls(result))):
+            return self.encode_yielded(peer.id, call, result, name)
+        if count == 1:
+            kind, data, refs = self._encode(peer.id, call, 0, result)
+            if not refs:
+                return kind, data, None, None, None
+            return kind, data, None, self.name_refs(0, refs), refs
+        if count == 0:
+            return wire.NONE, b"", None, None, None
+        return self._encode_many(peer.id, call, result, name)
+
+    def check_cancelled(self, owner: bytes, seq: int) -> None:
+        """Raise if nobody wants the result of this call any more, which user code may have swallowed."""
+        if (owner, seq) in self.cancelled:
+            raise KeyboardInterrupt
+
+    def discard_results(self, owner: bytes, call: wire.Call, error: BaseException) -> None:
+        """Have the store drop what a call may have sealed before it ran out of memory."""
+        # Of one that runs again, some may be there from before, and needed.
+        if is_a(error, MemoryError) and not call.flags & wire.AGAIN:
+            self.discard([ids.object_id(owner, call.seq, index) for index in range(call.num_returns)])
+
+    def discard(self, made: list[bytes]) -> None:
+        """Memory ran out, perhaps behind the seal of one of these, of which the owner will never hear."""
+        core = self._core
+        if made:
+            with core.changing:
+                core.node.send(node.Free(made, False, core.worker_id))
+
+    def failure(
+        self,
+        owner: bytes,
+        call: wire.Call,
+        data: bytes,
+        refs: Sequence[ObjectRef[Any]],
+        *,
+        retriable: bool,
+        before: Yielded | None,
+    ) -> Result:
+        """Return what the reply says of an exception that was pickled. ``before``: what had been yielded."""
+        if before is not None and (retriable or len(before.encoded) == 0):
+            self.forget(owner, call, before)
+            before = None
+        kind = wire.RETRIABLE if retriable else wire.ERROR
+        more = before.encoded if before is not None else None
+        contained = before.contained if before is not None else []
+        kept = [*(before.kept if before is not None else ()), *refs]
+        for index in range(len(more or ()), max(1, call.num_returns) if refs else 0):
+            contained = contained + self.name_refs(index, refs)
+        return kind, data, more, contained or None, kept or None
+
+    def forget(self, owner: bytes, call: wire.Call, before: Yielded) -> None:
+        """Nobody is told of what a generator had yielded, which may be in the store."""
+        if not call.flags & wire.AGAIN:
+            self.discard([ids.object_id(owner, call.seq, index) for index in before.sealed])
+
+    def _encode(
+        self, owner: bytes, call: wire.Call, index: int, result: Any
+    ) -> tuple[int, bytes, Sequence[ObjectRef[Any]]]:
+        name = "the result" if index == 0 else f"return {index}"
+        again = bool(call.flags & wire.AGAIN)
+        return self.encode_value(ids.object_id(owner, call.seq, index), result, name, again)
+
+    def encode_value(
+        self, object_id: bytes, result: Any, name: str, again: bool
+    ) -> tuple[int, bytes, Sequence[ObjectRef[Any]]]:
+        """Turn one value into what messages say of it; large ones are sealed under that id.
+
+        ``again``: one that is sealed already stays as it is.
+        """
+        if result is None:
+            return wire.NONE, b"", ()
+        try:
+            serialized = serialize(result)
+        except (RecursionError, MemoryError):
+            raise
+        except BaseException as error:  # SystemExit too: it was raised by a hook of the value
+            raise TypeError(f"cannot return it: {culprit.explain(result, name, error)}") from None
+        if serialized.size <= self._core.config.max_inline_bytes:
+            return serialized.kind, serialized.to_bytes(), serialized.refs
+        kind, data = self._core.objects.store_value(
+            object_id, serialized, type(result), mine=False, again=again
+        )
+        return kind, data, serialized.refs
+
+    def name_refs(self, index: int, refs: Sequence[ObjectRef[Any]]) -> list[tuple[int, bytes, str]]:
+        """Return how the reply names the refs inside a result."""
+        entries = {id(ref._entry): ref._entry for ref in refs}.values()
+        address = self._core.address
+        return [(index, entry.id, entry.owner_address or address) for entry in entries]
+
+    def _encode_many(self, owner: bytes, call: wire.Call, result: Any, name: str) -> Result:
+        count = call.num_returns
+        try:
+            values = list(result)
+        except TypeError:
+            what = "None" if result is None else f"one object, of type {type(result).__name__}"
+            raise TypeError(
+                f"{name}: Task returned {what}, which has no len(), but num_returns={count}."
+            ) from None
+        if len(values) != count:
+            raise ValueError(f"{name}: Task returned {len(values)} objects, but num_returns={count}.")
+        made = Yielded()
+        try:
+            for value in values:
+                self._add(owner, call, made, value)
+        except BaseException:
+            self.forget(owner, call, made)
+            raise
+        return made.result()
+
+    def _add(self, owner: bytes, call: wire.Call, made: Yielded, value: Any) -> None:
+        index = len(made.encoded)
+        kind, data, refs = self._encode(owner, call, index, value)
+        made.encoded.append((kind, data))
+        if refs:
+            made.contained += self.name_refs(index, refs)
+            made.kept += refs
+
+    def encode_yielded(self, owner: bytes, call: wire.Call, items: Any, name: str) -> Result:
+        """Encode what a generator yields, one after the other, until there are as many as were asked for.
+
+        Raises:
+            Stopped: it raised before; what it had yielded counts.
+        """
+        count, made = call.num_returns, Yielded()
+        try:
+            for value in items:
+                if len(made.encoded) == count:
+                    items.close()
+                    self._core.warn(
+                        f"{name} has num_returns={count} and yielded more; what it yielded after that is lost"
+                    )
+                    break
+                self._add(owner, call, made, value)
+                del value
+            if len(made.encoded) < count:
+                raise ValueError(f"{name} has num_returns={count} and yielded {len(made.encoded)} value(s)")
+        except BaseException as error:
+            if is_a(error, SystemExit):
+                self.forget(owner, call, made)
+                raise
+            if len(made.encoded) < count:
+                raise Stopped(error, made) from None
+            self._core.warn(
+                f"{name} raised when it had yielded all that its num_returns={count} asks for, so no ref "
+                f"has this error:\n{format_error(error).rstrip()}"
+            )
+            set_traceback(error, None)
+        if self.cancelled and (owner, call.seq) in self.cancelled:
+            self.forget(owner, call, made)
+            raise KeyboardInterrupt
+        return made.result()
+
+    def reply(
+        self,
+        connection: Connection,
+        call: wire.Call,
+        result: Result,
+        microseconds: int,
+        met: list[ObjectEntry],
+    ) -> bool:
+        """Send the reply, or see to it that it is sent when it may. Under the lock.
+
+        Tell whether it is queued on the connection now, for the caller to flush.
+        """
+        core = self._core
+        kind, data, more, contained, kept = result
+        reply = wire.Reply(call.seq, kind, data, microseconds, more, None, contained)
+        if kept is not None and not connection.closed:
+            # Kept here until the owner acknowledges that it has registered with their owners.
+            entries = list({id(ref._entry): ref._entry for ref in kept}.values())
+            for entry in entries:
+                entry.pins += 1
+            connection.peer.acks[call.seq, -1] = entries
+        core.drain()
+        if met and not self.settle(connection, reply, met):
+            return False
+        connection.send(reply)
+        return True
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Send what is queued: at once if it was long ago, else with what follows. Under the lock.
+
+        What is left lies no longer than until the background thread leads: see Reactor.
+        """
+        now = monotonic()
+        if now - self._last_flush >= _HOLD or len(connection.out) > EAGER_BYTES:
+            self._last_flush = now
+            connection.flush()
+        elif self._core.reactor.polling:
+            self._core.reactor.request_turn()
+
+    # ------------------------------------------------------------------ borrowing at the end of a call
+
+    def settle(self, connection: Connection, reply: wire.Reply, met: list[ObjectEntry]) -> bool:
+        """See to the refs that came with the arguments and are still held. Under the lock.
+
+        Those of the caller are named in the reply, which registers us with it. For others the reply
+        waits until their owners have acknowledged: the caller protects them until it has the reply.
+        Return False if the reply will be sent later.
+        """
+        core, caller = self._core, connection.peer.id
+        borrowed: list[tuple[bytes, int]] = []
+        third: list[ObjectEntry] = []
+        for entry in {id(entry): entry for entry in met}.values():
+            if entry.gone or entry.owner_address is None or entry.borrow_state == REGISTERED:
+                continue
+            if ids.owner_of(entry.id) == caller:
+                borrowed.append(core.refs.piggyback(entry))
+            else:
+                third.append(entry)
+        if borrowed:
+            reply = wire.Reply(
+                reply.seq, reply.kind, reply.data, reply.microseconds, reply.more, borrowed, reply.contained
+            )
+        if not third:
+            if borrowed:
+                connection.send(reply)
+                connection.flush()
+            return not borrowed
+        missing = len(third)
+
+        def registered() -> None:
+            nonlocal missing
+            missing -= 1
+            if not missing:
+                connection.send(reply)
+
+        for entry in third:
+            core.refs.register(entry, registered)
+        core.drain()
+        core.reactor.flush()
+        return False
+
+
+def _is_the_calls(result: Any) -> bool:
+    """Whether the function that was called is what yields; else it returned somebody's generator, which
+    cannot be sent."""
+    name: str = result.gi_code.co_name
+    return current.call.get().function.rpartition(".")[2] == name
+
+
+def matches(retry: bytes, error: BaseException) -> bool:
+    """Tell whether a call that raised this may be run again: see ``Call.retry``."""
+    if is_a(error, errors.RayTaskError):
+        error = attributes_of(error).get("cause", error)
+    if retry == wire.ALL:
+        return is_a(error, Exception)
+    try:
+        kinds = pickle.loads(retry)
+    except BaseException:  # unpickling is the user's code; the caller hears of what was raised
+        return False
+    return matches_kind(error, kinds if type(kinds) is tuple else (kinds,))

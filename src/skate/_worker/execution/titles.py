@@ -1,0 +1,96 @@
+"""What ``ps``, ``top`` and ``htop`` call a worker: the task that runs, the actor, or that it is idle.
+
+Both names are written without compiled code: the thread's to ``/proc/self/comm``, the command line over the
+memory of the zygote's own, which every worker has from it. That memory is long, for the zygote's command
+line holds ``sys.path``. A task is shown once it waits, or once the background thread finds the main thread
+busy, after one or two milliseconds: calls that are shorter cost nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from skate._worker.execution import output
+
+if TYPE_CHECKING:
+    from skate._worker.execution.executor import Executor
+
+#: Bytes of a title that are shown at most.
+_LONGEST = 256
+
+
+def _command_line() -> tuple[int, int]:
+    """Return where in memory the command line of this process is: first byte, size; (0, 0): not known."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+        with open("/proc/self/cmdline", "rb") as file:
+            shown = file.read()
+        memory = os.open("/proc/self/mem", os.O_RDONLY)
+        try:
+            if shown and os.pread(memory, len(shown), start) == shown:
+                return start, end - start
+        finally:
+            os.close(memory)
+    except (OSError, ValueError, IndexError):
+        pass  # no such system
+    return 0, 0
+
+
+#: Looked up in the zygote, once for all workers.
+_area = _command_line()
+
+
+class Title:
+    """The title of this process."""
+
+    def __init__(self) -> None:
+        #: Another one is shown than that of an idle worker, or actor.
+        self.busy = False
+        self._prefix = "ray" if os.environ.get("SKATE_AS_RAY") else "skate"
+        self._idle = "IDLE"
+        self._shown = ""
+
+    def look(self, executor: Executor) -> None:
+        """Show the task that runs, which takes long or waits. Under the lock, on any thread."""
+        if executor.host is None and executor.running_call is not None:
+            self.busy = True
+            self._show(output.names.current)
+
+    def idle(self) -> None:
+        """No task runs any more. Under the lock, or before other threads can know of the title."""
+        self.busy = False
+        self._show(self._idle)
+
+    def become(self, class_name: str) -> None:
+        """This process is an actor from now on."""
+        self._idle = class_name
+        self.idle()
+
+    def _show(self, name: str) -> None:
+        if name == self._shown:
+            return
+        self._shown = name
+        text = f"{self._prefix}::{name}".encode("utf-8", "replace").replace(b"\0", b" ")
+        try:
+            _write("/proc/self/comm", text[:15], None)
+            start, size = _area
+            if size:
+                # Where the last byte is no zero, Linux shows the text up to the first zero, and nothing else.
+                text = text[: min(size - 2, _LONGEST)]
+                _write("/proc/self/mem", text + bytes(size - len(text) - 1) + b"\1", start)
+        except OSError:
+            pass  # a system that does not let it; there is nothing to be done about it
+
+
+def _write(path: str, data: bytes, offset: int | None) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        if offset is None:
+            os.write(fd, data)
+        else:
+            os.pwrite(fd, data, offset)
+    finally:
+        os.close(fd)

@@ -1,0 +1,196 @@
+"""Generators in a worker: each item is sent as it is yielded, no further ahead than its caller allows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from skate._base.ids import item_id
+from skate._transport.reactor import Waiter
+from skate._wire import worker as wire
+
+if TYPE_CHECKING:
+    from skate._transport.connection import Connection, Handler
+    from skate._worker.core import Core
+    from skate._worker.execution.invocation import Invocation
+
+
+class Outgoing:
+    """The items of one call, on their way to its caller. The counters change under the lock."""
+
+    __slots__ = (
+        "connection",
+        "seq",
+        "base",
+        "skip",
+        "limit",
+        "again",
+        "index",
+        "taken",
+        "cancelled",
+        "_wake",
+    )
+
+    def __init__(self, connection: Connection, call: wire.Call) -> None:
+        assert call.stream is not None
+        self.connection = connection
+        self.seq = call.seq
+        self.base, self.skip, self.limit = call.stream
+        self.again = bool(call.flags & wire.AGAIN)
+        #: Of the next item.
+        self.index = 0
+        self.taken = self.skip
+        self.cancelled = False
+        self._wake: Callable[[], None] | None = None
+        connection.peer.streams[call.seq] = self
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody wants more."""
+        return self.cancelled or self.connection.closed
+
+    @property
+    def full(self) -> bool:
+        """Whether the generator is to wait until its caller has taken items."""
+        return bool(self.limit) and self.index - self.taken >= self.limit and not self.stopped
+
+    def news(self, taken: int | None = None) -> None:
+        """The caller took items, or (None) stopped. Under the lock."""
+        if taken is None:
+            self.cancelled = True
+        else:
+            self.taken = max(self.taken, taken)
+        if not self.full and self._wake is not None:
+            wake, self._wake = self._wake, None
+            wake()
+
+    def when_room(self, wake: Callable[[], None]) -> bool:
+        """Have ``wake`` called when there is room. False: there is. Under the lock."""
+        if not self.full:
+            return False
+        self._wake = wake
+        return True
+
+
+class Yielding:
+    """Runs generators and sends what they yield."""
+
+    def __init__(self, core: Core, invocation: Invocation) -> None:
+        self._core = core
+        self._invocation = invocation
+
+    def results_table(self) -> dict[type, Handler]:
+        """Return which message of a caller about results that were sent to it goes where."""
+        return {
+            wire.ReplyAck: self._reply_ack,
+            wire.StreamTaken: self._stream_taken,
+            wire.StreamStop: self._stream_stop,
+        }
+
+    def _reply_ack(self, connection: Connection, message: wire.ReplyAck) -> None:
+        for entry in connection.peer.acks.pop((message.seq, message.index), ()):
+            self._core.refs.unpin(entry)
+
+    def _stream_taken(self, connection: Connection, message: wire.StreamTaken) -> None:
+        outgoing = connection.peer.streams.get(message.seq)
+        if outgoing is not None:
+            outgoing.news(message.taken)
+
+    def _stream_stop(self, connection: Connection, message: wire.StreamStop) -> None:
+        outgoing = connection.peer.streams.get(message.seq)
+        if outgoing is not None:
+            outgoing.news()
+
+    def run(self, connection: Connection, call: wire.Call, produced: Any) -> None:
+        """Send every item of an iterable; return when it is through, or nobody wants more."""
+        core = self._core
+        outgoing = Outgoing(connection, call)
+        try:
+            iterator: Iterator[Any] = iter(produced)
+            for value in iterator:
+                self._send(outgoing, value)
+                del value
+                if outgoing.full:
+                    waiter = Waiter()
+                    with core.lock:
+                        connection.flush()
+                        waits = outgoing.when_room(waiter.notify)
+                    if waits:
+                        core.wait(waiter, None)
+                if outgoing.stopped:
+                    close = getattr(iterator, "close", None)
+                    if close is not None:
+                        close()
+                    return
+            if self._invocation.cancelled:
+                self._invocation.check_cancelled(connection.peer.id, call.seq)
+        finally:
+            connection.peer.streams.pop(call.seq, None)
+
+    async def run_async(
+        self, connection: Connection, call: wire.Call, produced: Any, flush: Callable[[], None]
+    ) -> None:
+        """``run`` on an asyncio loop, for async generators too. ``flush`` has what is queued sent soon."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        outgoing = Outgoing(connection, call)
+        try:
+            iterator = produced if hasattr(produced, "__anext__") else _as_async(iter(produced))
+            async for value in iterator:
+                self._send(outgoing, value)
+                del value
+                flush()
+                if outgoing.full:
+                    room = asyncio.Event()
+
+                    def wake(room: asyncio.Event = room) -> None:
+                        loop.call_soon_threadsafe(room.set)
+
+                    with self._core.lock:
+                        connection.flush()
+                        waits = outgoing.when_room(wake)
+                    if waits:
+                        await room.wait()
+                if outgoing.stopped:
+                    await iterator.aclose()
+                    return
+            if self._invocation.cancelled:
+                self._invocation.check_cancelled(connection.peer.id, call.seq)
+        finally:
+            connection.peer.streams.pop(call.seq, None)
+
+    def _send(self, outgoing: Outgoing, value: Any) -> None:
+        index = outgoing.index
+        outgoing.index += 1
+        if index < outgoing.skip:
+            return  # it was sent by a worker that died since
+        core, connection = self._core, outgoing.connection
+        object_id = item_id(connection.peer.id, outgoing.base, index)
+        try:
+            kind, data, refs = self._invocation.encode_value(
+                object_id, value, f"item {index}", outgoing.again
+            )
+            contained = self._invocation.name_refs(0, refs) if refs else None
+        except MemoryError:
+            if not outgoing.again:
+                self._invocation.discard([object_id])
+            raise
+        with core.changing:
+            if refs and not connection.closed:
+                entries = list({id(ref._entry): ref._entry for ref in refs}.values())
+                for entry in entries:
+                    entry.pins += 1
+                connection.peer.acks[outgoing.seq, index] = entries
+            connection.send(wire.StreamItem(outgoing.seq, index, kind, data, contained))
+            self._invocation.flush_soon(connection)
+
+
+async def _as_async(iterator: Iterator[Any]) -> AsyncGenerator[Any, None]:
+    try:
+        for value in iterator:
+            yield value
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,1 @@
+"""The objects of a process: references, values, shared memory."""

@@ -1,0 +1,136 @@
+"""Refs as futures: of asyncio loops and of threads."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from skate._base.errors import RayTaskError
+from skate._base.user_errors import attributes_of, is_a
+from skate._serialize.tracebacks import shortened
+from skate._worker.objects.object_ref import ObjectRef
+from skate._worker.objects.refs import PENDING, ObjectEntry
+from skate._worker.objects.values import NotYetAgain
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+    from skate._worker.core import Core
+
+
+@functools.cache
+def _future_type() -> type[Future[Any]]:
+    from concurrent.futures import Future
+
+    class TrueFuture(Future[Any]):
+        """A future that raises an exception whatever that exception says of its own truth."""
+
+        def result(self, timeout: float | None = None) -> Any:
+            error = self.exception(timeout)
+            if error is not None:
+                raise error
+            return super().result(0)
+
+    return TrueFuture
+
+
+def _of_elsewhere(error: BaseException) -> BaseException:
+    """Return an error as ``await`` can raise it.
+
+    One of a task that stands for control here (StopIteration would be the value of the ``await``,
+    CancelledError and KeyboardInterrupt would end the task or the loop that awaits) is a RayTaskError only.
+    """
+    if is_a(error, RayTaskError):
+        cause = attributes_of(error).get("cause", error)
+        if is_a(cause, StopIteration) or not is_a(cause, Exception):
+            return RayTaskError(*RayTaskError.fields.fget(error))  # type: ignore[attr-defined]
+    return error
+
+
+class Futures:
+    """The process's part about futures. Built by Core."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._callbacks: Any = None
+
+    def when_ready(self, entry: ObjectEntry, call: Callable[[], None]) -> bool:
+        """Have ``call`` called under the lock when the value is there. False: it is there already."""
+        with self._core.changing:
+            if entry.kind != PENDING:
+                return False
+            if entry.dependents is None:
+                entry.dependents = []
+            entry.dependents.append(lambda _: call())
+            if entry.owner_address is not None:
+                self._core.borrowing.fetch(entry)
+            self._core.drain()
+        self._core.reactor.request_turn()
+        return True
+
+    def as_asyncio_future(self, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
+        """Return a future of the running loop."""
+        import asyncio
+
+        ref._entry.asked = True  # though the loop, or the process, may end before the future gets it
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def resolve() -> None:
+            if not future.done():
+                try:
+                    future.set_result(self._core.objects.value_now(ref._entry))
+                except NotYetAgain:
+                    if not self.when_ready(ref._entry, ready):
+                        resolve()
+                except BaseException as error:
+                    future.set_exception(_of_elsewhere(shortened(error)))
+
+        def ready() -> None:
+            try:
+                loop.call_soon_threadsafe(resolve)
+            except RuntimeError:
+                pass  # the loop was closed; nobody waits any more
+
+        if not self.when_ready(ref._entry, ready):
+            resolve()
+        return future
+
+    def as_concurrent_future(self, ref: ObjectRef[Any]) -> Future[Any]:
+        """Return a future for threads. Its callbacks run on a thread of their own."""
+        ref._entry.asked = True
+        future: Future[Any] = _future_type()()
+        future.set_running_or_notify_cancel()
+
+        def resolve() -> None:
+            try:
+                future.set_result(self._core.objects.value(ref._entry))
+            except BaseException as error:
+                future.set_exception(shortened(error))
+
+        if not self.when_ready(ref._entry, lambda: self.run_callback(resolve)):
+            resolve()
+        return future
+
+    def run_callback(self, callback: Callable[[], None]) -> None:
+        """Run user code on a thread of its own. Not any more once the interpreter ends: its threads have
+        ended by then, so that nobody waits."""
+        try:
+            if self._callbacks is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._callbacks = ThreadPoolExecutor(1, "skate-callbacks")
+            self._callbacks.submit(callback)
+        except RuntimeError as error:
+            if "shutdown" in str(error):
+                return
+            if "thread" not in str(error):
+                raise
+            raise MemoryError(f"futures have no thread to call back on: {error}") from None
+
+    def close(self) -> None:
+        """End the callback thread."""
+        if self._callbacks is not None:
+            self._callbacks.shutdown(wait=False)

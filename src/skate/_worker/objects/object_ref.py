@@ -1,0 +1,275 @@
+"""ObjectRef: the name of a value that is, or will be, somewhere in the cluster."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from skate._base import errors, ids
+from skate._base.kinds import ERROR
+from skate._serialize.exceptions import dump_error
+from skate._serialize.values import collecting, reducers
+from skate._worker.objects.refs import ObjectEntry
+from skate._worker.process import current
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+    from skate._worker.core import Core
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class ObjectRef(Generic[T_co]):
+    """A future: the result of a task, or what ``put`` stored. ``get`` returns its value.
+
+    While any ref to a value exists in any process, the value is kept. Refs can be passed to tasks
+    and actors, stored in structures, awaited (``await ref``) and turned into ``concurrent.futures``
+    (``ref.future()``), on any thread.
+
+    Example:
+        >>> ref = skate.put([1, 2])
+        >>> skate.get(ref)
+        [1, 2]
+    """
+
+    __slots__ = ("_entry", "_core", "__weakref__")
+
+    def __init__(self, id: bytes) -> None:
+        if not isinstance(id, bytes):
+            raise TypeError(f"Unsupported type: {type(id)}, expected bytes")
+        if len(id) != ids.OBJECT_ID_SIZE:
+            raise ValueError(f"ID string needs to have length {ids.OBJECT_ID_SIZE}, got {len(id)}")
+        made = adopt(id, "")
+        self._entry: ObjectEntry = made._entry
+        self._core: Core = made._core
+        if self._core is not _NO_SESSION:
+            with self._core.lock:
+                self._entry.local += 1
+
+    def __del__(self) -> None:
+        # May run on any thread, at any bytecode, inside our own code too: only append.
+        try:
+            core = self._core
+        except AttributeError:
+            return  # half made
+        core.dead_refs.append(self._entry)
+        if core.reactor.asleep:
+            core.reactor.request_turn()
+
+    def hex(self) -> str:
+        """Return the id as hexadecimal digits."""
+        return self._entry.id.hex()
+
+    def binary(self) -> bytes:
+        """Return the id as bytes."""
+        return self._entry.id
+
+    @classmethod
+    def from_binary(cls, id_bytes: bytes) -> ObjectRef[Any]:
+        """Return a ref for the id that ``binary()`` gave. The value must be alive by other refs.
+
+        Raises:
+            ValueError: it is no id.
+        """
+        if len(id_bytes) != ids.OBJECT_ID_SIZE:
+            raise ValueError(f"an object's id has {ids.OBJECT_ID_SIZE} bytes, got {len(id_bytes)}")
+        return cls(id_bytes)
+
+    @classmethod
+    def from_hex(cls, hex_id: str) -> ObjectRef[Any]:
+        """Return a ref for the id that ``hex()`` printed. See ``from_binary``."""
+        return cls.from_binary(bytes.fromhex(hex_id))
+
+    @classmethod
+    def nil(cls) -> ObjectRef[Any]:
+        """Return the ref of nothing."""
+        return cls(b"\xff" * ids.OBJECT_ID_SIZE)
+
+    @classmethod
+    def from_random(cls) -> ObjectRef[Any]:
+        """Return a ref of an object that does not exist: ``get`` of it raises."""
+        import os
+
+        return cls(os.urandom(ids.OBJECT_ID_SIZE))
+
+    def call_site(self) -> str:
+        """Return where in the code the call was made, or "" if that is not known here."""
+        from skate._worker.process.call_site import written
+
+        return written(self._entry.site)
+
+    def is_nil(self) -> bool:
+        """Tell whether this is the id of nothing; refs that a call returned never are."""
+        return self._entry.id == b"\xff" * ids.OBJECT_ID_SIZE
+
+    @classmethod
+    def size(cls) -> int:
+        """Return how many bytes an id has."""
+        return ids.OBJECT_ID_SIZE
+
+    def task_id(self) -> ids.TaskID:
+        """Return the id of the task that makes the value (of the put that made it)."""
+        return ids.TaskID(self._entry.id[: ids.TASK_ID_SIZE])
+
+    def job_id(self) -> ids.JobID:
+        """Return the id of the job that this process belongs to."""
+        return ids.JobID(self._core.job_id)
+
+    def owner_address(self) -> str:
+        """Return the address of the process that owns the value."""
+        return self._entry.owner_address or self._core.address
+
+    def future(self) -> Future[T_co]:
+        """Return a ``concurrent.futures.Future`` that gets the value, or the exception.
+
+        Example:
+            >>> skate.put(3).future().result()
+            3
+        """
+        return self._core.futures.as_concurrent_future(self)
+
+    def as_future(self, _internal: bool = False) -> asyncio.Future[T_co]:
+        """Return an asyncio future of the running loop that gets the value, or the exception."""
+        return self._core.futures.as_asyncio_future(self)
+
+    @property
+    def _failed(self) -> bool:
+        """Whether the value is there and is an error; for the helpers in ``util``."""
+        return self._entry.kind == ERROR
+
+    def _ask(self) -> None:
+        """Say that somebody will ask for the value, or knows why not: see ``unread``."""
+        self._entry.asked = True
+
+    def _on_completed(self, py_callback: Callable[[T_co | BaseException], None]) -> None:
+        """Have a function called with the value, or the exception, once it is there."""
+
+        def call(done: Future[T_co]) -> None:
+            error = done.exception()
+            py_callback(error if error is not None else done.result())
+
+        self.future().add_done_callback(call)
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self.as_future().__await__()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectRef) and other._entry.id == self._entry.id
+
+    def __lt__(self, other: ObjectRef[Any]) -> bool:
+        return self._entry.id < other._entry.id
+
+    def __le__(self, other: ObjectRef[Any]) -> bool:
+        return self._entry.id <= other._entry.id
+
+    def __gt__(self, other: ObjectRef[Any]) -> bool:
+        return self._entry.id > other._entry.id
+
+    def __ge__(self, other: ObjectRef[Any]) -> bool:
+        return self._entry.id >= other._entry.id
+
+    def __hash__(self) -> int:
+        return hash(self._entry.id)
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self._entry.id.hex()})"
+
+    def __copy__(self) -> ObjectRef[T_co]:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> ObjectRef[T_co]:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        core = self._core
+        found = collecting.refs
+        if core is _NO_SESSION:
+            # Without a session: an id, and the address that came with it.
+            return adopt, (self._entry.id, self._entry.owner_address or "")
+        if found is None:
+            # Pickled behind our back (to a file, a socket): whoever unpickles it some day must find
+            # the value, so it is kept until the job ends.
+            with core.lock:
+                self._entry.pins += 1
+        else:
+            found.append(self)
+        return adopt, (self._entry.id, self._entry.owner_address or core.address)
+
+
+def make_ref(entry: ObjectEntry, core: Core) -> ObjectRef[Any]:
+    """Return a ref for an entry whose ``local`` the caller has counted already."""
+    try:
+        ref = _new(ObjectRef)
+    except MemoryError:
+        core.dead_refs.append(entry)
+        raise
+    ref._entry = entry
+    ref._core = core
+    return ref
+
+
+def make_refs(entries: Sequence[ObjectEntry], core: Core) -> list[ObjectRef[Any]]:
+    """``make_ref`` for several."""
+    refs: list[ObjectRef[Any]] = []
+    try:
+        for entry in entries:
+            refs.append(make_ref(entry, core))
+    except MemoryError:
+        core.dead_refs.extend(entries[len(refs) + 1 :])  # the others have seen to themselves
+        raise
+    return refs
+
+
+_new = ObjectRef.__new__
+
+
+class _NoSession:
+    """In the place of the runtime, for refs without one. (Not ``__getattr__`` of the ref: with that, each
+    look at any of its attributes would take twice the time.)"""
+
+    def __init__(self) -> None:
+        #: What ``ObjectRef.__del__`` uses; nothing is kept.
+        self.dead_refs: deque[Any] = deque(maxlen=0)
+        self.reactor = SimpleNamespace(asleep=False)
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotConnectedError(
+            "this ObjectRef was made or unpickled before init(), or after shutdown(): it names an object "
+            "that this process cannot reach"
+        )
+
+
+_NO_SESSION: Any = _NoSession()
+
+
+def adopt(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
+    """Rebuild a ref that was pickled: this process now borrows the object (or owns it)."""
+    core = current.process.core
+    if core is None:
+        if current.process.forked:
+            current.require_core("unpickle an ObjectRef")
+        return _without_session(object_id, owner_address)
+    return core.objects.adopt(object_id, owner_address)
+
+
+def _without_session(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
+    """Return a ref in a process that has no session, as Ray does: it can be looked at and pickled again."""
+    ref: ObjectRef[Any] = _new(ObjectRef)
+    ref._core = _NO_SESSION
+    ref._entry = entry = ObjectEntry(object_id, owner_address or None)
+    entry.kind, entry.gone = ERROR, True
+    text = "this ref was made before init(), or after shutdown(): only its id is known"
+    entry.data = dump_error(errors.ReferenceCountingAssertionError(object_id.hex(), owner_address, text))
+    return ref
+
+
+class NotConnectedError(RuntimeError, AttributeError):
+    """A ref that was made without a session was asked for what only the runtime knows."""
+
+
+# The pickler finds it sooner there: a list may hold refs by the thousand.
+reducers[ObjectRef] = ObjectRef.__reduce__

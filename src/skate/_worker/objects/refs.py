@@ -1,0 +1,362 @@
+"""Who refers to which object: owner and borrower reference counts. Decisions only.
+
+Every driver and worker has one table: of the objects it owns and of those it borrows.
+
+Owner's side. An entry lives while any of these is left: *local* ObjectRefs, *pins* (it is an
+argument of a task in flight, or a ref inside another value that lives), *borrowers* (processes).
+
+Borrower's side. A ref that arrives is protected by whoever sent it: an argument by its caller until
+the reply, a ref inside a value by that value. Before that protection ends, the process must be
+registered with the owner, or have dropped the ref::
+
+    UNREGISTERED --piggyback on the reply to the owner itself------------.
+         |                                                               v
+         '-- AddBorrower(epoch) --> REGISTERING -- BorrowAck --> REGISTERED
+    and when the last ref is gone: RemoveBorrower(epoch), from either state on the right.
+
+Epochs make it exact when messages are repeated or overtake each other on different connections: an
+owner ignores an Add whose epoch is not above that borrower's last Remove. Borrowers are a set of
+processes, never a counter. Invariant: what has a live ref anywhere is never freed; what has none is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from skate._base.kinds import SHARED
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from skate._transport.reactor import Waiter
+    from skate._worker.calls.records import TaskRecord
+
+#: ``ObjectEntry.kind`` while there is no value yet; else one of the kinds of _wire.worker.
+PENDING = -1
+
+UNREGISTERED, REGISTERING, REGISTERED = range(3)
+
+#: What errors say of a value that is nowhere.
+MISSING = "the node's store does not have it (any more)"
+
+
+class ObjectEntry:
+    """One object as this process sees it.
+
+    One is made for every call, and most differ from the defaults in three attributes: so the
+    defaults stand in the class.
+    """
+
+    kind = PENDING
+    data: bytes = b""
+    #: ObjectRefs of this process.
+    local = 0
+    #: Uses that keep it: an argument in flight, a value around it.
+    pins = 0
+    #: Process to the epoch of its registration.
+    borrowers: dict[bytes, int] | None = None
+    #: Process to the highest epoch that it removed.
+    removed: dict[bytes, int] | None = None
+    #: Entries of the refs inside the value, each pinned by it.
+    contained: list[ObjectEntry] | None = None
+    waiters: list[Any] | None = None
+    #: Called once, when the value (or error) is there.
+    dependents: list[Callable[[ObjectEntry], None]] | None = None
+    #: The task that makes it (owned objects).
+    task: Any = None
+    borrow_state = UNREGISTERED
+    epoch = 0
+    on_registered: list[Callable[[], None]] | None = None
+    fetching = False
+    #: Another process may know where the value lies.
+    exported = False
+    #: Its value may have moved: read it by request, its location counts no more.
+    by_request = False
+    #: Where user code made it (see report.call_site); of a borrowed one, in which task or method it came.
+    site: tuple[CodeType, int] | str | None = None
+    #: Freed: out of the table.
+    gone = False
+    #: The call that makes the value again if it is lost, or (its name) one that may not be repeated;
+    #: and how many remembered calls were given it. See ``lineage``.
+    maker: TaskRecord | str | None = None
+    lineage = 0
+    #: Its value had refs inside, which went with it.
+    hollow = False
+    #: Of an error: the user is to hear of it if nobody asks for it; somebody has. See ``unread``.
+    untold = False
+    asked = False
+    #: "actor": it stands for the handles of one, ``data`` is the actor's id.
+    label = ""
+
+    def __init__(self, object_id: bytes, owner_address: str | None) -> None:
+        self.id = object_id
+        #: None: owned by this process.
+        self.owner_address = owner_address
+
+    @property
+    def valueless(self) -> bool:
+        """Whether a freed entry's value went with it; small ones are kept inside the entry.
+
+        One that was freed while it was made again has none either, whatever came of that.
+        """
+        return self.kind in (SHARED, PENDING) or self.hollow
+
+    def __repr__(self) -> str:
+        role = "owned" if self.owner_address is None else f"borrowed({self.borrow_state})"
+        return (
+            f"<{role} {self.id.hex()} kind={self.kind} local={self.local} pins={self.pins} "
+            f"borrowers={self.borrowers}>"
+        )
+
+
+class Freed(NamedTuple):
+    """Nobody refers to this owned object: free its value, wherever it is."""
+
+    entry: ObjectEntry
+
+
+class Dropped(NamedTuple):
+    """This process refers to the borrowed object no more; tell the owner if ``tell``."""
+
+    entry: ObjectEntry
+    tell: bool
+
+
+class Register(NamedTuple):
+    """Send AddBorrower(entry.epoch) to the owner."""
+
+    entry: ObjectEntry
+
+
+Command = Freed | Dropped | Register
+
+
+class RefTable:
+    """All references of one process. The effects of each event are appended to ``commands``."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, ObjectEntry] = {}
+        self.commands: list[Command] = []
+        self._epoch = 0
+        #: Who is to be told of a value, or that nothing waits any more, in that order: see ``tell``.
+        self.untold: deque[tuple[Callable[..., None], tuple[ObjectEntry, ...]]] = deque()
+        self._telling = False
+
+    # ------------------------------------------------------------------ local refs and pins
+
+    def own(self, object_id: bytes) -> ObjectEntry:
+        """Add an object that this process makes; the caller adds its first ref."""
+        entry = ObjectEntry(object_id, None)
+        self.entries[object_id] = entry
+        return entry
+
+    def drop_local(self, entry: ObjectEntry) -> None:
+        """An ObjectRef of this process is gone."""
+        entry.local -= 1
+        if entry.local == 0 and entry.pins == 0:
+            self._settle(entry)
+
+    def unpin(self, entry: ObjectEntry) -> None:
+        """A use that kept the object (an argument in flight, a value around it) is over."""
+        entry.pins -= 1
+        if entry.pins == 0 and entry.local == 0:
+            self._settle(entry)
+
+    def _settle(self, entry: ObjectEntry) -> None:
+        """Free or give up the entry if nothing at all is left, and then what only it kept."""
+        work = [entry]
+        dropped = False
+        while work:
+            entry = work.pop()
+            if entry.local or entry.pins or entry.borrowers or entry.gone:
+                continue
+            entry.gone = True
+            del self.entries[entry.id]
+            if entry.owner_address is None:
+                self.commands.append(Freed(entry))
+            else:
+                self.commands.append(Dropped(entry, entry.borrow_state != UNREGISTERED))
+                if entry.on_registered is not None:
+                    # Who waited for the registration need not protect what was dropped.
+                    self._now_registered(entry)
+                    dropped = True
+            contained, entry.contained = entry.contained, None
+            if contained:
+                entry.hollow = True
+                for inner in contained:
+                    inner.pins -= 1
+                    work.append(inner)
+        if dropped:
+            self.tell()
+
+    def revive(self, entry: ObjectEntry) -> None:
+        """A freed object of ours is needed again, for a moment; the caller pins it."""
+        if entry.valueless:
+            entry.kind, entry.data, entry.hollow = PENDING, b"", False
+        entry.gone = False
+        self.entries[entry.id] = entry
+
+    def lost(self, entry: ObjectEntry) -> None:
+        """The value of an object is gone, not what refers to it: it is waited for once more."""
+        entry.kind, entry.data = PENDING, b""
+        entry.by_request = True
+        contained, entry.contained = entry.contained, None
+        for inner in contained or ():
+            self.unpin(inner)
+
+    def contain(self, outer: ObjectEntry, inner: list[ObjectEntry]) -> None:
+        """The value of ``outer`` has these refs inside: they live as long as it does."""
+        if not inner:
+            return
+        for entry in inner:
+            entry.pins += 1
+        if outer.gone:
+            for entry in inner:
+                self.unpin(entry)
+            return
+        if outer.contained is None:
+            outer.contained = []
+        outer.contained += inner
+
+    # ------------------------------------------------------------------ as a borrower
+
+    def borrow(self, object_id: bytes, owner_address: str) -> ObjectEntry:
+        """A ref arrived: return its entry. Its sender protects it until it is registered."""
+        entry = self.entries.get(object_id)
+        if entry is None:
+            entry = self.entries[object_id] = ObjectEntry(object_id, owner_address)
+            self._epoch += 1
+            entry.epoch = self._epoch
+        return entry
+
+    def register(self, entry: ObjectEntry, then: Callable[[], None] | None = None) -> None:
+        """Make the owner know of us; call ``then`` when it does (at once, if it does already), or when
+        we have dropped the ref before it could."""
+        if entry.owner_address is None or entry.borrow_state == REGISTERED or entry.gone:
+            if then is not None:
+                then()
+            return
+        if then is not None:
+            if entry.on_registered is None:
+                entry.on_registered = []
+            entry.on_registered.append(then)
+        if entry.borrow_state == UNREGISTERED:
+            entry.borrow_state = REGISTERING
+            self.commands.append(Register(entry))
+
+    def registered(self, object_id: bytes, epoch: int) -> ObjectEntry | None:
+        """The owner acknowledged, or is gone: either way nobody need wait any longer."""
+        entry = self.entries.get(object_id)
+        if entry is None or entry.epoch != epoch or entry.borrow_state == REGISTERED:
+            return None
+        entry.borrow_state = REGISTERED
+        if entry.on_registered is not None:
+            self._now_registered(entry)
+            self.tell()
+        return entry
+
+    def _now_registered(self, entry: ObjectEntry) -> None:
+        callbacks, entry.on_registered = entry.on_registered, None
+        self.untold += [(callback, ()) for callback in callbacks or ()]
+
+    def piggyback(self, entry: ObjectEntry) -> tuple[bytes, int]:
+        """The reply to the owner itself says that we still hold the ref: that registers us."""
+        if entry.borrow_state == UNREGISTERED:  # else somebody waits for the owner's acknowledgement
+            entry.borrow_state = REGISTERED
+        return entry.id, entry.epoch
+
+    # ------------------------------------------------------------------ as an owner
+
+    def add_borrower(self, object_id: bytes, borrower: bytes, epoch: int) -> bool:
+        """Register a process; tell whether the object is alive."""
+        entry = self.entries.get(object_id)
+        if entry is None or entry.owner_address is not None:
+            return False
+        if entry.removed is not None and entry.removed.get(borrower, 0) >= epoch:
+            return True  # its Remove overtook this Add
+        if entry.borrowers is None:
+            entry.borrowers = {}
+        if entry.borrowers.get(borrower, 0) < epoch:
+            entry.borrowers[borrower] = epoch
+        return True
+
+    def remove_borrower(self, object_id: bytes, borrower: bytes, epoch: int) -> None:
+        """End that registration and every earlier one of the process."""
+        entry = self.entries.get(object_id)
+        if entry is None or entry.owner_address is not None:
+            return
+        if entry.removed is None:
+            entry.removed = {}
+        if entry.removed.get(borrower, 0) < epoch:
+            entry.removed[borrower] = epoch
+        if entry.borrowers and entry.borrowers.get(borrower, epoch + 1) <= epoch:
+            del entry.borrowers[borrower]
+            self._settle(entry)
+
+    def borrower_died(self, borrower: bytes) -> None:
+        """A process ended: it borrows nothing any more."""
+        for entry in list(self.entries.values()):
+            if entry.borrowers and entry.borrowers.pop(borrower, None) is not None:
+                self._settle(entry)
+
+    def lends_to(self, borrower: bytes) -> bool:
+        """Tell whether a process borrows anything."""
+        return any(entry.borrowers and borrower in entry.borrowers for entry in self.entries.values())
+
+    def pending(self) -> list[ObjectEntry]:
+        """Return the entries that have no value."""
+        return [entry for entry in self.entries.values() if entry.kind == PENDING]
+
+    def owned_by(self, owner_address: str) -> list[ObjectEntry]:
+        """Return the borrowed entries of one owner."""
+        return [entry for entry in self.entries.values() if entry.owner_address == owner_address]
+
+    # ------------------------------------------------------------------ values
+
+    def fulfil(self, entry: ObjectEntry, kind: int, data: bytes) -> list[Waiter] | None:
+        """The value is there. Return who waits for it; dependents are called, at the latest when whoever
+        calls dependents is through with those before them."""
+        entry.kind = kind
+        entry.data = data
+        entry.task = None
+        waiters, entry.waiters = entry.waiters, None
+        dependents, entry.dependents = entry.dependents, None
+        if dependents is not None:
+            if len(dependents) == 1 and not self._telling and not self.untold:
+                # The common case, without the queue; what it leaves there is told at once all the same.
+                self._telling = True
+                try:
+                    dependents[0](entry)
+                finally:
+                    self._telling = False
+            else:
+                self.untold += [(dependent, (entry,)) for dependent in dependents]
+            if self.untold:
+                self.tell()
+        return waiters
+
+    def tell(self) -> None:
+        """Call who is to be told something, one after the other.
+
+        What they do may give other entries values, or free them: whoever waits for those comes later in the
+        line. So a chain of calls that fail for each other may be as long as it likes.
+        """
+        if self._telling:
+            return
+        self._telling = True
+        untold = self.untold
+        try:
+            while untold:
+                call, about = untold.popleft()
+                call(*about)
+        finally:
+            self._telling = False  # after an error the others are told at the next turn
+
+
+def discarding_entry(object_id: bytes = b"") -> ObjectEntry:
+    """Return an entry that is gone already: what is put inside is dropped."""
+    entry = ObjectEntry(object_id, None)
+    entry.gone = True
+    return entry

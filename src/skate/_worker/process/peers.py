@@ -1,0 +1,223 @@
+"""Connections to other drivers and workers: dialled, accepted, closed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from skate._base import descriptors
+from skate._base.backoff import Backoff
+from skate._base.clock import monotonic
+from skate._transport.acceptor import Acceptor
+from skate._transport.connection import Connection, Handler, Listener
+from skate._transport.dialing import dial_now, listen
+from skate._wire import services
+from skate._wire import worker as wire
+from skate._wire.handshake import PROTOCOL, WRONG_PEER, Refused
+
+if TYPE_CHECKING:
+    from skate._worker.calls.records import TaskRecord
+    from skate._worker.core import Core
+    from skate._worker.execution.executor import Function
+    from skate._worker.execution.yielding import Outgoing
+    from skate._worker.objects.refs import ObjectEntry
+
+
+class Peer:
+    """Another process, as known on one connection."""
+
+    __slots__ = ("id", "address", "calls", "defined", "functions", "acks", "streams")
+
+    def __init__(self) -> None:
+        self.id = b""
+        self.address = ""
+        #: Our calls in flight there, by seq.
+        self.calls: dict[int, TaskRecord] = {}
+        #: Numbers of our functions that it has.
+        self.defined: set[int] = set()
+        #: Its functions that we have, by its numbers.
+        self.functions: dict[int, Function] = {}
+        #: Refs inside results (seq, -1) and items (seq, index) that it has not acknowledged: kept for it.
+        self.acks: dict[tuple[int, int], list[ObjectEntry]] = {}
+        #: Generators that run here for it, by seq.
+        self.streams: dict[int, Outgoing] = {}
+
+    def __repr__(self) -> str:
+        return f"process {self.id.hex() or '(before its hello)'}"
+
+
+class _Waiting(NamedTuple):
+    """Somebody who wants a connection, while none can be made."""
+
+    then: Callable[[Connection], None]
+    failed: Callable[[str], None]
+
+
+class Peers:
+    """All connections of this process to other drivers and workers. Under the process's lock."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._by_address: dict[str, Connection] = {}
+        self._all: set[Connection] = set()
+        self._listener: Listener | None = None
+        #: Called, in this order and under the lock, when a connection has ended.
+        self.on_closed: Sequence[Callable[[Connection], None]] = ()
+        #: By address that cannot be dialled at the moment: who waits for that.
+        self._dials: dict[str, list[_Waiting]] = {}
+        #: What the other parts do with the messages of other processes: filled by Core.
+        self.handlers: dict[type, Handler] = {}
+
+    # ------------------------------------------------------------------ connections
+
+    def listen(self) -> None:
+        """Let others dial this process."""
+        core = self._core
+        acceptor = Acceptor(
+            core.reactor, services.PROCESS, {wire.PeerHello: self._hello, **self.handlers}, self._closed
+        )
+
+        def accept(sock: socket.socket) -> None:
+            self._all.add(acceptor.accept(sock, Peer()))
+
+        self._listener = Listener(
+            core.reactor, listen(core.address), accept, self._cannot_accept, refuses=True
+        )
+
+    def _cannot_accept(self, error: OSError) -> None:
+        self._core.warn(
+            f"process {self._core.pid} {descriptors.explain(error)}. "
+            "Other processes cannot call it before that"
+        )
+
+    def _hello(self, connection: Connection, message: wire.PeerHello) -> None:
+        if os.path.basename(message.address) != message.worker_id.hex():
+            what = f"says that its id is {message.worker_id.hex()!r} and its address {message.address!r}"
+            connection.refuse(Refused(WRONG_PEER, what))
+            return
+        connection.peer.id = message.worker_id
+        connection.peer.address = message.address
+        self._by_address.setdefault(message.address, connection)
+
+    def reach(
+        self,
+        address: str,
+        then: Callable[[Connection], None],
+        failed: Callable[[str], None],
+        worker_id: bytes = b"",
+    ) -> None:
+        """Call ``then`` with a connection to the process at this address: now, if that can be, or later.
+
+        Args:
+            address: its socket.
+            then: called once, under the lock, unless ``failed`` is.
+            failed: called once if it cannot be reached: with an empty text if nobody listens there, else
+            with why
+                this process could not dial for ``backoff.PATIENCE`` seconds ("has no file descriptors left:
+                ...").
+            worker_id: of that process, if it is not the name of its socket.
+        """
+        connection = self._by_address.get(address)
+        if connection is None:
+            waiting = self._dials.get(address)
+            if waiting is not None:
+                waiting.append(_Waiting(then, failed))
+                return
+            try:
+                connection = self._dial(address, worker_id)
+            except OSError as error:
+                if not descriptors.is_transient(error):
+                    failed("")
+                    return
+                self._dials[address] = [_Waiting(then, failed)]
+                self._dial_later(address, worker_id, Backoff(monotonic()), error)
+                return
+        then(connection)
+
+    def _dial(self, address: str, worker_id: bytes) -> Connection:
+        sock = dial_now(address)
+        connection = Connection(self._core.reactor, sock, self.handlers, self._closed)
+        peer = connection.peer = Peer()
+        peer.address = address
+        peer.id = worker_id or bytes.fromhex(os.path.basename(address))
+        self._all.add(connection)
+        self._by_address[address] = connection
+        connection.send(wire.PeerHello(self._core.worker_id, self._core.address, PROTOCOL))
+        return connection
+
+    def _dial_later(self, address: str, worker_id: bytes, attempts: Backoff, error: OSError) -> None:
+        """There is no descriptor, or the listener's queue is full: try again, for a while."""
+        pause = attempts.again(monotonic())
+        if pause is None:
+            shortage = descriptors.explain(error)
+            for one in self._dials.pop(address):
+                one.failed(shortage)
+            return
+
+        def attempt() -> None:
+            try:
+                connection = self._by_address.get(address) or self._dial(address, worker_id)
+            except OSError as again:
+                if descriptors.is_transient(again):
+                    self._dial_later(address, worker_id, attempts, again)
+                else:
+                    for one in self._dials.pop(address):
+                        one.failed("")
+                return
+            for one in self._dials.pop(address):
+                one.then(connection)
+
+        self._core.reactor.call_later(pause, attempt)
+
+    def _closed(self, connection: Connection) -> None:
+        """A connection ended."""
+        peer = connection.peer
+        self._all.discard(connection)
+        if self._by_address.get(peer.address) is connection:
+            del self._by_address[peer.address]
+            for other in self._all:
+                if other.peer.address == peer.address:
+                    self._by_address[peer.address] = other
+        for told in self.on_closed:
+            told(connection)
+
+    def connection_to(self, address: str) -> Connection | None:
+        """Return the open connection to the process at this address, if there is one."""
+        return self._by_address.get(address)
+
+    def close(self) -> None:
+        """Close everything without telling anybody."""
+        if self._listener is not None:
+            self._listener.close()
+        for connection in self._all:
+            connection.abandon()
+        self._all.clear()
+        self._by_address.clear()
+
+    @property
+    def connections(self) -> set[Connection]:
+        """Every open connection."""
+        return self._all
+
+    def adopt(self, connection: Connection) -> None:
+        """Close a connection that is not ours with the others: when the process ends, and in its forks.
+
+        Whoever made it gave it a Peer, and calls ``release_adopted`` in its on_close.
+        """
+        self._all.add(connection)
+
+    def release_adopted(self, connection: Connection) -> None:
+        """The connection is closed."""
+        self._all.discard(connection)
+
+    def forget_functions(self, numbers: deque[int]) -> None:
+        """Remote functions of ours are gone: workers that have them need them no more."""
+        while numbers:
+            number = numbers.popleft()
+            for connection in self._all:
+                if number in connection.peer.defined:
+                    connection.peer.defined.discard(number)
+                    connection.send(wire.ForgetFunction(number))

@@ -1,0 +1,438 @@
+"""What a process tells of itself when somebody asks for the state of the session.
+
+Tables are copied under the lock, everything else happens on a thread of its own: whoever asks does not
+hold up whoever works. Rows are plain data: the daemon passes them on without looking.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+from skate._base import ids, threads
+from skate._base.clock import monotonic
+from skate._base.process import PACKAGE
+from skate._base.user_errors import summary_of, type_name
+from skate._environment.spec import decode
+from skate._transport.connection import Connection
+from skate._wire import node
+from skate._wire import worker as wire
+from skate._wire.codec import pack
+from skate._worker.calls.tallies import Tallies, Tally
+from skate._worker.objects.refs import PENDING, ObjectEntry
+from skate._worker.process.call_site import written
+from skate._worker.reporting import metrics
+from skate._worker.reporting.waits import told
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from skate._worker.calls.lease_pool import LeasePool
+    from skate._worker.calls.records import TaskRecord
+    from skate._worker.core import Core
+    from skate._worker.process.current import CallInfo
+
+#: Calls that are through are remembered up to this number a process; those that failed are remembered apart,
+#: as many of them, so that those that went well do not displace them.
+HISTORY = 5000
+#: The daemon is told of counts that often at most (seconds).
+_COUNTS_EVERY = 1.0
+#: Objects told of at most, the oldest first.
+_MOST_OBJECTS = 20_000
+#: Exceptions larger than this are not remembered (bytes).
+_MOST_ERROR = 4096
+#: The daemon is told of metrics that often at most (seconds).
+_METRICS_EVERY = 0.25
+
+
+_LIBRARY = os.path.dirname(traceback.__file__) + os.sep
+_DEBUGGER = (_LIBRARY + "bdb.py", _LIBRARY + "pdb.py")
+
+
+class Reporter:
+    """The process's part about telling its state. Built by Core."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        #: Calls that are through: seq, tally, actor, worker, end (monotonic), microseconds, error, site,
+        #: when it was made, attempt, the call that made it, the pool that ran it.
+        self.history: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
+        self.failures: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
+        #: How many calls there were, whatever is remembered of them.
+        self.tallies = Tallies()
+        #: The daemon is about to be told of metrics, of counts.
+        self._metrics_due = False
+        self._counts_due = False
+
+    def metrics_changed(self) -> None:
+        """The program counted something: tell the daemon, soon. Not under the lock."""
+        if self._metrics_due:
+            return
+        with self._core.lock:
+            if not self._metrics_due:
+                self._metrics_due = True
+                self._core.reactor.call_later(_METRICS_EVERY, self.tell_metrics)
+
+    def tell_metrics(self) -> None:
+        """Tell the daemon what was counted, if it does not know. Under the lock."""
+        core = self._core
+        if self._metrics_due and core.node is not None and not core.node.closed:
+            self._metrics_due = False
+            core.node.send(node.Metrics(pack(metrics.registry.rows())))
+            core.node.flush()
+
+    def last_words(self) -> None:
+        """This process leaves: have the daemon remember the calls that it made. Under the lock."""
+        self._tell_counts()
+        for failed, history in ((False, self.history), (True, self.failures)):
+            if history:
+                rows = pack(self._through(list(history)))
+                self._core.node.send(node.LastRows(rows, len(history), failed))
+
+    def asked(self, connection: Connection, message: node.StateAsk) -> None:
+        """The daemon asks on somebody's behalf. Under the lock."""
+        try:
+            threads.start("skate-report", self._answer, connection, message)
+        except RuntimeError as error:
+            connection.send(node.StateRows(message.request, pack(_failed(error))))
+            connection.flush()
+
+    def _answer(self, connection: Connection, message: node.StateAsk) -> None:
+        try:
+            rows = self.rows(message.what)
+        except Exception as error:  # the answer must come, or whoever asked waits for nothing
+            rows = _failed(error)
+        with self._core.lock:
+            connection.send(node.StateRows(message.request, pack(rows)))
+            connection.flush()
+
+    def rows(self, what: str) -> list[dict[str, Any]]:
+        """Return the rows of one kind. Not under the lock."""
+        if what == "tasks":
+            return self._tasks()
+        if what == "counts":
+            return self._counts()
+        if what.startswith("objects"):
+            return self._objects(what.removeprefix("objects").strip())
+        if what == "metrics":
+            worker_id = self._core.worker_id.hex()
+            return [{**row, "worker_id": worker_id} for row in metrics.registry.rows()]
+        if what == "waits":
+            return [told(self._core)]
+        if what == "stacks":
+            return [{"stack": text} for text in self._stacks()]
+        return []
+
+    # ------------------------------------------------------------------ tasks
+
+    def finished(self, task: TaskRecord, worker: bytes, microseconds: int, error: bytes | None) -> None:
+        """A call is through. Under the lock, on the path of every call."""
+        actor = task.actor
+        if actor is None:
+            function = task.function
+            assert function is not None
+            if function.hidden:
+                return
+            tally = function.tallies.get("")
+            actor_id = b""
+        else:
+            if task.hidden:
+                return
+            tally = actor.tallies.get(task.method)
+            actor_id = actor.id
+        if tally is None or task.name is not None:
+            tally = self._tally_of(task)
+        if error is None:
+            tally.finished += 1
+            history = self.history
+        else:
+            tally.failed += 1
+            history = self.failures
+            if len(error) > _MOST_ERROR:
+                error = b""
+        history.append(
+            (task.seq, tally, actor_id, worker, monotonic(), microseconds, error, task.site, task.made,
+             task.attempt, task.parent, task.pool)
+        )  # fmt: skip
+
+    def _tally_of(self, task: TaskRecord) -> Tally:
+        """Return where a call counts: the first since the daemon was told, or with a name of its own."""
+        if not self._counts_due and not self._core.in_process:  # where there is no daemon to be told
+            self._counts_due = True
+            self._core.reactor.call_later(_COUNTS_EVERY, self._tell_counts)
+        actor, function = task.actor, task.function
+        if actor is None:
+            assert function is not None
+            name, key, kind, shortcuts = function.name, "", "NORMAL_TASK", function.tallies
+        else:
+            key, kind, shortcuts = task.method, "ACTOR_TASK", actor.tallies
+            name = f"{actor.class_name}.{key}"
+        if task.name is None:
+            return self.tallies.of(name, name, kind, shortcuts, key)
+        return self.tallies.of(task.name, name, kind, None, key)
+
+    def repeated(self, task: TaskRecord, failed: bool) -> None:
+        """What is through was so before: it made again what was lost. It counts once. Under the lock."""
+        if task.hidden or (task.function is not None and task.function.hidden):
+            return
+        tally = self._tally_of(task)
+        tally.finished -= not failed
+        tally.failed -= failed
+
+    def _tell_counts(self) -> None:
+        """Have the daemon know how many calls there were when this process is gone. Under the lock."""
+        core = self._core
+        self._counts_due = False
+        if core.node is not None and not core.node.closed:
+            rows = self.tallies.told()
+            if rows:
+                core.node.send(node.Counts(pack(rows)))
+                core.node.flush()
+
+    def _counts(self) -> list[dict[str, Any]]:
+        """Return counts of calls; and rows of those that a worker has: only it knows which of them runs."""
+        with self._core.lock:
+            rows = self.tallies.rows()
+        waiting: Counter[tuple[str, str, str, str]] = Counter()
+        for row in self._unfinished():
+            if row["worker_id"]:
+                rows.append(row)
+            else:
+                waiting[row["name"], row["function"], row["type"], row["state"]] += 1
+        for (name, function, kind, state), count in waiting.items():
+            rows.append({"name": name, "function": function, "type": kind, state: count})
+        return rows
+
+    def _tasks(self) -> list[dict[str, Any]]:
+        with self._core.lock:
+            history = sorted((*self.history, *self.failures), key=_ended)
+            known = sum(one["FINISHED"] + one["FAILED"] for one in self.tallies.rows())
+        rows = self._unfinished() + self._through(history)
+        if known > len(history):
+            rows.append({"dropped": known - len(history)})
+        return rows
+
+    def _unfinished(self) -> list[dict[str, Any]]:
+        """Return the rows of calls that are not through."""
+        core = self._core
+        with core.lock:
+            pending: dict[int, TaskRecord] = {}
+            states: dict[int, tuple[str, bytes]] = {}
+            for entry in core.refs.entries.values():
+                if entry.task is not None:
+                    pending[entry.task.seq] = entry.task
+            for task, worker in (*core.normal.in_flight(), *core.actors.in_flight()):
+                pending[task.seq] = task
+                states[task.seq] = ("SUBMITTED_TO_WORKER" if worker else "PENDING_NODE_ASSIGNMENT"), worker
+            facts = [
+                (task.seq, task.describe(), task.actor.id if task.actor is not None else b"",
+                 *states.get(task.seq, ("PENDING_ARGS_AVAIL", b"")), task.site, task.made,
+                 task.attempt, task.parent, task.pool,
+                 task.function.name if task.function is not None else task.describe())
+                for task in pending.values()
+                if not (task.hidden or (task.function is not None and task.function.hidden))
+            ]  # fmt: skip
+        wall = time.time() - monotonic()
+        return [
+            self._task(seq, name, actor, worker, site, made + wall, attempt, parent, pool, function)
+            | {"state": state}
+            for seq, name, actor, state, worker, site, made, attempt, parent, pool, function in facts
+        ]
+
+    def _through(self, history: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
+        """Return the rows of calls that are through."""
+        wall = time.time() - monotonic()
+        rows = []
+        for seq, tally, actor, worker, end, microseconds, error, site, made, attempt, parent, pool in history:
+            row = self._task(
+                seq, tally.name, actor, worker, site, made + wall, attempt, parent, pool, tally.function
+            )
+            row["end"] = end + wall
+            row["start"] = end + wall - microseconds / 1e6
+            row["state"] = "FINISHED" if error is None else "FAILED"
+            if error is not None:
+                row["error_type"], row["error_message"] = _explain(error)
+            rows.append(row)
+        return rows
+
+    def _task(
+        self,
+        seq: int,
+        name: str,
+        actor: bytes,
+        worker: bytes,
+        site: tuple[CodeType, int] | None,
+        made: float,
+        attempt: int,
+        parent: CallInfo | None,
+        pool: LeasePool | None,
+        function: str,
+    ) -> dict[str, Any]:
+        core = self._core
+        environment = (pool.environment if pool is not None else b"") or core.environment
+        return {
+            "task_id": ids.task_id(core.worker_id, seq).hex(),
+            "name": name,
+            "type": "ACTOR_TASK" if actor else "NORMAL_TASK",
+            "actor_id": actor.hex(),
+            "worker_id": worker.hex(),
+            "job_id": core.job_id.hex(),
+            "owner_pid": os.getpid(),
+            "call_site": written(site),
+            "made": made,
+            "attempt": attempt,
+            "parent": self._parent(parent),
+            "function": function,
+            "resources": pool.resources if pool is not None else {},
+            "requirement": pool.requirement.hex() if pool is not None else "",
+            "environment": _shown(environment),
+        }
+
+    def _parent(self, parent: CallInfo | None) -> str:
+        """Return the id of the task that made a call; empty: the driver's own program."""
+        executor = self._core.executor
+        if parent is None or parent.owner or not parent.depth or executor is None or executor.host is None:
+            return parent.task_id.hex() if parent is not None else ""
+        return ids.TaskID.for_actor_creation_task(ids.ActorID(executor.host.actor_id)).hex()
+
+    # ------------------------------------------------------------------ objects
+
+    def _objects(self, wanted: str) -> list[dict[str, Any]]:
+        """Return who holds what here; ``wanted``: only the object of that id (hex)."""
+        core = self._core
+        with core.lock:
+            core.drain()
+            entries = list(core.refs.entries.values())
+            if wanted:
+                entries = [entry for entry in entries if entry.id.hex() == wanted]
+            found = [
+                (entry.id, entry.owner_address is None, entry.kind, len(entry.data), entry.local, entry.pins,
+                 [one.hex() for one in entry.borrowers or ()], entry.site, _reference(entry))
+                for entry in entries[:_MOST_OBJECTS]
+            ]  # fmt: skip
+            views = {object_id for object_id, local in core.store.objects.items() if local.views}
+        rows: list[dict[str, Any]] = [
+            {
+                "object_id": object_id.hex(),
+                "pid": os.getpid(),
+                "process": core.kind if core.executor is None or core.executor.host is None
+                else core.executor.host.spec.class_name,
+                "owned": owned,
+                "status": {PENDING: "PENDING", wire.ERROR: "FAILED"}.get(kind, "FINISHED"),
+                "inline_size": size if kind not in (PENDING, wire.SHARED) else 0,
+                "local": local,
+                "pins": pins,
+                "borrowers": borrowers,
+                "views": object_id in views,
+                "reference_type": reference,
+                "call_site": written(site),
+                "received": site if isinstance(site, str) else "",
+            }
+            for object_id, owned, kind, size, local, pins, borrowers, site, reference in found
+        ]  # fmt: skip
+        return [*rows, {"dropped": len(entries) - len(found)}] if len(entries) > len(found) else rows
+
+    # ------------------------------------------------------------------ stacks
+
+    def _stacks(self) -> list[str]:
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        found = []
+        frames = sys._current_frames()
+        for ident in list(frames):
+            name = names.get(ident, "?")
+            stack = traceback.extract_stack(frames.pop(ident))  # keep none: our own is among them
+            if name in ("skate-report", "skate-io"):
+                continue
+            lines = traceback.format_list(_users(stack))
+            where = "".join(lines) or "  (in the runtime itself: it waits, or has nothing to do)\n"
+            found.append(f"thread {name}:\n{where}")
+        if "asyncio" in sys.modules:
+            found += self._coroutines()
+        return found
+
+    def _coroutines(self) -> list[str]:
+        import asyncio
+
+        executor = self._core.executor
+        loop = getattr(executor.runner, "loop", None) if executor is not None else None
+        if loop is None:
+            return []
+        found = []
+        for task in asyncio.all_tasks(loop):
+            frames = [frame for frame in task.get_stack() if not frame.f_code.co_filename.startswith(PACKAGE)]
+            coroutine: Any = task.get_coro()
+            while not frames and coroutine is not None:  # ours awaits the user's
+                frame = getattr(coroutine, "cr_frame", None)
+                if frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
+                    frames = [frame]
+                coroutine = getattr(coroutine, "cr_await", None)
+            lines = [
+                f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}\n'
+                for frame in frames
+            ]
+            if lines:
+                found.append(f"coroutine {task.get_name()}:\n{''.join(lines)}")
+        return found
+
+
+def _ended(row: tuple[Any, ...]) -> float:
+    """Return when a remembered call was through."""
+    end: float = row[4]
+    return end
+
+
+@functools.lru_cache(64)
+def _shown(environment: bytes) -> str:
+    """Return an encoded environment as its user wrote it: JSON; empty: there is none."""
+    return json.dumps(decode(environment).shown, sort_keys=True, default=str) if environment else ""
+
+
+def _users(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
+    """Return the frames of user code, and of what it calls: not ours, nor what we call."""
+    found = []
+    inside = True  # the interpreter's own start counts as ours
+    for one in frames:
+        if one.filename.startswith(_DEBUGGER):
+            break  # it stopped at a breakpoint
+        ours = one.filename.startswith(PACKAGE)
+        library = one.filename.startswith((_LIBRARY, "<")) and "site-packages" not in one.filename
+        if not library:
+            inside = ours
+        if not ours and not (library and inside):
+            found.append(one)
+    return found
+
+
+def _failed(error: Exception) -> list[dict[str, Any]]:
+    return [{"failed": summary_of(error)}]
+
+
+def _reference(entry: ObjectEntry) -> str:
+    if entry.label == "actor":
+        return "ACTOR_HANDLE"
+    if entry.local:
+        return "LOCAL_REFERENCE"
+    if entry.pins:
+        return "USED_BY_PENDING_TASK"
+    return "BORROWED" if entry.borrowers else "UNKNOWN_STATUS"
+
+
+def _explain(error: bytes) -> tuple[str, str]:
+    """Return type and text of an exception that was pickled."""
+    if not error:
+        return "", ""
+    from skate._serialize.exceptions import load_error
+
+    try:
+        raised = load_error(error)
+    except Exception as failed:
+        return "", f"(cannot be unpickled here: {failed})"
+    cause = getattr(raised, "cause", None)  # of some errors it is a text
+    return type_name(cause if isinstance(cause, BaseException) else raised), str(raised)

@@ -1,0 +1,92 @@
+"""The ``logging`` of this process as ``init(logging_config=...)`` asks for it: level, text or JSON, who logs.
+
+Not imported unless a program asks: ``logging`` costs ten milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from skate._worker.process import current
+
+if TYPE_CHECKING:
+    from skate._worker.core import Core
+
+#: What every record has; all else in it was put there by the program (``extra=...``).
+STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime"}
+_TEXT = "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s"
+
+
+class _Formatter(logging.Formatter):
+    """Text or JSON, with the ids of what runs."""
+
+    def __init__(self, core: Core, as_json: bool, more: list[str]) -> None:
+        super().__init__(_TEXT)
+        self._core = core
+        self._as_json = as_json
+        self._more = more
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line (and a traceback, as text)."""
+        found = {name: getattr(record, name, None) for name in self._more}
+        found |= {name: value for name, value in vars(record).items() if name not in STANDARD}
+        found |= self._who()
+        found["timestamp_ns"] = int(record.created * 1e9)
+        if not self._as_json:
+            return f"{super().format(record)} {' '.join(f'{name}={value}' for name, value in found.items())}"
+        line: dict[str, Any] = {
+            "asctime": self.formatTime(record),
+            "levelname": record.levelname,
+            "message": record.getMessage(),
+            "filename": record.filename,
+            "lineno": record.lineno,
+            "process": record.process,
+        }
+        if record.exc_info:
+            line["exc_text"] = self.formatException(record.exc_info)
+        return json.dumps(line | found, default=str)
+
+    def _who(self) -> dict[str, str]:
+        core = self._core
+        found = {
+            "job_id": core.job_id.hex(),
+            "worker_id": core.worker_id.hex(),
+            "node_id": core.node_id.hex(),
+        }
+        host = core.executor.host if core.executor is not None else None
+        if host is not None:
+            found |= {"actor_id": host.actor_id.hex(), "actor_name": host.spec.name}
+        call = current.call.get()
+        if call.owner:
+            found |= {"task_id": call.task_id.hex(), "task_name": call.name, "task_func_name": call.name}
+        return found
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to whatever stderr is at that moment."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        """The stream to write to."""
+        import sys
+
+        return sys.stderr
+
+
+def apply(core: Core, config: dict[str, Any]) -> None:
+    """Set up the root logger of this process, as often as wanted: the last time counts."""
+    root = logging.getLogger()
+    for old in [one for one in root.handlers if isinstance(one, _Handler)]:
+        root.removeHandler(old)
+    handler = _Handler()
+    handler.setFormatter(
+        _Formatter(core, config["encoding"] == "JSON", list(config["additional_log_standard_attrs"]))
+    )
+    handler.setLevel(config["log_level"])
+    root.addHandler(handler)
+    root.setLevel(config["log_level"])

@@ -1,0 +1,119 @@
+"""What this process tells of its waits: rows for ``_base.waits``."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from skate._base import ids
+from skate._base.clock import monotonic
+from skate._base.process import PACKAGE
+from skate._base.waits import constructor
+from skate._environment.spec import decode
+from skate._worker.objects.refs import PENDING
+from skate._worker.process.call_site import written
+
+if TYPE_CHECKING:
+    from skate._worker.calls.records import TaskRecord
+    from skate._worker.core import Core
+    from skate._worker.objects.values import CountWaiter
+
+#: Where threads wait for objects.
+_WAITS = os.path.join(PACKAGE, "_worker", "objects", "values.py")
+#: Calls told of at most (see ``_chosen``): whoever asks waits a second, and the table is locked meanwhile.
+MOST = 5_000
+
+
+@functools.lru_cache(64)
+def _key(environment: bytes) -> str:
+    """Return what names an encoded environment in the daemon's rows."""
+    return decode(environment).key().hex() if environment else ""
+
+
+def told(core: Core) -> dict[str, Any]:
+    """Return the unfinished calls, the waits, the lanes and the parts in compiled graphs of this process.
+    Not under the lock."""
+    frames = sys._current_frames()
+    me = core.worker_id.hex()
+    with core.lock:
+        pending = {}
+        for entry in core.refs.entries.values():
+            if entry.task is not None:
+                pending[entry.task.seq] = (entry.task, b"")
+        for task, worker in (*core.normal.in_flight(), *core.actors.in_flight()):
+            pending[task.seq] = (task, worker)
+        calls = [
+            {
+                "task_id": ids.task_id(core.worker_id, task.seq).hex(),
+                "name": task.describe(),
+                "worker": worker.hex(),
+                "actor": task.actor.id.hex() if task.actor is not None else "",
+                "actor_state": task.actor.state if task.actor is not None else "",
+                "needs": [entry.id.hex() for _, entry in task.dependencies or () if entry.kind == PENDING],
+                "resources": dict(task.pool.resources) if task.pool is not None and not worker else {},
+                "requirement": task.pool.requirement.hex() if task.pool is not None else "",
+                "environment": _key(task.pool.environment or core.environment)
+                if task.pool is not None
+                else "",
+                "seconds": monotonic() - task.made,
+                "site": written(task.site),
+            }
+            for task, worker in _chosen(pending, core.waits)
+        ]
+        waits = [_wait(waiter, frames, me) for waiter in core.waits]
+        lanes = core.lanes()
+        graphs = [told | {"pid": core.pid} for graph in list(core.graphs) if (told := graph.told())]
+    frames.clear()  # this very frame is among them: a cycle that would keep user code's variables
+    return {
+        "process": me, "pid": core.pid, "calls": calls, "left_out": max(0, len(pending) - MOST),
+        "waits": waits, "lanes": lanes, "graphs": graphs,
+    }  # fmt: skip
+
+
+def _chosen(
+    pending: dict[int, tuple[TaskRecord, bytes]], waits: Iterable[CountWaiter]
+) -> list[tuple[TaskRecord, bytes]]:
+    """Return the calls to tell of: if there are too many, what threads wait for, what that waits for, and so
+    on; then the oldest and the newest of the others."""
+    if len(pending) <= MOST:
+        return list(pending.values())
+    chosen: dict[int, None] = {}
+    todo = [entry.task for waiter in waits for entry in waiter.entries if entry.task is not None]
+    for task in todo:  # it grows
+        if len(chosen) == MOST:
+            break
+        if task.seq in pending and task.seq not in chosen:
+            chosen[task.seq] = None
+            todo += [entry.task for _, entry in task.dependencies or () if entry.task is not None]
+    others = [seq for seq in pending if seq not in chosen]
+    room = MOST - len(chosen)
+    chosen.update(dict.fromkeys(others[: room // 2]))
+    chosen.update(dict.fromkeys(others[len(others) - (room - room // 2) :]))
+    return [pending[seq] for seq in chosen]
+
+
+def _wait(waiter: CountWaiter, frames: dict[int, Any], me: str) -> dict[str, Any]:
+    call = waiter.call
+    pending = [entry.id.hex() for entry in waiter.entries if entry.kind == PENDING]
+    return {
+        "number": waiter.number,
+        "caller": call.task_id.hex() if call.owner else constructor(me) if call.depth else "",
+        "objects": pending[:1000],
+        "certain": waiter.deadline is None and bool(pending),
+        "where": _where(frames.get(waiter.thread)),
+        "seconds": monotonic() - waiter.began,
+    }
+
+
+def _where(frame: Any) -> str:
+    # What the waiting thread does just now may be to read this very question: look outside of the wait.
+    while frame is not None and frame.f_code.co_filename != _WAITS:
+        frame = frame.f_back
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    if frame is None:
+        return "an unknown place"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
