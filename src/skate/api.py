@@ -301,12 +301,12 @@ def session_context() -> RayContext:
     core = current.require_core("init")
     return RayContext(
         {
-            "node_id": core.node_id.hex(),
+            "node_id": core.context.node_id.hex(),
             "node_ip_address": "127.0.0.1",
-            "session_dir": core.session_dir,
-            "address": core.session_dir,
-            "gcs_address": f"{core.session_dir}/control.sock",
-            "raylet_socket_name": f"{core.session_dir}/node.sock",
+            "session_dir": core.context.session_dir,
+            "address": core.context.session_dir,
+            "gcs_address": f"{core.context.session_dir}/control.sock",
+            "raylet_socket_name": f"{core.context.session_dir}/node.sock",
             "webui_url": None,
         }
     )
@@ -341,7 +341,7 @@ def shutdown(wait_for_processes: bool = False, _exiting_interpreter: bool = Fals
     with _State.lock:
         driver, _State.driver = _State.driver, None
         # A forked child that ends must not end its parent's session.
-        if driver is not None and driver.core.pid == os.getpid():
+        if driver is not None and driver.core.context.pid == os.getpid():
             _State.stopping = True
             try:
                 driver.stop()

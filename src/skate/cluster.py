@@ -17,7 +17,7 @@ from skate.remote_function import connected_engine
 def actor_names(*, all_namespaces: bool) -> list[tuple[str, str]]:
     """Return (namespace, name) of the living named actors; see ``skate.util.list_named_actors``."""
     found = _connected()
-    return found.actor_names(None if all_namespaces else found.core.namespace)
+    return found.actor_names(None if all_namespaces else found.core.context.namespace)
 
 
 def state_source() -> RuntimeEngine | None:
@@ -100,7 +100,7 @@ def stored_objects() -> tuple[dict[str, dict[str, Any]], str]:
     found = _connected()
     parts, _ = found.state("stored")
     rows = {row["object_id"]: row for _, _, told in parts for row in told}
-    return rows, found.core.node_id.hex()
+    return rows, found.core.context.node_id.hex()
 
 
 def _connected() -> RuntimeEngine:

@@ -20,10 +20,10 @@ from skate._wire import control, node
 from skate._wire.codec import pack, unpack
 from skate._wire.worker import ALL
 from skate._worker.calls import code
-from skate._worker.calls.arguments import encode
 from skate._worker.calls.stream_calls import DYNAMIC, STREAMING
 from skate._worker.core import Core
 from skate._worker.execution.exits import ActorExit
+from skate._worker.objects.garbage import ACTOR
 from skate._worker.objects.object_ref import ObjectRef, make_ref
 from skate._worker.process import current
 from skate._worker.process.call_site import call_site, written
@@ -150,48 +150,48 @@ class RuntimeEngine:
         self._classes: WeakKeyDictionary[type, tuple[bytes, list[ObjectRef[Any]]]] = WeakKeyDictionary()
         #: What the constructors of detached actors got, by actor.
         self._detached: dict[bytes, ObjectRef[Any]] = {}
-        self.session_dir = core.session_dir
-        self._state = SessionState(core.request, core.control.ask, core.session_dir)
-        self.put = core.objects.put
-        self.get = core.objects.get
-        self.get_one = core.objects.get_one
-        self.wait = core.objects.wait
+        self.session_dir = core.context.session_dir
+        self._state = SessionState(core.daemon.request, core.control.ask, core.context.session_dir)
+        self.put = core.values.put
+        self.get = core.values.get
+        self.get_one = core.values.get_one
+        self.wait = core.values.wait
 
     # ------------------------------------------------------------------ tasks
 
     def bind_function(self, function: Any, name: str, options: TaskOptions) -> Submit:
         """See Engine."""
         core = self.core
-        record = core.calls.make_function(function, name, options.threads)
+        record = core.submission.make_function(function, name, options.threads)
         record.max_calls, record.hidden = options.max_calls, options.hidden
         record.retry = retry_blob(options.retry_exceptions)
-        pool = core.normal.pool(
+        route = core.task_submitter.route(
             options.resources, self._environment(options.runtime_env), options.requirement
         )
         num_returns = returns_of(options.num_returns, is_generator(function))
         retries, label, ahead = options.max_retries, options.name, options.ahead
-        submit_task = core.calls.submit_task
+        submit_task = core.submission.submit_task
 
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return submit_task(record, args, kwargs, pool, num_returns, retries, label, ahead)
+            return submit_task(record, args, kwargs, route, num_returns, retries, label, ahead)
 
         return submit
 
     def _environment(self, given: Mapping[str, Any] | None) -> bytes:
         """Return the environment of a task or actor that was given this ``runtime_env``, here."""
         if not given:
-            return self.core.environment
+            return self.core.context.environment
         from skate._environment.resolve import resolve
 
-        return resolve(given, self.core.environment)
+        return resolve(given, self.core.context.environment)
 
     # ------------------------------------------------------------------ actors
 
     def bind_method(self, info: ActorInfo, method: str, options: Mapping[str, Any]) -> Submit:
         """See Engine."""
         core = self.core
-        with core.changing:
-            client = core.actors.client(info.actor_id, info.class_name)
+        with core.context.locked:
+            client = core.actor_submitter.client(info.actor_id, info.class_name)
             client.max_pending, client.out_of_order = info.max_pending_calls, info.out_of_order
         num_returns = returns_of(options.get("num_returns"), bool(options.get("is_generator")))
         ahead = max(0, options.get("_generator_backpressure_num_objects") or 0)
@@ -199,7 +199,7 @@ class RuntimeEngine:
         retry = retry_blob(options.get("retry_exceptions"))
         group: str | None = options.get("concurrency_group")
         check_group(group, info.groups, f"{info.class_name}.{method}")
-        submit_call, ref = core.calls.submit_call, info.ref
+        submit_call, ref = core.submission.submit_call, info.ref
         name: str | None = options.get("name")
         label = name or f"{info.class_name}.{method}"
         hidden = options.get("enable_task_events") == 0
@@ -233,9 +233,9 @@ class RuntimeEngine:
             out_of_order = concurrency > 1 or bool(options.concurrency_groups)
         detached = options.detached
         if detached is None:
-            detached = core.job_config.get("detached", False)
-        arguments = encode(core, args, kwargs, f"{name}.__init__", always_inline=detached)
-        actor_id = ids.new_actor_id(core.job_id)
+            detached = core.context.job_config.get("detached", False)
+        arguments = core.arguments.encode(args, kwargs, f"{name}.__init__", always_inline=detached)
+        actor_id = ids.new_actor_id(core.context.job_id)
         dependencies = arguments.dependencies or []
         kept = [*code_refs, *arguments.refs, *(ref for _, ref in dependencies)]
         if arguments.blob is not None:
@@ -255,10 +255,10 @@ class RuntimeEngine:
             concurrency_groups=options.concurrency_groups,
             is_async=is_async,
             name=options.name,
-            namespace=core.namespace if options.namespace is None else options.namespace,
-            owner_job=core.job_owner,
-            owner_id=core.id_here(),
-            owner_address=core.address,
+            namespace=core.context.namespace if options.namespace is None else options.namespace,
+            owner_job=core.context.job_owner,
+            owner_id=core.local.id_here(),
+            owner_address=core.context.address,
             handle=b"" if detached else handle.binary(),
             methods=methods,
             max_pending_calls=options.max_pending_calls,
@@ -266,15 +266,15 @@ class RuntimeEngine:
             job_config=self._detached_job(actor_id) if detached else b"",
             environment=environment,
             requirement=options.requirement,
-            call_site=written(call_site(2)) if core.config.record_call_sites else "",
+            call_site=written(call_site(2)) if core.context.config.record_call_sites else "",
             parent=current.call.get().task_id,
         )
         info = info_of(actor_id, spec, None if detached else handle)
         entry = handle._entry
         if not options.name:
             # Nobody else can know of it yet: its calls wait for it, its creator need not.
-            with core.changing:
-                core.check_usable()
+            with core.context.locked:
+                core.context.check_usable()
                 create = functools.partial(
                     control.CreateActor, actor_id=actor_id, spec=pack(spec), get_if_exists=False
                 )
@@ -289,12 +289,12 @@ class RuntimeEngine:
                 lambda request: control.CreateActor(request, actor_id, pack(spec), options.get_if_exists)
             )
         except BaseException:
-            with core.lock:
+            with core.context.lock:
                 entry.label = ""  # there is no actor to end with it
             raise
         found = unpack(data, type=control.FoundActor)
         if found.actor_id != actor_id:
-            with core.lock:
+            with core.context.lock:
                 entry.label = ""
             return self._info(found)
         return info
@@ -306,14 +306,13 @@ class RuntimeEngine:
         process lives, for restarts.
         """
         core = self.core
-        with core.changing:
-            entry = core.refs.own(ids.object_id(core.worker_id, core.next_counter()))
-            entry.local = 1
+        with core.context.locked:
+            entry = core.refs.own(ids.object_id(core.context.worker_id, core.context.next_counter()))
             entry.kind = 0
             if not detached:
-                entry.label, entry.data = "actor", actor_id
-            core.objects.contain(entry, kept)
-        handle = make_ref(entry, core)
+                entry.label, entry.data = ACTOR, actor_id
+            core.values.contain(entry, kept)
+        handle = make_ref(entry, core.home)
         if detached and kept:
             self._detached[actor_id] = handle
         return handle
@@ -322,13 +321,13 @@ class RuntimeEngine:
         """Return the configuration of the job whose root the detached actor will be."""
         import json
 
-        return json.dumps(self.core.job_config | {"job_owner": actor_id.hex()}).encode()
+        return json.dumps(self.core.context.job_config | {"job_owner": actor_id.hex()}).encode()
 
     def _class_code(self, cls: type) -> tuple[bytes, list[ObjectRef[Any]]]:
         """Pickle a class once: at its first actor here, as with remote functions."""
         found = self._classes.get(cls)
         if found is None:
-            found = self._classes[cls] = code.dump(self.core, cls, cls.__name__)
+            found = self._classes[cls] = code.dump(self.core.context, cls, cls.__name__)
         return found
 
     def forget_class(self, cls: Any) -> None:
@@ -338,7 +337,7 @@ class RuntimeEngine:
     def find_actor(self, name: str, namespace: str | None) -> ActorInfo:
         """See Engine."""
         core = self.core
-        where = core.namespace if namespace is None else namespace
+        where = core.context.namespace if namespace is None else namespace
         found = unpack(
             core.control.ask(lambda request: control.FindActor(request, name, where)),
             type=control.FoundActor,
@@ -347,15 +346,15 @@ class RuntimeEngine:
 
     def _info(self, found: control.FoundActor) -> ActorInfo:
         spec = found.spec
-        ref = self.core.objects.adopt(spec.handle, spec.owner_address) if spec.handle else None
+        ref = self.core.values.adopt(spec.handle, spec.owner_address) if spec.handle else None
         return info_of(found.actor_id, spec, ref)
 
     def kill_actor(self, actor_id: bytes, no_restart: bool) -> None:
         """See Engine."""
         where = written(call_site(2))
         reason = (
-            f"it was killed by `ray.kill`: kill() was called in {self.core.kind} process {os.getpid()}"
-            f"{where and ' at ' + where}"
+            f"it was killed by `ray.kill`: kill() was called in {self.core.context.kind} process "
+            f"{os.getpid()}{where and ' at ' + where}"
         )
         self.core.control.ask(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 
@@ -363,15 +362,15 @@ class RuntimeEngine:
         """See Engine."""
         core = self.core
         entry = ref._entry
-        with core.changing:
-            core.check_usable()
+        with core.context.locked:
+            core.context.check_usable()
             if force and entry.task is not None and entry.task.actor is not None:
                 raise ValueError(
                     f"force=True is not supported for actor tasks, and {entry.task.describe()} is one: it "
                     "ends the process of a task. Use force=False, or kill() for the actor"
                 )
             core.canceller.cancel(entry, force, recursive)
-            core.reactor.flush()
+            core.context.reactor.flush()
 
     # ------------------------------------------------------------------ the cluster
 
@@ -401,7 +400,7 @@ class RuntimeEngine:
 
     def store_report(self) -> node.StoreReport:
         """Return how full this node's object store is."""
-        report = self.core.request(node.StoreStatus)
+        report = self.core.daemon.request(node.StoreStatus)
         assert isinstance(report, node.StoreReport)
         return report
 
@@ -463,7 +462,7 @@ def exit_actor() -> None:
         ...         skate.actor.exit_actor()
     """
     core = current.process.core
-    if core is None or core.hosted() is None:
+    if core is None or core.local.hosted() is None:
         raise TypeError(
             "exit_actor API is called on a non-actor worker: exit_actor() ends the actor whose method calls "
             "it, and this process is not an actor"
@@ -474,7 +473,7 @@ def exit_actor() -> None:
 def node_labels(core: Core) -> dict[str, str]:
     """Return the labels of the node that this process runs on."""
     nodes = unpack(core.control.ask(control.ListNodes), type=list[control.NodeInfo])
-    return next((dict(one.labels) for one in nodes if one.node_id == core.node_id), {})
+    return next((dict(one.labels) for one in nodes if one.node_id == core.context.node_id), {})
 
 
 def cluster_total(nodes: Sequence[control.NodeInfo], *, available: bool) -> dict[str, float]:

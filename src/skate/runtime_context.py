@@ -26,7 +26,11 @@ class ThisProcess:
     def mode(self) -> int:
         """SCRIPT_MODE (0) in a driver, WORKER_MODE (1) in a task or actor."""
         # In-process, tasks run in the driver's own process.
-        inside = self._core.kind != "driver" or self._core.hosted() is not None or current.call.get().depth
+        inside = (
+            self._core.context.kind != "driver"
+            or self._core.local.hosted() is not None
+            or current.call.get().depth
+        )
         return WORKER_MODE if inside else SCRIPT_MODE
 
     @property
@@ -37,22 +41,22 @@ class ThisProcess:
     @property
     def current_job_id(self) -> ids.JobID:
         """The job that this process works for."""
-        return ids.JobID(self._core.job_id)
+        return ids.JobID(self._core.context.job_id)
 
     @property
     def current_node_id(self) -> ids.NodeID:
         """The node that it is on."""
-        return ids.NodeID(self._core.node_id)
+        return ids.NodeID(self._core.context.node_id)
 
     @property
     def worker_id(self) -> bytes:
         """Its id."""
-        return self._core.id_here()
+        return self._core.local.id_here()
 
     @property
     def namespace(self) -> str:
         """The namespace of this job's named actors."""
-        return self._core.namespace
+        return self._core.context.namespace
 
 
 class RuntimeContext:
@@ -63,11 +67,11 @@ class RuntimeContext:
 
     def get_job_id(self) -> str:
         """Return the job's id in hex."""
-        return self._core.job_id.hex()
+        return self._core.context.job_id.hex()
 
     def get_node_id(self) -> str:
         """Return the node's id in hex."""
-        return self._core.node_id.hex()
+        return self._core.context.node_id.hex()
 
     def get_node_labels(self) -> dict[str, str]:
         """Return the labels of this node: those it was started with, and the runtime's own.
@@ -82,7 +86,7 @@ class RuntimeContext:
 
     def get_worker_id(self) -> str:
         """Return this process's id in hex."""
-        return self._core.id_here().hex()
+        return self._core.local.id_here().hex()
 
     def get_task_id(self) -> str | None:
         """Return the running task's id in hex, or None in a driver."""
@@ -94,31 +98,31 @@ class RuntimeContext:
 
     def get_actor_id(self) -> str | None:
         """Return the actor's id in hex, or None outside of actors."""
-        host = self._core.hosted()
+        host = self._core.local.hosted()
         return host.actor_id.hex() if host is not None else None
 
     def get_actor_name(self) -> str | None:
         """Return the actor's name ("" if it has none), or None outside of actors."""
-        host = self._core.hosted()
+        host = self._core.local.hosted()
         return host.spec.name if host is not None else None
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """Return the ids of the GPUs that this task or actor may use: ``{"GPU": ["0"]}``."""
-        return {"GPU": list(self._core.assigned()[1])}
+        return {"GPU": list(self._core.local.assigned()[1])}
 
     def get_assigned_resources(self) -> dict[str, float]:
         """Return what this task or actor holds: ``{"CPU": 1.0}``. Empty in a driver."""
-        return to_float(self._core.assigned()[0])
+        return to_float(self._core.local.assigned()[0])
 
     @property
     def job_id(self) -> ids.JobID:
         """The job's id, as older programs read it."""
-        return ids.JobID(self._core.job_id)
+        return ids.JobID(self._core.context.job_id)
 
     @property
     def node_id(self) -> ids.NodeID:
         """The node's id, as older programs read it."""
-        return ids.NodeID(self._core.node_id)
+        return ids.NodeID(self._core.context.node_id)
 
     @property
     def task_id(self) -> ids.TaskID | None:
@@ -129,19 +133,19 @@ class RuntimeContext:
     @property
     def actor_id(self) -> ids.ActorID | None:
         """The actor's id, as older programs read it; None outside of actors."""
-        host = self._core.hosted()
+        host = self._core.local.hosted()
         return ids.ActorID(host.actor_id) if host is not None else None
 
     @property
     def was_current_actor_reconstructed(self) -> bool:
         """Whether this actor is not its first incarnation."""
-        host = self._core.hosted()
+        host = self._core.local.hosted()
         return host is not None and host.incarnation > 0
 
     @property
     def namespace(self) -> str:
         """The namespace of this job's named actors."""
-        return self._core.namespace
+        return self._core.context.namespace
 
     @property
     def current_actor(self) -> Any:
@@ -150,7 +154,7 @@ class RuntimeContext:
         Raises:
             RuntimeError: this is not an actor.
         """
-        host = self._core.hosted()
+        host = self._core.local.hosted()
         if host is None:
             raise RuntimeError("current_actor: This method is only available in an actor.")
         from skate.actor import ActorHandle
@@ -165,12 +169,12 @@ class RuntimeContext:
             RuntimeError: this is a driver, or an async actor (there ``asyncio.CancelledError`` is raised
                 in the method).
         """
-        return self._core.is_cancelled()
+        return self._core.local.is_cancelled()
 
     @property
     def gcs_address(self) -> str:
         """The address of the control store."""
-        return f"{self._core.session_dir}/control.sock"
+        return f"{self._core.context.session_dir}/control.sock"
 
     def get_task_function_name(self) -> str | None:
         """Return the running function's module and name, whatever the call is named; None in a driver.
@@ -184,7 +188,7 @@ class RuntimeContext:
         function = current.call.get().function
         if isinstance(function, current.CodeName):
             return f"{function.module}.{function}"
-        host = self._core.hosted()
+        host = self._core.local.hosted()
         if not function or host is None:
             return function or None
         return host.full_name(function.rpartition(".")[2])
@@ -208,7 +212,7 @@ class RuntimeContext:
         """
         from skate.runtime_env import RuntimeEnv
 
-        return RuntimeEnv(**decode(self._core.environment).shown, _validate=False)
+        return RuntimeEnv(**decode(self._core.context.environment).shown, _validate=False)
 
     def get_runtime_env_string(self) -> str:
         """Return ``runtime_env`` as JSON: "{}" if there is none."""
@@ -216,11 +220,11 @@ class RuntimeContext:
 
     def get_session_name(self) -> str:
         """Return the name of the session's folder."""
-        return self._core.session_dir.rpartition("/")[2]
+        return self._core.context.session_dir.rpartition("/")[2]
 
     def get_temp_dir(self) -> str:
         """Return the folder in which the session's folder lies."""
-        return self._core.session_dir.rpartition("/")[0]
+        return self._core.context.session_dir.rpartition("/")[0]
 
     def get(self) -> dict[str, Any]:
         """Return the ids as a dict, as older programs use it.
@@ -233,8 +237,8 @@ class RuntimeContext:
             JobID(00000001)
         """
         found: dict[str, Any] = {
-            "job_id": ids.JobID(self._core.job_id),
-            "node_id": ids.NodeID(self._core.node_id),
+            "job_id": ids.JobID(self._core.context.job_id),
+            "node_id": ids.NodeID(self._core.context.node_id),
             "namespace": self.namespace,
         }
         task_id = current.call.get().task_id
@@ -264,7 +268,7 @@ def get_gpu_ids() -> list[int | str]:
         >>> skate.get(which.remote())
         [0]
     """
-    gpus = connected_engine().core.assigned()[1]
+    gpus = connected_engine().core.local.assigned()[1]
     return [int(one) if one.isdigit() else one for one in gpus]
 
 

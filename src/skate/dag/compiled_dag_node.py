@@ -74,7 +74,7 @@ class CompiledDAG:
 
     def _connect(self, root: DAGNode) -> None:
         engine = connected_engine()
-        if engine.core.in_process:
+        if engine.core.context.in_process:
             raise NotImplementedError(
                 "compiled graphs connect processes with each other; in-process mode (mode='inline') has one. "
                 "Run the graph by execute() there, or test it in a real session"

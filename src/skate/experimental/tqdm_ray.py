@@ -179,7 +179,7 @@ class tqdm:
 
 def _in_worker() -> bool:
     core = current.process.core
-    return core is not None and core.kind == "worker"
+    return core is not None and core.context.kind == "worker"
 
 
 class _Process:

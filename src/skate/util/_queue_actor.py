@@ -47,7 +47,7 @@ class QueueActor:
         #: With the items that they bring; nobody waits while there is room.
         self._writers = _Line()
         core = current.require_core("hold a queue")
-        self._handed = Handed(core.session_dir)
+        self._handed = Handed(core.context.session_dir)
         self._sweeping: asyncio.TimerHandle | None = None
         #: Gets that wait, and those of them whose reader waits no more.
         self._getting: set[Ticket] = set()

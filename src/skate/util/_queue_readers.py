@@ -105,10 +105,10 @@ def this_process() -> Reader | _Untracked:
 
 
 def _reader(core: Any) -> Reader | _Untracked:
-    if core is None or core.kind not in ("driver", "worker"):
+    if core is None or core.context.kind not in ("driver", "worker"):
         return _Untracked()
     try:
-        return Reader(core.worker_id, core.session_dir)
+        return Reader(core.context.worker_id, core.context.session_dir)
     except OSError:
         return _Untracked()  # no room, no descriptor: reading goes on
 

@@ -19,12 +19,12 @@ def set_trace(breakpoint_uuid: bytes | None = None) -> None:
     """
     core = importlib.import_module("skate._worker.process.current").process.core
     frame = sys._getframe(1)
-    if core is None or core.executor is None:
+    if core is None or core.breakpoints is None:
         import pdb
 
         pdb.Pdb(nosigint=True).set_trace(frame)
         return
-    importlib.import_module("skate._worker.debugging.debugger").set_trace(core, frame)
+    core.breakpoints.set_trace(frame)
 
 
 def post_mortem() -> None:
@@ -43,9 +43,9 @@ def post_mortem() -> None:
     if error is None:
         raise ValueError("post_mortem() is called where an exception is handled, and there is none")
     core = importlib.import_module("skate._worker.process.current").process.core
-    if core is None or core.executor is None:
+    if core is None or core.breakpoints is None:
         import pdb
 
         pdb.post_mortem(traceback_of(error))
         return
-    importlib.import_module("skate._worker.debugging.debugger").post_mortem(core, error)
+    core.breakpoints.post_mortem(error)

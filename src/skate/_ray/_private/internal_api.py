@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from skate._ray._missing import missing
-from skate._worker.objects.freeing import free_objects
 from skate._worker.objects.object_ref import ObjectRef
 from skate._worker.process import current
 from skate.cli import memory
@@ -35,7 +34,7 @@ def free(object_refs: ObjectRef[Any] | Sequence[ObjectRef[Any]], local_only: boo
     for ref in refs:
         if not isinstance(ref, ObjectRef):
             raise TypeError(f"free() takes ObjectRefs, got {ref!r}")
-    free_objects(current.require_core("free objects"), refs)
+    current.require_core("free objects").values.free(refs)
 
 
 def memory_summary(
