@@ -1,4 +1,4 @@
-"""Worker processes, from fork to death certificate."""
+"""Worker processes, from fork to exit report."""
 
 from __future__ import annotations
 
@@ -94,29 +94,29 @@ def test_workers_may_die_while_they_are_counted() -> None:
         (None, ["its exit status is unknown", LOG]),
     ],
 )
-def test_the_certificate_has_the_evidence_and_where_to_look(status: int | None, words: list[str]) -> None:
+def test_the_exit_report_has_the_evidence_and_where_to_look(status: int | None, words: list[str]) -> None:
     workers = Workers()
     worker = started(workers)
     workers.exited(b"w1", status)
-    text = worker.certificate(LOG)
+    text = worker.describe_exit(LOG)
     assert text.startswith("worker process 42 ")
     for word in words:
         assert word in text
 
 
-def test_the_certificate_names_who_ended_it() -> None:
+def test_the_exit_report_names_who_ended_it() -> None:
     worker = started(Workers())
     worker.status = signal.SIGKILL
     worker.left = "sys.exit() was called"
-    assert worker.certificate(LOG) == "worker process 42 left: sys.exit() was called"
+    assert worker.describe_exit(LOG) == "worker process 42 left: sys.exit() was called"
     worker.reason = "the session ended"
-    assert worker.certificate(LOG) == "worker process 42 was ended by the runtime: the session ended"
+    assert worker.describe_exit(LOG) == "worker process 42 was ended by the runtime: the session ended"
 
 
-def test_the_certificate_has_what_the_worker_wrote_before_it_died() -> None:
+def test_the_exit_report_has_what_the_worker_wrote_before_it_died() -> None:
     worker = started(Workers())
     worker.status, worker.evidence = signal.SIGSEGV, "Fatal Python error: f at app.py:3"
-    text = worker.certificate(LOG)
+    text = worker.describe_exit(LOG)
     assert text == (
         f"worker process 42 was killed by signal 11 (SIGSEGV): Fatal Python error: f at app.py:3. Its log: {LOG}"
     )
