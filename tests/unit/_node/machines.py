@@ -17,6 +17,7 @@ import msgspec
 from skate._base.config import Config
 from skate._base.memory import Memory
 from skate._base.resources import UNIT, fits
+from skate._node.actors.placements import Placement
 from skate._node.actors.service import LESSEE
 from skate._node.clients import Client
 from skate._node.daemon import Daemon, Effects
@@ -280,6 +281,10 @@ class Node:
 
     # ------------------------------------------------------------------ what holds
 
+    def waiting_actors(self) -> list[Placement]:
+        """Return the actors that have no worker."""
+        return list(self.daemon.actors._placements._waiting.values())
+
     def check(self) -> None:
         """Check what holds after each event."""
         living = {worker.id for worker in self.workers}
@@ -290,7 +295,7 @@ class Node:
                 assert process is not None
                 if lease.owner == LESSEE:
                     assert process.actor is not None, "an actor's lease without an actor"
-        placed = [one.place.actor_id for one in self.daemon.actors._placements.values()]
+        placed = [one.actor[0] for one in self.waiting_actors()]
         assert len(placed) == len(set(placed)), "an actor is placed twice"
         for process in self.workers:
             if process.actor is not None and not process.exited:
@@ -314,7 +319,7 @@ class Node:
             assert held >= count or not fits(SHAPES[shape], self.leases.free), (
                 f"shape {shape} waits for nothing"
             )
-        for placement in self.daemon.actors._placements.values():
+        for placement in self.waiting_actors():
             assert not fits(placement.spec.running, self.leases.free), "an actor waits for what is free"
 
 

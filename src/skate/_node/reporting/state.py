@@ -179,7 +179,8 @@ class StateService:
         if question is None:
             return
         silent = [client.pid for client in question.silent]
-        own = {"workers": self._workers, "events": lambda: list(self._context.events),
+        own: dict[str, Callable[[], list[Plain]]] = {
+               "workers": self._workers, "events": lambda: list(self._context.events),
                "stored": self._stored, "metrics": self._metrics,
                "dead": lambda: list(self._context.ended_processes),
                "store": self._store_rows, "objects": self._stored,

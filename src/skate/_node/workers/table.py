@@ -146,14 +146,14 @@ class Workers:
         del self._workers[worker.id]
         return worker
 
-    def become_actor(
-        self, worker: WorkerProcess, actor: tuple[bytes, int], name: str, restartable: bool
-    ) -> None:
+    def become_actor(self, worker_id: bytes, actor: tuple[bytes, int], name: str, restartable: bool) -> None:
         """Note that a worker was told to become an incarnation of an actor."""
+        worker = self._workers[worker_id]
         worker.actor, worker.name, worker.restartable = actor, name, restartable
 
-    def refused_actor(self, worker: WorkerProcess) -> None:
+    def refused_actor(self, worker_id: bytes) -> None:
         """Note that a worker refused to become an actor, and goes on as it was."""
+        worker = self._workers[worker_id]
         worker.actor, worker.name, worker.restartable = None, "", False
 
     def failed_to_construct(self, worker: WorkerProcess) -> None:
@@ -163,13 +163,6 @@ class Workers:
     def of_job(self, job: bytes) -> list[WorkerProcess]:
         """Return the job's workers."""
         return [worker for worker in self._workers.values() if worker.job == job]
-
-    def actor(self, actor_id: bytes, incarnation: int) -> WorkerProcess | None:
-        """Return the worker that is this incarnation of the actor."""
-        for worker in self._workers.values():
-            if worker.actor == (actor_id, incarnation):
-                return worker
-        return None
 
     def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(list(self._workers.values()))

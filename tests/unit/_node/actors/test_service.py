@@ -1,111 +1,104 @@
-"""What the daemon does about an actor whose process leaves before it began to be it."""
+"""Actors of the real daemon on a played machine: what ``Placements`` decides reaches those concerned."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Iterator
 
-import msgspec
 import pytest
 
-from skate._node.actors.service import LESSEE, ActorService
-from skate._node.environments.table import Wanted
-from skate._node.events import WorkerEnded
-from skate._node.leases.records import Demand, Lease
-from skate._node.workers.table import Workers
-from skate._wire import control, node
-from skate._wire.codec import pack
+from skate._base.resources import UNIT
+from skate._node.actors.service import LESSEE
+from skate._node.workers.table import WorkerProcess
+from skate._wire import node
 
-from ..._wire.samples import sample
+from ..machines import DRIVER, Node, Worker, playing
 
+CPU = {"CPU": UNIT}
 ACTOR = b"a" * 16
 
 
-class Node:
-    """Remembers what it is asked for."""
-
-    def __init__(self) -> None:
-        self.demands: list[Wanted] = []
-        self.sent: list[Any] = []
-        self.workers = Workers()
-        self.jobs = SimpleNamespace(has=lambda job: True)
-        context = SimpleNamespace(send=lambda process, message: self.sent.append(message))
-        membership = SimpleNamespace(started=self.sent.append, ended=self.sent.append)
-        leases = SimpleNamespace(
-            add_lessee=lambda *_: None, infeasible=lambda *_: None, too_large=lambda resources: "", demand=lambda *_: None
-        )  # fmt: skip
-        environments = SimpleNamespace(pool=lambda job, environment: job, demand=self.demands.append)
-        parts: tuple[Any, ...] = (context, self.workers, self.jobs, membership, leases, environments, None)
-        self.actors = ActorService(*parts)
-
-    def grant(self) -> None:
-        """A worker is there for the latest demand: the actor is started in it."""
-        self.worker = self.workers.add(b"w", b"job", 0)
-        wanted = self.demands[-1]
-        assert wanted.dedicated
-        demand = Demand(LESSEE, wanted.shape, b"job", {}, 0, True)
-        self.lease = Lease(1, demand)
-        self.lease.worker = self.worker.id
-        self.actors.granted(self.lease, [])
-        assert isinstance(self.sent.pop(), node.StartActor)
-
-    def accept(self) -> None:
-        connection = SimpleNamespace(peer=SimpleNamespace(id=self.worker.id))
-        self.actors.handlers()[node.ActorAccepted](connection, node.ActorAccepted(ACTOR, 0))  # type: ignore[arg-type]
-
-    def end(self, cause: str, left: str = "", intended: bool = False) -> None:
-        """The worker ends."""
-        ended = WorkerEnded(self.worker.id, b"job", cause, True, b"", 0, self.worker.actor, left, intended)
-        self.actors.worker_died(self.lease, ended)
-
-
 @pytest.fixture
-def here() -> Node:
-    """An actor was placed, and a worker was told to become it."""
-    here = Node()
-    some = sample(control.ActorSpec)
-    assert isinstance(some, control.ActorSpec)
-    spec = msgspec.structs.replace(
-        some, job_config=b"", requirement=b"", environment=b"", placement={"CPU": 10_000}, running={}
-    )
-    place = control.PlaceActor(ACTOR, 0, pack(spec))
-    here.actors.control_handlers()[control.PlaceActor](None, place)  # type: ignore[arg-type]
-    here.grant()
-    return here
+def here() -> Iterator[Node]:
+    with playing():
+        here = Node(1, 0, 20)
+        here.settle()
+        yield here
 
 
-def test_it_is_placed_again_if_its_process_was_about_to_leave(here: Node) -> None:
-    here.end("it left", left="a function was called as often as its max_calls allows")
-    assert len(here.demands) == 2 and here.sent == []
+def told_to_become_it(here: Node) -> tuple[Worker, WorkerProcess]:
+    """Place the actor, and return the worker that is told to become it, and has not read that."""
+    here.place(ACTOR, {}, CPU)
+    for process in here.workers:
+        if process.actor is not None:
+            return here.played[process.id], process
+    raise AssertionError("no worker was told")
 
 
-def test_it_is_placed_again_if_its_process_was_killed_before_it_accepted(here: Node) -> None:
-    """Nothing of it began, so it costs no restart; but not for ever, should each of them end."""
-    for times in range(1, 5):
-        here.end("it was killed")
-        assert len(here.demands) == times + 1 and here.sent == []
-        here.grant()
-    here.end("it was killed")
-    (ended,) = here.sent
-    assert isinstance(ended, control.ActorEnded) and len(here.demands) == 5
+def test_a_default_actor_starts_though_all_cpus_are_held(here: Node) -> None:
+    here.driver.said.append(node.LeaseDemand(1, CPU, 1, 0))
+    here.settle()
+    assert here.leases.free["CPU"] == 0
+    here.place(ACTOR, {}, CPU)
+    here.settle()
+    assert ACTOR in here.alive
 
 
-def test_it_is_not_placed_again_if_its_job_is_over(here: Node) -> None:
-    here.jobs.has = lambda job: False
-    here.end("the driver of its job ended")
-    (ended,) = here.sent
-    assert isinstance(ended, control.ActorEnded)
+def test_one_that_runs_needs_its_cpus(here: Node) -> None:
+    here.driver.said.append(node.LeaseDemand(1, CPU, 1, 0))
+    here.settle()
+    here.place(ACTOR, CPU, CPU)
+    here.settle()
+    assert ACTOR not in here.alive
+    assert here.daemon.actors.hosted() == [(ACTOR, 0)]
+    (granted,) = [one for one in here.driver.heard if isinstance(one, node.LeaseGranted)]
+    here.driver.said.extend([node.LeaseDemand(1, CPU, 0, 0), node.LeaseReturned(granted.lease)])
+    here.settle()
+    assert ACTOR in here.alive
 
 
-def test_else_its_end_is_reported(here: Node) -> None:
-    here.accept()
-    here.end("it ended", left="exit_actor() was called", intended=True)
-    (ended,) = here.sent
-    assert isinstance(ended, control.ActorEnded)
-    assert (ended.actor_id, ended.cause, ended.intended) == (ACTOR, "it ended", True)
-    assert len(here.demands) == 1
+def test_another_worker_becomes_it_if_one_is_killed_before_it_reads_that(here: Node) -> None:
+    _, process = told_to_become_it(here)
+    here.daemon.workers.kill(process, "memory was short")
+    here.settle()
+    assert ACTOR in here.alive and here.workers.get(process.id) is None
 
 
-def test_what_it_needs_to_run_is_what_it_takes(here: Node) -> None:
-    """A default actor needs a CPU to be placed and none to run: it starts though all CPUs are held."""
-    assert [wanted.resources for wanted in here.demands] == [{}]
+def test_another_worker_becomes_it_if_one_refuses(here: Node) -> None:
+    worker, process = told_to_become_it(here)
+    here.read(worker, refuses=True)
+    here.settle()
+    assert ACTOR in here.alive
+    assert process.actor is None, "it serves tasks again"
+
+
+def test_it_is_over_with_its_worker_if_its_driver_left(here: Node) -> None:
+    told_to_become_it(here)
+    here.driver.close("the peer closed the connection")
+    here.settle()
+    assert list(here.over) == [ACTOR]
+    assert "the driver of its job ended" in here.over[ACTOR]
+    assert here.daemon.actors.hosted() == []
+
+
+def test_one_that_does_not_end_in_time_is_killed(here: Node) -> None:
+    _, process = told_to_become_it(here)
+    here.settle()
+    worker = here.played[process.id]
+    here.stop(ACTOR, True)
+    assert isinstance(worker.socket.heard[-1], node.EndActor)
+    worker.socket.heard.clear()  # its code does not return
+    here.time_passes()
+    assert process.reason == "ray.kill, and it did not end by itself"
+    here.settle()
+    assert "it did not end by itself" in here.over[ACTOR]
+
+
+def test_its_owner_learns_why_it_waits(here: Node) -> None:
+    here.place(ACTOR, {"CPU": 9 * UNIT}, {"CPU": 9 * UNIT})
+    (refused,) = [one for one in here.driver.heard if isinstance(one, node.DemandRefused)]
+    assert refused.reason.endswith("it needs {CPU: 9}, and this node has {CPU: 1} in all")
+    assert (refused.shape, refused.fatal) == (-1, False)
+
+
+def test_lessees_that_are_no_processes_have_ids_that_no_process_has(here: Node) -> None:
+    assert len(LESSEE) != len(DRIVER)

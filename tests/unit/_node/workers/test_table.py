@@ -66,14 +66,20 @@ def test_it_dies_once() -> None:
     assert workers.disconnected(b"w1") is None
 
 
-def test_workers_are_found_by_job_and_by_actor() -> None:
+def test_workers_are_found_by_job() -> None:
     workers = Workers()
     one, other = workers.add(b"w1", JOB, 0), workers.add(b"w2", b"another", 1)
-    other.actor = (b"actor", 2)
     assert workers.of_job(JOB) == [one]
-    assert workers.actor(b"actor", 2) is other
-    assert workers.actor(b"actor", 1) is None
     assert list(workers) == [one, other]
+
+
+def test_a_worker_that_refuses_to_be_an_actor_is_none() -> None:
+    workers = Workers()
+    worker = workers.add(b"w1", JOB, 0)
+    workers.become_actor(b"w1", (b"actor", 2), "Counter", True)
+    assert (worker.actor, worker.name, worker.restartable) == ((b"actor", 2), "Counter", True)
+    workers.refused_actor(b"w1")
+    assert (worker.actor, worker.name, worker.restartable) == (None, "", False)
 
 
 def test_workers_may_die_while_they_are_counted() -> None:
