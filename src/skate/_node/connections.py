@@ -29,7 +29,6 @@ class Connections:
     Args:
         context: of the daemon.
         jobs, environments, leases, objects, workers: hear of processes that come and go.
-        on_disconnected: called with each process that hung up.
         shutdown: ends the session, for this reason.
     """
 
@@ -42,7 +41,6 @@ class Connections:
         objects: ObjectService,
         workers: WorkerService,
         *,
-        on_disconnected: Callable[[bytes], None],
         shutdown: Callable[[str], None],
     ) -> None:
         self._context = context
@@ -51,7 +49,8 @@ class Connections:
         self._leases = leases
         self._objects = objects
         self._workers = workers
-        self._on_disconnected = on_disconnected
+        #: Called with each process that hung up, in this order; ``daemon.py`` lists them.
+        self.on_disconnected: list[Callable[[bytes], None]] = []
         self._shutdown = shutdown
 
     def handlers(self) -> dict[type, Handler]:
@@ -106,7 +105,8 @@ class Connections:
             self._shutdown("the driver of this session ended")
             return
         if self._context.clients.remove(client):
-            self._on_disconnected(client.id)
+            for disconnected in self.on_disconnected:
+                disconnected(client.id)
         if client.kind == "driver":
             self._driver_left(client)
         elif client.kind == "worker":

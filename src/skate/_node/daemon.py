@@ -152,9 +152,9 @@ class Daemon:
             self.leases,
             self.objects,
             self.workers,
-            on_disconnected=self.state.disconnected,
             shutdown=self.shutdown,
         )
+        self.connections.on_disconnected = [self.objects.disconnected, self.state.disconnected]
         self.jobs.on_ended = [self.environments.job_ended, self.workers.job_ended]
         self.workers.on_ended = [
             self.breakpoints.worker_ended,
