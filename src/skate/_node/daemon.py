@@ -8,7 +8,8 @@ Each part is given the context and the parts below it, by name::
     connections | reporting     processes that come and go; questions about all of it
     actors | memory             lessee of the actors' workers; kills when memory runs short
     environments | workers      demands with what they need; processes from fork to exit report
-    leases | objects | cluster | jobs
+    leases | objects | cluster  tables of the node, and its link to the control store
+    jobs                        drivers, configurations, output
     context                     settings, reactor, clients, log, events
 """
 
