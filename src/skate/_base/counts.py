@@ -1,11 +1,11 @@
-"""Counts of calls by name, as processes tell them in rows."""
+"""Adds up the counts of calls that processes report in rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: Names that are counted apart; further ones count together.
+#: The most names that are counted apart; calls of further names are counted together (count).
 MOST_NAMES = 10_000
 OTHERS = "(others)"
 
