@@ -8,23 +8,23 @@ process spins.
 from __future__ import annotations
 
 #: Delays between two attempts: the first one and the longest one (seconds).
-FIRST_PAUSE = 0.01
-LONGEST_PAUSE = 0.25
+FIRST_DELAY_S = 0.01
+MAX_DELAY_S = 0.25
 #: Attempts end after this time (seconds), and the waiting call raises an error that says why. The time is
 #: short, since a call that is known to be stuck helps nobody, and long enough for a burst of files or
 #: connections to pass.
-PATIENCE = 3.0
+RETRY_TIMEOUT_S = 3.0
 #: After so long without a failure a new series of attempts begins (seconds).
-QUIET = 1.0
+QUIET_S = 1.0
 
 
 class Backoff:
     """Counts the attempts at one operation."""
 
-    def __init__(self, now: float, patience: float = PATIENCE) -> None:
+    def __init__(self, now: float, patience: float = RETRY_TIMEOUT_S) -> None:
         self._until = now + patience
         self._failed = now
-        self._pause = 0.0
+        self._delay = 0.0
 
     def again(self, now: float) -> float | None:
         """Record that an attempt failed at ``now`` (seconds). Return the delay before the next one; None:
@@ -32,9 +32,9 @@ class Backoff:
         self._failed = now
         if now >= self._until:
             return None
-        self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
-        return self._pause
+        self._delay = min(max(FIRST_DELAY_S, 2 * self._delay), MAX_DELAY_S)
+        return self._delay
 
     def stale(self, now: float) -> bool:
         """Tell whether the last failure is so long ago that a new series begins."""
-        return now > self._failed + QUIET
+        return now > self._failed + QUIET_S

@@ -11,7 +11,7 @@ from typing import Any
 CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 #: The most decorators of one function that are followed (count).
-_MOST_DECORATORS = 100
+_MAX_DECORATORS = 100
 
 
 def code_flags(function: Any) -> int:
@@ -51,7 +51,7 @@ def is_generator(function: Any, *, decorated: bool = False) -> bool:
 
 
 def _has(function: Any, flags: int, *, decorated: bool) -> bool:
-    for _ in range(_MOST_DECORATORS if decorated else 1):
+    for _ in range(_MAX_DECORATORS if decorated else 1):
         if code_flags(function) & flags:
             return True
         function = getattr(function, "__wrapped__", None)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 #: The most names that are counted apart; calls of further names are counted together (count).
-MOST_NAMES = 10_000
+MAX_NAMES = 10_000
 OTHERS = "(others)"
 
 Key = tuple[str, str, str]
@@ -17,7 +17,7 @@ def total(rows: Iterable[Mapping[str, Any]], into: dict[Key, list[int]]) -> None
     """Add rows of one process to the numbers of calls that finished and that failed."""
     for row in rows:
         key: Key = (row["name"], row["function"], row["type"])
-        if key not in into and len(into) >= MOST_NAMES:
+        if key not in into and len(into) >= MAX_NAMES:
             key = (OTHERS, OTHERS, row["type"])
         counts = into.setdefault(key, [0, 0])
         counts[0] += row["FINISHED"]

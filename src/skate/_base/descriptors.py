@@ -1,11 +1,11 @@
 """Raises the limit of file descriptors, and explains what to do when a process has none left.
 
-Every process of the runtime raises its soft limit at start, up to ``ENOUGH`` and never above the hard limit
-(as Ray's ``init()`` does). The cap matters where the hard limit is huge (2**30 in some containers): there,
-programs that close "every possible" descriptor or allocate a table of that size take minutes or gigabytes,
-and programs that user code starts inherit the limit. Code that uses ``select()`` is no worse off than before:
-it cannot take numbers above 1023, but a process gets such numbers only when it has that many files open, and
-the old limit would have ended it then.
+Every process of the runtime raises its soft limit at start, up to ``MAX_SOFT_LIMIT`` and never above the hard
+limit (as Ray's ``init()`` does). The cap matters where the hard limit is huge (2**30 in some containers):
+there, programs that close "every possible" descriptor or allocate a table of that size take minutes or
+gigabytes, and programs that user code starts inherit the limit. Code that uses ``select()`` is no worse off
+than before: it cannot take numbers above 1023, but a process gets such numbers only when it has that many
+files open, and the old limit would have ended it then.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 
 #: The soft limit that a process asks for (count). The daemon of a full node fits (8192 workers, four
 #: descriptors each).
-ENOUGH = 65_536
+MAX_SOFT_LIMIT = 65_536
 #: With fewer descriptors (count) no session can start: a driver has about 20 besides those of its program,
 #: the daemon 4 for each worker.
-LEAST = 64
+MIN_DESCRIPTORS = 64
 #: With smaller files (RLIMIT_FSIZE, bytes) no session can start: they hold the control store's records and
 #: logs.
-LEAST_FILE = 16 << 20
+MIN_FILE_BYTES = 16 << 20
 
 #: The descriptors that an import may need at a time, as modules import others (count).
 _RESERVE = 8
@@ -37,9 +37,9 @@ _TRANSIENT = _OUT_OF_DESCRIPTORS | {errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, e
 
 
 def raise_limit() -> None:
-    """Raise this process's soft limit to what it may have, at most ``ENOUGH``."""
+    """Raise this process's soft limit to what it may have, at most ``MAX_SOFT_LIMIT``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(ENOUGH, hard)
+    wanted = MAX_SOFT_LIMIT if hard == resource.RLIM_INFINITY else min(MAX_SOFT_LIMIT, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     try:
@@ -52,16 +52,16 @@ def too_low() -> str:
     """Return a sentence about the limits of this process that are too low for a session; "" if none is.
     Processes that it starts inherit the limits."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if descriptors != resource.RLIM_INFINITY and descriptors < LEAST:
+    if descriptors != resource.RLIM_INFINITY and descriptors < MIN_DESCRIPTORS:
         return (
             f"this process may have {descriptors} file descriptors (RLIMIT_NOFILE), a session needs at least "
-            f"{LEAST}. Raise the limit: `ulimit -n 65536` in the shell that starts the program"
+            f"{MIN_DESCRIPTORS}. Raise the limit: `ulimit -n 65536` in the shell that starts the program"
         )
     size, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if size != resource.RLIM_INFINITY and size < LEAST_FILE:
+    if size != resource.RLIM_INFINITY and size < MIN_FILE_BYTES:
         return (
             f"this process may write files of {size} bytes (RLIMIT_FSIZE), and a session needs at least "
-            f"{LEAST_FILE}. Raise the limit: `ulimit -f unlimited` in the shell that starts the program"
+            f"{MIN_FILE_BYTES}. Raise the limit: `ulimit -f unlimited` in the shell that starts the program"
         )
     return ""
 

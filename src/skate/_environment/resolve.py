@@ -1,4 +1,4 @@
-"""From what the user wrote to an environment as it travels: paths looked up, content digested.
+"""Turns a user's ``runtime_env`` into an environment for messages: resolves paths and digests content.
 
 Runs where ``runtime_env`` is used first: in ``init``, or at the first ``.remote()`` of a function.
 """
@@ -16,15 +16,15 @@ from skate._environment import fields, tree
 from skate._environment.spec import NOTHING, Environment, Files, Packages, decode
 from skate._serialize.values import dump_code
 
-#: An environment travels in messages that have an end.
+#: The most bytes of an encoded environment, as messages carry it.
 _MAX_BYTES = 256 * 1024
-#: As in Ray: who means more has usually named the wrong folder.
+#: The largest folder, as in Ray (megabytes): a larger one is usually the wrong folder.
 _MAX_FILES_MB = 500
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tgz")
 #: Lines of requirements whose argument may be a path.
 _PATH_OPTIONS = ("-r", "--requirement", "-c", "--constraint", "-e", "--editable", "-f", "--find-links")
 
-#: By folder and excludes: what it looked like last, and the digest that it had then.
+#: For each folder and its excludes: the last look at its files, and their digest then.
 _digests: dict[tuple[str, tuple[str, ...]], tuple[list[tree.Entry], str]] = {}
 
 
@@ -33,19 +33,20 @@ def resolve(given: Mapping[str, Any] | None, parent: bytes) -> bytes:
 
     Args:
         given: its ``runtime_env``.
-        parent: the environment of the process that starts it; of a job: none.
+        parent: the environment of the process that starts it; a job has none.
 
     Returns:
         The environment, encoded; ``parent`` itself if nothing was given.
 
     Raises:
-        TypeError, ValueError: it is no valid one, or names what is not there.
+        TypeError, ValueError: it is not valid, or names a file that does not exist.
     """
     above = decode(parent)
     fields.check(given)
     wanted = {name: value for name, value in (given or {}).items() if value is not None and name[:1] != "_"}
     if above.hook_code and wanted.get(fields.HOOK) == above.shown[fields.HOOK]:
-        # What get_runtime_context().runtime_env told, passed on: the name of a function that was pickled.
+        # The user passed on the value of get_runtime_context().runtime_env: the name of a function that was
+        # pickled.
         del wanted[fields.HOOK]
     if not wanted:
         return parent
@@ -87,7 +88,7 @@ def resolve(given: Mapping[str, Any] | None, parent: bytes) -> bytes:
 
 
 def _shown(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``get_runtime_context().runtime_env`` tells: JSON can hold it."""
+    """Return the value of ``get_runtime_context().runtime_env``, in a form that JSON can hold."""
     shown: dict[str, Any] = {}
     for name, value in wanted.items():
         if name == fields.HOOK and not isinstance(value, str):
@@ -134,7 +135,7 @@ def _module(one: Any, index: int, excludes: list[str]) -> Files:
     kind = {".whl": "wheel", ".zip": "zip"}.get(os.path.splitext(full)[1])
     if kind is None:
         raise ValueError(f"{name} takes a package's folder, a .py, .zip or .whl file, got {full}")
-    # The name of a wheel tells the installer what it is for; of the others it does not matter.
+    # An installer reads the platform off the name of a wheel; names of other files do not matter.
     return Files(kind, full, tree.file_digest(full), os.path.basename(full) if kind == "wheel" else "")
 
 
@@ -152,7 +153,7 @@ def _module_path(module: ModuleType) -> str:
 
 
 def _folder_digest(name: str, path: str, excludes: list[str]) -> str:
-    """Return the digest of a folder; without reading it again where nothing looks changed."""
+    """Return the digest of a folder; unchanged files are not read again."""
     try:
         entries = list(tree.walk(path, excludes))
         size = sum(entry.size for entry in entries)

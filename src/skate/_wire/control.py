@@ -84,7 +84,7 @@ class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
     labels: dict[str, str] = {}
     #: Its reports about actors: each one's start, and the newest ends. The control store handles them as if
     #: they came again.
-    told: list[ActorStarted | ActorEnded] = []
+    reports: list[ActorStarted | ActorEnded] = []
     #: The incarnations of actors that it runs, or that it got the order to place.
     hosted: list[tuple[bytes, int]] = []
     #: Detached actors that are the roots of jobs here.

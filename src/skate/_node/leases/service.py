@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from skate._base.resources import describe, fits
 from skate._node.leases.records import Command, Grant, OwnerLeft, Reclaim, Refuse, StartWorkers
 from skate._scheduling import requirements
-from skate._scheduling.placement import NodeView, Nowhere, place
+from skate._scheduling.placement import Infeasible, NodeView, place
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Timer
 from skate._wire import node
@@ -62,13 +62,13 @@ class LeaseHandlers:
             f"{describe({name: total.get(name, 0) for name in resources})} in all"
         )
 
-    def unfit(self, requirement: bytes, resources: Mapping[str, int]) -> Nowhere | None:
+    def unfit(self, requirement: bytes, resources: Mapping[str, int]) -> Infeasible | None:
         """Return why this node, the only one, may not serve what has this requirement; None: it may."""
         daemon = self._daemon
         leases = daemon.leases
         here = NodeView(daemon.settings.node_id, daemon.labels, leases.total, leases.free)
         found = place(requirements.decode(requirement), resources, [here])
-        return found if isinstance(found, Nowhere) else None
+        return found if isinstance(found, Infeasible) else None
 
     def _returned(self, connection: Connection, message: node.LeaseReturned) -> None:
         lease = self._daemon.leases.leases.get(message.lease)

@@ -201,9 +201,9 @@ class ObjectHandlers:
             self._answer_pin(client, request, message.object_id)
 
     def _free(self, connection: Connection, message: node.Free) -> None:
-        keeper = connection.peer.id if message.keep else None
+        new_holder = connection.peer.id if message.keep else None
         for object_id in message.object_ids:
-            self._daemon.store.free(object_id, keeper, message.creator)
+            self._daemon.store.free(object_id, new_holder, message.creator)
         self._arm()
         if self._waiting:
             self._retry(None)
