@@ -32,7 +32,7 @@ _PRELOAD_IDLE_MS = 20
 _PRELOAD_RETRY_MS = 1000
 
 
-def main(socket_fd: int, board_fd: int, session: str) -> None:
+def main(socket_fd: int, table_fd: int, session: str) -> None:
     """Serve the daemon until it closes the socket."""
     sock = socket.socket(fileno=socket_fd)
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -68,7 +68,7 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
                         print(f"the zygote ignores a message of its daemon: {error}", file=sys.stderr)
                         _close(fds)
                         continue
-                    _spawn(sock, workers, message, fds, (wake_read, wake_write), board_fd, session)
+                    _spawn(sock, workers, message, fds, (wake_read, wake_write), table_fd, session)
     except (BrokenPipeError, ConnectionResetError):
         return
     finally:
@@ -97,7 +97,7 @@ def _spawn(
     spawn: wire.Spawn,
     fds: list[int],
     wake_fds: tuple[int, int],
-    board_fd: int,
+    table_fd: int,
     session: str,
 ) -> None:
     if len(fds) < 2:  # the kernel delivered only the descriptors for which this process had room
@@ -123,7 +123,7 @@ def _spawn(
             signal.signal(signal.SIGINT, signal.default_int_handler)
             job = msgspec.json.decode(spawn.job_config)
             _become_worker(job, fds)
-            code = process.run_worker(spawn.worker_id, session, board_fd, spawn.slot, job)
+            code = process.run_worker(spawn.worker_id, session, table_fd, spawn.slot, job)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
