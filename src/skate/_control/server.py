@@ -157,7 +157,10 @@ class ControlStore:
         self._acceptor.accept(sock, Peer(is_lifeline), patient=is_lifeline)
 
     def _out_of_descriptors(self, error: OSError) -> None:
-        text = f"the control store {descriptors.explain(error)}. Processes that dial it wait until it has some again"
+        text = (
+            f"the control store {descriptors.explain(error)}. "
+            "Processes that dial it wait until it has some again"
+        )
         self._event("ERROR", "CONTROL_STORE", text)
 
     def _disconnected(self, connection: Connection) -> None:
