@@ -54,13 +54,13 @@ def too_low() -> str:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors != resource.RLIM_INFINITY and descriptors < MIN_DESCRIPTORS:
         return (
-            f"this process may have {descriptors} file descriptors (RLIMIT_NOFILE), a session needs at least "
-            f"{MIN_DESCRIPTORS}. Raise the limit: `ulimit -n 65536` in the shell that starts the program"
+            f"this process may have {descriptors} file descriptors (RLIMIT_NOFILE), but a session needs at "
+            f"least {MIN_DESCRIPTORS}. Raise the limit: `ulimit -n 65536` in the shell that runs the program"
         )
     size, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if size != resource.RLIM_INFINITY and size < MIN_FILE_BYTES:
         return (
-            f"this process may write files of {size} bytes (RLIMIT_FSIZE), and a session needs at least "
+            f"this process may write files of {size} bytes (RLIMIT_FSIZE), but a session needs at least "
             f"{MIN_FILE_BYTES}. Raise the limit: `ulimit -f unlimited` in the shell that starts the program"
         )
     return ""
@@ -92,13 +92,13 @@ def explain(error: OSError) -> str:
         )
     if error.errno == errno.ENFILE:
         return (
-            "has no file descriptors left, because the machine has none (sysctl fs.file-max raises their "
-            "number)"
+            "has no file descriptors left, because the machine has none left (sysctl fs.file-max raises "
+            "their number)"
         )
     if error.errno == errno.EFBIG:
         soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
         return (
-            f"may not write files, or shared memory, of that size: its limit is {soft} bytes (RLIMIT_FSIZE). "
+            f"cannot write a file, or shared memory, of that size: its limit is {soft} bytes (RLIMIT_FSIZE). "
             "Raise it (`ulimit -f unlimited` in the shell that starts the program or the session)"
         )
     return f"failed: {error.strerror or error}"

@@ -349,7 +349,7 @@ class OwnerDiedError(ObjectLostError):
         return (
             f"Failed to retrieve object {self.object_ref_hex}. The object's owner has exited: process "
             f"{self.owner_address} ended: {self.call_site}. The caller of .remote() or put() owns "
-            "the result: create what must outlive a worker in the driver or in an actor that stays."
+            "the result: create a value that must outlive a worker in the driver or in an actor that stays."
         )
 
 
@@ -374,9 +374,9 @@ class ObjectReconstructionFailedError(ObjectLostError):
 
     #: The meaning of each short name.
     REASON_MESSAGES: ClassVar[dict[str, str]] = {
-        "OBJECT_UNRECONSTRUCTABLE": "the tasks that make it were run again and did not get through",
-        "OBJECT_UNRECONSTRUCTABLE_MAX_ATTEMPTS_EXCEEDED": "no retries are left, or an argument is gone",
-        "OBJECT_UNRECONSTRUCTABLE_LINEAGE_EVICTED": "what made it was forgotten: the lineage was too large",
+        "OBJECT_UNRECONSTRUCTABLE": "the tasks that make it ran again and failed",
+        "OBJECT_UNRECONSTRUCTABLE_MAX_ATTEMPTS_EXCEEDED": "no retries are left, or an argument was lost",
+        "OBJECT_UNRECONSTRUCTABLE_LINEAGE_EVICTED": "its lineage was too large and was dropped",
         "OBJECT_UNRECONSTRUCTABLE_TASK_CANCELLED": "the task that makes it was cancelled",
     }
 

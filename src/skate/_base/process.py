@@ -31,7 +31,7 @@ def hint_for_status(status: int) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGKILL:
-            return "somebody sent SIGKILL, or the kernel ran out of memory (see dmesg)"
+            return "a process sent SIGKILL, or the kernel ran out of memory (see dmesg)"
         if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT):
             return "native code crashed; its traceback is in the worker's log"
     return ""

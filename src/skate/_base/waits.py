@@ -87,7 +87,7 @@ class Deadlock(NamedTuple):
         """Return the text of the DeadlockError."""
         story = "".join(f"\n  {line}" for line in self.story)
         return (
-            f"these calls wait for each other, and none of them could ever go on:{story}\nPass refs on "
+            f"these calls wait for each other, and none of them can ever go on:{story}\nPass refs on "
             "instead of waiting for them in get(), make the methods async, or give the actor more "
             "threads (max_concurrency)."
         )

@@ -144,8 +144,8 @@ MAX_DEAD_ACTORS = 10_000
 
 
 #: The reason in the order to a node to end an incarnation that it should not have.
-_NOT_WANTED = "the control store knows it as dead, or restarted elsewhere"
-_VANISHED = "its process ended while the control store was away; how is not known"
+_NOT_WANTED = "the control store has recorded it as dead or restarted elsewhere"
+_VANISHED = "its process ended while the control store was down; the cause is not known"
 
 
 class NameTaken(ValueError):

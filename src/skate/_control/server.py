@@ -430,7 +430,7 @@ class ControlStore:
         for watcher in self._watchers.get(actor.id, ()):
             watcher.send(update)
 
-    # ------------------------------------------------------------------ started anew
+    # ------------------------------------------------------------------ after a restart
 
     def _restore(self) -> None:
         """Read the records of an earlier control store of this cluster, if there was one."""
@@ -449,7 +449,7 @@ class ControlStore:
             driver for driver, job in self._jobs.items() if job["status"] == "RUNNING"
         }
         if self._jobs:
-            self._event("WARNING", "CONTROL_STORE", "the control store ended, and was started anew")
+            self._event("WARNING", "CONTROL_STORE", "the control store ended and was restarted")
             self._lease_ends = monotonic() + RECONNECT_TIMEOUT_S
             self.reactor.call_later(RECONNECT_TIMEOUT_S, self._lease_over)
 
@@ -458,7 +458,7 @@ class ControlStore:
         absent, self._absent = self._absent, set()
         for one in absent:
             self._event(
-                "ERROR", "CONTROL_STORE", f"{one.hex()} did not come back within {RECONNECT_TIMEOUT_S:g} s"
+                "ERROR", "CONTROL_STORE", f"{one.hex()} did not reconnect within {RECONNECT_TIMEOUT_S:g} s"
             )
             self._run(self._actors.node_lost(one))
             self._process_ended(one)

@@ -51,7 +51,7 @@ def check(given: Any, what: str = "runtime_env") -> None:
         else:
             raise ValueError(f"{what} has no field {name!r}; it has: {', '.join(sorted(_CHECKS))}")
     if given.get("pip") and given.get("uv"):
-        raise ValueError(f"{what} has both 'pip' and 'uv'; one of them can install the packages, choose it")
+        raise ValueError(f"{what} has both 'pip' and 'uv'; choose one of them to install the packages")
 
 
 def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _env_vars(name: str, value: Any) -> None:
                 f"{name} must be of type Dict[str, str], got {key!r}: {text!r}; write numbers as strings"
             )
         if not key or "=" in key or "\0" in key + text:
-            raise ValueError(f"{name} has {key!r}: {text!r}, which the system cannot hold as a variable")
+            raise ValueError(f"{name} has {key!r}: {text!r}, which cannot be an environment variable")
 
 
 def _path(name: str, value: Any) -> None:
@@ -177,7 +177,7 @@ def _config(name: str, value: Any) -> None:
         raise TypeError(f"{name}['setup_timeout_seconds'] takes seconds as a number, got {timeout!r}")
     if timeout != -1 and not timeout > 0:
         raise ValueError(
-            f"{name}['setup_timeout_seconds'] takes seconds above 0, or -1: without limit; got {timeout}"
+            f"{name}['setup_timeout_seconds'] takes seconds above 0, or -1 for no limit; got {timeout}"
         )
     if not isinstance(value.get("eager_install", True), bool):
         raise TypeError(f"{name}['eager_install'] takes True or False")

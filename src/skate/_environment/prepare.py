@@ -138,7 +138,7 @@ def _same(files: Files, digest: str) -> None:
     if digest != files.digest:
         raise SetupError(
             f"{files.path} changed between the call that named it in runtime_env and its copying. Call "
-            "again when nobody writes there; what changes all the time (logs, results) belongs into "
+            "again when no process writes there, and list files that change often (logs, results) in "
             "runtime_env['excludes']."
         )
 

@@ -80,9 +80,9 @@ def resolve(given: Mapping[str, Any] | None, parent: bytes) -> bytes:
     encoded = made.encode()
     if len(encoded) > _MAX_BYTES:
         raise ValueError(
-            f"runtime_env takes {len(encoded)} bytes with all that it contains; {_MAX_BYTES} is the limit. "
-            f"Long: {max(made.shown, key=lambda name: len(repr(made.shown[name])))!r}. Put it into a file of "
-            "working_dir, or a function of the setup hook into a module."
+            f"runtime_env takes {len(encoded)} bytes in all; the limit is {_MAX_BYTES}. "
+            f"Its largest field is {max(made.shown, key=lambda name: len(repr(made.shown[name])))!r}. Put it "
+            "into a file of working_dir, or a function of the setup hook into a module."
         )
     return encoded
 
@@ -148,7 +148,7 @@ def _module_path(module: ModuleType) -> str:
         return str(module.__file__)
     raise ValueError(
         f"runtime_env['py_modules'] has the module {module.__name__}, which has no folder or file of its "
-        "own; give the path of what is to be imported"
+        "own; give the path of the package or file instead"
     )
 
 
@@ -172,7 +172,7 @@ def _folder_digest(name: str, path: str, excludes: list[str]) -> str:
         digest = tree.digest_of(path, entries)
     except OSError as error:
         raise ValueError(
-            f"{name} is {path}, and it cannot be read: {error}. What workers do not need can be left out "
+            f"{name} is {path}, and it cannot be read: {error}. Leave out files that workers do not need "
             "with runtime_env['excludes']."
         ) from None
     _digests[where] = (entries, digest)
@@ -202,7 +202,7 @@ def _packages(tool: str, given: Any) -> Packages | None:
         except OSError as error:
             raise ValueError(
                 f"{name} is {listed!r}, which should be a requirements file, and it cannot be read: {error}. "
-                f"One package alone is written as a list: [{str(listed)!r}]"
+                f"Write a single package as a list: [{str(listed)!r}]"
             ) from None
         base = os.path.dirname(path)
     else:

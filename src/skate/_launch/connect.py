@@ -273,11 +273,11 @@ class Driver:
         how = (
             self._roles and self._roles[0].poll(500)
         ) or f"the node daemon closed its connection ({reason})"
-        joined = "" if self._roles else " (this program had joined a session that others keep)"
+        joined = "" if self._roles else " (this program had joined a session that it did not start)"
         self.core.fail_everything(
-            f"{how}, and with it the session ended: its workers are gone{joined}. Its log: "
+            f"{how}, and the session ended with it: its workers are gone{joined}. Its log: "
             f"{os.path.join(self.core.session_dir, 'logs', 'node.log')}. "
-            "Call shutdown() and init() to start anew."
+            "Call shutdown() and init() to start a new session."
         )
 
     # ------------------------------------------------------------------ end

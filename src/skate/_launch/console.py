@@ -83,7 +83,7 @@ class Attached:
         self.over = True
         refused = connection.refused
         if refused is not None and refused.code == BUSY:
-            self._events.put(wire.Output("Somebody else is attached to this breakpoint.\n"))
+            self._events.put(wire.Output("Another terminal is attached to this breakpoint.\n"))
         elif refused is not None:
             self._events.put(wire.Output(f"Not attached: this terminal {refused.what}.\n"))
         self._events.put(_OVER)
@@ -261,10 +261,12 @@ class Console:
         how = _terminal()
         command = _command(self._core.session_dir)
         if how is None:
-            self._tell(stop, f"It waits for you: {command}")
+            self._tell(stop, f"To attach: {command}")
             return
         if how == _MAIN and not self._core.main_waits():
-            self._tell(stop, f"It waits for you, here as soon as you wait for it in get(), or: {command}")
+            self._tell(
+                stop, f"It prompts here as soon as you wait for it in get(). To attach elsewhere: {command}"
+            )
         with self._lock:
             self._waiting.append(stop)
             if self._thread is None and not self._closed:
@@ -272,7 +274,7 @@ class Console:
                     self._thread = threads.start("skate-console", self._serve)
                 except RuntimeError:
                     self._waiting.clear()
-                    self._tell(stop, f"It waits for you: {command}")
+                    self._tell(stop, f"To attach: {command}")
 
     def resumed(self, address: str) -> None:
         """Forget a stop that is over."""
@@ -315,7 +317,7 @@ class Console:
         try:
             attached.talk(_show, reader)
         except Exception as error:  # input() does not work here
-            _show(f"{type(error).__name__}: {error}\nAttach to it: {_command(self._core.session_dir)}\n")
+            _show(f"{type(error).__name__}: {error}\nTo attach: {_command(self._core.session_dir)}\n")
         finally:
             self._attached = None
             attached.close()

@@ -47,7 +47,7 @@ def start(offer: Offer, config: Config) -> str:
                 role.finish(0)
             _stop_control(path, monotonic() + 5)  # it may be a restarted one
             raise errors.RaySystemError(
-                f"the session did not come up: {'; '.join(dead) or 'its node daemon never registered'}. "
+                f"the session did not start: {'; '.join(dead) or 'its node daemon never registered'}. "
                 f"Its logs: {os.path.join(path, 'logs')}"
             )
     finally:
@@ -64,7 +64,7 @@ def stop(path: str, config: Config) -> None:
     """
     owner = session.facts(path)["owner"]
     if owner:
-        raise RuntimeError(f"the session at {path} is that of process {owner}, and ends when that does")
+        raise RuntimeError(f"the session at {path} belongs to process {owner} and ends with it")
     deadline = monotonic() + config.start_timeout_s
     _stop_node(path, deadline)
     _stop_control(path, deadline)

@@ -42,7 +42,7 @@ def check_key(key: Any, what: str) -> None:
         raise TypeError(f"{what} has the key {key!r}; keys of labels are strings")
     prefix, slash, name = key.rpartition("/")
     if slash and (len(prefix) > 253 or not _match(_PREFIX, prefix)):
-        raise ValueError(f"{what} has the key {key!r}: what is before '/' must look like a domain name")
+        raise ValueError(f"{what} has the key {key!r}: the part before '/' must look like a domain name")
     if not _match(_NAME, name):
         raise ValueError(f"{what} has the key {key!r}: a key is {_RULE}")
 
@@ -72,7 +72,7 @@ def check_labels(labels: Any, what: str) -> dict[str, str]:
         check_value(key, value, what)
         if key.startswith(RESERVED):
             raise ValueError(
-                f"{what} has the key {key!r}: keys that begin with {RESERVED!r} are not yours to set"
+                f"{what} has the key {key!r}: only the runtime sets keys that begin with {RESERVED!r}"
             )
     return dict(labels)
 

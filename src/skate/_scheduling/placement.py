@@ -76,7 +76,7 @@ def _lacks(requirement: Requirement, resources: Mapping[str, int], node: NodeVie
     if node is None:
         return "which is not in this cluster (any more)"
     if not any(matches(one, node.labels) for one in requirement.alternatives):
-        return f"which has not the labels that it needs ({describe(requirement.alternatives[0])})"
+        return f"which does not have the required labels ({describe(requirement.alternatives[0])})"
     if not fits(resources, node.total):
         has = amounts({name: node.total.get(name, 0) for name in resources})
         return f"which can never give it {amounts(resources)}: it has {has} in all"

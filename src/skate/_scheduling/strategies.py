@@ -48,7 +48,9 @@ class NodeAffinitySchedulingStrategy:
         if _fail_on_unavailable:
             raise ValueError("_fail_on_unavailable is not supported by this version of skate yet")
         if _spill_on_unavailable and not soft:
-            raise ValueError("_spill_on_unavailable=True needs soft=True: else it may run on this node only")
+            raise ValueError(
+                "_spill_on_unavailable=True needs soft=True: without it, only this node may run it"
+            )
         self.node_id = hex_id
         self.soft = bool(soft)
 

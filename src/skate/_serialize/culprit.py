@@ -45,7 +45,7 @@ def _advice(culprit: Any, name: str) -> str:
     if isinstance(culprit, (GeneratorType, AsyncGeneratorType)):
         return " Send a list of its items instead; a remote function that yields sends them one by one."
     if isinstance(culprit, CoroutineType):
-        return " Await it first, and send what it returns."
+        return " Await it first, and send its result."
     if name.startswith("skate."):
         return ""  # the error itself says what to do
     return (

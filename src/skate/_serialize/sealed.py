@@ -80,8 +80,8 @@ class Sealed:
         cause = self._cause(missing)
         text = self.text
         if missing:
-            text = f"{text.rstrip()}\n\nThe exception arrived without what cannot be pickled there and "
-            text += f"unpickled here: {'; '.join(missing)}\n"
+            text = f"{text.rstrip()}\n\nThe exception arrived without the parts that cannot be pickled there "
+            text += f"and unpickled here: {'; '.join(missing)}\n"
         return RayTaskError(self.where, text, cause, *self.process)
 
     def _cause(self, missing: list[str]) -> BaseException:
@@ -92,13 +92,13 @@ class Sealed:
                 found = pickle.loads(self.whole)
                 if is_a(found, BaseException):
                     return found  # type: ignore[no-any-return]
-                problem = f"it makes a {type_name(found)} of it"
+                problem = f"unpickling gives a {type_name(found)}"
             except BaseException as raised:
                 problem = summary_of(raised)
         assert self.pieces is not None
         cause = _made_of(self.pieces, "", missing)
         if not missing:
-            missing.append(f"its class's own way to be pickled ({problem})")
+            missing.append(f"the pickle made by its own class ({problem})")
         return cause
 
 
@@ -164,7 +164,7 @@ def _take_apart(error: BaseException, all_sizes: bool, inside: list[int]) -> _Pi
 def _piece(value: Any, all_sizes: bool, inside: list[int]) -> _Piece:
     if is_a(value, BaseException):
         if id(value) in inside:
-            return _WORDS, type_name(value), "it is what it is a part of"
+            return _WORDS, type_name(value), "it contains itself"
         if len(inside) < _DEEPEST:
             return _ERROR, _take_apart(value, all_sizes, inside)
     elif type(value) in (list, tuple) and any(is_a(one, BaseException) for one in value):
@@ -202,7 +202,7 @@ def _made_of(pieces: _Piece, path: str, missing: list[str]) -> BaseException:
     kind: Any = None
     try:
         kind = _value(which, path, missing)
-        problem = "it is none of an exception"
+        problem = "it is no class of exceptions"
     except _Absent as absent:
         problem = absent.reason
     if not is_kind(kind):

@@ -77,7 +77,7 @@ class Handshake:
             return self._closing(WRONG_PROTOCOL, what)
         if kind not in self.service.said:
             return self._closing(
-                WRONG_PEER, f"says that it is a {kind!r}, which {self.service.role} does not serve"
+                WRONG_PEER, f"sent a hello as {kind!r}, which {self.service.role} does not serve"
             )
         self.state, self.kind = State.READY, kind
         return None
@@ -98,7 +98,7 @@ class Handshake:
         if message in self.service.hellos:
             return self._closing(WRONG_STATE, f"sent {name} after its hello")
         return self._closing(
-            WRONG_PEER, f"sent {name}, which a {self.kind} does not say to {self.service.role}"
+            WRONG_PEER, f"sent {name}, which a {self.kind} must not send to {self.service.role}"
         )
 
     def not_understood(self, body: bytes, error: Exception, messages: dict[int, type[Struct]]) -> Refused:
@@ -118,7 +118,7 @@ class Handshake:
         """End the time for the hello. Return the refusal; None: the hello came in time."""
         if self.state is not State.AWAITING_HELLO:
             return None
-        return self._closing(LATE, f"did not say who it is within {seconds:g} s")
+        return self._closing(LATE, f"sent no hello within {seconds:g} s")
 
     def closed(self) -> None:
         """Record that the connection ended."""
