@@ -398,7 +398,7 @@ def test_the_message_says_how_to_attach(session: Session, capfd: pytest.CaptureF
     assert (row["name"], row["where"], row["kind"]) == ("stop", where, "breakpoint")
     message = wait_for(lambda: capfd.readouterr().out, "the message")
     assert message.startswith(f"(stop pid={row['pid']}) stopped at a breakpoint in {where}\n")
-    assert message.endswith(f"It waits for you: skate debug --address {session['session_dir']}\n")
+    assert message.endswith(f"To attach: skate debug --address {session['session_dir']}\n")
     told = why(ref)
     assert (
         f"it is stopped at a breakpoint in {where} (process {row['pid']}); attach with `skate debug`" in told
@@ -450,7 +450,7 @@ def test_who_vanishes_leaves_it_stopped(session: Session) -> None:
     stopped()
     with Terminal("-m", "skate", "debug", "--address", session["session_dir"]) as terminal:
         terminal.expect(r"\(Pdb\) ")
-        assert "Somebody else is attached" in debug().stdout
+        assert "Another terminal is attached" in debug().stdout
         terminal.process.kill()
         terminal.process.wait()
     # Its end of the socket is closed by now; whoever comes next is attached.
@@ -580,7 +580,9 @@ def test_an_interactive_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         terminal.type("import sys; sys.path.insert(0, '.')")
         terminal.expect(">>> ")
         terminal.type("from program import *; ref = double.remote(4)")
-        terminal.expect(r"It waits for you, here as soon as you wait for it in get\(\), or: skate debug")
+        terminal.expect(
+            r"It prompts here as soon as you wait for it in get\(\)\. To attach elsewhere: skate debug"
+        )
         terminal.type("1000 + 1")
         terminal.expect("1001\n>>> ")
         terminal.type("skate.get(ref)")

@@ -176,7 +176,7 @@ def test_who_joined_learns_that_it_ended(folder: str, leak_check: None, tmp_path
     keeper.process.kill()
     keeper.finish()
     wait_until_none(lambda: processes.alive(pid), "the actor of a session that ended")
-    with pytest.raises(LocalRayletDiedError, match="joined a session that others keep"):
+    with pytest.raises(LocalRayletDiedError, match="joined a session that it did not start"):
         skate.get(skate.put(bytes(1_000_000)))
     processes.wait_until_gone(path)
 

@@ -282,7 +282,7 @@ def test_an_exception_with_what_cannot_be_pickled_says_so(session: Session) -> N
         skate.get(locked.remote())
     assert isinstance(caught.value, RayTaskError)
     assert not hasattr(caught.value.cause, "lock")
-    assert "arrived without what cannot be pickled there" in str(caught.value)
+    assert "arrived without the parts that cannot be pickled there" in str(caught.value)
     assert "lock (TypeError" in str(caught.value)
     assert "in locked" in str(caught.value)
 

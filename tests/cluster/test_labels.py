@@ -162,7 +162,7 @@ def test_the_options_are_checked_where_they_are_written() -> None:
 
 def test_labels_of_init_are_checked() -> None:
     skate.shutdown()
-    with pytest.raises(ValueError, match="not yours to set"):
+    with pytest.raises(ValueError, match="only the runtime sets keys"):
         skate.init(labels={"ray.io/zone": "a"})
     with pytest.raises(TypeError, match="labels takes a dict"):
         skate.init(labels="zone=a")

@@ -143,14 +143,14 @@ def test_a_breakpoint_asks_in_the_cell(kernel: Kernel) -> None:
 
 def test_a_breakpoint_before_anybody_waits(kernel: Kernel) -> None:
     cell = kernel.run("ref = stop.remote(5)", typed=[], until=lambda cell: "skate debug" in cell.stdout)
-    assert "here as soon as you wait for it in get()" in cell.stdout
+    assert "prompts here as soon as you wait for it in get()" in cell.stdout
     cell = kernel.run("skate.get(ref)", typed=["c"])
     assert cell.result == "11"
 
 
 def test_a_breakpoint_where_nobody_can_be_asked(kernel: Kernel) -> None:
     cell = kernel.run("ref = stop.remote(6)", until=lambda cell: "skate debug" in cell.stdout)
-    found = re.search(r"It waits for you: skate debug --address (\S+)", cell.stdout)
+    found = re.search(r"To attach: skate debug --address (\S+)", cell.stdout)
     assert found is not None
     done = subprocess.run(
         [sys.executable, "-m", "skate", "debug", "--address", found[1]],

@@ -391,7 +391,7 @@ def test_a_worker_that_says_what_workers_do_not_say_is_ended(tmp_path: Path) -> 
         client = role.client()
         client.say(role.hellos["worker"], node.Shutdown())
         assert client.refused == Refused(
-            WRONG_PEER, "sent Shutdown, which a worker does not say to the node daemon"
+            WRONG_PEER, "sent Shutdown, which a worker must not send to the node daemon"
         )
         assert ended == [b"w" * 8]
         assert not role.daemon.context.closing

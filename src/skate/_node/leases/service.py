@@ -11,7 +11,7 @@ from skate._node.leases.lessee import Lessee
 from skate._node.leases.records import Command, Grant, OwnerLeft, Reclaim, Refuse, StartWorkers
 from skate._node.leases.table import Leases
 from skate._scheduling import requirements
-from skate._scheduling.placement import NodeView, Nowhere, place
+from skate._scheduling.placement import Infeasible, NodeView, place
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Timer
 from skate._wire import node
@@ -118,12 +118,12 @@ class LeaseService:
             f"{describe({name: total.get(name, 0) for name in resources})} in all"
         )
 
-    def infeasible(self, requirement: bytes, resources: Mapping[str, int]) -> Nowhere | None:
+    def infeasible(self, requirement: bytes, resources: Mapping[str, int]) -> Infeasible | None:
         """Return why this node, the only one, may not serve what has this requirement; None: it may."""
         context, table = self._context, self._table
         here = NodeView(context.settings.node_id, context.labels, table.total, table.free)
         found = place(requirements.decode(requirement), resources, [here])
-        return found if isinstance(found, Nowhere) else None
+        return found if isinstance(found, Infeasible) else None
 
     # ------------------------------------------------------------------ workers
 

@@ -185,9 +185,9 @@ class ObjectService:
             self._answer_pin(client, request, message.object_id)
 
     def _free(self, connection: Connection, message: node.Free) -> None:
-        keeper = connection.peer.id if message.keep else None
+        new_holder = connection.peer.id if message.keep else None
         for object_id in message.object_ids:
-            self._store.free(object_id, keeper, message.creator)
+            self._store.free(object_id, new_holder, message.creator)
         self.room()
 
     def _pin(self, connection: Connection, message: node.Pin) -> None:
