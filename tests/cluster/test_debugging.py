@@ -377,7 +377,7 @@ def debug(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     address = os.path.join(context.get_temp_dir(), context.get_session_name())
     return subprocess.run(
         [sys.executable, "-m", "skate", "debug", "--address", address, *arguments],
-        input=typed, capture_output=True, text=True, timeout=20,
+        input=typed, capture_output=True, text=True,
     )  # fmt: skip
 
 
@@ -424,7 +424,7 @@ def test_the_stacks_say_so(session: Session) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "skate", "stack", "--address",
          os.path.join(context.get_temp_dir(), context.get_session_name())],
-        capture_output=True, text=True, timeout=20,
+        capture_output=True, text=True,
     )  # fmt: skip
     line = _line("if path is not None:") - AT_ITSELF
     assert f"== stop, stopped at {__file__}:{line} (attach: skate debug) (pid" in done.stdout

@@ -454,4 +454,4 @@ def test_an_async_actor_that_leaves_fails_its_running_and_its_queued_calls(
         skate.kill(actor)
     for ref in refs:
         with pytest.raises(RayActorError):
-            skate.get(ref, timeout=20)
+            skate.get(ref, timeout=waiting.AGES)

@@ -648,7 +648,7 @@ import signal, threading
 skate.shutdown()
 skate.init(num_cpus=3)
 slow = sleep.remote()
-for wait in (lambda: skate.get(slow), lambda: skate.wait([slow]), lambda: skate.get([slow], timeout=100)):
+for wait in (lambda: skate.get(slow), lambda: skate.wait([slow]), lambda: skate.get([slow], timeout=3600)):
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
         wait()

@@ -32,7 +32,7 @@ from .leaks import wait_until_empty
 from .processes import roles
 from .programs import SCARCITIES, Program
 from .scarcity import cut, without_descriptors
-from .waiting import wait_until_none
+from .waiting import AGES, wait_until_none
 
 #: Programs with faults, each from a seed of its own: `make faults` runs thousands.
 FAULT_RUNS = int(os.environ.get("SKATE_FAULT_RUNS", "8"))
@@ -88,7 +88,7 @@ def test_random_programs_whose_processes_lack_descriptors(seed: int) -> None:
         program.run(60)
     # A task that needs no modules: workers may have half of some.
     absolute = skate.remote(abs)
-    assert skate.get([absolute.remote(-number) for number in range(20)], timeout=25) == list(range(20))
+    assert skate.get([absolute.remote(-number) for number in range(20)], timeout=AGES) == list(range(20))
     assert len(skate.get(skate.put(bytes(1 << 20)))) == 1 << 20
 
 

@@ -120,7 +120,6 @@ def _logs_are_kept_and_the_oldest_swept(tmp_path: Path, temporary: Path) -> None
             capture_output=True,
             text=True,
             check=True,
-            timeout=20,
         )
         folders.append(Path(done.stdout.splitlines()[-1]))
     assert all(temporary in folder.parents for folder in folders)
@@ -328,7 +327,7 @@ def test_programs_without_a_file(tmp_path: Path) -> None:
     )
     for arguments, given in (([sys.executable, "-c", source], ""), ([sys.executable, "-"], source)):
         done = subprocess.run(
-            arguments, input=given, capture_output=True, text=True, timeout=20, check=True, cwd=tmp_path
+            arguments, input=given, capture_output=True, text=True, check=True, cwd=tmp_path
         )
         assert (done.stdout, done.stderr) == ("7\n", "")
 
@@ -348,7 +347,6 @@ skate.get(work.remote(3))
         input=typed,
         capture_output=True,
         text=True,
-        timeout=20,
         check=True,
         cwd=tmp_path,
     )
@@ -367,7 +365,6 @@ def test_a_program_run_as_a_module(tmp_path: Path) -> None:
         [sys.executable, "-m", "package"],
         capture_output=True,
         text=True,
-        timeout=20,
         check=True,
         cwd=tmp_path,
     )
@@ -413,7 +410,6 @@ def test_pytest_in_pytest(tmp_path: Path) -> None:
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=25,
         check=False,
         cwd=tmp_path,
     )
@@ -456,7 +452,6 @@ def test_import_is_light(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
