@@ -84,7 +84,13 @@ class Program:
     """Makes and runs one program."""
 
     def __init__(self, seed: int, *, deadly: bool, short: bool = False) -> None:
+        self._seed = seed
+        #: Another one for each step: a step that fails half way, as it may in another run, changes no later one.
         self.random = random.Random(seed)
+        #: Called before each move, those inside others included.
+        self.before_move: Callable[[], None] = lambda: None
+        #: The step that it is at, and the number of the move in that step.
+        self.place = (0, 0)
         #: Processes end while it runs.
         self.deadly = deadly or short
         #: They go on, but what they do may fail in the middle: whether a method was carried out is not known.
@@ -128,6 +134,8 @@ class Program:
             made.append(self.lose)
         try:
             for step in range(steps):
+                self.random = random.Random(f"{self._seed} {step}")
+                self.place = (step, 0)
                 if step == armed and arm is not None:
                     arm()
                 self.make(self.random.choice(made))
@@ -148,6 +156,8 @@ class Program:
     def make(self, move: Callable[[], None]) -> None:
         """Make a move."""
         progress()
+        self.place = (self.place[0], self.place[1] + 1)
+        self.before_move()
         try:
             move()
         except self.survives:

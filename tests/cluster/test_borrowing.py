@@ -495,7 +495,7 @@ def test_the_owners_death_ends_a_wait(session: Session, tmp_path: Path) -> None:
         skate.get(refs[0])
     with pytest.raises(OwnerDiedError):
         skate.get(reading)
-    assert isinstance(future.exception(20), OwnerDiedError)
+    assert isinstance(future.exception(), OwnerDiedError)
     assert skate.wait(refs) == (refs, [])
 
 

@@ -234,7 +234,7 @@ def test_errors_of_actors(session: Session) -> None:
 
 
 def test_errors_through_futures(session: Session) -> None:
-    assert isinstance(divide.remote(1, 0).future().exception(20), ZeroDivisionError)
+    assert isinstance(divide.remote(1, 0).future().exception(), ZeroDivisionError)
 
     async def main() -> None:
         with pytest.raises(ZeroDivisionError):

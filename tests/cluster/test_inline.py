@@ -702,7 +702,7 @@ def test_refs_in_a_loop_of_the_driver(inline: None) -> None:
         return await waiting
 
     assert asyncio.run(main()) == ["open", 1]
-    assert gate.wait.remote().future().result(10) == "open"
+    assert gate.wait.remote().future().result() == "open"
 
 
 def test_threaded_actors_and_groups(inline: None) -> None:

@@ -226,7 +226,7 @@ def test_shutdown_ends_the_waits_of_other_threads(session: Session, tmp_path: Pa
     time.sleep(0.05)  # not needed to pass; it makes it likely that they wait already
     skate.shutdown()
     for thread in threads:
-        thread.join(20)
+        thread.join()
         assert not thread.is_alive()
     assert len(errors) == 3
     assert all("shut down" in str(error) for error in errors)
@@ -245,7 +245,7 @@ def test_futures(session: Session, tmp_path: Path) -> None:
     late.add_done_callback(lambda future: called.append(str(skate.get(square.remote(3)))))
     assert not late.done()
     (tmp_path / "go").touch()
-    assert late.result(20) == "late"
+    assert late.result() == "late"
     wait_for(lambda: called == ["late", "9"], "the callbacks")
     large = skate.put(np.ones(100_000)).future().result()
     assert int(large.sum()) == 100_000

@@ -31,7 +31,7 @@ class Actor:
         raise ValueError(text)
 
     def wait(self):
-        time.sleep(60)
+        time.sleep(3600)
 
 def caught(call):
     try:
@@ -164,7 +164,7 @@ def hold_up(_):
 future = echo.remote(1).future()
 future.add_done_callback(hold_up)
 if not future.done():
-    started.wait(20)
+    started.wait()
 refs = [bad.remote("of a future") for _ in range(2)]
 futures = [ref.future() for ref in refs]
 skate.wait(refs, num_returns=2)

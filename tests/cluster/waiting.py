@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,6 +55,16 @@ def wait_until_none(look: Callable[[], object], what: str) -> None:
             time.sleep(_INTERVAL_S)
     except Hung as hung:
         raise AssertionError(f"there is still {what}: {found!r}\n{hung}") from None
+
+
+@contextlib.contextmanager
+def within(seconds: float, what: str) -> Iterator[None]:
+    """Fail when the ``with`` block takes longer, unless the machine has more to do than CPUs."""
+    began = time.monotonic()
+    yield
+    took = time.monotonic() - began
+    busy = os.getloadavg()[0] >= (os.cpu_count() or 1)
+    assert busy or took <= seconds, f"{what} took {took:.1f} s and not {seconds:g} s"
 
 
 def meet(folder: str | Path, name: object, count: int) -> int:
