@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,17 +50,6 @@ class Counter:
     def says(self, text):
         print(text)
 """
-
-
-@pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A temporary folder of its own: no other session of this user is in it. Short, for its sockets."""
-    path = tempfile.mkdtemp(prefix="sk", dir="/tmp")
-    monkeypatch.setenv("TMPDIR", path)
-    for name in ("SKATE_ADDRESS", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -154,7 +154,7 @@ def test_a_breakpoint_where_nobody_can_be_asked(kernel: Kernel) -> None:
     assert found is not None
     done = subprocess.run(
         [sys.executable, "-m", "skate", "debug", "--address", found[1]],
-        input="p x\nc\n", capture_output=True, text=True, timeout=20,
+        input="p x\nc\n", capture_output=True, text=True,
     )  # fmt: skip
     assert "(Pdb) 6\n" in done.stdout
     assert kernel.run("skate.get(ref)").result == "13"
@@ -222,7 +222,7 @@ def test_a_notebook_as_a_file(tmp_path: Path) -> None:
     program = (
         "import nbclient, nbformat, sys\n"
         "notebook = nbformat.read(sys.argv[1], as_version=4)\n"
-        "nbclient.NotebookClient(notebook, timeout=20).execute()\n"
+        "nbclient.NotebookClient(notebook, timeout=3600).execute()\n"
         "nbformat.write(notebook, sys.argv[1])"
     )
     subprocess.run([sys.executable, "-c", program, str(file)], check=True, capture_output=True, timeout=28)
