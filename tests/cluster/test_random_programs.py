@@ -23,7 +23,8 @@ from skate._base.memory import of_process
 from skate._launch import commands
 from skate._node.cluster.control_store_supervisor import LIMIT
 from skate._worker.process import current
-from skate.engine import RuntimeEngine, engine
+from skate.engine import engine
+from skate.engine.runtime import RuntimeEngine
 from skate.exceptions import ActorUnschedulableError, ObjectStoreFullError, TaskUnschedulableError
 
 from . import faults

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base.errors import RayChannelError
 from skate._base.user_errors import is_a, set_traceback
+from skate._graph.node import replace
 from skate._serialize.exceptions import dump_task_error
 from skate._serialize.values import deserialize
 from skate._transport.dialing import dial, listen
@@ -38,9 +39,10 @@ from skate._worker.process.current import CallInfo
 from skate.dag._exchange import HERE, Encoded, Exchange, Value
 from skate.dag._plan import Part, Slot, Step
 from skate.dag._schedule import Schedule, Turn
-from skate.dag.dag_node import replace
+from skate.engine import require_engine
 
 if TYPE_CHECKING:
+    from skate._worker.core import Core
     from skate._worker.execution.actor_host import ActorHost
 
 Made = list[tuple["Encoded | None", Value]]
@@ -83,8 +85,7 @@ def _program(graph: bytes) -> Program:
 
 
 def _host() -> ActorHost:
-    core = current.process.core
-    assert core is not None
+    core: Core = require_engine("be a part of a compiled graph").compiled_graphs()
     assert core.executor is not None
     assert core.executor.host is not None
     return core.executor.host
