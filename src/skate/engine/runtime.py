@@ -27,6 +27,7 @@ from skate.options import ActorOptions, TaskOptions, check_group, retry_blob
 if TYPE_CHECKING:
     from types import FrameType
 
+    from skate.engine.interface import Engine
     from skate.engine.session_state import SessionState
 
 #: Calls that an async actor interleaves unless ``max_concurrency`` says otherwise, as in Ray.
@@ -429,3 +430,7 @@ def returns_of(given: int | str | None, is_generator: bool) -> int:
     if isinstance(given, str):
         return STREAMING if given == "streaming" else DYNAMIC
     return given
+
+
+if TYPE_CHECKING:
+    _is_whole: Callable[[Core], Engine] = RuntimeEngine

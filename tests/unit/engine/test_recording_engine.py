@@ -18,7 +18,7 @@ from skate import _starting, api
 from skate import engine as connection
 from skate._inline.session import InlineEngine
 from skate._worker.process import current
-from skate.dag import InputNode
+from skate.dag import ClassNode, FunctionNode, InputNode
 from skate.engine.interface import Engine
 from skate.engine.runtime import RuntimeEngine
 from skate.exceptions import ActorAlreadyExistsError, ActorDiedError
@@ -303,6 +303,15 @@ def test_graphs(engine: RecordingEngine) -> None:
         graph = counter.add.bind(number)
     with pytest.raises(NotImplementedError, match="recording engine has no compiled graphs"):
         graph.experimental_compile()
+
+
+def test_nodes_made_by_hand(engine: RecordingEngine) -> None:
+    assert skate.get(FunctionNode(pow, (2, 5), {}, {"name": "power"}).execute()) == 32
+    assert asked(engine, "submit")[-1] == ["power", (2, 5), {}]
+    handle = ClassNode(bad.Counter.__ray_actor_class__, (4,), {}, {"name": "by hand"}).execute()
+    assert skate.get_actor("by hand") == handle
+    with pytest.raises(ValueError, match="Invalid option keyword num_cpu "):
+        FunctionNode(pow, (2, 5), {}, {"num_cpu": 1})
 
 
 # ---------------------------------------------------------------------- which engine there is
