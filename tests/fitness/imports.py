@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from .sources import PACKAGE
@@ -64,6 +65,7 @@ def graph(sources: dict[str, str]) -> Graph:
     return edges
 
 
+@cache
 def of_the_package() -> Graph:
     """Return the graph of skate."""
     return graph({name: path.read_text() for name, path in modules().items()})

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from skate._base.code_flags import is_generator
 from skate._base.errors import ActorAlreadyExistsError, ActorDiedError, RayTaskError
 from skate._base.ids import ACTOR_ID_SIZE, JOB_ID_SIZE, NODE_ID_SIZE, OBJECT_ID_SIZE, TASK_ID_SIZE
+from skate._base.kinds import ERROR, PICKLE
 from skate._base.resources import to_fixed, to_float
 from skate._serialize.tracebacks import format_error
 from skate._wire.control import NodeInfo
@@ -209,6 +210,7 @@ class RecordingEngine:
 
     def _new_ref(self, value: Any, error: BaseException | None = None) -> ObjectRef[Any]:
         entry = ObjectEntry(next(self._numbers).to_bytes(OBJECT_ID_SIZE, "little"), None)
+        entry.kind = PICKLE if error is None else ERROR
         self._values[entry.id] = value, error
         return make_ref(entry, self._home)  # type: ignore[arg-type]
 

@@ -23,7 +23,7 @@ from skate.engine.interface import Engine
 from skate.engine.runtime import RuntimeEngine
 from skate.exceptions import ActorAlreadyExistsError, ActorDiedError
 from skate.experimental import get_object_locations, internal_kv, tqdm_ray
-from skate.util import list_named_actors, state
+from skate.util import ActorPool, Executor, as_completed, list_named_actors, map_unordered, state
 from skate.util._queue_readers import UNTRACKED, this_process
 from skate.util.metrics import Counter as CounterMetric
 
@@ -200,6 +200,28 @@ def test_futures(engine: RecordingEngine) -> None:
 
     assert bad.square.remote(3).future().result() == 9
     assert asyncio.run(wait()) == 9
+
+
+# ---------------------------------------------------------------------- libraries on the public API
+
+
+def test_completion(engine: RecordingEngine) -> None:
+    refs = [bad.square.remote(n) for n in range(4)]
+    assert sorted(as_completed(refs)) == [0, 1, 4, 9]
+    assert sorted(map_unordered(bad.square, range(4))) == [0, 1, 4, 9]
+
+
+def test_a_pool_of_actors(engine: RecordingEngine) -> None:
+    pool = ActorPool([bad.Counter.remote(100), bad.Counter.remote(100)])
+    assert len([*pool.map(lambda actor, n: actor.add.remote(n), [1, 2, 3])]) == 3
+    assert len(asked(engine, "create_actor")) == 2
+
+
+def test_an_executor(engine: RecordingEngine) -> None:
+    with Executor() as executor:
+        assert executor.submit(pow, 2, 5).result(timeout=30) == 32
+        with pytest.raises(ZeroDivisionError):
+            executor.submit(divmod, 1, 0).result(timeout=30)
 
 
 # ---------------------------------------------------------------------- the process and the cluster
