@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from skate._base.ids import WorkerID as WorkerID
     from skate._base.process import SCRIPT_MODE as SCRIPT_MODE
     from skate._base.process import WORKER_MODE as WORKER_MODE
-    from skate._worker.calls.generators import DynamicObjectRefGenerator as DynamicObjectRefGenerator
-    from skate._worker.calls.generators import ObjectRefGenerator as ObjectRefGenerator
-    from skate._worker.objects.object_ref import ObjectRef as ObjectRef
     from skate.actor import method as method
     from skate.api import cancel as cancel
     from skate.api import get as get
@@ -61,18 +58,20 @@ if TYPE_CHECKING:
     from skate.cluster import available_resources as available_resources
     from skate.cluster import cluster_resources as cluster_resources
     from skate.cluster import nodes as nodes
-    from skate.cluster import timeline as timeline
+    from skate.engine.refs import DynamicObjectRefGenerator as DynamicObjectRefGenerator
+    from skate.engine.refs import ObjectRef as ObjectRef
+    from skate.engine.refs import ObjectRefGenerator as ObjectRefGenerator
     from skate.logging_config import LoggingConfig as LoggingConfig
     from skate.runtime_context import get_gpu_ids as get_gpu_ids
     from skate.runtime_context import get_runtime_context as get_runtime_context
+    from skate.util.state.timeline import timeline as timeline
 
+    __version__: str
     ObjectID = ObjectRef
-
-__version__ = "0.1.0"
 
 _IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID", "PlacementGroupID",
         "TaskID", "UniqueID", "WorkerID")  # fmt: skip
-_CLUSTER = ("available_resources", "cluster_resources", "nodes", "timeline")
+_CLUSTER = ("available_resources", "cluster_resources", "nodes")
 _API = ("get", "get_actor", "init", "is_initialized", "kill",
         "cancel", "put", "remote", "shutdown", "wait")  # fmt: skip
 _MODULES = ("actor", "cloudpickle", "compat", "dag", "exceptions", "experimental", "job_config",
@@ -84,12 +83,14 @@ _PLACES: dict[str, tuple[str, str]] = {
     **{name: ("skate.api", name) for name in _API},
     **{name: ("skate.cluster", name) for name in _CLUSTER},
     **{name: ("skate._base.process", name) for name in ("SCRIPT_MODE", "WORKER_MODE")},
+    "__version__": ("skate._base.version", "VERSION"),
     "LoggingConfig": ("skate.logging_config", "LoggingConfig"),
-    "ObjectRef": ("skate._worker.objects.object_ref", "ObjectRef"),
-    "ObjectRefGenerator": ("skate._worker.calls.generators", "ObjectRefGenerator"),
-    "DynamicObjectRefGenerator": ("skate._worker.calls.generators", "DynamicObjectRefGenerator"),
+    "timeline": ("skate.util.state.timeline", "timeline"),
+    "ObjectRef": ("skate.engine.refs", "ObjectRef"),
+    "ObjectRefGenerator": ("skate.engine.refs", "ObjectRefGenerator"),
+    "DynamicObjectRefGenerator": ("skate.engine.refs", "DynamicObjectRefGenerator"),
     # Ray's other name for it.
-    "ObjectID": ("skate._worker.objects.object_ref", "ObjectRef"),
+    "ObjectID": ("skate.engine.refs", "ObjectRef"),
     "method": ("skate.actor", "method"),
     "get_gpu_ids": ("skate.runtime_context", "get_gpu_ids"),
     "get_runtime_context": ("skate.runtime_context", "get_runtime_context"),
@@ -98,7 +99,7 @@ _PLACES: dict[str, tuple[str, str]] = {
 #: Parts of Ray that are not there, and say so.
 _LATER = ("air", "autoscaler", "client", "data", "job_submission", "rllib", "serve", "train", "tune")
 
-__all__ = sorted(["__commit__", "__version__", *_PLACES, *_MODULES])
+__all__ = sorted(["__commit__", *_PLACES, *_MODULES])
 
 
 def __getattr__(name: str) -> object:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Generic, NoReturn, TypeVar
 
 from skate import options as _options
-from skate import remote_function
 from skate._base.class_proxy import ClassProxy
 from skate._base.code_flags import CO_ASYNC_GENERATOR, CO_COROUTINE, code_flags, is_generator
 from skate._base.parameters import UNKNOWN, Parameters, from_text, parameters_of
-from skate._worker.objects.object_ref import ObjectRef
-from skate._worker.process import current
-from skate.engine import ActorInfo, Submit, engine, exit_actor, retry_blob
+from skate._graph import hooks
+from skate._starting import connected_engine
+from skate.engine import connection, engine
+from skate.engine.interface import ActorInfo, Engine, Submit
+from skate.engine.refs import ObjectRef
 
 C = TypeVar("C")
 
@@ -62,6 +62,28 @@ def method(*args: Any, **kwargs: Any) -> Any:
         return function
 
     return decorate
+
+
+def exit_actor() -> NoReturn:
+    """End the actor whose method calls this, on purpose: it is not restarted.
+
+    The call itself and later ones raise ActorDiedError at their callers.
+
+    Raises:
+        TypeError: this is not an actor.
+
+    Example:
+        >>> class Worker:
+        ...     def stop(self):
+        ...         skate.actor.exit_actor()
+    """
+    found = engine()
+    if found is None or found.running().actor is None:
+        raise TypeError(
+            "exit_actor API is called on a non-actor worker: exit_actor() ends the actor whose method calls "
+            "it, and this process is not an actor"
+        )
+    found.exit_actor()
 
 
 class ActorClassInheritanceException(TypeError):
@@ -195,9 +217,7 @@ class ActorClass(ClassProxy[C]):
             raise ValueError(
                 f"The actor name must be specified to use `get_if_exists`: {own.class_name} has none"
             )
-        info = remote_function.connected_engine().create_actor(
-            own.made, own.methods, args, kwargs, own.options
-        )
+        info = connected_engine().create_actor(own.made, own.methods, args, kwargs, own.options)
         return ActorHandle(info)
 
     def bind(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -210,10 +230,10 @@ class ActorClass(ClassProxy[C]):
             >>> skate.get(Counter.bind().add.bind().execute())
             1
         """
-        # By name: graphs are built on this layer.
-        dag = importlib.import_module("skate.dag")
+        from skate._graph.class_node import ClassNode
+
         own: _Metadata = self.__ray_metadata__
-        return dag.ClassNode(own.made, args, kwargs, own.given)
+        return ClassNode(own.made, args, kwargs, own.given)
 
     def _remote(
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **actor_options: Any
@@ -283,7 +303,7 @@ def _methods_of(cls: type, actor_options: dict[str, Any]) -> dict[str, dict[str,
         given = getattr(function, "__skate_method__", _NOTHING)
         chosen = {key: given[key] for key in _METHOD_KEYS if given.get(key) is not None}
         if "retry_exceptions" in chosen:
-            retry = retry_blob(chosen["retry_exceptions"])
+            retry = _options.retry_blob(chosen["retry_exceptions"])
             del chosen["retry_exceptions"]
             if retry is not None:
                 chosen["retry_exceptions"] = retry.decode("latin-1")
@@ -376,13 +396,13 @@ ActorProxy = ActorHandle
 class ActorMethod:
     """A method of an actor: ``.remote(...)`` calls it."""
 
-    __slots__ = ("_info", "_name", "_given", "_core", "_submit", "_parameters", "_least", "_most")
+    __slots__ = ("_info", "_name", "_given", "_engine", "_submit", "_parameters", "_least", "_most")
 
     def __init__(self, info: ActorInfo, name: str, given: dict[str, int | str]) -> None:
         self._info = info
         self._name = name
         self._given = given
-        self._core: Any = None
+        self._engine: Engine | None = None
         self._submit: Submit
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -402,7 +422,7 @@ class ActorMethod:
         Raises:
             TypeError: the method does not take these arguments, or one cannot be pickled.
         """
-        if current.process.core is not self._core or self._core is None:
+        if connection.engine is not self._engine or self._engine is None:
             self._bind()
         if kwargs or not self._least <= len(args) <= self._most:
             self._parameters.check(f"{self._info.class_name}.{self._name}", args, kwargs)
@@ -412,12 +432,12 @@ class ActorMethod:
         return _method, (ActorHandle(self._info), self._name, self._given)
 
     def _bind(self) -> None:
-        found = remote_function.connected_engine()
+        found = connected_engine()
         takes = self._given.get("takes")
         self._parameters = UNKNOWN if takes is None else from_text(str(takes))
         self._least, self._most = self._parameters.least, self._parameters.most
         self._submit = found.bind_method(self._info, self._name, self._given)
-        self._core = current.process.core
+        self._engine = found
 
     def bind(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return a node of a graph that calls the method when the graph is executed. See ``skate.dag``.
@@ -432,11 +452,11 @@ class ActorMethod:
             >>> skate.get(counter.add.bind().execute())
             1
         """
+        from skate._graph.class_node import bind_method
+
         own = self._info.methods.get(self._name, _NOTHING)
         options = {key: value for key, value in self._given.items() if own.get(key) != value}
-        # By name: graphs are built on this layer.
-        nodes = importlib.import_module("skate.dag.class_node")
-        return nodes.bind_method(ActorHandle(self._info), self._name, options, args, kwargs)
+        return bind_method(ActorHandle(self._info), self._name, options, args, kwargs)
 
     def _remote(
         self,
@@ -460,3 +480,14 @@ class ActorMethod:
 
 def _method(handle: ActorHandle[Any], name: str, given: dict[str, int | str]) -> ActorMethod:
     return ActorMethod(handle._info, name, given)
+
+
+def _compile_graph(root: Any, *arguments: Any) -> Any:
+    from skate.dag.compiled_dag_node import CompiledDAG
+
+    compiled = CompiledDAG(*arguments)
+    compiled._connect(root)
+    return compiled
+
+
+hooks.make_actor_class, hooks.compile_graph = ActorClass, _compile_graph

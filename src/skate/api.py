@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import atexit
-import copy
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
-from skate._base.config import Config
-from skate._launch import machine, session
-from skate._launch.connect import Driver, Program
+# With the API, not inside of the first call: see ``skate._import``.
+import skate._launch.connect
+import skate.engine.runtime  # noqa: F401
+from skate import _starting
 from skate._serialize.tracebacks import shortened
-from skate._worker.calls.generators import ObjectRefGenerator
-from skate._worker.objects.checks import check_timeout, check_wait
-from skate._worker.objects.object_ref import ObjectRef
-from skate._worker.process import current
+from skate._starting import connected_engine
 from skate.actor import ActorClass, ActorHandle, ActorMethod
-from skate.engine import engine
+from skate.engine import engine, require_engine
+from skate.engine.refs import ObjectRef, ObjectRefGenerator, check_timeout, check_wait
 from skate.options import check_namespace
-from skate.remote_function import P, R, RemoteFunction, connected_engine
-
-if TYPE_CHECKING:
-    from skate._inline.session import InlineDriver
-    from skate.job_config import JobConfig
+from skate.remote_function import P, R, RemoteFunction
 
 T = TypeVar("T")
 C = TypeVar("C")
-
-
-class _State:
-    """The session that this process started."""
-
-    driver: Driver | InlineDriver | None = None
-    #: Guards starting and stopping it.
-    lock = threading.RLock()
-    #: It is being stopped.
-    stopping = False
 
 
 class RayContext(Mapping[str, Any]):
@@ -159,8 +141,8 @@ def init(
     Example:
         >>> skate.init(num_cpus=4)
     """
-    with _State.lock:
-        if current.process.core is not None:
+    with _starting.lock:
+        if engine() is not None:
             if ignore_reinit_error:
                 return session_context()
             raise RuntimeError(
@@ -168,161 +150,25 @@ def init(
                 "shutdown() first, or pass ignore_reinit_error=True. (Maybe you called ray.init twice by "
                 "accident?)"
             )
-        program = Program()
-        if kwargs.get("job_config") is not None or kwargs.get("logging_config") is not None:
-            job = _job(kwargs)
-            runtime_env = runtime_env or job.runtime_env
-            namespace = job.ray_namespace if namespace is None else namespace
-            program = _program(job)
-        environment = b""
-        if runtime_env:
-            from skate._environment.resolve import resolve
-
-            environment = resolve(runtime_env, b"")
-        unknown = [name for name in kwargs if not name.startswith("_") and name not in _OTHERS]
-        if unknown:
-            raise RuntimeError(
-                f"init() has no such arguments. Unknown keyword argument(s): {', '.join(unknown)}"
-            )
-        check_namespace(namespace)
-        offer = machine.offer(
-            num_cpus,
-            num_gpus,
-            resources,
-            object_store_memory,
-            kwargs.get("object_spilling_directory"),
-            kwargs.get("labels"),
+        _starting.start(
+            address,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            resources=resources,
+            object_store_memory=object_store_memory,
+            log_to_driver=log_to_driver,
+            namespace=namespace,
+            runtime_env=runtime_env,
+            mode=mode,
+            _system_config=_system_config,
+            **kwargs,
         )
-        # A namespace of its own, as Ray's anonymous ones: names of one program do not meet another's.
-        namespace = namespace or os.urandom(16).hex()
-        show = log_to_driver is not False
-        if _is_inline(mode, address):
-            from skate._inline.session import InlineDriver
-
-            config = Config.load(_system_config)
-            _State.driver = InlineDriver.start(offer, config, namespace, environment, program)
-            return session_context()
-        session_dir = _find_session(address)
-        if session_dir is None:
-            _State.driver = Driver.start(
-                offer, Config.load(_system_config), namespace, environment, show, program
-            )
-        else:
-            given = {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources,
-                     "object_store_memory": object_store_memory, "labels": kwargs.get("labels")}  # fmt: skip
-            wrong = [name for name, value in given.items() if value is not None]
-            if wrong:
-                raise ValueError(
-                    f"init() joins the session at {session_dir}, whose amounts are set: leave out "
-                    f"{', '.join(wrong)}, or start a session of your own with init(address='local')"
-                )
-            _State.driver = Driver.join(session_dir, namespace, environment, show, program)
         return session_context()
-
-
-_OTHERS = frozenset({"object_spilling_directory", "labels", "local_mode", "dashboard_host",
-                     "dashboard_port", "job_config", "logging_format", "logging_config",
-                     "enable_resource_isolation", "cgroup_path", "system_reserved_cpu",
-                     "system_reserved_memory", "proxy_server_url"})  # fmt: skip
-
-
-def _is_inline(mode: str | None, address: str | None) -> bool:
-    """Tell whether everything is to run in this process.
-
-    Raises:
-        ValueError: there is no such mode, or it contradicts the address.
-    """
-    given = mode if mode is not None else os.environ.get("SKATE_MODE") or "cluster"
-    if given not in ("inline", "cluster"):
-        where = "mode" if mode is not None else "SKATE_MODE"
-        raise ValueError(f"{where} is 'inline' or 'cluster', got {given!r}")
-    if given == "cluster":
-        return False
-    if address not in (None, "local"):
-        if mode is None:
-            return False  # the program says itself where it wants to run
-        raise ValueError(f"init(mode='inline') starts a session of its own: it cannot join {address!r}")
-    return True
-
-
-def _job(given: Mapping[str, Any]) -> JobConfig:
-    """Return what ``init`` was told of the job."""
-    from skate.job_config import JobConfig
-
-    job = given.get("job_config")
-    if isinstance(job, Mapping):
-        job = JobConfig.from_json(job)
-    if job is not None and not isinstance(job, JobConfig):
-        raise TypeError(f"job_config takes a skate.job_config.JobConfig, got {job!r}")
-    job = copy.copy(job) if job is not None else JobConfig()
-    if given.get("logging_config") is not None:
-        job.set_py_logging_config(given["logging_config"])
-    return job
-
-
-def _program(job: JobConfig) -> Program:
-    logging_ = job.logging_config.to_dict() if job.logging_config is not None else None
-    return Program(job.metadata, logging_, job.default_actor_lifetime == "detached")
-
-
-def _find_session(address: str | None) -> str | None:
-    """Return the folder of the session to join; None: start one.
-
-    Raises:
-        ConnectionError: the address asks for a running one, and none is there.
-    """
-    if address is not None and not isinstance(address, str):
-        raise TypeError(f"address takes a string, got {address!r}")
-    if address in (None, "auto"):
-        address = os.environ.get("SKATE_ADDRESS") or os.environ.get("RAY_ADDRESS") or address
-    if address is None:
-        return session.current()
-    if address == "local":
-        return None
-    if address == "auto":
-        living = session.living()
-        found = session.current() or (living[0] if living else None)
-        if found is None:
-            raise ConnectionError(
-                "init(address='auto'): no session of this user runs on this machine. Start one with "
-                "`skate start --head`, or call init() without an address."
-            )
-        return found
-    if os.path.isabs(address):
-        return address.removesuffix("/control.sock")
-    raise ConnectionError(
-        f"nobody answers at {address!r}: this version of skate joins sessions on its own machine only, by "
-        "'auto' or the session's folder (init().address_info['address'])"
-    )
 
 
 def session_context() -> RayContext:
     """Return what ``init`` returned, in any process of a session."""
-    core = current.require_core("init")
-    return RayContext(
-        {
-            "node_id": core.context.node_id.hex(),
-            "node_ip_address": "127.0.0.1",
-            "session_dir": core.context.session_dir,
-            "address": core.context.session_dir,
-            "gcs_address": f"{core.context.session_dir}/control.sock",
-            "raylet_socket_name": f"{core.context.session_dir}/node.sock",
-            "webui_url": None,
-        }
-    )
-
-
-def ensure_started() -> None:
-    """Start a session with the defaults, unless this process is connected."""
-    if current.process.core is None:
-        if current.process.forked:
-            current.require_core("use skate")
-        if _State.stopping:
-            # Another thread, or a finalizer on one that shutdown() waits for: no new session for it.
-            raise RuntimeError("the session is being shut down: no call can be made any more")
-        with _State.lock:
-            if current.process.core is None:
-                init()
+    return RayContext(require_engine("init").addresses())
 
 
 def shutdown(wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
@@ -338,23 +184,12 @@ def shutdown(wait_for_processes: bool = False, _exiting_interpreter: bool = Fals
     Example:
         >>> skate.shutdown()
     """
-    with _State.lock:
-        driver, _State.driver = _State.driver, None
-        # A forked child that ends must not end its parent's session.
-        if driver is not None and driver.core.context.pid == os.getpid():
-            _State.stopping = True
-            try:
-                driver.stop()
-            finally:
-                _State.stopping = False
-
-
-atexit.register(shutdown)
+    _starting.stop()
 
 
 def is_initialized() -> bool:
     """Tell whether this process is connected to a session: a driver after ``init``, or a worker."""
-    return current.process.core is not None
+    return engine() is not None
 
 
 @overload

@@ -19,7 +19,7 @@ from typing import IO, Any
 from cloudpickle import load, loads, register_pickle_by_value, unregister_pickle_by_value
 
 from skate._serialize import culprit
-from skate._worker.objects.out_of_band import CloudPickler
+from skate.engine.pickling import CloudPickler
 
 __all__ = [
     "CloudPickler",

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from skate._base import errors
+from skate._base.resources import to_float
 from skate._launch.observe import Observer, find
-from skate._worker.process import current
-from skate.engine import RuntimeEngine, SessionState, cluster_total, engine
-from skate.remote_function import connected_engine
+from skate._wire.control import NodeInfo
+from skate.engine import engine, is_forked, require_engine
+from skate.engine.interface import Engine, StateSource
+from skate.engine.session_state import SessionState
 
 
 def actor_names(*, all_namespaces: bool) -> list[tuple[str, str]]:
     """Return (namespace, name) of the living named actors; see ``skate.util.list_named_actors``."""
     found = _connected()
-    return found.actor_names(None if all_namespaces else found.core.context.namespace)
+    return found.actor_names(None if all_namespaces else found.identity().namespace)
 
 
-def state_source() -> RuntimeEngine | None:
+def state_source() -> StateSource | None:
     """Return what tells the state of this process's session, or None; see ``skate.util.state``."""
     return engine()
 
@@ -36,32 +37,6 @@ def observe(address: str | None) -> Iterator[SessionState]:
         yield SessionState(observer.ask_node, observer.ask_control, observer.session_dir)
 
 
-def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
-    """Tell when which worker ran what: a Chrome trace, for chrome://tracing or ui.perfetto.dev.
-
-    Args:
-        filename: write it there, as JSON; None: return it.
-
-    Returns:
-        The list of events, or None if it was written to a file.
-
-    Example:
-        >>> skate.timeline("trace.json")
-    """
-    import json
-
-    current.require_core("timeline")
-    # By name: the state API is built on this module.
-    merge = importlib.import_module("skate.util.state.merge")
-    with importlib.import_module("skate.util.state.source").connected() as state:
-        events: list[dict[str, Any]] = merge.timeline(state.tasks())
-    if filename is None:
-        return events
-    with open(filename, "w", encoding="utf-8") as file:
-        json.dump(events, file)
-    return None
-
-
 def nodes() -> list[dict[str, Any]]:
     """Return the nodes of the cluster: id, address, resources, whether alive."""
     return [
@@ -73,7 +48,7 @@ def nodes() -> list[dict[str, Any]]:
             "NodeManagerHostname": one.hostname,
             "NodeName": "127.0.0.1",
             "RayletSocketName": one.address,
-            "Resources": cluster_total([one], available=False),
+            "Resources": _total([one], available=False),
             "Labels": one.labels,
         }
         for one in _connected().nodes()
@@ -82,12 +57,12 @@ def nodes() -> list[dict[str, Any]]:
 
 def cluster_resources() -> dict[str, float]:
     """Return all resources of the cluster, by name: CPUs, bytes of memory, your own."""
-    return cluster_total(_connected().nodes(), available=False)
+    return _total(_connected().nodes(), available=False)
 
 
 def available_resources() -> dict[str, float]:
     """Return the resources that nobody uses just now, a few milliseconds old; what is used up is absent."""
-    return cluster_total(_connected().nodes(), available=True)
+    return _total(_connected().nodes(), available=True)
 
 
 def key_value(operation: str, namespace: bytes, key: bytes, value: bytes, overwrite: bool) -> Any:
@@ -100,14 +75,22 @@ def stored_objects() -> tuple[dict[str, dict[str, Any]], str]:
     found = _connected()
     parts, _ = found.state("stored")
     rows = {row["object_id"]: row for _, _, told in parts for row in told}
-    return rows, found.core.context.node_id.hex()
+    return rows, found.identity().node_id.hex()
 
 
-def _connected() -> RuntimeEngine:
-    if current.process.core is None and not current.process.forked:
+def _connected() -> Engine:
+    if engine() is None and not is_forked():
         raise errors.RaySystemError(
             "Ray has not been started yet: this process is not connected, so it cannot ask for the cluster's "
             "state; call init() first"
         )
-    current.require_core("ask for the cluster's state")
-    return connected_engine()
+    return require_engine("ask for the cluster's state")
+
+
+def _total(nodes: Sequence[NodeInfo], *, available: bool) -> dict[str, float]:
+    """Return the sum of the nodes' resources, in all or free; what is lent out counts as used."""
+    total: dict[str, int] = {}
+    for one in nodes:
+        for name, units in (one.available if available else one.resources).items():
+            total[name] = total.get(name, 0) + max(0, units)
+    return to_float({name: units for name, units in total.items() if units > 0})

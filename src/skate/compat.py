@@ -18,7 +18,7 @@ import os
 import sys
 
 from skate._as_ray import RAY_VERSION, VARIABLE, environment, modules, names
-from skate._worker.process import current
+from skate.engine import engine
 
 __all__ = ["RAY_VERSION", "VARIABLE", "install"]
 
@@ -40,7 +40,7 @@ def install() -> None:
     loaded = sys.modules.get("ray")
     if loaded is not None and not isinstance(loaded, modules.Joined):
         raise RuntimeError("install() comes too late: this program has imported the real ray already")
-    if current.process.core is not None and not os.environ.get(VARIABLE):
+    if engine() is not None and not os.environ.get(VARIABLE):
         raise RuntimeError("install() comes too late: workers know nothing of it. Call it before init()")
     environment.extend(os.environ)
     environment.extend_path(sys.path)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from skate._base import ids
 from skate._base.resources import Resources, to_fixed
 from skate._scheduling import requirements
+from skate._wire.worker import ALL
 from skate._worker.process.current import SYSTEM_GROUP
 
 Check = Callable[[str, Any], None]
@@ -408,3 +409,14 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         runtime_env=given.get("runtime_env"),
         requirement=requirements.encode(given),
     )
+
+
+def retry_blob(given: Any) -> bytes | None:
+    """Return what ``retry_exceptions`` is in messages: see ``Call.retry``."""
+    if isinstance(given, str):
+        return given.encode("latin-1")  # as options of methods travel
+    if isinstance(given, (list, tuple)):
+        from skate._serialize.values import dump_code
+
+        return dump_code(tuple(given))[0] if given else None
+    return ALL if given else None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
@@ -12,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 from skate import options as _options
 from skate._base.code_flags import CO_ASYNC_GENERATOR, CO_COROUTINE, code_flags
 from skate._base.parameters import parameters_of
-from skate._worker.objects.object_ref import ObjectRef
-from skate._worker.process import current
-from skate.engine import RuntimeEngine, Submit, engine
+from skate._graph import hooks
+from skate._starting import connected_engine
+from skate.engine import connection
+from skate.engine.interface import Engine, Submit
+from skate.engine.refs import ObjectRef
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec
@@ -29,19 +29,6 @@ R = TypeVar("R")
 
 #: What a remote function has of the function below it.
 _COPIED = ("__module__", "__qualname__", "__doc__", "__annotations__")
-
-
-def connected_engine() -> RuntimeEngine:
-    """Return the engine of this process; start a session with the defaults if there is none."""
-    found = engine()
-    if found is None:
-        if sys.is_finalizing():  # a finalizer of the program's; imports fail by now, too
-            raise RuntimeError("the interpreter is ending: no session can be started any more")
-        # By name: starting is the business of the layer above this one.
-        importlib.import_module("skate.api").ensure_started()
-        found = engine()
-        assert found is not None
-    return found
 
 
 class RemoteFunction(Generic[P, R]):
@@ -67,7 +54,7 @@ class RemoteFunction(Generic[P, R]):
         self._options = _options.task_options(given)
         self._parameters = found = parameters_of(function)
         self._least, self._most = found.least, found.most
-        self._core: Any = None
+        self._engine: Engine | None = None
         self._submit: Submit
         for attribute in _COPIED:
             if hasattr(function, attribute):
@@ -109,14 +96,14 @@ class RemoteFunction(Generic[P, R]):
         """
         if kwargs or not self._least <= len(args) <= self._most:
             self._parameters.check(self._name, args, kwargs)
-        if current.process.core is not self._core or self._core is None:
+        if connection.engine is not self._engine or self._engine is None:
             self._bind()
         return self._submit(args, kwargs)  # type: ignore[no-any-return]
 
     def _bind(self) -> None:
         found = connected_engine()
         self._submit = found.bind_function(self._function, self._name, self._options)
-        self._core = current.process.core
+        self._engine = found
 
     def bind(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return a node of a graph that calls the function when the graph is executed. See ``skate.dag``.
@@ -128,9 +115,9 @@ class RemoteFunction(Generic[P, R]):
             >>> skate.get(add.bind(1, add.bind(2, 3)).execute())
             6
         """
-        # By name: graphs are built on this layer.
-        dag = importlib.import_module("skate.dag")
-        return dag.FunctionNode(self._function, args, kwargs, self._given, _remote=self)
+        from skate._graph.function_node import FunctionNode
+
+        return FunctionNode(self._function, args, kwargs, self._given, _remote=self)
 
     def options(self, **task_options: Any) -> RemoteFunction[P, R]:
         """Return the same function with other options.
@@ -163,3 +150,6 @@ def _name_of(function: Any) -> str:
         function = function.func
     name = getattr(function, "__name__", None)
     return name if isinstance(name, str) else type(function).__name__
+
+
+hooks.make_remote = RemoteFunction

@@ -6,72 +6,65 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base import ids
 from skate._base.process import SCRIPT_MODE, WORKER_MODE
-from skate._base.resources import to_float
 from skate._environment.spec import decode
-from skate._worker.core import Core
-from skate._worker.process import current
-from skate.remote_function import connected_engine
+from skate._starting import connected_engine
+from skate.engine import engine
 
 if TYPE_CHECKING:
+    from skate.engine.interface import Engine
     from skate.runtime_env import RuntimeEnv
 
 
 class ThisProcess:
     """A driver or worker: what ``get_runtime_context().worker`` is."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     @property
     def mode(self) -> int:
         """SCRIPT_MODE (0) in a driver, WORKER_MODE (1) in a task or actor."""
-        # In-process, tasks run in the driver's own process.
-        inside = (
-            self._core.context.kind != "driver"
-            or self._core.local.hosted() is not None
-            or current.call.get().depth
-        )
-        return WORKER_MODE if inside else SCRIPT_MODE
+        return WORKER_MODE if self._engine.running().is_inside else SCRIPT_MODE
 
     @property
     def connected(self) -> bool:
         """Whether this process is connected to its session."""
-        return current.process.core is self._core
+        return engine() is self._engine
 
     @property
     def current_job_id(self) -> ids.JobID:
         """The job that this process works for."""
-        return ids.JobID(self._core.context.job_id)
+        return ids.JobID(self._engine.identity().job_id)
 
     @property
     def current_node_id(self) -> ids.NodeID:
         """The node that it is on."""
-        return ids.NodeID(self._core.context.node_id)
+        return ids.NodeID(self._engine.identity().node_id)
 
     @property
     def worker_id(self) -> bytes:
         """Its id."""
-        return self._core.local.id_here()
+        return self._engine.running().process_id
 
     @property
     def namespace(self) -> str:
         """The namespace of this job's named actors."""
-        return self._core.context.namespace
+        return self._engine.identity().namespace
 
 
 class RuntimeContext:
     """Facts about the running driver, task or actor. Get it from ``get_runtime_context()``."""
 
-    def __init__(self, worker: Core) -> None:
-        self._core = worker
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def get_job_id(self) -> str:
         """Return the job's id in hex."""
-        return self._core.context.job_id.hex()
+        return self._engine.identity().job_id.hex()
 
     def get_node_id(self) -> str:
         """Return the node's id in hex."""
-        return self._core.context.node_id.hex()
+        return self._engine.identity().node_id.hex()
 
     def get_node_labels(self) -> dict[str, str]:
         """Return the labels of this node: those it was started with, and the runtime's own.
@@ -80,72 +73,71 @@ class RuntimeContext:
             >>> skate.get_runtime_context().get_node_labels()["ray.io/node-id"]
             '5f1c...'
         """
-        from skate.engine import node_labels
-
-        return node_labels(self._core)
+        here = self._engine.identity().node_id
+        return next((dict(one.labels) for one in self._engine.nodes() if one.node_id == here), {})
 
     def get_worker_id(self) -> str:
         """Return this process's id in hex."""
-        return self._core.local.id_here().hex()
+        return self._engine.running().process_id.hex()
 
     def get_task_id(self) -> str | None:
         """Return the running task's id in hex, or None in a driver."""
-        return current.call.get().task_id.hex() or None
+        return self._engine.running().task_id.hex() or None
 
     def get_task_name(self) -> str | None:
         """Return the running task's name: its option ``name``, or the function's."""
-        return current.call.get().name or None
+        return self._engine.running().task_name or None
 
     def get_actor_id(self) -> str | None:
         """Return the actor's id in hex, or None outside of actors."""
-        host = self._core.local.hosted()
-        return host.actor_id.hex() if host is not None else None
+        actor = self._engine.running().actor
+        return actor.info.actor_id.hex() if actor is not None else None
 
     def get_actor_name(self) -> str | None:
         """Return the actor's name ("" if it has none), or None outside of actors."""
-        host = self._core.local.hosted()
-        return host.spec.name if host is not None else None
+        actor = self._engine.running().actor
+        return actor.name if actor is not None else None
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """Return the ids of the GPUs that this task or actor may use: ``{"GPU": ["0"]}``."""
-        return {"GPU": list(self._core.local.assigned()[1])}
+        return {"GPU": list(self._engine.assigned()[1])}
 
     def get_assigned_resources(self) -> dict[str, float]:
         """Return what this task or actor holds: ``{"CPU": 1.0}``. Empty in a driver."""
-        return to_float(self._core.local.assigned()[0])
+        return dict(self._engine.assigned()[0])
 
     @property
     def job_id(self) -> ids.JobID:
         """The job's id, as older programs read it."""
-        return ids.JobID(self._core.context.job_id)
+        return ids.JobID(self._engine.identity().job_id)
 
     @property
     def node_id(self) -> ids.NodeID:
         """The node's id, as older programs read it."""
-        return ids.NodeID(self._core.context.node_id)
+        return ids.NodeID(self._engine.identity().node_id)
 
     @property
     def task_id(self) -> ids.TaskID | None:
         """The running task's id, as older programs read it; None in a driver."""
-        found = current.call.get().task_id
+        found = self._engine.running().task_id
         return ids.TaskID(found) if found else None
 
     @property
     def actor_id(self) -> ids.ActorID | None:
         """The actor's id, as older programs read it; None outside of actors."""
-        host = self._core.local.hosted()
-        return ids.ActorID(host.actor_id) if host is not None else None
+        actor = self._engine.running().actor
+        return ids.ActorID(actor.info.actor_id) if actor is not None else None
 
     @property
     def was_current_actor_reconstructed(self) -> bool:
         """Whether this actor is not its first incarnation."""
-        host = self._core.local.hosted()
-        return host is not None and host.incarnation > 0
+        actor = self._engine.running().actor
+        return actor is not None and actor.is_restarted
 
     @property
     def namespace(self) -> str:
         """The namespace of this job's named actors."""
-        return self._core.context.namespace
+        return self._engine.identity().namespace
 
     @property
     def current_actor(self) -> Any:
@@ -154,13 +146,12 @@ class RuntimeContext:
         Raises:
             RuntimeError: this is not an actor.
         """
-        host = self._core.local.hosted()
-        if host is None:
+        actor = self._engine.running().actor
+        if actor is None:
             raise RuntimeError("current_actor: This method is only available in an actor.")
         from skate.actor import ActorHandle
-        from skate.engine import info_of
 
-        return ActorHandle(info_of(host.actor_id, host.spec, None))
+        return ActorHandle(actor.info)
 
     def is_canceled(self) -> bool:
         """Tell whether ``cancel`` was called for what runs here, so that it can end early and clean up.
@@ -169,12 +160,12 @@ class RuntimeContext:
             RuntimeError: this is a driver, or an async actor (there ``asyncio.CancelledError`` is raised
                 in the method).
         """
-        return self._core.local.is_cancelled()
+        return self._engine.is_cancelled()
 
     @property
     def gcs_address(self) -> str:
         """The address of the control store."""
-        return f"{self._core.context.session_dir}/control.sock"
+        return str(self._engine.addresses()["gcs_address"])
 
     def get_task_function_name(self) -> str | None:
         """Return the running function's module and name, whatever the call is named; None in a driver.
@@ -185,13 +176,7 @@ class RuntimeContext:
             >>> skate.get(which.remote())  # which() returns get_runtime_context().get_task_function_name()
             'program.which'
         """
-        function = current.call.get().function
-        if isinstance(function, current.CodeName):
-            return f"{function.module}.{function}"
-        host = self._core.local.hosted()
-        if not function or host is None:
-            return function or None
-        return host.full_name(function.rpartition(".")[2])
+        return self._engine.function_name()
 
     def get_placement_group_id(self) -> str | None:
         """Return None: this version has no placement groups yet."""
@@ -212,7 +197,7 @@ class RuntimeContext:
         """
         from skate.runtime_env import RuntimeEnv
 
-        return RuntimeEnv(**decode(self._core.context.environment).shown, _validate=False)
+        return RuntimeEnv(**decode(self._engine.identity().environment).shown, _validate=False)
 
     def get_runtime_env_string(self) -> str:
         """Return ``runtime_env`` as JSON: "{}" if there is none."""
@@ -220,11 +205,11 @@ class RuntimeContext:
 
     def get_session_name(self) -> str:
         """Return the name of the session's folder."""
-        return self._core.context.session_dir.rpartition("/")[2]
+        return self._engine.session_dir.rpartition("/")[2]
 
     def get_temp_dir(self) -> str:
         """Return the folder in which the session's folder lies."""
-        return self._core.context.session_dir.rpartition("/")[0]
+        return self._engine.session_dir.rpartition("/")[0]
 
     def get(self) -> dict[str, Any]:
         """Return the ids as a dict, as older programs use it.
@@ -237,11 +222,11 @@ class RuntimeContext:
             JobID(00000001)
         """
         found: dict[str, Any] = {
-            "job_id": ids.JobID(self._core.context.job_id),
-            "node_id": ids.NodeID(self._core.context.node_id),
+            "job_id": ids.JobID(self._engine.identity().job_id),
+            "node_id": ids.NodeID(self._engine.identity().node_id),
             "namespace": self.namespace,
         }
-        task_id = current.call.get().task_id
+        task_id = self._engine.running().task_id
         if task_id:
             found["task_id"] = ids.TaskID(task_id)
         actor_id = self.actor_id
@@ -252,7 +237,7 @@ class RuntimeContext:
     @property
     def worker(self) -> ThisProcess:
         """This process, as programs written for Ray look at it: ``worker.mode``."""
-        return ThisProcess(self._core)
+        return ThisProcess(self._engine)
 
 
 def get_gpu_ids() -> list[int | str]:
@@ -268,7 +253,7 @@ def get_gpu_ids() -> list[int | str]:
         >>> skate.get(which.remote())
         [0]
     """
-    gpus = connected_engine().core.local.assigned()[1]
+    gpus = connected_engine().assigned()[1]
     return [int(one) if one.isdigit() else one for one in gpus]
 
 
@@ -281,4 +266,4 @@ def get_runtime_context() -> RuntimeContext:
         >>> skate.get_runtime_context().get_job_id()
         '00000001'
     """
-    return RuntimeContext(connected_engine().core)
+    return RuntimeContext(connected_engine())

@@ -1,5 +1,5 @@
 """Names for annotations."""
 
-from skate._worker.objects.object_ref import ObjectRef
+from skate.engine.refs import ObjectRef
 
 __all__ = ["ObjectRef"]

@@ -15,7 +15,6 @@ LIMIT = 500
 #: Longer ones, the lines that they may have, and why they are not several. Decision modules: never here
 #: without a word in the review.
 LONGER = {
-    "src/skate/api.py": (660, "the public functions, one after the other: mostly their documentation"),
     "src/skate/_base/errors.py": (625, "the whole exception tree, one short class each"),
     "src/skate/_transport/reactor.py": (560, "one loop: who leads, who follows, and what wakes them"),
     "src/skate/_worker/execution/executor.py": (

@@ -17,7 +17,17 @@ from skate._as_ray import modules
 from skate._base import dual
 from skate._serialize.values import renamed
 
-#: Modules whose classes Ray has elsewhere. The errors call themselves ``skate.exceptions`` already.
+#: Modules whose classes call themselves by the module that users import them from.
+_SELF = {
+    "skate._base.errors": "skate.exceptions",
+    "skate._graph.class_node": "skate.dag.class_node",
+    "skate._graph.function_node": "skate.dag.function_node",
+    "skate._graph.input_node": "skate.dag.input_node",
+    "skate._graph.node": "skate.dag.dag_node",
+    "skate._graph.output_node": "skate.dag.output_node",
+    "skate.dag._results": "skate.experimental.compiled_dag_ref",
+}
+#: Modules whose classes Ray has elsewhere.
 _PLACES = {
     "skate._base.errors": "ray.exceptions",
     "skate._base.ids": "ray._raylet",
@@ -44,6 +54,8 @@ def place(module: str) -> str | None:
         ('ray.util.queue', None)
     """
     parts = module.split(".")
+    if module in _SELF and module not in _PLACES:
+        return place(_SELF[module])
     if module in _PLACES:
         return _PLACES[module]
     if parts[0] != "skate" or ".".join(parts[:2]) in _OWN or any(part.startswith("_") for part in parts):
@@ -102,13 +114,15 @@ def _rename(module: ModuleType) -> None:
     name = module.__name__
     new = place(name)
     assert new is not None
-    own = "skate.exceptions" if name == "skate._base.errors" else name
+    own = _SELF.get(name, name)
     kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == own]
     for kind in kinds:
         renamed[id(kind)] = (kind, own, kind.__qualname__)
         kind.__module__ = new
     if not kinds:
         return
+    if name in _SELF and name not in _PLACES:
+        return  # the module that users import them from may be in the middle of being imported itself
     # What looks a class up by its name (cloudpickle, typing) expects the module to be there.
     if name in _PLACES or len(modules.behind(new)) > 1:
         importlib.import_module(new)

@@ -6,22 +6,31 @@ to do. A class is added together with the behaviour that raises it.
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from skate._base.bare import copy_fields
 from skate._base.dual import MODULE, dual_type
 from skate._base.user_errors import args_of, attributes_of, group_of, is_a, native_type, set_args
 
+#: Returns the lines that IPython shows for an error. ``skate._serialize.tracebacks`` sets it: it knows which
+#: frames are the user's.
+render_traceback: Callable[[BaseException], list[str]] | None = None
+#: Returns what ``pickle`` keeps of a RayTaskError. ``skate._serialize.exceptions`` sets it: it can pickle
+#: causes that ``pickle`` cannot.
+reduce_task_error: Callable[[RayTaskError], tuple[Any, ...]] | None = None
+
 
 class RayError(Exception):
     """Base of everything that the runtime raises about tasks, actors and objects."""
 
     def _render_traceback_(self) -> list[str]:
-        """Return the lines that IPython and notebooks show: see ``skate._serialize.tracebacks``."""
-        # By name: it is above this module.
-        shown: list[str] = importlib.import_module("skate._serialize.tracebacks").for_ipython(self)
-        return shown
+        """Return what IPython and notebooks show: see ``skate._serialize.tracebacks``."""
+        if render_traceback is not None:
+            return render_traceback(self)
+        from traceback import format_exception
+
+        return "".join(format_exception(self)).splitlines()
 
     def to_bytes(self) -> bytes:
         """Return the error as bytes, for ``from_bytes``."""
@@ -104,10 +113,11 @@ class RayTaskError(RayError):
         return f"{head}\n{self.traceback_str.rstrip()}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An error that get() raised is of the user's type too, and stays so in other processes. Imported by
-        # name, as the module is above this one.
-        above = importlib.import_module("skate._serialize.exceptions")
-        return above.reduce_task_error(self)  # type: ignore[no-any-return]
+        # What get() raised is of the user's type too, and stays so where it is sent.
+        if reduce_task_error is not None:
+            return reduce_task_error(self)
+        # The runtime is not loaded: the program made the error itself.
+        return (RayTaskError if type(self) is RayTaskError else _rebuild_dual), self.fields
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return RayTaskError.__reduce__(self)  # not the one of the user's type
@@ -151,6 +161,10 @@ class RayTaskError(RayError):
 
 class UserCodeException(RayError):
     """Stands for a user's exception that could not be pickled; its text says which one and why."""
+
+
+def _rebuild_dual(*fields: Any) -> RayTaskError:
+    return RayTaskError(*fields).as_instanceof_cause()
 
 
 class UnserializableException(RayError):

@@ -14,7 +14,7 @@ from skate._launch.connect import Program, catch_signals, job_facts, leave_signa
 from skate._launch.machine import Offer
 from skate._wire import control
 from skate._worker.process import current
-from skate.engine import RuntimeEngine
+from skate.engine.runtime import RuntimeEngine
 
 
 class InlineEngine(RuntimeEngine):

@@ -15,7 +15,15 @@ from typing import Any, Protocol
 
 from skate._base.clock import monotonic
 from skate._transport.connection import Connection, Handler
-from skate._transport.reactor import LONGEST_POLL, Reactor, Timer, Waiter, in_main_thread, print_bug
+from skate._transport.reactor import (
+    LONGEST_POLL,
+    Flushable,
+    Reactor,
+    Timer,
+    Waiter,
+    in_main_thread,
+    print_bug,
+)
 from skate._transport.table_lock import TableLock, suspend
 
 
@@ -97,7 +105,7 @@ class Turns(Reactor):
         self.on_bug: Callable[[BaseException], None] = print_bug
         self.interrupted = False
         self.on_interrupt: Callable[[], None] = lambda: None
-        self.dirty: list[Connection] = []
+        self.dirty: list[Flushable] = []
         #: Said and not heard yet: to whom, and what.
         self.messages: deque[tuple[End, Any]] = deque()
         #: Called and not started yet.

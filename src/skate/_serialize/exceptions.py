@@ -7,6 +7,7 @@ import os
 import pickle
 from typing import Any
 
+from skate._base import errors
 from skate._base.errors import (
     ActorDiedError,
     RayError,
@@ -149,6 +150,9 @@ def reduce_task_error(error: RayTaskError) -> tuple[Any, ...]:
     """Return how an error that ``get`` raised is pickled when user code passes it on."""
     where, text, cause, *process = error.fields
     return _unseal, (seal(where, text, cause, *process), type(error) is not RayTaskError)
+
+
+errors.reduce_task_error = reduce_task_error
 
 
 def _unseal(sealed: Sealed, dual: bool) -> RayTaskError:

@@ -10,6 +10,7 @@ import os
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from skate._base import errors
 from skate._base.errors import RayError
 from skate._base.process import PACKAGE
 from skate._base.user_errors import (
@@ -71,6 +72,9 @@ def for_ipython(error: BaseException) -> list[str]:
         return lines
     except Exception:
         return format_error(error).splitlines()
+
+
+errors.render_traceback = for_ipython
 
 
 def _users(trace: TracebackType | None) -> TracebackType | None:

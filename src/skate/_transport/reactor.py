@@ -31,15 +31,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from skate._base import descriptors, threads
 from skate._base.clock import monotonic
 from skate._transport.spin import Spin
 from skate._transport.table_lock import TableLock, resume, state, suspend
-
-if TYPE_CHECKING:
-    from skate._transport.connection import Connection
 
 #: The background thread looks this often whether it should lead (seconds).
 TICK = 0.002
@@ -59,6 +56,13 @@ class Source(Protocol):
 
     def handle(self, events: int) -> None:
         """React to readiness; called under the reactor's lock."""
+
+
+class Flushable(Protocol):
+    """Something with bytes to send: a connection that was written to since the last flush."""
+
+    def flush(self) -> None:
+        """Send what is queued; called under the reactor's lock."""
 
 
 class Waiter:
@@ -135,7 +139,7 @@ class Reactor:
         #: Makes that call. The main thread calls it in a wait, without the lock and without the lead; it may
         #: raise.
         self.on_interrupt: Callable[[], None] = _nothing
-        self.dirty: list[Connection] = []
+        self.dirty: list[Flushable] = []
         #: Of threads that wait and have nothing else to do. Off, unless whoever builds the reactor says.
         self.spin = Spin(0.0)
         self._epoll = select.epoll()

@@ -9,14 +9,13 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
-from skate.actor import ActorHandle
+from skate._graph.class_node import ClassMethodNode, ClassNode
+from skate._graph.constants import BIND_INDEX_KEY
+from skate._graph.function_node import FunctionNode
+from skate._graph.input_node import InputAttributeNode, InputNode
+from skate._graph.node import DAGNode, nodes_in
+from skate._graph.output_node import MultiOutputNode
 from skate.dag._plan import Part, Plan, Slot, Source, Step
-from skate.dag.class_node import ClassMethodNode, ClassNode
-from skate.dag.constants import BIND_INDEX_KEY
-from skate.dag.dag_node import DAGNode, nodes_in
-from skate.dag.function_node import FunctionNode
-from skate.dag.input_node import InputAttributeNode, InputNode
-from skate.dag.output_node import MultiOutputNode
 
 #: Options of a method that mean something in a compiled graph.
 _OPTIONS = frozenset({"num_returns"})
@@ -50,7 +49,7 @@ class _Planner:
             if isinstance(node, ClassMethodNode) and node.is_class_method_output:
                 self._values_of.setdefault(node._bound_args[0]._stable_uuid, []).append(node)
         #: Handles by actor id, in the order of the members.
-        self._actors: dict[bytes, ActorHandle[Any]] = {}
+        self._actors: dict[bytes, Any] = {}
         #: The number of a node's value.
         self._numbers: dict[str, int] = {}
         self._last = -1
@@ -226,7 +225,7 @@ def _check(node: DAGNode) -> None:
         raise ValueError(f"{node!r} cannot be a part of a compiled graph; MultiOutputNode is its last node")
     if node.is_class_method_output:
         return
-    if not isinstance(node._actor, ActorHandle):
+    if isinstance(node._actor, ClassNode):
         _check(node._actor)
     given = node._actor._info.methods.get(node.get_method_name(), {})
     if given.get("is_generator") or not isinstance(node.get_options().get("num_returns", 1), int):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from skate._worker.core import Core
-    from skate.engine import RuntimeEngine
+    from skate.engine.interface import Engine
 
 #: While the control store has not told how an actor ended, it is looked at this often (seconds) ...
 _LOOK_AGAIN = 0.01
@@ -64,15 +64,16 @@ class Graph:
 
     Args:
         engine: that of this process.
+        core: what it connects processes with: ``Engine.compiled_graphs``.
         plan: what each process does.
         max_inflight, max_buffered: see ``Executions``.
     """
 
     def __init__(
-        self, engine: RuntimeEngine, plan: Plan, graph: bytes, max_inflight: int, max_buffered: int
+        self, engine: Engine, core: Core, plan: Plan, graph: bytes, max_inflight: int, max_buffered: int
     ) -> None:
         self._engine = engine
-        self.core: Core = engine.core
+        self.core = core
         self._lock = self.core.context.lock
         #: Tasks lend their CPUs while they wait; a driver need not ask.
         self._wait = self.core.context.reactor.wait if self.core.executor is None else self.core.waiting.block

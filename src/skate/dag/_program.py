@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate._base.errors import RayChannelError
 from skate._base.user_errors import is_a, set_traceback
+from skate._graph.node import replace
 from skate._serialize.exceptions import dump_task_error
 from skate._serialize.values import deserialize
 from skate._transport.dialing import dial, listen
@@ -38,7 +39,7 @@ from skate._worker.process.current import CallInfo
 from skate.dag._exchange import HERE, Encoded, Exchange, Value
 from skate.dag._plan import Part, Slot, Step
 from skate.dag._schedule import Schedule, Turn
-from skate.dag.dag_node import replace
+from skate.engine import require_engine
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
@@ -54,9 +55,8 @@ _HELLO_TIMEOUT = 10.0
 
 def prepare(instance: Any, graph: bytes) -> str:
     """Listen for other members; return the socket's path. Runs on the actor, like those below."""
-    executor = _executor()
     host = _host()
-    program = host.graphs[graph] = Program(executor, host, graph)
+    program = host.graphs[graph] = Program(_core(), host, graph)
     return program.path
 
 
@@ -74,7 +74,7 @@ def abandon(instance: Any, graph: bytes) -> None:
     """The graph could not be set up: forget it."""
     program = _host().graphs.get(graph)
     if program is not None:
-        with program.core.lock:
+        with program.core.context.lock:
             program.close()
 
 
@@ -85,13 +85,13 @@ def _program(graph: bytes) -> Program:
     return program
 
 
-def _executor() -> Executor:
-    executor: Executor = current.process.core.executor
-    return executor
+def _core() -> Core:
+    core: Core = require_engine("be a part of a compiled graph").compiled_graphs()
+    return core
 
 
 def _host() -> ActorInstance:
-    host = _executor().host
+    host = _core().local.hosted()
     assert host is not None
     return host
 
@@ -106,10 +106,11 @@ class _Passed(Exception):
 class Program:
     """See the module's text."""
 
-    def __init__(self, executor: Executor, host: ActorInstance, graph: bytes) -> None:
+    def __init__(self, core: Core, host: ActorInstance, graph: bytes) -> None:
+        assert core.executor is not None
         self._host = host
-        self._executor = executor
-        self.core: Core = current.process.core
+        self._executor: Executor = core.executor
+        self.core = core
         self._graph = graph
         self.path = os.path.join(self.core.context.session_dir, "s", f"g{os.urandom(6).hex()}")
         self._listener: socket.socket | None = listen(self.path)

@@ -17,17 +17,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from skate._worker.process import current
+from skate._graph.input_node import DAGInputData, InputAttributeNode, InputNode, whole_input
+from skate._starting import connected_engine
 from skate.dag import _compile
 from skate.dag._driver import Graph
 from skate.dag._plan import Plan
+from skate.dag._results import CompiledDAGFuture, CompiledDAGRef
 from skate.dag.context import DAGContext
-from skate.dag.input_node import DAGInputData, InputAttributeNode, InputNode, whole_input
-from skate.experimental.compiled_dag_ref import CompiledDAGFuture, CompiledDAGRef
-from skate.remote_function import connected_engine
 
 if TYPE_CHECKING:
-    from skate.dag.dag_node import DAGNode
+    from skate._graph.node import DAGNode
 
 _GRAPH_ID_SIZE = 16
 
@@ -74,21 +73,17 @@ class CompiledDAG:
 
     def _connect(self, root: DAGNode) -> None:
         engine = connected_engine()
-        if engine.core.context.in_process:
-            raise NotImplementedError(
-                "compiled graphs connect processes with each other; in-process mode (mode='inline') has one. "
-                "Run the graph by execute() there, or test it in a real session"
-            )
+        core = engine.compiled_graphs()
         plan = _compile.plan_of(root, self._id, self._buffer_size)
-        executor = current.process.core.executor if current.process.core is not None else None
-        me = executor.host.actor_id if executor is not None and executor.host is not None else None
+        here = engine.running().actor
+        me = here.info.actor_id if here is not None else None
         for handle in plan.actors:
             if handle._info.actor_id == me:
                 raise ValueError(
                     f"{handle!r} is the actor that compiles the graph, and would wait for itself: compile it "
                     "in another process, or call the method directly"
                 )
-        graph = Graph(engine, plan, self._id, self._max_inflight, self._max_buffered)
+        graph = Graph(engine, core, plan, self._id, self._max_inflight, self._max_buffered)
         graph.connect()
         self._root, self._plan, self._graph = root, plan, graph
         source = plan.sources[0] if len(plan.sources) == 1 else None

@@ -1,41 +1,5 @@
-"""FunctionNode: a task of a graph."""
+"""FunctionNode, by the name that users import it by."""
 
-from __future__ import annotations
+from skate._graph.function_node import FunctionNode
 
-from collections.abc import Callable
-from typing import Any
-
-from skate.dag.dag_node import DAGNode
-from skate.remote_function import RemoteFunction
-
-
-class FunctionNode(DAGNode):
-    """A call of a remote function. Made by ``RemoteFunction.bind``."""
-
-    def __init__(
-        self,
-        func_body: Callable[..., Any],
-        func_args: tuple[Any, ...],
-        func_kwargs: dict[str, Any],
-        func_options: dict[str, Any],
-        other_args_to_resolve: dict[str, Any] | None = None,
-        _remote: RemoteFunction[Any, Any] | None = None,
-    ) -> None:
-        super().__init__(func_args, func_kwargs, func_options, other_args_to_resolve)
-        self._body = func_body
-        # The one that was bound, so that the function is sent once for all its nodes.
-        self._remote = _remote if _remote is not None else RemoteFunction(func_body, self._bound_options)
-
-    def _execute_impl(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        others: dict[str, Any],
-        input_args: tuple[Any, ...],
-        input_kwargs: dict[str, Any],
-    ) -> Any:
-        return self._remote.remote(*args, **kwargs)
-
-    @property
-    def _title(self) -> str:
-        return getattr(self._body, "__qualname__", repr(self._body))
+__all__ = ["FunctionNode"]

@@ -6,11 +6,11 @@ import os
 import shutil
 import subprocess
 
-from skate.dag.class_node import ClassMethodNode, ClassNode
-from skate.dag.constants import PARENT_CLASS_NODE_KEY, PREV_CLASS_METHOD_CALL_KEY
-from skate.dag.dag_node import DAGNode, nodes_in
-from skate.dag.input_node import InputAttributeNode, InputNode
-from skate.dag.output_node import MultiOutputNode
+from skate._graph.class_node import ClassMethodNode, ClassNode
+from skate._graph.constants import PARENT_CLASS_NODE_KEY, PREV_CLASS_METHOD_CALL_KEY
+from skate._graph.input_node import InputAttributeNode, InputNode
+from skate._graph.node import DAGNode, nodes_in
+from skate._graph.output_node import MultiOutputNode
 
 
 def plot(dag: DAGNode, to_file: str | None = None) -> str:

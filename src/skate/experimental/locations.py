@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from skate import ObjectRef, cluster
+from skate import cluster
+from skate.engine.refs import ObjectRef
 
 
 def get_object_locations(

@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any, TextIO
 
-from skate._worker.process import current
+from skate.engine import engine
 from skate.experimental._bars import BarManager
 
 __all__ = ["BarManager", "MARK", "instance", "safe_print", "take", "tqdm"]
@@ -178,8 +178,8 @@ class tqdm:
 
 
 def _in_worker() -> bool:
-    core = current.process.core
-    return core is not None and core.context.kind == "worker"
+    found = engine()
+    return found is not None and found.prints_bars()
 
 
 class _Process:

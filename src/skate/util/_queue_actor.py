@@ -20,7 +20,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
-from skate._worker.process import current
+from skate.engine import require_engine
 from skate.util._queue_readers import UNTRACKED, Handed, Ticket
 
 #: How often (seconds) the actor looks which items have been returned.
@@ -46,14 +46,12 @@ class QueueActor:
         self._readers = _Line()
         #: With the items that they bring; nobody waits while there is room.
         self._writers = _Line()
-        core = current.require_core("hold a queue")
-        self._handed = Handed(core.context.session_dir)
         self._sweeping: asyncio.TimerHandle | None = None
         #: Gets that wait, and those of them whose reader waits no more.
         self._getting: set[Ticket] = set()
         self._withdrawn: set[Ticket] = set()
         self._loop = asyncio.get_running_loop()
-        core.borrowing.on_process_gone.append(self._process_gone)
+        self._handed = Handed(require_engine("hold a queue").on_process_gone(self._process_gone))
 
     def size(self) -> int:
         """Return how many items there are."""

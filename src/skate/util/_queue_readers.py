@@ -26,7 +26,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from skate._worker.process import current
+from skate.engine import engine
+from skate.engine.interface import Engine
 
 _WORD = struct.Struct("<Q")
 #: Gets that may be under way in a process at a time. Items of others are lost with their reader.
@@ -87,28 +88,29 @@ class _Untracked:
 
 
 class _Mine:
-    #: Gives the runtime that the reader is of.
-    core: Callable[[], Any] = staticmethod(lambda: None)
+    #: Gives the engine that the reader is of.
+    engine: Callable[[], Engine | None] = staticmethod(lambda: None)
     reader: Reader | _Untracked = _Untracked()
     making = threading.Lock()
 
 
 def this_process() -> Reader | _Untracked:
     """Return the reader that this process is."""
-    core = current.process.core
-    if core is not _Mine.core():
+    found = engine()
+    if found is not _Mine.engine():
         with _Mine.making:
-            if core is not _Mine.core():
-                _Mine.reader = _reader(core)
-                _Mine.core = weakref.ref(core)
+            if found is not _Mine.engine():
+                _Mine.reader = _reader(found)
+                _Mine.engine = weakref.ref(found)
     return _Mine.reader
 
 
-def _reader(core: Any) -> Reader | _Untracked:
-    if core is None or core.context.kind not in ("driver", "worker"):
+def _reader(found: Engine | None) -> Reader | _Untracked:
+    followed = found.followed_as() if found is not None else None
+    if followed is None:
         return _Untracked()
     try:
-        return Reader(core.context.worker_id, core.context.session_dir)
+        return Reader(*followed)
     except OSError:
         return _Untracked()  # no room, no descriptor: reading goes on
 

@@ -11,8 +11,8 @@ from skate import api
 from skate.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 if TYPE_CHECKING:
-    from skate._worker.objects.object_ref import ObjectRef
     from skate.actor import ActorHandle
+    from skate.engine.refs import ObjectRef
 
 #: Makes one call on an actor: (actor, value) to the ref of the result.
 Submit = Callable[[Any, Any], Any]

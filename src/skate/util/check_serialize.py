@@ -12,7 +12,7 @@ import cloudpickle
 
 from skate._base.user_errors import summary_of, text_of
 from skate._serialize.values import reducers
-from skate._worker.objects.object_ref import ObjectRef
+from skate.engine.refs import ObjectRef
 
 
 class FailureTuple:

@@ -11,7 +11,7 @@ from skate import api
 from skate.exceptions import GetTimeoutError
 
 if TYPE_CHECKING:
-    from skate._worker.objects.object_ref import ObjectRef
+    from skate.engine.refs import ObjectRef
 
 #: What ``wait`` takes beside the refs and their number.
 _WAIT_OPTIONS = frozenset({"timeout", "fetch_local"})

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from skate import api
 from skate._base.user_errors import attributes_of, is_a
 from skate._serialize.exceptions import own_cause
-from skate._worker.objects.object_ref import ObjectRef
+from skate.engine.refs import ObjectRef
 from skate.exceptions import RayTaskError, WorkerCrashedError
 from skate.util._copies import Packed, all_plain
 from skate.util._executor_worker import InitializerFailed, run_chunk, run_task

@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from skate._worker.process import current
-from skate._worker.reporting.metrics import Tags, registry
+from skate.engine import engine
+from skate.engine.metrics import Tags, registry
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -95,9 +95,9 @@ class Metric:
         return tuple(sorted(found.items()))
 
     def _changed(self) -> None:
-        core = current.process.core
-        if core is not None:
-            core.reporter.metrics_changed()
+        found = engine()
+        if found is not None:
+            found.metrics_changed()
 
 
 class Counter(Metric):

@@ -12,8 +12,8 @@ from skate.util._queue_actor import EMPTY, QueueActor
 from skate.util._queue_readers import Ticket, this_process
 
 if TYPE_CHECKING:
-    from skate._worker.objects.object_ref import ObjectRef
     from skate.actor import ActorHandle
+    from skate.engine.refs import ObjectRef
 
 __all__ = ["Empty", "Full", "Queue"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 from skate._base.user_errors import traceback_of
+from skate.engine import engine
 
 
 def set_trace(breakpoint_uuid: bytes | None = None) -> None:
@@ -17,14 +17,11 @@ def set_trace(breakpoint_uuid: bytes | None = None) -> None:
     Example:
         >>> skate.util.pdb.set_trace()
     """
-    core = importlib.import_module("skate._worker.process.current").process.core
-    frame = sys._getframe(1)
-    if core is None or core.breakpoints is None:
+    found, frame = engine(), sys._getframe(1)
+    if found is None or not found.set_trace(frame):
         import pdb
 
         pdb.Pdb(nosigint=True).set_trace(frame)
-        return
-    core.breakpoints.set_trace(frame)
 
 
 def post_mortem() -> None:
@@ -42,10 +39,8 @@ def post_mortem() -> None:
     error = sys.exc_info()[1]
     if error is None:
         raise ValueError("post_mortem() is called where an exception is handled, and there is none")
-    core = importlib.import_module("skate._worker.process.current").process.core
-    if core is None or core.breakpoints is None:
+    found = engine()
+    if found is None or not found.post_mortem(error):
         import pdb
 
         pdb.post_mortem(traceback_of(error))
-        return
-    core.breakpoints.post_mortem(error)

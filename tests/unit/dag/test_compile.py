@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skate._graph.node import replace
 from skate.actor import ActorHandle
 from skate.dag import DAGNode, InputNode, MultiOutputNode
 from skate.dag._compile import plan_of
 from skate.dag._executions import Executions
 from skate.dag._plan import Plan, Slot, Step
 from skate.dag._schedule import Schedule
-from skate.dag.dag_node import replace
-from skate.engine import ActorInfo
+from skate.engine.interface import ActorInfo
 
 from ..effort import effort
 

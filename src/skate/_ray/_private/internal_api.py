@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from skate._ray._missing import missing
-from skate._worker.objects.object_ref import ObjectRef
-from skate._worker.process import current
 from skate.cli import memory
+from skate.engine import require_engine
+from skate.engine.refs import ObjectRef
 
 __all__ = ["free", "global_gc", "memory_summary"]
 
@@ -34,7 +34,7 @@ def free(object_refs: ObjectRef[Any] | Sequence[ObjectRef[Any]], local_only: boo
     for ref in refs:
         if not isinstance(ref, ObjectRef):
             raise TypeError(f"free() takes ObjectRefs, got {ref!r}")
-    current.require_core("free objects").values.free(refs)
+    require_engine("free objects").free(refs)
 
 
 def memory_summary(

@@ -9,7 +9,7 @@ import dask
 import dask.config
 
 from skate import api
-from skate._worker.objects.object_ref import ObjectRef
+from skate.engine.refs import ObjectRef
 from skate.util.dask._graph import Alias, Job, Node, Value, options_by_key, unify
 from skate.util.dask.callbacks import local_ray_callbacks, unpack_ray_callbacks
 

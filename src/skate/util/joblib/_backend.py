@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from joblib._memmapping_reducer import _get_backing_memmap, _reduce_memmap_backed
 from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
 
-from skate import api, cluster
+from skate import _starting, api, cluster
 from skate.util._copies import SHARED_BYTES, pack
 from skate.util.executor import Executor
 
 if TYPE_CHECKING:
-    from skate._worker.objects.object_ref import ObjectRef
+    from skate.engine.refs import ObjectRef
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             return 1
         if n_jobs > 0:
             return n_jobs
-        api.ensure_started()
+        _starting.ensure_started()
         return max(1, int(cluster.cluster_resources().get("CPU", 1)) + 1 + n_jobs)
 
     def configure(

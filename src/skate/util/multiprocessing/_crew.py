@@ -37,8 +37,8 @@ from skate.util.multiprocessing._chunks import Chunk, Job, Paces
 from skate.util.multiprocessing._worker import CALL, PoolTaskError, Report, is_plain
 
 if TYPE_CHECKING:
-    from skate._worker.objects.object_ref import ObjectRef
     from skate.actor import ActorHandle
+    from skate.engine.refs import ObjectRef
 
 _log = logging.getLogger(__name__)
 

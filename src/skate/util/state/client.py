@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import skate
+from skate import api
+from skate._base.version import VERSION
 from skate._launch.observe import find
 from skate.util.state import merge
 from skate.util.state.columns import Row
@@ -74,13 +75,13 @@ class StateApiClient:
 
     @translated
     def _folder(self) -> str:
-        if self._address in (None, "auto") and skate.is_initialized():
-            return skate.get_runtime_context().gcs_address.removesuffix("/control.sock")
+        if self._address in (None, "auto") and api.is_initialized():
+            return str(api.session_context()["gcs_address"]).removesuffix("/control.sock")
         return find(self._address)
 
     def get_version(self) -> str:
         """Return skate's version."""
-        return skate.__version__
+        return VERSION
 
     @translated
     def list(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from skate import cluster
 from skate._base.waits import situation
@@ -25,24 +25,13 @@ from skate.util.state.summaries import TaskSummaries
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-
-class Source(Protocol):
-    """Asks a session."""
-
-    #: The session's folder.
-    session_dir: str
-
-    def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, Any]]]], list[int]]:
-        """Return the rows of each process (pid, kind, rows), and the pids that did not answer."""
-
-    def directory(self, what: str) -> list[Any]:
-        """Return "actors", "jobs", "nodes" or "events" as the control store knows them."""
+    from skate.engine.interface import StateSource
 
 
 class State:
     """The state as rows, from any source."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: StateSource) -> None:
         self._source = source
         #: Processes that did not answer the last question.
         self.silent: list[int] = []

@@ -1,24 +1,18 @@
-"""The small interface behind the public API, and our runtime as its first implementation.
-
-Nothing above this module knows which engine runs: others (in the driver's own process, on a Ray
-cluster) fit in here.
-"""
+"""Our runtime as an engine: what the public API asks, asked of the core of this process."""
 
 from __future__ import annotations
 
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakKeyDictionary
 
 from skate._base import errors, ids
 from skate._base.code_flags import is_coroutine, is_generator
 from skate._base.resources import to_float
-from skate._serialize.values import dump_code
 from skate._wire import control, node
 from skate._wire.codec import pack, unpack
-from skate._wire.worker import ALL
 from skate._worker.calls import code
 from skate._worker.calls.stream_calls import DYNAMIC, STREAMING
 from skate._worker.core import Core
@@ -27,119 +21,17 @@ from skate._worker.objects.garbage import ACTOR
 from skate._worker.objects.object_ref import ObjectRef, make_ref
 from skate._worker.process import current
 from skate._worker.process.call_site import call_site, written
-from skate.options import ActorOptions, TaskOptions, check_group
+from skate.engine.interface import ActorInfo, Identity, Rows, RunningActor, RunningCall, Submit
+from skate.options import ActorOptions, TaskOptions, check_group, retry_blob
 
-Submit = Callable[[tuple[Any, ...], dict[str, Any]], Any]
-"""Runs one call: (args, kwargs) to a ref, a list of refs, or None."""
+if TYPE_CHECKING:
+    from types import FrameType
 
+    from skate.engine.interface import Engine
+    from skate.engine.session_state import SessionState
 
 #: Calls that an async actor interleaves unless ``max_concurrency`` says otherwise, as in Ray.
 ASYNC_CONCURRENCY = 1000
-
-
-class ActorInfo(NamedTuple):
-    """What a handle is made of."""
-
-    actor_id: bytes
-    class_name: str
-    #: Method name to its options.
-    methods: dict[str, dict[str, int | str]]
-    max_task_retries: int
-    #: How many unfinished calls a process may have; below zero: any number.
-    max_pending_calls: int
-    #: Calls whose arguments are there may leave before those whose are not.
-    out_of_order: bool
-    #: Stands for all handles: the actor ends when nobody refers to it. None: it does not count.
-    ref: ObjectRef[Any] | None
-    #: The names of its concurrency groups.
-    groups: tuple[str, ...] = ()
-
-
-class Engine(Protocol):
-    """What the public API needs."""
-
-    def bind_function(self, function: Any, name: str, options: TaskOptions) -> Submit:
-        """Return what runs the function."""
-
-    def bind_method(self, info: ActorInfo, method: str, options: Mapping[str, Any]) -> Submit:
-        """Return what calls the method with these options (see ``options.METHOD_OPTIONS``)."""
-
-    def create_actor(
-        self,
-        cls: type,
-        methods: dict[str, dict[str, int | str]],
-        args: Any,
-        kwargs: Any,
-        options: ActorOptions,
-    ) -> ActorInfo:
-        """Start an actor, or find the one of that name if the options say so."""
-
-    def find_actor(self, name: str, namespace: str | None) -> ActorInfo:
-        """Return the living actor of a name."""
-
-    def kill_actor(self, actor_id: bytes, no_restart: bool) -> None:
-        """End an actor's process."""
-
-    def cancel(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
-        """Cancel the call that makes an object."""
-
-    def put(self, value: Any) -> ObjectRef[Any]:
-        """Store a value."""
-
-    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
-        """Return values."""
-
-    def get_one(self, ref: ObjectRef[Any], timeout: float | None) -> Any:
-        """Return one value."""
-
-    def wait(
-        self, refs: list[ObjectRef[Any]], num_returns: int, timeout: float | None
-    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
-        """Return (ready, not ready), in two new lists."""
-
-    def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
-        """Return (namespace, name) of the living named actors, in one namespace or in all."""
-
-    def nodes(self) -> list[control.NodeInfo]:
-        """Return the cluster's nodes."""
-
-
-class SessionState:
-    """What daemon and control store tell of a session: plain rows. See ``skate.util.state``."""
-
-    def __init__(
-        self,
-        ask_node: Callable[[Callable[[int], Any]], Any],
-        ask_control: Callable[[Callable[[int], Any]], bytes],
-        session_dir: str,
-    ) -> None:
-        self.session_dir = session_dir
-        self._ask_node = ask_node
-        self._ask_control = ask_control
-
-    def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, Any]]]], list[int]]:
-        """Return the rows of each process (pid, kind, rows), and the pids that did not answer."""
-        answer: node.StateAnswer = self._ask_node(lambda request: node.StateQuery(request, what))
-        parts = [(pid, kind, unpack(rows, type=list[dict[str, Any]])) for _, pid, kind, rows in answer.parts]
-        return parts, answer.silent
-
-    def directory(self, what: str) -> list[Any]:
-        """Return "actors", "jobs", "nodes" or "events" as the control store knows them."""
-        if what == "nodes":
-            nodes = unpack(self._ask_control(control.ListNodes), type=list[control.NodeInfo])
-            return [
-                {"node_id": one.node_id.hex(), "hostname": one.hostname, "total": to_float(one.resources),
-                 "available": to_float(one.available), "labels": one.labels, "started": one.started}
-                for one in nodes
-            ]  # fmt: skip
-        questions: dict[str, Callable[[int], Any]] = {
-            "actors": control.ListActors, "jobs": control.ListJobs, "events": control.ListEvents
-        }  # fmt: skip
-        return unpack(self._ask_control(questions[what]), type=list[Any])
-
-    def kill_actor(self, actor_id: bytes, no_restart: bool, reason: str) -> None:
-        """End an actor's process."""
-        self._ask_control(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 
 
 class RuntimeEngine:
@@ -151,7 +43,6 @@ class RuntimeEngine:
         #: What the constructors of detached actors got, by actor.
         self._detached: dict[bytes, ObjectRef[Any]] = {}
         self.session_dir = core.context.session_dir
-        self._state = SessionState(core.daemon.request, core.control.ask, core.context.session_dir)
         self.put = core.values.put
         self.get = core.values.get
         self.get_one = core.values.get_one
@@ -372,7 +263,28 @@ class RuntimeEngine:
             core.canceller.cancel(entry, force, recursive)
             core.context.reactor.flush()
 
+    def exit_actor(self) -> NoReturn:
+        """See Engine."""
+        raise ActorExit
+
+    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        """See Engine."""
+        self.core.values.free(refs)
+
     # ------------------------------------------------------------------ the cluster
+
+    def addresses(self) -> dict[str, Any]:
+        """See Engine."""
+        core = self.core
+        return {
+            "node_id": core.context.node_id.hex(),
+            "node_ip_address": "127.0.0.1",
+            "session_dir": core.context.session_dir,
+            "address": core.context.session_dir,
+            "gcs_address": f"{core.context.session_dir}/control.sock",
+            "raylet_socket_name": f"{core.context.session_dir}/node.sock",
+            "webui_url": None,
+        }
 
     def actor_names(self, namespace: str | None) -> list[tuple[str, str]]:
         """See Engine."""
@@ -383,16 +295,21 @@ class RuntimeEngine:
         """See Engine."""
         return unpack(self.core.control.ask(control.ListNodes), type=list[control.NodeInfo])
 
-    def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, Any]]]], list[int]]:
-        """Return the rows of each process (pid, kind, rows), and the pids that did not answer."""
-        return self._state.state(what)
+    def state(self, what: str) -> tuple[list[tuple[int, str, Rows]], list[int]]:
+        """See Engine."""
+        return self._state().state(what)
 
     def directory(self, what: str) -> list[Any]:
-        """Return "actors", "jobs", "nodes" or "events" as the control store knows them."""
-        return self._state.directory(what)
+        """See Engine."""
+        return self._state().directory(what)
+
+    def _state(self) -> SessionState:
+        from skate.engine.session_state import SessionState
+
+        return SessionState(self.core.daemon.request, self.core.control.ask, self.session_dir)
 
     def key_value(self, operation: str, namespace: bytes, key: bytes, value: bytes, overwrite: bool) -> Any:
-        """Read or change the key-value table: see ``control.KeyValue``."""
+        """See Engine."""
         data = self.core.control.ask(
             lambda request: control.KeyValue(request, operation, namespace, key, value, overwrite)
         )
@@ -403,6 +320,86 @@ class RuntimeEngine:
         report = self.core.daemon.request(node.StoreStatus)
         assert isinstance(report, node.StoreReport)
         return report
+
+    # ------------------------------------------------------------------ this process
+
+    def identity(self) -> Identity:
+        """See Engine."""
+        context = self.core.context
+        return Identity(context.kind, context.job_id, context.node_id, context.namespace, context.environment)
+
+    def running(self) -> RunningCall:
+        """See Engine."""
+        core = self.core
+        host, call = core.local.hosted(), current.call.get()
+        actor = None
+        if host is not None:
+            info = info_of(host.actor_id, host.spec, None)
+            actor = RunningActor(info, host.spec.name, host.incarnation > 0)
+        # In-process, tasks run in the driver's own process.
+        is_inside = core.context.kind != "driver" or host is not None or call.depth > 0
+        return RunningCall(is_inside, core.local.id_here(), call.task_id, call.name, actor)
+
+    def function_name(self) -> str | None:
+        """See Engine."""
+        function = current.call.get().function
+        if isinstance(function, current.CodeName):
+            return f"{function.module}.{function}"
+        host = self.core.local.hosted()
+        if not function or host is None:
+            return function or None
+        return host.full_name(function.rpartition(".")[2])
+
+    def assigned(self) -> tuple[Mapping[str, float], tuple[str, ...]]:
+        """See Engine."""
+        resources, gpus = self.core.local.assigned()
+        return to_float(resources), gpus
+
+    def is_cancelled(self) -> bool:
+        """See Engine."""
+        return self.core.local.is_cancelled()
+
+    # ------------------------------------------------------------------ tools
+
+    def metrics_changed(self) -> None:
+        """See Engine."""
+        self.core.reporter.metrics_changed()
+
+    def prints_bars(self) -> bool:
+        """See Engine."""
+        return self.core.context.kind == "worker"
+
+    def followed_as(self) -> tuple[bytes, str] | None:
+        """See Engine."""
+        return None if self.core.context.in_process else (self.core.context.worker_id, self.session_dir)
+
+    def on_process_gone(self, callback: Callable[[bytes], object]) -> str:
+        """See Engine."""
+        self.core.borrowing.on_process_gone.append(callback)
+        return self.session_dir
+
+    def set_trace(self, frame: FrameType) -> bool:
+        """See Engine."""
+        breakpoints = self.core.breakpoints
+        if breakpoints is not None:
+            breakpoints.set_trace(frame)
+        return breakpoints is not None
+
+    def post_mortem(self, error: BaseException) -> bool:
+        """See Engine."""
+        breakpoints = self.core.breakpoints
+        if breakpoints is not None:
+            breakpoints.post_mortem(error)
+        return breakpoints is not None
+
+    def compiled_graphs(self) -> Core:
+        """See Engine."""
+        if self.core.context.in_process:
+            raise NotImplementedError(
+                "compiled graphs connect processes with each other; in-process mode (mode='inline') has one. "
+                "Run the graph by execute() there, or test it in a real session"
+            )
+        return self.core
 
 
 def info_of(actor_id: bytes, spec: control.ActorSpec, ref: ObjectRef[Any] | None) -> ActorInfo:
@@ -419,15 +416,6 @@ def info_of(actor_id: bytes, spec: control.ActorSpec, ref: ObjectRef[Any] | None
     )
 
 
-def retry_blob(given: Any) -> bytes | None:
-    """Return what ``retry_exceptions`` is in messages: see ``Call.retry``."""
-    if isinstance(given, str):
-        return given.encode("latin-1")  # as options of methods travel
-    if isinstance(given, (list, tuple)):
-        return dump_code(tuple(given))[0] if given else None
-    return ALL if given else None
-
-
 def returns_of(given: int | str | None, is_generator: bool) -> int:
     """Return the number of returns, or STREAMING or DYNAMIC: what ``num_returns`` means."""
     if given is None:
@@ -437,49 +425,5 @@ def returns_of(given: int | str | None, is_generator: bool) -> int:
     return given
 
 
-def engine() -> RuntimeEngine | None:
-    """Return the engine of this process, or None before ``init``."""
-    core = current.process.core
-    if core is None:
-        return None
-    found = core.engine
-    if found is None:
-        found = core.engine = RuntimeEngine(core)
-    return found  # type: ignore[no-any-return]
-
-
-def exit_actor() -> None:
-    """End the actor whose method calls this, on purpose: it is not restarted.
-
-    The call itself and later ones raise ActorDiedError at their callers.
-
-    Raises:
-        TypeError: this is not an actor.
-
-    Example:
-        >>> class Worker:
-        ...     def stop(self):
-        ...         skate.actor.exit_actor()
-    """
-    core = current.process.core
-    if core is None or core.local.hosted() is None:
-        raise TypeError(
-            "exit_actor API is called on a non-actor worker: exit_actor() ends the actor whose method calls "
-            "it, and this process is not an actor"
-        )
-    raise ActorExit
-
-
-def node_labels(core: Core) -> dict[str, str]:
-    """Return the labels of the node that this process runs on."""
-    nodes = unpack(core.control.ask(control.ListNodes), type=list[control.NodeInfo])
-    return next((dict(one.labels) for one in nodes if one.node_id == core.context.node_id), {})
-
-
-def cluster_total(nodes: Sequence[control.NodeInfo], *, available: bool) -> dict[str, float]:
-    """Return the sum of the nodes' resources, in all or free; what is lent out counts as used."""
-    total: dict[str, int] = {}
-    for one in nodes:
-        for name, units in (one.available if available else one.resources).items():
-            total[name] = total.get(name, 0) + max(0, units)
-    return to_float({name: units for name, units in total.items() if units > 0})
+if TYPE_CHECKING:
+    _is_whole: Callable[[Core], Engine] = RuntimeEngine

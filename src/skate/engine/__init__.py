@@ -1,0 +1,98 @@
+"""The engine that carries out the public API in this process, whichever it is.
+
+::
+
+    api, actor, remote_function, util, dag, cli    what people use
+              |
+         interface.Engine                          what they need of the runtime, in five small protocols
+              |
+    runtime.RuntimeEngine | _inline.session.InlineEngine | an engine on another cluster
+
+Modules above this package import no role (``_worker``, ``_inline``) and touch no runtime: they ask
+``engine()``. ``refs`` has the classes of refs that all engines hand out.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from skate._worker.process import current
+
+if TYPE_CHECKING:
+    from skate.engine.interface import Engine
+
+
+class _Connection:
+    """One slot: a process is connected to one session at a time."""
+
+    engine: Engine | None = None
+    #: Returns the runtime that this process is leaving, as long as that exists.
+    left: Callable[[], Any] = staticmethod(lambda: None)
+
+
+connection = _Connection()
+"""What calls compare their engine with: one look, no function, since every ``.remote()`` does it."""
+
+
+def engine() -> Engine | None:
+    """Return the engine of this process, or None before ``init`` and after ``shutdown``."""
+    found = connection.engine
+    if found is None:
+        core = current.process.core
+        if core is not None and core is not connection.left():
+            found = connection.engine = _engine_of(core)
+    return found
+
+
+def _engine_of(core: Any) -> Engine:
+    """Return the engine of a runtime. In a worker the first call of the API makes it."""
+    if core.engine is None:
+        from skate.engine.runtime import RuntimeEngine
+
+        core.engine = RuntimeEngine(core)
+    return core.engine  # type: ignore[no-any-return]
+
+
+def require_engine(what: str) -> Engine:
+    """Return the engine of this process.
+
+    Args:
+        what: what cannot be done without one, for the message: "free objects".
+
+    Raises:
+        RuntimeError: it has none, or this is a forked child of a process that has one.
+    """
+    found = engine()
+    if found is None:
+        current.require_core(what)  # raises, and says which of the two it is
+        raise RuntimeError(f"cannot {what}: the session is being shut down")
+    return found
+
+
+def use(new: Engine) -> None:
+    """Connect this process by an engine that is not our runtime's: of another cluster, or of a test."""
+    connection.engine = new
+
+
+def leave() -> None:
+    """Disconnect this process: from now on it has no engine, whatever the runtime still does."""
+    core = current.process.core
+    connection.left = weakref.ref(core) if core is not None else _Connection.left
+    connection.engine = None
+
+
+def is_forked() -> bool:
+    """Tell whether this is a forked child of a connected process: it cannot use the API."""
+    return current.process.forked
+
+
+def _after_fork_in_child() -> None:
+    if connection.engine is not None:
+        connection.engine = None
+        current.process.forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
