@@ -308,7 +308,6 @@ class RuntimeEngine:
         core = self.core
         with core.changing:
             entry = core.refs.own(ids.object_id(core.worker_id, core.next_counter()))
-            entry.local = 1
             entry.kind = 0
             if not detached:
                 entry.label, entry.data = "actor", actor_id

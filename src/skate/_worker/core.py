@@ -470,6 +470,7 @@ class Core(MainThread):
             if self.node is not None:
                 self.node.abandon()
             self.store.close()
+            self.recovery.lineage.close(self.refs.entries.values())
         self.futures.close()
         self.unread.close()
         try:

@@ -6,6 +6,8 @@ import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from skate._base import ids
 from skate._serialize import culprit
 from skate._serialize.values import PLAIN, serialize
@@ -16,22 +18,19 @@ if TYPE_CHECKING:
     from skate._worker.core import Core
 
 
-class Arguments:
+class Arguments(msgspec.Struct, eq=False):
     """The arguments of a call as they travel."""
 
-    __slots__ = ("kind", "data", "dependencies", "refs", "blob", "plain")
-
-    def __init__(self) -> None:
-        self.kind = wire.NONE
-        #: There are no refs in it and around it.
-        self.plain = True
-        self.data = b""
-        #: Arguments that are refs themselves: the task waits for them and gets their values.
-        self.dependencies: list[tuple[int | str, ObjectRef[Any]]] | None = None
-        #: Refs inside other arguments: they stay refs.
-        self.refs: Sequence[ObjectRef[Any]] = ()
-        #: The object that holds the arguments, if they are too large for a message.
-        self.blob: ObjectRef[Any] | None = None
+    kind: int = wire.NONE
+    data: bytes = b""
+    #: Arguments that are refs themselves: the task waits for them and gets their values.
+    dependencies: list[tuple[int | str, ObjectRef[Any]]] | None = None
+    #: Refs inside other arguments: they stay refs.
+    refs: Sequence[ObjectRef[Any]] = ()
+    #: The object that holds the arguments, if they are too large for a message.
+    blob: ObjectRef[Any] | None = None
+    #: There are no refs in it and around it.
+    plain: bool = True
 
 
 NO_ARGUMENTS = Arguments()
@@ -93,7 +92,6 @@ def encode(
         return arguments
     with core.changing:
         entry = core.refs.own(ids.object_id(core.worker_id, core.next_counter()))
-        entry.local = 1
         entry.exported = True
     arguments.blob = make_ref(entry, core)
     arguments.plain = False

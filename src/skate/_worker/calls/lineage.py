@@ -89,6 +89,23 @@ class Lineage:
         if not task.makes:
             self._forget(task)
 
+    def close(self, entries: Iterable[ObjectEntry]) -> None:
+        """Forget everything: the session is over, nothing is made again.
+
+        Calls and what they made refer to each other, which the garbage collector does not see.
+
+        Args:
+            entries: what is referred to yet.
+        """
+        for entry in entries:
+            entry.maker = None
+        for task in self._sizes:
+            task.lineage = None
+            for entry in task.returns:
+                entry.maker = None
+        self._sizes.clear()
+        self.bytes = 0
+
     def _forget(self, task: TaskRecord) -> None:
         for entry in self._release(task):
             self.freed(entry)

@@ -47,9 +47,7 @@ class Stream:
         return item_id(self._owner, self.base, index)
 
     def _make(self) -> ObjectEntry:
-        entry = self._refs.own(self.item_id(self.received))
-        entry.local = 1  # the stream's, then its taker's
-        return entry
+        return self._refs.own(self.item_id(self.received))  # its ref is the stream's, then its taker's
 
     @property
     def ready(self) -> bool:

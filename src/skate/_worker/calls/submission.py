@@ -63,22 +63,19 @@ class Calls:
         seq = core.counter = core.counter + 1
         site = call_site(5) if core.config.record_call_sites else None
         worker_id, own = core.worker_id, self._refs.own
+        entries: Sequence[ObjectEntry]
         if num_returns == 1:  # nearly always
-            entries = [own(ids.object_id(worker_id, seq))]
+            entry = own(ids.object_id(worker_id, seq), site)
+            entries = (entry,)  # the collector forgets a tuple of what it does not look at
         else:
-            entries = [own(ids.object_id(worker_id, seq, index)) for index in range(num_returns)]
+            entries = [own(ids.object_id(worker_id, seq, index), site) for index in range(num_returns)]
         parent = current.call.get()
         task = TaskRecord(
             seq, function, method, arguments.kind, arguments.data, entries, retries,
-            parent.depth + 1 << wire.DEPTH_SHIFT,
+            parent.depth + 1 << wire.DEPTH_SHIFT, parent, site, monotonic(),
         )  # fmt: skip
-        task.parent = parent
-        task.site = site
-        task.made = monotonic()
         for entry in entries:
-            entry.local = 1
             entry.task = task
-            entry.site = site
         if not arguments.plain:
             self._keep_arguments(task, arguments)
         return task

@@ -117,10 +117,8 @@ class Objects:
                 f"Could not serialize the put value: {culprit.explain(value, 'value', error)}"
             ) from None
         with core.changing:
-            entry = self._refs.own(ids.object_id(core.worker_id, core.next_counter()))
-            entry.local = 1
-            if core.config.record_call_sites:
-                entry.site = call_site(3)
+            site = call_site(3) if core.config.record_call_sites else None
+            entry = self._refs.own(ids.object_id(core.worker_id, core.next_counter()), site)
             self.contain(entry, serialized.refs)
         ref = make_ref(entry, core)
         self.store(entry, serialized, type(value))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from skate._base import ids
@@ -18,6 +20,8 @@ from skate._worker.objects.refs import (
     RefTable,
     Register,
 )
+
+from ..making import call, function
 
 ME, OTHER = b"me______", b"other___"
 ADDRESS = "/s/other"
@@ -53,6 +57,22 @@ def test_an_object_goes_with_its_last_ref() -> None:
     assert table.entries == {}
     assert taken(table) == [Freed(entry)]
     assert entry.gone
+
+
+def test_the_collector_visits_neither_entries_nor_calls() -> None:
+    entry = mine(RefTable())
+    task = call(1, function("f"), returns=[entry])
+    entry.task = task
+    assert not gc.is_tracked(entry)
+    assert not gc.is_tracked(task)
+
+
+def test_an_object_that_goes_before_it_is_made_forgets_its_task() -> None:
+    table = RefTable()
+    entry = mine(table)
+    entry.task = call(1, function("f"), returns=[entry])
+    table.drop_local(entry)
+    assert entry.task is None, "else they keep each other alive, where no collector sees them"
 
 
 @pytest.mark.parametrize("refs_first", [True, False])
