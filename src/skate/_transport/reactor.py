@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 #: The background thread looks this often whether it should lead (seconds).
 TICK = 0.002
 
-#: What is left behind while it was just busy waits so long for its next look (seconds).
+#: What is left behind while it was just busy waits so long for its next look (seconds); what a turn left
+#: for the next one waits for a tick.
 DROWSY = 0.01
 
 #: epoll takes milliseconds as a C int: a longer wait goes round in between (seconds).
@@ -115,7 +116,8 @@ class Reactor:
         self.name = name
         #: Guards every table of this process.
         self.lock = TableLock()
-        #: Called under the lock in each turn: drains what __del__ methods left (see _worker.objects.refs).
+        #: Called under the lock in each turn: drains what __del__ methods left (see _worker.objects.refs), or
+        #: a part of it.
         self.on_turn: Callable[[], None] | None = None
         #: Called under the lock when the background thread takes the lead: user threads are busy.
         self.on_background: Callable[[], None] | None = None
@@ -508,7 +510,8 @@ class Reactor:
                     # it could lead: the next one shall not have to hand over to us and back.
                     busy = True
                     while self._entered == seen and not self._stopped:
-                        busy = self.turn(DROWSY, drowsy=True) if busy else self.turn(None)
+                        pause = TICK if any(self.leftovers) else DROWSY
+                        busy = self.turn(pause, drowsy=True) if busy else self.turn(None)
                 except MemoryError as error:
                     with self.lock:
                         self.on_bug(error)

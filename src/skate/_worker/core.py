@@ -7,6 +7,7 @@ pickling, waiting and user code happen outside of it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import sys
@@ -58,6 +59,10 @@ if TYPE_CHECKING:
 #: A wait that takes longer than this is looked at (seconds).
 _LONG = 1.0
 
+#: When a program drops a million refs, each turn counts so many of them: whoever wants the lock then waits
+#: for a millisecond, not for a second.
+_BACKLOG_A_TURN = 1000
+
 
 class Core(MainThread):
     """See the module's text. One a process; ``current.process.core``."""
@@ -88,7 +93,7 @@ class Core(MainThread):
         super().__init__(Reactor(kind) if reactor is None else reactor)
         if reactor is None:
             self.reactor.spin = Spin(config.spin_us / 1e6)
-        self.reactor.on_turn = self.drain
+        self.reactor.on_turn = functools.partial(self.drain, _BACKLOG_A_TURN)
         self.reactor.on_bug = self._failed
         #: The lock, for whoever changes tables.
         self.changing = Changing(self)
@@ -391,8 +396,11 @@ class Core(MainThread):
         if self.reactor.asleep:
             self.reactor.request_turn()
 
-    def drain(self) -> None:
-        """Count what ended since the last turn, and carry out what that means. Under the lock."""
+    def drain(self, backlog: int | None = None) -> None:
+        """Count what ended since the last turn, and carry out what that means. Under the lock.
+
+        ``backlog``: see ``RefTable.drop_locals``.
+        """
         refs = self.refs
         if self.dead_functions:
             self.peers.forget_functions(self.dead_functions)
@@ -405,9 +413,10 @@ class Core(MainThread):
         free: list[bytes] = []
         keep: list[bytes] = []
         while True:
-            dead = self.dead_refs
-            while dead:
-                refs.drop_local(dead.popleft())
+            if self.dead_refs:
+                refs.drop_locals(self.dead_refs, backlog)
+                if backlog:
+                    backlog = 0  # what is left has time until the next turn
             if self.store.dead_views:
                 for object_id, local in self.store.drain_dead():
                     self.view_ended(object_id, local)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from skate._base.kinds import SHARED
+from skate._base.kinds import BUFFERS, NONE, PICKLE, SHARED
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -40,8 +40,15 @@ PENDING = -1
 
 UNREGISTERED, REGISTERING, REGISTERED = range(3)
 
+#: Kinds of values that an entry has itself.
+_INLINE = frozenset({NONE, PICKLE, BUFFERS})
+
 #: What errors say of a value that is nowhere.
 MISSING = "the node's store does not have it (any more)"
+
+
+#: Refs that a program drops between two turns while it goes on making objects: fewer than this.
+_BURST = 5000
 
 
 class ObjectEntry(msgspec.Struct, eq=False, gc=False):
@@ -142,6 +149,8 @@ class RefTable:
         self.entries: dict[bytes, ObjectEntry] = {}
         self.commands: list[Command] = []
         self._epoch = 0
+        #: See ``drop_locals``.
+        self._left = 0
         #: Who is to be told of a value, or that nothing waits any more, in that order: see ``tell``.
         self.untold: deque[tuple[Callable[..., None], tuple[ObjectEntry, ...]]] = deque()
         self._telling = False
@@ -159,6 +168,38 @@ class RefTable:
         entry.local -= 1
         if entry.local == 0 and entry.pins == 0:
             self._settle(entry)
+
+    def drop_locals(self, dead: deque[ObjectEntry], backlog: int | None = None) -> None:
+        """Call ``drop_local`` for entries whose ObjectRefs are gone, and take them out of ``dead``.
+
+        Args:
+            dead: the entries; other threads append to it.
+            backlog: how many to take of those that the call before this one left there; None: all. Of those
+                that came since, it takes all but the rest of a burst.
+        """
+        count = len(dead)
+        if backlog is not None:
+            count = min(count, backlog + min(max(0, count - self._left), _BURST))
+        self._left = len(dead) - count
+        entries = self.entries
+        for _ in range(count):
+            entry = dead.popleft()
+            entry.local -= 1
+            if entry.local or entry.pins:
+                continue
+            if (
+                entry.kind in _INLINE
+                and entry.owner_address is None
+                and not entry.borrowers
+                and entry.contained is None
+                and entry.maker is None
+                and not entry.label
+                and not entry.gone
+            ):  # nearly always: a value that goes with its entry, which is no command
+                entry.gone = True
+                del entries[entry.id]
+            else:
+                self._settle(entry)
 
     def unpin(self, entry: ObjectEntry) -> None:
         """A use that kept the object (an argument in flight, a value around it) is over."""
