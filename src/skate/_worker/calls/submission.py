@@ -27,6 +27,8 @@ from skate._worker.process.call_site import call_site
 from skate._worker.process.exhaustion import ran_out
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from skate._worker.calls.actor_client import ActorClient
     from skate._worker.calls.lease_pool import LeasePool
     from skate._worker.core import Core
@@ -40,6 +42,8 @@ class Calls:
         self._lock = core.lock
         self._refs = core.refs
         self._last_function = 0
+        #: Where the last call was made, if that is recorded.
+        self._site: tuple[CodeType, int] | None = None
 
     # ------------------------------------------------------------------ functions and arguments
 
@@ -61,7 +65,7 @@ class Calls:
         """Make the records of a call. Under the lock."""
         core = self._core
         seq = core.counter = core.counter + 1
-        site = call_site(5) if core.config.record_call_sites else None
+        site = self._site = call_site(5, self._site) if core.config.record_call_sites else None
         worker_id, own = core.worker_id, self._refs.own
         entries: Sequence[ObjectEntry]
         if num_returns == 1:  # nearly always

@@ -6,6 +6,7 @@ import pickle
 import struct
 import threading
 from collections.abc import Sequence
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
@@ -102,6 +103,8 @@ class Objects:
         self._refs = core.refs
         self._store = core.store
         self._trim: Timer | None = None
+        #: Where the last value was put, if that is recorded.
+        self._site: tuple[CodeType, int] | None = None
 
     # ------------------------------------------------------------------ put
 
@@ -117,7 +120,7 @@ class Objects:
                 f"Could not serialize the put value: {culprit.explain(value, 'value', error)}"
             ) from None
         with core.changing:
-            site = call_site(3) if core.config.record_call_sites else None
+            site = self._site = call_site(3, self._site) if core.config.record_call_sites else None
             entry = self._refs.own(ids.object_id(core.worker_id, core.next_counter()), site)
             self.contain(entry, serialized.refs)
         ref = make_ref(entry, core)
