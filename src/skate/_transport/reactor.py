@@ -78,7 +78,8 @@ class Waiter:
     def notify(self) -> None:
         """End the wait."""
         self.done = True
-        self.open_gate()
+        if self.gate is not None:
+            self.open_gate()
         leads = self.leads
         if leads is not None and leads.polling:
             leads.request_turn()  # another thread than the leader itself has the news
@@ -267,7 +268,7 @@ class Reactor:
                         os.eventfd_read(fd)
                     except BlockingIOError:
                         pass
-            if timers:
+            if timers and timers[0].when <= monotonic():
                 self._run_timers()
             try:
                 if self.on_turn is not None:
@@ -336,7 +337,7 @@ class Reactor:
             self._stale = self.polling = self.asleep = True
             self.wake()
         self._lead.release()
-        if not inside:
+        if not inside and (self._followers or self._parked):
             self._hand_over()
 
     def stop(self) -> None:

@@ -96,26 +96,28 @@ class ActorSubmitter:
     def _send(self, client: ActorClient, call: TaskRecord) -> None:
         connection = client.connection
         assert connection is not None
+        message = wire.Call(
+            call.seq,
+            call.method,
+            call.args,
+            call.args_kind,
+            len(call.returns),
+            call.flags,
+            None if call.dependencies is None else call.values_to_send(),
+            call.name,
+            call.group,
+            call.stream_state() if call.stream is not None else None,
+            None,
+            call.retry if call.retries_left else None,
+        )
         calls = connection.peer.calls
         calls[call.seq] = call
-        connection.send(
-            wire.Call(
-                call.seq,
-                call.method,
-                call.args,
-                call.args_kind,
-                len(call.returns),
-                call.flags,
-                None if call.dependencies is None else call.values_to_send(),
-                call.name,
-                call.group,
-                call.stream_state() if call.stream is not None else None,
-                None,
-                call.retry if call.retries_left else None,
-            )
-        )
-        if len(calls) == 1 or len(connection.out) > EAGER_BYTES:
-            connection.flush()
+        if len(calls) == 1:
+            connection.send_now(message)
+        else:
+            connection.send(message)
+            if len(connection.out) > EAGER_BYTES:
+                connection.flush()
 
     def _run(self, commands: list[Command]) -> None:
         for command in commands:
@@ -246,7 +248,8 @@ class ActorSubmitter:
         assert call.actor is not None
         client = call.actor
         client.inflight.pop(call.seq, None)
-        self._let_go(client)
+        if not client.inflight and not client.queue:
+            client.keep = None  # as _let_go
 
     def watch_again(self) -> None:
         """The control store was started anew: it is to tell the same actors' states."""

@@ -414,12 +414,17 @@ class Calls:
             if kind == wire.SHARED and entry.id:
                 self._core.node.send(node.Free([entry.id], False))
             return
-        if entry.waiters is None and entry.dependents is None:
-            entry.kind = kind
-            entry.data = data
-            entry.task = None
-        else:
+        if entry.dependents is not None:
             self._core.fulfil(entry, kind, data)
+            return
+        entry.kind = kind
+        entry.data = data
+        entry.task = None
+        waiters = entry.waiters
+        if waiters is not None:
+            entry.waiters = None
+            for waiter in waiters:
+                waiter.one_ready(kind)
 
     def _unpin(self, task: TaskRecord) -> None:
         pins, task.pins = task.pins, None

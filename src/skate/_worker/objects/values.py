@@ -270,7 +270,9 @@ class Objects:
         try:
             core.wait(waiter, None)
         finally:
-            self._stop_waiting(waiter)
+            core.waits.discard(waiter)
+            if not waiter.done or waiter.error:
+                self._stop_waiting(waiter)
         if entry.kind == PENDING:
             core.check_usable()
             raise errors.RaySystemError("the session ended while get() waited")
