@@ -356,7 +356,6 @@ class InlineCore(Core):
         if task.connection is None:
             task.route.withdraw(task)
         else:
-            task.connection = None
             task.route.replied(task, 0)
             if task.actor is None:
                 self.player.doom(key)

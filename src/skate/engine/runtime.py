@@ -17,7 +17,6 @@ from skate._worker.calls import code
 from skate._worker.calls.stream_calls import DYNAMIC, STREAMING
 from skate._worker.core import Core
 from skate._worker.execution.exits import ActorExit
-from skate._worker.objects.garbage import ACTOR
 from skate._worker.objects.object_ref import ObjectRef, make_ref
 from skate._worker.process import current
 from skate._worker.process.call_site import call_site, written
@@ -181,12 +180,12 @@ class RuntimeEngine:
             )
         except BaseException:
             with core.context.lock:
-                entry.label = ""  # there is no actor to end with it
+                core.refs.stand_for_actor(entry, None)  # there is no actor to end with it
             raise
         found = unpack(data, type=control.FoundActor)
         if found.actor_id != actor_id:
             with core.context.lock:
-                entry.label = ""
+                core.refs.stand_for_actor(entry, None)
             return self._info(found)
         return info
 
@@ -199,9 +198,7 @@ class RuntimeEngine:
         core = self.core
         with core.context.locked:
             entry = core.refs.own(ids.object_id(core.context.worker_id, core.context.next_counter()))
-            entry.kind = 0
-            if not detached:
-                entry.label, entry.data = ACTOR, actor_id
+            core.refs.stand_for_actor(entry, None if detached else actor_id)
             core.values.contain(entry, kept)
         handle = make_ref(entry, core.home)
         if detached and kept:

@@ -104,7 +104,7 @@ class ArgumentEncoder:
         context = self._context
         with context.locked:
             entry = self._refs.own(ids.object_id(context.worker_id, context.next_counter()))
-            entry.exported = True
+            entry.mark_exported()
         arguments.blob = make_ref(entry, self._home)
         arguments.plain = False
         self._values.store(entry, serialized, tuple)

@@ -171,7 +171,7 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
         """Return the values of the arguments that were given as refs, as they travel; others know of them."""
         values: list[Dependency] = []
         for where, entry in self.dependencies or ():
-            entry.exported = True
+            entry.mark_exported()
             values.append((where, entry.kind, entry.data, entry.id))
         return values
 

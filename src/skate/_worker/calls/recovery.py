@@ -66,13 +66,13 @@ class Recovery:
         if entry.kind != wire.SHARED or entry.data != data or entry.gone:
             return  # it is known already
         if entry.owner_address is not None:
-            entry.kind, entry.data = PENDING, b""
+            self._refs.await_again(entry)
             self._hold_back(entry)
             self._borrowing.report_lost(entry, data)
             return
         plan = self._lineage.plan(entry)
         if isinstance(plan, str):
-            entry.kind = PENDING
+            self._refs.await_again(entry)
             self._hold_back(entry)
             self._refs.fulfil(entry, wire.ERROR, dump_error(self._lost(entry, plan)))
             return
@@ -190,5 +190,5 @@ class Recovery:
             if error:
                 self._refs.fulfil(entry, wire.ERROR, error)
             else:  # it was lost when its turn was over
-                entry.kind, entry.data = wire.SHARED, b""
+                self._refs.mark_in_store(entry)
                 self.missing(entry, b"")

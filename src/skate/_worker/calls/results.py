@@ -109,7 +109,7 @@ class Results:
     def _fail(self, task: TaskRecord, argument: ObjectEntry) -> None:
         """End a call with the error that is its argument."""
         task.route.argument_failed(task)
-        argument.asked = True
+        argument.mark_retrieved()
         self.finish_with_error(task, argument.data)
         self._unread.failed(task, argument.data)
 

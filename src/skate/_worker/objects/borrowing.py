@@ -153,7 +153,7 @@ class Borrowing:
 
     def _forget_error(self, entry: ObjectEntry, error: bytes) -> None:
         if entry.kind == wire.ERROR and entry.data is error and not entry.gone:
-            entry.kind, entry.data = PENDING, b""
+            self._refs.await_again(entry)
 
     def _to_owner(
         self, entry: ObjectEntry, message: Callable[[], wire.GetObject | wire.AddBorrower | wire.ObjectLost]
@@ -204,7 +204,8 @@ class Borrowing:
             return
 
         def answer(ready: ObjectEntry) -> None:
-            ready.exported = ready.asked = True
+            ready.mark_exported()
+            ready.mark_retrieved()
             connection.send(wire.ObjectValue(ready.id, ready.kind, ready.data))
 
         if entry.kind != PENDING:

@@ -79,7 +79,7 @@ class Futures:
         """Return a future of the running loop."""
         import asyncio
 
-        ref._entry.asked = True  # though the loop, or the process, may end before the future gets it
+        ref._entry.mark_retrieved()  # though the loop, or the process, may end before the future gets it
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
 
@@ -105,7 +105,7 @@ class Futures:
 
     def as_concurrent_future(self, ref: ObjectRef[Any]) -> Future[Any]:
         """Return a future for threads. Its callbacks run on a thread of their own."""
-        ref._entry.asked = True
+        ref._entry.mark_retrieved()
         future: Future[Any] = _future_type()()
         future.set_running_or_notify_cancel()
 

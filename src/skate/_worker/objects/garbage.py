@@ -16,13 +16,10 @@ from skate._wire import node
 from skate._wire.worker import ERROR, SHARED
 from skate._worker.objects.borrowing import Borrowing
 from skate._worker.objects.home import Home
-from skate._worker.objects.refs import Dropped, Freed, ObjectEntry, RefTable
+from skate._worker.objects.refs import ACTOR, Dropped, Freed, ObjectEntry, RefTable
 from skate._worker.objects.shared_memory import SharedMemory
 from skate._worker.process.daemon_link import DaemonLink
 from skate._worker.process.peers import Peers
-
-#: The label of an entry that stands for the handles of an actor; its data is the actor's id.
-ACTOR = "actor"
 
 #: When a program drops a million refs, each turn counts so many of them: a thread that wants the lock then
 #: waits for a millisecond, not for a second.

@@ -12,7 +12,7 @@ from skate._base.kinds import ERROR
 from skate._serialize.exceptions import dump_error
 from skate._serialize.values import collecting, reducers
 from skate._worker.objects.home import Home
-from skate._worker.objects.refs import ObjectEntry
+from skate._worker.objects.refs import ObjectEntry, dead_entry
 from skate._worker.process import current
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class ObjectRef(Generic[T_co]):
 
     def _ask(self) -> None:
         """Say that somebody will ask for the value, or knows why not: see ``unread``."""
-        self._entry.asked = True
+        self._entry.mark_retrieved()
 
     def _on_completed(self, py_callback: Callable[[T_co | BaseException], None]) -> None:
         """Have a function called with the value, or the exception, once it is there."""
@@ -261,10 +261,9 @@ def _without_session(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
     """Return a ref in a process that has no session, as Ray does: it can be looked at and pickled again."""
     ref: ObjectRef[Any] = _new(ObjectRef)
     ref._home = _NO_SESSION
-    ref._entry = entry = ObjectEntry(object_id, owner_address or None)
-    entry.kind, entry.gone = ERROR, True
     text = "this ref was made before init(), or after shutdown(): only its id is known"
-    entry.data = dump_error(errors.ReferenceCountingAssertionError(object_id.hex(), owner_address, text))
+    error = errors.ReferenceCountingAssertionError(object_id.hex(), owner_address, text)
+    ref._entry = dead_entry(object_id, owner_address or None, dump_error(error))
     return ref
 
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from skate._base.kinds import BUFFERS, NONE, PICKLE, SHARED
+from skate._base.kinds import BUFFERS, ERROR, NONE, PICKLE, SHARED
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 PENDING = -1
 
 UNREGISTERED, REGISTERING, REGISTERED = range(3)
+
+#: The label of an entry that stands for the handles of an actor; its data is the actor's id.
+ACTOR = "actor"
 
 #: Kinds of values that an entry has itself.
 _INLINE = frozenset({NONE, PICKLE, BUFFERS})
@@ -120,6 +123,18 @@ class ObjectEntry(msgspec.Struct, eq=False, gc=False):
     asked: bool = False
     #: "actor": it stands for the handles of one, ``data`` is the actor's id.
     label: str = ""
+
+    def mark_retrieved(self) -> None:
+        """Note that the program gets the value, or knows why there is none: its error is not reported."""
+        self.asked = True
+
+    def mark_exported(self) -> None:
+        """Note that another process may know where the value lies."""
+        self.exported = True
+
+    def read_by_request(self) -> None:
+        """Note that the value may move: its location counts no more."""
+        self.by_request = True
 
     @property
     def valueless(self) -> bool:
@@ -286,6 +301,19 @@ class RefTable:
         for inner in contained or ():
             self.unpin(inner)
 
+    def await_again(self, entry: ObjectEntry) -> None:
+        """Have an object wait for a value once more: it is lost, or its error was not final."""
+        entry.kind, entry.data = PENDING, b""
+
+    def mark_in_store(self, entry: ObjectEntry) -> None:
+        """Note that the value was sealed, at a place that is not known."""
+        entry.kind, entry.data = SHARED, b""
+
+    def stand_for_actor(self, entry: ObjectEntry, actor_id: bytes | None) -> None:
+        """Make an owned object stand for the handles of an actor; None: for no actor, and it has no value."""
+        entry.kind = NONE
+        entry.label, entry.data = (ACTOR, actor_id) if actor_id is not None else ("", b"")
+
     def contain(self, outer: ObjectEntry, inner: list[ObjectEntry]) -> None:
         """The value of ``outer`` has these refs inside: they live as long as it does."""
         if not inner:
@@ -302,11 +330,14 @@ class RefTable:
 
     # ------------------------------------------------------------------ as a borrower
 
-    def borrow(self, object_id: bytes, owner_address: str) -> ObjectEntry:
-        """A ref arrived: return its entry. Its sender protects it until it is registered."""
+    def borrow(self, object_id: bytes, owner_address: str, site: str | None = None) -> ObjectEntry:
+        """Return the entry of a ref that arrived. Its sender protects it until it is registered.
+
+        ``site``: in which task or method it came.
+        """
         entry = self.entries.get(object_id)
         if entry is None:
-            entry = self.entries[object_id] = ObjectEntry(object_id, owner_address)
+            entry = self.entries[object_id] = ObjectEntry(object_id, owner_address, 0, site)
             self._epoch += 1
             entry.epoch = self._epoch
         return entry
@@ -460,8 +491,11 @@ class RefTable:
             self._telling = False  # after an error the others are told at the next turn
 
 
+def dead_entry(object_id: bytes, owner_address: str | None, error: bytes) -> ObjectEntry:
+    """Return an entry of an object that cannot be reached: out of every table, with an error as its value."""
+    return ObjectEntry(object_id, owner_address, kind=ERROR, data=error, gone=True)
+
+
 def discarding_entry(object_id: bytes = b"") -> ObjectEntry:
     """Return an entry that is gone already: what is put inside is dropped."""
-    entry = ObjectEntry(object_id, None)
-    entry.gone = True
-    return entry
+    return ObjectEntry(object_id, None, gone=True)

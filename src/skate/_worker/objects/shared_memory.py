@@ -213,7 +213,7 @@ class SharedMemory:
         for object_id in message.object_ids:
             entry = self._refs.entries.get(object_id)
             if entry is not None:
-                entry.by_request = True
+                entry.read_by_request()
             local = self._store.objects.get(object_id)
             if local is None:
                 continue

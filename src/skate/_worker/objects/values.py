@@ -21,7 +21,7 @@ from skate._worker.objects.borrowing import Borrowing
 from skate._worker.objects.garbage import Garbage
 from skate._worker.objects.home import Home
 from skate._worker.objects.object_ref import ObjectRef, make_ref
-from skate._worker.objects.refs import PENDING, UNREGISTERED, ObjectEntry, RefTable
+from skate._worker.objects.refs import PENDING, UNREGISTERED, ObjectEntry, RefTable, dead_entry
 from skate._worker.objects.shared_memory import NotInStore, SharedMemory
 from skate._worker.process import current
 from skate._worker.process.call_site import call_site
@@ -132,7 +132,7 @@ class Values:
         for entry in entries:
             if entry.kind == ERROR:
                 for other in entries:
-                    other.asked = True  # all of them, though one is raised
+                    other.mark_retrieved()  # all of them, though one is raised
                 self.value(entry)
         return [self.value(entry, timeout) for entry in entries]
 
@@ -282,7 +282,7 @@ class Values:
         if met:
             self.protect_until_registered(met, entry)
         if kind == ERROR:
-            entry.asked = True
+            entry.mark_retrieved()
             try:
                 raise value
             finally:
@@ -337,14 +337,11 @@ class Values:
             if entry is None:
                 if not owner_address or owner_address == address:
                     # This process owned it and freed it; the sender failed to keep a reference.
-                    entry = ObjectEntry(object_id, None)
-                    entry.gone = True
                     text = "a ref to it arrived after the last known one was gone"
                     error = errors.ReferenceCountingAssertionError(object_id.hex(), address, text)
-                    self._refs.fulfil(entry, ERROR, dump_error(error))
+                    entry = dead_entry(object_id, None, dump_error(error))
                 else:
-                    entry = self._refs.borrow(object_id, owner_address)
-                    entry.site = current.call.get().name
+                    entry = self._refs.borrow(object_id, owner_address, current.call.get().name)
             self._refs.add_local(entry)
         ref = make_ref(entry, self._home)
         met = arrivals.entries

@@ -31,7 +31,7 @@ from skate._worker.calls.records import PoolFacts, TaskRecord
 from skate._worker.calls.tasks import TaskTable
 from skate._worker.execution.local import Local
 from skate._worker.objects.garbage import Garbage
-from skate._worker.objects.refs import PENDING, ObjectEntry, RefTable
+from skate._worker.objects.refs import ACTOR, PENDING, ObjectEntry, RefTable
 from skate._worker.process.call_site import written
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.current import CallInfo
@@ -353,7 +353,7 @@ def _failed(error: Exception) -> list[dict[str, Any]]:
 
 
 def _reference(entry: ObjectEntry) -> str:
-    if entry.label == "actor":
+    if entry.label == ACTOR:
         return "ACTOR_HANDLE"
     if entry.local:
         return "LOCAL_REFERENCE"
