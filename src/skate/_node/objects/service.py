@@ -88,7 +88,7 @@ class ObjectHandlers:
             return False
         extent = grant.extent
         try:
-            if not daemon.segments.has(extent.segment):
+            if not daemon.segments.has_segment(extent.segment):
                 if on_disk:
                     daemon.spilling.make_segment(extent.segment, grant.segment_size)
                 else:

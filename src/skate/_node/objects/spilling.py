@@ -46,7 +46,7 @@ class SpillHandlers:
     @property
     def busy(self) -> bool:
         """Whether anything is under way that may free memory."""
-        return self._spilling.busy
+        return self._spilling.is_busy
 
     @property
     def folder(self) -> str:
@@ -57,7 +57,7 @@ class SpillHandlers:
 
     def relieve(self, needed: int = 0) -> None:
         """Make room for that many bytes, and some slack."""
-        if needed or self._spilling.short:
+        if needed or self._spilling.is_short:
             self.look_for_room()
             self._run(self._spilling.relieve(needed))
 
@@ -77,7 +77,7 @@ class SpillHandlers:
 
     def give_up(self) -> None:
         """Owners did not answer for long: count on what is being copied only."""
-        if not self._spilling.copying:
+        if not self._spilling.is_copying:
             self._spilling.give_up()
 
     def owner_ended(self, owner: bytes) -> None:
@@ -121,7 +121,7 @@ class SpillHandlers:
                 else:
                     self._spilling.owner_ended(command.owner)
                 continue
-            if not daemon.segments.has(command.target.segment):
+            if not daemon.segments.has_segment(command.target.segment):
                 try:
                     self.make_segment(command.target.segment, command.segment_size)
                 except OSError as error:
