@@ -125,7 +125,7 @@ class Record(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """A detached actor is dead for good: end its job."""
+    """End the job of a detached actor that is dead for good."""
 
     actor: ActorRecord
 
