@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--timeout", type=float, default=60.0, help="seconds until a line counts as hung (60)"
     )
-    parser.add_argument("--markdown", action="store_true", help="print the README table of the latest run")
+    parser.add_argument("--markdown", action="store_true", help="print the latest run as a Markdown table")
     parser.add_argument(
         "--check", action="store_true", help="print the targets of the latest run, hit or missed"
     )

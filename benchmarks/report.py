@@ -1,4 +1,4 @@
-"""Results to people: a text table, the table of the README, and a verdict for every target."""
+"""Shows results: as a text table, as a Markdown table, and with a verdict for every target."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def as_text(results: Results) -> str:
 
 
 def as_markdown(results: Results) -> str:
-    """The table of the README, without the targets: a reader there wants the figures."""
+    """Return a Markdown table of the figures, without the targets."""
     rows, notes = _rows(results)
     if rows[0][-1] == "target":
         rows = [row[:-1] for row in rows]

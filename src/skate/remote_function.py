@@ -27,7 +27,7 @@ else:
 
 R = TypeVar("R")
 
-#: What a remote function has of the function below it.
+#: The attributes that a remote function has of the function below it.
 _COPIED = ("__module__", "__qualname__", "__doc__", "__annotations__")
 
 

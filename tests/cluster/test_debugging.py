@@ -455,7 +455,7 @@ def test_who_vanishes_leaves_it_stopped(session: Session) -> None:
         terminal.process.wait()
     # Its end of the socket is closed by now; whoever comes next is attached.
     done = wait_for(
-        lambda: (d := debug(typed="c\n")) and "Somebody" not in d.stdout and d, "the end to be seen"
+        lambda: (d := debug(typed="c\n")) and "Another terminal" not in d.stdout and d, "the end to be seen"
     )
     assert "(Pdb)" in done.stdout
     assert skate.get(ref) == "through"

@@ -59,6 +59,16 @@ def test_links_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_the_picture_in_the_readme_shows_its_first_program() -> None:
+    """``docs/pictures/record.py`` draws what these files and ``skate`` print."""
+    readme, pictures = (ROOT / "README.md").read_text(), ROOT / "docs" / "pictures"
+    program = (pictures / "first.py").read_text()
+    assert f"```python\n{program}```\n" in readme
+    output = readme.partition(program)[2].split("```text\n")[1].split("```")[0]
+    drawn = re.findall(r"<text [^>]*>(.*?)</text>", (pictures / "at-work.svg").read_text())
+    assert drawn[: drawn.index("")] == ["$ python first.py", *output.splitlines()]
+
+
 def test_adrs_that_are_named_exist() -> None:
     numbers = {int(path.name[:4]) for path in ROOT.glob("docs/adr/[0-9]*.md")}
     assert {int(number) for number in re.findall(r"\bADR (\d+)", ARCHITECTURE)} <= numbers

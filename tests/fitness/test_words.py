@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,12 +98,30 @@ def poor_docstrings(text: str) -> Iterator[tuple[int, str]]:
             yield line, words[match.start() :][:40]
 
 
+def poor_comments(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the fault of each block of comments with a sentence that has no noun as subject."""
+    blocks: list[tuple[int, str]] = []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        line, words = token.start[0], token.string.lstrip("#: ")
+        alone = token.line.strip() == token.string
+        if blocks and alone and blocks[-1][0] + blocks[-1][1].count("\n") + 1 == line:
+            blocks[-1] = (blocks[-1][0], f"{blocks[-1][1]}\n{words}")
+        else:
+            blocks.append((line, words))
+    for line, words in blocks:
+        for match in BARE_SUBJECT.finditer(words.replace("\n", " ")):
+            yield line, words[match.start() :][:40]
+
+
 def _faults(part: str) -> list[str]:
     found = []
     for path in PARTS[part]:
         text, name = path.read_text(), path.relative_to(ROOT)
         found += [f"{name}:{line}: {word!r}; say {BANNED[word]!r}" for line, word in banned_in(text)]
         found += [f"{name}:{line}: {fault!r}" for line, fault in poor_docstrings(text)]
+        found += [f"{name}:{line}: {fault!r}" for line, fault in poor_comments(text)]
     return found
 
 
@@ -162,3 +182,16 @@ def test_banned_words_are_seen(text: str, words: list[str]) -> None:
 )
 def test_poor_docstrings_are_seen(docstring: str, fault: bool) -> None:
     assert bool([*poor_docstrings(f'def f():\n    """{docstring}"""\n')]) is fault
+
+
+@pytest.mark.parametrize(
+    ("program", "lines"),
+    [
+        ("#: What is left.\nx = 1\n", [1]),
+        ("x = 1  # the rest. Who reads it?\n", []),
+        ("# It is freed.\n# Whoever\n# reads it waits.\n", [1]),
+        ("# Whatever\n", [1]),
+    ],
+)
+def test_poor_comments_are_seen(program: str, lines: list[int]) -> None:
+    assert [line for line, _ in poor_comments(program)] == lines

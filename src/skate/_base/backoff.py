@@ -35,6 +35,6 @@ class Backoff:
         self._delay = min(max(FIRST_DELAY_S, 2 * self._delay), MAX_DELAY_S)
         return self._delay
 
-    def stale(self, now: float) -> bool:
+    def is_stale(self, now: float) -> bool:
         """Tell whether the last failure is so long ago that a new series begins."""
         return now > self._failed + QUIET_S

@@ -118,7 +118,8 @@ def behind(value: Any) -> Any:
 
 
 class ProxySuper(super):
-    """``super`` for functions in whose module a class's name means a proxy: its first argument may be one.
+    """Takes the place of ``super`` in functions whose module has a proxy under a class's name; its first
+    argument may be the proxy.
 
     The pickler of such a function puts ``ProxySuper`` among the function's globals, under the name ``super``:
     see ``_serialize.callables``.

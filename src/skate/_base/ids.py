@@ -81,7 +81,7 @@ def _digest(size: int, *parts: bytes) -> bytes:
 
 
 class BaseID:
-    """A public id: immutable, hashable, comparable, printable as hex."""
+    """Wraps an id for users: immutable, hashable, comparable, printable as hex."""
 
     __slots__ = ("_bytes",)
     SIZE = OBJECT_ID_SIZE
@@ -156,27 +156,27 @@ class BaseID:
 
 
 class UniqueID(BaseID):
-    """Any 16-byte id."""
+    """Identifies anything by 16 bytes."""
 
     __slots__ = ()
 
 
 class WorkerID(BaseID):
-    """A process that runs tasks: a driver or a worker."""
+    """Identifies a process that runs tasks: a driver or a worker."""
 
     __slots__ = ()
     SIZE = WORKER_ID_SIZE
 
 
 class NodeID(BaseID):
-    """A machine of the cluster (one node daemon)."""
+    """Identifies a machine of the cluster (one node daemon)."""
 
     __slots__ = ()
     SIZE = NODE_ID_SIZE
 
 
 class JobID(BaseID):
-    """One run of a driver, with all that it started, directly or not."""
+    """Identifies one run of a driver, with all tasks and actors that it started, directly or not."""
 
     __slots__ = ()
     SIZE = JOB_ID_SIZE
@@ -192,7 +192,7 @@ class JobID(BaseID):
 
 
 class ActorID(BaseID):
-    """An actor, through all its incarnations. Its last bytes are its job's id."""
+    """Identifies an actor through all its incarnations. The last bytes are the job's id."""
 
     __slots__ = ()
     SIZE = ACTOR_ID_SIZE
@@ -210,8 +210,8 @@ class ActorID(BaseID):
 
 
 class TaskID(BaseID):
-    """One call of a remote function or of an actor's method. Its first bytes name the process that made
-    it."""
+    """Identifies one call of a remote function or of an actor's method. The first bytes name the process that
+    made it."""
 
     __slots__ = ()
     SIZE = TASK_ID_SIZE
@@ -228,7 +228,7 @@ class TaskID(BaseID):
 
 
 class PlacementGroupID(BaseID):
-    """A group of resource bundles placed together. Its last bytes are its job's id."""
+    """Identifies a group of resource bundles placed together. The last bytes are the job's id."""
 
     __slots__ = ()
 
@@ -239,18 +239,18 @@ class PlacementGroupID(BaseID):
 
 
 class FunctionID(BaseID):
-    """A pickled remote function, by content."""
+    """Identifies a pickled remote function by its content."""
 
     __slots__ = ()
 
 
 class ActorClassID(BaseID):
-    """A pickled actor class, by content."""
+    """Identifies a pickled actor class by its content."""
 
     __slots__ = ()
 
 
 class ClusterID(BaseID):
-    """A cluster, from the start of its control store."""
+    """Identifies a cluster, from the start of its control store."""
 
     __slots__ = ()

@@ -19,7 +19,7 @@ NAME = "skate-stacks"
 
 
 def register() -> int:
-    """Have this process write its stacks whenever the signal comes; return the memfd, or -1.
+    """Make this process write its stacks whenever the signal comes; return the memfd, or -1.
 
     Called once a session, by any thread.
     """
@@ -36,7 +36,7 @@ def register() -> int:
 
 
 def unregister(fd: int) -> None:
-    """Undo ``register``. A signal that is under way then comes to nothing."""
+    """Undo ``register``. A signal that is under way then has no effect."""
     if fd < 0:
         return
     assert SIGNAL is not None

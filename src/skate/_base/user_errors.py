@@ -189,7 +189,7 @@ def summary_of(error: BaseException) -> str:
     return f"{type_name(error)}: {text}" if text else type_name(error)
 
 
-def matches_kind(error: BaseException, kinds: tuple[Any, ...]) -> bool:
+def is_any_of(error: BaseException, kinds: tuple[Any, ...]) -> bool:
     """Tell whether an exception is of one of these classes; abstract base classes are asked through their
     hooks."""
     for kind in kinds:

@@ -125,7 +125,7 @@ class Record(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """A detached actor is dead for good: end its job."""
+    """End the job of a detached actor that is dead for good."""
 
     actor: ActorRecord
 
@@ -337,7 +337,7 @@ class Actors:
         actor_id = self._names.get((namespace, name))
         return self.records[actor_id] if actor_id is not None else None
 
-    def lives(self, actor_id: bytes) -> bool:
+    def is_alive(self, actor_id: bytes) -> bool:
         """Tell whether the actor exists and is not dead."""
         actor = self.records.get(actor_id)
         return actor is not None and actor.state is not ActorState.DEAD

@@ -215,7 +215,7 @@ class ControlStore:
             self._handlers[type(news)](connection, news)
         self._run(self._actors.node_joined(peer.id, message.hosted))
         for root in message.roots:
-            if not self._actors.lives(root):
+            if not self._actors.is_alive(root):
                 connection.send(control.ForgetJob(root))
         for process in self._absent.intersection(message.gone):
             self._absent.discard(process)

@@ -165,7 +165,7 @@ class Terminal:
         self.wake()
 
     def ask(self, prompt: str, attached: Attached) -> str:
-        """See Reader."""
+        """Return the next line of the terminal; see ``Reader.ask``."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
@@ -213,7 +213,7 @@ class MainThread:
         self._core = core
 
     def ask(self, prompt: str, attached: Attached) -> str:
-        """See Reader."""
+        """Return the next line of ``input()`` on the main thread; see ``Reader.ask``."""
         answer: SimpleQueue[str | BaseException] = SimpleQueue()
 
         core = self._core

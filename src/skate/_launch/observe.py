@@ -107,7 +107,7 @@ class Observer:
         return answer.data
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connections."""
         with self._reactor.lock:
             self._node.abandon()
             self._control.abandon()

@@ -33,7 +33,7 @@ _DISPATCH: CodeType = functools.singledispatch(lambda one: None).__code__  # typ
 _NAMES = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
-def by_name(obj: Any) -> bool:
+def is_found_by_name(obj: Any) -> bool:
     """Tell whether the module of a class, a function or the like has that very object under its name."""
     found: Any = sys.modules.get(getattr(obj, "__module__", None) or "")
     for name in (getattr(obj, "__qualname__", "") or getattr(obj, "__name__", "")).split("."):

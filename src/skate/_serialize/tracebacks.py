@@ -44,7 +44,7 @@ _DURING = "During handling of the above exception, another exception occurred:"
 _CALLS = frozenset({"_invoke", "_construct"})
 
 
-def full() -> bool:
+def is_full_wanted() -> bool:
     """Tell whether the runtime's own frames are wanted."""
     return os.environ.get("SKATE_FULL_TRACEBACKS", "0") not in ("", "0")
 
@@ -54,7 +54,7 @@ def shortened(error: BaseException) -> BaseException:
 
     Bugs of the runtime keep them, as a report needs them.
     """
-    if (is_a(error, RayError) or is_a(error, KeyboardInterrupt)) and not full():
+    if (is_a(error, RayError) or is_a(error, KeyboardInterrupt)) and not is_full_wanted():
         set_traceback(error, None)
     return error
 
@@ -67,7 +67,7 @@ def for_ipython(error: BaseException) -> list[str]:
     """
     try:
         shell = importlib.import_module("IPython").get_ipython()
-        shown = error.__traceback__ if full() else _users(error.__traceback__)
+        shown = error.__traceback__ if is_full_wanted() else _users(error.__traceback__)
         lines: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, shown)
         return lines
     except Exception:
@@ -97,7 +97,7 @@ def format_error(error: BaseException) -> str:
     if len(behind) <= _MAX_STANDARD and not any(map(_answers, behind.values())):
         try:
             standard = TracebackException(type(error), error, traceback_of(error), compact=True)
-            if not full():
+            if not is_full_wanted():
                 _strip(standard)
             return "".join(standard.format())
         except BaseException:  # SystemExit too: the hooks of the user's exceptions
@@ -181,7 +181,7 @@ def users_frames(trace: TracebackType | None) -> str:
     from traceback import StackSummary, extract_tb
 
     stack: list[FrameSummary] = list(extract_tb(trace))
-    if not full():
+    if not is_full_wanted():
         stack = [frame for frame in stack if not frame.filename.startswith(PACKAGE)]
     return "".join(StackSummary.from_list(stack).format())
 

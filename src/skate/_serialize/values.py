@@ -76,7 +76,7 @@ class FastPickler(pickle.Pickler):
                 return _by_own_name(obj)
             if _needs_value(obj):
                 raise _ByValue
-        if kind is _ALIAS and not known_by_name(obj):
+        if kind is _ALIAS and not is_known_by_name(obj):
             raise _ByValue
         return NotImplemented
 
@@ -93,13 +93,13 @@ def class_at(module: str, name: str) -> Any:
 
 def _needs_value(obj: Any) -> bool:
     module = getattr(obj, "__module__", None)
-    if module is None or by_value_module(module):
+    if module is None or is_by_value_module(module):
         return True
     # Calls with an object as an argument need the first half only.
     return "." in getattr(obj, "__qualname__", "") and is_below_proxy(obj)
 
 
-def by_value_module(module: str) -> bool:
+def is_by_value_module(module: str) -> bool:
     """Tell whether functions and classes of a module are pickled by value, not by name."""
     if module == "__main__" or module == "__mp_main__":
         return True
@@ -113,9 +113,9 @@ def by_value_module(module: str) -> bool:
     return False
 
 
-def known_by_name(obj: Any) -> bool:
+def is_known_by_name(obj: Any) -> bool:
     """Tell whether another process finds a class, a function or the like by its name."""
-    return not _needs_value(obj) and callables.by_name(obj)
+    return not _needs_value(obj) and callables.is_found_by_name(obj)
 
 
 class Serialized:
@@ -318,18 +318,18 @@ def slow_pickler() -> type[pickle.Pickler]:
                     return _by_own_name(obj)
                 if kind is CodeType:
                     return _with_file(self.dispatch_table[CodeType](obj), obj)
-                if kind is _ALIAS and not known_by_name(obj):
+                if kind is _ALIAS and not is_known_by_name(obj):
                     return aliases.reduce(obj)
                 if kind is FunctionType:
                     return self._reduce_function(obj)
                 if isinstance(obj, type):
                     if is_below_proxy(obj):
                         return cloudpickle.cloudpickle._dynamic_class_reduce(obj)
-                    if "ctypes" in sys.modules and not known_by_name(obj):
+                    if "ctypes" in sys.modules and not is_known_by_name(obj):
                         reduced = foreign.reduce(obj)
                         if reduced is not NotImplemented:
                             return reduced
-                if kind in callables.KINDS and not known_by_name(obj):
+                if kind in callables.KINDS and not is_known_by_name(obj):
                     reduced = callables.reduce(obj)
                     if reduced is not None:
                         return reduced

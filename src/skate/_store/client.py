@@ -78,7 +78,7 @@ class StoreClient:
         self._fds[segment] = fd
         self._sizes[segment] = size
 
-    def has(self, segment: int) -> bool:
+    def has_segment(self, segment: int) -> bool:
         """Tell whether this process can map the segment."""
         return segment in self._fds
 

@@ -46,7 +46,7 @@ class Segments:
             raise
         self._fds[segment] = fd
 
-    def has(self, segment: int) -> bool:
+    def has_segment(self, segment: int) -> bool:
         """Tell whether the segment was made. A segment that could not be made is tried again with its next
         extent."""
         return segment in self._fds

@@ -57,17 +57,17 @@ class Spilling:
         self._coming = 0
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Tell whether a move is under way that may free memory."""
         return bool(self._asked or self._copying)
 
     @property
-    def copying(self) -> bool:
+    def is_copying(self) -> bool:
         """Tell whether a copy to disk is under way."""
         return bool(self._copying)
 
     @property
-    def short(self) -> bool:
+    def is_short(self) -> bool:
         """Tell whether less memory is free than should be."""
         allocator = self._table.allocator
         return allocator.capacity - allocator.used < self._slack

@@ -56,7 +56,7 @@ class ActorStarted(Struct, array_like=True, frozen=True, tag=101):
     worker_id: bytes
     address: str
     error: bytes
-    #: What its class's own ``__repr__`` says of it; empty: it has none.
+    #: The text of its class's own ``__repr__``; empty: the class has none.
     repr_name: str = ""
 
 

@@ -82,7 +82,7 @@ class Handshake:
         self.state, self.kind = State.READY, kind
         return None
 
-    def admits(self, message: type) -> bool:
+    def is_allowed(self, message: type) -> bool:
         """Tell whether a message of this type may come next."""
         if self.state is State.AWAITING_HELLO:
             return message in self.service.hellos
@@ -110,7 +110,7 @@ class Handshake:
             messages: all types, by their tags.
         """
         kind = type_of(body, messages)
-        if kind is None or self.admits(kind):
+        if kind is None or self.is_allowed(kind):
             return self._closing(GARBLED, f"sent garbage: {error}")
         return self.refuse(kind)
 

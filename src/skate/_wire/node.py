@@ -246,7 +246,7 @@ class ActorReady(Struct, array_like=True, frozen=True, tag=61):
     actor_id: bytes
     incarnation: int
     error: bytes
-    #: What its class's own ``__repr__`` says of it; empty: it has none.
+    #: The text of its class's own ``__repr__``; empty: the class has none.
     repr_name: str = ""
 
 

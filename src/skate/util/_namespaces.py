@@ -29,7 +29,7 @@ from types import FunctionType
 from typing import Any
 
 from skate._serialize import culprit
-from skate._serialize.values import by_value_module, known_by_name, slow_pickler
+from skate._serialize.values import is_by_value_module, is_known_by_name, slow_pickler
 from skate.util._copies import Packed, pack, thawed
 
 _MISSING = object()
@@ -166,7 +166,7 @@ def _bindings(name: str) -> Bindings:
 
 def is_named(function: Any) -> bool:
     """Tell whether a function is pickled by its name, so that it has the globals of its module anywhere."""
-    return isinstance(getattr(function, "__module__", None), str) and known_by_name(function)
+    return isinstance(getattr(function, "__module__", None), str) and is_known_by_name(function)
 
 
 @lru_cache(1)
@@ -227,7 +227,7 @@ def _own(attributes: dict[str, Any]) -> dict[str, Any]:
 def _module_of(function: FunctionType) -> str | None:
     """Return the module whose globals a function has, if it is one that is pickled by value."""
     name = function.__globals__.get("__name__")
-    if not isinstance(name, str) or not by_value_module(name):
+    if not isinstance(name, str) or not is_by_value_module(name):
         return None
     module = sys.modules.get(name)
     return name if module is not None and vars(module) is function.__globals__ else None

@@ -36,7 +36,7 @@ def test_it_never_spins_and_ends(start: float, patience: float) -> None:
 def test_a_series_of_failures_is_over_some_time_after_the_last() -> None:
     attempts = Backoff(100.0, 3.0)
     assert attempts.again(102.0) is not None
-    assert not attempts.stale(102.0 + MAX_DELAY_S)
-    assert attempts.stale(102.1 + QUIET_S)
+    assert not attempts.is_stale(102.0 + MAX_DELAY_S)
+    assert attempts.is_stale(102.1 + QUIET_S)
     assert attempts.again(103.0) is None
-    assert not attempts.stale(103.0)
+    assert not attempts.is_stale(103.0)

@@ -127,8 +127,8 @@ def test_a_segment_seen_twice_is_mapped_once(client: StoreClient) -> None:
     client.attach(SEGMENT, 16 * PAGE, fd)
     with pytest.raises(OSError):
         os.fstat(fd)
-    assert client.has(SEGMENT)
-    assert not client.has(SEGMENT + 1)
+    assert client.has_segment(SEGMENT)
+    assert not client.has_segment(SEGMENT + 1)
 
 
 def test_no_room_to_map_a_segment_is_a_shortage_of_memory(

@@ -37,13 +37,13 @@ def copies(commands: list[Command]) -> list[Copy]:
 def test_the_oldest_leave_as_many_as_are_needed() -> None:
     table, spilling, names = full()
     assert asked(spilling.relieve(3 * PAGE)) == {A: names[:5]}  # and a slack of two
-    assert spilling.busy
+    assert spilling.is_busy
     commands = spilling.prepared(A, names[:5])
     assert [one.source.offset for one in copies(commands)] == [PAGE * index for index in range(5)]
     for one in copies(commands):
         assert one.target.segment >= DISK
         spilling.copied(one.target, failed=False)
-    assert not spilling.busy
+    assert not spilling.is_busy
     assert table.allocator.used == 11 * PAGE
     assert table.bytes_of_objects(on_disk=True) == table.disk.used == 5 * PAGE
     for name in names:
@@ -112,7 +112,7 @@ def test_an_object_that_is_gone_meanwhile(when: str, how: str) -> None:
         spilling.owner_ended(A)
     for one in copies(commands):
         spilling.copied(one.target, failed=False)
-    assert not spilling.busy
+    assert not spilling.is_busy
     assert table.disk.used == 0
     assert table.allocator.used == (14 * PAGE if how == "freed" else 0)
 
@@ -138,7 +138,7 @@ def test_a_disk_without_room_ends_it() -> None:
         spilling.copied(one.target, failed=False)
     # Two more could go, if there were room.
     assert spilling.relieve(PAGE) == []
-    assert not spilling.busy
+    assert not spilling.is_busy
     table.disk.capacity = 3 * PAGE
     assert asked(spilling.relieve(PAGE)) == {A: names[4:5]}
 
@@ -147,7 +147,7 @@ def test_an_owner_that_does_not_answer() -> None:
     table, spilling, names = full()
     spilling.relieve(0)
     spilling.give_up()
-    assert not spilling.busy
+    assert not spilling.is_busy
     table.free(names[15])
     create(table, B, object_of(B))
     # Nothing of it is asked for, while it is silent; others are.
@@ -200,7 +200,7 @@ class SpillingMachine(RuleBasedStateMachine):
         grant = self.table.allocate(A, pages * PAGE)
         if grant is None:
             self.run(self.spilling.relieve(pages * PAGE))
-            if self.spilling.busy:
+            if self.spilling.is_busy:
                 return
             grant = self.table.allocate(A, pages * PAGE, on_disk=True)
             if grant is None:
@@ -282,7 +282,7 @@ class SpillingMachine(RuleBasedStateMachine):
         assert (self.table.allocator.used, self.table.disk.used) == (0, 0)
         assert not self.table.objects
         assert not self.table.movable
-        assert not self.spilling.busy
+        assert not self.spilling.is_busy
         assert self.spilling._coming == 0
 
 

@@ -53,14 +53,14 @@ def test_a_hello_opens_what_its_kind_may_say_and_nothing_else(service: Service, 
     handshake = greeted(service, kind)
     assert handshake.state is State.READY
     assert handshake.kind == kind
-    assert {message for message in framed() if handshake.admits(message)} == service.said[kind]
+    assert {message for message in framed() if handshake.is_allowed(message)} == service.said[kind]
 
 
 @every_service
 def test_before_the_hello_only_hellos_are_admitted(service: Service) -> None:
     handshake = Handshake(service)
     assert handshake.state is State.AWAITING_HELLO
-    assert {message for message in framed() if handshake.admits(message)} == set(service.hellos)
+    assert {message for message in framed() if handshake.is_allowed(message)} == set(service.hellos)
 
 
 @every_service
@@ -72,7 +72,7 @@ def test_every_message_before_the_hello_is_refused_by_name(service: Service, mes
     refused = handshake.refuse(message)
     assert refused == Refused(WRONG_STATE, f"sent {message.__name__} before its hello")
     assert handshake.state is State.CLOSED
-    assert not any(handshake.admits(other) for other in framed())
+    assert not any(handshake.is_allowed(other) for other in framed())
 
 
 @every_kind
@@ -127,7 +127,7 @@ def test_time_runs_out_before_the_hello_only() -> None:
 def test_nothing_is_admitted_after_the_end(service: Service, kind: str) -> None:
     handshake = greeted(service, kind)
     handshake.closed()
-    assert not any(handshake.admits(message) for message in framed())
+    assert not any(handshake.is_allowed(message) for message in framed())
     late = handshake.hello(hello(service, kind))
     assert late is not None
     assert late.code == WRONG_STATE

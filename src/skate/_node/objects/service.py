@@ -96,7 +96,7 @@ class ObjectService:
         allocation, grant = command
         segment, allocator = grant.extent.segment, self._store.allocator
         try:
-            if not self._segments.has(segment):
+            if not self._segments.has_segment(segment):
                 self._segments.create(segment, grant.segment_size)
             if grant.fresh and allocator.used + allocator.warm_bytes > allocator.capacity:
                 self._punch()  # or free pages elsewhere would add to what is in use
@@ -112,7 +112,7 @@ class ObjectService:
         if grant is not None:
             segment = grant.extent.segment
             try:
-                if not self._segments.has(segment):
+                if not self._segments.has_segment(segment):
                     spilling.make_segment(segment, grant.segment_size)
             except OSError as error:
                 self._context.log(f"cannot make a file in {spilling.folder}: {error}")

@@ -55,7 +55,7 @@ class SpillService:
     @property
     def busy(self) -> bool:
         """Whether anything is under way that may free memory."""
-        return self._spilling.busy
+        return self._spilling.is_busy
 
     @property
     def folder(self) -> str:
@@ -66,7 +66,7 @@ class SpillService:
 
     def relieve(self, needed: int = 0) -> None:
         """Make room for that many bytes, and some slack."""
-        if needed or self._spilling.short:
+        if needed or self._spilling.is_short:
             self.look_for_room()
             self._run(self._spilling.relieve(needed))
 
@@ -86,7 +86,7 @@ class SpillService:
 
     def give_up(self) -> None:
         """Count only on what is being copied: owners did not answer for long."""
-        if not self._spilling.copying:
+        if not self._spilling.is_copying:
             self._spilling.give_up()
 
     def owner_ended(self, owner: bytes) -> None:
@@ -124,7 +124,7 @@ class SpillService:
                 if not self._context.send(command.owner, node.PrepareMove(command.object_ids)):
                     self._spilling.owner_ended(command.owner)
                 continue
-            if not self._segments.has(command.target.segment):
+            if not self._segments.has_segment(command.target.segment):
                 try:
                     self.make_segment(command.target.segment, command.segment_size)
                 except OSError as error:

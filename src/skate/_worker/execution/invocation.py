@@ -10,7 +10,7 @@ from typing import Any
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
-from skate._base.user_errors import attributes_of, is_a, matches_kind, set_traceback
+from skate._base.user_errors import attributes_of, is_a, is_any_of, set_traceback
 from skate._serialize import culprit
 from skate._serialize.tracebacks import format_error
 from skate._serialize.values import deserialize, serialize
@@ -358,4 +358,4 @@ def matches(retry: bytes, error: BaseException) -> bool:
         kinds = pickle.loads(retry)
     except BaseException:  # unpickling is the user's code; the caller hears of what was raised
         return False
-    return matches_kind(error, kinds if type(kinds) is tuple else (kinds,))
+    return is_any_of(error, kinds if type(kinds) is tuple else (kinds,))

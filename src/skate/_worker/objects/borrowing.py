@@ -83,7 +83,7 @@ class Borrowing:
             return
         now = monotonic()
         attempts = self._breaks.get(address)
-        if attempts is None or attempts.stale(now):
+        if attempts is None or attempts.is_stale(now):
             attempts = self._breaks[address] = Backoff(now)
             pause: float | None = 0.0
         else:

@@ -152,7 +152,7 @@ class SharedMemory:
         with self._lock:
             local = self._store.objects.get(entry.id)
             try:
-                if local is None and not entry.by_request and self._store.has(segment):
+                if local is None and not entry.by_request and self._store.has_segment(segment):
                     extent = Extent(segment, offset, round_up(size))
                     local = self._store.add(entry.id, extent, size)
                     local.pinned = True
@@ -183,7 +183,7 @@ class SharedMemory:
                 raise NotInStore(object_id)
             with self._lock:
                 local = self._store.objects.get(object_id)
-                if local is None and not self._store.has(reply.segment):
+                if local is None and not self._store.has_segment(reply.segment):
                     raise segments.unreadable(object_id, reply)
                 if local is None:  # no other thread was faster
                     extent = Extent(reply.segment, reply.offset, round_up(reply.size))
