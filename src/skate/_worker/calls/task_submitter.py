@@ -190,7 +190,10 @@ class TaskSubmitter:
 
     def granted(self, connection: Connection, message: node.LeaseGranted) -> None:
         """A worker is ours."""
-        pool = self._by_shape[message.shape]
+        pool = self._by_shape.get(message.shape)
+        if pool is None:  # nothing was asked for: somebody else can have it
+            self._daemon.send(node.LeaseReturned(message.lease))
+            return
 
         def connected(peer: Connection) -> None:
             lease = WorkerLease(message.lease, message.worker_id, peer, pool)
@@ -231,8 +234,7 @@ class TaskSubmitter:
                 "or start the session with it (init(num_cpus=..., resources=..., labels=...))."
             )
             return
-        assert pool is not None
-        for task in pool.refused():
+        for task in pool.refused() if pool is not None else ():
             refused: errors.RayError = errors.TaskUnschedulableError(message.reason)
             if message.environment:
                 refused = errors.RuntimeEnvSetupError(f"task {task.describe()}: {message.reason}")
