@@ -32,6 +32,7 @@ from skate._node.jobs import Jobs
 from skate._node.leases.service import LeaseService
 from skate._node.leases.table import Leases
 from skate._node.memory.monitor import MemoryMonitor, MemoryProbe
+from skate._node.objects.copier import DiskCopier
 from skate._node.objects.service import ObjectService
 from skate._node.objects.spilling import SpillService
 from skate._node.reporting.breakpoints import Breakpoints
@@ -66,6 +67,7 @@ class Effects(NamedTuple):
     prepare: Callable[..., Preparation]
     #: Memory and files of objects.
     segments: Segments
+    copier: DiskCopier
     memory: MemoryProbe
     #: Connects to the control store at this path.
     dial: Callable[[str], socket.socket]
@@ -94,7 +96,9 @@ class Daemon:
             free=lambda: self.lease_table.free,
             dial=effects.dial,
         )
-        self.spilling = SpillService(context, self.store, segments, on_freed=lambda: self.objects.room())
+        self.spilling = SpillService(
+            context, self.store, segments, effects.copier, on_freed=lambda: self.objects.room()
+        )
         self.objects = ObjectService(context, self.store, segments, self.spilling)
         self.leases = LeaseService(
             context,

@@ -131,6 +131,7 @@ class Machine:
             open_log=Log,
             prepare=cast(Any, None),
             segments=cast(Any, None),
+            copier=cast(Any, None),
             memory=cast(Any, probe),
             dial=cast(Any, None),
             supervisor=None,

@@ -201,7 +201,7 @@ class LeaseService:
         if table.leases:
             self._on_leases()
         if self._slice is None and table.waiting:
-            # At once for idle leases, again each time slice while somebody waits.
+            # At once for idle leases, again each time slice while a demand waits.
             self._time_slice()
         if self._report is None and table.free != self._reported:
             self._report = context.reactor.call_later(_REPORT_INTERVAL_S, self._send_report)

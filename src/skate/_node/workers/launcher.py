@@ -66,7 +66,7 @@ class Listener(Protocol):
         """A worker's process ended, and the zygote reaped it."""
 
     def zygote_died(self, how: str) -> None:
-        """The zygote ended: nobody forks or reaps until ``start``."""
+        """The zygote ended: no process is forked or reaped until ``start``."""
 
 
 class Launcher:

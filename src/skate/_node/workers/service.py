@@ -291,7 +291,7 @@ class WorkerService:
             self._context.reactor.call_later(_LEAVE_TIMEOUT_S, lambda: self._kill_leaving(worker))
 
     def _kill_leaving(self, worker: WorkerProcess) -> None:
-        """Kill a worker that left and is still there: messages sent to it would wait for ever."""
+        """Kill a worker that left and is still there: messages sent to it are not read any more."""
         if not worker.exited:
             self.kill(worker, f"it left ({worker.left}), and did not end within {_LEAVE_TIMEOUT_S:.0f} s")
 
