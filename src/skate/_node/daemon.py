@@ -179,6 +179,7 @@ class Daemon:
             **self.deadlocks.handlers(),
             **self.breakpoints.handlers(),
         }
+        context.reactor.on_turn = self.spilling.collect
         self._acceptor = Acceptor(
             context.reactor, services.NODE, self.handlers, self.connections.disconnected
         )

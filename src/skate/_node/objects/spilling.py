@@ -50,7 +50,6 @@ class SpillService:
         self._full_until = 0.0
         #: To be lost as soon as their owners read them by request.
         self._to_lose: set[bytes] = set()
-        context.reactor.on_turn = self._collect
 
     def handlers(self) -> dict[type, Handler]:
         """Return the handlers of this part's messages."""
@@ -137,8 +136,8 @@ class SpillService:
                     continue
             self._copier.copy(command)
 
-    def _collect(self) -> None:
-        """Take the outcomes of copies, after each turn of the loop."""
+    def collect(self) -> None:
+        """Take the outcomes of copies; called in each turn of the loop."""
         if not self._not_begun and not self._copier.has_outcomes:
             return
         outcomes = [*self._not_begun, *self._copier.take_outcomes()]
