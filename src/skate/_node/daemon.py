@@ -30,7 +30,7 @@ from skate._node.environments.preparer import Preparation
 from skate._node.environments.service import EnvironmentService
 from skate._node.jobs import Jobs
 from skate._node.leases.service import LeaseService
-from skate._node.leases.table import Leases
+from skate._node.leases.table import LeaseTable
 from skate._node.memory.monitor import MemoryMonitor, MemoryProbe
 from skate._node.objects.copier import DiskCopier
 from skate._node.objects.service import ObjectService
@@ -42,7 +42,7 @@ from skate._node.settings import NodeSettings
 from skate._node.workers.launcher import Launcher, ProgressTable
 from skate._node.workers.logs import WorkerLog
 from skate._node.workers.service import WorkerService
-from skate._node.workers.table import Workers
+from skate._node.workers.table import WorkerTable
 from skate._store.segment import Segments
 from skate._store.table import StoreTable
 from skate._transport.acceptor import Acceptor
@@ -81,8 +81,8 @@ class Daemon:
     def __init__(self, settings: NodeSettings, effects: Effects) -> None:
         self._effects = effects
         self.context = context = NodeContext(settings, effects.reactor)
-        self.lease_table = Leases(settings.resources, context.config.max_workers, settings.gpus)
-        self.worker_table = Workers()
+        self.lease_table = LeaseTable(settings.resources, context.config.max_workers, settings.gpus)
+        self.worker_table = WorkerTable()
         self.store = StoreTable(settings.store_capacity)
         progress, segments = effects.progress, effects.segments
 

@@ -65,7 +65,7 @@ class Wanted(NamedTuple):
     leases: int
     depth: int
     #: Why this node cannot serve it, whatever is free; empty: it can.
-    unfit: str = ""
+    infeasible: str = ""
     #: Each lease keeps its worker until that ends.
     dedicated: bool = False
 
@@ -112,7 +112,7 @@ class _Entry:
         self.unreported_failure = ""
 
 
-class Environments:
+class EnvironmentTable:
     """All environments of one node that were ever wanted."""
 
     def __init__(self) -> None:

@@ -40,7 +40,7 @@ ZERO_SHAPE_LIMIT = 100
 FAILED_STARTS_LIMIT = 5
 
 
-class Leases:
+class LeaseTable:
     """The lease table of one node."""
 
     def __init__(self, total: Mapping[str, int], max_workers: int, gpus: Sequence[str] = ()) -> None:
@@ -53,7 +53,7 @@ class Leases:
         self._idle: dict[bytes, list[bytes]] = {}  # worker pool key to its idle workers, newest last
         self._starting: dict[bytes, int] = {}
         self._workers: dict[bytes, bytes] = {}  # every live worker and its worker pool key
-        self._unfit: set[bytes] = set()  # workers that own objects: not for dedicated leases
+        self._owning_objects: set[bytes] = set()  # workers that own objects: not for dedicated leases
         self._leaving: set[bytes] = set()  # taken as idle: about to end, or to be put back
         self._ending: set[bytes] = set()  # certain to end
         #: Of ending workers: the devices that their last leases had, and how much of them.
@@ -74,14 +74,14 @@ class Leases:
         resources: Mapping[str, int],
         count: int,
         depth: int,
-        unfit: str = "",
+        infeasible: str = "",
         *,
         dedicated: bool = False,
     ) -> list[Command]:
         """Take a demand: the owner wants ``count`` leases of the shape in all. A repeat changes nothing.
 
-        ``unfit``: why none can be had here, whatever is free: it waits. ``dedicated``: each lease keeps its
-        worker until that ends.
+        ``infeasible``: why none can be had here, whatever is free: it waits. ``dedicated``: each lease keeps
+        its worker until that ends.
         """
         key = (owner, shape)
         demand = self._demands.get(key)
@@ -93,7 +93,7 @@ class Leases:
             self._demands[key] = demand
         demand.count = count
         demand.depth = depth
-        demand.unfit = unfit
+        demand.infeasible = infeasible
         if count <= demand.held:
             self._drop_surplus(demand)
         if count <= 0 and demand.held == 0:
@@ -196,7 +196,7 @@ class Leases:
         """Forget a worker that ended. Return the lease that it served, and what to do."""
         pool = self._workers.pop(worker, b"")
         self._leaving.discard(worker)
-        self._unfit.discard(worker)
+        self._owning_objects.discard(worker)
         idle = self._idle.get(pool, [])
         if worker in idle:
             idle.remove(worker)
@@ -293,10 +293,10 @@ class Leases:
         return commands
 
     def _may_reserve(self, demand: Demand, commands: list[Command]) -> bool:
-        if demand.unfit:
+        if demand.infeasible:
             if not demand.refused:
                 demand.refused = True
-                commands.append(Refuse(demand.owner, demand.shape, demand.unfit, fatal=False))
+                commands.append(Refuse(demand.owner, demand.shape, demand.infeasible, fatal=False))
             return False
         if not fits(demand.resources, self.free):
             if not demand.refused and not fits(demand.resources, self.total):
@@ -362,13 +362,13 @@ class Leases:
     def _take_worker(self, lease: Lease, idle: list[bytes]) -> bytes | None:
         """Take the newest idle worker: its caches are warm. For a dedicated lease, one that owns nothing."""
         for index in range(len(idle) - 1, -1, -1):
-            if not lease.dedicated or idle[index] not in self._unfit:
+            if not lease.dedicated or idle[index] not in self._owning_objects:
                 return idle.pop(index)
         return None
 
     def refused_dedication(self, worker: bytes) -> None:
         """Grant a worker no dedicated lease: it owns objects, which the lease's end would take along."""
-        self._unfit.add(worker)
+        self._owning_objects.add(worker)
 
     def _refuse_for_room(self, pool: bytes) -> list[Command]:
         """Refuse the demands of a pool if every worker waits for yet another one, and there is no room."""
@@ -439,7 +439,7 @@ class Leases:
 
     def _could_be_served(self, demand: Demand) -> bool:
         """Tell whether it waits for others to end."""
-        return demand.held < demand.count and not demand.unfit and fits(demand.resources, self.total)
+        return demand.held < demand.count and not demand.infeasible and fits(demand.resources, self.total)
 
     @property
     def worker_count(self) -> int:

@@ -14,7 +14,7 @@ from skate._node.jobs import Jobs
 from skate._node.leases.service import LeaseService
 from skate._node.workers.launcher import Launcher, ProgressTable
 from skate._node.workers.logs import WorkerLog, fatal_traceback, last_words
-from skate._node.workers.table import WorkerProcess, Workers
+from skate._node.workers.table import WorkerProcess, WorkerTable
 from skate._transport.connection import Connection, Handler
 from skate._wire import node, zygote
 
@@ -40,7 +40,7 @@ class WorkerService:
     def __init__(
         self,
         context: NodeContext,
-        table: Workers,
+        table: WorkerTable,
         progress: ProgressTable,
         launcher: Launcher,
         jobs: Jobs,

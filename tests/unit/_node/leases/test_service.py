@@ -15,7 +15,7 @@ from skate._node.events import WorkerEnded
 from skate._node.leases.lessee import ProcessLessee
 from skate._node.leases.records import Lease, Refuse
 from skate._node.leases.service import LeaseService
-from skate._node.leases.table import Leases
+from skate._node.leases.table import LeaseTable
 from skate._wire import node
 
 CPU = {"CPU": UNIT}
@@ -44,7 +44,7 @@ class Lessee:
 class Node:
     def __init__(self, cpus: int = 1, gpus: int = 0) -> None:
         total = {"CPU": cpus * UNIT} | ({"GPU": gpus * UNIT} if gpus else {})
-        self.table = Leases(total, 100, [f"gpu{index}" for index in range(gpus)])
+        self.table = LeaseTable(total, 100, [f"gpu{index}" for index in range(gpus)])
         self.timers: list[Any] = []
         self.sent: list[tuple[bytes, Any]] = []
         self.context = SimpleNamespace(
