@@ -9,7 +9,7 @@ from skate._transport.connection import Connection
 
 
 class Client:
-    """A connected process, before and after its hello."""
+    """A connected process, before and after its hello. Its fields are written by ``Connections``."""
 
     connection: Connection
 

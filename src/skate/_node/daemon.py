@@ -30,8 +30,9 @@ from skate._node.environments.preparer import Preparation
 from skate._node.environments.service import EnvironmentService
 from skate._node.jobs import Jobs
 from skate._node.leases.service import LeaseService
-from skate._node.leases.table import Leases
+from skate._node.leases.table import LeaseTable
 from skate._node.memory.monitor import MemoryMonitor, MemoryProbe
+from skate._node.objects.copier import DiskCopier
 from skate._node.objects.service import ObjectService
 from skate._node.objects.spilling import SpillService
 from skate._node.reporting.breakpoints import Breakpoints
@@ -41,7 +42,7 @@ from skate._node.settings import NodeSettings
 from skate._node.workers.launcher import Launcher, ProgressTable
 from skate._node.workers.logs import WorkerLog
 from skate._node.workers.service import WorkerService
-from skate._node.workers.table import Workers
+from skate._node.workers.table import WorkerTable
 from skate._store.segment import Segments
 from skate._store.table import StoreTable
 from skate._transport.acceptor import Acceptor
@@ -66,6 +67,7 @@ class Effects(NamedTuple):
     prepare: Callable[..., Preparation]
     #: Memory and files of objects.
     segments: Segments
+    copier: DiskCopier
     memory: MemoryProbe
     #: Connects to the control store at this path.
     dial: Callable[[str], socket.socket]
@@ -79,8 +81,8 @@ class Daemon:
     def __init__(self, settings: NodeSettings, effects: Effects) -> None:
         self._effects = effects
         self.context = context = NodeContext(settings, effects.reactor)
-        self.lease_table = Leases(settings.resources, context.config.max_workers, settings.gpus)
-        self.worker_table = Workers()
+        self.lease_table = LeaseTable(settings.resources, context.config.max_workers, settings.gpus)
+        self.worker_table = WorkerTable()
         self.store = StoreTable(settings.store_capacity)
         progress, segments = effects.progress, effects.segments
 
@@ -94,7 +96,9 @@ class Daemon:
             free=lambda: self.lease_table.free,
             dial=effects.dial,
         )
-        self.spilling = SpillService(context, self.store, segments, on_freed=lambda: self.objects.room())
+        self.spilling = SpillService(
+            context, self.store, segments, effects.copier, on_freed=lambda: self.objects.room()
+        )
         self.objects = ObjectService(context, self.store, segments, self.spilling)
         self.leases = LeaseService(
             context,
@@ -175,6 +179,7 @@ class Daemon:
             **self.deadlocks.handlers(),
             **self.breakpoints.handlers(),
         }
+        context.reactor.on_turn = self.spilling.collect
         self._acceptor = Acceptor(
             context.reactor, services.NODE, self.handlers, self.connections.disconnected
         )

@@ -11,6 +11,7 @@ from skate._base import descriptors, memory
 from skate._node.cluster.control_store_supervisor import ControlStoreSupervisor
 from skate._node.daemon import Daemon, Effects
 from skate._node.environments.preparer import Preparation
+from skate._node.objects.copier import DiskCopier
 from skate._node.settings import NodeSettings
 from skate._node.workers.launcher import Launcher, ProgressTable
 from skate._node.workers.logs import WorkerLog
@@ -27,6 +28,7 @@ def effects(settings: NodeSettings, zygote_argv: list[str], progress_fd: int) ->
     reactor = Reactor("node daemon")
     progress = ProgressTable(progress_fd)
     launcher = Launcher(reactor, zygote_argv, progress, os.dup(2))
+    segments = Segments()
     kept = settings.control
     supervisor = ControlStoreSupervisor(reactor, kept, _ALIVE_FD) if kept is not None else None
     return Effects(
@@ -35,7 +37,8 @@ def effects(settings: NodeSettings, zygote_argv: list[str], progress_fd: int) ->
         progress=progress,
         open_log=WorkerLog,
         prepare=Preparation,
-        segments=Segments(),
+        segments=segments,
+        copier=DiskCopier(reactor, segments),
         memory=memory,
         dial=dial_now,
         supervisor=supervisor,

@@ -12,7 +12,7 @@ class KeptControl(msgspec.Struct, frozen=True):
     argv: list[str]
     #: Where it writes what it has to say.
     log: str
-    #: It ends with whoever started it.
+    #: It ends with the process that started it.
     lifeline: bool
     #: The daemon's duplicate of its listening socket, and a pidfd of the first one.
     listen_fd: int
@@ -32,7 +32,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     #: Ids of its GPUs.
     gpus: list[str]
     config: dict[str, int]
-    #: The daemon ends when this connection (its driver's) does; -1: it is nobody's.
+    #: The daemon ends when this connection (its driver's) does; -1: it has none, and stays.
     driver_fd: int
     listen_fd: int
     hostname: str

@@ -5,6 +5,7 @@ overtake each other in any way that sockets allow."""
 from __future__ import annotations
 
 import itertools
+import socket
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from skate._node.clients import Client
 from skate._node.daemon import Daemon, Effects
 from skate._node.leases.records import Grant, LeaseState
 from skate._node.settings import NodeSettings
+from skate._store.segment import Segments
 from skate._wire import control, node, zygote
 from skate._wire.codec import PROTOCOL, pack
 
@@ -47,6 +49,9 @@ class Log:
     def start(self, pid: int) -> None:
         pass
 
+    def read(self) -> None:
+        pass
+
     def drain(self) -> None:
         pass
 
@@ -66,6 +71,9 @@ class Socket:
         assert not self.closed
         self.heard.append(message)
 
+    def send_with_fd(self, message: Any, fd: int) -> None:
+        self.send(message)
+
     def deliver(self) -> bool:
         """Dispatch one message, or the end of the stream (None)."""
         if self.closed or not self.said:
@@ -80,6 +88,9 @@ class Socket:
     def drain(self) -> None:
         while self.deliver():
             pass
+
+    def flush_all(self, deadline: float) -> None:
+        pass
 
     def refuse(self, refused: Any) -> None:
         self.close(f"the peer {refused.what}")
@@ -114,27 +125,56 @@ class Machine:
         self.timers: list[Any] = []
         #: Orders to the zygote.
         self.spawning: deque[bytes] = deque()
-        reactor = SimpleNamespace(call_later=lambda delay, callback: self.timers.append(callback))
+        #: Bytes of memory in use of 100, and of each process by pid.
+        self.memory_used = 0
+        self.sizes: dict[int, int] = {}
+        #: Ends of connections to the control store, as they are dialled.
+        self.dialled: list[socket.socket] = []
+        self.stopped = False
+        #: Objects that are to be copied to disk.
+        self.copies: list[Any] = []
+        reactor = SimpleNamespace(
+            call_later=lambda delay, callback: self.timers.append(callback), stop=self._stop, dirty=[],
+            register=lambda *_: None, unregister=lambda *_: None, modify=lambda *_: None, polling=False, asleep=False,
+        )  # fmt: skip
         launcher = SimpleNamespace(
             report_to=lambda listener: None,
             spawn=lambda worker_id, *_: self.spawning.append(worker_id),
             kill_group=lambda pid: None,
+            close=lambda: None,
         )
         progress = SimpleNamespace(
-            take_slot=lambda: 0, release_slot=lambda slot: None, last_begun=lambda slot: (b"", 0)
+            take_slot=lambda: 0,
+            release_slot=lambda slot: None,
+            last_begun=lambda slot: (b"", 0),
+            is_repeatable=lambda slot: True,
         )
-        probe = SimpleNamespace(of_machine=lambda: Memory(0, 1), killed_by_kernel=lambda: 0)
+        probe = SimpleNamespace(
+            of_machine=lambda: Memory(self.memory_used, 100),
+            of_process=lambda pid, with_children=True: self.sizes.get(pid, 0),
+            killed_by_kernel=lambda: 0,
+        )
+        copier = SimpleNamespace(copy=self.copies.append, has_outcomes=False)
         self.effects = Effects(
             reactor=cast(Any, reactor),
             launcher=cast(Any, launcher),
             progress=cast(Any, progress),
             open_log=Log,
             prepare=cast(Any, None),
-            segments=cast(Any, None),
+            segments=Segments(),
+            copier=cast(Any, copier),
             memory=cast(Any, probe),
-            dial=cast(Any, None),
+            dial=self._dial,
             supervisor=None,
         )
+
+    def _stop(self) -> None:
+        self.stopped = True
+
+    def _dial(self, path: str) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        self.dialled.append(theirs)
+        return ours
 
 
 class Node:

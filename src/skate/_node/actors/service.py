@@ -27,7 +27,7 @@ from skate._node.jobs import Jobs
 from skate._node.leases.records import Lease, Refuse
 from skate._node.leases.service import LeaseService
 from skate._node.workers.service import WorkerService
-from skate._node.workers.table import WorkerProcess, Workers
+from skate._node.workers.table import WorkerProcess, WorkerTable
 from skate._transport.connection import Connection, Handler
 from skate._wire import control, node
 from skate._wire.codec import unpack
@@ -44,7 +44,7 @@ class ActorService:
     def __init__(
         self,
         context: NodeContext,
-        worker_table: Workers,
+        worker_table: WorkerTable,
         jobs: Jobs,
         membership: Membership,
         leases: LeaseService,

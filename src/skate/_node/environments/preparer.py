@@ -17,7 +17,7 @@ _TAIL_BYTES = 4096
 
 
 class Preparation:
-    """See the module's text. All methods run on the daemon's loop."""
+    """One preparation under way. All methods run on the daemon's loop."""
 
     def __init__(
         self,

@@ -21,8 +21,8 @@ from skate._node.environments.table import (
     AHEAD,
     Admit,
     Command,
-    Environments,
     EnvironmentState,
+    EnvironmentTable,
     Prepare,
     Reject,
     Wanted,
@@ -65,7 +65,7 @@ class EnvironmentService:
         self._jobs = jobs
         self._leases = leases
         self._start_preparation = prepare
-        self._table = Environments()
+        self._table = EnvironmentTable()
         self._pools: dict[bytes, _Pool] = {}
         #: By key; of equal ones the one named last: their timeouts and the places of their files may differ.
         self._environments: dict[bytes, Environment] = {}
@@ -144,7 +144,7 @@ class EnvironmentService:
         If this node cannot serve it, nothing is prepared for it.
         """
         found = self._pools.get(wanted.pool)
-        if wanted.unfit or found is None or not found.environment.needs_preparation:
+        if wanted.infeasible or found is None or not found.environment.needs_preparation:
             self._admit(wanted)
         else:
             self._run(self._table.wanted(found.key, wanted))
@@ -188,11 +188,11 @@ class EnvironmentService:
                 self._running.pop(command.key).stop("nobody waits for it any more")
 
     def _admit(self, wanted: Wanted) -> None:
-        lessee, shape, pool, resources, count, depth, unfit, dedicated = wanted
+        lessee, shape, pool, resources, count, depth, infeasible, dedicated = wanted
         if shape == AHEAD:
             self._leases.start_workers(pool, count)
         else:
-            self._leases.demand(lessee, shape, pool, resources, count, depth, unfit, dedicated=dedicated)
+            self._leases.demand(lessee, shape, pool, resources, count, depth, infeasible, dedicated=dedicated)
 
     def _reject(self, command: Reject) -> None:
         wanted = command.wanted

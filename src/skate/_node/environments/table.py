@@ -1,16 +1,16 @@
-"""Which environments are prepared, and who waits for that. Decisions only.
+"""Decides which environments are prepared, and when the demands that wait for them go on. Decisions only.
 
 Owner: the daemon's loop. An environment (a key by content) goes through::
 
     NEW --wanted--> PREPARING --prepared--> READY
      ^                |     ^
-     | nobody waits   |     | wanted again, when everybody has heard of the failure
+     | abandoned      |     | wanted again, when every waiting demand was refused
      '----------------+     |
                       '--failed--> FAILED
 
 Only demands for workers of an environment wait for it. When it is ready they go on to the lease table;
-when it fails they are refused, and no others are. A failure is told to whoever waits, or else to the
-first who comes; after that the next demand has it tried again (the network may be back).
+when it fails they are refused, and no others are. If no demand waits, the first one that comes is refused;
+after that the next demand has the preparation tried again (the network may be back).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from skate._base.transitions import TransitionTable
 
 
 class EnvironmentState(enum.Enum):
-    """See the module's text."""
+    """The states of an environment; the module's text has the diagram."""
 
     NEW = "new"
     PREPARING = "preparing"
@@ -35,7 +35,7 @@ class EnvironmentEvent(enum.Enum):
     """What can happen to an environment."""
 
     WANTED = "wanted"
-    ABANDONED = "nobody waits any more"
+    ABANDONED = "no demand waits any more"
     PREPARED = "prepared"
     FAILED = "failed"
 
@@ -65,13 +65,13 @@ class Wanted(NamedTuple):
     leases: int
     depth: int
     #: Why this node cannot serve it, whatever is free; empty: it can.
-    unfit: str = ""
+    infeasible: str = ""
     #: Each lease keeps its worker until that ends.
     dedicated: bool = False
 
 
 class Prepare(NamedTuple):
-    """Have the environment prepared; tell ``prepared`` or ``failed``."""
+    """Have the environment prepared; ``prepared`` or ``failed`` follows."""
 
     key: bytes
 
@@ -83,7 +83,7 @@ class Stop(NamedTuple):
 
 
 class Admit(NamedTuple):
-    """The demand can go to the lease table."""
+    """Pass the demand on to the lease table."""
 
     wanted: Wanted
 
@@ -103,16 +103,16 @@ AHEAD = -1
 class _Entry:
     """One environment."""
 
-    __slots__ = ("state", "waiting", "untold")
+    __slots__ = ("state", "waiting", "unreported_failure")
 
     def __init__(self) -> None:
         self.state = EnvironmentState.NEW
         self.waiting: dict[tuple[bytes, int], Wanted] = {}
-        #: Of FAILED: why, until somebody was told.
-        self.untold = ""
+        #: Of FAILED: why, until a demand was refused.
+        self.unreported_failure = ""
 
 
-class Environments:
+class EnvironmentTable:
     """All environments of one node that were ever wanted."""
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class Environments:
         return list(entry.waiting.values()) if entry is not None else []
 
     def wanted(self, key: bytes, wanted: Wanted) -> list[Command]:
-        """Somebody wants workers of the environment; no leases: no longer."""
+        """Take a demand for workers of the environment; one for no leases ends it."""
         entry = self._entries.setdefault(key, _Entry())
         if entry.state is EnvironmentState.READY:
             return [Admit(wanted)]
@@ -137,7 +137,7 @@ class Environments:
         if wanted.leases <= 0:
             # It may hold leases of an earlier time: the lease table must know.
             return [Admit(wanted), *self._withdraw(key, entry, who)]
-        reason, entry.untold = entry.untold, ""
+        reason, entry.unreported_failure = entry.unreported_failure, ""
         if reason and wanted.shape != AHEAD:
             return [Reject(wanted, reason)]
         entry.waiting[who] = wanted
@@ -147,7 +147,7 @@ class Environments:
         return [Prepare(key)]
 
     def owner_gone(self, owner: bytes) -> list[Command]:
-        """A process ended, and what it wanted with it."""
+        """Drop the demands of a process that ended."""
         commands: list[Command] = []
         for key, entry in self._entries.items():
             for who in [who for who in entry.waiting if who[0] == owner]:
@@ -155,26 +155,26 @@ class Environments:
         return commands
 
     def withdrawn(self, owner: bytes, shape: int) -> list[Command]:
-        """One demand is over."""
+        """Drop one demand."""
         commands: list[Command] = []
         for key, entry in self._entries.items():
             commands += self._withdraw(key, entry, (owner, shape))
         return commands
 
     def prepared(self, key: bytes) -> list[Command]:
-        """The preparation was successful."""
+        """Let the demands go on whose environment was prepared."""
         entry = self._entries[key]
         self._step(key, entry, EnvironmentEvent.PREPARED)
         waiting, entry.waiting = entry.waiting, {}
         return [Admit(one) for one in waiting.values()]
 
     def failed(self, key: bytes, reason: str) -> list[Command]:
-        """The preparation was not successful."""
+        """Refuse the demands whose environment could not be prepared."""
         entry = self._entries[key]
         self._step(key, entry, EnvironmentEvent.FAILED)
         waiting, entry.waiting = entry.waiting, {}
         if all(one.shape == AHEAD for one in waiting.values()):
-            entry.untold = reason
+            entry.unreported_failure = reason
         return [Reject(one, reason) for one in waiting.values()]
 
     def _withdraw(self, key: bytes, entry: _Entry, who: tuple[bytes, int]) -> list[Command]:

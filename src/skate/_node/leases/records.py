@@ -44,7 +44,7 @@ class Demand:
     """The number of leases that an owner wants of one shape."""
 
     __slots__ = ("owner", "shape", "pool", "resources", "dedicated", "count", "depth", "order", "held",
-                 "refused", "unfit")  # fmt: skip
+                 "refused", "infeasible")  # fmt: skip
 
     def __init__(
         self, owner: bytes, shape: int, pool: bytes, resources: Resources, order: int, dedicated: bool
@@ -62,7 +62,7 @@ class Demand:
         self.held = 0
         self.refused = False
         #: Why it cannot be served here, whatever is free (the node's labels); empty: it can.
-        self.unfit = ""
+        self.infeasible = ""
 
 
 class Grant(NamedTuple):

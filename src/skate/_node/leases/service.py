@@ -9,7 +9,7 @@ from skate._node.context import NodeContext
 from skate._node.events import WorkerEnded
 from skate._node.leases.lessee import Lessee
 from skate._node.leases.records import Command, Grant, OwnerLeft, Reclaim, Refuse, StartWorkers
-from skate._node.leases.table import Leases
+from skate._node.leases.table import LeaseTable
 from skate._scheduling import requirements
 from skate._scheduling.placement import Infeasible, NodeView, place
 from skate._transport.connection import Connection, Handler
@@ -36,7 +36,7 @@ class LeaseService:
     def __init__(
         self,
         context: NodeContext,
-        table: Leases,
+        table: LeaseTable,
         *,
         start_workers: Callable[[bytes, int], None],
         on_leases: Callable[[], None],
@@ -77,12 +77,14 @@ class LeaseService:
         resources: Mapping[str, int],
         count: int,
         depth: int,
-        unfit: str = "",
+        infeasible: str = "",
         *,
         dedicated: bool = False,
     ) -> None:
-        """Take a lessee's demand: so many leases of this shape in all (see ``Leases.demand``)."""
-        self.run(self._table.demand(lessee, shape, pool, resources, count, depth, unfit, dedicated=dedicated))
+        """Take a lessee's demand: so many leases of this shape in all (see ``LeaseTable.demand``)."""
+        self.run(
+            self._table.demand(lessee, shape, pool, resources, count, depth, infeasible, dedicated=dedicated)
+        )
 
     def returned(self, lease_id: int) -> None:
         """End a lease that its lessee needs no more."""
@@ -201,7 +203,7 @@ class LeaseService:
         if table.leases:
             self._on_leases()
         if self._slice is None and table.waiting:
-            # At once for idle leases, again each time slice while somebody waits.
+            # At once for idle leases, again each time slice while a demand waits.
             self._time_slice()
         if self._report is None and table.free != self._reported:
             self._report = context.reactor.call_later(_REPORT_INTERVAL_S, self._send_report)

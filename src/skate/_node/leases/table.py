@@ -1,4 +1,4 @@
-"""Who gets which worker: demands, leases, resources of one node. Decisions only.
+"""Decides which lessee gets which worker: demands, leases, resources of one node. Decisions only.
 
 Owner: the daemon's loop. Owners state *how many leases in all* they want of a resource shape; the
 node grants while resources and workers last. A lease lives through::
@@ -8,7 +8,7 @@ node grants while resources and workers last. A lease lives through::
         |  no worker yet           '---returned, worker lost------'--> gone
         '--demand fell, owner gone--> gone
 
-A worker that is *ending* (it said that it leaves, was killed, or closed its connection) is granted to nobody
+A worker that is *ending* (it said that it leaves, was killed, or closed its connection) is granted no more
 from that event on, though its process may last: a lease that its owner returns meanwhile is gone, the devices
 of that lease are free when the process is gone, because its memory is there until then.
 
@@ -36,11 +36,11 @@ from skate._node.leases.records import (
 
 #: Leases of shapes that take no resources, not counting blocked ones: more would only compete.
 ZERO_SHAPE_LIMIT = 100
-#: That many failed starts of workers in a row, and whoever waits for one is refused.
+#: After that many failed starts of workers in a row, the demands that wait for one are refused.
 FAILED_STARTS_LIMIT = 5
 
 
-class Leases:
+class LeaseTable:
     """The lease table of one node."""
 
     def __init__(self, total: Mapping[str, int], max_workers: int, gpus: Sequence[str] = ()) -> None:
@@ -53,7 +53,7 @@ class Leases:
         self._idle: dict[bytes, list[bytes]] = {}  # worker pool key to its idle workers, newest last
         self._starting: dict[bytes, int] = {}
         self._workers: dict[bytes, bytes] = {}  # every live worker and its worker pool key
-        self._unfit: set[bytes] = set()  # workers that own objects: not for dedicated leases
+        self._owning_objects: set[bytes] = set()  # workers that own objects: not for dedicated leases
         self._leaving: set[bytes] = set()  # taken as idle: about to end, or to be put back
         self._ending: set[bytes] = set()  # certain to end
         #: Of ending workers: the devices that their last leases had, and how much of them.
@@ -74,14 +74,14 @@ class Leases:
         resources: Mapping[str, int],
         count: int,
         depth: int,
-        unfit: str = "",
+        infeasible: str = "",
         *,
         dedicated: bool = False,
     ) -> list[Command]:
-        """The owner wants ``count`` leases of the shape in all. Absolute: a repeat changes nothing.
+        """Take a demand: the owner wants ``count`` leases of the shape in all. A repeat changes nothing.
 
-        ``unfit``: why none can be had here, whatever is free: it waits. ``dedicated``: each lease keeps its
-        worker until that ends.
+        ``infeasible``: why none can be had here, whatever is free: it waits. ``dedicated``: each lease keeps
+        its worker until that ends.
         """
         key = (owner, shape)
         demand = self._demands.get(key)
@@ -93,7 +93,7 @@ class Leases:
             self._demands[key] = demand
         demand.count = count
         demand.depth = depth
-        demand.unfit = unfit
+        demand.infeasible = infeasible
         if count <= demand.held:
             self._drop_surplus(demand)
         if count <= 0 and demand.held == 0:
@@ -101,7 +101,7 @@ class Leases:
         return self._schedule()
 
     def _drop_surplus(self, demand: Demand) -> None:
-        """Reservations that are no longer wanted give their resources back."""
+        """End the reservations that are no longer wanted."""
         for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED]:
             if demand.held <= demand.count:
                 break
@@ -109,7 +109,7 @@ class Leases:
                 self._end(lease)
 
     def returned(self, lease_id: int) -> list[Command]:
-        """The owner is done with the lease; its worker is idle now. Unknown ids are late repeats."""
+        """End a lease that its owner needs no more; its worker is idle now. Unknown ids are late repeats."""
         lease = self.leases.get(lease_id)
         if lease is None:
             return []
@@ -131,7 +131,7 @@ class Leases:
         return self._schedule()
 
     def owner_gone(self, owner: bytes) -> list[Command]:
-        """A driver, worker or the control store is gone, and its demands with it."""
+        """End the leases and demands of an owner that ended."""
         for key in [key for key in self._demands if key[0] == owner]:
             self._demands[key].count = 0
             if self._demands[key].held == 0:
@@ -147,17 +147,17 @@ class Leases:
     # ------------------------------------------------------------------ events from workers
 
     def starting(self, pool: bytes, count: int) -> None:
-        """That many workers are being started (StartWorkers was carried out, or they are prestarted)."""
+        """Expect that many workers: they are being started, for demands or ahead of them."""
         self._starting[pool] = self._starting.get(pool, 0) + count
 
     def _started(self, pool: bytes) -> None:
-        """One start is over, well or not."""
+        """Expect one worker less: its start succeeded or failed."""
         left = self._starting.pop(pool, 0) - 1
         if left > 0:
             self._starting[pool] = left
 
     def worker_ready(self, worker: bytes, pool: bytes) -> list[Command]:
-        """A worker process said hello."""
+        """Grant a worker process that said hello."""
         self._started(pool)
         self._failed_starts.pop(pool, None)
         self._workers[worker] = pool
@@ -166,7 +166,7 @@ class Leases:
         return self._schedule()
 
     def worker_ending(self, worker: bytes) -> None:
-        """It is certain that the worker ends: nobody gets it any more. ``worker_lost`` follows.
+        """Grant a worker no more: it is certain to end. ``worker_lost`` follows.
 
         What it serves goes on: its lease is its owner's until the process is gone, or the owner returns it.
         """
@@ -177,10 +177,10 @@ class Leases:
             idle.remove(worker)
 
     def worker_not_started(self, pool: bytes, cause: str, *, counts: bool = True) -> list[Command]:
-        """A process that was being started ended before it said hello.
+        """Expect one worker less: its process ended before it said hello.
 
-        After a few in a row whoever waits for one is refused: starting more would go on for ever. Those that
-        failed together for one cause count once (``counts``).
+        After a few in a row the demands that wait for one are refused: more starts would fail, too. Starts
+        that failed together for one cause count once (``counts``).
         """
         self._started(pool)
         if not counts:
@@ -193,10 +193,10 @@ class Leases:
         return self._refuse_reserved(pool, reason) + self._schedule()
 
     def worker_lost(self, worker: bytes) -> tuple[Lease | None, list[Command]]:
-        """A worker ended. Return the lease that it served, and what to do."""
+        """Forget a worker that ended. Return the lease that it served, and what to do."""
         pool = self._workers.pop(worker, b"")
         self._leaving.discard(worker)
-        self._unfit.discard(worker)
+        self._owning_objects.discard(worker)
         idle = self._idle.get(pool, [])
         if worker in idle:
             idle.remove(worker)
@@ -211,7 +211,7 @@ class Leases:
         return lease, self._schedule()
 
     def blocked(self, worker: bytes, blocked: bool) -> list[Command]:
-        """The worker's task waits in get (or no longer does): its CPUs are lent (or taken back).
+        """Lend the CPUs of a worker whose task waits in get, or take them back when it no longer waits.
 
         Taken back at once, even if that means more in use than there is: it runs already.
         """
@@ -242,7 +242,7 @@ class Leases:
         return surplus
 
     def put_back(self, worker: bytes) -> list[Command]:
-        """A worker that was to end stays after all: it owns objects, and runs nothing."""
+        """Grant a worker again that was to end: it owns objects, and runs nothing."""
         if worker not in self._leaving:
             return []
         self._leaving.discard(worker)
@@ -293,10 +293,10 @@ class Leases:
         return commands
 
     def _may_reserve(self, demand: Demand, commands: list[Command]) -> bool:
-        if demand.unfit:
+        if demand.infeasible:
             if not demand.refused:
                 demand.refused = True
-                commands.append(Refuse(demand.owner, demand.shape, demand.unfit, fatal=False))
+                commands.append(Refuse(demand.owner, demand.shape, demand.infeasible, fatal=False))
             return False
         if not fits(demand.resources, self.free):
             if not demand.refused and not fits(demand.resources, self.total):
@@ -362,16 +362,16 @@ class Leases:
     def _take_worker(self, lease: Lease, idle: list[bytes]) -> bytes | None:
         """Take the newest idle worker: its caches are warm. For a dedicated lease, one that owns nothing."""
         for index in range(len(idle) - 1, -1, -1):
-            if not lease.dedicated or idle[index] not in self._unfit:
+            if not lease.dedicated or idle[index] not in self._owning_objects:
                 return idle.pop(index)
         return None
 
     def refused_dedication(self, worker: bytes) -> None:
-        """The worker owns objects of earlier tasks, which the end of a dedicated lease would take along."""
-        self._unfit.add(worker)
+        """Grant a worker no dedicated lease: it owns objects, which the lease's end would take along."""
+        self._owning_objects.add(worker)
 
     def _refuse_for_room(self, pool: bytes) -> list[Command]:
-        """Nothing but a clear error is left where every worker waits for yet another one."""
+        """Refuse the demands of a pool if every worker waits for yet another one, and there is no room."""
         running = any(x.state is LeaseState.GRANTED for x in self.leases.values())
         if running or self._leaving or self._ending or self._starting.get(pool):
             return []  # room may come
@@ -383,7 +383,7 @@ class Leases:
         return self._refuse_reserved(pool, reason)
 
     def _refuse_reserved(self, pool: bytes, reason: str) -> list[Command]:
-        """Give up on every reservation of the pool that has no worker, and on what is behind it."""
+        """End every reservation of the pool that has no worker, and refuse the demands behind them."""
         refused: list[Command] = []
         for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.pool == pool]:
             self._end(lease)
@@ -396,7 +396,7 @@ class Leases:
         return refused
 
     def refuse_pool(self, pool: bytes, reason: str) -> list[Command]:
-        """Workers of this pool cannot be had: refuse all that wait for one."""
+        """Refuse the demands that wait for workers of this pool: they cannot be had."""
         refused: list[Command] = []
         for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.pool == pool]:
             self._end(lease)
@@ -408,7 +408,7 @@ class Leases:
         return refused + self._schedule()
 
     def unmet(self) -> list[Command]:
-        """Called a time slice after a demand was left waiting: ask others for their share.
+        """Ask other owners for a share, a time slice after a demand was left waiting.
 
         An owner that holds at least two leases more than one that waits gives one up when its
         current task is through; everybody gives up idle ones.
@@ -439,11 +439,11 @@ class Leases:
 
     def _could_be_served(self, demand: Demand) -> bool:
         """Tell whether it waits for others to end."""
-        return demand.held < demand.count and not demand.unfit and fits(demand.resources, self.total)
+        return demand.held < demand.count and not demand.infeasible and fits(demand.resources, self.total)
 
     @property
     def worker_count(self) -> int:
-        """Live worker processes."""
+        """The number of live worker processes."""
         return len(self._workers)
 
     def lease_of(self, worker: bytes) -> Lease | None:
@@ -451,5 +451,5 @@ class Leases:
         return self._by_worker.get(worker)
 
     def pool_of(self, worker: bytes) -> bytes:
-        """Return the pool that a live worker serves."""
+        """Return the worker pool key of a live worker."""
         return self._workers.get(worker, b"")

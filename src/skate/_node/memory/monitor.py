@@ -7,11 +7,11 @@ from typing import Protocol
 
 from skate._base import memory
 from skate._node.context import NodeContext
-from skate._node.leases.table import Leases
+from skate._node.leases.table import LeaseTable
 from skate._node.memory import oom
 from skate._node.workers.launcher import ProgressTable
 from skate._node.workers.service import WorkerService
-from skate._node.workers.table import WorkerProcess, Workers
+from skate._node.workers.table import WorkerProcess, WorkerTable
 from skate._store.table import StoreTable
 from skate._transport.reactor import Timer
 
@@ -43,8 +43,8 @@ class MemoryMonitor:
     def __init__(
         self,
         context: NodeContext,
-        lease_table: Leases,
-        worker_table: Workers,
+        lease_table: LeaseTable,
+        worker_table: WorkerTable,
         progress: ProgressTable,
         store: StoreTable,
         workers: WorkerService,

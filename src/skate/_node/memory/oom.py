@@ -1,8 +1,8 @@
-"""Memory runs short: which worker is to end, before the kernel chooses. Decisions only.
+"""Decides which worker is to end when memory runs short, before the kernel chooses. Decisions only.
 
 The newest goes first, for it has done the least; what can be run again goes before what cannot; tasks
-go before actors, which have state. Who uses little is spared: its end would not help. One at a time:
-the next is chosen when this one's memory is back. The driver is never ended.
+go before actors, which have state. A process that uses little is spared: its end would not help. One ends
+at a time: the next is chosen when this one's memory is back. The driver is never ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Process(NamedTuple):
     size: int
     #: "idle", "task", "actor", or "driver".
     kind: str
-    #: It would be run, or restarted, without anybody's doing.
+    #: The runtime would run or restart it.
     repeatable: bool
     #: Grows with each beginning: the larger, the newer.
     began: int

@@ -1,18 +1,15 @@
-"""Moves objects out of shared memory: asks their owners, has a thread copy, reports when there is room."""
+"""Moves objects out of shared memory: asks their owners, has them copied, reports when there is room."""
 
 from __future__ import annotations
 
-import threading
-from _queue import SimpleQueue  # the module "queue" imports more than it gives
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from skate._base import clock
 from skate._node.context import NodeContext
+from skate._node.objects.copier import DiskCopier, Outcome
 from skate._store import disk
-from skate._store.allocator import Extent
 from skate._store.segment import Segments
-from skate._store.spilling import Ask, Command, Copy, Spilling
+from skate._store.spilling import Ask, Command, Spilling
 from skate._store.table import StoreTable
 from skate._transport.connection import Connection, Handler
 from skate._wire import node
@@ -28,25 +25,31 @@ class SpillService:
         context: of the daemon.
         store: the objects of this node.
         segments: their memory and files.
+        copier: copies from memory to files.
         on_freed: called when memory may have become free, or it is clear that none will.
     """
 
     def __init__(
-        self, context: NodeContext, store: StoreTable, segments: Segments, *, on_freed: Callable[[], None]
+        self,
+        context: NodeContext,
+        store: StoreTable,
+        segments: Segments,
+        copier: DiskCopier,
+        *,
+        on_freed: Callable[[], None],
     ) -> None:
         self._context = context
         self._store = store
         self._segments = segments
+        self._copier = copier
         self._spilling = Spilling(store)
         self._freed = on_freed
         self._folder = context.settings.spill_folder
-        self._work: SimpleQueue[Copy] = SimpleQueue()
-        self._done: deque[tuple[Extent, OSError | None]] = deque()
-        self._thread: threading.Thread | None = None
+        #: Copies whose file could not be made.
+        self._not_begun: list[Outcome] = []
         self._full_until = 0.0
         #: To be lost as soon as their owners read them by request.
         self._to_lose: set[bytes] = set()
-        context.reactor.on_turn = self._collect
 
     def handlers(self) -> dict[type, Handler]:
         """Return the handlers of this part's messages."""
@@ -128,35 +131,18 @@ class SpillService:
                 try:
                     self.make_segment(command.target.segment, command.segment_size)
                 except OSError as error:
-                    self._done.append((command.target, error))
+                    self._not_begun.append((command.target, error))
                     self._context.reactor.request_turn()
                     continue
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._copy, name="skate-disk", daemon=True)
-                self._thread.start()
-            self._work.put(command)
+            self._copier.copy(command)
 
-    def _copy(self) -> None:
-        """Copy to disk, in a thread of its own: a disk may be slow."""
-        segments = self._segments
-        while True:
-            command = self._work.get()
-            source, target = command.source, command.target
-            error = None
-            try:
-                with segments.memory(source) as memory:
-                    disk.copy(memory, segments.fd(target.segment), target.offset)
-            except OSError as found:
-                error = found
-            self._done.append((target, error))
-            self._context.reactor.wake()
-
-    def _collect(self) -> None:
-        """Take the results of the thread, after each turn of the loop."""
-        if not self._done:
+    def collect(self) -> None:
+        """Take the outcomes of copies; called in each turn of the loop."""
+        if not self._not_begun and not self._copier.has_outcomes:
             return
-        while self._done:
-            target, error = self._done.popleft()
+        outcomes = [*self._not_begun, *self._copier.take_outcomes()]
+        self._not_begun.clear()
+        for target, error in outcomes:
             if error is not None:
                 self._full_until = clock.monotonic() + _FULL_DISK_PAUSE_S
                 text = f"cannot spill to {self.folder}: {error.strerror or error}"

@@ -19,7 +19,7 @@ class Breakpoints:
         self._context = context
         self._jobs = jobs
         self._workers = workers
-        #: Address of a stop to its worker and what that told, the first to stop first.
+        #: Address of a stop to its worker, job and message, in the order of the stops.
         self._stops: dict[str, tuple[bytes, bytes, node.Stopped]] = {}
 
     def handlers(self) -> dict[type, Handler]:
@@ -45,7 +45,7 @@ class Breakpoints:
         ]
 
     def of(self, worker: bytes) -> list[node.Stopped]:
-        """Return what the stopped threads of a worker told."""
+        """Return the stops of a worker's threads."""
         return [stop for one, _, stop in self._stops.values() if one == worker]
 
     def _stopped(self, connection: Connection, message: node.Stopped) -> None:

@@ -16,7 +16,7 @@ from skate._wire import node
 from skate._wire.codec import unpack
 
 #: When to look after a wait became long, and again (seconds). Only a new wait can close a circle: so if
-#: there is none by then, looking less and less often is for what was not told in time.
+#: there is none by then, the later looks are for waits that were reported late.
 _LOOK_DELAYS_S = (0.2, 0.5, 1.0, 3.0, 10.0, 30.0)
 
 
@@ -65,9 +65,9 @@ class DeadlockDetector:
 
     def _answered(self, parts: list[Part], silent: list[int]) -> None:
         rows: list[dict[str, Any]] = []
-        for _, _, kind, told in parts:
+        for _, _, kind, answer in parts:
             if kind != "daemon":
-                rows += unpack(told, type=list[dict[str, Any]])
+                rows += unpack(answer, type=list[dict[str, Any]])
         found = deadlocks(situation(rows))
         for one in confirmed(self._found, found):
             self._tell(one)

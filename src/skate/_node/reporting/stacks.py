@@ -1,4 +1,4 @@
-"""The stacks of a process that does not tell them itself: it holds the interpreter in native code, say.
+"""Reads the stacks of a process that does not answer: it holds the interpreter in native code, say.
 
 Each driver and worker registers Python's fault handler for a signal (``_base.stack_signal``), to write into a
 memfd of its own; here that is found, the signal sent, the text read. A process without that memfd is left
@@ -42,7 +42,7 @@ class Dump:
         return None
 
     def ask(self) -> bool:
-        """Have it write; tell whether it will."""
+        """Have the process write its stacks. False: it does not."""
         assert SIGNAL is not None
         try:
             os.truncate(self._path, 0)

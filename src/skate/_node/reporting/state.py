@@ -19,11 +19,11 @@ from skate._node.actors.service import ActorService
 from skate._node.clients import Client
 from skate._node.context import NodeContext
 from skate._node.environments.service import EnvironmentService
-from skate._node.leases.table import Leases
+from skate._node.leases.table import LeaseTable
 from skate._node.reporting.breakpoints import Breakpoints
 from skate._node.reporting.stacks import Dump
 from skate._node.workers.launcher import ProgressTable
-from skate._node.workers.table import Workers
+from skate._node.workers.table import WorkerTable
 from skate._store.allocator import DISK
 from skate._store.table import StoreTable
 from skate._transport.connection import Connection, Handler
@@ -65,8 +65,8 @@ class StateService:
     def __init__(
         self,
         context: NodeContext,
-        lease_table: Leases,
-        worker_table: Workers,
+        lease_table: LeaseTable,
+        worker_table: WorkerTable,
         progress: ProgressTable,
         store: StoreTable,
         environments: EnvironmentService,

@@ -12,9 +12,8 @@ from contextlib import AbstractContextManager, contextmanager
 from time import sleep
 from typing import Protocol
 
-from skate._base import descriptors
+from skate._base import clock, descriptors
 from skate._base.backoff import Backoff
-from skate._base.clock import monotonic
 from skate._base.process import describe_status
 from skate._node.workers.zygote_start import start_zygote
 from skate._transport.reactor import READABLE, Reactor
@@ -66,7 +65,7 @@ class Listener(Protocol):
         """A worker's process ended, and the zygote reaped it."""
 
     def zygote_died(self, how: str) -> None:
-        """The zygote ended: nobody forks or reaps until ``start``."""
+        """The zygote ended: no process is forked or reaped until ``start``."""
 
 
 class Launcher:
@@ -102,7 +101,7 @@ class Launcher:
     def start(self) -> None:
         """Execute a zygote: now, or as soon as there are descriptors for it."""
         if self._attempts is None:
-            self._attempts = Backoff(monotonic())
+            self._attempts = Backoff(clock.monotonic())
             self._start()
 
     def _start(self) -> None:
@@ -112,7 +111,7 @@ class Launcher:
         try:
             self.adopt(*start_zygote(self._argv, self._progress.fd, self._log_fd))
         except OSError as error:
-            pause = attempts.again(monotonic())
+            pause = attempts.again(clock.monotonic())
             if pause is not None:
                 self._reactor.call_later(pause, self._start)
                 return

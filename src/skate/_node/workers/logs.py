@@ -1,4 +1,4 @@
-"""What workers print: from their pipes into log files, and in whole lines to the driver."""
+"""Passes on what workers print: from their pipes into log files, and in whole lines to the driver."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class _Pipe:
             while data := os.read(self._fd, _CHUNK):
                 self._take(data)
         except BlockingIOError:
-            pass  # somebody that escaped the process group still has the other end
+            pass  # a process that escaped the process group still has the other end
         if self._partial:
             self._pass_on(self._partial + b"\n")
             self._partial = b""

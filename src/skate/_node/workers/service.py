@@ -14,7 +14,7 @@ from skate._node.jobs import Jobs
 from skate._node.leases.service import LeaseService
 from skate._node.workers.launcher import Launcher, ProgressTable
 from skate._node.workers.logs import WorkerLog, fatal_traceback, last_words
-from skate._node.workers.table import WorkerProcess, Workers
+from skate._node.workers.table import WorkerProcess, WorkerTable
 from skate._transport.connection import Connection, Handler
 from skate._wire import node, zygote
 
@@ -40,7 +40,7 @@ class WorkerService:
     def __init__(
         self,
         context: NodeContext,
-        table: Workers,
+        table: WorkerTable,
         progress: ProgressTable,
         launcher: Launcher,
         jobs: Jobs,
@@ -291,7 +291,7 @@ class WorkerService:
             self._context.reactor.call_later(_LEAVE_TIMEOUT_S, lambda: self._kill_leaving(worker))
 
     def _kill_leaving(self, worker: WorkerProcess) -> None:
-        """Kill a worker that left and is still there: messages sent to it would wait for ever."""
+        """Kill a worker that left and is still there: messages sent to it are not read any more."""
         if not worker.exited:
             self.kill(worker, f"it left ({worker.left}), and did not end within {_LEAVE_TIMEOUT_S:.0f} s")
 

@@ -96,7 +96,7 @@ class WorkerProcess:
         return f"{who} {describe_status(self.status)}{f': {hint}' if hint else ''}. Its log: {log_path}"
 
 
-class Workers:
+class WorkerTable:
     """All worker processes that are not DEAD."""
 
     def __init__(self) -> None:

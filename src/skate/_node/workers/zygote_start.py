@@ -11,15 +11,15 @@ _BUFFER = 1 << 20
 
 
 def start_zygote(argv: list[str], board_fd: int, log_fd: int) -> tuple[int, socket.socket]:
-    """Execute a zygote; return its pid and our end of the socket.
+    """Execute a zygote; return its pid and the daemon's end of the socket.
 
-    It finds the other end as descriptor 3, the board as 4; it logs to ``log_fd``.
+    It finds the other end as descriptor 3, the progress table as 4; it logs to ``log_fd``.
 
     Raises:
         OSError: this process has no descriptors left.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    # Workers write their titles over its command line: whoever looks for those of a session finds it there.
+    # Workers write their titles over its command line: the name of the session is found there.
     session = {"SKATE_SESSION": argv[-1]}
     try:
         for sock in (ours, theirs):

@@ -14,8 +14,8 @@ from skate._node.environments.table import (
     AHEAD,
     Admit,
     Command,
-    Environments,
     EnvironmentState,
+    EnvironmentTable,
     Prepare,
     Reject,
     Stop,
@@ -32,7 +32,7 @@ def want(owner: bytes = b"a", shape: int = 1, leases: int = 1) -> Wanted:
 
 
 def test_the_first_demand_has_it_prepared_and_all_wait() -> None:
-    table = Environments()
+    table = EnvironmentTable()
     assert table.wanted(KEY, want()) == [Prepare(KEY)]
     assert table.wanted(KEY, want(b"b")) == []
     assert table.state(KEY) is EnvironmentState.PREPARING
@@ -41,7 +41,7 @@ def test_the_first_demand_has_it_prepared_and_all_wait() -> None:
 
 
 def test_when_it_is_ready_demands_pass() -> None:
-    table = Environments()
+    table = EnvironmentTable()
     table.wanted(KEY, want())
     table.prepared(KEY)
     assert table.wanted(KEY, want(leases=7)) == [Admit(want(leases=7))]
@@ -49,14 +49,14 @@ def test_when_it_is_ready_demands_pass() -> None:
 
 
 def test_the_newest_demand_of_a_shape_counts() -> None:
-    table = Environments()
+    table = EnvironmentTable()
     table.wanted(KEY, want(leases=1))
     table.wanted(KEY, want(leases=5))
     assert table.prepared(KEY) == [Admit(want(leases=5))]
 
 
 def test_a_failure_is_for_those_alone_who_want_it() -> None:
-    table = Environments()
+    table = EnvironmentTable()
     table.wanted(KEY, want())
     table.wanted(OTHER, want(b"b"))
     assert table.failed(KEY, "why") == [Reject(want(), "why")]
@@ -64,7 +64,7 @@ def test_a_failure_is_for_those_alone_who_want_it() -> None:
 
 
 def test_after_a_failure_that_was_told_it_is_tried_again() -> None:
-    table = Environments()
+    table = EnvironmentTable()
     table.wanted(KEY, want())
     table.failed(KEY, "why")
     assert table.state(KEY) is EnvironmentState.FAILED
@@ -73,7 +73,7 @@ def test_after_a_failure_that_was_told_it_is_tried_again() -> None:
 
 
 def test_a_failure_that_nobody_was_told_waits_for_the_first_who_comes() -> None:
-    table = Environments()
+    table = EnvironmentTable()
     assert table.wanted(KEY, want(shape=AHEAD)) == [Prepare(KEY)]
     assert table.failed(KEY, "why") == [Reject(want(shape=AHEAD), "why")]
     assert table.wanted(KEY, want()) == [Reject(want(), "why")]
@@ -81,14 +81,14 @@ def test_a_failure_that_nobody_was_told_waits_for_the_first_who_comes() -> None:
 
 
 def test_a_job_that_starts_has_it_tried_again_at_once() -> None:
-    table = Environments()
+    table = EnvironmentTable()
     table.wanted(KEY, want(shape=AHEAD))
     table.failed(KEY, "why")
     assert table.wanted(KEY, want(b"b", shape=AHEAD)) == [Prepare(KEY)]
 
 
 def test_when_nobody_waits_any_more_it_is_stopped() -> None:
-    table = Environments()
+    table = EnvironmentTable()
     table.wanted(KEY, want(b"a", 1))
     table.wanted(KEY, want(b"a", 2))
     table.wanted(KEY, want(b"b", 1))
@@ -101,7 +101,7 @@ def test_when_nobody_waits_any_more_it_is_stopped() -> None:
 
 
 def test_news_of_what_nobody_prepares_is_a_bug() -> None:
-    table = Environments()
+    table = EnvironmentTable()
     table.wanted(KEY, want())
     table.owner_gone(b"a")
     with pytest.raises(IllegalTransition):
@@ -113,7 +113,7 @@ class Anything(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = Environments()
+        self.table = EnvironmentTable()
         self.running: Counter[bytes] = Counter()
         self.waiting: dict[tuple[bytes, bytes, int], Wanted] = {}
 

@@ -21,7 +21,7 @@ from skate._node.leases.records import (
     Refuse,
     StartWorkers,
 )
-from skate._node.leases.table import FAILED_STARTS_LIMIT, ZERO_SHAPE_LIMIT, Leases
+from skate._node.leases.table import FAILED_STARTS_LIMIT, ZERO_SHAPE_LIMIT, LeaseTable
 
 from ...effort import effort
 
@@ -38,7 +38,7 @@ class Node:
     def __init__(self, cpus: float = 1, max_workers: int = 100, workers: int = 0, **others: int) -> None:
         total = {"CPU": int(cpus * UNIT)} | {name: count * UNIT for name, count in others.items()}
         gpus = [str(index) for index in range(others.get("GPU", 0))]
-        self.leases = Leases({name: units for name, units in total.items() if units}, max_workers, gpus)
+        self.leases = LeaseTable({name: units for name, units in total.items() if units}, max_workers, gpus)
         self._workers = 0
         self.start(workers)
 
@@ -716,7 +716,7 @@ class LeasesMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.leases = Leases(TOTAL, MAX_WORKERS, [str(index) for index in range(TOTAL["GPU"] // UNIT)])
+        self.leases = LeaseTable(TOTAL, MAX_WORKERS, [str(index) for index in range(TOTAL["GPU"] // UNIT)])
         self.wanted: dict[tuple[bytes, int], int] = {}
         self.refused: set[tuple[bytes, int]] = set()
         self.starting = 0

@@ -6,13 +6,13 @@ import signal
 
 import pytest
 
-from skate._node.workers.table import WorkerProcess, Workers, WorkerState
+from skate._node.workers.table import WorkerProcess, WorkerState, WorkerTable
 
 JOB = b"job"
 LOG = "/logs/worker.log"
 
 
-def started(workers: Workers, worker_id: bytes = b"w1") -> WorkerProcess:
+def started(workers: WorkerTable, worker_id: bytes = b"w1") -> WorkerProcess:
     worker = workers.add(worker_id, JOB, 0)
     worker.pid = 42
     assert workers.connected(worker_id, object(), "/s/w1") is worker
@@ -20,7 +20,7 @@ def started(workers: Workers, worker_id: bytes = b"w1") -> WorkerProcess:
 
 
 def test_a_worker_is_ready_when_it_said_hello() -> None:
-    workers = Workers()
+    workers = WorkerTable()
     worker = workers.add(b"w1", JOB, 3)
     assert worker.state is WorkerState.STARTING
     assert workers.connected(b"w1", "connection", "/s/w1") is worker
@@ -28,7 +28,7 @@ def test_a_worker_is_ready_when_it_said_hello() -> None:
 
 
 def test_strangers_and_second_hellos_are_refused() -> None:
-    workers = Workers()
+    workers = WorkerTable()
     started(workers)
     assert workers.connected(b"w1", object(), "/s/w1") is None
     assert workers.connected(b"w2", object(), "/s/w2") is None
@@ -36,7 +36,7 @@ def test_strangers_and_second_hellos_are_refused() -> None:
 
 @pytest.mark.parametrize("exited_first", [True, False])
 def test_it_is_dead_when_its_status_is_known_and_its_last_words_are_read(exited_first: bool) -> None:
-    workers = Workers()
+    workers = WorkerTable()
     worker = started(workers)
     if exited_first:
         assert workers.exited(b"w1", 0) is None
@@ -52,13 +52,13 @@ def test_it_is_dead_when_its_status_is_known_and_its_last_words_are_read(exited_
 
 
 def test_one_that_never_said_hello_is_dead_when_it_ended() -> None:
-    workers = Workers()
+    workers = WorkerTable()
     worker = workers.add(b"w1", JOB, 0)
     assert workers.exited(b"w1", None) is worker
 
 
 def test_it_dies_once() -> None:
-    workers = Workers()
+    workers = WorkerTable()
     started(workers)
     workers.exited(b"w1", 0)
     workers.disconnected(b"w1")
@@ -67,14 +67,14 @@ def test_it_dies_once() -> None:
 
 
 def test_workers_are_found_by_job() -> None:
-    workers = Workers()
+    workers = WorkerTable()
     one, other = workers.add(b"w1", JOB, 0), workers.add(b"w2", b"another", 1)
     assert workers.of_job(JOB) == [one]
     assert list(workers) == [one, other]
 
 
 def test_a_worker_that_refuses_to_be_an_actor_is_none() -> None:
-    workers = Workers()
+    workers = WorkerTable()
     worker = workers.add(b"w1", JOB, 0)
     workers.become_actor(b"w1", (b"actor", 2), "Counter", True)
     assert (worker.actor, worker.name, worker.restartable) == ((b"actor", 2), "Counter", True)
@@ -83,7 +83,7 @@ def test_a_worker_that_refuses_to_be_an_actor_is_none() -> None:
 
 
 def test_workers_may_die_while_they_are_counted() -> None:
-    workers = Workers()
+    workers = WorkerTable()
     for number in range(3):
         workers.add(b"w%d" % number, JOB, number)
     for worker in workers:
@@ -101,7 +101,7 @@ def test_workers_may_die_while_they_are_counted() -> None:
     ],
 )
 def test_the_exit_report_has_the_evidence_and_where_to_look(status: int | None, words: list[str]) -> None:
-    workers = Workers()
+    workers = WorkerTable()
     worker = started(workers)
     workers.exited(b"w1", status)
     text = worker.describe_exit(LOG)
@@ -111,7 +111,7 @@ def test_the_exit_report_has_the_evidence_and_where_to_look(status: int | None, 
 
 
 def test_the_exit_report_names_who_ended_it() -> None:
-    worker = started(Workers())
+    worker = started(WorkerTable())
     worker.status = signal.SIGKILL
     worker.left = "sys.exit() was called"
     assert worker.describe_exit(LOG) == "worker process 42 left: sys.exit() was called"
@@ -120,7 +120,7 @@ def test_the_exit_report_names_who_ended_it() -> None:
 
 
 def test_the_exit_report_has_what_the_worker_wrote_before_it_died() -> None:
-    worker = started(Workers())
+    worker = started(WorkerTable())
     worker.status, worker.evidence = signal.SIGSEGV, "Fatal Python error: f at app.py:3"
     text = worker.describe_exit(LOG)
     assert text == (
@@ -129,7 +129,7 @@ def test_the_exit_report_has_what_the_worker_wrote_before_it_died() -> None:
 
 
 def test_the_kind_of_end_in_rays_words() -> None:
-    worker = started(Workers())
+    worker = started(WorkerTable())
     assert worker.exit_type() == "SYSTEM_ERROR"
     worker.intended = True
     assert worker.exit_type() == "INTENDED_SYSTEM_EXIT"
