@@ -19,6 +19,7 @@ from .waiting import Hung, wait_until_none
 
 #: Seconds that a program has to show its stacks.
 _LAST_WORDS_S = 10
+_TESTS = str(Path(__file__).resolve().parents[1])
 
 
 class Roles(NamedTuple):
@@ -139,6 +140,20 @@ def run(argv: Sequence[object], given: str | None = None, **options: Any) -> sub
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", **options,
     )  # fmt: skip
     return finish(process, given)
+
+
+def run_pytest(
+    folder: Path, source: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run pytest on a file of that text, with the ``conftest`` of this repository."""
+    file = folder / "test_inside.py"
+    imports = "import os, signal, subprocess, sys, threading, time, pytest\n"
+    file.write_text(imports + textwrap.dedent(source))
+    return run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conftest", "-o", "addopts=",
+         "--rootdir", folder, "--import-mode=importlib", file],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, _TESTS]), **(environment or {})}, cwd=folder,
+    )  # fmt: skip
 
 
 def finish(process: subprocess.Popen[str], given: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
-from . import processes
+from .processes import run_pytest
 from .watchdog import Meter, Usage
-
-HERE = Path(__file__).resolve().parents[1]
-
-
-def run(folder: Path, source: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run pytest on a file with what all tests of this repository have."""
-    file = folder / "test_hanging.py"
-    file.write_text("import os, signal, subprocess, sys, threading, time, pytest\n" + textwrap.dedent(source))
-    return processes.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conftest", "-o", "addopts=",
-         "--rootdir", folder, "--import-mode=importlib", file],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(HERE)])}, cwd=folder, **options,
-    )  # fmt: skip
-
 
 AFTER = """
     def test_after():
@@ -45,9 +27,9 @@ def test_one_that_hangs_idle(tmp_path: Path) -> None:
     def waits_in_vain():
         threading.Event().wait()
     """
-    done = run(tmp_path, source + AFTER)
+    done = run_pytest(tmp_path, source + AFTER)
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
-    assert "test_hanging.py::test_idle (call): no end after" in done.stdout
+    assert "test_inside.py::test_idle (call): no end after" in done.stdout
     assert "in waits_in_vain" in done.stdout, "the stacks of all threads"
     assert "import time; time.sleep(1000)" in done.stdout, "the processes of the run"
 
@@ -67,9 +49,9 @@ def test_one_that_hangs_busy_where_there_is_little_cpu_time(tmp_path: Path) -> N
                 child.kill()
                 child.wait()
     """
-    done = run(tmp_path, source + AFTER)
+    done = run_pytest(tmp_path, source + AFTER)
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
-    assert "test_hanging.py::test_busy (call): no end after" in done.stdout
+    assert "test_inside.py::test_busy (call): no end after" in done.stdout
 
 
 def test_one_that_waits_for_a_condition(tmp_path: Path) -> None:
@@ -84,7 +66,7 @@ def test_one_that_waits_for_a_condition(tmp_path: Path) -> None:
     def test_none():
         wait_until_none(lambda: [5], "a five")
     """
-    done = run(tmp_path, source + AFTER)
+    done = run_pytest(tmp_path, source + AFTER)
     assert "2 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert "waited in vain for something; the last look gave []" in done.stdout
     assert "there is still a five: [5]" in done.stdout
@@ -107,7 +89,7 @@ def test_one_that_hangs_in_its_set_up_and_its_teardown(tmp_path: Path) -> None:
 
     def test_one(after): pass
     """
-    done = run(tmp_path, source + AFTER)
+    done = run_pytest(tmp_path, source + AFTER)
     assert "2 passed, 2 errors" in done.stdout, done.stdout + done.stderr
     assert "test_before (set-up): no end after" in done.stdout
     assert "test_one (teardown): no end after" in done.stdout
@@ -124,7 +106,7 @@ def test_one_that_swallows_the_exception(tmp_path: Path) -> None:
                 pass
         threading.Event().wait()
     """
-    done = run(tmp_path, source + AFTER)
+    done = run_pytest(tmp_path, source + AFTER)
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
 
 
@@ -139,7 +121,7 @@ def test_one_that_handles_no_signal_ends_the_run(tmp_path: Path) -> None:
     def cannot_hear():
         threading.Event().wait()
     """
-    done = run(tmp_path, source + AFTER)
+    done = run_pytest(tmp_path, source + AFTER)
     assert done.returncode == -6, done.stdout + done.stderr
     assert "test_deaf (call) hangs and ends by no exception" in done.stderr
     assert "in cannot_hear" in done.stderr
@@ -155,7 +137,7 @@ def test_one_that_makes_progress_is_left_alone(tmp_path: Path) -> None:
             progress()
             time.sleep(0.1)
     """
-    done = run(tmp_path, source + AFTER)
+    done = run_pytest(tmp_path, source + AFTER)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
@@ -173,7 +155,7 @@ def test_a_program_that_hangs_shows_its_stacks(tmp_path: Path) -> None:
             for_ever()
         ''')
     """
-    done = run(tmp_path, source + AFTER)
+    done = run_pytest(tmp_path, source + AFTER)
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert "the program did not end" in done.stdout
     assert "begun" in done.stdout

@@ -1,6 +1,6 @@
 """Ends tests that hang. Its limits are in seconds of a quiet machine: a loaded one does not stretch them.
 
-A process of its own looks twice a second at the processes of the test run, and counts for the phase of the test
+A process of its own looks every few seconds at the processes of the test run, and counts for the phase of the test
 (set-up, call, teardown) that runs:
 
 * quiet seconds: the time that passed, less the time for which processes of the run waited for a CPU. A test that
@@ -35,8 +35,10 @@ PROGRESS = "SKATE_TEST_PROGRESS"
 
 #: CPU seconds that a test may use for each second of its limit.
 CPU_SHARE = 4
-#: Seconds between two looks.
-_INTERVAL_S = 0.5
+#: Seconds between two looks, as a share of the limit, and at most: a look costs milliseconds of CPU time.
+_INTERVAL_SHARE, _LONGEST_INTERVAL_S = 0.1, 2.0
+#: Seconds between two looks at what the test run says.
+_TICK_S = 0.2
 #: A test run whose main thread does not handle the signal is aborted after so many times the limit.
 _LAST_RESORT = 2
 #: Signals that a test may swallow before its run is aborted.
@@ -103,27 +105,31 @@ class Processes:
         for name in os.listdir("/proc"):
             if name.isdecimal() and int(name) != os.getpid():
                 with contextlib.suppress(OSError):
-                    fields = (
-                        Path("/proc", name, "stat").read_text(errors="replace").rpartition(") ")[2].split()
-                    )
+                    fields = _read(f"/proc/{name}/stat").rpartition(b") ")[2].split()
                     cpu = sum(map(int, fields[11:15])) / _TICKS
-                    living[int(name), int(fields[19])] = Usage(cpu, 0.0, int(fields[1]), fields[0])
+                    living[int(name), int(fields[19])] = Usage(cpu, 0.0, int(fields[1]), fields[0].decode())
         self._known = {one: known for one, known in self._known.items() if one in living}
+        ours = {pid for (pid, _), known in self._known.items() if known} | {self._root}
         # Parents before their children.
         for one in sorted(living, key=lambda one: one[1]):
             if one not in self._known:
-                self._known[one] = self._is_ours(one[0], living[one].parent)
+                self._known[one] = one[0] in ours or living[one].parent in ours or self._has_mark(one[0])
+                if self._known[one]:
+                    ours.add(one[0])
         return {
             one: usage._replace(waited=_waited(one[0])) for one, usage in living.items() if self._known[one]
         }
 
-    def _is_ours(self, pid: int, parent: int) -> bool:
-        if pid == self._root or any(known and parent == other for (other, _), known in self._known.items()):
-            return True
+    def _has_mark(self, pid: int) -> bool:
         try:
-            return self._mark in Path(f"/proc/{pid}/environ").read_bytes()
+            return self._mark in _read(f"/proc/{pid}/environ")
         except OSError:
             return False  # it ended, or is somebody else's
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
 
 
 def _waited(pid: int) -> float:
@@ -132,13 +138,13 @@ def _waited(pid: int) -> float:
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):
-                waited += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[1])
+                waited += int(_read(f"/proc/{pid}/task/{thread}/schedstat").split()[1])
     return waited / 1e9
 
 
 def _command(pid: int) -> str:
     try:
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+        arguments = _read(f"/proc/{pid}/cmdline")
     except OSError:
         return "(ended)"
     return " ".join(arguments.decode(errors="replace").replace("\n", " ").split("\0"))[:150]
@@ -154,6 +160,8 @@ class _Phase:
         self.number = number
         self.limit = limit
         self.name = name
+        #: Seconds between two looks.
+        self.interval = min(_LONGEST_INTERVAL_S, limit * _INTERVAL_SHARE)
         #: Signals that were sent, and that the test run's handler has confirmed.
         self.sent = self.heard = 0
 
@@ -167,13 +175,14 @@ class _Watcher:
         self._folder = Path(folder)
         self._meter = Meter()
         self._phase: _Phase | None = None
+        self._next_look = 0.0
         self._rest = b""
         self._progress = 0
 
     def watch(self) -> None:
         os.set_blocking(0, False)
         while os.getppid() == self._parent:
-            time.sleep(_INTERVAL_S)
+            time.sleep(_TICK_S)
             try:
                 while data := os.read(0, 65536):
                     self._rest += data
@@ -183,14 +192,16 @@ class _Watcher:
             *lines, self._rest = self._rest.split(b"\n")
             for line in lines:
                 self._obey(*line.decode().split("\t"))
-            if self._phase is not None:
+            if self._phase is not None and time.monotonic() >= self._next_look:
                 self._check(self._phase)
+                self._next_look = time.monotonic() + self._phase.interval
 
     def _obey(self, what: str, *rest: str) -> None:
         if what == "begin":
             number, limit, name = rest
             self._phase = _Phase(int(number), float(limit), name)
             self._meter = Meter()
+            self._next_look = time.monotonic() + self._phase.interval / 2  # most phases have ended by then
         elif what == "end":
             self._phase = None
         elif self._phase is not None and int(rest[0]) == self._phase.number:
