@@ -18,6 +18,7 @@ import resource
 import signal
 import threading
 import time
+import types
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
@@ -146,27 +147,27 @@ POINTS: Points = {
     "reply sent": ("_worker.execution.executor", "Executor", "_flush", "after"),
     "items": ("_worker.execution.yielding", "Yielding", "_send", "after"),
     # Objects
-    "extent granted": ("_worker.objects.values", "Objects", "_allocate", "after"),
-    "sealed": ("_worker.objects.values", "Objects", "store_value", "after"),
-    "pinned": ("_worker.objects.values", "Objects", "view", "after"),
-    "view ended": ("_worker.objects.values", "Objects", "view_ended", "after"),
-    "put": ("_worker.objects.values", "Objects", "put", "after"),
-    "before get": ("_worker.objects.values", "Objects", "get", "before"),
-    "after get": ("_worker.objects.values", "Objects", "get", "after"),
+    "extent granted": ("_worker.objects.shared_memory", "SharedMemory", "_allocate", "after"),
+    "sealed": ("_worker.objects.shared_memory", "SharedMemory", "store_value", "after"),
+    "pinned": ("_worker.objects.shared_memory", "SharedMemory", "view", "after"),
+    "view ended": ("_worker.objects.shared_memory", "SharedMemory", "end_view", "after"),
+    "put": ("_worker.objects.values", "Values", "put", "after"),
+    "before get": ("_worker.objects.values", "Values", "get", "before"),
+    "after get": ("_worker.objects.values", "Values", "get", "after"),
     # References
-    "ref arrived": ("_worker.objects.values", "Objects", "adopt", "after"),
+    "ref arrived": ("_worker.objects.values", "Values", "adopt", "after"),
     "borrowing": ("_worker.objects.borrowing", "Borrowing", "register", "after"),
     "borrower added": ("_worker.objects.borrowing", "Borrowing", "_add_borrower", "after"),
     "giving up a borrow": ("_worker.objects.borrowing", "Borrowing", "release", "before"),
     "gave up a borrow": ("_worker.objects.borrowing", "Borrowing", "release", "after"),
     "value asked for": ("_worker.objects.borrowing", "Borrowing", "_get_object", "before"),
     "value sent": ("_worker.objects.borrowing", "Borrowing", "_get_object", "after"),
-    "refs acknowledged": ("_worker.execution.yielding", "Yielding", "_reply_ack", "before"),
+    "refs acknowledged": ("_worker.objects.borrowing", "Borrowing", "acknowledged", "before"),
     # As a caller itself
-    "child submitted": ("_worker.calls.submission", "Calls", "submit_task", "after"),
-    "child replied": ("_worker.calls.submission", "Calls", "replied", "before"),
-    "lease granted": ("_worker.calls.task_submitter", "NormalSubmitter", "granted", "after"),
-    "lends its CPUs": ("_worker.execution.executor", "Executor", "wait_lending", "before"),
+    "child submitted": ("_worker.calls.submission", "Submission", "submit_task", "after"),
+    "child replied": ("_worker.calls.results", "Results", "replied", "before"),
+    "lease granted": ("_worker.calls.task_submitter", "TaskSubmitter", "granted", "after"),
+    "lends its CPUs": ("_worker.execution.executor", "Executor", "_block_releasing_cpus", "before"),
     # Actors
     "becoming an actor": ("_worker.execution.executor", "Executor", "_become", "before"),
     "constructed": ("_worker.execution.actor_host", "ActorHost", "start", "after"),
@@ -205,8 +206,8 @@ ALLOCATIONS: Points = {
     # Values to bytes and back
     "pickling a put": ("_worker.objects.values", "", "serialize", "before"),
     "pickled a put": ("_worker.objects.values", "", "serialize", "after"),
-    "pickling arguments": ("_worker.calls.submission", "", "encode", "before"),
-    "pickled arguments": ("_worker.calls.submission", "", "encode", "after"),
+    "pickling arguments": ("_worker.calls.arguments", "ArgumentEncoder", "encode", "before"),
+    "pickled arguments": ("_worker.calls.arguments", "ArgumentEncoder", "encode", "after"),
     "pickling a result": ("_worker.execution.invocation", "", "serialize", "before"),
     "pickled a result": ("_worker.execution.invocation", "", "serialize", "after"),
     "joining bytes": ("_serialize.values", "Serialized", "to_bytes", "before"),
@@ -221,34 +222,34 @@ ALLOCATIONS: Points = {
     "pickling an error": ("_worker.process.exhaustion", "", "dump_task_error", "before"),
     "unpickling an error": ("_worker.objects.values", "", "load_error", "before"),
     # Objects
-    "asking for an extent": ("_worker.objects.values", "Objects", "_allocate", "before"),
+    "asking for an extent": ("_worker.objects.shared_memory", "SharedMemory", "_allocate", "before"),
     "mapping a segment": ("_store.client", "StoreClient", "_map", "before"),
     "sealing": ("_store.client", "StoreClient", "sealed", "before"),
     "seal noted": ("_store.client", "StoreClient", "sealed", "after"),
     "making a view": ("_store.client", "StoreClient", "view", "before"),
     "made a view": ("_store.client", "StoreClient", "view", "after"),
     "making a ref": ("_worker.objects.object_ref", "", "_new", "before"),
-    "about to wait": ("_worker.objects.values", "Objects", "_new_waiter", "before"),
-    "waiting over": ("_worker.objects.values", "Objects", "_stop_waiting", "after"),
+    "about to wait": ("_worker.process.waiting", "Waiting", "begin", "before"),
+    "waiting over": ("_worker.objects.values", "Values", "_stop_waiting", "after"),
     "value there": ("_worker.objects.refs", "RefTable", "fulfil", "before"),
     "value noted": ("_worker.objects.refs", "RefTable", "fulfil", "after"),
     "entry made": ("_worker.objects.refs", "RefTable", "own", "after"),
     "borrow noted": ("_worker.objects.refs", "RefTable", "borrow", "after"),
     "settled": ("_worker.objects.refs", "RefTable", "_settle", "after"),
-    "draining": ("_worker.core", "Core", "drain", "before"),
-    "drained": ("_worker.core", "Core", "drain", "after"),
+    "draining": ("_worker.objects.garbage", "Garbage", "drain", "before"),
+    "drained": ("_worker.objects.garbage", "Garbage", "drain", "after"),
     # Calls
-    "record made": ("_worker.calls.submission", "Calls", "_new_task", "after"),
-    "submitting": ("_worker.calls.task_submitter", "NormalSubmitter", "submit", "before"),
-    "submitted": ("_worker.calls.task_submitter", "NormalSubmitter", "submit", "after"),
-    "sending a task": ("_worker.calls.task_submitter", "NormalSubmitter", "_send", "before"),
-    "sent a task": ("_worker.calls.task_submitter", "NormalSubmitter", "_send", "after"),
-    "asking for leases": ("_worker.calls.task_submitter", "NormalSubmitter", "_demand", "before"),
+    "record made": ("_worker.calls.submission", "Submission", "_new_task", "after"),
+    "submitting": ("_worker.calls.task_submitter", "PoolRoute", "ready", "before"),
+    "submitted": ("_worker.calls.task_submitter", "PoolRoute", "ready", "after"),
+    "sending a task": ("_worker.calls.task_submitter", "TaskSubmitter", "_send", "before"),
+    "sent a task": ("_worker.calls.task_submitter", "TaskSubmitter", "_send", "after"),
+    "asking for leases": ("_worker.calls.task_submitter", "TaskSubmitter", "_demand", "before"),
     "sending a method call": ("_worker.calls.actor_submitter", "ActorSubmitter", "_send", "before"),
     "sent a method call": ("_worker.calls.actor_submitter", "ActorSubmitter", "_send", "after"),
-    "method call submitted": ("_worker.calls.submission", "Calls", "submit_call", "after"),
-    "reply taken": ("_worker.calls.submission", "Calls", "replied", "after"),
-    "refs in a reply": ("_worker.calls.submission", "Calls", "take_contained", "after"),
+    "method call submitted": ("_worker.calls.submission", "Submission", "submit_call", "after"),
+    "reply taken": ("_worker.calls.results", "Results", "replied", "after"),
+    "refs in a reply": ("_worker.objects.borrowing", "Borrowing", "take_contained", "after"),
     "item arrived": ("_worker.calls.stream_calls", "StreamCalls", "item_arrived", "before"),
     "item taken": ("_worker.calls.generators", "ObjectRefGenerator", "_take", "after"),
     # Messages
@@ -296,13 +297,27 @@ class _Wrapped:
         setattr(self._owner, self._name, wrapped)
         core = current.process.core
         if core is not None:
-            # What handles messages was looked up when the core was built.
-            for message, handler in core.peers.handlers.items():
-                if getattr(handler, "__func__", None) is original:
-                    core.peers.handlers[message] = functools.partial(wrapped, handler.__self__)  # type: ignore[attr-defined]
+            # Parts looked it up when the core was built: as a hook, or to handle messages.
+            for part in (core.context.reactor, *vars(core).values()):
+                _bind_anew(part, original, wrapped)
 
     def undo(self) -> None:
         setattr(self._owner, self._name, self._original)
+
+
+def _bind_anew(part: object, original: Any, wrapped: Any) -> None:
+    """Put the wrapped method wherever a part has kept the original one, bound."""
+    for name, value in list(getattr(part, "__dict__", {}).items()):
+        if getattr(value, "__func__", None) is original:
+            setattr(part, name, types.MethodType(wrapped, value.__self__))
+        elif isinstance(value, dict):
+            for key, method in value.items():
+                if getattr(method, "__func__", None) is original:
+                    value[key] = types.MethodType(wrapped, method.__self__)
+        elif isinstance(value, list):
+            for index, method in enumerate(value):
+                if getattr(method, "__func__", None) is original:
+                    value[index] = types.MethodType(wrapped, method.__self__)
 
 
 # ---------------------------------------------------------------------- in workers

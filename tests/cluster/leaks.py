@@ -58,7 +58,7 @@ def end_session(*, expect_empty: bool) -> None:
         return
     try:
         # A test that killed the daemon has no store to look at; one that failed has refs in its report.
-        if expect_empty and not core.dead_reason:
+        if expect_empty and not core.context.dead_reason:
             wait_until_empty()
     finally:
         skate.shutdown()

@@ -12,8 +12,8 @@ def lose(*refs: skate.ObjectRef) -> None:
     """Lose these objects of the calling process; return when they are gone."""
     core = current.require_core("lose objects")
     before = core.engine.store_report().objects
-    with core.lock:
-        core.drain()
-        core.node.send(node.Lose([ref.binary() for ref in refs]))
-        core.reactor.flush()
+    with core.context.lock:
+        core.garbage.drain()
+        core.daemon.send(node.Lose([ref.binary() for ref in refs]))
+        core.context.reactor.flush()
     wait_for(lambda: core.engine.store_report().objects <= before - len(refs), "the objects to be lost")

@@ -400,8 +400,8 @@ class Program:
         """The memory of some objects of ours is gone."""
         core = current.require_core("lose objects")
         lost = [ref.binary() for ref, _ in self.choose(2)]
-        with core.lock:
-            core.node.send(node.Lose(lost))
+        with core.context.lock:
+            core.daemon.send(node.Lose(lost))
 
     # ------------------------------------------------------------------ answers
 

@@ -39,7 +39,7 @@ def cut() -> None:
     """Break the connections of this process to other drivers and workers, which live."""
     core = current.process.core
     assert core is not None
-    with core.lock:
+    with core.context.lock:
         for connection in core.peers.connections:
             connection.sock.shutdown(socket.SHUT_RDWR)
-    core.reactor.request_turn()
+    core.context.reactor.request_turn()

@@ -598,6 +598,6 @@ def test_an_interrupt_that_was_put_off_wakes_a_thread_that_sleeps(session: Sessi
     """It came while the runtime's own code ran; by the time that it comes again, the program sleeps."""
     core = current.process.core
     assert core is not None
-    core.gate.put_off(signal.SIGINT, signal.default_int_handler)
+    core.main_thread.gate.put_off(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt):
         threading.Event().wait(60)

@@ -373,8 +373,8 @@ def test_refs_inside_refs_are_freed(either: str) -> None:
     last = linked(skate.put(0), lambda ref: skate.put([ref]))
     assert len(core.refs.entries) > LONG
     del last
-    with core.lock:
-        core.drain()
+    with core.context.lock:
+        core.garbage.drain()
     assert len(core.refs.entries) < 10
 
 
@@ -386,8 +386,8 @@ def test_refs_inside_refs_of_a_worker_are_freed(session: None) -> None:
 
         def left(self) -> int:
             core = current.require_core("look at its table")
-            with core.lock:
-                core.drain()
+            with core.context.lock:
+                core.garbage.drain()
                 return len(core.refs.entries)
 
     owner = Owner.remote()
@@ -434,8 +434,8 @@ def test_calls_that_are_dropped_unread(either: str) -> None:
     core = current.require_core("look at its table")
 
     def left() -> int:
-        with core.lock:
-            core.drain()
+        with core.context.lock:
+            core.garbage.drain()
             return len(core.refs.entries)
 
     wait_for(lambda: left() < 10, "the chain to end")

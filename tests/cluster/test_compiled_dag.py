@@ -781,7 +781,9 @@ def test_no_socket_is_left_in_the_folder(session: Session) -> None:
     assert graph.execute(1).get() == 3
     core = skate._worker.process.current.process.core
     assert core is not None
-    assert [name for name in os.listdir(os.path.join(core.session_dir, "s")) if name.startswith("g")] == []
+    assert [
+        name for name in os.listdir(os.path.join(core.context.session_dir, "s")) if name.startswith("g")
+    ] == []
 
 
 def test_drawing(session: Session, tmp_path: Path) -> None:

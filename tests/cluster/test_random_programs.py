@@ -64,7 +64,7 @@ class Scarcity:
 
     def _run(self) -> None:
         core = current.require_core("take descriptors")
-        home = core.session_dir
+        home = core.context.session_dir
         while not self._stop.wait(self._random.random() * 0.3):
             if self._random.random() < 0.3:
                 cut()
@@ -260,8 +260,8 @@ def test_a_driver_out_of_memory_goes_on_or_says_that_it_cannot(point: str, short
         program.run(60, fault.arm)
         fault.disarm()
         del program
-        if core.dead_reason:
-            assert "ran out of memory for skate itself" in core.dead_reason
+        if core.context.dead_reason:
+            assert "ran out of memory for skate itself" in core.context.dead_reason
             skate.shutdown()
             skate.init(num_cpus=2)
         after = Program(seed, deadly=False)

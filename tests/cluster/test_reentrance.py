@@ -83,7 +83,7 @@ def when_main_waits(then: Any) -> threading.Thread:
     assert core is not None
 
     def look() -> None:
-        wait_until(core.main_waits, "the main thread to wait")
+        wait_until(core.main_thread.main_waits, "the main thread to wait")
         then()
 
     thread = threading.Thread(target=look)
@@ -132,7 +132,7 @@ def test_a_call_that_waits_for_nothing_is_a_safe_point(session: Session, alarm: 
     """A program that finds everything ready, again and again, hears its signals too."""
     handled: list[object] = []
     signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))  # the reminder sends the signal
-    ref, gate = skate.put(1), current.require_core("put a handler off").gate
+    ref, gate = skate.put(1), current.require_core("put a handler off").main_thread.gate
     gate.put_off(signal.SIGUSR1, lambda *_: handled.append(2))
     call(ref)
     found = list(handled)

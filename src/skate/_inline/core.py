@@ -13,9 +13,10 @@ from skate._base import errors, ids
 from skate._base.config import Config
 from skate._base.waits import deadlocks, situation
 from skate._control.server import ControlStore, Peer
+from skate._inline.context import Actor, HostParts
 from skate._inline.lanes import Key
 from skate._inline.node import InlineNode
-from skate._inline.player import Player
+from skate._inline.player import InlineYielding, Player
 from skate._inline.turns import End, Turns, line
 from skate._inline.work import Constructor, Work
 from skate._serialize.exceptions import dump_error
@@ -25,31 +26,31 @@ from skate._wire import control
 from skate._wire.codec import PROTOCOL
 from skate._worker.calls.lease_pool import LeasePool, WorkerLease
 from skate._worker.calls.records import TaskRecord
-from skate._worker.calls.task_submitter import NormalSubmitter
-from skate._worker.core import Core
+from skate._worker.calls.task_submitter import PoolRoute, TaskSubmitter
+from skate._worker.core import Core, Kinds
 from skate._worker.execution import forked_child
+from skate._worker.execution.invocation import Invocation
+from skate._worker.execution.local import Local
 from skate._worker.objects.refs import PENDING
-from skate._worker.objects.values import CountWaiter
 from skate._worker.process import current
+from skate._worker.process.context import ProcessContext
 from skate._worker.process.peers import Peer as WorkerPeer
 from skate._worker.process.peers import Peers
-from skate._worker.reporting.waits import told
+from skate._worker.process.waiting import CountWaiter
 
 if TYPE_CHECKING:
-    from skate._inline.host import Host
     from skate._launch.machine import Offer
-    from skate._worker.execution.actor_host import ActorHost
+    from skate._worker.execution.actor_host import ActorInstance
 
 #: Threads that are about to end have so long at the end of a session (seconds).
-_FAREWELL = 1.0
+_FAREWELL_S = 1.0
 
 
-class _Peers(Peers):
-    """Who can be dialled: actors, by their addresses; and whoever runs tasks."""
+class InlinePeers(Peers):
+    """Who can be dialled: actors, by their addresses; and the worker that runs tasks."""
 
-    def __init__(self, core: InlineCore) -> None:
-        super().__init__(core)
-        self._inline = core
+    #: Set by InlineCore.
+    node: InlineNode
 
     def reach(
         self,
@@ -59,7 +60,7 @@ class _Peers(Peers):
         worker_id: bytes = b"",
     ) -> None:
         """See Peers."""
-        host = self._inline.inline_node.host_at(address)
+        host = self.node.host_at(address)
         if host is not None:
             then(host.callers)
         else:
@@ -70,53 +71,96 @@ class _Peers(Peers):
         self._all.add(end)
 
 
-class _Tasks(NormalSubmitter):
+class InlineTasks(TaskSubmitter):
     """Tasks begin at once, whatever they ask for."""
 
-    def __init__(self, core: InlineCore) -> None:
-        super().__init__(core)
-        self._inline = core
-        self._running: dict[int, TaskRecord] = {}
-        self._last_lease = 0
+    #: Set by InlineCore: where tasks run, and the line to it.
+    node: InlineNode
+    end: End
+    _last_lease = 0
 
-    def pool(
-        self, resources: dict[str, int], environment: bytes = b"", requirement: bytes = b""
-    ) -> LeasePool:
-        """See NormalSubmitter."""
-        # Any environment is this process's: ``inline_node.check`` says so.
-        pool = super().pool(resources, environment, requirement)
+    def make_route(self, pool: LeasePool) -> PoolRoute:
+        """See TaskSubmitter."""
+        # Any environment is this process's: ``InlineNode.check`` says so.
         pool.depth = -1  # not looked at yet
-        return pool
+        return InlineRoute(pool, self)
 
-    def submit(self, task: TaskRecord, pool: LeasePool) -> None:
-        """See NormalSubmitter."""
-        task.pool = pool
-        core = self._inline
+    def run(self, task: TaskRecord, pool: LeasePool) -> None:
+        """Begin a task, or refuse it."""
+        what = f"task {task.describe()}"
         if pool.depth < 0:
             pool.depth = 0
-            core.inline_node.check(f"task {task.describe()}", pool.resources, pool.environment)
-        unfit = core.inline_node.unfit(f"task {task.describe()}", pool.requirement, pool.resources)
+            self.node.check(what, pool.resources, pool.environment)
+        unfit = self.node.unfit(what, pool.requirement, pool.resources)
         if unfit:
-            core.calls.finish_with_error(task, dump_error(errors.TaskUnschedulableError(unfit)))
+            self._results.finish_with_error(task, dump_error(errors.TaskUnschedulableError(unfit)))
             return
         self._last_lease += 1
-        lease = WorkerLease(self._last_lease, core.task_worker_id, core.tasks_end, pool)
-        self._running[task.seq] = task
-        self._send(lease, task)
-
-    def in_flight(self) -> list[tuple[TaskRecord, bytes]]:
-        """See NormalSubmitter."""
-        return [(task, self._inline.task_worker_id) for task in self._running.values()]
-
-    def replied(self, task: TaskRecord, microseconds: int) -> None:
-        """See NormalSubmitter."""
-        self._running.pop(task.seq, None)
+        self._send(WorkerLease(self._last_lease, self.node.task_worker_id, self.end, pool), task)
 
     def fail_all(self, error: bytes) -> None:
-        """See NormalSubmitter."""
-        running, self._running = list(self._running.values()), {}
-        for task in running:
-            self._core.calls.finish_with_error(task, error)
+        """See TaskSubmitter."""
+        for task in list(self._tasks.unfinished.values()):
+            if task.actor is None and task.connection is not None:
+                self._results.finish_with_error(task, error)
+
+
+class InlineRoute(PoolRoute):
+    """The route of the tasks of one pool: they begin at once."""
+
+    __slots__ = ("_tasks",)
+
+    def __init__(self, pool: LeasePool, tasks: InlineTasks) -> None:
+        self.pool = pool
+        self._tasks = tasks
+
+    def ready(self, task: TaskRecord) -> None:
+        """See Route."""
+        self._tasks.run(task, self.pool)
+
+    def replied(self, task: TaskRecord, microseconds: int) -> None:
+        """See Route: no worker waits for more."""
+
+    def withdraw(self, task: TaskRecord) -> None:
+        """See Route: it began at once."""
+
+
+class InlineLocal(Local):
+    """What runs here tells itself apart as if it had processes of its own."""
+
+    #: Set by InlineCore.
+    player: Player
+    node: InlineNode
+
+    def _work(self) -> Work | Constructor | None:
+        info = current.call.get()
+        return info if isinstance(info, (Work, Constructor)) else None
+
+    def hosted(self) -> ActorInstance | None:
+        """See Local."""
+        work = self._work()
+        return work.host if work is not None else None  # type: ignore[return-value]  # it is a Host
+
+    def id_here(self) -> bytes:
+        """See Local."""
+        work = self._work()
+        if work is None:
+            return self._context.worker_id
+        return work.host.id if work.host is not None else self.node.task_worker_id
+
+    def assigned(self) -> tuple[Mapping[str, int], tuple[str, ...]]:
+        """See Local."""
+        work = self._work()
+        if isinstance(work, Work):
+            return work.resources, work.gpus
+        return (work.host.spec.running, work.host.gpus) if work is not None else ({}, ())
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """See Local."""
+        return self.player.lanes(self.node.hosts.values())
+
+    def _cancelled(self) -> AbstractSet[tuple[bytes, int]] | None:
+        return self.player.cancelled if self._work() is not None else None
 
 
 class _Unwritten:
@@ -148,70 +192,77 @@ class _Prompt(Turns):
 
 
 class InlineCore(Core):
-    """See the module's text. One a process; ``current.process.core``."""
+    """The parts of an in-process session. One a process: ``current.process.core``."""
 
-    in_process = True
+    #: Set by Core, of the kinds that are given to it.
+    peers: InlinePeers
+    task_submitter: InlineTasks
+    local: InlineLocal
 
     def __init__(self, config: Config, offer: Offer) -> None:
-        self.turns = Turns("driver")
+        turns = self.turns = Turns("driver")
         # There is one process: every value lies in its owner's table.
         config = config._replace(max_inline_bytes=sys.maxsize)
         worker_id = ids.new_worker_id()
-        super().__init__("driver", worker_id, f"inline-{worker_id.hex()}", config, self.turns)
-        self.turns.on_turn = self.drain
-        self.task_worker_id = ids.new_worker_id()
-        self.player = Player(self, offer.gpus)
-        self.inline_node = InlineNode(self, offer)
-        handlers = self.peers.handlers
-        self.peers = _Peers(self)
-        self.peers.handlers.update(handlers)
-        self.normal = _Tasks(self)
-        self.tasks_end, worker_end = line(self.turns, self.peers.handlers, self.player.table())
-        for end, who in ((self.tasks_end, self.task_worker_id), (worker_end, worker_id)):
+        context = ProcessContext("driver", worker_id, f"inline-{worker_id.hex()}", config, turns)
+        context.in_process = True
+        super().__init__(context, Kinds(InlinePeers, InlineTasks, InlineLocal))
+        invocation = Invocation(context, self.daemon, self.memory, self.borrowing, self.garbage)
+        self.player = Player(
+            context, turns, self.tasks, self.results, self.canceller, invocation,
+            lambda invocation: InlineYielding(context, self.waiting, self.borrowing, invocation),
+            offer.gpus,
+        )  # fmt: skip
+        node = self.inline_node = InlineNode(context, self.refs, self.player, offer)
+        node.host_parts = HostParts(
+            context, turns, self.player, self.values, self.garbage, node, self.peers.handlers,
+            self._owner_ended,
+        )  # fmt: skip
+        tasks_end, worker_end = line(turns, self.peers.handlers, self.player.table())
+        for end, who in ((tasks_end, node.task_worker_id), (worker_end, worker_id)):
             end.peer = WorkerPeer()
             end.peer.id = who
-        self.peers.add(self.tasks_end)
-        self.node, _ = line(self.turns, {}, self.inline_node.core_table())
-        self.node.table = {**self.node.table, **self._answers()}
+        self.peers.node = self.task_submitter.node = self.local.node = node
+        self.task_submitter.end, self.local.player = tasks_end, self.player
+        self.peers.add(tasks_end)
+        daemon, _ = line(turns, self.daemon.handlers(), node.core_table())
+        self.daemon.attach(daemon)
+        self.waiting.block = self._block
         self.control_store: ControlStore
         #: The session ends: nothing is sorted out any more.
-        self.closing = False
+        self._closing = False
         #: Calls that wait without a timeout.
         self._blocked: dict[Key, CountWaiter] = {}
-
-    def _answers(self) -> dict[type, Any]:
-        from skate._wire import node
-
-        return {node.StoreReport: self._answered}
 
     # ------------------------------------------------------------------ connecting
 
     def connect(self, namespace: str, entrypoint: str) -> None:
         """Register with the control store, which is made here, and have the node do so."""
-        self.namespace = namespace
+        context, node = self.context, self.inline_node
+        context.namespace = namespace
         store = self.control_store = ControlStore(_Prompt("control store"), _Unwritten())
         mine, its = line(self.turns, self.control.handlers, store.handlers)
         mine.peer, its.peer = "the control store", Peer(False)
         self.control.connection = mine
-        node_end, node_its = line(self.turns, self.inline_node.control_table(), store.handlers)
+        node_end, node_its = line(self.turns, node.control_table(), store.handlers)
         node_its.peer = Peer(False)
-        self.inline_node.control = node_end
-        self.node_id = self.inline_node.node_id
-        with self.lock:
+        node.control = node_end
+        context.node_id = node.node_id
+        with context.lock:
             node_end.send(
-                control.RegisterNode(self.node_id, self.address, os.uname().nodename, self.pid,
-                                     self.inline_node.resources, PROTOCOL, self.inline_node.labels)
+                control.RegisterNode(node.node_id, context.address, os.uname().nodename, context.pid,
+                                     node.resources, PROTOCOL, node.labels)
             )  # fmt: skip
-        self.job_id = self.control.ask(
+        context.job_id = self.control.ask(
             lambda request: control.RegisterJob(
-                request, self.worker_id, b"", namespace, entrypoint, PROTOCOL, self.job_facts
+                request, context.worker_id, b"", namespace, entrypoint, PROTOCOL, context.job_facts
             )
         )
 
     # ------------------------------------------------------------------ waiting
 
-    def wait(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Wait; at once look whether this can ever end."""
+    def _block(self, waiter: Waiter, deadline: float | None) -> bool:
+        """Block, and find out at once whether this wait can ever end: see ``Waiting.block``."""
         if (
             waiter.done
             or deadline is not None
@@ -220,7 +271,7 @@ class InlineCore(Core):
         ):
             return self.turns.wait(waiter, deadline)
         key = waiter.call.owner, waiter.call.seq
-        with self.lock:
+        with self.context.lock:
             self._blocked[key] = waiter
             stuck = not self._may_go_on(key)
         try:
@@ -228,7 +279,7 @@ class InlineCore(Core):
                 self._look(waiter)
             return self.turns.wait(waiter, deadline)
         finally:
-            with self.lock:
+            with self.context.lock:
                 self._blocked.pop(key, None)
 
     def _may_go_on(self, start: Key) -> bool:
@@ -261,67 +312,34 @@ class InlineCore(Core):
                 ahead = host.ahead_of(key)
                 if ahead is not None:
                     return ahead
-            held_back = self.calls_by_seq(key[1])
+            held_back = self.tasks.unfinished.get(key[1])
             if held_back is None or held_back.dependencies is None:
                 return []
             pending = [entry for _, entry in held_back.dependencies if entry.kind == PENDING]
-        makers = [(self.worker_id, entry.task.seq) for entry in pending if entry.task is not None]
+        makers = [(self.context.worker_id, entry.task.seq) for entry in pending if entry.task is not None]
         return makers if len(makers) == len(pending) else []
-
-    def calls_by_seq(self, seq: int) -> TaskRecord | None:
-        """Return an unfinished call of this session. Under the lock."""
-        entry = self.refs.entries.get(ids.object_id(self.worker_id, seq))
-        return entry.task if entry is not None else None
 
     def _look(self, waiter: CountWaiter) -> None:
         """Raise in a wait that closes a circle. Nothing changes while we look: one look is enough."""
-        for found in deadlocks(situation([told(self)])):
+        for found in deadlocks(situation([self.wait_report.snapshot()])):
             if any(number == waiter.number for _, number in found.waits):
                 waiter.error = found.text
                 waiter.done = True
                 return
 
-    # ------------------------------------------------------------------ what runs here
-
-    def _work(self) -> Work | Constructor | None:
-        info = current.call.get()
-        return info if isinstance(info, (Work, Constructor)) else None
-
-    def hosted(self) -> ActorHost | None:
-        """See Core."""
-        work = self._work()
-        return work.host if work is not None else None
-
-    def id_here(self) -> bytes:
-        """See Core: what runs here tells itself apart as if it had processes of its own."""
-        work = self._work()
-        if work is None:
-            return self.worker_id
-        return work.host.id if work.host is not None else self.task_worker_id
-
-    def assigned(self) -> tuple[Mapping[str, int], tuple[str, ...]]:
-        """See Core."""
-        work = self._work()
-        if isinstance(work, Work):
-            return work.resources, work.gpus
-        return (work.host.spec.running, work.host.gpus) if work is not None else ({}, ())
-
-    def lanes(self) -> list[dict[str, Any]]:
-        """See Core."""
-        return self.player.lanes(self.inline_node.hosts.values())
-
-    def _cancelled(self) -> AbstractSet[tuple[bytes, int]] | None:
-        return self.player.cancelled if self._work() is not None else None
-
     # ------------------------------------------------------------------ owners that end
 
-    def owner_ended(self, host: Host) -> None:
-        """An actor is gone, and with it the calls and actors that it had made. Under the lock."""
+    def _owner_ended(self, host: Actor) -> None:
+        """End the calls and actors that an actor had made which is gone. Under the lock."""
+        if self._closing:
+            return
+        me = self.context.worker_id
         gone: list[TaskRecord] = []
         made_by: dict[Key, list[TaskRecord]] = {}
-        for task in self._unfinished():
+        for task in self.tasks.unfinished.values():
             parent = task.parent
-            if isinstance(parent, (Work, Constructor)) and parent.host is host:
+            caller = parent.host if isinstance(parent, (Work, Constructor)) else None
+            if caller is not None and caller.id == host.id:
                 gone.append(task)
             elif parent is not None:
                 made_by.setdefault((parent.owner, parent.seq), []).append(task)
@@ -329,34 +347,27 @@ class InlineCore(Core):
             if task.unresolved >= 0:
                 self._drop(task, host)
             if task.actor is None:  # its process would be gone, too
-                gone += made_by.pop((self.worker_id, task.seq), ())
+                gone += made_by.pop((me, task.seq), ())
         self.control_store.owner_ended(host.id)
 
-    def _unfinished(self) -> list[TaskRecord]:
-        found = {id(task): task for task, _ in (*self.normal.in_flight(), *self.actors.in_flight())}
-        for entry in self.refs.entries.values():
-            if entry.task is not None:
-                found[id(entry.task)] = entry.task
-        return [task for task in found.values() if task.unresolved >= 0]
-
-    def _drop(self, task: TaskRecord, host: Host) -> None:
-        """Nobody can want this call any more."""
-        connection = self.calls.where(task)
-        if connection is None:
-            self.canceller.withdraw(task)
+    def _drop(self, task: TaskRecord, owner: Actor) -> None:
+        """End a call that nobody can want any more."""
+        key = self.context.worker_id, task.seq
+        if task.connection is None:
+            task.route.withdraw(task)
         else:
-            connection.peer.calls.pop(task.seq, None)
+            task.connection = None
+            task.route.replied(task, 0)
             if task.actor is None:
-                self.normal.replied(task, 0)
-                self.player.doom((self.worker_id, task.seq))
+                self.player.doom(key)
             else:
-                self.actors.replied(task)
                 callee = self.inline_node.hosts.get(task.actor.id)
                 if callee is not None:
-                    callee.lanes.withdraw((self.worker_id, task.seq))
+                    callee.lanes.withdraw(key)
         name = task.returns[0].id.hex() if task.returns else ""
-        reason = f"{task.describe()} was called by the actor {host.repr}, which ended"
-        self.calls.finish_with_error(task, dump_error(errors.OwnerDiedError(name, host.address, reason)))
+        reason = f"{task.describe()} was called by the actor {owner.repr}, which ended"
+        error = errors.OwnerDiedError(name, owner.address, reason)
+        self.results.finish_with_error(task, dump_error(error))
 
     # ------------------------------------------------------------------ the end
 
@@ -365,11 +376,12 @@ class InlineCore(Core):
         strands = list(self.player.strands)
         hosts = list(self.inline_node.hosts.values())
         strands += [host.strand for host in hosts]
-        self.closing = True
-        with self.lock:
-            if not self.dead_reason:
-                self.drain()
-            self.fail_everything(self.dead_reason or "this session was shut down")
+        self._closing = True
+        context = self.context
+        with context.lock:
+            if not context.dead_reason:
+                self.garbage.drain()
+            self.fail_everything(context.dead_reason or "this session was shut down")
             running = [work.name for work in self.player.tasks.values()]
             for host in hosts:
                 running += host.running()
@@ -379,13 +391,13 @@ class InlineCore(Core):
                 strand.doom()
                 strand.retire()
         self.turns.close()
-        deadline = monotonic() + _FAREWELL
+        deadline = monotonic() + _FAREWELL_S
         for strand in strands:
             if strand.thread.is_alive() and not strand.here:
                 strand.thread.join(max(0.0, deadline - monotonic()))
         left = [strand for strand in strands if strand.thread.is_alive() and not strand.here]
         if left:
-            self.warn(
+            context.warn(
                 f"{len(left)} call(s) still run after shutdown(), among {', '.join(running) or 'others'}: "
                 "in-process mode cannot end code that neither returns nor waits; their results are dropped"
             )

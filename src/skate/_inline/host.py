@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base import errors, ids
 from skate._base.user_errors import is_a, set_traceback
 from skate._base.waits import lane
+from skate._inline.context import HostParts
 from skate._inline.lanes import Key, Lanes
 from skate._inline.strands import Doomed
 from skate._inline.turns import Begun, End, line
@@ -18,56 +19,45 @@ from skate._transport.connection import Connection, Handler
 from skate._wire import control
 from skate._wire import worker as wire
 from skate._wire.codec import unpack
-from skate._worker.execution.actor_host import ActorHost
+from skate._worker.execution.actor_host import ActorInstance
 from skate._worker.execution.exits import Exit
+from skate._worker.objects.refs import ObjectEntry
 from skate._worker.process import current
 from skate._worker.process.current import SYSTEM_GROUP
 from skate._worker.process.peers import Peer
 
-if TYPE_CHECKING:
-    from skate._inline.core import InlineCore
-    from skate._worker.objects.refs import ObjectEntry
 
-
-class _Around:
-    """What ActorHost needs of an executor."""
-
-    def __init__(self, core: InlineCore) -> None:
-        self.core = core
-        self.invocation = core.player.invocation
-
-
-class Host(ActorHost):
+class Host(ActorInstance):
     """See the module's text. A serial actor has one strand; a threaded one takes one for each call."""
 
-    def __init__(self, core: InlineCore, message: control.PlaceActor) -> None:
-        self.strand = core.player.own_strand()  # it may raise: before anything is taken
-        self.executor = _Around(core)  # type: ignore[assignment]
-        self.core = core
-        self.actor_id = message.actor_id
-        self.incarnation = message.incarnation
-        self.spec = spec = unpack(message.spec, type=control.ActorSpec)
-        self.instance: Any = None
-        self.repr = spec.class_name
+    def __init__(self, parts: HostParts, message: control.PlaceActor) -> None:
+        player = self._player = parts.player
+        self.strand = player.own_strand()  # it may raise: before anything is taken
+        spec = unpack(message.spec, type=control.ActorSpec)
+        super().__init__(
+            parts.context, parts.values, player.invocation, message.actor_id, message.incarnation, spec
+        )
+        self._turns = parts.turns
+        self._garbage = parts.garbage
+        self._place = parts.place
+        self._on_ended = parts.on_ended
         self.id = ids.new_worker_id()
-        self.address = f"{core.address}/{self.id.hex()}"
+        self.address = f"{parts.context.address}/{self.id.hex()}"
         #: It is to do nothing more.
         self.stopped = False
         #: ... but to clean up.
         self.graceful = False
-        self._bound: dict[str, Callable[..., Any]] = {}
-        self.graphs: dict[bytes, Any] = {}
         #: The call begun last, for who must decide what to repeat.
         self.begun: Key = (b"", 0)
-        self.gpus = core.player.take_gpus(spec.running)
+        self.gpus = player.take_gpus(spec.running)
         serial = not spec.is_async and spec.max_concurrency == 1 and not spec.concurrency_groups
         self.serial = serial
         self.lanes: Lanes[Work] = Lanes(
             {"": spec.max_concurrency, SYSTEM_GROUP: 1, **spec.concurrency_groups}
         )
         #: The caller's end, and the actor's.
-        self.callers, self.end = line(core.turns, core.peers.handlers, self._table())
-        for end, who in ((self.callers, self.id), (self.end, core.worker_id)):
+        self.callers, self.end = line(parts.turns, parts.calls_table, self._table())
+        for end, who in ((self.callers, self.id), (self.end, parts.context.worker_id)):
             end.peer = Peer()
             end.peer.id = who
             end.peer.address = self.address
@@ -79,7 +69,7 @@ class Host(ActorHost):
         return {
             wire.Call: self._called,
             wire.CancelCall: self._cancel,
-            **self.core.player.yielding.results_table(),
+            **self._player.yielding.results_table(),
         }
 
     # ------------------------------------------------------------------ what arrives (under the lock)
@@ -117,7 +107,7 @@ class Host(ActorHost):
 
     def _start(self, work: Work) -> None:
         self.begun = work.key
-        player = self.core.player
+        player = self._player
 
         def job() -> None:
             player.run(work, lambda: self.method(str(work.call.fn)))
@@ -129,13 +119,13 @@ class Host(ActorHost):
             player.begin(work, job)
 
     def _over(self, work: Work) -> None:
-        self.core.player.cancelled.discard(work.key)
+        self._player.cancelled.discard(work.key)
         for one in self.lanes.ended(work.key):
             self._start(one)
 
     def _cancel(self, connection: Connection, message: wire.CancelCall) -> None:
         key = (connection.peer.id, message.seq)
-        player = self.core.player
+        player = self._player
         queued = self.lanes.withdraw(key)
         if queued is not None:
             text = f"{queued.name} was cancelled before it began"
@@ -171,7 +161,7 @@ class Host(ActorHost):
         self._report(raised, met)
 
     def _report(self, raised: BaseException | None, met: list[ObjectEntry]) -> None:
-        core, spec = self.core, self.spec
+        spec = self.spec
         error = b""
         if raised is not None:
             name = self._constructor.name
@@ -182,12 +172,12 @@ class Host(ActorHost):
             self.tell(name, raised)
             set_traceback(raised, None)
         self.strand.ending = True
-        with core.lock:
-            core.drain()
+        with self._context.lock:
+            self._garbage.drain()
             if self.stopped:
                 return
             self.constructed = True
-            core.inline_node.started(self, error)
+            self._place.started(self, error)
             if not error:
                 for work in self.lanes.opened():
                     self._start(work)
@@ -198,12 +188,12 @@ class Host(ActorHost):
         """A method or the constructor ended the actor. On its strand."""
         end = Exit(error)
         self._part()
-        with self.core.lock:
+        with self._context.lock:
             if not self.stopped:
                 self.stop()
-                who = f"the actor's part of process {self.core.pid}"
+                who = f"the actor's part of process {self._context.pid}"
                 cause = f"{who} left: {end.what} in {name}"
-                self.core.inline_node.ended(self, cause, intended=end.intended)
+                self._place.ended(self, cause, intended=end.intended)
 
     def _part(self) -> None:
         """Let the instance clean up (see ``farewell``), on a thread of the actor."""
@@ -214,12 +204,11 @@ class Host(ActorHost):
         self.stopped = True
         self.graceful = graceful and self.constructed
         self.end.close("the actor ended")
-        self.core.player.give_gpus_back(self.gpus, self.spec.running)
+        self._player.give_gpus_back(self.gpus, self.spec.running)
         for outgoing in self.end.peer.streams.values():
             outgoing.news()
         self._stop_calls(self.lanes.close())
-        if not self.core.closing:
-            self.core.owner_ended(self)
+        self._on_ended(self)
 
     def _stop_calls(self, running: list[Work]) -> None:
         for work in running:
@@ -233,13 +222,13 @@ class Host(ActorHost):
 
     def _part_and_retire(self) -> None:
         self.farewell()
-        with self.core.lock:
+        with self._context.lock:
             self._retire()
 
     def _retire(self) -> None:
         self.strand.retire()
-        self.core.player.strands.discard(self.strand)
-        self.core.turns.begun.append(self)  # the instance goes without the lock: it may have a __del__
+        self._player.strands.discard(self.strand)
+        self._turns.begun.append(self)  # the instance goes without the lock: it may have a __del__
 
     def go(self, stand_by: bool) -> list[Begun]:
         """See Begun: let go of the instance of an actor that ended."""

@@ -9,21 +9,18 @@ import inspect
 import threading
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from skate._inline.context import HostParts
 from skate._inline.host import Host
-from skate._inline.strands import Doomed
+from skate._inline.strands import Doomed, Strand
 from skate._inline.turns import Begun, here, release
 from skate._inline.work import Work
+from skate._wire import control
 from skate._wire import worker as wire
 from skate._worker.execution.invocation import Result
+from skate._worker.objects.refs import ObjectEntry
 from skate._worker.process import current
-
-if TYPE_CHECKING:
-    from skate._inline.core import InlineCore
-    from skate._inline.strands import Strand
-    from skate._wire import control
-    from skate._worker.objects.refs import ObjectEntry
 
 
 class _Loop:
@@ -98,9 +95,8 @@ class _Posted:
 class LoopHost(Host):
     """See the module's text. Each concurrency group has a loop and a thread, from its first call on."""
 
-    def __init__(self, core: InlineCore, message: control.PlaceActor) -> None:
-        super().__init__(core, message)
-        self._invocation = core.player.invocation
+    def __init__(self, parts: HostParts, message: control.PlaceActor) -> None:
+        super().__init__(parts, message)
         self._main = _Loop(self.strand)
         #: By group; changes under the lock.
         self._loops: dict[str, _Loop] = {}
@@ -153,11 +149,11 @@ class LoopHost(Host):
 
     def _serves(self, loop: _Loop) -> None:
         loop.serves()
-        with self.core.lock:
+        with self._context.lock:
             begun = loop.strand.take_legacy()
         loop.strand.settle()
         if begun:
-            self.core.turns.start(begun)
+            self._turns.start(begun)
 
     # ------------------------------------------------------------------ calls
 
@@ -167,15 +163,15 @@ class LoopHost(Host):
         try:
             loop = self._main if group not in self.spec.concurrency_groups else self._loop_of(group)
         except RuntimeError as error:
-            self.core.player.refuse(work, error)
+            self._player.refuse(work, error)
             return
         work.strand = loop.strand
-        self.core.turns.begun.append(_Posted(self, loop, work))
+        self._turns.begun.append(_Posted(self, loop, work))
 
     def _loop_of(self, group: str) -> _Loop:
         found = self._loops.get(group)
         if found is None:
-            found = loop = self._loops[group] = _Loop(self.core.player.own_strand())
+            found = loop = self._loops[group] = _Loop(self._player.own_strand())
             loop.strand.begin(lambda: loop.run(lambda: self._serves(loop)))
         return found
 
@@ -195,7 +191,7 @@ class LoopHost(Host):
             loop.loop.call_soon(release, settled)  # behind the first step of the coroutine
 
     async def _run_call(self, work: Work) -> None:
-        core, player = self.core, self.core.player
+        player = self._player
         met: list[ObjectEntry] = []
         started = work.began = perf_counter()
         current.call.set(work)
@@ -211,7 +207,7 @@ class LoopHost(Host):
                 return
             result = failed
         taken = int((perf_counter() - started) * 1_000_000)
-        with core.lock:
+        with self._context.lock:
             if not self.stopped:
                 self._invocation.reply(work.end, work.call, result, taken, met)
             self._over(work)
@@ -222,7 +218,7 @@ class LoopHost(Host):
         args, kwargs = self._invocation.decode_arguments(call, met)
         value: Any = target(*args, **kwargs)
         if call.stream is not None:
-            await self.core.player.yielding.run_async(work.end, call, value, _nothing)
+            await self._player.yielding.run_async(work.end, call, value, _nothing)
             return wire.NONE, b"", None, None, None
         if inspect.isawaitable(value):
             value = await value
@@ -249,7 +245,7 @@ class LoopHost(Host):
                 loop.strand.doom()  # if a coroutine waits in get()
             loop.stop()
             loop.strand.retire()
-            self.core.player.strands.discard(loop.strand)
+            self._player.strands.discard(loop.strand)
 
     def _slots(self, limit: int) -> int:
         return 0  # a coroutine may wait in many ways: nobody can say that it is blocked

@@ -10,7 +10,9 @@ from skate._base import errors, ids
 from skate._base.config import Config
 from skate._base.kinds import ERROR
 from skate._base.resources import Resources, describe, fits, to_float
+from skate._inline.context import Actor, HostParts
 from skate._inline.host import Host
+from skate._inline.player import Player
 from skate._scheduling import requirements
 from skate._scheduling.labels import NODE_ID
 from skate._scheduling.placement import NodeView, Nowhere, place
@@ -18,9 +20,10 @@ from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection, Handler
 from skate._wire import control, node
 from skate._wire.codec import unpack
+from skate._worker.objects.refs import RefTable
+from skate._worker.process.context import ProcessContext
 
 if TYPE_CHECKING:
-    from skate._inline.core import InlineCore
     from skate._inline.turns import End
     from skate._launch.machine import Offer
 
@@ -28,9 +31,15 @@ if TYPE_CHECKING:
 class InlineNode:
     """See the module's text. Everything runs under the lock but what says otherwise."""
 
-    def __init__(self, core: InlineCore, offer: Offer) -> None:
-        self._core = core
+    def __init__(self, context: ProcessContext, refs: RefTable, player: Player, offer: Offer) -> None:
+        self._context = context
+        self._refs = refs
+        self._player = player
+        #: What actors get. Set by InlineCore.
+        self.host_parts: HostParts
         self.node_id = os.urandom(ids.NODE_ID_SIZE)
+        #: The worker that runs the tasks, as reports show it.
+        self.task_worker_id = ids.new_worker_id()
         self.resources: Resources = offer.resources
         self.labels = {**offer.labels, NODE_ID: self.node_id.hex()}
         self._capacity = offer.store_capacity
@@ -59,7 +68,7 @@ class InlineNode:
         limit = Config().max_inline_bytes
         sizes = [
             len(entry.data)
-            for entry in self._core.refs.entries.values()
+            for entry in self._refs.entries.values()
             if len(entry.data) > limit and entry.kind != ERROR
         ]
         return sum(sizes), len(sizes)
@@ -75,7 +84,7 @@ class InlineNode:
             self.control.send(control.ActorStarted(message.actor_id, message.incarnation, b"", "", error))
             return
         try:
-            host = _make_host(self._core, message, spec)
+            host = _make_host(self.host_parts, message, spec)
         except RuntimeError as failed:  # no thread can be started for it
             error = dump_error(errors.RaySystemError(f"actor {spec.class_name} was not started: {failed}"))
             self.control.send(control.ActorStarted(message.actor_id, message.incarnation, b"", "", error))
@@ -90,14 +99,14 @@ class InlineNode:
         host.stop(graceful=message.graceful)
         self.ended(host, message.cause, intended=False)
 
-    def started(self, host: Host, error: bytes) -> None:
+    def started(self, host: Actor, error: bytes) -> None:
         """A constructor returned, or raised ``error``."""
         shown = host.repr if host.repr != host.spec.class_name else ""
         self.control.send(
             control.ActorStarted(host.actor_id, host.incarnation, host.id, host.address, error, shown)
         )
 
-    def ended(self, host: Host, cause: str, *, intended: bool) -> None:
+    def ended(self, host: Actor, cause: str, *, intended: bool) -> None:
         """An incarnation is over."""
         self.hosts.pop(host.actor_id, None)
         self._by_address.pop(host.address, None)
@@ -128,7 +137,7 @@ class InlineNode:
                 f"{what} needs {describe(resources)}, more than this session has "
                 f"({describe(self.resources)}): a real session would let it wait; in-process mode runs it"
             )
-        if environment and environment != self._core.environment:
+        if environment and environment != self._context.environment:
             self._warn(
                 f"{what} has a runtime_env, which in-process mode does not enter: it runs with the "
                 "variables, folder and packages of this process"
@@ -137,14 +146,14 @@ class InlineNode:
     def _warn(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
-            self._core.warn(text)
+            self._context.warn(text)
 
     # ------------------------------------------------------------------ questions
 
     def available(self) -> Resources:
         """Return what nobody uses."""
         free = dict(self.resources)
-        held = [work.resources for work in self._core.player.tasks.values()]
+        held = [work.resources for work in self._player.tasks.values()]
         held += [host.spec.running for host in self.hosts.values()]
         for one in held:
             for name, units in one.items():
@@ -153,7 +162,7 @@ class InlineNode:
 
     def rows(self, what: str) -> list[dict[str, Any]]:
         """Return what a daemon tells of its node: see ``_node.reporting.state``."""
-        core = self._core
+        context, tasks = self._context, self._player.tasks
         if what == "store":
             used, objects = self._stored()
             return [
@@ -163,17 +172,19 @@ class InlineNode:
         if what not in ("workers", "tasks", "stacks", "waits"):
             return []
         times = [self._since, self._since, self._since, 0.0]
-        facts: dict[str, Any] = {"pid": core.pid, "job": core.job_id.hex(), "times": times}
-        rows = [{"worker_id": core.worker_id.hex(), "worker_type": "DRIVER", "state": "CONNECTED", **facts}]
-        for work in core.player.tasks.values():
+        facts: dict[str, Any] = {"pid": context.pid, "job": context.job_id.hex(), "times": times}
+        rows = [
+            {"worker_id": context.worker_id.hex(), "worker_type": "DRIVER", "state": "CONNECTED", **facts}
+        ]
+        for work in tasks.values():
             rows.append(
-                {"worker_id": core.task_worker_id.hex(), "worker_type": "WORKER", "state": "LEASED",
+                {"worker_id": self.task_worker_id.hex(), "worker_type": "WORKER", "state": "LEASED",
                  "actor_id": "", "name": work.name, "begun": [work.owner.hex(), work.seq],
                  "lease_owner": work.owner.hex(), "resources": to_float(work.resources), **facts}
             )  # fmt: skip
-        if not core.player.tasks:
+        if not tasks:
             rows.append(
-                {"worker_id": core.task_worker_id.hex(), "worker_type": "WORKER", "state": "IDLE",
+                {"worker_id": self.task_worker_id.hex(), "worker_type": "WORKER", "state": "IDLE",
                  "actor_id": "", "name": "", "begun": None, "lease_owner": "", "resources": {}, **facts}
             )  # fmt: skip
         for host in self.hosts.values():
@@ -187,10 +198,10 @@ class InlineNode:
         return rows
 
 
-def _make_host(core: InlineCore, message: control.PlaceActor, spec: control.ActorSpec) -> Host:
+def _make_host(parts: HostParts, message: control.PlaceActor, spec: control.ActorSpec) -> Host:
     """Return the host of an actor, of the kind that it needs."""
     if not spec.is_async:
-        return Host(core, message)
+        return Host(parts, message)
     from skate._inline.loops import LoopHost  # asyncio takes a while to import
 
-    return LoopHost(core, message)
+    return LoopHost(parts, message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from skate._base import errors, ids
 from skate._base.resources import UNIT
@@ -13,29 +13,29 @@ from skate._base.user_errors import is_a
 from skate._base.waits import lane
 from skate._inline.lanes import Key
 from skate._inline.strands import Doomed, Strand
-from skate._inline.turns import End, here
+from skate._inline.turns import End, Turns, here
 from skate._inline.work import Work
 from skate._node.leases.instances import Devices
 from skate._serialize.exceptions import dump_error, dump_task_error
-from skate._transport.connection import Handler
+from skate._transport.connection import Connection, Handler
 from skate._wire import worker as wire
+from skate._worker.calls.cancellation import Canceller, cancel_error
+from skate._worker.calls.results import Results
+from skate._worker.calls.tasks import TaskTable
 from skate._worker.execution.exits import Exit
-from skate._worker.execution.failures import cancelled_error, reply_of, taken_apart
+from skate._worker.execution.failures import reply_of, taken_apart
 from skate._worker.execution.invocation import Invocation, Result
 from skate._worker.execution.yielding import Outgoing, Yielding
+from skate._worker.objects.refs import ObjectEntry
 from skate._worker.process import current
-
-if TYPE_CHECKING:
-    from skate._inline.core import InlineCore
-    from skate._inline.host import Host
-    from skate._transport.connection import Connection
-    from skate._worker.objects.refs import ObjectEntry
+from skate._worker.process.cancelled import cancelled_error
+from skate._worker.process.context import ProcessContext
 
 #: A generator that is so many items ahead holds up its caller no longer.
 _AHEAD = 64
 
 
-class _Yielding(Yielding):
+class InlineYielding(Yielding):
     """Generators: one without an end goes on by itself after a while."""
 
     def _send(self, outgoing: Outgoing, value: Any) -> None:
@@ -62,16 +62,37 @@ class _Function:
         return self.callable
 
 
-class Player:
-    """See the module's text. Tables change under the lock."""
+class LaneRows(Protocol):
+    """An actor that can show where its calls run."""
 
-    def __init__(self, core: InlineCore, gpus: Sequence[str]) -> None:
-        self._core = core
+    def lane_rows(self) -> list[dict[str, Any]]:
+        """Return where its calls run: see ``_base.waits``. Under the lock."""
+
+
+class Player:
+    """Plays the workers: see the module's text. Tables change under the lock."""
+
+    def __init__(
+        self,
+        context: ProcessContext,
+        turns: Turns,
+        tasks: TaskTable,
+        results: Results,
+        canceller: Canceller,
+        invocation: Invocation,
+        make_yielding: Callable[[Invocation], Yielding],
+        gpus: Sequence[str],
+    ) -> None:
+        self._context = context
+        self._turns = turns
+        self._unfinished_calls = tasks
+        self._results = results
+        self._canceller = canceller
         #: Calls that run and were cancelled.
         self.cancelled: set[Key] = set()
-        self.invocation = Invocation(core)
+        self.invocation = invocation
         self.invocation.cancelled = self.cancelled
-        self.yielding = _Yielding(core, self.invocation)
+        self.yielding = make_yielding(invocation)
         #: Tasks that run. (Calls of actors are in their hosts.)
         self.tasks: dict[Key, Work] = {}
         self._functions: dict[int | str, _Function] = {}
@@ -95,13 +116,13 @@ class Player:
         """Return a thread that has nothing to do. Under the lock."""
         if self._idle:
             return self._idle.pop()
-        strand = Strand(self._core.turns, self._idle_again)
+        strand = Strand(self._turns, self._idle_again)
         self.strands.add(strand)
         return strand
 
     def own_strand(self) -> Strand:
         """Return a thread for one actor alone. Under the lock."""
-        strand = Strand(self._core.turns, _keep)
+        strand = Strand(self._turns, _keep)
         self.strands.add(strand)
         return strand
 
@@ -156,9 +177,9 @@ class Player:
         work.strand.interrupt()
         if message.force:
             # Its process would be gone at once. Its thread here ends when it can.
-            task = connection.other.peer.calls.get(message.seq)  # type: ignore[attr-defined]
+            task = self._unfinished_calls.unfinished.get(message.seq)
             if task is not None:
-                self._core.calls.abandon(task, self._core.canceller.error(task))
+                self._results.abandon(task, cancel_error(self._context, task))
 
     def doom(self, key: Key) -> None:
         """End a task at its next wait; nobody wants its result."""
@@ -171,7 +192,7 @@ class Player:
     def recurse(self, work: Work, message: wire.CancelCall) -> None:
         """Cancel what a cancelled call has called itself."""
         if message.recursive:
-            self._core.canceller.cancel_children(*work.key, message.force)
+            self._canceller.cancel_children(*work.key, message.force)
 
     # ------------------------------------------------------------------ what calls hold
 
@@ -205,7 +226,6 @@ class Player:
 
     def run(self, work: Work, load: Callable[[], Callable[..., Any]]) -> None:
         """Run one call and say what became of it."""
-        core = self._core
         met: list[ObjectEntry] = []
         started = work.began = perf_counter()
         token = current.call.set(work)
@@ -223,12 +243,12 @@ class Player:
         taken = int((perf_counter() - started) * 1_000_000)
         assert work.strand is not None
         work.strand.ending = True
-        with core.lock:
+        with self._context.lock:
             self._answer(work, result, taken, met)
         return None
 
     def _doomed(self, work: Work) -> None:
-        with self._core.lock:
+        with self._context.lock:
             if work.over is not None:
                 work.over()
 
@@ -253,7 +273,7 @@ class Player:
         error, before = taken_apart(error)
         actor = (host.repr, host.actor_id.hex()) if host is not None else None
         if work.key in self.cancelled:
-            when = f" while it ran in this process ({self._core.pid})"
+            when = f" while it ran in this process ({self._context.pid})"
             cancelled = cancelled_error(error, name, ids.task_id(*work.key).hex(), when, actor)
             if before is not None:
                 self.invocation.forget(work.end.peer.id, work.call, before)
@@ -269,9 +289,9 @@ class Player:
 
     # ------------------------------------------------------------------ questions
 
-    def lanes(self, hosts: Iterable[Host]) -> list[dict[str, Any]]:
+    def lanes(self, hosts: Iterable[LaneRows]) -> list[dict[str, Any]]:
         """Return where calls run: see ``_base.waits``. Under the lock."""
-        now, me = perf_counter(), self._core.worker_id
+        now, me = perf_counter(), self._context.worker_id
         found = [lane(me, 1, [(*work.key, now - work.began)], []) for work in self.tasks.values()]
         for host in hosts:
             found += host.lane_rows()

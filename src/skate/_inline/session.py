@@ -27,16 +27,16 @@ class InlineEngine(RuntimeEngine):
     def nodes(self) -> list[control.NodeInfo]:
         """See Engine."""
         here = self._inline.inline_node
-        with self.core.lock:
+        with self.core.context.lock:
             free: Resources = {name: max(0, units) for name, units in here.available().items()}
         return [replace(one, available=free) for one in super().nodes()]
 
     def state(self, what: str) -> tuple[list[tuple[int, str, list[dict[str, object]]]], list[int]]:
         """See RuntimeEngine."""
         rows = self.core.reporter.rows(what)
-        with self.core.lock:
+        with self.core.context.lock:
             own = self._inline.inline_node.rows(what)
-        return [(self.core.pid, "driver", rows), (0, "daemon", own)], []
+        return [(self.core.context.pid, "driver", rows), (0, "daemon", own)], []
 
 
 class InlineDriver:
@@ -52,18 +52,19 @@ class InlineDriver:
     ) -> InlineDriver:
         """Start a session in this process."""
         core = InlineCore(config, offer)
-        core.environment = environment
-        core.job_config = {"detached": program.detached}
-        core.job_facts = job_facts(program, environment)
+        context = core.context
+        context.environment = environment
+        context.job_config = {"detached": program.detached}
+        context.job_facts = job_facts(program, environment)
         core.connect(namespace, printable(" ".join(sys.argv)))
         core.engine = InlineEngine(core)
         current.process.core = core
         if program.logging:
             from skate._worker.reporting import structured_logs
 
-            structured_logs.apply(core, program.logging)
+            structured_logs.apply(context, core.local, program.logging)
         if environment:
-            core.warn(
+            context.warn(
                 "init() has a runtime_env, which in-process mode does not enter: tasks run with the "
                 "variables, folder and packages of this process"
             )
@@ -73,7 +74,7 @@ class InlineDriver:
         """End the session."""
         if current.process.core is self.core:
             current.process.core = None
-        self.core.hold_signals()
+        self.core.main_thread.hold_signals()
         try:
             self.core.close()
         finally:

@@ -124,10 +124,10 @@ class Strand:
 
     def go(self, stand_by: bool) -> list[Begun]:
         """See Begun."""
-        me = here.sleeper
         if self.gone:
             return []
-        if not stand_by or me is self or self.alone:
+        # By its thread: between two jobs it is nobody's sleeper, and may begin the next of its own.
+        if not stand_by or self.alone or self.thread.ident == threading.get_ident():
             self._trace = sys.gettrace()
             release(self._gate)
             return []

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from skate._inline.turns import End
+from skate._wire import control
 from skate._wire import worker as wire
 from skate._worker.process.current import CallInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from skate._inline.host import Host
     from skate._inline.strands import Strand
+
+
+class WorkHost(Protocol):
+    """The actor whose method a call is: ``host.Host``."""
+
+    id: bytes
+    actor_id: bytes
+    repr: str
+    gpus: tuple[str, ...]
+    spec: control.ActorSpec
+
+    def left(self, error: BaseException, name: str) -> None:
+        """End the actor: a method or the constructor of it did. On its strand."""
 
 
 class Work(CallInfo):
@@ -32,7 +45,9 @@ class Work(CallInfo):
         "unwanted",
     )
 
-    def __init__(self, end: End, call: wire.Call, name: str, host: Host | None, function: str = "") -> None:
+    def __init__(
+        self, end: End, call: wire.Call, name: str, host: WorkHost | None, function: str = ""
+    ) -> None:
         super().__init__(end.peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT, function)
         self.end = end
         self.call = call
@@ -61,6 +76,6 @@ class Constructor(CallInfo):
 
     __slots__ = ("host",)
 
-    def __init__(self, host: Host, owner: bytes, name: str) -> None:
+    def __init__(self, host: WorkHost, owner: bytes, name: str) -> None:
         super().__init__(owner, 1, name, 1)
         self.host = host

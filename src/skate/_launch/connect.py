@@ -19,10 +19,12 @@ from skate._launch import session
 from skate._launch.head import Role, Starter
 from skate._launch.machine import Offer
 from skate._transport.dialing import dial
-from skate._transport.reactor import Waiter
+from skate._transport.reactor import Reactor
+from skate._transport.spin import Spin
 from skate._wire import node
 from skate._worker.core import Core
 from skate._worker.process import current
+from skate._worker.process.context import ProcessContext
 
 #: Who draws the progress bars of tqdm_ray, and how lines begin that tell of them.
 _BARS = "skate.experimental.tqdm_ray"
@@ -81,7 +83,7 @@ class Driver:
         settings = {**offer._asdict(), "config": config._asdict()}
         roles = starter.both(os.urandom(ids.NODE_ID_SIZE), settings)
         session.describe(session_dir, session_facts(config, offer, owner=os.getpid()))
-        driver = cls(Core("driver", ids.new_worker_id(), session_dir, config), roles, alive_fd)
+        driver = cls(_core(session_dir, config), roles, alive_fd)
         driver._program = program
         to_node, to_control = (role.connection for role in roles)
         assert to_node is not None
@@ -121,8 +123,7 @@ class Driver:
                 f"the session at {session_dir} runs Python {facts['python']}, this program {mine}: code "
                 "cannot be sent between them. Run both with the same Python."
             )
-        core = Core("driver", ids.new_worker_id(), session_dir, Config(**facts["config"]))
-        driver = cls(core, [], -1)
+        driver = cls(_core(session_dir, Config(**facts["config"])), [], -1)
         driver._program = program
         driver._connect(to_node, to_control, namespace, environment, log_to_driver)
         return driver
@@ -135,8 +136,8 @@ class Driver:
         environment: bytes,
         log_to_driver: bool,
     ) -> None:
-        self.core.namespace = namespace
-        self.core.environment = environment
+        self.core.context.namespace = namespace
+        self.core.context.environment = environment
         try:
             self._register(to_node, to_control, log_to_driver)
         except BaseException:
@@ -150,26 +151,26 @@ class Driver:
         log_to_driver: bool,
     ) -> None:
         core = self.core
-        core.on_node_lost = self._node_lost
-        core.job_facts = job_facts(self._program, core.environment)
+        core.daemon.on_lost = self._node_lost
+        core.context.job_facts = job_facts(self._program, core.context.environment)
         if log_to_driver:
-            core.on_log = self._print
-        core.on_stop = self._print
-        welcomed = core.on_welcome = Waiter()
-        deadline = monotonic() + core.config.start_timeout_s
-        with core.lock:
+            core.daemon.on_log = self._print
+        core.daemon.on_stop = self._print
+        welcomed = core.daemon.welcomed
+        deadline = monotonic() + core.context.config.start_timeout_s
+        with core.context.lock:
             core.peers.listen()
             registered = core.control.join(to_control, printable(" ".join(sys.argv)))
         # While they start: the first task will need it, and it takes 30 ms.
         import cloudpickle  # noqa: F401
 
-        answer = registered.answer if core.reactor.wait(registered, deadline) else None
+        answer = registered.answer if core.context.reactor.wait(registered, deadline) else None
         if answer is None:
             raise self._start_failed("control store", 1)
         if answer.error:
             raise RuntimeError(answer.error)
-        core.job_id = answer.data
-        core.job_config = {
+        core.context.job_id = answer.data
+        core.context.job_config = {
             "sys_path": [portable(path) for path in import_paths()],
             "cwd": portable(working_folder()),
             "argv": [portable(argument) for argument in sys.argv[:1]] or [""],
@@ -177,47 +178,47 @@ class Driver:
                 portable(name): portable(value)
                 for name, value in {**os.environ, **self._hidden_gpus()}.items()
             },
-            "config": core.config._asdict(),
-            "job_id": core.job_id.hex(),
-            "job_owner": core.worker_id.hex(),
-            "namespace": core.namespace,
+            "config": core.context.config._asdict(),
+            "job_id": core.context.job_id.hex(),
+            "job_owner": core.context.worker_id.hex(),
+            "namespace": core.context.namespace,
             "logging": self._program.logging,
             "detached": self._program.detached,
         }
-        with core.lock:
-            core.connect_node(to_node, json.dumps(core.job_config).encode())
-        if not core.reactor.wait(welcomed, deadline) or core.welcome is None:
+        with core.context.lock:
+            core.connect_node(to_node, json.dumps(core.context.job_config).encode())
+        if not core.context.reactor.wait(welcomed, deadline) or core.daemon.welcome is None:
             raise self._start_failed("node daemon", 0)
-        core.reactor.start_background()
+        core.context.reactor.start_background()
         current.process.core = core
         if self._program.logging:
             from skate._worker.reporting import structured_logs
 
-            structured_logs.apply(core, self._program.logging)
+            structured_logs.apply(core.context, core.local, self._program.logging)
         catch_signals(core)
 
     def _hidden_gpus(self) -> dict[str, str]:
         """What hides GPUs from tasks that asked for none, as in Ray; RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
         does not."""
         override = os.environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-        has_gpus = session.facts(self.core.session_dir)["has_gpus"]
+        has_gpus = session.facts(self.core.context.session_dir)["has_gpus"]
         return {"CUDA_VISIBLE_DEVICES": ""} if has_gpus and override not in ("0", "false", "False") else {}
 
     def _start_failed(self, name: str, index: int) -> Exception:
         core = self.core
-        how = f"the {name} did not answer within {core.config.start_timeout_s} s"
+        how = f"the {name} did not answer within {core.context.config.start_timeout_s} s"
         if index and core.control.gone:
             how = f"the {name} is gone: {core.control.gone}"
-        elif not index and core.node is not None and core.node.refused is not None:
-            how = f"the {name} refused this program, because it {core.node.refused.what}"
+        connection = core.control.connection if index else core.daemon.connection
+        if not index and connection is not None and connection.refused is not None:
+            how = f"the {name} refused this program, because it {connection.refused.what}"
         if self._roles:
             role = self._roles[index]
-            connection = core.control.connection if index else core.node
             if connection is None or connection.closed:
                 role.finish(1)  # it is ending, or is as good as ended: see how
             how = role.poll() or how
         return errors.RaySystemError(
-            f"init() failed: {how}; see its log in {os.path.join(core.session_dir, 'logs')}"
+            f"init() failed: {how}; see its log in {os.path.join(core.context.session_dir, 'logs')}"
         )
 
     # ------------------------------------------------------------------ while it runs
@@ -244,7 +245,7 @@ class Driver:
         if console is None:
             # By need: most programs have no breakpoint.
             console = self._console = importlib.import_module("skate._launch.console").Console(self.core)
-            self.core.gate.takes_interrupt = console.interrupt
+            self.core.main_thread.gate.takes_interrupt = console.interrupt
         if type(message) is node.Stopped:
             console.stopped(message)
         else:
@@ -266,8 +267,8 @@ class Driver:
 
     def _node_lost(self, reason: str) -> None:
         """The daemon's connection ended. Under the core's lock."""
-        self.core.on_left.notify()
-        if self.core.dead_reason or self.core.reactor.stopped:
+        self.core.daemon.left.notify()
+        if self.core.context.dead_reason or self.core.context.reactor.stopped:
             return
         how = (
             self._roles and self._roles[0].poll(500)
@@ -275,7 +276,7 @@ class Driver:
         joined = "" if self._roles else " (this program had joined a session that others keep)"
         self.core.fail_everything(
             f"{how}, and with it the session ended: its workers are gone{joined}. Its log: "
-            f"{os.path.join(self.core.session_dir, 'logs', 'node.log')}. "
+            f"{os.path.join(self.core.context.session_dir, 'logs', 'node.log')}. "
             "Call shutdown() and init() to start anew."
         )
 
@@ -286,7 +287,7 @@ class Driver:
         core = self.core
         if current.process.core is core:
             current.process.core = None
-        core.hold_signals()
+        core.main_thread.hold_signals()
         try:
             self._stop()
         finally:
@@ -294,14 +295,14 @@ class Driver:
 
     def _stop(self) -> None:
         core = self.core
-        if core.node is not None and not core.node.closed:
-            with core.lock:
-                core.dead_reason = "this session was shut down"
+        if core.daemon.is_open:
+            with core.context.lock:
+                core.context.dead_reason = "this session was shut down"
                 if not self._roles:
                     core.reporter.last_words()
-                core.node.send(node.Shutdown())
-                core.node.flush()
-            core.reactor.wait(core.on_left, monotonic() + 5)
+                core.daemon.send(node.Shutdown())
+                core.daemon.flush()
+            core.context.reactor.wait(core.daemon.left, monotonic() + 5)
         if self._console is not None:
             self._console.close()
         stacks, self._stacks = self._stacks, -1
@@ -318,24 +319,32 @@ class Driver:
             role.finish(5)
         if self._roles:
             os.close(self._alive_fd)
-            session.remove_sockets(core.session_dir)
-            session.sweep(core.config.sessions_kept, core.session_dir)
+            session.remove_sockets(core.context.session_dir)
+            session.sweep(core.context.config.sessions_kept, core.context.session_dir)
+
+
+def _core(session_dir: str, config: Config) -> Core:
+    """Return the runtime of a driver, which is not connected yet."""
+    reactor = Reactor("driver")
+    reactor.spin = Spin(config.spin_us / 1e6)
+    return Core(ProcessContext("driver", ids.new_worker_id(), session_dir, config, reactor))
 
 
 def catch_signals(core: Core) -> None:
     """Keep the program's signal handlers out of the runtime's own code."""
-    core.gate.install()
+    core.main_thread.gate.install()
     shell = _ipython()
     if shell is not None:
-        shell.events.register("pre_run_cell", core.gate.adopt)  # a kernel sets its own for each cell
+        # A kernel sets its own for each cell.
+        shell.events.register("pre_run_cell", core.main_thread.gate.adopt)
 
 
 def leave_signals(core: Core) -> None:
     """Give the program its handlers back; those that were put off run now, and may raise."""
     shell = _ipython()
-    if shell is not None and core.gate.adopt in shell.events.callbacks["pre_run_cell"]:
-        shell.events.unregister("pre_run_cell", core.gate.adopt)
-    core.gate.uninstall()
+    if shell is not None and core.main_thread.gate.adopt in shell.events.callbacks["pre_run_cell"]:
+        shell.events.unregister("pre_run_cell", core.main_thread.gate.adopt)
+    core.main_thread.gate.uninstall()
 
 
 def _ipython() -> Any:

@@ -219,23 +219,23 @@ class MainThread:
 
         def read() -> None:
             try:
-                core.gate.types = True
+                core.main_thread.gate.types = True
                 try:
                     line = input(prompt)
                 finally:
-                    core.gate.types = False
+                    core.main_thread.gate.types = False
                 answer.put(line)
             except BaseException as error:
                 answer.put(error)
 
-        errand = core.run_in_main(read)
+        errand = core.main_thread.run_in_main(read)
         while True:
             try:
                 line = answer.get(timeout=_LOOK)
             except Empty:
-                if attached.over and core.forget_errand(errand):
+                if attached.over and core.main_thread.forget_errand(errand):
                     raise Over from None
-                core.call_again()
+                core.main_thread.call_again()
                 continue
             if isinstance(line, BaseException):
                 raise line
@@ -258,11 +258,11 @@ class Console:
     def stopped(self, stop: node.Stopped) -> None:
         """A thread stopped: attach to it, if there is a terminal, else say how to."""
         how = _terminal()
-        command = _command(self._core.session_dir)
+        command = _command(self._core.context.session_dir)
         if how is None:
             self._tell(stop, f"It waits for you: {command}")
             return
-        if how == _MAIN and not self._core.main_waits():
+        if how == _MAIN and not self._core.main_thread.main_waits():
             self._tell(stop, f"It waits for you, here as soon as you wait for it in get(), or: {command}")
         with self._lock:
             self._waiting.append(stop)
@@ -290,13 +290,13 @@ class Console:
                     self._thread = None
                     return
                 stop = None
-                if _terminal() != _MAIN or self._core.main_waits():
+                if _terminal() != _MAIN or self._core.main_thread.main_waits():
                     stop = self._waiting.popleft()
             if stop is None:
                 self._news.wait(_LOOK)
                 continue
             try:
-                attached = Attached(self._core.reactor, stop.address)
+                attached = Attached(self._core.context.reactor, stop.address)
             except OSError:
                 continue  # it went on: `skate debug` was faster, or the process ended
             self._talk(stop, attached)
@@ -314,7 +314,9 @@ class Console:
         try:
             attached.talk(_show, reader)
         except Exception as error:  # input() is not possible here after all
-            _show(f"{type(error).__name__}: {error}\nAttach to it: {_command(self._core.session_dir)}\n")
+            _show(
+                f"{type(error).__name__}: {error}\nAttach to it: {_command(self._core.context.session_dir)}\n"
+            )
         finally:
             self._attached = None
             attached.close()

@@ -1,7 +1,8 @@
-"""The runtime of a driver or worker: builds the parts, owns the reactor and the connections. No rules.
+"""Builds the parts of a driver's or worker's runtime and connects them. It decides nothing.
 
-What user threads call (submit, get, put, ...) takes the reactor's lock for as long as tables change;
-pickling, waiting and user code happen outside of it.
+Parts get what they need in their constructors; a part that another one below it must call back is set as its
+hook, here. What user threads call (submit, get, put, ...) takes the process's lock for as long as tables
+change; pickling, waiting and user code happen outside of it.
 """
 
 from __future__ import annotations
@@ -9,482 +10,309 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
-from collections import deque
-from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any
+from mmap import mmap
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from skate._base import errors, ids
-from skate._base.clock import monotonic
-from skate._base.config import Config
+from skate._base import errors
+from skate._base.process import end_process_group
 from skate._base.user_errors import is_a
 from skate._serialize.exceptions import dump_error
-from skate._store.client import LocalObject, StoreClient
+from skate._store.client import StoreClient
 from skate._transport.connection import Connection, Handler
-from skate._transport.reactor import Reactor, Waiter, print_bug
-from skate._transport.spin import Spin
-from skate._wire import control, node, services
+from skate._transport.reactor import print_bug
+from skate._wire import control, node
 from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
 from skate._worker.calls.actor_submitter import ActorSubmitter
+from skate._worker.calls.arguments import ArgumentEncoder
 from skate._worker.calls.cancellation import Canceller
-from skate._worker.calls.records import TaskRecord
+from skate._worker.calls.history import CallHistory
+from skate._worker.calls.lineage import Lineage
 from skate._worker.calls.recovery import Recovery
+from skate._worker.calls.results import Results
 from skate._worker.calls.stream_calls import StreamCalls
-from skate._worker.calls.submission import Calls
-from skate._worker.calls.task_submitter import NormalSubmitter
+from skate._worker.calls.submission import Submission
+from skate._worker.calls.task_submitter import TaskSubmitter
+from skate._worker.calls.tasks import TaskTable
 from skate._worker.calls.unread import UnreadErrors
+from skate._worker.debugging.breakpoints import Breakpoints
 from skate._worker.execution import forked_child
-from skate._worker.objects import segments
+from skate._worker.execution.executor import Executor
+from skate._worker.execution.invocation import Invocation
+from skate._worker.execution.local import Local
+from skate._worker.execution.yielding import Yielding
 from skate._worker.objects.borrowing import Borrowing
 from skate._worker.objects.forks import ForkGuard
 from skate._worker.objects.futures import Futures
-from skate._worker.objects.refs import Dropped, Freed, ObjectEntry, RefTable
-from skate._worker.objects.values import Objects
+from skate._worker.objects.garbage import Garbage
+from skate._worker.objects.home import Home
+from skate._worker.objects.refs import RefTable
+from skate._worker.objects.shared_memory import SharedMemory
+from skate._worker.objects.values import Values
 from skate._worker.process import current
+from skate._worker.process.context import ProcessContext
 from skate._worker.process.control_link import ControlLink
-from skate._worker.process.exhaustion import Changing, ran_out
+from skate._worker.process.daemon_link import DaemonLink
+from skate._worker.process.exhaustion import ran_out
 from skate._worker.process.main_thread import MainThread
 from skate._worker.process.peers import Peers
+from skate._worker.process.waiting import Waiting
 from skate._worker.reporting.report import Reporter
-
-if TYPE_CHECKING:
-    from skate._worker.execution.actor_host import ActorHost
-    from skate._worker.execution.executor import Executor
+from skate._worker.reporting.waits import WaitReport
 
 
-#: A wait that takes longer than this is looked at (seconds).
-_LONG = 1.0
+class Kinds(NamedTuple):
+    """The parts of which in-process mode has kinds of its own."""
+
+    peers: type[Peers] = Peers
+    task_submitter: type[TaskSubmitter] = TaskSubmitter
+    local: type[Local] = Local
 
 
-class Core(MainThread):
-    """See the module's text. One a process; ``current.process.core``."""
+_REAL = Kinds()
 
-    #: There are no workers: everything runs in this process (see ``_inline``).
-    in_process = False
 
-    def __init__(
-        self,
-        kind: str,
-        worker_id: bytes,
-        session_dir: str,
-        config: Config,
-        reactor: Reactor | None = None,
-    ) -> None:
-        self.kind = kind
-        self.worker_id = worker_id
-        self.session_dir = session_dir
-        self.config = config
-        self.address = os.path.join(session_dir, "s", worker_id.hex())
-        self.job_id = b"\0" * ids.JOB_ID_SIZE
-        self.node_id = b"\0" * ids.NODE_ID_SIZE
-        #: The driver whose job this process works for.
-        self.job_owner = worker_id
-        self.namespace = ""
-        #: The public API's view of this core (see skate.engine).
+class Core:
+    """The parts of this process's runtime. One a process: ``current.process.core``."""
+
+    def __init__(self, context: ProcessContext, kinds: Kinds = _REAL) -> None:
+        self.context = context
+        reactor = context.reactor
+        #: The public API's view of this process (see skate.engine).
         self.engine: Any = None
-        super().__init__(Reactor(kind) if reactor is None else reactor)
-        if reactor is None:
-            self.reactor.spin = Spin(config.spin_us / 1e6)
-        self.reactor.on_turn = self.drain
-        self.reactor.on_bug = self._failed
-        #: The lock, for whoever changes tables.
-        self.changing = Changing(self)
-        self.refs = RefTable()
-        #: Entries whose ObjectRefs ended; appended by ``ObjectRef.__del__``, drained each turn.
-        self.dead_refs: deque[ObjectEntry] = deque()
-        #: Numbers of remote functions that ended, likewise.
-        self.dead_functions: deque[int] = deque()
-        self.store = StoreClient(config.extent_cache_bytes)
-        self.store.on_dead_view = self._dead_view
-        #: Calls of generators whose items nobody will take.
-        self.dead_streams: deque[TaskRecord] = deque()
-        self.reactor.leftovers = (
-            self.dead_refs, self.store.dead_views, self.dead_functions, self.dead_streams
-        )  # fmt: skip
-        self.counter = 0
-        #: The number of the last wait.
-        self.last_wait = 0
-        self.node: Connection = None  # type: ignore[assignment]  # set by connect_node
-        self.peers = Peers(self)
-        self.borrowing = Borrowing(self, self.peers)
-        self.objects = Objects(self)
-        self.futures = Futures(self)
-        self.unread = UnreadErrors(self)
-        self.normal = NormalSubmitter(self)
-        self.actors = ActorSubmitter(self)
-        #: Compiled graphs that this process has a part in: each tells where it is (``told``).
+        #: Compiled graphs that this process has a part in.
         self.graphs: WeakSet[Any] = WeakSet()
-        self.control = ControlLink(self)
-        #: In workers.
+        #: In workers: see ``add_executor``.
         self.executor: Executor | None = None
-        #: What to do with lines that workers print (drivers).
-        self.on_log: Callable[[node.LogLines], None] | None = None
-        #: Called (once, under the lock) when the daemon's connection ends.
-        self.on_node_lost: Callable[[str], None] = self.fail_everything
-        #: Done when the daemon has said all that it had to say to a driver that leaves.
-        self.on_left = Waiter()
-        #: What else is told of a driver's job: JSON.
-        self.job_facts = b""
-        #: How to start workers of this process's job: JSON (see ``_launch.zygote``).
-        self.job_config: dict[str, Any] = {}
-        #: The environment of this process, which what it starts inherits: JSON; empty: none.
-        self.environment = b""
-        self.dead_reason = ""
-        #: What the daemon was asked: its answer, once that is there, and who waits for it.
-        self._requests: dict[int, tuple[list[Any], Waiter]] = {}
-        self._last_request = 0
-        #: What drivers do about breakpoints of their job.
-        self.on_stop: Callable[[node.Stopped | node.Resumed], None] | None = None
-        self.pid = os.getpid()
-        self.reporter = Reporter(self)
-        self.calls = Calls(self)
-        self.streams = StreamCalls(self)
-        self.recovery = Recovery(self)
-        self.canceller = Canceller(self)
-        self.fork_guard = ForkGuard(self)
-        self.peers.on_closed = (
-            self.borrowing.connection_closed,
-            self.actors.disconnected,
-            self.normal.disconnected,
-            self._caller_left,
-            lambda _: self.drain(),
+        self.breakpoints: Breakpoints | None = None
+
+        # The process.
+        self.daemon = DaemonLink(context)
+        self.control = ControlLink(context)
+        self.peers = kinds.peers(context)
+        self.waiting = Waiting(context, self.daemon)
+        self.main_thread = MainThread(reactor, self.waiting)
+
+        # Objects.
+        self.refs = RefTable()
+        self.store = StoreClient(context.config.extent_cache_bytes)
+        self.home = Home(context, self.refs)
+        self.memory = SharedMemory(context, self.daemon, self.refs, self.store)
+        self.borrowing = Borrowing(context, self.peers, self.refs)
+        self.garbage = Garbage(
+            reactor, self.daemon, self.peers, self.refs, self.store, self.memory, self.borrowing, self.home
         )
+        self.values = Values(
+            context, self.daemon, self.main_thread, self.waiting, self.refs, self.store, self.memory,
+            self.borrowing, self.garbage, self.home,
+        )  # fmt: skip
+        self.futures = self.home.futures = Futures(
+            context, self.refs, self.borrowing, self.garbage, self.values
+        )
+        self.fork_guard = ForkGuard(reactor, self.store, self.memory, self.garbage)
+
+        # Calls of this process.
+        self.tasks = TaskTable()
+        self.lineage = Lineage(context.config.max_lineage_bytes)
+        self.history = CallHistory(context, self.daemon)
+        self.unread = UnreadErrors(context, self.futures.run_callback)
+        self.streams = StreamCalls(
+            context, self.daemon, self.refs, self.home, self.borrowing, self.garbage, self.values,
+            self.futures, self.tasks, self.lineage,
+        )  # fmt: skip
+        self.results = Results(
+            context, self.daemon, self.refs, self.borrowing, self.tasks, self.streams, self.lineage,
+            self.history, self.unread,
+        )  # fmt: skip
+        self.task_submitter = kinds.task_submitter(
+            context, self.daemon, self.peers, self.tasks, self.results, self.unread
+        )
+        self.actor_submitter = ActorSubmitter(context, self.control, self.peers, self.results)
+        self.recovery = Recovery(
+            context, self.daemon, self.refs, self.borrowing, self.lineage, self.results,
+            (self.task_submitter.take_back, self.actor_submitter.waiting_with),
+        )  # fmt: skip
+        self.canceller = Canceller(context, self.daemon, self.peers, self.refs, self.tasks, self.results)
+        self.arguments = ArgumentEncoder(context, self.refs, self.home, self.values)
+        self.submission = Submission(
+            context, self.main_thread, self.refs, self.home, self.garbage, self.tasks, self.arguments,
+            self.streams, self.results, self.actor_submitter,
+        )  # fmt: skip
+
+        # What runs here, and reports.
+        self.local = kinds.local(context)
+        self.wait_report = WaitReport(context, self.tasks, self.waiting, self.local, self.graphs)
+        self.reporter = Reporter(
+            context, self.daemon, self.refs, self.store, self.garbage, self.tasks, self.history, self.local,
+            self.wait_report,
+        )  # fmt: skip
+        self._set_hooks()
+
+    def _set_hooks(self) -> None:
+        """Connect parts with those above them, which they must not know."""
+        context, garbage = self.context, self.garbage
+        context.reactor.on_turn = garbage.drain
+        context.reactor.on_bug = self._failed
+        context.on_exhausted = self._exhausted
+        self.daemon.on_lost = self.fail_everything
+        self.memory.drain = garbage.drain
+        self.values.on_missing = self.borrowing.on_missing = self.recovery.missing
+        self.results.recovery = self.recovery
+        self.streams.on_repeated_item = self.recovery.item_arrived
+        garbage.on_dead_stream = self.streams.close
+        garbage.on_handles_gone = self._handles_gone
+        garbage.on_result_freed = self.lineage.freed
+        garbage.on_error_freed = self.unread.freed
+        self.control.handlers[control.ActorUpdate] = self.actor_submitter.updated
+        self.control.on_rejoined = self.actor_submitter.watch_again
+        self.control.on_cut_off = self.actor_submitter.cut_off
+        #: In this order: what a lost connection means for refs, then for calls, then for what runs here.
+        self.peers.on_closed = [
+            self.borrowing.connection_closed,
+            self.actor_submitter.disconnected,
+            self.task_submitter.disconnected,
+            lambda _: garbage.drain(),
+        ]
         self.peers.handlers.update(
             {
                 **self.borrowing.handlers(),
-                wire.Reply: self.calls.replied,
+                **self.canceller.handlers(),
+                wire.Reply: self.results.replied,
                 wire.StreamItem: self.streams.item_arrived,
-                wire.Returned: self.normal.returned,
+                wire.Returned: self.task_submitter.returned,
             }
         )
-        self.welcome: node.Welcome | None = None
-        self.on_welcome: Waiter | None = None
+
+    def add_executor(self, board: mmap, slot: int) -> Executor:
+        """Build what runs calls in a worker.
+
+        Args:
+            board: shared with the daemon; at ``slot`` stands which call was begun last.
+        """
+        context = self.context
+        invocation = Invocation(context, self.daemon, self.memory, self.borrowing, self.garbage)
+        yielding = Yielding(context, self.waiting, self.borrowing, invocation)
+        executor = self.executor = self.local.executor = Executor(
+            context, self.daemon, self.main_thread, self.waiting, self.refs, self.store, self.garbage,
+            self.values, invocation, yielding, board, slot, self.canceller.cancel_children,
+        )  # fmt: skip
+        self.breakpoints = Breakpoints(context, self.daemon, executor)
+        executor.on_raised = self.breakpoints.look_at
+        executor.on_leave = self.reporter.tell_metrics
+        executor.on_end = self.reporter.last_words
+        self.waiting.block = executor.block
+        self.daemon.on_lost = lambda reason: end_process_group()
+        self.peers.on_closed.insert(-1, executor.caller_left)
+        self.peers.handlers.update(executor.handlers())
+        return executor
 
     # ------------------------------------------------------------------ connections
 
     def connect_node(self, sock: socket.socket, job_config: bytes = b"", error: str = "") -> None:
-        """Say hello to the daemon. Called under the lock. ``error``: why this worker cannot serve."""
+        """Say hello to the daemon. Under the lock.
+
+        Args:
+            job_config: of a driver's job.
+            error: why this worker cannot serve.
+        """
+        context = self.context
         handlers: dict[type, Handler] = {
-            node.Welcome: self._welcome,
-            node.LeaseGranted: self.normal.granted,
-            node.DemandRefused: self.normal.refused,
-            node.LeaseReclaim: self.normal.reclaim,
-            node.WorkerDied: self.normal.worker_died,
-            node.Extent: self._extent,
-            node.Pinned: self._pinned,
-            node.StoreReport: self._answered,
-            node.StateAnswer: self._answered,
+            **self.memory.handlers(),
+            node.LeaseGranted: self.task_submitter.granted,
+            node.DemandRefused: self.task_submitter.refused,
+            node.LeaseReclaim: self.task_submitter.reclaim,
+            node.WorkerDied: self.task_submitter.worker_died,
             node.StateAsk: self.reporter.asked,
             node.CreatorDied: self._creator_died,
-            node.PrepareMove: lambda c, m: self.objects.prepare_move(m),
-            node.TrimExtents: lambda c, m: self.objects.trim(),
-            node.LogLines: self._log_lines,
-            node.Stopped: self._stop_news,
-            node.Resumed: self._stop_news,
-            node.Shutdown: lambda c, m: self.on_left.notify(),
-            node.Deadlocked: self._deadlock,
+            node.Deadlocked: self.waiting.deadlocked,
         }
         if self.executor is not None:
-            handlers.update(self.executor.node_handlers())
-        heard = services.NODE.heard[self.kind]
-        handlers = {message: handler for message, handler in handlers.items() if message in heard}
-        self.node = Connection(self.reactor, sock, handlers, self._node_closed, receives_fds=True)
-        self.node.peer = "the node daemon"
-        environment = self.environment if self.kind == "driver" else b""
-        self.node.send(
-            node.Hello(
-                self.kind, self.worker_id, os.getpid(), self.address, PROTOCOL, job_config, error, environment
-            )
-        )
-        self.node.flush()
-
-    def _caller_left(self, connection: Connection) -> None:
-        if self.executor is not None:
-            self.executor.caller_left(connection)
+            handlers.update(self.executor.daemon_handlers())
+        environment = context.environment if context.kind == "driver" else b""
+        hello = node.Hello(
+            context.kind, context.worker_id, os.getpid(), context.address, PROTOCOL, job_config, error,
+            environment,
+        )  # fmt: skip
+        self.daemon.connect(sock, handlers, hello)
 
     def _creator_died(self, connection: Connection, message: node.CreatorDied) -> None:
-        """A worker sealed results of ours and is gone: free those whose reply never came."""
-        for peer in list(self.peers.connections):
-            if peer.peer.id == message.worker_id:
-                peer.drain()
-        entries = self.refs.entries
-        lost = [
-            object_id for object_id in message.object_ids
-            if object_id not in entries or entries[object_id].kind != wire.SHARED
-        ]  # fmt: skip
-        if lost:
-            self.node.send(node.Free(lost, False, message.worker_id))
+        """Free the results that a dead worker had sealed and not replied with, after what it got out."""
+        self.peers.drain(message.worker_id)
+        self.memory.free_orphans(message.worker_id, message.object_ids)
 
-    def _welcome(self, connection: Connection, message: node.Welcome) -> None:
-        self.welcome = message
-        self.node_id = message.node_id
-        if self.on_welcome is not None:
-            self.on_welcome.notify()
+    def _handles_gone(self, actor_id: bytes) -> None:
+        self.control.post(lambda request: control.ReleaseActor(request, actor_id))
 
-    def _node_closed(self, connection: Connection) -> None:
-        for _, waiter in self._requests.values():
-            waiter.notify()
-        self.on_node_lost(connection.close_reason)
+    # ------------------------------------------------------------------ ends
 
     def fail_everything(self, reason: str) -> None:
-        """The session is lost: end every wait with an error. Called under the lock."""
-        self.dead_reason = reason
+        """End every wait with an error: the session is lost. Under the lock."""
+        self.context.dead_reason = reason
         error = dump_error(errors.LocalRayletDiedError(reason))
-        self.normal.fail_all(error)
-        self.actors.fail_all(reason)
+        self.task_submitter.fail_all(error)
+        self.actor_submitter.fail_all(reason)
         for entry in self.refs.pending():
-            self.fulfil(entry, wire.ERROR, error)
-        if self.on_welcome is not None:
-            self.on_welcome.notify()
-
-    def _log_lines(self, connection: Connection, message: node.LogLines) -> None:
-        if self.on_log is not None:
-            self.on_log(message)
-
-    def _stop_news(self, connection: Connection, message: node.Stopped | node.Resumed) -> None:
-        if self.on_stop is not None:
-            self.on_stop(message)
-
-    # ------------------------------------------------------------------ requests
-
-    def request(self, make: Callable[[int], Any]) -> Any:
-        """Ask the daemon and wait for the answer. Not under the lock.
-
-        If the wait is interrupted, an extent that was asked for is kept for later; what else the answer means
-        the caller looks after.
-
-        Raises:
-            LocalRayletDiedError: the session is lost.
-        """
-        box: list[Any] = []
-        waiter = Waiter()
-        with self.changing:
-            self.check_usable()
-            self._last_request += 1
-            request = self._last_request
-            self._requests[request] = box, waiter
-            self.node.send(make(request))
-            self.node.flush()
-        try:
-            self.reactor.wait(waiter)
-        except BaseException:
-            with self.lock:
-                if box and type(box[0]) is node.Extent:
-                    self.objects.prefetched(box[0])
-            raise
-        finally:
-            with self.lock:
-                self._requests.pop(request, None)
-        if not box:
-            self.check_usable()
-            raise errors.RaySystemError(f"{self.node.peer} is gone: {self.node.close_reason}")
-        return box[0]
-
-    def _answered(self, connection: Connection, message: Any) -> None:
-        found = self._requests.get(message.request)
-        if found is not None:
-            found[0].append(message)
-            found[1].notify()
-
-    def _extent(self, connection: Connection, message: node.Extent) -> None:
-        message = segments.attached(self, connection, message)
-        if message.request in self._requests:
-            self._answered(connection, message)
-        else:
-            self.objects.prefetched(message)  # or whoever asked was interrupted
-
-    def _pinned(self, connection: Connection, message: node.Pinned) -> None:
-        self._answered(connection, segments.attached(self, connection, message))
-
-    # ------------------------------------------------------------------ waiting and interrupts
-
-    def wait(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Wait; a worker's task that waits long lends its CPUs meanwhile."""
-        executor = self.executor
-        if executor is None:
-            return self.reactor.wait(waiter, deadline)
-        if executor.lends:
-            return executor.wait_lending(waiter, deadline)
-        if executor.runner is not None:
-            executor.runner.about_to_wait()
-        return self.wait_watched(waiter, deadline)
-
-    def wait_watched(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Wait; after a while have the daemon look whether this can ever end."""
-        if deadline is not None or self.reactor.wait(waiter, monotonic() + _LONG):
-            return self.reactor.wait(waiter, deadline)
-        with self.changing:
-            self.node.send(node.Waiting(True))
-            self.reactor.flush()
-        try:
-            return self.reactor.wait(waiter, None)
-        finally:
-            with self.changing:
-                self.node.send(node.Waiting(False))
-
-    def _deadlock(self, connection: Connection, message: node.Deadlocked) -> None:
-        for waiter in self.waits:
-            if waiter.number == message.number and not waiter.done:
-                waiter.error = message.text
-                waiter.notify()
+            self.refs.fulfil(entry, wire.ERROR, error)
+        self.daemon.welcomed.notify()
 
     def _failed(self, bug: BaseException) -> None:
         """Handling a message, or a turn, raised. Under the lock."""
         if is_a(bug, MemoryError):
-            ran_out(self, bug)  # type: ignore[arg-type]
+            ran_out(self.context, bug)  # type: ignore[arg-type]
             return
         with contextlib.suppress(MemoryError):
             print_bug(bug)
 
-    def check_usable(self) -> None:
-        """Raise if the session is lost."""
-        if self.dead_reason:
-            raise errors.LocalRayletDiedError(self.dead_reason)
-
-    def warn(self, text: str) -> None:
-        """Tell the user something that is not an error (yet)."""
-        print(f"skate: {text}", file=sys.stderr, flush=True)
-
-    # ------------------------------------------------------------------ what runs here
-
-    def hosted(self) -> ActorHost | None:
-        """Return the actor that the caller runs in, if it is one."""
-        return self.executor.host if self.executor is not None else None
-
-    def id_here(self) -> bytes:
-        """Return the id of the process that the caller runs in, or seems to."""
-        return self.worker_id
-
-    def assigned(self) -> tuple[Mapping[str, int], tuple[str, ...]]:
-        """Return what the caller holds: resources in fixed point, ids of GPUs."""
-        return current.process.resources, current.process.gpus
-
-    def lanes(self) -> list[dict[str, Any]]:
-        """Return where calls run here: see ``_base.waits``. Under the lock."""
-        return self.executor.lanes() if self.executor is not None else []
-
-    def is_cancelled(self) -> bool:
-        """Tell whether the call that the caller runs in was cancelled.
-
-        Raises:
-            RuntimeError: nobody could tell it so.
-        """
-        host, info = self.hosted(), current.call.get()
-        cancelled = self._cancelled()
-        if cancelled is None or (host is not None and host.spec.is_async):
-            raise RuntimeError(
-                "is_canceled(): This method is only available when the process is a worker, in tasks and in "
-                "methods of actors that are not async"
-            )
-        return (info.owner, info.seq) in cancelled
-
-    def _cancelled(self) -> AbstractSet[tuple[bytes, int]] | None:
-        """Return the calls that run here and were cancelled; None: this is no worker."""
-        return self.executor.interrupts.cancelled if self.executor is not None else None
-
-    # ------------------------------------------------------------------ reference counts
-
-    def _dead_view(self) -> None:
-        if self.reactor.asleep:
-            self.reactor.request_turn()
-
-    def drain(self) -> None:
-        """Count what ended since the last turn, and carry out what that means. Under the lock."""
-        refs = self.refs
-        if self.dead_functions:
-            self.peers.forget_functions(self.dead_functions)
-        while self.dead_streams:
-            self.streams.close(self.dead_streams.popleft())
-        if refs.untold:
-            refs.tell()
-        if not self.dead_refs and not self.store.dead_views and not refs.commands:
+    def _exhausted(self, reason: str) -> None:
+        """End what can be ended: the tables may be half changed, and there may be no memory for more."""
+        with contextlib.suppress(Exception):
+            self.fail_everything(reason)
+        with contextlib.suppress(Exception):
+            lost = dump_error(errors.LocalRayletDiedError(reason))
+            for entry in self.refs.pending():
+                with contextlib.suppress(Exception):
+                    self.refs.fulfil(entry, wire.ERROR, lost)
+        self.waiting.end_all()
+        if self.context.in_process:
             return
-        free: list[bytes] = []
-        keep: list[bytes] = []
-        while True:
-            dead = self.dead_refs
-            while dead:
-                refs.drop_local(dead.popleft())
-            if self.store.dead_views:
-                for object_id, local in self.store.drain_dead():
-                    self.view_ended(object_id, local)
-            if not refs.commands:
-                break
-            commands, refs.commands = refs.commands, []
-            for command in commands:
-                if isinstance(command, Freed):
-                    freed = self.objects.free_value(command.entry)
-                    if freed is not None:
-                        (keep if freed[1] else free).append(freed[0])
-                    self._handle_freed(command.entry)
-                elif isinstance(command, Dropped):
-                    if command.tell:
-                        self.borrowing.release(command.entry)
-                else:
-                    self.borrowing.register(command.entry)
-        if free:
-            self.node.send(node.Free(free, False))
-        if keep:
-            self.node.send(node.Free(keep, True))
-
-    def view_ended(self, object_id: bytes, local: LocalObject) -> None:
-        """The last view of an object is gone. Under the lock."""
-        if self.objects.view_ended(object_id, local):
-            self.node.send(node.Free([object_id], False))
-
-    def _handle_freed(self, entry: ObjectEntry) -> None:
-        """If the entry stood for the handles of an actor, that actor is to end."""
-        if entry.label == "actor":
-            actor_id = entry.data
-            self.control.post(lambda request: control.ReleaseActor(request, actor_id))
-        elif entry.maker is not None:
-            self.recovery.lineage.freed(entry)
-
-    def fulfil(self, entry: ObjectEntry, kind: int, data: bytes) -> None:
-        """A value is there. Under the lock."""
-        waiters = self.refs.fulfil(entry, kind, data)
-        if waiters is not None:
-            for waiter in waiters:
-                waiter.one_ready(kind)  # type: ignore[attr-defined]
-
-    def next_counter(self) -> int:
-        """Return a number that names a task or put of this process. Under the lock."""
-        self.counter += 1
-        return self.counter
-
-    # ------------------------------------------------------------------ end
+        # Nothing more is to arrive, and what works for this process ends.
+        with contextlib.suppress(Exception):
+            self.peers.close()
+        for connection in (self.control.connection, self.daemon.connection):
+            if connection is not None:
+                with contextlib.suppress(Exception):
+                    connection.close(reason)
 
     def close(self) -> None:
         """Disconnect; refs and views that are left are harmless afterwards."""
-        with self.lock:
-            if not self.dead_reason:
-                self.drain()
-            self.fail_everything(self.dead_reason or "this session was shut down")
-        self.reactor.close()
-        with self.lock:
+        context = self.context
+        with context.lock:
+            if not context.dead_reason:
+                self.garbage.drain()
+            self.fail_everything(context.dead_reason or "this session was shut down")
+        context.reactor.close()
+        with context.lock:
             self.peers.close()
             self.control.close()
-            if self.node is not None:
-                self.node.abandon()
+            if self.daemon.connection is not None:
+                self.daemon.connection.abandon()
             self.store.close()
         self.futures.close()
         self.unread.close()
         try:
-            os.unlink(self.address)
+            os.unlink(context.address)
         except OSError:
             pass
 
     def abandon(self) -> None:
-        """In a forked child of user code: drop every connection; nothing of this is usable here."""
+        """Drop every connection, in a forked child of user code: nothing of this is usable there."""
         current.process.core = None
         current.process.forked = True
         if self.executor is not None:
             forked_child.end_where_user_code_ends(self.executor, self.executor.invocation)
-        self.reactor.abandon()
-        for connection in (*self.peers.connections, self.node, self.control.connection):
+        self.context.reactor.abandon()
+        for connection in (*self.peers.connections, self.daemon.connection, self.control.connection):
             if connection is not None:
                 connection.sock.close()
 
@@ -503,7 +331,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     core = current.process.core
-    if core is not None and core.pid != os.getpid():
+    if core is not None and core.context.pid != os.getpid():
         core.abandon()
 
 

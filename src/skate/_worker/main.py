@@ -13,13 +13,14 @@ from skate._base import stack_signal
 from skate._base.config import Config
 from skate._serialize.tracebacks import format_error
 from skate._transport.dialing import dial
+from skate._transport.reactor import Reactor
+from skate._transport.spin import Spin
 from skate._wire import services
 from skate._wire.codec import decoder
 from skate._worker.core import Core
-from skate._worker.debugging import breakpoints
 from skate._worker.execution import output
-from skate._worker.execution.executor import Executor
 from skate._worker.process import current
+from skate._worker.process.context import ProcessContext
 from skate._worker.process.exhaustion import ran_out
 
 # Made in the zygote, once for all workers: of what peers, the daemon and the control store say.
@@ -32,16 +33,16 @@ for _messages in (
     decoder(_messages)
 
 
-def _run_hook(core: Core) -> str:
+def _run_hook(context: ProcessContext) -> str:
     """Run the setup hook of the worker's environment, if it has one; return why it failed, or ""."""
-    if not core.environment:
+    if not context.environment:
         return ""
     from skate._environment import enter, spec
 
-    environment = spec.decode(core.environment)
+    environment = spec.decode(context.environment)
     if not environment.hook:
         return ""
-    core.dead_reason = (
+    context.dead_reason = (
         f"the setup hook {environment.hook} runs before its worker is connected: it can start no tasks and "
         "fetch no objects"
     )
@@ -51,7 +52,7 @@ def _run_hook(core: Core) -> str:
         text = format_error(error)
         return f"worker_process_setup_hook {environment.hook} raised in worker process {os.getpid()}:\n{text}"
     finally:
-        core.dead_reason = ""
+        context.dead_reason = ""
     return ""
 
 
@@ -61,39 +62,44 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     faulthandler.enable()
     stack_signal.register()
     board = mmap.mmap(board_fd, os.fstat(board_fd).st_size)
-    core = Core("worker", worker_id, session, Config(**job["config"]))
-    core.job_id = bytes.fromhex(job["job_id"])
-    core.job_owner = bytes.fromhex(job["job_owner"])
-    core.node_id = bytes.fromhex(job["node_id"])
-    core.namespace = job["namespace"]
-    core.environment = job.pop("runtime_env", "").encode()
+    config = Config(**job["config"])
+    reactor = Reactor("worker")
+    reactor.spin = Spin(config.spin_us / 1e6)
+    context = ProcessContext("worker", worker_id, session, config, reactor)
+    context.job_id = bytes.fromhex(job["job_id"])
+    context.job_owner = bytes.fromhex(job["job_owner"])
+    context.node_id = bytes.fromhex(job["node_id"])
+    context.namespace = job["namespace"]
+    context.environment = job.pop("runtime_env", "").encode()
     job.pop("prepared", None)
-    core.job_config = job
+    context.job_config = job
     if os.environ.get("SKATE_AS_RAY"):
         # By name: what users see of the runtime is above it.
         importlib.import_module("skate.compat").install()
-    executor = core.executor = Executor(core, board, slot)
-    core.gate.install()
+    core = Core(context)
+    executor = core.add_executor(board, slot)
+    core.main_thread.gate.install()
     executor.interrupts.install()
     executor.title.idle()
-    breakpoints.install()
+    assert core.breakpoints is not None
+    core.breakpoints.install()
     current.process.core = core
     if job.get("logging"):
         from skate._worker.reporting import structured_logs
 
-        structured_logs.apply(core, job["logging"])
-    error = _run_hook(core)
-    with core.lock:
+        structured_logs.apply(context, core.local, job["logging"])
+    error = _run_hook(context)
+    with context.lock:
         core.peers.listen()
         core.connect_node(dial(os.path.join(session, "node.sock")), error=error)
     if error:
-        core.reactor.flush()
+        reactor.flush()
         return 1
-    core.reactor.start_background()
+    reactor.start_background()
     try:
         code = executor.run()
     except MemoryError as exhausted:
-        ran_out(core, exhausted)
+        ran_out(context, exhausted)
         raise
     # User code's; the process ends without Python's own end.
     atexit._run_exitfuncs()

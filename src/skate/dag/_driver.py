@@ -74,9 +74,9 @@ class Graph:
     ) -> None:
         self._engine = engine
         self.core = core
-        self._lock = self.core.lock
+        self._lock = self.core.context.lock
         #: Tasks lend their CPUs while they wait; a driver need not ask.
-        self._wait = self.core.reactor.wait if self.core.executor is None else self.core.wait
+        self._wait = self.core.context.reactor.wait if self.core.executor is None else self.core.waiting.block
         self.plan = plan
         self.id = graph
         self._executions = Executions(plan.outputs, max_inflight, max_buffered)
@@ -142,13 +142,13 @@ class Graph:
                 ) from None
             with self._lock:
                 self._exchange.greet(part.member, sock)
-                self.core.reactor.flush()
+                self.core.context.reactor.flush()
             joined.append(_step(handle).remote(_program.join, part, paths))
         get(joined, None)
         get([_step(one).remote(_program.start, self.id) for one in actors], None)
         with self._lock:
             for part, handle in zip(self.plan.parts, actors, strict=True):
-                client = self.core.actors.client(handle._info.actor_id, handle._info.class_name)
+                client = self.core.actor_submitter.client(handle._info.actor_id, handle._info.class_name)
                 self._clients[part.member] = client
                 self._incarnations[part.member] = client.incarnation
             self._state = State.OPEN
@@ -228,7 +228,7 @@ class Graph:
                         exchange.send(execution, source.number, one, source.receivers)
                     if source.kept:
                         self._arrived(execution, source.number, (HERE, value))
-                self.core.reactor.flush()
+                self.core.context.reactor.flush()
             return execution
         finally:
             if not begun:
@@ -274,7 +274,7 @@ class Graph:
                 execution = executions.submit()
                 self._exchange.send(execution, source.number, one, source.receivers)
                 if one.segment is not None:
-                    self.core.reactor.flush()
+                    self.core.context.reactor.flush()
                 return execution
         if one.segment is not None:
             one.segment.release()
@@ -299,7 +299,7 @@ class Graph:
                 break
         with self._lock:
             self._check()
-        if self.core.reactor.stopped:
+        if self.core.context.reactor.stopped:
             raise errors.RayChannelError("the session of the compiled graph was shut down")
         raise errors.RayChannelTimeoutError(
             f"execution {execution} of the compiled graph had no result within {timeout:g} s; it goes "
@@ -402,13 +402,13 @@ class Graph:
         if error is not None:
             self._shut(error)
         else:
-            self.core.reactor.call_later(_LOOK_AGAIN, self._look)
+            self.core.context.reactor.call_later(_LOOK_AGAIN, self._look)
 
     def _death(self) -> Exception | None:
         """Return how an actor of the graph ended, if that is known."""
         core = self.core
-        if core.dead_reason:
-            return errors.LocalRayletDiedError(core.dead_reason)
+        if core.context.dead_reason:
+            return errors.LocalRayletDiedError(core.context.dead_reason)
         advice = "The compiled graph ended with it"
         for member, client in self._clients.items():
             who = f"actor {self._describe(member)}"
@@ -449,7 +449,7 @@ class Graph:
             self._shut(errors.RayChannelError("the compiled graph was torn down. Compile it again."))
         if self._state is State.ENDED:
             return True
-        return self._wait(self._ended, monotonic() + timeout) or self.core.reactor.stopped
+        return self._wait(self._ended, monotonic() + timeout) or self.core.context.reactor.stopped
 
     @property
     def has_ended(self) -> bool:

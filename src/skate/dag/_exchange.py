@@ -167,8 +167,8 @@ class Exchange:
         self.connections: dict[int, Channel] = {}
         self._channels: dict[int, Channel] = {}  # by descriptor
         self._poll = select.poll()
-        self._spin = Spin(core.config.spin_us / 1e6)
-        self._poll.register(core.reactor.fileno(), select.POLLIN)
+        self._spin = Spin(core.context.config.spin_us / 1e6)
+        self._poll.register(core.context.reactor.fileno(), select.POLLIN)
         self._next_turn = 0.0
         self.closed = False
 
@@ -194,7 +194,7 @@ class Exchange:
             on_value(message.execution, message.number, (BUFFERS, view))
 
         connection = Channel(
-            self._core.reactor,
+            self._core.context.reactor,
             sock,
             {
                 wire.GraphValue: value,
@@ -233,7 +233,7 @@ class Exchange:
         else that the reactor has to do ends this, for the caller to go on to an ordinary wait; and where
         values keep coming, the reactor gets a turn now and then.
         """
-        reactor = self._core.reactor
+        reactor = self._core.context.reactor
         if not reactor.try_lead():
             return False
         found = False
@@ -246,7 +246,7 @@ class Exchange:
             else:
                 ready = self._spin.look(self._poll.poll) or self._poll.poll(_MOMENT_MS)
                 if ready:
-                    with self._core.lock:
+                    with self._core.context.lock:
                         for fd, events in ready:
                             channel = self._channels.get(fd)
                             if channel is not None:
@@ -255,7 +255,7 @@ class Exchange:
         finally:
             reactor.leave_lead()
         if reactor.interrupted:
-            self._core.check_interrupt()
+            self._core.main_thread.check_interrupt()
         return found
 
     def close(self) -> None:
@@ -297,10 +297,10 @@ class Exchange:
                 "carry values only, since nobody counts references on their channels. Pass the value "
                 "(skate.get(ref)); give actors the handles they need before, in an ordinary call"
             )
-        if serialized.size <= self._core.config.max_inline_bytes:
+        if serialized.size <= self._core.context.config.max_inline_bytes:
             return Encoded(serialized.kind, serialized.to_bytes())
         size = serialized.laid_out_size
-        with self._core.lock:
+        with self._core.context.lock:
             if self.closed:
                 return Encoded(serialized.kind, b"")  # nobody will get it
             segment, dropped = self._segments.take(size, receivers)

@@ -43,7 +43,8 @@ from skate.engine import require_engine
 
 if TYPE_CHECKING:
     from skate._worker.core import Core
-    from skate._worker.execution.actor_host import ActorHost
+    from skate._worker.execution.actor_host import ActorInstance
+    from skate._worker.execution.executor import Executor
 
 Made = list[tuple["Encoded | None", Value]]
 """What a step made: for each value how it is sent (None: to nobody), and what is kept of it."""
@@ -54,8 +55,9 @@ _HELLO_TIMEOUT = 10.0
 
 def prepare(instance: Any, graph: bytes) -> str:
     """Listen for other members; return the socket's path. Runs on the actor, like those below."""
+    executor = _executor()
     host = _host()
-    program = host.graphs[graph] = Program(host, graph)
+    program = host.graphs[graph] = Program(executor, host, graph)
     return program.path
 
 
@@ -84,11 +86,21 @@ def _program(graph: bytes) -> Program:
     return program
 
 
-def _host() -> ActorHost:
+def _core() -> Core:
     core: Core = require_engine("be a part of a compiled graph").compiled_graphs()
-    assert core.executor is not None
-    assert core.executor.host is not None
-    return core.executor.host
+    return core
+
+
+def _executor() -> Executor:
+    executor = _core().executor
+    assert executor is not None
+    return executor
+
+
+def _host() -> ActorInstance:
+    host = _executor().host
+    assert host is not None
+    return host
 
 
 class _Passed(Exception):
@@ -101,12 +113,12 @@ class _Passed(Exception):
 class Program:
     """See the module's text."""
 
-    def __init__(self, host: ActorHost, graph: bytes) -> None:
+    def __init__(self, executor: Executor, host: ActorInstance, graph: bytes) -> None:
         self._host = host
-        self._executor = host.executor
-        self.core = host.executor.core
+        self._executor = executor
+        self.core = _core()
         self._graph = graph
-        self.path = os.path.join(self.core.session_dir, "s", f"g{os.urandom(6).hex()}")
+        self.path = os.path.join(self.core.context.session_dir, "s", f"g{os.urandom(6).hex()}")
         self._listener: socket.socket | None = listen(self.path)
         self._exchange: Exchange
         self._schedule: Schedule
@@ -151,13 +163,13 @@ class Program:
         )
         for member in part.dials:
             sock = dial(paths[member])
-            with self.core.lock:
+            with self.core.context.lock:
                 self._exchange.greet(member, sock)
-                self.core.reactor.flush()
+                self.core.context.reactor.flush()
 
     def _with_values(self, step: Step) -> Step:
         """Return the step with the values of refs that were bound as whole arguments, as in a call."""
-        get_one = self.core.objects.get_one
+        get_one = self.core.values.get_one
 
         def value(arg: Any) -> Any:
             return get_one(arg, None) if type(arg) is ObjectRef else arg
@@ -176,7 +188,7 @@ class Program:
             if hello is None:
                 continue  # it was no member of this graph, and knows by now
             missing -= 1
-            with self.core.lock:
+            with self.core.context.lock:
                 self._exchange.add(hello.member, sock)
         self._stop_listening()
         if self._executor.runner is not None and not isinstance(self._executor.runner, AsyncRunner):
@@ -230,7 +242,7 @@ class Program:
             return self._post
         if not isinstance(runner, AsyncRunner):
             return self._gate.release
-        loop = runner.loop
+        loop = runner.loop()
         tasks: set[Any] = set()
 
         def create() -> None:
@@ -262,7 +274,7 @@ class Program:
             while self._turn is None and not executor.has_work() and exchange.read_soon():
                 pass
             if self._turn is None or executor.has_work():
-                with self.core.lock:
+                with self.core.context.lock:
                     if self._turn is None or executor.has_work():
                         self._here = False
                         if self._turn is not None and not self._closed:
@@ -338,7 +350,7 @@ class Program:
     def _finish(self, turn: Turn, call: _Call, made: Made) -> None:
         """Send what the step made, and begin the next one."""
         output.flush(False)
-        with self.core.lock:
+        with self.core.context.lock:
             if self._closed or not made:
                 return
             kept: dict[int, Value] = {}
@@ -351,14 +363,14 @@ class Program:
             self._schedule.done(turn, kept)
             self._turn = None
             self._look()
-            if self.core.reactor.dirty:
-                self.core.reactor.flush()
+            if self.core.context.reactor.dirty:
+                self.core.context.reactor.flush()
 
 
 class _Call:
     """A step, made ready: what is called, and how its arguments come together."""
 
-    def __init__(self, host: ActorHost, step: Step) -> None:
+    def __init__(self, host: ActorInstance, step: Step) -> None:
         self.step = step
         self.name = f"{host.spec.class_name}.{step.method}"
         self.result_name = f"the result of {self.name}"

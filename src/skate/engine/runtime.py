@@ -14,10 +14,10 @@ from skate._base.resources import to_float
 from skate._wire import control, node
 from skate._wire.codec import pack, unpack
 from skate._worker.calls import code
-from skate._worker.calls.arguments import encode
 from skate._worker.calls.stream_calls import DYNAMIC, STREAMING
 from skate._worker.core import Core
 from skate._worker.execution.exits import ActorExit
+from skate._worker.objects.garbage import ACTOR
 from skate._worker.objects.object_ref import ObjectRef, make_ref
 from skate._worker.process import current
 from skate._worker.process.call_site import call_site, written
@@ -42,47 +42,47 @@ class RuntimeEngine:
         self._classes: WeakKeyDictionary[type, tuple[bytes, list[ObjectRef[Any]]]] = WeakKeyDictionary()
         #: What the constructors of detached actors got, by actor.
         self._detached: dict[bytes, ObjectRef[Any]] = {}
-        self.session_dir = core.session_dir
-        self.put = core.objects.put
-        self.get = core.objects.get
-        self.get_one = core.objects.get_one
-        self.wait = core.objects.wait
+        self.session_dir = core.context.session_dir
+        self.put = core.values.put
+        self.get = core.values.get
+        self.get_one = core.values.get_one
+        self.wait = core.values.wait
 
     # ------------------------------------------------------------------ tasks
 
     def bind_function(self, function: Any, name: str, options: TaskOptions) -> Submit:
         """See Engine."""
         core = self.core
-        record = core.calls.make_function(function, name, options.threads)
+        record = core.submission.make_function(function, name, options.threads)
         record.max_calls, record.hidden = options.max_calls, options.hidden
         record.retry = retry_blob(options.retry_exceptions)
-        pool = core.normal.pool(
+        route = core.task_submitter.route(
             options.resources, self._environment(options.runtime_env), options.requirement
         )
         num_returns = returns_of(options.num_returns, is_generator(function))
         retries, label, ahead = options.max_retries, options.name, options.ahead
-        submit_task = core.calls.submit_task
+        submit_task = core.submission.submit_task
 
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return submit_task(record, args, kwargs, pool, num_returns, retries, label, ahead)
+            return submit_task(record, args, kwargs, route, num_returns, retries, label, ahead)
 
         return submit
 
     def _environment(self, given: Mapping[str, Any] | None) -> bytes:
         """Return the environment of a task or actor that was given this ``runtime_env``, here."""
         if not given:
-            return self.core.environment
+            return self.core.context.environment
         from skate._environment.resolve import resolve
 
-        return resolve(given, self.core.environment)
+        return resolve(given, self.core.context.environment)
 
     # ------------------------------------------------------------------ actors
 
     def bind_method(self, info: ActorInfo, method: str, options: Mapping[str, Any]) -> Submit:
         """See Engine."""
         core = self.core
-        with core.changing:
-            client = core.actors.client(info.actor_id, info.class_name)
+        with core.context.locked:
+            client = core.actor_submitter.client(info.actor_id, info.class_name)
             client.max_pending, client.out_of_order = info.max_pending_calls, info.out_of_order
         num_returns = returns_of(options.get("num_returns"), bool(options.get("is_generator")))
         ahead = max(0, options.get("_generator_backpressure_num_objects") or 0)
@@ -90,7 +90,7 @@ class RuntimeEngine:
         retry = retry_blob(options.get("retry_exceptions"))
         group: str | None = options.get("concurrency_group")
         check_group(group, info.groups, f"{info.class_name}.{method}")
-        submit_call, ref = core.calls.submit_call, info.ref
+        submit_call, ref = core.submission.submit_call, info.ref
         name: str | None = options.get("name")
         label = name or f"{info.class_name}.{method}"
         hidden = options.get("enable_task_events") == 0
@@ -124,9 +124,9 @@ class RuntimeEngine:
             out_of_order = concurrency > 1 or bool(options.concurrency_groups)
         detached = options.detached
         if detached is None:
-            detached = core.job_config.get("detached", False)
-        arguments = encode(core, args, kwargs, f"{name}.__init__", always_inline=detached)
-        actor_id = ids.new_actor_id(core.job_id)
+            detached = core.context.job_config.get("detached", False)
+        arguments = core.arguments.encode(args, kwargs, f"{name}.__init__", always_inline=detached)
+        actor_id = ids.new_actor_id(core.context.job_id)
         dependencies = arguments.dependencies or []
         kept = [*code_refs, *arguments.refs, *(ref for _, ref in dependencies)]
         if arguments.blob is not None:
@@ -146,10 +146,10 @@ class RuntimeEngine:
             concurrency_groups=options.concurrency_groups,
             is_async=is_async,
             name=options.name,
-            namespace=core.namespace if options.namespace is None else options.namespace,
-            owner_job=core.job_owner,
-            owner_id=core.id_here(),
-            owner_address=core.address,
+            namespace=core.context.namespace if options.namespace is None else options.namespace,
+            owner_job=core.context.job_owner,
+            owner_id=core.local.id_here(),
+            owner_address=core.context.address,
             handle=b"" if detached else handle.binary(),
             methods=methods,
             max_pending_calls=options.max_pending_calls,
@@ -157,15 +157,15 @@ class RuntimeEngine:
             job_config=self._detached_job(actor_id) if detached else b"",
             environment=environment,
             requirement=options.requirement,
-            call_site=written(call_site(2)) if core.config.record_call_sites else "",
+            call_site=written(call_site(2)) if core.context.config.record_call_sites else "",
             parent=current.call.get().task_id,
         )
         info = info_of(actor_id, spec, None if detached else handle)
         entry = handle._entry
         if not options.name:
             # Nobody else can know of it yet: its calls wait for it, its creator need not.
-            with core.changing:
-                core.check_usable()
+            with core.context.locked:
+                core.context.check_usable()
                 create = functools.partial(
                     control.CreateActor, actor_id=actor_id, spec=pack(spec), get_if_exists=False
                 )
@@ -180,12 +180,12 @@ class RuntimeEngine:
                 lambda request: control.CreateActor(request, actor_id, pack(spec), options.get_if_exists)
             )
         except BaseException:
-            with core.lock:
+            with core.context.lock:
                 entry.label = ""  # there is no actor to end with it
             raise
         found = unpack(data, type=control.FoundActor)
         if found.actor_id != actor_id:
-            with core.lock:
+            with core.context.lock:
                 entry.label = ""
             return self._info(found)
         return info
@@ -197,14 +197,13 @@ class RuntimeEngine:
         process lives, for restarts.
         """
         core = self.core
-        with core.changing:
-            entry = core.refs.own(ids.object_id(core.worker_id, core.next_counter()))
-            entry.local = 1
+        with core.context.locked:
+            entry = core.refs.own(ids.object_id(core.context.worker_id, core.context.next_counter()))
             entry.kind = 0
             if not detached:
-                entry.label, entry.data = "actor", actor_id
-            core.objects.contain(entry, kept)
-        handle = make_ref(entry, core)
+                entry.label, entry.data = ACTOR, actor_id
+            core.values.contain(entry, kept)
+        handle = make_ref(entry, core.home)
         if detached and kept:
             self._detached[actor_id] = handle
         return handle
@@ -213,13 +212,13 @@ class RuntimeEngine:
         """Return the configuration of the job whose root the detached actor will be."""
         import json
 
-        return json.dumps(self.core.job_config | {"job_owner": actor_id.hex()}).encode()
+        return json.dumps(self.core.context.job_config | {"job_owner": actor_id.hex()}).encode()
 
     def _class_code(self, cls: type) -> tuple[bytes, list[ObjectRef[Any]]]:
         """Pickle a class once: at its first actor here, as with remote functions."""
         found = self._classes.get(cls)
         if found is None:
-            found = self._classes[cls] = code.dump(self.core, cls, cls.__name__)
+            found = self._classes[cls] = code.dump(self.core.context, cls, cls.__name__)
         return found
 
     def forget_class(self, cls: Any) -> None:
@@ -229,7 +228,7 @@ class RuntimeEngine:
     def find_actor(self, name: str, namespace: str | None) -> ActorInfo:
         """See Engine."""
         core = self.core
-        where = core.namespace if namespace is None else namespace
+        where = core.context.namespace if namespace is None else namespace
         found = unpack(
             core.control.ask(lambda request: control.FindActor(request, name, where)),
             type=control.FoundActor,
@@ -238,15 +237,15 @@ class RuntimeEngine:
 
     def _info(self, found: control.FoundActor) -> ActorInfo:
         spec = found.spec
-        ref = self.core.objects.adopt(spec.handle, spec.owner_address) if spec.handle else None
+        ref = self.core.values.adopt(spec.handle, spec.owner_address) if spec.handle else None
         return info_of(found.actor_id, spec, ref)
 
     def kill_actor(self, actor_id: bytes, no_restart: bool) -> None:
         """See Engine."""
         where = written(call_site(2))
         reason = (
-            f"it was killed by `ray.kill`: kill() was called in {self.core.kind} process {os.getpid()}"
-            f"{where and ' at ' + where}"
+            f"it was killed by `ray.kill`: kill() was called in {self.core.context.kind} process "
+            f"{os.getpid()}{where and ' at ' + where}"
         )
         self.core.control.ask(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 
@@ -254,15 +253,15 @@ class RuntimeEngine:
         """See Engine."""
         core = self.core
         entry = ref._entry
-        with core.changing:
-            core.check_usable()
+        with core.context.locked:
+            core.context.check_usable()
             if force and entry.task is not None and entry.task.actor is not None:
                 raise ValueError(
                     f"force=True is not supported for actor tasks, and {entry.task.describe()} is one: it "
                     "ends the process of a task. Use force=False, or kill() for the actor"
                 )
             core.canceller.cancel(entry, force, recursive)
-            core.reactor.flush()
+            core.context.reactor.flush()
 
     def exit_actor(self) -> NoReturn:
         """See Engine."""
@@ -270,22 +269,19 @@ class RuntimeEngine:
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """See Engine."""
-        from skate._worker.objects.freeing import free_objects
-
-        free_objects(self.core, refs)
+        self.core.values.free(refs)
 
     # ------------------------------------------------------------------ the cluster
 
     def addresses(self) -> dict[str, Any]:
         """See Engine."""
-        core = self.core
         return {
-            "node_id": core.node_id.hex(),
+            "node_id": self.core.context.node_id.hex(),
             "node_ip_address": "127.0.0.1",
-            "session_dir": core.session_dir,
-            "address": core.session_dir,
-            "gcs_address": f"{core.session_dir}/control.sock",
-            "raylet_socket_name": f"{core.session_dir}/node.sock",
+            "session_dir": self.session_dir,
+            "address": self.session_dir,
+            "gcs_address": f"{self.session_dir}/control.sock",
+            "raylet_socket_name": f"{self.session_dir}/node.sock",
             "webui_url": None,
         }
 
@@ -309,7 +305,7 @@ class RuntimeEngine:
     def _state(self) -> SessionState:
         from skate.engine.session_state import SessionState
 
-        return SessionState(self.core.request, self.core.control.ask, self.session_dir)
+        return SessionState(self.core.daemon.request, self.core.control.ask, self.session_dir)
 
     def key_value(self, operation: str, namespace: bytes, key: bytes, value: bytes, overwrite: bool) -> Any:
         """See Engine."""
@@ -320,7 +316,7 @@ class RuntimeEngine:
 
     def store_report(self) -> node.StoreReport:
         """Return how full this node's object store is."""
-        report = self.core.request(node.StoreStatus)
+        report = self.core.daemon.request(node.StoreStatus)
         assert isinstance(report, node.StoreReport)
         return report
 
@@ -328,39 +324,39 @@ class RuntimeEngine:
 
     def identity(self) -> Identity:
         """See Engine."""
-        core = self.core
-        return Identity(core.kind, core.job_id, core.node_id, core.namespace, core.environment)
+        here = self.core.context
+        return Identity(here.kind, here.job_id, here.node_id, here.namespace, here.environment)
 
     def running(self) -> RunningCall:
         """See Engine."""
-        core = self.core
-        host, call = core.hosted(), current.call.get()
+        local = self.core.local
+        host, call = local.hosted(), current.call.get()
         actor = None
         if host is not None:
             info = info_of(host.actor_id, host.spec, None)
             actor = RunningActor(info, host.spec.name, host.incarnation > 0)
         # In-process, tasks run in the driver's own process.
-        is_inside = core.kind != "driver" or host is not None or call.depth > 0
-        return RunningCall(is_inside, core.id_here(), call.task_id, call.name, actor)
+        is_inside = self.core.context.kind != "driver" or host is not None or call.depth > 0
+        return RunningCall(is_inside, local.id_here(), call.task_id, call.name, actor)
 
     def function_name(self) -> str | None:
         """See Engine."""
         function = current.call.get().function
         if isinstance(function, current.CodeName):
             return f"{function.module}.{function}"
-        host = self.core.hosted()
+        host = self.core.local.hosted()
         if not function or host is None:
             return function or None
         return host.full_name(function.rpartition(".")[2])
 
     def assigned(self) -> tuple[Mapping[str, float], tuple[str, ...]]:
         """See Engine."""
-        resources, gpus = self.core.assigned()
+        resources, gpus = self.core.local.assigned()
         return to_float(resources), gpus
 
     def is_cancelled(self) -> bool:
         """See Engine."""
-        return self.core.is_cancelled()
+        return self.core.local.is_cancelled()
 
     # ------------------------------------------------------------------ tools
 
@@ -370,11 +366,12 @@ class RuntimeEngine:
 
     def prints_bars(self) -> bool:
         """See Engine."""
-        return self.core.kind == "worker"
+        return self.core.context.kind == "worker"
 
     def followed_as(self) -> tuple[bytes, str] | None:
         """See Engine."""
-        return None if self.core.in_process else (self.core.worker_id, self.session_dir)
+        here = self.core.context
+        return None if here.in_process else (here.worker_id, self.session_dir)
 
     def on_process_gone(self, callback: Callable[[bytes], object]) -> str:
         """See Engine."""
@@ -383,25 +380,23 @@ class RuntimeEngine:
 
     def set_trace(self, frame: FrameType) -> bool:
         """See Engine."""
-        if self.core.executor is None:
+        breakpoints = self.core.breakpoints
+        if breakpoints is None:
             return False
-        from skate._worker.debugging import debugger
-
-        debugger.set_trace(self.core, frame)
+        breakpoints.set_trace(frame)
         return True
 
     def post_mortem(self, error: BaseException) -> bool:
         """See Engine."""
-        if self.core.executor is None:
+        breakpoints = self.core.breakpoints
+        if breakpoints is None:
             return False
-        from skate._worker.debugging import debugger
-
-        debugger.post_mortem(self.core, error)
+        breakpoints.post_mortem(error)
         return True
 
     def compiled_graphs(self) -> Core:
         """See Engine."""
-        if self.core.in_process:
+        if self.core.context.in_process:
             raise NotImplementedError(
                 "compiled graphs connect processes with each other; in-process mode (mode='inline') has one. "
                 "Run the graph by execute() there, or test it in a real session"

@@ -27,7 +27,7 @@ from skate._wire.framing import MAX_FRAME, MAX_HELLO
 from skate._wire.handshake import GARBLED, LATE, PROTOCOL, WRONG_PEER, WRONG_PROTOCOL, WRONG_STATE, Refused
 from skate._wire.services import Service
 from skate._worker.core import Core
-from skate._worker.execution.executor import Executor
+from skate._worker.process.context import ProcessContext
 
 from .samples import framed, name_of, sample
 from .test_handshake import hello
@@ -200,17 +200,18 @@ class Process(Role):
 
     def __init__(self, folder: Path) -> None:
         (folder / "s").mkdir()
-        core = self.core = Core("worker", ME, str(folder), Config())
-        super().__init__(core.reactor)
-        core.executor = Executor(core, mmap.mmap(-1, 4096), 0)
+        context = ProcessContext("worker", ME, str(folder), Config(), Reactor("worker"))
+        core = self.core = Core(context)
+        super().__init__(context.reactor)
+        core.add_executor(mmap.mmap(-1, 4096), 0)
         ours, theirs = socket.socketpair()
-        with core.lock:
+        with context.lock:
             core.connect_node(theirs)
             core.peers.listen()
         self.node = ours
 
     def connect(self) -> socket.socket:
-        sock = dial(self.core.address)
+        sock = dial(self.core.context.address)
         self.turn()
         return sock
 
@@ -222,7 +223,8 @@ class Process(Role):
 
     def close(self) -> None:
         self.core.peers.close()
-        self.core.node.abandon()
+        assert self.core.daemon.connection is not None
+        self.core.daemon.connection.abandon()
         self.node.close()
         super().close()
 
@@ -441,7 +443,8 @@ def test_each_role_handles_what_the_table_says_and_nothing_else(tmp_path: Path) 
 def test_what_a_process_hears_from_the_daemon_is_what_the_table_says(tmp_path: Path) -> None:
     role = Process(tmp_path)
     try:
-        assert set(role.core.node._handlers) == services.NODE.heard["worker"]
+        assert role.core.daemon.connection is not None
+        assert set(role.core.daemon.connection._handlers) == services.NODE.heard["worker"]
         assert set(role.core.control.handlers) == services.CONTROL.heard["process"]
     finally:
         role.close()

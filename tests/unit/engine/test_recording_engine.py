@@ -198,7 +198,9 @@ def test_futures(engine: RecordingEngine) -> None:
     async def wait() -> int:
         return await bad.square.remote(3)
 
-    assert bad.square.remote(3).future().result() == 9
+    ref = bad.square.remote(3)
+    assert ref.future().result() == 9
+    assert (ref.owner_address(), ref.job_id().binary()) == ("recording", engine.identity().job_id)
     assert asyncio.run(wait()) == 9
 
 

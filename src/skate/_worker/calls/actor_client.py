@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from skate._wire.control import ActorUpdate
-from skate._worker.calls.records import TaskRecord, split_begun, take_out
+from skate._worker.calls.records import Route, TaskRecord, split_begun, take_out
 
 if TYPE_CHECKING:
     from skate._transport.connection import Connection
@@ -51,11 +51,11 @@ Command = Connect | Fail
 
 
 class ActorClient:
-    """See the module's text."""
+    """Decides which calls of an actor leave when, and what becomes of those in flight."""
 
     __slots__ = ("id", "class_name", "max_pending", "out_of_order", "state", "incarnation", "connection",
                  "address", "dialling", "queue", "inflight", "cause", "error", "watched", "keep", "tallies",
-                 "_send", "_me")  # fmt: skip
+                 "route", "_send", "_me")  # fmt: skip
 
     def __init__(
         self,
@@ -87,6 +87,8 @@ class ActorClient:
         self.keep: object = None
         #: Where calls of its methods count: see ``tallies``.
         self.tallies: dict[str, Tally] = {}
+        #: That of its calls. Set by the submitter.
+        self.route: Route
         self._send = send
         self._me = me
 
@@ -103,6 +105,11 @@ class ActorClient:
             if not self.out_of_order:
                 self.pump()
         return []
+
+    def let_go(self) -> None:
+        """Keep the actor alive no longer if no call is under way: then only handles do."""
+        if not self.inflight and not self.queue:
+            self.keep = None
 
     def is_dialling(self, address: str) -> bool:
         """Tell whether somebody is to call ``connected`` or ``unreachable`` for the incarnation there."""
@@ -159,8 +166,14 @@ class ActorClient:
         self.connection = None
         self.dialling = self.state == "ALIVE"
         if not begun:
-            self.queue.extendleft(reversed(self.inflight.values()))
+            self._take_back(list(self.inflight.values()))
             self.inflight.clear()
+
+    def _take_back(self, calls: list[TaskRecord]) -> None:
+        """Queue calls that were sent, in their order, before all others."""
+        for call in calls:
+            call.connection = None
+        self.queue.extendleft(reversed(calls))
 
     def unreachable(self, reason: str) -> list[Command]:
         """The living incarnation cannot be dialled, and it makes no sense to go on trying."""
@@ -226,7 +239,7 @@ class ActorClient:
         for call in begun:
             (again if call.spend_retry() else lost).append(call)
         lost += [call for call in fresh if call.cancelled]
-        self.queue.extendleft(reversed(again + [call for call in fresh if not call.cancelled]))
+        self._take_back(again + [call for call in fresh if not call.cancelled])
         return [Fail(self, lost, True)] if lost else []
 
     def cut_off(self, reason: str) -> list[Command]:

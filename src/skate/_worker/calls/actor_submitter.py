@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from skate._base import errors
 from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
@@ -13,31 +11,72 @@ from skate._wire import control
 from skate._wire import worker as wire
 from skate._wire.handshake import BUSY
 from skate._worker.calls.actor_client import ActorClient, Command, Connect, Fail
+from skate._worker.calls.cancellation import cancel_error
 from skate._worker.calls.records import TaskRecord
+from skate._worker.calls.results import Results
 from skate._worker.calls.task_submitter import CERTIFICATE_DUE
 from skate._worker.objects.refs import ObjectEntry
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
-
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.control_link import ControlLink
+from skate._worker.process.peers import Peers
 
 #: A control store that was started anew tells of a death within its lease (seconds), and some.
 _NEWS_DUE = 60.0
 _CUT_OFF = "the control store of the session is gone, so nobody can tell where the actor is now"
 
 
-class ActorSubmitter:
-    """The process's part about actors. Everything runs under the core's lock."""
+class ActorRoute:
+    """The route of the calls of one actor: see ``records.Route``."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    __slots__ = ("_client", "_submitter")
+
+    def __init__(self, client: ActorClient, submitter: ActorSubmitter) -> None:
+        self._client = client
+        self._submitter = submitter
+
+    def ready(self, task: TaskRecord) -> None:
+        """See Route."""
+        self._client.ready(task)
+
+    def resubmit(self, task: TaskRecord, may_go: bool) -> None:
+        """See Route: a call whose arguments are not there holds up those behind it."""
+        # No handle may have been left meanwhile, so that the client was forgotten.
+        client = self._submitter.client(self._client.id, self._client.class_name)
+        task.route = client.route
+        self._submitter.submit(task, client)
+
+    def replied(self, task: TaskRecord, microseconds: int) -> None:
+        """See Route."""
+        client = self._client
+        client.inflight.pop(task.seq, None)
+        client.let_go()
+
+    def argument_failed(self, task: TaskRecord) -> None:
+        """See Route: those behind it may go."""
+        self.withdraw(task)
+
+    def withdraw(self, task: TaskRecord) -> None:
+        """See Route: those behind it may go."""
+        self._client.withdraw(task)
+        self._client.let_go()
+
+
+class ActorSubmitter:
+    """Sends calls to actors, and follows where they are. Everything runs under the process's lock."""
+
+    def __init__(self, context: ProcessContext, control: ControlLink, peers: Peers, results: Results) -> None:
+        self._context = context
+        self._control = control
+        self._peers = peers
+        self._results = results
         self._clients: dict[bytes, ActorClient] = {}
 
     def client(self, actor_id: bytes, class_name: str) -> ActorClient:
         """Return this process's view of the actor; the same for all its handles here."""
         client = self._clients.get(actor_id)
         if client is None:
-            client = ActorClient(actor_id, class_name, self._core.worker_id, self._send)
+            client = ActorClient(actor_id, class_name, self._context.worker_id, self._send)
+            client.route = ActorRoute(client, self)
             self._clients[actor_id] = client
         return client
 
@@ -51,28 +90,12 @@ class ActorSubmitter:
         """A method was called."""
         call.actor = client
         if not client.watched:
-            client.watched = self._core.control.send(control.WatchActor(client.id))
+            client.watched = self._control.send(control.WatchActor(client.id))
         commands = client.submit(call)
         if not client.watched:
             commands += client.cut_off(_CUT_OFF)
         if commands:
             self._run(commands)
-
-    def ready(self, call: TaskRecord) -> None:
-        """The last argument of a queued call got its value."""
-        assert call.actor is not None
-        call.actor.ready(call)
-
-    def failed_argument(self, call: TaskRecord) -> None:
-        """An argument of a queued call is an error: the call is over, those behind it may go."""
-        assert call.actor is not None
-        call.actor.withdraw(call)
-        self._let_go(call.actor)
-
-    def _let_go(self, client: ActorClient) -> None:
-        """With no call under way, only handles keep the actor alive."""
-        if not client.inflight and not client.queue:
-            client.keep = None
 
     def waiting_with(self, argument: ObjectEntry) -> list[TaskRecord]:
         """Return the calls that could leave once their actor is there, and have this argument."""
@@ -81,23 +104,12 @@ class ActorSubmitter:
             if not call.unresolved and call.needs(argument)
         ]  # fmt: skip
 
-    def in_flight(self) -> list[tuple[TaskRecord, bytes]]:
-        """Return every call that waits for its actor (b"") or was sent to it."""
-        found: list[tuple[TaskRecord, bytes]] = []
-        for client in self._clients.values():
-            found += [(call, b"") for call in client.queue if not call.unresolved]
-            connection = client.connection
-            worker = connection.peer.id if connection is not None else b""
-            found += [(call, worker) for call in client.inflight.values()]
-        return found
-
     # ------------------------------------------------------------------ effects
 
     def _send(self, client: ActorClient, call: TaskRecord) -> None:
         connection = client.connection
         assert connection is not None
-        calls = connection.peer.calls
-        calls[call.seq] = call
+        call.connection = connection
         connection.send(
             wire.Call(
                 call.seq,
@@ -114,7 +126,7 @@ class ActorSubmitter:
                 call.retry if call.retries_left else None,
             )
         )
-        if len(calls) == 1 or len(connection.out) > EAGER_BYTES:
+        if len(client.inflight) == 1 or len(connection.out) > EAGER_BYTES:
             connection.flush()
 
     def _run(self, commands: list[Command]) -> None:
@@ -136,7 +148,7 @@ class ActorSubmitter:
             if current():
                 commands = client.broken(reason)
                 for call in [call for call in client.queue if not call.unresolved]:
-                    self._core.calls.may_go_again(call)
+                    self._results.may_go_again(call)
                 client.connected(connection)
                 self._run(commands)
 
@@ -146,8 +158,8 @@ class ActorSubmitter:
             if shortage:
                 self._run(client.unreachable(f"this process {shortage}"))
                 return
-            # Nobody there: it died again, and the control store is about to say so. If it is not (its socket
-            # was removed by hand), calls are not to wait for ever.
+            # The address refuses connections: the actor died again, and the control store will publish that.
+            # If it does not (the socket was removed by hand), calls must not wait for ever.
             tries = attempts or Backoff(monotonic(), _NEWS_DUE)
             if tries.again(monotonic()) is None:
                 self._run(
@@ -156,26 +168,26 @@ class ActorSubmitter:
                     )
                 )
                 return
-            self._core.reactor.call_later(
+            self._context.reactor.call_later(
                 CERTIFICATE_DUE, lambda: self._dial(client, address, reason, tries) if current() else None
             )
 
-        self._core.peers.reach(address, connected, failed)
+        self._peers.reach(address, connected, failed)
 
     def _fail(self, command: Fail) -> None:
         client = command.client
-        self._let_go(client)
+        client.let_go()
         dead = b""
         for call in command.calls:
             if call.unresolved < 0:
                 continue  # one before it was its argument
             if call.cancelled:
-                error = self._core.canceller.error(call)
+                error = cancel_error(self._context, call)
             elif command.unavailable or command.unsent:
                 error = self._error(client, call, command.unavailable, command.unsent)
             else:  # the same for all
                 error = dead = dead or self._error(client, call, False, "")
-            self._core.calls.finish_with_error(call, error)
+            self._results.finish_with_error(call, error)
 
     def _error(self, client: ActorClient, call: TaskRecord, unavailable: bool, unsent: str) -> bytes:
         who = f"actor {client.class_name} ({client.id.hex()})"
@@ -213,7 +225,7 @@ class ActorSubmitter:
             client.connection.drain()  # replies that it got out before it ended
         commands = client.updated(message)
         for call in [call for call in client.queue if not call.unresolved]:
-            self._core.calls.may_go_again(call)
+            self._results.may_go_again(call)
         self._run(commands)
 
     def disconnected(self, connection: Connection) -> None:
@@ -221,7 +233,7 @@ class ActorSubmitter:
         for client in list(self._clients.values()):
             if client.connection is connection:
                 self._lost(client, connection)
-                if self._core.control.gone:
+                if self._control.gone:
                     self._run(client.cut_off(_CUT_OFF))  # nobody will tell what became of it
 
     def _lost(self, client: ActorClient, connection: Connection) -> None:
@@ -239,23 +251,17 @@ class ActorSubmitter:
                 if client.is_dialling(address):
                     self._dial(client, address, reason)
 
-            self._core.reactor.call_later(CERTIFICATE_DUE, look)
-
-    def replied(self, call: TaskRecord) -> None:
-        """A call is through."""
-        assert call.actor is not None
-        client = call.actor
-        client.inflight.pop(call.seq, None)
-        self._let_go(client)
+            self._context.reactor.call_later(CERTIFICATE_DUE, look)
 
     def watch_again(self) -> None:
         """The control store was started anew: it is to tell the same actors' states."""
         for client in self._clients.values():
             if client.watched and client.state != "DEAD":
-                self._core.control.send(control.WatchActor(client.id))
+                self._control.send(control.WatchActor(client.id))
 
-    def cut_off(self, reason: str = _CUT_OFF) -> None:
-        """The control store is gone, or cannot be reached: calls that wait for its news end."""
+    def cut_off(self, reason: str) -> None:
+        """End calls that wait for news: the control store is gone (empty text), or cannot be reached."""
+        reason = reason or _CUT_OFF
         for client in list(self._clients.values()):
             client.watched = False
             self._run(client.cut_off(reason))

@@ -17,33 +17,49 @@ run: what else was sent there goes on, or is sent elsewhere.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from skate._base import errors, ids
 from skate._serialize.exceptions import dump_error
-from skate._transport.connection import Connection
+from skate._transport.connection import Connection, Handler
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker.calls.records import TaskRecord
-from skate._worker.execution.failures import cancelled_error
-from skate._worker.objects.refs import PENDING, ObjectEntry
+from skate._worker.calls.results import Results
+from skate._worker.calls.tasks import TaskTable
+from skate._worker.objects.refs import PENDING, ObjectEntry, RefTable
 from skate._worker.process import current
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
+from skate._worker.process.cancelled import cancelled_error
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.daemon_link import DaemonLink
+from skate._worker.process.peers import Peers
 
 #: Who waits for a cancelled task hears of it after this long, even if the task does not end (seconds).
 GRACE = 0.5
 #: A worker that does not end by itself is ended by its daemon after this long (seconds).
-_STUBBORN = 0.2
+_STUBBORN_S = 0.2
 
 
 class Canceller:
-    """The process's part about calls that nobody wants any more. Everything runs under the core's lock."""
+    """Cancels calls of this process, and asks their owners to cancel others. Under the process's lock."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        core.peers.handlers[wire.CancelTask] = self._asked
+    def __init__(
+        self,
+        context: ProcessContext,
+        daemon: DaemonLink,
+        peers: Peers,
+        refs: RefTable,
+        tasks: TaskTable,
+        results: Results,
+    ) -> None:
+        self._context = context
+        self._daemon = daemon
+        self._peers = peers
+        self._refs = refs
+        self._tasks = tasks
+        self._results = results
+
+    def handlers(self) -> dict[type, Handler]:
+        """Return what is done with the messages of other processes."""
+        return {wire.CancelTask: self._asked}
 
     def cancel(self, entry: ObjectEntry, force: bool, recursive: bool) -> None:
         """Cancel what makes this object; nothing if it is there already."""
@@ -58,10 +74,10 @@ class Canceller:
             connection.send(wire.CancelTask(entry.id, force, recursive))
             connection.flush()
 
-        self._core.peers.reach(entry.owner_address, connected, lambda shortage: None)
+        self._peers.reach(entry.owner_address, connected, lambda shortage: None)
 
     def _asked(self, connection: Connection, message: wire.CancelTask) -> None:
-        entry = self._core.refs.entries.get(message.object_id)
+        entry = self._refs.entries.get(message.object_id)
         if entry is not None and entry.owner_address is None:
             self.cancel(entry, message.force, message.recursive)
 
@@ -69,12 +85,12 @@ class Canceller:
         """Cancel a call of this process."""
         if task.unresolved < 0 or (task.cancelled and not force):
             return
-        connection = self._core.calls.where(task)
+        connection = task.connection
         if connection is None:
             if task.cancelled:
                 return  # it is over
-            self.withdraw(task)
-            self._core.calls.finish_with_error(task, self.error(task))
+            task.route.withdraw(task)
+            self._results.finish_with_error(task, cancel_error(self._context, task))
             return
         first = not task.cancelled
         task.cancelled = True
@@ -82,54 +98,43 @@ class Canceller:
         connection.send(wire.CancelCall(task.seq, force, recursive))
         connection.flush()
         if first:
-            self._core.reactor.call_later(GRACE, lambda: self._settle(task))
+            self._context.reactor.call_later(GRACE, lambda: self._settle(task))
         if force:
             task.killed = True
-            self._core.reactor.call_later(_STUBBORN, lambda: self._kill(task))
-
-    def withdraw(self, task: TaskRecord) -> None:
-        """Forget a call that was not sent."""
-        if task.actor is not None:
-            self._core.actors.failed_argument(task)
-        elif task.pool is not None and not task.unresolved:
-            task.pool.withdraw(task)
+            self._context.reactor.call_later(_STUBBORN_S, lambda: self._kill(task))
 
     def _settle(self, task: TaskRecord) -> None:
         """It still runs: have nobody wait for it any longer."""
-        if self._core.calls.where(task) is None:
+        if task.connection is None:
             return
         entries = task.returns
-        self._core.calls.abandon(task, self.error(task, begun=True))
+        self._results.abandon(task, cancel_error(self._context, task, begun=True))
         for entry in entries:
-            entry.task = task  # it may still be cancelled with force
+            self._refs.expect(entry, task)  # it may still be cancelled with force
 
     def _kill(self, task: TaskRecord) -> None:
         """The worker did not end by itself: its threads are stuck in code that does not yield."""
         lease = task.lease
-        if lease is not None and self._core.calls.where(task) is not None:
-            self._core.node.send(node.KillTask(lease.id, task.seq))
-            self._core.reactor.call_later(_STUBBORN, lambda: self._kill(task))
+        if lease is not None and task.connection is not None:
+            self._daemon.send(node.KillTask(lease.id, task.seq))
+            self._context.reactor.call_later(_STUBBORN_S, lambda: self._kill(task))
 
     def cancel_children(self, owner: bytes, seq: int, force: bool) -> None:
         """A call that runs here was cancelled: cancel what it has called itself."""
-        core = self._core
-        calls = {id(task): task for task, _ in (*core.normal.in_flight(), *core.actors.in_flight())}
-        for entry in core.refs.entries.values():
-            if entry.task is not None:
-                calls[id(entry.task)] = entry.task
-        for task in calls.values():
+        for task in list(self._tasks.unfinished.values()):
             parent = task.parent
             if parent is not None and parent.seq == seq and parent.owner == owner:
                 self.cancel_task(task, force and task.actor is None, True)
 
-    def error(self, task: TaskRecord, *, begun: bool = False) -> bytes:
-        """Return what ``get`` raises for it. ``begun``: it runs, so that it is a RayTaskError as well."""
-        task_id = ids.task_id(self._core.worker_id, task.seq).hex()
-        by = f": cancel() was called in {self._core.kind} process {self._core.pid}"
-        caller = current.call.get().name
-        if caller:
-            by += f", in {caller}"
-        if begun and not task.killed:
-            return cancelled_error(None, task.describe(), task_id, by)
-        kind = errors.TaskKilledError if task.killed else errors.TaskCancelledError
-        return dump_error(kind(task_id, f"{task.describe()} was cancelled{by}"))
+
+def cancel_error(context: ProcessContext, task: TaskRecord, *, begun: bool = False) -> bytes:
+    """Return what ``get`` raises for a cancelled call; ``begun``: it runs, so it is a RayTaskError, too."""
+    task_id = ids.task_id(context.worker_id, task.seq).hex()
+    by = f": cancel() was called in {context.kind} process {context.pid}"
+    caller = current.call.get().name
+    if caller:
+        by += f", in {caller}"
+    if begun and not task.killed:
+        return cancelled_error(None, task.describe(), task_id, by)
+    kind = errors.TaskKilledError if task.killed else errors.TaskCancelledError
+    return dump_error(kind(task_id, f"{task.describe()} was cancelled{by}"))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base import errors
 from skate._serialize import culprit
 from skate._serialize.values import dump_code
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
+from skate._worker.process.context import ProcessContext
 
 #: Code of more bytes holds data that better is an object: a warning.
 WARN_BYTES = 10**7
@@ -25,11 +23,11 @@ _ADVICE = (
 )
 
 
-def dump(core: Core, code: Any, name: str) -> tuple[bytes, list[Any]]:
+def dump(context: ProcessContext, code: Any, name: str) -> tuple[bytes, list[Any]]:
     """Return a function or class as bytes, and the refs in its closure or defaults.
 
     Args:
-        core: the runtime, which warns of large ones.
+        context: of this process, which warns of large ones.
         code: the function or class.
         name: what users call it.
 
@@ -50,15 +48,15 @@ def dump(core: Core, code: Any, name: str) -> tuple[bytes, list[Any]]:
         kind = "actor class" if isinstance(code, type) else "function"
         text = culprit.explain(code, name, error)
         raise TypeError(f"Could not serialize the {kind} {name}: {text}") from None
-    check_size(core, code, name, len(blob))
+    check_size(context, code, name, len(blob))
     return blob, refs
 
 
-def check_size(core: Core, code: Any, name: str, size: int) -> None:
+def check_size(context: ProcessContext, code: Any, name: str, size: int) -> None:
     """Warn of a pickled function or class that has something large in it, or refuse it.
 
     Args:
-        core: the runtime, which warns.
+        context: of this process, which warns.
         code: the function or class.
         name: what users call it.
         size: of its pickle, in bytes.
@@ -78,4 +76,4 @@ def check_size(core: Core, code: Any, name: str, size: int) -> None:
             f"The {kind} {name} is too large ({size >> 20} MiB > {VARIABLE}={limit >> 20} MiB): {largest}. "
             f"{_ADVICE}"
         )
-    core.warn(f"The {kind} {name} is very large ({size >> 20} MiB): {largest}. {_ADVICE}")
+    context.warn(f"The {kind} {name} is very large ({size >> 20} MiB): {largest}. {_ADVICE}")

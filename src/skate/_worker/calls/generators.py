@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar
 
 from skate._base import ids
 from skate._base.clock import monotonic
-from skate._worker.objects.object_ref import ObjectRef, make_ref
+from skate._worker.objects.object_ref import ObjectRef
 
 if TYPE_CHECKING:
     from skate._worker.calls.records import TaskRecord
     from skate._worker.calls.streams import Stream
-    from skate._worker.core import Core
     from skate._worker.objects.refs import ObjectEntry
 
 T = TypeVar("T")
@@ -21,6 +20,28 @@ _ONE_WAY = (
     "items of a remote generator come one way: nothing can be sent or raised into it. Stop it with close() "
     "or cancel(), or give an actor's method what it is to know"
 )
+
+
+class StreamSource(Protocol):
+    """What an ObjectRefGenerator needs of its process: ``stream_calls.StreamCalls``. Not under the lock."""
+
+    def drop(self, task: TaskRecord) -> None:
+        """Have the stream closed: its generator object is gone. Safe in ``__del__``."""
+
+    def next_entry(self, task: TaskRecord) -> ObjectEntry:
+        """Return an entry that has a value when the next item is there."""
+
+    def take(self, task: TaskRecord) -> ObjectRef[object] | None:
+        """Return the next item, if it is there."""
+
+    def wait(self, entry: ObjectEntry, timeout: float | None) -> None:
+        """Wait until an entry has a value, or the timeout (seconds) is over."""
+
+    def when_ready(self, entry: ObjectEntry, call: Callable[[], None]) -> bool:
+        """Have ``call`` called under the lock when the value is there. False: it is there already."""
+
+    def stop(self, task: TaskRecord) -> None:
+        """Take no more items."""
 
 
 class ObjectRefGenerator(Generic[T]):
@@ -38,10 +59,10 @@ class ObjectRefGenerator(Generic[T]):
         [0, 1, 2]
     """
 
-    __slots__ = ("_core", "_task", "_completed", "_closed", "__weakref__")
+    __slots__ = ("_source", "_task", "_completed", "_closed", "__weakref__")
 
-    def __init__(self, core: Core, task: TaskRecord, completed: ObjectRef[None]) -> None:
-        self._core = core
+    def __init__(self, source: StreamSource, task: TaskRecord, completed: ObjectRef[None]) -> None:
+        self._source = source
         self._task = task
         self._completed = completed
         self._closed = False
@@ -49,12 +70,10 @@ class ObjectRefGenerator(Generic[T]):
     def __del__(self) -> None:
         # May run on any thread, at any bytecode: only append.
         try:
-            core = self._core
+            source = self._source
         except AttributeError:
             return
-        core.dead_streams.append(self._task)
-        if core.reactor.asleep:
-            core.reactor.request_turn()
+        source.drop(self._task)
 
     @property
     def _stream(self) -> Stream:
@@ -64,18 +83,10 @@ class ObjectRefGenerator(Generic[T]):
     @property
     def _entry(self) -> ObjectEntry:
         """What ``wait`` looks at: the next item."""
-        with self._core.changing:
-            return self._completed._entry if self._closed else self._stream.peek()
+        return self._completed._entry if self._closed else self._source.next_entry(self._task)
 
     def _take(self) -> ObjectRef[T] | None:
-        core, stream = self._core, self._stream
-        with core.changing:
-            entry = stream.take()
-            if entry is None:
-                return None
-            if stream.limit:
-                core.streams.tell_taken(self._task)
-            return make_ref(entry, core)
+        return self._source.take(self._task)  # type: ignore[return-value]
 
     def __iter__(self) -> Iterator[ObjectRef[T]]:
         return self
@@ -101,7 +112,7 @@ class ObjectRefGenerator(Generic[T]):
             if self._stream.ended:
                 raise StopIteration
             left = None if deadline is None else max(0.0, deadline - monotonic())
-            self._core.objects.wait_ready([self._entry], 1, left, on_error=False)
+            self._source.wait(self._entry, left)
             if left == 0 and not self._stream.ready:
                 return None
 
@@ -128,16 +139,14 @@ class ObjectRefGenerator(Generic[T]):
                 except RuntimeError:
                     pass  # the loop was closed; nobody waits any more
 
-            if self._core.futures.when_ready(self._entry, ready):
+            if self._source.when_ready(self._entry, ready):
                 await there.wait()
 
     def close(self) -> None:
         """Take no more items: the remote generator is stopped at its next ``yield``."""
         if not self._closed:
             self._closed = True
-            with self._core.changing:
-                self._core.streams.close(self._task)
-                self._core.reactor.flush()
+            self._source.stop(self._task)
 
     async def aclose(self) -> None:
         """The same as ``close``, for ``contextlib.aclosing``."""

@@ -50,6 +50,15 @@ class Lineage:
 
     # ------------------------------------------------------------------ remembering
 
+    def remember(self, task: TaskRecord, made: list[ObjectEntry]) -> None:
+        """Note that a call made objects, of which some lie in the store."""
+        if task.retries_left:
+            self.keep(task, made)
+        else:
+            for entry in made:
+                if entry.maker is None:
+                    entry.maker = task.describe()
+
     def keep(self, task: TaskRecord, made: Iterable[ObjectEntry]) -> None:
         """A call that may be repeated made these objects. Its arguments are pinned yet."""
         for entry in made:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from skate._wire.worker import Dependency
 from skate._worker.objects.refs import ObjectEntry
@@ -12,8 +12,7 @@ from skate._worker.objects.refs import ObjectEntry
 if TYPE_CHECKING:
     from types import CodeType
 
-    from skate._worker.calls.actor_client import ActorClient
-    from skate._worker.calls.lease_pool import LeasePool, WorkerLease
+    from skate._transport.connection import Connection
     from skate._worker.calls.streams import Stream
     from skate._worker.calls.tallies import Tally
     from skate._worker.process.current import CallInfo
@@ -65,6 +64,42 @@ class FunctionRecord:
             self.depth = min(self.max_calls or max_depth, max_depth, int(2000 / (new + 10)))
 
 
+class ActorFacts(Protocol):
+    """The callee of a method call, as reports show it: an ActorClient."""
+
+    id: bytes
+    class_name: str
+    state: str
+    tallies: dict[str, Tally]
+
+
+class PoolFacts(Protocol):
+    """What a task runs on, as reports show it: a LeasePool."""
+
+    resources: dict[str, int]
+    environment: bytes
+    requirement: bytes
+
+
+class Route(Protocol):
+    """Where a call goes: to a leased worker, or to an actor. Under the lock."""
+
+    def ready(self, task: TaskRecord) -> None:
+        """Take a call whose last argument got its value."""
+
+    def resubmit(self, task: TaskRecord, may_go: bool) -> None:
+        """Take a call that runs again; ``may_go``: its arguments have values."""
+
+    def replied(self, task: TaskRecord, microseconds: int) -> None:
+        """Note that a call is through where it was sent, and took this long."""
+
+    def argument_failed(self, task: TaskRecord) -> None:
+        """Forget a call that was not sent: an argument of it is an error."""
+
+    def withdraw(self, task: TaskRecord) -> None:
+        """Forget a call that was not sent: it was cancelled."""
+
+
 class TaskRecord:
     """One call of this process, until its last return is there."""
 
@@ -77,9 +112,15 @@ class TaskRecord:
     group: str | None = None
     #: Arguments that have no value yet; below zero: the call is over.
     unresolved = 0
-    pool: LeasePool | None = None
-    lease: WorkerLease | None = None
-    actor: ActorClient | None = None
+    #: Where it goes. Set when it is made.
+    route: Route
+    #: The process that it was sent to; None: it waits here. Replies from elsewhere do not count.
+    connection: Connection | None = None
+    #: Of a task: what it runs on; and the lease it was sent with, which is its route's affair.
+    pool: PoolFacts | None = None
+    lease: Any = None
+    #: Of a method: its actor.
+    actor: ActorFacts | None = None
     #: Of a generator: its items.
     stream: Stream | None = None
     #: The call that made it, in this process.
@@ -99,7 +140,7 @@ class TaskRecord:
     lost_items: dict[int, ObjectEntry] | None = None
     #: See ``Call.retry``.
     retry: bytes | None = None
-    #: Where user code made the call (see report.call_site), and when (monotonic seconds).
+    #: Where user code made the call (see process.call_site), and when (monotonic seconds).
     site: tuple[CodeType, int] | None = None
     made = 0.0
 

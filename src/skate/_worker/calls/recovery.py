@@ -1,9 +1,9 @@
-"""Makes lost objects again: carries out what ``lineage`` decides. Everything runs under the core's lock.
+"""Makes lost objects again: carries out what ``lineage`` decides. Everything runs under the process's lock.
 
 Nobody looks for losses. Whoever finds an object missing where its owner said it was tells the owner::
 
     get() here -------------------------.
-    get() in a borrower: ObjectLost ----+--> lost(): the entry waits for a value again, and the calls of
+    get() in a borrower: ObjectLost ----+--> missing(): the entry waits for a value again, and the calls of
     a task's argument: Reply(LOST) -----'    the plan run again; who finds it missing meanwhile waits too
 
 A second report about the same loss changes nothing: it names the place that was found empty, and the
@@ -13,7 +13,7 @@ if a repeated call seals what was there already (``Seal.again``).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 from skate._base import errors
 from skate._base.ids import index_of
@@ -23,32 +23,41 @@ from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker.calls.lineage import Lineage
 from skate._worker.calls.records import TaskRecord
-from skate._worker.objects.refs import MISSING, PENDING, ObjectEntry, discarding_entry
+from skate._worker.calls.results import Results
+from skate._worker.objects.borrowing import Borrowing
+from skate._worker.objects.refs import MISSING, PENDING, ObjectEntry, RefTable, discarding_entry
 from skate._worker.process.call_site import written
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.daemon_link import DaemonLink
 
 
 class Recovery:
-    """See the module's text."""
+    """Repeats calls whose objects were lost. Built by Core.
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self.lineage = Lineage(core.config.max_lineage_bytes)
+    Args:
+        waiting_with: each returns the calls that are about to be sent with an object as argument, and waits
+            with them no more.
+    """
+
+    def __init__(
+        self,
+        context: ProcessContext,
+        daemon: DaemonLink,
+        refs: RefTable,
+        borrowing: Borrowing,
+        lineage: Lineage,
+        results: Results,
+        waiting_with: Iterable[Callable[[ObjectEntry], list[TaskRecord]]],
+    ) -> None:
+        self._context = context
+        self._daemon = daemon
+        self._refs = refs
+        self._borrowing = borrowing
+        self._lineage = lineage
+        self._results = results
+        self._waiting_with = tuple(waiting_with)
         #: The last error that says all: what fails for it gets the same.
         self._final = b""
-
-    # ------------------------------------------------------------------ remembering
-
-    def remember(self, task: TaskRecord, made: list[ObjectEntry]) -> None:
-        """A call made objects, of which some lie in the store."""
-        if task.retries_left:
-            self.lineage.keep(task, made)
-        else:
-            for entry in made:
-                if entry.maker is None:
-                    entry.maker = task.describe()
 
     # ------------------------------------------------------------------ losses
 
@@ -59,21 +68,21 @@ class Recovery:
         if entry.owner_address is not None:
             entry.kind, entry.data = PENDING, b""
             self._hold_back(entry)
-            self._core.borrowing.report_lost(entry, data)
+            self._borrowing.report_lost(entry, data)
             return
-        plan = self.lineage.plan(entry)
+        plan = self._lineage.plan(entry)
         if isinstance(plan, str):
             entry.kind = PENDING
             self._hold_back(entry)
-            self._core.fulfil(entry, wire.ERROR, dump_error(self._lost(entry, plan)))
+            self._refs.fulfil(entry, wire.ERROR, dump_error(self._lost(entry, plan)))
             return
-        self._core.refs.lost(entry)
+        self._refs.lost(entry)
         self._hold_back(entry)
         running = entry.maker
         if isinstance(running, TaskRecord):
             self._want(running, entry)
         for needed in plan.revived:
-            self._core.refs.revive(needed)
+            self._refs.revive(needed)
             if isinstance(needed.maker, TaskRecord):
                 self._want(needed.maker, needed)
         for task in plan.tasks:
@@ -87,20 +96,18 @@ class Recovery:
 
     def _hold_back(self, entry: ObjectEntry) -> None:
         """Calls that were about to be sent with the object wait for it again."""
-        for call in self._core.normal.take_back(entry):
-            self._core.calls.hold(call, entry)
-        for call in self._core.actors.waiting_with(entry):
-            self._core.calls.hold(call, entry)
+        for waiting_with in self._waiting_with:
+            for call in waiting_with(entry):
+                self._results.hold(call, entry)
 
     def _want(self, task: TaskRecord, entry: ObjectEntry) -> None:
-        entry.task = task
+        self._refs.expect(entry, task)
         if task.stream is not None:
             if task.lost_items is None:
                 task.lost_items = {}
             task.lost_items[index_of(entry.id, task.stream.base)] = entry
 
     def _lost(self, entry: ObjectEntry, why: str) -> errors.ObjectLostError:
-        core = self._core
         where = written(entry.site)
         story = f"{MISSING}{where and ', made at ' + where}; it cannot be made again: {why}"
         if isinstance(entry.maker, TaskRecord):
@@ -108,19 +115,17 @@ class Recovery:
             if entry.maker.lineage is None:
                 reason = "OBJECT_UNRECONSTRUCTABLE_LINEAGE_EVICTED"
             return errors.ObjectReconstructionFailedError(
-                entry.id.hex(), reason, story, core.address, where
+                entry.id.hex(), reason, story, self._context.address, where
             )  # fmt: skip
-        return errors.ObjectLostError(entry.id.hex(), core.address, story)
+        return errors.ObjectLostError(entry.id.hex(), self._context.address, story)
 
     def _run_again(self, task: TaskRecord) -> None:
-        core = self._core
         task.flags |= wire.AGAIN
         task.unresolved = 0
-        task.lease = None
         task.pins = list(task.lineage or ())
         for entry in task.pins:
-            entry.pins += 1
-        core.calls.depend_on_arguments(task)
+            self._refs.pin(entry)
+        self._results.run_again(task)
 
     # ------------------------------------------------------------------ the end of a repeated call
 
@@ -137,20 +142,20 @@ class Recovery:
 
     def item_arrived(self, connection: Connection, message: wire.StreamItem, task: TaskRecord) -> None:
         """A repeated generator yielded: most of its items are there."""
-        core, stream = self._core, task.stream
+        stream = task.stream
         assert stream is not None
         entry = (task.lost_items or {}).pop(message.index, None)
         if message.contained:
             acknowledgement = wire.ReplyAck(message.seq, message.index)
             taker = entry if entry is not None else discarding_entry()
-            core.calls.take_contained(connection, message.contained, [taker], acknowledgement)
+            self._borrowing.take_contained(connection, message.contained, [taker], acknowledgement)
         if entry is not None and not entry.gone:
-            core.fulfil(entry, message.kind, message.data)
+            self._refs.fulfil(entry, message.kind, message.data)
         elif message.kind == wire.SHARED:
             item = stream.item_id(message.index)
-            there = core.refs.entries.get(item)
+            there = self._refs.entries.get(item)
             if there is None or there.kind != wire.SHARED:  # gone, or it was an error the first time
-                core.node.send(node.Free([item], False))
+                self._daemon.send(node.Free([item], False))
         if not task.lost_items:
             connection.send(wire.StreamStop(message.seq))
 
@@ -169,21 +174,21 @@ class Recovery:
         story = f"{MISSING}; making it again failed: {cause}"
         reason = "OBJECT_UNRECONSTRUCTABLE_TASK_CANCELLED" if task.cancelled else "OBJECT_UNRECONSTRUCTABLE"
         lost = errors.ObjectReconstructionFailedError(
-            entry.id.hex(), reason, story, self._core.address, written(task.site)
+            entry.id.hex(), reason, story, self._context.address, written(task.site)
         )
         self._final = dump_error(lost)
         return self._final
 
     def over(self, task: TaskRecord, error: bytes = b"") -> None:
         """A repeated call is through, or the first run of a generator whose items were lost meanwhile."""
-        self.lineage.over(task)
+        self._lineage.over(task)
         task.flags &= ~wire.AGAIN
         items, task.lost_items = task.lost_items, None
         for entry in (items or {}).values():
             if entry.gone or entry.kind != PENDING:
                 continue
             if error:
-                self._core.fulfil(entry, wire.ERROR, error)
+                self._refs.fulfil(entry, wire.ERROR, error)
             else:  # it was lost when its turn was over
                 entry.kind, entry.data = wire.SHARED, b""
                 self.missing(entry, b"")

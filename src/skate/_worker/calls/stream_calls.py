@@ -1,11 +1,12 @@
 """Calls of generators at their caller: streams opened, filled, told of what was taken, ended.
 
-Everything runs under the core's lock; ``streams`` decides.
+Everything runs under the process's lock, but for what a generator object calls; ``streams`` decides.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
 from skate._base.ids import STREAM_COUNTERS
 from skate._serialize.values import serialize
@@ -13,36 +14,108 @@ from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker.calls.generators import DynamicObjectRefGenerator
+from skate._worker.calls.lineage import Lineage
 from skate._worker.calls.records import TaskRecord
 from skate._worker.calls.streams import Stream
-from skate._worker.objects.object_ref import make_ref
-from skate._worker.objects.refs import ObjectEntry, discarding_entry
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
+from skate._worker.calls.tasks import TaskTable
+from skate._worker.objects.borrowing import Borrowing
+from skate._worker.objects.futures import Futures
+from skate._worker.objects.garbage import Garbage
+from skate._worker.objects.home import Home
+from skate._worker.objects.object_ref import ObjectRef, make_ref
+from skate._worker.objects.refs import ObjectEntry, RefTable, discarding_entry
+from skate._worker.objects.values import Values
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.daemon_link import DaemonLink
 
 #: In place of a number of returns: one ref an item, as they come; or one ref of all of them.
 STREAMING, DYNAMIC = -1, -2
 
 
 class StreamCalls:
-    """The process's part about its calls of generators. Built by Core."""
+    """The streams of this process's calls of generators. Built by Core, which sets the hook."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._refs = core.refs
+    def __init__(
+        self,
+        context: ProcessContext,
+        daemon: DaemonLink,
+        refs: RefTable,
+        home: Home,
+        borrowing: Borrowing,
+        garbage: Garbage,
+        values: Values,
+        futures: Futures,
+        tasks: TaskTable,
+        lineage: Lineage,
+    ) -> None:
+        self._context = context
+        self._daemon = daemon
+        self._refs = refs
+        self._home = home
+        self._borrowing = borrowing
+        self._dead_streams = garbage.dead_streams
+        self._values = values
+        self._futures = futures
+        self._tasks = tasks
+        self._lineage = lineage
+        #: Called with an item of a call that makes lost items again: see ``recovery``.
+        self.on_repeated_item: Callable[[Connection, wire.StreamItem, TaskRecord], None] = _nothing
 
     def open(self, kind: int, ahead: int) -> Stream:
-        core = self._core
-        base = core.counter + 1
-        core.counter += STREAM_COUNTERS
-        return Stream(self._refs, core.worker_id, base, ahead, dynamic=kind == DYNAMIC)
+        """Return a new stream; ``kind``: STREAMING or DYNAMIC, ``ahead``: items until the generator waits."""
+        context = self._context
+        base = context.counter + 1
+        context.counter += STREAM_COUNTERS
+        return Stream(self._refs, context.worker_id, base, ahead, dynamic=kind == DYNAMIC)
+
+    # ------------------------------------------------------------------ for ObjectRefGenerator
+
+    def drop(self, task: TaskRecord) -> None:
+        """See StreamSource."""
+        self._dead_streams.append(task)
+        reactor = self._context.reactor
+        if reactor.asleep:
+            reactor.request_turn()
+
+    def next_entry(self, task: TaskRecord) -> ObjectEntry:
+        """See StreamSource."""
+        assert task.stream is not None
+        with self._context.locked:
+            return task.stream.peek()
+
+    def take(self, task: TaskRecord) -> ObjectRef[Any] | None:
+        """See StreamSource."""
+        stream = task.stream
+        assert stream is not None
+        with self._context.locked:
+            entry = stream.take()
+            if entry is None:
+                return None
+            if stream.limit:
+                self._send_taken(task, stream)
+            return make_ref(entry, self._home)
+
+    def wait(self, entry: ObjectEntry, timeout: float | None) -> None:
+        """See StreamSource."""
+        self._values.wait_ready([entry], 1, timeout, on_error=False)
+
+    def when_ready(self, entry: ObjectEntry, call: Callable[[], None]) -> bool:
+        """See StreamSource."""
+        return self._futures.when_ready(entry, call)
+
+    def stop(self, task: TaskRecord) -> None:
+        """See StreamSource."""
+        with self._context.locked:
+            self.close(task)
+            self._context.reactor.flush()
+
+    # ------------------------------------------------------------------ what arrives (under the lock)
 
     def item_arrived(self, connection: Connection, message: wire.StreamItem) -> None:
         """A generator yielded."""
-        task = connection.peer.calls.get(message.seq)
+        task = self._tasks.at(connection, message.seq)
         if task is not None and task.again:
-            self._core.recovery.item_arrived(connection, message, task)
+            self.on_repeated_item(connection, message, task)
             return
         stream = task.stream if task is not None else None
         entry = stream.arrive(message.index) if stream is not None else None
@@ -50,15 +123,15 @@ class StreamCalls:
             # What nobody wants is taken and dropped, as every result is.
             returns = [entry if entry is not None else discarding_entry()]
             acknowledgement = wire.ReplyAck(message.seq, message.index)
-            self._core.calls.take_contained(connection, message.contained, returns, acknowledgement)
+            self._borrowing.take_contained(connection, message.contained, returns, acknowledgement)
         if entry is not None:
-            self._core.fulfil(entry, message.kind, message.data)
+            self._refs.fulfil(entry, message.kind, message.data)
             if message.kind == wire.SHARED and task is not None:
-                self._core.recovery.remember(task, [entry])
+                self._lineage.remember(task, [entry])
             return
         if message.kind == wire.SHARED and stream is not None:
             unwanted = stream.item_id(message.index)
-            self._core.node.send(node.Free([unwanted], False))
+            self._daemon.send(node.Free([unwanted], False))
         if stream is not None and stream.closed:
             connection.send(wire.StreamStop(message.seq))
 
@@ -74,7 +147,7 @@ class StreamCalls:
         Returns:
             The item that is the error, if there is one.
         """
-        core, stream = self._core, task.stream
+        stream = task.stream
         assert stream is not None
         if stream.ended:
             return None
@@ -84,10 +157,10 @@ class StreamCalls:
         if kind == wire.ERROR and (told or not stream.dynamic):
             entry = stream.arrive(stream.received)  # the exception is the last item
             if entry is not None:
-                core.fulfil(entry, kind, data)
+                self._refs.fulfil(entry, kind, data)
         waited_for = stream.end()
         if waited_for is not None:
-            core.fulfil(waited_for, wire.NONE, b"")
+            self._refs.fulfil(waited_for, wire.NONE, b"")
             self._refs.drop_local(waited_for)
         completed = task.returns[0]
         if stream.dynamic:
@@ -95,31 +168,35 @@ class StreamCalls:
                 kind, data = self._all_items(stream, completed)
             stream.close()
         if not completed.gone:
-            core.fulfil(completed, kind, data)
+            self._refs.fulfil(completed, kind, data)
         return entry
 
     def _all_items(self, stream: Stream, outer: ObjectEntry) -> tuple[int, bytes]:
         """Return the value of a "dynamic" call: the refs of all its items."""
         refs = []
         while (entry := stream.take()) is not None:
-            refs.append(make_ref(entry, self._core))
+            refs.append(make_ref(entry, self._home))
         serialized = serialize(DynamicObjectRefGenerator(refs))
-        self._core.objects.contain(outer, serialized.refs)
+        self._values.contain(outer, serialized.refs)
         return serialized.kind, serialized.to_bytes()
 
-    def tell_taken(self, task: TaskRecord) -> None:
-        """An item was taken: the generator may go on. Under the lock."""
-        connection = self._core.calls.where(task)
-        if connection is not None and task.stream is not None and not task.stream.ended:
-            connection.send(wire.StreamTaken(task.seq, task.stream.taken))
-            if self._core.reactor.polling:
-                self._core.reactor.request_turn()
+    def _send_taken(self, task: TaskRecord, stream: Stream) -> None:
+        """Let the generator go on: an item was taken."""
+        connection = task.connection
+        if connection is not None and not stream.ended:
+            connection.send(wire.StreamTaken(task.seq, stream.taken))
+            if self._context.reactor.polling:
+                self._context.reactor.request_turn()
 
     def close(self, task: TaskRecord) -> None:
-        """Nobody will take more items. Under the lock."""
+        """End a stream: nobody will take more items. Under the lock."""
         stream = task.stream
         assert stream is not None
         stream.close()
-        connection = self._core.calls.where(task)
+        connection = task.connection
         if connection is not None and not stream.ended:
             connection.send(wire.StreamStop(task.seq))
+
+
+def _nothing(connection: Connection, message: wire.StreamItem, task: TaskRecord) -> None:
+    pass

@@ -47,9 +47,8 @@ class Stream:
         return item_id(self._owner, self.base, index)
 
     def _make(self) -> ObjectEntry:
-        entry = self._refs.own(self.item_id(self.received))
-        entry.local = 1  # the stream's, then its taker's
-        return entry
+        # Its first ref is the stream's, then its taker's.
+        return self._refs.own(self.item_id(self.received))
 
     @property
     def ready(self) -> bool:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from skate._base import errors
 from skate._base.clock import monotonic
+from skate._base.config import Config
 from skate._serialize.exceptions import dump_error
 from skate._transport.connection import EAGER_BYTES, Connection
 from skate._transport.reactor import Timer
 from skate._wire import node
 from skate._wire import worker as wire
+from skate._worker.calls.cancellation import cancel_error
 from skate._worker.calls.lease_pool import LeasePool, WorkerLease
 from skate._worker.calls.records import FunctionRecord, TaskRecord, split_begun
+from skate._worker.calls.results import Results
+from skate._worker.calls.tasks import TaskTable
+from skate._worker.calls.unread import UnreadErrors
 from skate._worker.objects.refs import ObjectEntry
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.daemon_link import DaemonLink
+from skate._worker.process.peers import Peers
 
 #: When a process ended, those who were connected to it have its certificate within this time (seconds), or
 #: the news that its actor died. Else they ask, or look whether it lives.
@@ -29,40 +32,95 @@ def _flags(function: FunctionRecord, task: TaskRecord) -> int:
     return wire.REPEATABLE | wire.SHORT if function.depth > 1 else wire.REPEATABLE
 
 
-class NormalSubmitter:
-    """The process's part about its tasks. Everything runs under the core's lock."""
+class PoolRoute:
+    """The route of the tasks of one pool: see ``records.Route``."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._pools: dict[tuple[bytes, bytes, tuple[tuple[str, int], ...]], LeasePool] = {}
-        self._by_shape: dict[int, LeasePool] = {}
-        self._leases: dict[int, WorkerLease] = {}
-        self._linger: Timer | None = None
-        self._last_shape = 0
+    __slots__ = ("pool", "_config", "_submitter")
 
-    def pool(
-        self, resources: dict[str, int], environment: bytes = b"", requirement: bytes = b""
-    ) -> LeasePool:
-        """Return the pool of a resource shape, with workers of an environment (empty: this process's), on
-        nodes that fulfil a requirement (empty: any)."""
-        if environment == self._core.environment:
-            environment = b""
-        key = (environment, requirement, tuple(sorted(resources.items())))
-        pool = self._pools.get(key)
-        if pool is None:
-            self._last_shape += 1
-            pool = LeasePool(self._last_shape, resources, self._send, self._demand, self._give_back)
-            pool.environment, pool.requirement = environment, requirement
-            self._pools[key] = self._by_shape[pool.shape] = pool
-        return pool
+    def __init__(self, pool: LeasePool, config: Config, submitter: TaskSubmitter) -> None:
+        self.pool = pool
+        self._config = config
+        self._submitter = submitter
 
-    def submit(self, task: TaskRecord, pool: LeasePool) -> None:
-        """A task whose arguments are there is to run."""
-        task.pool = pool
+    def ready(self, task: TaskRecord) -> None:
+        """See Route."""
+        pool = self.pool
         depth = (task.flags >> wire.DEPTH_SHIFT) - 1
         if depth > pool.depth:
             pool.depth = depth
         pool.submit(task)
+
+    def resubmit(self, task: TaskRecord, may_go: bool) -> None:
+        """See Route."""
+        task.lease = None
+        if may_go:
+            self.ready(task)
+
+    def replied(self, task: TaskRecord, microseconds: int) -> None:
+        """See Route: the worker can take the next."""
+        function = task.function
+        assert function is not None
+        config, lease = self._config, task.lease
+        function.measured(microseconds, config.short_task_us, config.max_pipeline_depth)
+        lease.inflight.pop(task.seq, None)
+        lease.pool.replied(lease, monotonic)
+        if not lease.inflight and self._submitter.linger is None:
+            self._submitter.arm_linger()
+
+    def argument_failed(self, task: TaskRecord) -> None:
+        """See Route: the pool has only tasks whose arguments are there."""
+
+    def withdraw(self, task: TaskRecord) -> None:
+        """See Route."""
+        if not task.unresolved:
+            self.pool.withdraw(task)
+
+
+class TaskSubmitter:
+    """Sends tasks to leased workers. Everything runs under the process's lock."""
+
+    def __init__(
+        self,
+        context: ProcessContext,
+        daemon: DaemonLink,
+        peers: Peers,
+        tasks: TaskTable,
+        results: Results,
+        unread: UnreadErrors,
+    ) -> None:
+        self._context = context
+        self._daemon = daemon
+        self._peers = peers
+        self._tasks = tasks
+        self._results = results
+        self._unread = unread
+        self._routes: dict[tuple[bytes, bytes, tuple[tuple[str, int], ...]], PoolRoute] = {}
+        self._by_shape: dict[int, LeasePool] = {}
+        self._leases: dict[int, WorkerLease] = {}
+        #: Set while idle leases are kept for what comes next.
+        self.linger: Timer | None = None
+        self._last_shape = 0
+
+    def route(
+        self, resources: dict[str, int], environment: bytes = b"", requirement: bytes = b""
+    ) -> PoolRoute:
+        """Return the route of tasks of a resource shape, with workers of an environment (empty: this
+        process's), on nodes that fulfil a requirement (empty: any)."""
+        if environment == self._context.environment:
+            environment = b""
+        key = (environment, requirement, tuple(sorted(resources.items())))
+        route = self._routes.get(key)
+        if route is None:
+            self._last_shape += 1
+            pool = LeasePool(self._last_shape, resources, self._send, self._demand, self._give_back)
+            pool.environment, pool.requirement = environment, requirement
+            self._by_shape[pool.shape] = pool
+            route = self._routes[key] = self.make_route(pool)
+        return route
+
+    def make_route(self, pool: LeasePool) -> PoolRoute:
+        """Return the route of a new pool."""
+        return PoolRoute(pool, self._context.config, self)
 
     # ------------------------------------------------------------------ effects of the pools
 
@@ -84,7 +142,7 @@ class NormalSubmitter:
                 )
             )
         task.lease = lease
-        peer.calls[task.seq] = task
+        task.connection = connection
         connection.send(
             wire.Call(
                 task.seq,
@@ -102,40 +160,31 @@ class NormalSubmitter:
                 task.retry if task.retries_left else None,
             )
         )
-        if len(peer.calls) == 1 or len(connection.out) > EAGER_BYTES:
+        if len(lease.inflight) == 1 or len(connection.out) > EAGER_BYTES:
             connection.flush()  # it idles: it shall begin now
 
     def _demand(self, pool: LeasePool, count: int) -> None:
-        self._core.node.send(
+        self._daemon.send(
             node.LeaseDemand(
                 pool.shape, pool.resources, count, pool.depth, pool.environment, pool.requirement
             )
         )
-        self._core.node.flush()
+        self._daemon.flush()
 
     def _give_back(self, lease: WorkerLease) -> None:
         self._leases.pop(lease.id, None)
-        self._core.node.send(node.LeaseReturned(lease.id))
+        self._daemon.send(node.LeaseReturned(lease.id))
 
     def take_back(self, argument: ObjectEntry) -> list[TaskRecord]:
-        """Return the tasks that wait for a worker and have this argument; they wait no more."""
+        """Return the tasks that wait for a worker and have this argument; their pools forget them."""
         found: list[TaskRecord] = []
-        for pool in self._pools.values():
+        for pool in self._by_shape.values():
             tasks = [task for task in pool.queue if task.needs(argument)]
             if tasks:
                 others = [task for task in pool.queue if not task.needs(argument)]
                 pool.queue.clear()
                 pool.queue.extend(others)
             found += tasks
-        return found
-
-    def in_flight(self) -> list[tuple[TaskRecord, bytes]]:
-        """Return every task that waits for a worker (b"") or was sent to one."""
-        found: list[tuple[TaskRecord, bytes]] = []
-        for pool in self._pools.values():
-            found += [(task, b"") for task in pool.queue]
-            for lease in pool.leases:
-                found += [(task, lease.worker_id) for task in lease.inflight.values()]
         return found
 
     # ------------------------------------------------------------------ what the daemon says
@@ -151,26 +200,26 @@ class NormalSubmitter:
             self._leases[lease.id] = lease
             pool.granted(lease)
             if not lease.inflight:
-                self._arm_linger()
+                self.arm_linger()
 
         def failed(shortage: str) -> None:
             if shortage:  # else it died meanwhile, and another one is granted in its place
                 for task in pool.unreachable():
                     text = f"task {task.describe()} was not sent to a worker, because this process {shortage}"
-                    self._core.calls.finish_with_error(task, dump_error(errors.RaySystemError(text)))
-            self._core.node.send(node.LeaseReturned(message.lease))
+                    self._results.finish_with_error(task, dump_error(errors.RaySystemError(text)))
+            self._daemon.send(node.LeaseReturned(message.lease))
 
-        self._core.peers.reach(message.address, connected, failed, message.worker_id)
+        self._peers.reach(message.address, connected, failed, message.worker_id)
 
     def disconnected(self, connection: Connection) -> None:
         """The connection to a worker ended. Its certificate follows, unless only the connection was lost."""
         for lease in self._leases.values():
             if lease.connection is connection:
-                self._core.reactor.call_later(CERTIFICATE_DUE, lambda lease=lease: self._broken(lease))  # type: ignore[misc]
+                self._context.reactor.call_later(CERTIFICATE_DUE, lambda lease=lease: self._broken(lease))  # type: ignore[misc]
 
     def _broken(self, lease: WorkerLease) -> None:
-        if self._leases.get(lease.id) is lease and not self._core.dead_reason:
-            self._core.node.send(node.LeaseBroken(lease.id, lease.connection.close_reason))
+        if self._leases.get(lease.id) is lease and not self._context.dead_reason:
+            self._daemon.send(node.LeaseBroken(lease.id, lease.connection.close_reason))
 
     def refused(self, connection: Connection, message: node.DemandRefused) -> None:
         """The node cannot serve a shape: warn, or end its tasks."""
@@ -178,7 +227,7 @@ class NormalSubmitter:
         if not message.fatal:
             name = pool.queue[0].describe() if pool is not None and pool.queue else ""
             subject = f"task {name}: " if name else ""
-            self._core.warn(
+            self._context.warn(
                 f"{subject}{message.reason}. It waits until that changes: ask for something else, "
                 "or start the session with it (init(num_cpus=..., resources=..., labels=...))."
             )
@@ -188,12 +237,12 @@ class NormalSubmitter:
             refused: errors.RayError = errors.TaskUnschedulableError(message.reason)
             if message.environment:
                 refused = errors.RuntimeEnvSetupError(f"task {task.describe()}: {message.reason}")
-            self._core.calls.finish_with_error(task, dump_error(refused))
+            self._results.finish_with_error(task, dump_error(refused))
 
     def reclaim(self, connection: Connection, message: node.LeaseReclaim) -> None:
         """Others wait for workers."""
         busy = message.busy
-        for pool in self._pools.values():
+        for pool in self._by_shape.values():
             before = len(pool.leases)
             pool.reclaim(busy)
             if len(pool.leases) < before:
@@ -204,33 +253,32 @@ class NormalSubmitter:
         lease = self._leases.pop(message.lease, None)
         if lease is None:
             return
-        core = self._core
+        results = self._results
         lease.connection.drain()  # replies that it got out
         calls = list(lease.inflight.values())
         lease.inflight.clear()
         lease.pool.lost(lease)
-        mine = message.begun_owner == core.worker_id
+        mine = message.begun_owner == self._context.worker_id
         begun, fresh = split_begun(calls, message.begun_seq if mine else 0)
         again: list[TaskRecord] = []
         for task in [task for task in fresh if task.cancelled]:
             fresh.remove(task)
-            core.calls.finish_with_error(task, core.canceller.error(task))
+            results.finish_with_error(task, cancel_error(self._context, task))
         for task in begun:
             if task.spend_retry():
                 again.append(task)
             elif task.cancelled:
-                core.calls.finish_with_error(task, core.canceller.error(task))
+                results.finish_with_error(task, cancel_error(self._context, task))
             else:
                 error = dump_error(self._crashed(task, message.cause, message.out_of_memory))
-                core.calls.finish_with_error(task, error)
-                core.unread.failed(task, error)
+                results.finish_with_error(task, error)
+                self._unread.failed(task, error)
         for task in calls:
-            lease.connection.peer.calls.pop(task.seq, None)
-            task.lease = None
-        lease.pool.requeue([task for task in again + fresh if core.calls.may_go_again(task)])
+            task.connection = task.lease = None
+        lease.pool.requeue([task for task in again + fresh if results.may_go_again(task)])
 
     def _crashed(self, task: TaskRecord, cause: str, out_of_memory: bool) -> Exception:
-        what = f"task {task.describe()} ({self._core.worker_id.hex()}/{task.seq}) did not finish: {cause}"
+        what = f"task {task.describe()} ({self._context.worker_id.hex()}/{task.seq}) did not finish: {cause}"
         end = f"{what}. It has no retries left (max_retries)."
         if out_of_memory:
             return errors.OutOfMemoryError(f"Task was killed due to the node running low on memory: {end}")
@@ -238,7 +286,7 @@ class NormalSubmitter:
 
     def fail_all(self, error: bytes) -> None:
         """The daemon is gone: nothing that waits for a worker will run."""
-        for pool in self._pools.values():
+        for pool in self._by_shape.values():
             tasks = list(pool.queue)
             pool.queue.clear()
             for lease in pool.leases:
@@ -246,50 +294,40 @@ class NormalSubmitter:
                 lease.inflight.clear()
             pool.leases.clear()
             for task in tasks:
-                self._core.calls.finish_with_error(task, error)
+                self._results.finish_with_error(task, error)
 
     # ------------------------------------------------------------------ what workers say
-
-    def replied(self, task: TaskRecord, microseconds: int) -> None:
-        """A call is through: its worker can take the next."""
-        function, lease = task.function, task.lease
-        assert function is not None
-        assert lease is not None
-        config = self._core.config
-        function.measured(microseconds, config.short_task_us, config.max_pipeline_depth)
-        lease.inflight.pop(task.seq, None)
-        lease.pool.replied(lease, monotonic)
-        if not lease.inflight and self._linger is None:
-            self._arm_linger()
 
     def returned(self, connection: Connection, message: wire.Returned) -> None:
         """A worker gave calls back that it had not begun."""
         by_lease: dict[WorkerLease, list[TaskRecord]] = {}
         for seq in message.seqs:
-            task = connection.peer.calls.pop(seq, None)
+            task = self._tasks.at(connection, seq)
             if task is not None and task.lease is not None:
+                task.connection = None
                 task.lease.inflight.pop(seq, None)
                 waiting = by_lease.setdefault(task.lease, [])
                 if task.cancelled:
-                    self._core.calls.finish_with_error(task, self._core.canceller.error(task))
+                    self._results.finish_with_error(task, cancel_error(self._context, task))
                 else:
                     waiting.append(task)
                 task.lease = None
         for lease, tasks in by_lease.items():
-            lease.pool.returned(lease, [task for task in tasks if self._core.calls.may_go_again(task)])
+            lease.pool.returned(lease, [task for task in tasks if self._results.may_go_again(task)])
 
     # ------------------------------------------------------------------ idle leases
 
-    def _arm_linger(self) -> None:
-        if self._linger is None:
-            delay = self._core.config.lease_linger_ms / 1000
-            self._linger = self._core.reactor.call_later(delay, self._return_idle)
+    def arm_linger(self) -> None:
+        """Give idle leases back after a while."""
+        if self.linger is None:
+            delay = self._context.config.lease_linger_ms / 1000
+            self.linger = self._context.reactor.call_later(delay, self._return_idle)
 
     def _return_idle(self) -> None:
-        self._linger = None
-        since = monotonic() - self._core.config.lease_linger_ms / 1000
+        self.linger = None
+        since = monotonic() - self._context.config.lease_linger_ms / 1000
         left = False
-        for pool in self._pools.values():
+        for pool in self._by_shape.values():
             left |= pool.give_back_idle(since)
         if left:
-            self._arm_linger()
+            self.arm_linger()

@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from skate._serialize.exceptions import load_error
 
 if TYPE_CHECKING:
     from skate._worker.calls.records import TaskRecord
-    from skate._worker.core import Core
     from skate._worker.objects.refs import ObjectEntry
+    from skate._worker.process.context import ProcessContext
 
 #: So many errors are told in full by a process; of the others, how many there were.
 _MOST = 10
@@ -26,10 +27,16 @@ _VARIABLES = ("SKATE_IGNORE_UNHANDLED_ERRORS", "RAY_IGNORE_UNHANDLED_ERRORS")
 
 
 class UnreadErrors:
-    """The process's part about that. Built by Core; called under its lock, but for ``close``."""
+    """Shows such errors. Called under the process's lock, but for ``close``.
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    Args:
+        context: of the process.
+        run_callback: runs a function on a thread for user code.
+    """
+
+    def __init__(self, context: ProcessContext, run_callback: Callable[[Callable[[], None]], None]) -> None:
+        self._context = context
+        self._run_callback = run_callback
         self._silent = any(os.environ.get(name, "0") not in ("", "0") for name in _VARIABLES)
         self._waiting: deque[bytes] = deque()
         self._told = 0
@@ -40,7 +47,7 @@ class UnreadErrors:
         """A call is over with an error, which its result has by now."""
         if task.cancelled or task.again or task.stream is not None or len(task.returns) != 1:
             return
-        if self._core.dead_reason:
+        if self._context.dead_reason:
             return
         entry = task.returns[0]
         if entry.asked:
@@ -62,7 +69,7 @@ class UnreadErrors:
         if len(self._waiting) == 1:
             try:
                 # Not here: unpickling is the user's code.
-                self._core.futures.run_callback(self._print)
+                self._run_callback(self._print)
             except MemoryError:
                 pass  # no thread for it: see close
 
@@ -72,12 +79,14 @@ class UnreadErrors:
                 self._told += 1
                 error = load_error(self._waiting.popleft())
                 if self._told <= _MOST:
-                    self._core.warn(f"nobody asked for this error ({_VARIABLES[0]}=1 hides such):\n{error}")
+                    self._context.warn(
+                        f"nobody asked for this error ({_VARIABLES[0]}=1 hides such):\n{error}"
+                    )
 
     def close(self) -> None:
         """Tell what is left. The connections may be closed by now."""
         self._print()
         self._silent = True  # refs may be dropped later; there is no thread for it any more
         if self._told > _MOST:
-            self._core.warn(f"nobody asked for {self._told - _MOST} more error(s) of calls")
+            self._context.warn(f"nobody asked for {self._told - _MOST} more error(s) of calls")
             self._told = 0

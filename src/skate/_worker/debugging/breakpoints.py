@@ -21,7 +21,7 @@ import os
 import sys
 from collections import deque
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from skate._base.user_errors import args_of, is_a, set_args, type_name
 from skate._transport.acceptor import Acceptor
@@ -32,9 +32,8 @@ from skate._wire import debugger as wire
 from skate._wire import node, services
 from skate._wire.handshake import BUSY, Refused
 from skate._worker.process import current
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.daemon_link import DaemonLink
 
 _DEBUGGER = "skate._worker.debugging.debugger"
 #: Text goes in pieces of this many characters.
@@ -44,44 +43,89 @@ _PIECE = 16 * 1024
 _POST_MORTEM = ("SKATE_POST_MORTEM", "RAY_DEBUG_POST_MORTEM")
 
 
-def install() -> None:
-    """Take over ``breakpoint()`` in this process."""
-    sys.breakpointhook = hook
+class DebuggedCalls(Protocol):
+    """The calls of this worker, as a debugger sees them: ``execution.executor.Executor``."""
+
+    @property
+    def running_call(self) -> tuple[bytes, int] | None:
+        """Owner and seq of what the main thread runs."""
+
+    @property
+    def cancellations(self) -> DebuggerSignals:
+        """The calls that were cancelled, and the signal that a debugger shares with them."""
+
+    def wait_stopped(self, waiter: Waiter) -> None:
+        """Wait at a breakpoint."""
 
 
-def hook(*args: Any, **kwargs: Any) -> Any:
-    """Stop the calling thread. PYTHONBREAKPOINT has its usual meaning."""
-    core = current.process.core
-    if core is None or core.executor is None or os.environ.get("PYTHONBREAKPOINT"):
-        return sys.__breakpointhook__(*args, **kwargs)
-    # By need: pdb is large, and most programs have no breakpoint.
-    return importlib.import_module(_DEBUGGER).set_trace(core, sys._getframe(1), *args, **kwargs)
+class DebuggerSignals(Protocol):
+    """Cancelled calls and the signal: ``execution.interrupts.Interrupts``."""
+
+    cancelled: set[tuple[bytes, int]]
+
+    def tell_debugger(self, tell: Any) -> None:
+        """Have the main thread call this, with the frame where it is, in the handler of a signal."""
+
+    def interrupt_typed(self) -> None:
+        """Raise KeyboardInterrupt at the next safe point, in a statement that was typed."""
 
 
-def look_at(core: Core, error: BaseException) -> None:
-    """A call raised: stop there first, if the environment asks for it."""
-    if type_name(error) == "BdbQuit":
-        if not args_of(error):
-            ours = sys.modules.get(_DEBUGGER)
-            if ours is not None and ours.was_left():
-                set_args(error, ("the debugger was left with q",))
-            else:
-                set_args(error, ("pdb has no terminal in a worker: write breakpoint() for pdb.set_trace()",))
-        return
-    if is_a(error, Exception) and any(
-        os.environ.get(name, "0").lower() not in ("", "0", "false") for name in _POST_MORTEM
-    ):
-        importlib.import_module(_DEBUGGER).post_mortem(core, error)
+class Breakpoints:
+    """Stops threads of this worker at breakpoints, and where calls raise. Built by Core."""
+
+    def __init__(self, context: ProcessContext, daemon: DaemonLink, calls: DebuggedCalls) -> None:
+        self.context = context
+        self.daemon = daemon
+        self.calls = calls
+
+    def install(self) -> None:
+        """Take over ``breakpoint()`` in this process."""
+        sys.breakpointhook = self.hook
+
+    def hook(self, *args: Any, **kwargs: Any) -> Any:
+        """Stop the calling thread. PYTHONBREAKPOINT has its usual meaning."""
+        if current.process.core is None or os.environ.get("PYTHONBREAKPOINT"):
+            return sys.__breakpointhook__(*args, **kwargs)
+        return self.set_trace(sys._getframe(1), *args, **kwargs)
+
+    def set_trace(self, frame: Any, *args: Any, **kwargs: Any) -> Any:
+        """Stop the calling thread at the next line of ``frame``."""
+        # By need: pdb is large, and most programs have no breakpoint.
+        return importlib.import_module(_DEBUGGER).set_trace(self, frame, *args, **kwargs)
+
+    def post_mortem(self, error: BaseException) -> None:
+        """Stop the calling thread where an exception was raised."""
+        importlib.import_module(_DEBUGGER).post_mortem(self, error)
+
+    def look_at(self, error: BaseException) -> None:
+        """Stop where a call raised, before it is answered, if the environment asks for it."""
+        if type_name(error) == "BdbQuit":
+            if not args_of(error):
+                ours = sys.modules.get(_DEBUGGER)
+                if ours is not None and ours.was_left():
+                    set_args(error, ("the debugger was left with q",))
+                else:
+                    text = "pdb has no terminal in a worker: write breakpoint() for pdb.set_trace()"
+                    set_args(error, (text,))
+            return
+        if is_a(error, Exception) and any(
+            os.environ.get(name, "0").lower() not in ("", "0", "false") for name in _POST_MORTEM
+        ):
+            self.post_mortem(error)
 
 
 class Stop:
     """One stop of one thread: its socket, and who is attached. ``close`` it."""
 
-    def __init__(self, core: Core, where: str, kind: str) -> None:
-        self._core = core
-        self._path = os.path.join(core.session_dir, "s", "b" + os.urandom(7).hex())
+    def __init__(self, breakpoints: Breakpoints, where: str, kind: str) -> None:
+        context = self._context = breakpoints.context
+        self._daemon = breakpoints.daemon
+        self._calls = breakpoints.calls
+        self._path = os.path.join(context.session_dir, "s", "b" + os.urandom(7).hex())
         call = current.call.get()
-        self._stopped = node.Stopped(self._path, call.name or "a thread", core.pid, call.task_id, where, kind)
+        self._stopped = node.Stopped(
+            self._path, call.name or "a thread", context.pid, call.task_id, where, kind
+        )
         self._connection: Connection | None = None
         #: What was typed; None: the end of input.
         self._typed: deque[str | None] = deque()
@@ -93,22 +137,22 @@ class Stop:
                 stream.flush()  # what it printed belongs before what it stops at
             except (OSError, ValueError, AttributeError):
                 pass
-        with core.lock:
+        with context.locked:
             self._acceptor = Acceptor(
-                core.reactor,
+                context.reactor,
                 services.BREAKPOINT,
                 {wire.Attach: self._attach, wire.Line: self._line, wire.Detach: self._detach,
                  wire.Interrupt: self._interrupt},
                 self._left,
             )  # fmt: skip
-            self._listener = Listener(core.reactor, listen(self._path), self._accepted)
+            self._listener = Listener(context.reactor, listen(self._path), self._accepted)
             self._announce()
 
     # ------------------------------------------------------------------ under the lock
 
     def _announce(self) -> None:
-        self._core.node.send(self._stopped)
-        self._core.node.flush()
+        self._daemon.send(self._stopped)
+        self._daemon.flush()
 
     def _accepted(self, sock: Any) -> None:
         self._acceptor.accept(sock, "a terminal")
@@ -146,12 +190,10 @@ class Stop:
 
     def _wait(self) -> None:
         """Wait for anything new. A cancelled task's KeyboardInterrupt comes out of here."""
-        executor = self._core.executor
-        assert executor is not None
         waiter = self._waiter
         assert waiter is not None
         try:
-            executor.wait_stopped(waiter)
+            self._calls.wait_stopped(waiter)
         finally:
             self._waiter = None
 
@@ -163,7 +205,7 @@ class Stop:
     def attach(self) -> None:
         """Wait until somebody is attached."""
         while True:
-            with self._core.lock:
+            with self._context.locked:
                 if self._connection is not None:
                     return
                 self._waiter = Waiter()
@@ -171,7 +213,7 @@ class Stop:
 
     def write(self, text: str) -> None:
         """Show text to whoever is attached."""
-        with self._core.lock:
+        with self._context.locked:
             if self._connection is not None:
                 for start in range(0, len(text), _PIECE):
                     self._connection.send(wire.Output(text[start : start + _PIECE]))
@@ -186,7 +228,7 @@ class Stop:
         """
         asked = False
         while True:
-            with self._core.lock:
+            with self._context.locked:
                 if self._connection is None:
                     self._announce()
                     raise ConnectionError
@@ -204,8 +246,7 @@ class Stop:
 
     def close(self) -> None:
         """It is over: nobody is attached any more."""
-        core = self._core
-        with core.lock:
+        with self._context.locked:
             self._listener.close()
             self._acceptor.close()
             try:
@@ -216,8 +257,8 @@ class Stop:
             if connection is not None:
                 connection.flush()
                 connection.abandon()
-            core.node.send(node.Resumed(self._path))
-            core.node.flush()
+            self._daemon.send(node.Resumed(self._path))
+            self._daemon.flush()
 
 
 def boundary(frame: Any, package: str) -> Any:

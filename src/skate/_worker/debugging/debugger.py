@@ -12,15 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base.errors import RayTaskError
 from skate._base.process import PACKAGE
 from skate._base.user_errors import is_a, summary_of, traceback_of
-from skate._worker.debugging.breakpoints import Stop, boundary, place
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
+from skate._worker.debugging.breakpoints import Breakpoints, Stop, boundary, place
 
 #: A coroutine or generator that waits, not one that ends: the instruction at which it left its frame.
 _SUSPENDS = frozenset({"YIELD_VALUE", "YIELD_FROM", "SEND"})
@@ -45,23 +42,23 @@ def was_left() -> bool:
     return left
 
 
-def set_trace(core: Core, frame: FrameType, *, header: str | None = None) -> None:
+def set_trace(breakpoints: Breakpoints, frame: FrameType, *, header: str | None = None) -> None:
     """Stop at the next line of ``frame``: what ``breakpoint()`` does."""
     debugger = _active.debugger
     if debugger is None:
-        debugger = _active.debugger = Debugger(core, boundary(frame, PACKAGE))
+        debugger = _active.debugger = Debugger(breakpoints, boundary(frame, PACKAGE))
     debugger.header = header
     debugger.set_trace(frame)
 
 
-def post_mortem(core: Core, error: BaseException) -> None:
+def post_mortem(breakpoints: Breakpoints, error: BaseException) -> None:
     """Look at where an exception was raised, before its call is through."""
     trace = traceback_of(error)
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
         trace = trace.tb_next
     if trace is None or is_a(error, RayTaskError):
         return  # nothing of the user's; or another task's, where there was a look already
-    debugger = Debugger(core, None)
+    debugger = Debugger(breakpoints, None)
     debugger.header = summary_of(error)
     debugger.reset()
     try:
@@ -118,13 +115,13 @@ class _Interpreter(code.InteractiveConsole):
 class Debugger(pdb.Pdb):
     """One thread's pdb, from a breakpoint to the end of the call, or until it is let go."""
 
-    def __init__(self, core: Core, outermost: FrameType | None) -> None:
+    def __init__(self, breakpoints: Breakpoints, outermost: FrameType | None) -> None:
         self._channel = _Channel(self)
         super().__init__(
             stdin=self._channel, stdout=self._channel,  # type: ignore[arg-type]
             skip=["skate", "skate.*"], nosigint=True,
         )  # fmt: skip
-        self._core = core
+        self._breakpoints = breakpoints
         #: The call's first frame of user code. None: a look after the fact.
         self._outermost = outermost
         self._thread = threading.get_ident()
@@ -181,7 +178,7 @@ class Debugger(pdb.Pdb):
             assert shown is not None
             kind = "exception" if self._outermost is None else "breakpoint"
             where = place(shown.f_code, line or shown.f_lineno or 0)
-            self._stop = Stop(self._core, where, kind)
+            self._stop = Stop(self._breakpoints, where, kind)
             self._stop.on_interrupt = self._interrupt
             self._stop.attach()
             if self.header:
@@ -223,9 +220,8 @@ class Debugger(pdb.Pdb):
                 self.message("--KeyboardInterrupt--")
 
     def _cancelled(self) -> bool:
-        executor = self._core.executor
-        assert executor is not None
-        return executor.running_call in executor.interrupts.cancelled
+        calls = self._breakpoints.calls
+        return calls.running_call in calls.cancellations.cancelled
 
     def dispatch_return(self, frame: FrameType, arg: Any) -> Any:
         """The call's own code returns: what comes next is not the user's."""
@@ -259,10 +255,8 @@ class Debugger(pdb.Pdb):
 
     def _interrupt(self) -> None:
         """Have the main thread stop where it is. Under the lock."""
-        executor = self._core.executor
-        assert executor is not None
         if self._thread == threading.main_thread().ident:  # another cannot be interrupted in Python
-            executor.interrupts.tell_debugger(self._interrupted)
+            self._breakpoints.calls.cancellations.tell_debugger(self._interrupted)
 
     def _interrupted(self, frame: FrameType | None) -> None:
         """In the signal's handler: no lock is taken here, and nothing of this is traced."""
@@ -272,9 +266,7 @@ class Debugger(pdb.Pdb):
             while frame is not None and frame.f_code.co_filename not in _MACHINERY:
                 if frame.f_code.co_filename.startswith(PACKAGE):
                     # A statement that was typed waits in get.
-                    executor = self._core.executor
-                    assert executor is not None
-                    executor.interrupts.interrupt_typed()
+                    self._breakpoints.calls.cancellations.interrupt_typed()
                     return
                 frame = frame.f_back
             raise KeyboardInterrupt

@@ -1,150 +1,65 @@
-"""The actor in its process: constructor, methods, and which way its calls run."""
+"""The actor in its process: its instance, constructor and methods."""
 
 from __future__ import annotations
 
 import gc
-import os
 import pickle
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from skate._base.code_flags import is_coroutine
 from skate._base.user_errors import is_a, report, set_traceback
 from skate._serialize.exceptions import dump_task_error
 from skate._serialize.tracebacks import format_error
 from skate._serialize.values import deserialize
-from skate._transport.connection import Connection
 from skate._wire import control, node
 from skate._wire import worker as wire
 from skate._wire.codec import unpack
 from skate._worker.execution import output
 from skate._worker.execution.exits import ActorExit
-from skate._worker.objects.refs import ObjectEntry
-from skate._worker.objects.values import arrivals
+from skate._worker.execution.function import limit_threads
+from skate._worker.execution.invocation import Invocation
+from skate._worker.objects.garbage import Garbage
+from skate._worker.objects.refs import ObjectEntry, RefTable
+from skate._worker.objects.values import Values, arrivals
 from skate._worker.process import current
+from skate._worker.process.context import ProcessContext
 from skate._worker.process.current import CallInfo
-
-if TYPE_CHECKING:
-    from skate._worker.execution.executor import Executor
-
+from skate._worker.process.daemon_link import DaemonLink
 
 #: Characters of an instance's repr that are shown.
 _MOST_REPR = 200
 
 
-class Runner(Protocol):
-    """A way to run calls other than one after the other on the main thread."""
+class ActorInstance:
+    """One incarnation of an actor: its instance, and what errors and reports call it."""
 
-    def submit(self, connection: Connection, call: Any) -> None:
-        """A call arrived. Under the lock, or before ``serve``."""
-
-    def serve(self, host: ActorHost) -> None:
-        """Construct the actor and run its calls on and from the main thread until told to stop."""
-
-    def cancel(self, connection: Connection, seq: int) -> bool:
-        """A caller cancels a call; tell whether it runs, or is about to. Under the lock."""
-
-    def lanes(self) -> list[dict[str, Any]]:
-        """Return what runs and what is queued: see ``_base.waits``."""
-
-    def about_to_wait(self) -> None:
-        """User code calls what blocks its thread, and has to wait. Any thread."""
-
-    def stop(self) -> None:
-        """Make ``serve`` return. Any thread, under the lock."""
-
-
-class ActorHost:
-    """One incarnation of an actor."""
-
-    def __init__(self, executor: Executor, message: node.StartActor) -> None:
-        self.executor = executor
-        self.actor_id = message.actor_id
-        self.incarnation = message.incarnation
-        self.spec = unpack(message.spec, type=control.ActorSpec)
+    def __init__(
+        self,
+        context: ProcessContext,
+        values: Values,
+        invocation: Invocation,
+        actor_id: bytes,
+        incarnation: int,
+        spec: control.ActorSpec,
+    ) -> None:
+        self._context = context
+        self._values = values
+        self._invocation = invocation
+        self.actor_id = actor_id
+        self.incarnation = incarnation
+        self.spec = spec
         self.instance: Any = None
         #: Its methods, bound, by their names.
         self._bound: dict[str, Callable[..., Any]] = {}
-        current.process.resources = self.spec.running
-        if message.gpus:
-            current.see_gpus(",".join(message.gpus))
-        executor.title.become(self.spec.class_name)
         #: The compiled graphs that it takes part in, by id (see ``skate.dag._program``).
         self.graphs: dict[bytes, Any] = {}
         #: What errors and output call it.
-        self.repr = self.spec.class_name
-
-    def make_runner(self) -> Runner | None:
-        """Return what runs the calls of an async or threaded actor; None for a serial one."""
-        spec = self.spec
-        if not spec.is_async and spec.max_concurrency == 1 and not spec.concurrency_groups:
-            return None
-        from skate._worker.execution import concurrency
-
-        if not spec.is_async:
-            return concurrency.ThreadedRunner(self.executor, spec)
-        if not spec.concurrency_groups:
-            return concurrency.AsyncRunner(self.executor, spec)
-        from skate._worker.execution.group_loops import GroupedRunner
-
-        return GroupedRunner(self.executor, spec)
-
-    def start(self) -> None:
-        """Run the constructor and report."""
-        self._prepare()
-        met: list[ObjectEntry] = []
-        raised = None
-        try:
-            self.instance = self._construct(met)
-            self._introduce()
-        except BaseException as error:
-            raised = error
-        self._report(raised, met)
-
-    async def start_on_loop(self) -> None:
-        """Run the constructor, which may be a coroutine, on the running loop, and report."""
-        self._prepare()
-        met: list[ObjectEntry] = []
-        raised = None
-        try:
-            self.instance = await self._construct_on_loop(met)
-            self._introduce()
-        except BaseException as error:
-            raised = error
-        self._report(raised, met)
-
-    def _prepare(self) -> None:
-        spec = self.spec
-        output.names.current = spec.class_name
-        current.call.set(CallInfo(b"", 0, f"{spec.class_name}.__init__", 1))
-        limit_threads(-(-spec.running.get("CPU", 10_000) // 10_000))
-
-    def _report(self, raised: BaseException | None, met: list[ObjectEntry]) -> None:
-        spec, core = self.spec, self.executor.core
-        error = b""
-        if raised is not None:
-            name = f"{spec.class_name}.__init__"
-            if is_a(raised, SystemExit):
-                self.executor.leave_by(raised, name)
-                return
-            error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
-            self.tell(name, raised)
-            set_traceback(raised, None)
-        shown = self.repr if self.repr != spec.class_name else ""
-        with core.lock:
-            core.drain()
-            for entry in met:
-                # The creator keeps the arguments as long as the actor may need them again.
-                if not entry.gone:
-                    core.refs.register(entry)
-            core.drain()
-            core.node.send(node.ActorReady(self.actor_id, self.incarnation, error, shown))
-            core.reactor.flush()
+        self.repr = spec.class_name
 
     def tell(self, name: str, raised: BaseException) -> None:
         """Tell of a constructor that raised: perhaps nobody calls the actor, or asks for what it calls."""
-        core = self.executor.core
-        core.warn(f"{name} raised, so the actor is dead:\n{format_error(raised).rstrip()}")
+        self._context.warn(f"{name} raised, so the actor is dead:\n{format_error(raised).rstrip()}")
 
     def _introduce(self) -> None:
         """Go by the instance's own repr in errors and output, if its class defines one, as Ray does."""
@@ -175,22 +90,22 @@ class ActorHost:
         return instance
 
     def _arguments(self, met: list[ObjectEntry]) -> tuple[list[Any], dict[str, Any]]:
-        spec, objects = self.spec, self.executor.core.objects
+        spec, values = self.spec, self._values
         outer, arrivals.entries = arrivals.entries, met
         try:
             data: bytes | memoryview = spec.args
             kind = spec.args_kind
             if kind == wire.SHARED:
-                data, kind = self.executor.invocation.view_of_arguments(spec.args), wire.BUFFERS
+                data, kind = self._invocation.view_of_arguments(spec.args), wire.BUFFERS
             args, kwargs = deserialize(kind, data) if kind != wire.NONE else ((), {})
             args = list(args)
             dependencies = [
-                (where, objects.adopt(object_id, owner)) for where, object_id, owner in spec.dependencies
+                (where, values.adopt(object_id, owner)) for where, object_id, owner in spec.dependencies
             ]
         finally:
             arrivals.entries = outer
         for where, ref in dependencies:
-            value = objects.get_one(ref, None)
+            value = values.get_one(ref, None)
             if isinstance(where, int):
                 args[where] = value
             else:
@@ -246,6 +161,87 @@ class ActorHost:
         return f"{current.module_name(cls)}.{cls.__qualname__}.{method}"
 
 
+class ActorHost(ActorInstance):
+    """An actor that is a process of its own.
+
+    Args:
+        leave_by: begins to end the process, for an exception that ends the actor, raised in what it names.
+    """
+
+    def __init__(
+        self,
+        context: ProcessContext,
+        daemon: DaemonLink,
+        refs: RefTable,
+        garbage: Garbage,
+        values: Values,
+        invocation: Invocation,
+        message: node.StartActor,
+        leave_by: Callable[[BaseException, str], None],
+    ) -> None:
+        spec = unpack(message.spec, type=control.ActorSpec)
+        super().__init__(context, values, invocation, message.actor_id, message.incarnation, spec)
+        self._daemon = daemon
+        self._refs = refs
+        self._garbage = garbage
+        self._leave_by = leave_by
+        current.process.resources = spec.running
+        if message.gpus:
+            current.see_gpus(",".join(message.gpus))
+
+    def start(self) -> None:
+        """Run the constructor and report."""
+        self._prepare()
+        met: list[ObjectEntry] = []
+        raised = None
+        try:
+            self.instance = self._construct(met)
+            self._introduce()
+        except BaseException as error:
+            raised = error
+        self._report(raised, met)
+
+    async def start_on_loop(self) -> None:
+        """Run the constructor, which may be a coroutine, on the running loop, and report."""
+        self._prepare()
+        met: list[ObjectEntry] = []
+        raised = None
+        try:
+            self.instance = await self._construct_on_loop(met)
+            self._introduce()
+        except BaseException as error:
+            raised = error
+        self._report(raised, met)
+
+    def _prepare(self) -> None:
+        spec = self.spec
+        output.names.current = spec.class_name
+        current.call.set(CallInfo(b"", 0, f"{spec.class_name}.__init__", 1))
+        limit_threads(-(-spec.running.get("CPU", 10_000) // 10_000))
+
+    def _report(self, raised: BaseException | None, met: list[ObjectEntry]) -> None:
+        spec = self.spec
+        error = b""
+        if raised is not None:
+            name = f"{spec.class_name}.__init__"
+            if is_a(raised, SystemExit):
+                self._leave_by(raised, name)
+                return
+            error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
+            self.tell(name, raised)
+            set_traceback(raised, None)
+        shown = self.repr if self.repr != spec.class_name else ""
+        with self._context.locked:
+            self._garbage.drain()
+            for entry in met:
+                # The creator keeps the arguments as long as the actor may need them again.
+                if not entry.gone:
+                    self._refs.register(entry)
+            self._garbage.drain()
+            self._daemon.send(node.ActorReady(self.actor_id, self.incarnation, error, shown))
+            self._context.reactor.flush()
+
+
 def _of_class(instance: Any, name: str) -> Any:
     """Return a method of an instance: the class's, whatever the instance has under that name."""
     kind = type(instance)
@@ -259,10 +255,3 @@ def _of_class(instance: Any, name: str) -> Any:
 
 def _terminate() -> None:
     raise ActorExit("terminated")
-
-
-def limit_threads(count: int) -> None:
-    """Let numeric libraries that are not imported yet use as many threads as the task has CPUs."""
-    if "OMP_NUM_THREADS" not in os.environ or os.environ.get("_SKATE_OMP"):
-        os.environ["OMP_NUM_THREADS"] = str(max(1, count))
-        os.environ["_SKATE_OMP"] = "1"

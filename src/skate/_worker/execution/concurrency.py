@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from queue import SimpleQueue
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base.user_errors import is_a, report
 from skate._base.waits import lane
@@ -22,15 +22,14 @@ from skate._transport.reactor import in_main_thread
 from skate._wire import control
 from skate._wire import worker as wire
 from skate._worker.execution import output
-from skate._worker.execution.interrupts import Key
+from skate._worker.execution.actor_host import ActorHost
+from skate._worker.execution.invocation import Result
+from skate._worker.execution.runner import Invoker, Key
 from skate._worker.objects.refs import ObjectEntry
 from skate._worker.process import current
+from skate._worker.process.context import ProcessContext
 from skate._worker.process.current import SYSTEM_GROUP
-
-if TYPE_CHECKING:
-    from skate._worker.execution.actor_host import ActorHost
-    from skate._worker.execution.executor import Executor
-    from skate._worker.execution.invocation import Result
+from skate._worker.process.signals import Gate
 
 _Work = tuple[Connection, wire.Call]
 
@@ -45,9 +44,9 @@ def group_of(spec: control.ActorSpec, call: wire.Call) -> str:
     return call.group or str(spec.methods.get(str(call.fn), {}).get("concurrency_group", ""))
 
 
-def _refuse(executor: Executor, spec: control.ActorSpec, connection: Connection, call: wire.Call) -> None:
+def _refuse(invoker: Invoker, spec: control.ActorSpec, connection: Connection, call: wire.Call) -> None:
     """Answer a call of a group that there is not: the caller chose it. Under the lock."""
-    name = executor.name_of(connection.peer, call)
+    name = invoker.name_of(connection.peer, call)
     known = ", ".join(spec.concurrency_groups) or "none"
     error = ValueError(
         f"{name} was called in the concurrency group {group_of(spec, call)!r}, which the actor's option "
@@ -97,8 +96,9 @@ class _Threads:
 class ThreadedRunner:
     """Runs the calls of a threaded actor; the main thread reads the sockets."""
 
-    def __init__(self, executor: Executor, spec: control.ActorSpec) -> None:
-        self._executor = executor
+    def __init__(self, context: ProcessContext, invoker: Invoker, spec: control.ActorSpec) -> None:
+        self._context = context
+        self._invoker = invoker
         self._spec = spec
         self._groups = {name: _Threads(self, name, limit) for name, limit in limits_of(spec).items()}
         #: The constructor is through.
@@ -110,13 +110,13 @@ class ThreadedRunner:
         """See Runner."""
         threads = self._groups.get(group_of(self._spec, call))
         if threads is None:
-            _refuse(self._executor, self._spec, connection, call)
+            _refuse(self._invoker, self._spec, connection, call)
         else:
             threads.submit((connection, call))
 
     def lanes(self) -> list[dict[str, Any]]:
         """See Runner."""
-        now, me = perf_counter(), self._executor.core.worker_id
+        now, me = perf_counter(), self._context.worker_id
         if not self._ready:
             return [lane(me, 1, [(b"", 0, 0.0)], [])]
         running = list(self._running.items())
@@ -136,10 +136,10 @@ class ThreadedRunner:
         for threads in self._groups.values():
             call = threads.queued.pop(key, None)
             if call is not None:
-                self._executor.interrupts.answer(connection, call)
+                self._invoker.cancellations.answer(connection, call)
                 return False
         if key in self._running:
-            self._executor.interrupts.cancelled.add(key)
+            self._invoker.cancellations.cancelled.add(key)
             return True
         return False
 
@@ -147,17 +147,20 @@ class ThreadedRunner:
         """See Runner."""
         host.start()
         self._ready = True
-        self._executor.wait_until_stopped()
+        self._invoker.wait_until_stopped()
 
     def about_to_wait(self) -> None:
         """See Runner: other threads go on."""
+
+    def loop(self) -> None:
+        """See Runner: there is none."""
 
     def stop(self) -> None:
         """See Runner. The main thread was woken already; the others are daemons."""
 
     def run(self, connection: Connection, call: wire.Call) -> None:
         """Run one call, on a thread of its group."""
-        executor = self._executor
+        invoker = self._invoker
         met: list[ObjectEntry] = []
         key = (connection.peer.id, call.seq)
         started = perf_counter()
@@ -165,25 +168,25 @@ class ThreadedRunner:
         try:
             result = self._invoke(connection, call, met)
         except BaseException as error:
-            result = executor.failed(error, connection, call)
-            if executor.stopping:
+            result = invoker.failed(error, connection, call)
+            if invoker.is_stopping:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
         output.flush(False)
-        with executor.core.changing:
+        with self._context.locked:
             self._running.pop(key, None)
-            executor.interrupts.over(*key)
-            if executor.invocation.reply(connection, call, result, taken, met):
+            invoker.cancellations.over(*key)
+            if invoker.invocation.reply(connection, call, result, taken, met):
                 connection.flush()
 
     def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
-        executor, peer = self._executor, connection.peer
-        name, target = executor.target(peer, call)
-        args, kwargs = executor.invocation.decode_arguments(call, met)
+        invoker, peer = self._invoker, connection.peer
+        name, target = invoker.target(peer, call)
+        args, kwargs = invoker.invocation.decode_arguments(call, met)
         if call.stream is not None:
-            executor.yielding.run(connection, call, target(*args, **kwargs))
+            invoker.yielding.run(connection, call, target(*args, **kwargs))
             return wire.NONE, b"", None, None, None
-        return executor.invocation.encode(peer, call, name, target(*args, **kwargs))
+        return invoker.invocation.encode(peer, call, name, target(*args, **kwargs))
 
 
 class AsyncRunner:
@@ -195,9 +198,15 @@ class AsyncRunner:
     """
 
     def __init__(
-        self, executor: Executor, spec: control.ActorSpec, limits: dict[str, int] | None = None
+        self,
+        context: ProcessContext,
+        gate: Gate,
+        invoker: Invoker,
+        spec: control.ActorSpec,
+        limits: dict[str, int] | None = None,
     ) -> None:
-        self._executor = executor
+        self._context = context
+        self._invoker = invoker
         self._spec = spec
         self._free = dict(limits or limits_of(spec))
         self._waiting: dict[str, deque[_Work]] = {name: deque() for name in self._free}
@@ -206,12 +215,12 @@ class AsyncRunner:
         self._flush_scheduled = False
         #: The loop reads the sockets just now, and will look at what came in when it has.
         self._reading = False
-        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         #: What is here, until its reply; None: its task has not had its first turn.
         self._running: dict[Key, asyncio.Task[None] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._warned = False
-        executor.core.gate.add_boundaries([AsyncRunner._invoke.__code__])
+        gate.add_boundaries([AsyncRunner._invoke.__code__])
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
         """See Runner."""
@@ -223,23 +232,23 @@ class AsyncRunner:
                 return
             self._drain_scheduled = True
             if on_loop:
-                self.loop.call_soon(self._drain)
+                self._loop.call_soon(self._drain)
             else:
-                self.loop.call_soon_threadsafe(self._drain)
+                self._loop.call_soon_threadsafe(self._drain)
 
     def lanes(self) -> list[dict[str, Any]]:
         """See Runner. A coroutine may wait in many ways: nobody can say that it is blocked."""
         queued = {(connection.peer.id, call.seq): None for connection, call in self._queued()}
         running = [(*key, 0.0) for key in list(self._running) if key not in queued]
-        return [lane(self._executor.core.worker_id, 0, running, queued)]
+        return [lane(self._context.worker_id, 0, running, queued)]
 
     def cancel(self, connection: Connection, seq: int) -> bool:
         """See Runner. What becomes of it is decided on the loop."""
         key = (connection.peer.id, seq)
         if key not in self._running:
             return False
-        self._executor.interrupts.cancelled.add(key)
-        self.loop.call_soon_threadsafe(self._cancel, key)
+        self._invoker.cancellations.cancelled.add(key)
+        self._loop.call_soon_threadsafe(self._cancel, key)
         return True
 
     def _cancel(self, key: Key) -> None:
@@ -251,10 +260,10 @@ class AsyncRunner:
             for work in queue:
                 if self._is(work, key):
                     queue.remove(work)
-                    with self._executor.core.lock:
+                    with self._context.locked:
                         del self._running[key]
-                        self._executor.interrupts.cancelled.discard(key)
-                        self._executor.interrupts.answer(*work)
+                        self._invoker.cancellations.cancelled.discard(key)
+                        self._invoker.cancellations.answer(*work)
                     return
 
     def _queued(self) -> list[_Work]:
@@ -269,7 +278,7 @@ class AsyncRunner:
 
     def serve(self, host: ActorHost) -> None:
         """See Runner."""
-        loop, reactor = self.loop, self._executor.core.reactor
+        loop, reactor = self._loop, self._context.reactor
         asyncio.set_event_loop(loop)
         loop.add_reader(reactor.fileno(), self._read)
         reactor.watched = reactor.polling = reactor.asleep = True
@@ -284,11 +293,11 @@ class AsyncRunner:
         """Run the loop. What ends it is a task that user code made: calls see to their own errors."""
         while True:
             try:
-                self.loop.run_forever()
+                self._loop.run_forever()
                 return
             except BaseException as error:
                 if is_a(error, SystemExit):
-                    self._executor.leave_by(error, f"a task of {self._spec.class_name}{where}")
+                    self._invoker.leave_by(error, f"a task of {self._spec.class_name}{where}")
                 else:
                     report(error)  # there is nobody to raise it in; the other calls go on
 
@@ -298,33 +307,37 @@ class AsyncRunner:
 
     def is_here(self) -> bool:
         """Tell whether the calling thread is the loop's."""
-        return in_main_thread() and self.loop.is_running()
+        return in_main_thread() and self._loop.is_running()
 
     def about_to_wait(self) -> None:
         """See Runner."""
         if self.is_here() and not self._warned:
             self._warned = True
-            self._executor.core.warn(
+            self._context.warn(
                 f"the async actor {self._spec.class_name} waits in get() or wait() on its event loop, in "
                 f"{current.call.get().name}: none of its other calls goes on meanwhile. Write `await ref` "
                 "or `await asyncio.gather(*refs)` instead."
             )
 
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """See Runner."""
+        return self._loop
+
     def stop(self) -> None:
         """See Runner."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _read(self) -> None:
         """Read the sockets and begin what came in, in one round of the loop."""
         self._reading = True
         try:
-            self._executor.core.reactor.turn_if_free()
+            self._context.reactor.turn_if_free()
         finally:
             self._reading = False
             if self._incoming:
                 self._drain()
-        if self._executor.core.reactor.interrupted:
-            self._executor.run_handlers()
+        if self._context.reactor.interrupted:
+            self._invoker.run_handlers()
 
     def _drain(self) -> None:
         self._drain_scheduled = False
@@ -342,61 +355,61 @@ class AsyncRunner:
 
     def _begin_elsewhere(self, group: str, work: _Work) -> None:
         """Refuse a call of a group that is not this loop's. (See ``GroupedRunner``.)"""
-        with self._executor.core.lock:
+        with self._context.locked:
             del self._running[work[0].peer.id, work[1].seq]
-            _refuse(self._executor, self._spec, *work)
+            _refuse(self._invoker, self._spec, *work)
 
     def _begin(self, group: str, work: _Work) -> None:
         self._free[group] -= 1
-        task = self.loop.create_task(self._run(group, *work))
+        task = self._loop.create_task(self._run(group, *work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, group: str, connection: Connection, call: wire.Call) -> None:
-        executor = self._executor
+        invoker = self._invoker
         met: list[ObjectEntry] = []
         key = (connection.peer.id, call.seq)
         self._running[key] = asyncio.current_task()
         started = perf_counter()
         try:
-            if key in executor.interrupts.cancelled:
+            if key in invoker.cancellations.cancelled:
                 raise asyncio.CancelledError
             result = await self._invoke(connection, call, met)
         except BaseException as error:
-            result = executor.failed(error, connection, call)
-            if executor.stopping:
+            result = invoker.failed(error, connection, call)
+            if invoker.is_stopping:
                 return
         taken = int((perf_counter() - started) * 1_000_000)
         output.flush(False)
-        with executor.core.changing:
+        with self._context.locked:
             del self._running[key]
-            executor.interrupts.cancelled.discard(key)
-            executor.invocation.reply(connection, call, result, taken, met)
+            invoker.cancellations.cancelled.discard(key)
+            invoker.invocation.reply(connection, call, result, taken, met)
         self._flush_soon()
         self._free[group] += 1
         if self._waiting[group]:
             self._begin(group, self._waiting[group].popleft())
 
     async def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
-        executor, peer = self._executor, connection.peer
-        name, target = executor.target(peer, call)
-        args, kwargs = executor.invocation.decode_arguments(call, met)
+        invoker, peer = self._invoker, connection.peer
+        name, target = invoker.target(peer, call)
+        args, kwargs = invoker.invocation.decode_arguments(call, met)
         value: Any = target(*args, **kwargs)
         if call.stream is not None:
-            await executor.yielding.run_async(connection, call, value, self._flush_soon)
+            await invoker.yielding.run_async(connection, call, value, self._flush_soon)
             return wire.NONE, b"", None, None, None
         if inspect.isawaitable(value):
             value = await value
-        return executor.invocation.encode(peer, call, name, value)
+        return invoker.invocation.encode(peer, call, name, value)
 
     def _flush_soon(self) -> None:
         """One send for all replies and items of this round of the loop."""
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            self.loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        reactor = self._executor.core.reactor
+        reactor = self._context.reactor
         with reactor.lock:
             reactor.flush()

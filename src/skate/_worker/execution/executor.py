@@ -6,41 +6,45 @@ user code to the socket on one thread. While user code runs long, the background
 
 from __future__ import annotations
 
-import pickle
 import struct
 import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from mmap import mmap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base.clock import monotonic, perf_counter
 from skate._base.process import end_process_group
 from skate._base.user_errors import is_a
 from skate._base.waits import lane
 from skate._serialize.tracebacks import format_error
+from skate._store.client import StoreClient
 from skate._transport.connection import EAGER_BYTES, Connection, Handler
 from skate._transport.reactor import Waiter
 from skate._transport.table_lock import resume, state, suspend
-from skate._wire import node
+from skate._wire import control, node
 from skate._wire import worker as wire
-from skate._worker.debugging import breakpoints
 from skate._worker.execution import output, titles
-from skate._worker.execution.actor_host import ActorHost, Runner, limit_threads
+from skate._worker.execution.actor_host import ActorHost, ActorInstance
 from skate._worker.execution.exits import Exit
 from skate._worker.execution.failures import reply_of, taken_apart
+from skate._worker.execution.function import Function
 from skate._worker.execution.interrupts import Interrupts
 from skate._worker.execution.invocation import ArgumentLost, Invocation, Result
+from skate._worker.execution.runner import Key, Runner
 from skate._worker.execution.yielding import Yielding
-from skate._worker.objects.refs import ObjectEntry
+from skate._worker.objects.garbage import Garbage
+from skate._worker.objects.refs import ObjectEntry, RefTable
+from skate._worker.objects.values import Values
 from skate._worker.process import current
+from skate._worker.process.context import ProcessContext
 from skate._worker.process.current import CallInfo
+from skate._worker.process.daemon_link import DaemonLink
 from skate._worker.process.exhaustion import dump_or_end
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
-    from skate._worker.process.peers import Peer
+from skate._worker.process.main_thread import MainThread
+from skate._worker.process.peers import Peer
+from skate._worker.process.waiting import Waiting
 
 _WORD = struct.Struct("<8sQ")
 #: Replies of short calls are kept together at most this long (seconds).
@@ -48,35 +52,39 @@ _HOLD = 0.001
 _SPENT = "a function was called as often as its max_calls allows"
 
 
-class Function:
-    """A remote function that an owner sent; unpickled at its first call."""
-
-    __slots__ = ("name", "label", "blob", "threads", "max_calls", "resources", "called", "callable")
-
-    def __init__(self, message: wire.DefineFunction) -> None:
-        self.name, self.label = message.name, current.CodeName(message.name)
-        self.blob = message.blob
-        self.threads = message.threads
-        self.max_calls = message.max_calls
-        self.resources = message.resources
-        #: How often it ran here.
-        self.called = 0
-        self.callable: Callable[..., Any] | None = None
-
-    def load(self) -> Callable[..., Any]:
-        """Return the function."""
-        if self.callable is None:
-            limit_threads(self.threads)
-            self.callable = self.label.of(pickle.loads(self.blob))
-            self.blob = b""
-        return self.callable
-
-
 class Executor:
-    """See the module's text."""
+    """Runs the calls that arrive, and begins to end the process. Built by Core, which sets the hooks.
 
-    def __init__(self, core: Core, board: mmap, slot: int) -> None:
-        self._core = core
+    Args:
+        board: shared with the daemon; at ``slot`` stands which call was begun last.
+        cancel_children: cancels what a call (owner, seq, with force) that runs here has called itself.
+    """
+
+    def __init__(
+        self,
+        context: ProcessContext,
+        daemon: DaemonLink,
+        main_thread: MainThread,
+        waiting: Waiting,
+        refs: RefTable,
+        store: StoreClient,
+        garbage: Garbage,
+        values: Values,
+        invocation: Invocation,
+        yielding: Yielding,
+        board: mmap,
+        slot: int,
+        cancel_children: Callable[[bytes, int, bool], None],
+    ) -> None:
+        self._context = context
+        self._reactor = context.reactor
+        self._daemon = daemon
+        self._main_thread = main_thread
+        self._waiting = waiting
+        self._refs = refs
+        self._store = store
+        self._garbage = garbage
+        self._values = values
         self._board = board
         self._word = slot * _WORD.size
         self._queue: deque[tuple[Connection, Any]] = deque()
@@ -100,34 +108,40 @@ class Executor:
         #: Methods of the actor whose last call here was short. (Of functions their owners know.)
         self._short: set[int | str] = set()
         self._main = threading.current_thread()
-        self.core = core
         self.title = titles.Title()
-        self.invocation = Invocation(core)
-        self.yielding = Yielding(core, self.invocation)
+        self.invocation = invocation
+        self.yielding = yielding
+        #: Called with what a call raised, before it is answered: see ``debugging.breakpoints``.
+        self.on_raised: Callable[[BaseException], None] = _nothing_of
+        #: Called under the lock before the process says that it leaves, and when its last call is through:
+        #: see ``reporting.report``.
+        self.on_leave: Callable[[], None] = _nothing
+        self.on_end: Callable[[], None] = _nothing
         #: The actor that this process is.
         self.host: ActorHost | None = None
         #: What runs its calls, if it is not a serial one.
         self._runner: Runner | None = None
-        core.gate.add_boundaries(
+        self._gate = main_thread.gate
+        self._gate.add_boundaries(
             (Executor._invoke.__code__, Yielding.run.__code__, Yielding.run_async.__code__,
-             Invocation.encode_yielded.__code__, ActorHost._construct.__code__,
-             ActorHost._construct_on_loop.__code__, ActorHost.farewell.__code__)
+             Invocation.encode_yielded.__code__, ActorInstance._construct.__code__,
+             ActorInstance._construct_on_loop.__code__, ActorInstance.farewell.__code__)
         )  # fmt: skip
-        self.interrupts = Interrupts(core, self)
+        self.interrupts = Interrupts(context, daemon, self._gate, self, cancel_children)
         self.invocation.cancelled = self.interrupts.cancelled
-        core.peers.handlers.update(
-            {
-                wire.DefineFunction: self._define,
-                wire.ForgetFunction: self._forget,
-                wire.Call: self._called,
-                **self.yielding.results_table(),
-                wire.CancelCall: self.interrupts.asked,
-            }
-        )
-        core.reactor.on_background = self._give_back
-        core.on_node_lost = lambda reason: end_process_group()
+        self._reactor.on_background = self._give_back
 
-    def node_handlers(self) -> dict[type, Handler]:
+    def handlers(self) -> dict[type, Handler]:
+        """Return which message of a caller goes where."""
+        return {
+            wire.DefineFunction: self._define,
+            wire.ForgetFunction: self._forget,
+            wire.Call: self._called,
+            **self.yielding.results_table(),
+            wire.CancelCall: self.interrupts.asked,
+        }
+
+    def daemon_handlers(self) -> dict[type, Handler]:
         """Return which message of the daemon goes where."""
         return {node.StartActor: self._called, node.Exit: self._asked_to_exit,
                 node.OwnerLeft: self._owner_left,
@@ -155,7 +169,7 @@ class Executor:
         self._queue.append((connection, message))
         if self._waiter is not None:
             self._waiter.notify()
-        elif self._lent or self._core.reactor.background_leads:
+        elif self._lent or self._reactor.background_leads:
             # What runs waits, perhaps for this very call, or takes long.
             self._give_back()
 
@@ -169,7 +183,7 @@ class Executor:
 
     def _give_back(self) -> None:
         """Return calls to their owners that wait behind one that takes long. Not those of actors."""
-        self.title.look(self)
+        self._show_task()
         if not self._running or self.host is not None or not self._queue:
             return
         waiting = list(self._queue)
@@ -182,6 +196,11 @@ class Executor:
                 self._queue.append((connection, call))
         for connection, seqs in by_connection.items():
             connection.send(wire.Returned(seqs))
+
+    def _show_task(self) -> None:
+        """Have ``ps`` show the task that runs, which takes long or waits."""
+        if self.host is None and self._running:
+            self.title.show_task()
 
     def return_queued(self) -> None:
         """Give every call back that has not begun; this process is about to end. Under the lock."""
@@ -200,7 +219,7 @@ class Executor:
         return None
 
     @property
-    def running_call(self) -> tuple[bytes, int] | None:
+    def running_call(self) -> Key | None:
         """Owner and seq of what the main thread runs."""
         return (self._caller, self._seq) if self._running else None
 
@@ -218,7 +237,7 @@ class Executor:
         queued = [
             (connection.peer.id, call.seq) for connection, call in self._queue if isinstance(call, wire.Call)
         ]
-        return [lane(self._core.worker_id, 1, calls, queued if self.host is not None else [])]
+        return [lane(self._context.worker_id, 1, calls, queued if self.host is not None else [])]
 
     def caller_left(self, connection: Connection) -> None:
         """A caller is gone: what it still had queued here is not run, what it was sent is not made."""
@@ -228,29 +247,27 @@ class Executor:
         self._queue = deque(item for item in self._queue if item[0] is not connection)
 
     def _asked_to_exit(self, connection: Connection, message: node.Exit) -> None:
-        core = self._core
-        core.drain()
-        if self._running or self._queue or core.refs.entries or core.store.objects:
-            core.node.send(node.ExitRefused())
+        self._garbage.drain()
+        if self._running or self._queue or self._refs.entries or self._store.objects:
+            self._daemon.send(node.ExitRefused())
             return
         self._leave("it was idle")
 
     def _owner_left(self, connection: Connection, message: node.OwnerLeft) -> None:
-        """Whoever leased this worker is gone. What others hold of it must not go with its task."""
-        core = self._core
+        """The process that leased this worker is gone. What others hold of it must not go with its task."""
         if not self._running or self._caller != message.owner:
-            core.node.send(node.ExitRefused())
-        elif any(entry.owner_address is None for entry in core.refs.entries.values()):
+            self._daemon.send(node.ExitRefused())
+        elif self._refs.owns_any():
             self._orphaned = True
         else:
-            core.node.send(node.Leaving("the process that had sent it its task ended"))
-            core.node.flush()
+            self._daemon.send(node.Leaving("the process that had sent it its task ended"))
+            self._daemon.flush()
             end_process_group()
 
     def _leave(self, reason: str, code: int = 0, intended: bool = True) -> None:
-        self._core.reporter.tell_metrics()
-        self._core.node.send(node.Leaving(reason, intended))
-        self._core.node.flush()
+        self.on_leave()
+        self._daemon.send(node.Leaving(reason, intended))
+        self._daemon.flush()
         self._stopping = True
         self._exit_code = code
         if self._waiter is not None:
@@ -262,7 +279,7 @@ class Executor:
 
     def run(self) -> int:
         """Serve until told to end; return the exit code."""
-        reactor = self._core.reactor
+        reactor = self._reactor
         while not self._stopping:
             if reactor.interrupted:
                 self.run_handlers()
@@ -280,24 +297,24 @@ class Executor:
                 message()
         if self.host is not None:
             self.host.farewell()
-        with self._core.lock:
-            self._core.drain()
-            self._core.reporter.last_words()
-            self._core.reactor.flush()
+        with self._context.locked:
+            self._garbage.drain()
+            self.on_end()
+            self._reactor.flush()
         return self._exit_code
 
     def _idle(self) -> None:
-        core = self._core
-        with core.lock:
-            if core.reactor.dirty:
-                core.reactor.flush()
+        reactor = self._reactor
+        with reactor.lock:
+            if reactor.dirty:
+                reactor.flush()
             if self._queue or self._stopping:
                 return
             if self.title.busy:
                 self.title.idle()
             waiter = self._waiter = Waiter()
         try:
-            core.reactor.wait(waiter)
+            reactor.wait(waiter)
         except BaseException as error:
             self._handler_raised(error)
         self._waiter = None
@@ -305,7 +322,7 @@ class Executor:
     def run_handlers(self) -> None:
         """Run the handlers of signals that were put off, between calls. On the main thread."""
         try:
-            self._core.check_interrupt()
+            self._main_thread.check_interrupt()
         except BaseException as error:
             self._handler_raised(error)
 
@@ -314,12 +331,20 @@ class Executor:
         if is_a(error, SystemExit):
             self.leave_by(error, "a signal's handler")
         else:
-            self._core.warn(f"a signal's handler raised between calls:\n{format_error(error).rstrip()}")
+            self._context.warn(f"a signal's handler raised between calls:\n{format_error(error).rstrip()}")
+
+    def block(self, waiter: Waiter, deadline: float | None) -> bool:
+        """Block the calling thread in a wait for objects: see ``Waiting.block``."""
+        if self.releases_cpus:
+            return self._block_releasing_cpus(waiter, deadline)
+        if self._runner is not None:
+            self._runner.about_to_wait()
+        return self._waiting.block_watched(waiter, deadline)
 
     @property
-    def lends(self) -> bool:
-        """Whether the calling thread runs a task whose CPUs can be lent while it waits."""
-        # Lent already: a signal's handler, or a finalizer, waits inside the wait.
+    def releases_cpus(self) -> bool:
+        """Whether the calling thread runs a task, which releases its CPUs when it blocks."""
+        # Released already: a signal's handler, or a finalizer, waits inside the wait.
         return (
             self._running
             and self.host is None
@@ -327,40 +352,40 @@ class Executor:
             and threading.current_thread() is self._main
         )
 
-    def wait_lending(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Wait; after a moment give back what is queued here and lend the CPUs."""
-        core = self._core
-        soon = monotonic() + core.config.lend_after_ms / 1000
+    def _block_releasing_cpus(self, waiter: Waiter, deadline: float | None) -> bool:
+        """Wait; after a moment give back what is queued here and release the CPUs."""
+        reactor, locked = self._reactor, self._context.locked
+        soon = monotonic() + self._context.config.lend_after_ms / 1000
         if deadline is not None and deadline <= soon:
-            return core.reactor.wait(waiter, deadline)
-        if core.reactor.wait(waiter, soon):
+            return reactor.wait(waiter, deadline)
+        if reactor.wait(waiter, soon):
             return True
-        with core.changing:
+        with locked:
             self._lent = True
             self._give_back()
-            core.node.send(node.Blocked(True))
-            core.reactor.flush()
+            self._daemon.send(node.Blocked(True))
+            reactor.flush()
         try:
-            return core.wait_watched(waiter, deadline)
+            return self._waiting.block_watched(waiter, deadline)
         finally:
-            with core.changing:
+            with locked:
                 self._lent = False
-                core.node.send(node.Blocked(False))
-                core.node.flush()
+                self._daemon.send(node.Blocked(False))
+                self._daemon.flush()
 
     def wait_stopped(self, waiter: Waiter) -> None:
         """Wait at a breakpoint. What is queued behind the call is given back; its CPUs stay its own, or
         every task of a thousand would start a process to stop in."""
-        lends = self.lends
-        if lends:
-            with self._core.lock:
+        releases = self.releases_cpus
+        if releases:
+            with self._context.locked:
                 self._lent = True
                 self._give_back()
-                self._core.reactor.flush()
+                self._reactor.flush()
         try:
-            self._core.reactor.wait(waiter)
+            self._reactor.wait(waiter)
         finally:
-            if lends:
+            if releases:
                 self._lent = False
 
     # ------------------------------------------------------------------ calls
@@ -382,14 +407,14 @@ class Executor:
         taken = int((perf_counter() - started) * 1_000_000)
         self._running = False
         if self.host is not None:
-            if taken < self._core.config.short_task_us:
+            if taken < self._context.config.short_task_us:
                 self._short.add(call.fn)
             else:
                 self._short.discard(call.fn)
         if self.interrupts.cancelled:
             self.interrupts.over(connection.peer.id, call.seq)
         output.flush(self.host is None)
-        lock = self._core.lock
+        lock = self._context.lock
         suspend()
         lock.acquire()
         suspend()
@@ -398,8 +423,8 @@ class Executor:
                 self._flush(connection)
             if self._orphaned:
                 self._orphaned = False
-                self._core.node.send(node.ExitRefused())
-                self._core.node.flush()
+                self._daemon.send(node.ExitRefused())
+                self._daemon.flush()
             if self._spent:
                 self._retire(connection, self._spent)
         finally:
@@ -413,17 +438,16 @@ class Executor:
         What is queued goes back to its owners; what is still under way they send elsewhere, for it has
         not begun. Under the lock.
         """
-        core = self._core
         connection.flush()
-        core.drain()
-        if any(entry.owner_address is None for entry in core.refs.entries.values()) or connection.peer.acks:
+        self._garbage.drain()
+        if self._refs.owns_any() or connection.peer.acks:
             return
         self._running = True  # for giving back what is queued
         self._give_back()
         self._running = False
         # A retry of the last task, which has its number, may be under way: it has not begun here.
         _WORD.pack_into(self._board, self._word, b"", 0)
-        core.reactor.flush()
+        self._reactor.flush()
         self._leave(reason)
 
     def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
@@ -467,8 +491,8 @@ class Executor:
             ):
                 now = monotonic()
                 if now - self._last_flush < _HOLD:
-                    if self._core.reactor.asleep:
-                        self._core.reactor.request_turn()  # should that call take long after all
+                    if self._reactor.asleep:
+                        self._reactor.request_turn()  # should that call take long after all
                     return
                 self._last_flush = now
         connection.flush()
@@ -501,41 +525,63 @@ class Executor:
         elif is_a(error, SystemExit):
             self._spent, result = Exit(error).of_task(name)
             return result
-        breakpoints.look_at(self._core, error)
-        dump = partial(dump_or_end, self._core)
+        self.on_raised(error)
+        dump = partial(dump_or_end, self._context)
         return reply_of(self.invocation, dump, connection.peer.id, call, error, name, actor, before)
 
     def leave_by(self, error: BaseException, name: str) -> None:
         """A method or the constructor of the actor ended the actor: begin to end the process."""
         end = Exit(error)
-        with self._core.lock:
-            self._core.reactor.flush()
+        with self._context.locked:
+            self._reactor.flush()
             self._leave(f"{end.what} in {name}", end.status, end.intended)
 
     # ------------------------------------------------------------------ becoming an actor
 
     def _become(self, message: node.StartActor) -> None:
         """Be this actor from now on; calls that came early are its first."""
-        core = self._core
-        with core.lock:
-            core.drain()
-            if any(entry.owner_address is None for entry in core.refs.entries.values()):
-                core.node.send(node.ActorRefused(message.actor_id, message.incarnation))
-                core.node.flush()
+        with self._context.locked:
+            self._garbage.drain()
+            if self._refs.owns_any():
+                self._daemon.send(node.ActorRefused(message.actor_id, message.incarnation))
+                self._daemon.flush()
                 return
-            core.node.send(node.ActorAccepted(message.actor_id, message.incarnation))
-            core.node.flush()
-        host = self.host = ActorHost(self, message)
-        runner = host.make_runner()
+            self._daemon.send(node.ActorAccepted(message.actor_id, message.incarnation))
+            self._daemon.flush()
+        host = self.host = ActorHost(
+            self._context, self._daemon, self._refs, self._garbage, self._values, self.invocation, message,
+            self.leave_by,
+        )  # fmt: skip
+        self.title.become(host.spec.class_name)
+        runner = self._make_runner(host.spec)
         if runner is None:
             host.start()
             return
-        with self._core.lock:
+        with self._context.locked:
             early, self._queue = self._queue, deque()
             self._runner = runner
         for connection, call in early:
             runner.submit(connection, call)
         runner.serve(host)
+
+    def _make_runner(self, spec: control.ActorSpec) -> Runner | None:
+        """Return what runs the calls of an async or threaded actor; None for a serial one."""
+        if not spec.is_async and spec.max_concurrency == 1 and not spec.concurrency_groups:
+            return None
+        from skate._worker.execution import concurrency  # asyncio takes a while to import
+
+        if not spec.is_async:
+            return concurrency.ThreadedRunner(self._context, self, spec)
+        if not spec.concurrency_groups:
+            return concurrency.AsyncRunner(self._context, self._gate, self, spec)
+        from skate._worker.execution.group_loops import GroupedRunner
+
+        return GroupedRunner(self._context, self._gate, self, spec)
+
+    @property
+    def cancellations(self) -> Interrupts:
+        """See Invoker."""
+        return self.interrupts
 
     @property
     def runner(self) -> Runner | None:
@@ -548,6 +594,14 @@ class Executor:
             self._idle()
 
     @property
-    def stopping(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether the process is about to end."""
         return self._stopping
+
+
+def _nothing() -> None:
+    pass
+
+
+def _nothing_of(error: BaseException) -> None:
+    pass

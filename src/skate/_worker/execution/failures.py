@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from skate._base import errors
-from skate._base.user_errors import full_name, is_a, set_traceback, summary_of, traceback_of
-from skate._serialize.exceptions import dump_error, dump_sealed
-from skate._serialize.tracebacks import users_frames
+from skate._base.user_errors import full_name, is_a, set_traceback, summary_of
+from skate._serialize.exceptions import dump_error
 from skate._wire import worker as wire
 from skate._worker.execution.invocation import Invocation, Result, Stopped, Yielded, matches
 
@@ -68,23 +67,3 @@ def reply_of(
             f"{name} raised {full_name(type(error))}, and telling of it failed: {summary_of(problem)}"
         )
         return wire.ERROR, dump_error(failed), None, None, None
-
-
-def cancelled_error(
-    error: BaseException | None, name: str, task_id: str, when: str, actor: tuple[str, str] | None = None
-) -> bytes:
-    """Return the error of a call that was cancelled while it ran: TaskCancelledError and RayTaskError in one.
-
-    Args:
-        error: what came out of it, whatever that is; None: it still runs.
-        name: what users call it.
-        task_id: its id, in hex.
-        when: how far it had come, or who cancelled it, as it follows "was cancelled".
-        actor: its repr and its id, if it is a method.
-    """
-    text = ""
-    if error is not None:
-        text = users_frames(traceback_of(error))
-        set_traceback(error, None)
-    cause = errors.TaskCancelledError(task_id, f"{name} was cancelled{when}")
-    return dump_sealed(name, text, cause, *(actor or (None, None)))

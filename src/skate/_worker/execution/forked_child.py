@@ -26,10 +26,10 @@ def end_where_user_code_ends(runner: Any, invocation: Any) -> None:
         runner: its ``failed`` is called with what a call raised.
         invocation: what turns results and items into messages.
     """
-    from skate._worker.execution.actor_host import ActorHost
+    from skate._worker.execution.actor_host import ActorInstance
 
     # In-process mode has kinds of its own.
-    kinds: list[Any] = [ActorHost, *ActorHost.__subclasses__()]
+    kinds: list[Any] = ActorInstance.__subclasses__()
     # Here, in the child: the code that the parent runs is not asked whether this is one.
     runner.failed = lambda error, *_: end(error)
     invocation.encode = invocation.encode_value = invocation.reply = lambda *_, **__: end(None)

@@ -14,34 +14,42 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base import threads
 from skate._base.process import end_process_group
 from skate._transport.connection import Connection
 from skate._wire import control
 from skate._wire import worker as wire
+from skate._worker.execution.actor_host import ActorHost
 from skate._worker.execution.concurrency import AsyncRunner, group_of, limits_of
-
-if TYPE_CHECKING:
-    from skate._worker.execution.actor_host import ActorHost
-    from skate._worker.execution.executor import Executor
+from skate._worker.execution.runner import Invoker
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.signals import Gate
 
 #: A method ended the actor while a coroutine blocks the main thread, which is to end the process: it has so
 #: long to come to an end (seconds).
-_PATIENCE = 1.0
+_END_TIMEOUT_S = 1.0
 
 
 class _GroupLoop(AsyncRunner):
     """The loop of one group, on a thread of its own. Replies leave from there, under the process's lock."""
 
-    def __init__(self, executor: Executor, spec: control.ActorSpec, group: str, limit: int) -> None:
-        super().__init__(executor, spec, {group: limit})
+    def __init__(
+        self,
+        context: ProcessContext,
+        gate: Gate,
+        invoker: Invoker,
+        spec: control.ActorSpec,
+        group: str,
+        limit: int,
+    ) -> None:
+        super().__init__(context, gate, invoker, spec, {group: limit})
         self._group = group
         try:
             self._thread = threads.start(f"skate-group-{group}", self._run_loop)
         except RuntimeError as error:
-            self.loop.close()
+            self._loop.close()
             raise MemoryError(f"the concurrency group {group!r} has no thread: {error}") from None
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
@@ -50,22 +58,25 @@ class _GroupLoop(AsyncRunner):
         self._incoming.append((connection, call))
         if not self._drain_scheduled:
             self._drain_scheduled = True
-            self.loop.call_soon_threadsafe(self._drain)
+            self._loop.call_soon_threadsafe(self._drain)
 
     def is_here(self) -> bool:
         """See AsyncRunner."""
         return threading.current_thread() is self._thread
 
     def _run_loop(self) -> None:
-        asyncio.set_event_loop(self.loop)
+        asyncio.set_event_loop(self._loop)
         self._run_until_stopped(f" group {self._group!r}")
 
 
 class GroupedRunner(AsyncRunner):
     """See the module's text. It is the main thread's loop itself."""
 
-    def __init__(self, executor: Executor, spec: control.ActorSpec) -> None:
-        super().__init__(executor, spec)
+    def __init__(
+        self, context: ProcessContext, gate: Gate, invoker: Invoker, spec: control.ActorSpec
+    ) -> None:
+        super().__init__(context, gate, invoker, spec)
+        self._gate = gate
         #: Started ones. Changes under the lock.
         self._loops: dict[str, _GroupLoop] = {}
         self._limits = limits_of(spec)
@@ -87,7 +98,9 @@ class GroupedRunner(AsyncRunner):
     def _loop_of(self, group: str) -> _GroupLoop:
         found = self._loops.get(group)
         if found is None:
-            found = _GroupLoop(self._executor, self._spec, group, self._limits[group])
+            found = _GroupLoop(
+                self._context, self._gate, self._invoker, self._spec, group, self._limits[group]
+            )
             self._loops[group] = found
         return found
 
@@ -104,7 +117,7 @@ class GroupedRunner(AsyncRunner):
 
     def _after_constructor(self) -> None:
         """Have the groups begin with what came meanwhile. On the main thread."""
-        with self._executor.core.lock:
+        with self._context.locked:
             self._constructed = True
             for group in self._limits:
                 queue = self._waiting[group]
@@ -143,5 +156,5 @@ class GroupedRunner(AsyncRunner):
 
     def _end_if_blocked(self) -> None:
         """End the process, of which the daemon knows that it leaves, if the main thread does not."""
-        if not self._left.wait(_PATIENCE):
+        if not self._left.wait(_END_TIMEOUT_S):
             end_process_group()

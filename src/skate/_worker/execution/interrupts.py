@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base import errors, ids
 from skate._base.process import end_process_group
@@ -19,25 +19,36 @@ from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
-from skate._worker.execution.failures import cancelled_error
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
-    from skate._worker.execution.executor import Executor
-
-Key = tuple[bytes, int]
-"""A call: owner and seq."""
+from skate._worker.execution.runner import Invoker, Key
+from skate._worker.process.cancelled import cancelled_error
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.daemon_link import DaemonLink
+from skate._worker.process.signals import Gate
 
 #: After this time a signal that was not heard is sent again (seconds).
-_PATIENCE = 0.05
+_RESEND_DELAY_S = 0.05
 
 
 class Interrupts:
-    """See the module's text. The tables change under the lock, or on the thread that runs the call."""
+    """Interrupts calls that run here. Its sets change under the lock, or on the thread that runs the call.
 
-    def __init__(self, core: Core, executor: Executor) -> None:
-        self._core = core
-        self._executor = executor
+    Args:
+        cancel_children: cancels what a call (owner, seq, with force) has called itself.
+    """
+
+    def __init__(
+        self,
+        context: ProcessContext,
+        daemon: DaemonLink,
+        gate: Gate,
+        invoker: Invoker,
+        cancel_children: Callable[[bytes, int, bool], None],
+    ) -> None:
+        self._context = context
+        self._daemon = daemon
+        self._gate = gate
+        self._invoker = invoker
+        self._cancel_children = cancel_children
         #: Calls that run here, or are about to, and were cancelled.
         self.cancelled: set[Key] = set()
         #: The handler ran since the last call was cancelled.
@@ -49,28 +60,28 @@ class Interrupts:
 
     def install(self) -> None:
         """Take over SIGINT. On the main thread."""
-        self._core.gate.set_own(signal.SIGINT, self._on_signal)
+        self._gate.set_own(signal.SIGINT, self._on_signal)
 
     # ------------------------------------------------------------------ what arrives (under the lock)
 
     def asked(self, connection: Connection, message: wire.CancelCall) -> None:
-        """A caller cancels a call that it sent here."""
-        executor = self._executor
+        """Cancel a call that was sent here, for its caller."""
+        invoker = self._invoker
         key = (connection.peer.id, message.seq)
-        call = executor.withdraw(connection, message.seq)
+        call = invoker.withdraw(connection, message.seq)
         if call is not None:
             self.answer(connection, call)
             return
-        runner = executor.runner
+        runner = invoker.runner
         if runner is not None:
             if runner.cancel(connection, message.seq):
                 self._recurse(key, message)
             return
-        if executor.running_call != key:
+        if invoker.running_call != key:
             return  # it is through
         self.cancelled.add(key)
         self._recurse(key, message)
-        if executor.host is not None:
+        if invoker.host is not None:
             return  # a method is not interrupted: it may ask
         if message.force:
             self._end()
@@ -81,7 +92,7 @@ class Interrupts:
         ident = threading.main_thread().ident
         assert ident is not None
         signal.pthread_kill(ident, signal.SIGINT)
-        self._core.reactor.call_later(_PATIENCE, lambda: self._look(key))
+        self._context.reactor.call_later(_RESEND_DELAY_S, lambda: self._look(key))
 
     def tell_debugger(self, tell: Callable[[Any], None]) -> None:
         """Have the main thread call this, with the frame where it is, in the handler of a signal."""
@@ -93,38 +104,37 @@ class Interrupts:
             ident = threading.main_thread().ident
             assert ident is not None
             signal.pthread_kill(ident, signal.SIGINT)
-            self._core.reactor.call_later(_PATIENCE, self._wake_debugger)
+            self._context.reactor.call_later(_RESEND_DELAY_S, self._wake_debugger)
 
     def _look(self, key: Key) -> None:
         """A signal that arrives just before the thread sleeps in a system call does not wake it: again."""
-        if not self._heard and key in self.cancelled and self._executor.running_call == key:
+        if not self._heard and key in self.cancelled and self._invoker.running_call == key:
             self._signal(key)
 
     def _recurse(self, key: Key, message: wire.CancelCall) -> None:
         if message.recursive:
-            self._core.canceller.cancel_children(*key, message.force)
+            self._cancel_children(*key, message.force)
 
     def answer(self, connection: Connection, call: wire.Call) -> None:
         """Tell the caller that a call was cancelled before it began."""
         task_id = ids.task_id(connection.peer.id, call.seq).hex()
-        name = self._executor.name_of(connection.peer, call)
+        name = self._invoker.name_of(connection.peer, call)
         error = errors.TaskCancelledError(task_id, f"{name} was cancelled before it began")
         connection.send(wire.Reply(call.seq, wire.ERROR, dump_error(error)))
         connection.flush()
 
     def _end(self) -> None:
         """Kill this process, and nothing but the running call with it."""
-        core = self._core
-        self._executor.return_queued()
-        core.reactor.flush()
-        core.node.send(node.Leaving("its task was cancelled with force"))
-        core.node.flush()
+        self._invoker.return_queued()
+        self._context.reactor.flush()
+        self._daemon.send(node.Leaving("its task was cancelled with force"))
+        self._daemon.flush()
         end_process_group()
 
     # ------------------------------------------------------------------ around calls
 
     def over(self, owner: bytes, seq: int) -> None:
-        """The call ended."""
+        """Forget a call that ended."""
         self.cancelled.discard((owner, seq))
 
     def outcome(self, connection: Connection, call: wire.Call, error: BaseException) -> bytes | None:
@@ -134,32 +144,32 @@ class Interrupts:
         """
         if (connection.peer.id, call.seq) not in self.cancelled:
             return None
-        host, when = self._executor.host, f" while it ran in worker process {self._core.pid}"
+        host, when = self._invoker.host, f" while it ran in worker process {self._context.pid}"
         actor = (host.repr, host.actor_id.hex()) if host is not None else None
         task_id = ids.task_id(connection.peer.id, call.seq).hex()
-        return cancelled_error(error, self._executor.name_of(connection.peer, call), task_id, when, actor)
+        return cancelled_error(error, self._invoker.name_of(connection.peer, call), task_id, when, actor)
 
     # ------------------------------------------------------------------ the signal, on the main thread
 
     def _on_signal(self, signum: int, frame: Any) -> None:
-        if os.getpid() != self._core.pid:
+        if os.getpid() != self._context.pid:
             signal.default_int_handler(signum, None)  # a child that user code forked
         if self.on_debugger is not None:
             tell, self.on_debugger = self.on_debugger, None
             tell(frame)
             return
         self._heard = True
-        self._core.gate.arrived(signum, self._raise, frame)
+        self._gate.arrived(signum, self._raise, frame)
 
     def interrupt_typed(self) -> None:
         """Raise KeyboardInterrupt at the next safe point, in a statement that was typed. In the handler."""
         self._typed = True
-        self._core.gate.put_off(signal.SIGINT, self._raise)
+        self._gate.put_off(signal.SIGINT, self._raise)
 
     def _raise(self, signum: int, frame: Any) -> None:
         """In user code, or at a safe point: raise, unless what the signal was for is over."""
         if self._typed:
             self._typed = False
             raise KeyboardInterrupt
-        if self._executor.running_call in self.cancelled and self._executor.host is None:
+        if self._invoker.running_call in self.cancelled and self._invoker.host is None:
             raise KeyboardInterrupt

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
@@ -17,14 +17,16 @@ from skate._serialize.values import deserialize, serialize
 from skate._transport.connection import EAGER_BYTES, Connection
 from skate._wire import node
 from skate._wire import worker as wire
+from skate._worker.objects.borrowing import Borrowing
+from skate._worker.objects.garbage import Garbage
 from skate._worker.objects.object_ref import ObjectRef
-from skate._worker.objects.refs import MISSING, REGISTERED, ObjectEntry
-from skate._worker.objects.values import NotInStore, arrivals
+from skate._worker.objects.refs import MISSING, ObjectEntry
+from skate._worker.objects.shared_memory import NotInStore, SharedMemory
+from skate._worker.objects.values import arrivals
 from skate._worker.process import current
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
-    from skate._worker.process.peers import Peer
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.daemon_link import DaemonLink
+from skate._worker.process.peers import Peer
 
 #: Items that follow each other closely are kept together at most this long (seconds).
 _HOLD = 0.001
@@ -82,8 +84,19 @@ class Stopped(BaseException):
 class Invocation:
     """What every way of running calls (serial, threaded, async) does before and after user code."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(
+        self,
+        context: ProcessContext,
+        daemon: DaemonLink,
+        memory: SharedMemory,
+        borrowing: Borrowing,
+        garbage: Garbage,
+    ) -> None:
+        self._context = context
+        self._daemon = daemon
+        self._memory = memory
+        self._borrowing = borrowing
+        self._garbage = garbage
         self._last_flush = 0.0
         #: Calls (owner, seq) whose value nobody wants any more.
         self.cancelled: AbstractSet[tuple[bytes, int]] = frozenset()
@@ -108,7 +121,7 @@ class Invocation:
                 for where, kind, data, object_id in call.dependencies:
                     if kind == wire.SHARED:
                         try:
-                            data, kind = self._core.objects.view(object_id), wire.BUFFERS
+                            data, kind = self._memory.view(object_id), wire.BUFFERS
                         except NotInStore:
                             raise ArgumentLost(object_id + data) from None
                     value = deserialize(kind, data)
@@ -123,7 +136,7 @@ class Invocation:
     def view_of_arguments(self, object_id: bytes) -> memoryview:
         """Return the arguments that were too large for a message."""
         try:
-            return self._core.objects.view(object_id)
+            return self._memory.view(object_id)
         except NotInStore:
             owner = ids.owner_of(object_id).hex()
             text = f"it holds the arguments of {current.call.get().name}, and {MISSING}"
@@ -163,10 +176,9 @@ class Invocation:
 
     def discard(self, made: list[bytes]) -> None:
         """Memory ran out, perhaps behind the seal of one of these, of which the owner will never hear."""
-        core = self._core
         if made:
-            with core.changing:
-                core.node.send(node.Free(made, False, core.worker_id))
+            with self._context.locked:
+                self._daemon.send(node.Free(made, False, self._context.worker_id))
 
     def failure(
         self,
@@ -217,17 +229,15 @@ class Invocation:
             raise
         except BaseException as error:  # SystemExit too: it was raised by a hook of the value
             raise TypeError(f"cannot return it: {culprit.explain(result, name, error)}") from None
-        if serialized.size <= self._core.config.max_inline_bytes:
+        if serialized.size <= self._context.config.max_inline_bytes:
             return serialized.kind, serialized.to_bytes(), serialized.refs
-        kind, data = self._core.objects.store_value(
-            object_id, serialized, type(result), mine=False, again=again
-        )
+        kind, data = self._memory.store_value(object_id, serialized, type(result), mine=False, again=again)
         return kind, data, serialized.refs
 
     def name_refs(self, index: int, refs: Sequence[ObjectRef[Any]]) -> list[tuple[int, bytes, str]]:
         """Return how the reply names the refs inside a result."""
         entries = {id(ref._entry): ref._entry for ref in refs}.values()
-        address = self._core.address
+        address = self._context.address
         return [(index, entry.id, entry.owner_address or address) for entry in entries]
 
     def _encode_many(self, owner: bytes, call: wire.Call, result: Any, name: str) -> Result:
@@ -269,7 +279,7 @@ class Invocation:
             for value in items:
                 if len(made.encoded) == count:
                     items.close()
-                    self._core.warn(
+                    self._context.warn(
                         f"{name} has num_returns={count} and yielded more; what it yielded after that is lost"
                     )
                     break
@@ -283,7 +293,7 @@ class Invocation:
                 raise
             if len(made.encoded) < count:
                 raise Stopped(error, made) from None
-            self._core.warn(
+            self._context.warn(
                 f"{name} raised when it had yielded all that its num_returns={count} asks for, so no ref "
                 f"has this error:\n{format_error(error).rstrip()}"
             )
@@ -305,17 +315,15 @@ class Invocation:
 
         Tell whether it is queued on the connection now, for the caller to flush.
         """
-        core = self._core
         kind, data, more, contained, kept = result
         reply = wire.Reply(call.seq, kind, data, microseconds, more, None, contained)
-        if kept is not None and not connection.closed:
-            # Kept here until the owner acknowledges that it has registered with their owners.
+        if kept is not None:
             entries = list({id(ref._entry): ref._entry for ref in kept}.values())
-            for entry in entries:
-                entry.pins += 1
-            connection.peer.acks[call.seq, -1] = entries
-        core.drain()
-        if met and not self.settle(connection, reply, met):
+            self._borrowing.keep_until_acknowledged(connection, (call.seq, -1), entries)
+        self._garbage.drain()
+        if met and not self._borrowing.settle(connection, reply, met):
+            self._garbage.drain()
+            self._context.reactor.flush()
             return False
         connection.send(reply)
         return True
@@ -329,50 +337,8 @@ class Invocation:
         if now - self._last_flush >= _HOLD or len(connection.out) > EAGER_BYTES:
             self._last_flush = now
             connection.flush()
-        elif self._core.reactor.polling:
-            self._core.reactor.request_turn()
-
-    # ------------------------------------------------------------------ borrowing at the end of a call
-
-    def settle(self, connection: Connection, reply: wire.Reply, met: list[ObjectEntry]) -> bool:
-        """See to the refs that came with the arguments and are still held. Under the lock.
-
-        Those of the caller are named in the reply, which registers us with it. For others the reply
-        waits until their owners have acknowledged: the caller protects them until it has the reply.
-        Return False if the reply will be sent later.
-        """
-        core, caller = self._core, connection.peer.id
-        borrowed: list[tuple[bytes, int]] = []
-        third: list[ObjectEntry] = []
-        for entry in {id(entry): entry for entry in met}.values():
-            if entry.gone or entry.owner_address is None or entry.borrow_state == REGISTERED:
-                continue
-            if ids.owner_of(entry.id) == caller:
-                borrowed.append(core.refs.piggyback(entry))
-            else:
-                third.append(entry)
-        if borrowed:
-            reply = wire.Reply(
-                reply.seq, reply.kind, reply.data, reply.microseconds, reply.more, borrowed, reply.contained
-            )
-        if not third:
-            if borrowed:
-                connection.send(reply)
-                connection.flush()
-            return not borrowed
-        missing = len(third)
-
-        def registered() -> None:
-            nonlocal missing
-            missing -= 1
-            if not missing:
-                connection.send(reply)
-
-        for entry in third:
-            core.refs.register(entry, registered)
-        core.drain()
-        core.reactor.flush()
-        return False
+        elif self._context.reactor.polling:
+            self._context.reactor.request_turn()
 
 
 def _is_the_calls(result: Any) -> bool:

@@ -9,12 +9,8 @@ busy, after one or two milliseconds: calls that are shorter cost nothing.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from skate._worker.execution import output
-
-if TYPE_CHECKING:
-    from skate._worker.execution.executor import Executor
 
 #: Bytes of a title that are shown at most.
 _LONGEST = 256
@@ -53,11 +49,10 @@ class Title:
         self._idle = "IDLE"
         self._shown = ""
 
-    def look(self, executor: Executor) -> None:
-        """Show the task that runs, which takes long or waits. Under the lock, on any thread."""
-        if executor.host is None and executor.running_call is not None:
-            self.busy = True
-            self._show(output.names.current)
+    def show_task(self) -> None:
+        """Show the task that runs. Under the lock, on any thread."""
+        self.busy = True
+        self._show(output.names.current)
 
     def idle(self) -> None:
         """No task runs any more. Under the lock, or before other threads can know of the title."""

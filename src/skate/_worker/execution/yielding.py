@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base.ids import item_id
+from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Waiter
 from skate._wire import worker as wire
-
-if TYPE_CHECKING:
-    from skate._transport.connection import Connection, Handler
-    from skate._worker.core import Core
-    from skate._worker.execution.invocation import Invocation
+from skate._worker.execution.invocation import Invocation
+from skate._worker.objects.borrowing import Borrowing
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.waiting import Waiting
 
 
 class Outgoing:
@@ -75,21 +75,21 @@ class Outgoing:
 class Yielding:
     """Runs generators and sends what they yield."""
 
-    def __init__(self, core: Core, invocation: Invocation) -> None:
-        self._core = core
+    def __init__(
+        self, context: ProcessContext, waiting: Waiting, borrowing: Borrowing, invocation: Invocation
+    ) -> None:
+        self._context = context
+        self._waiting = waiting
+        self._borrowing = borrowing
         self._invocation = invocation
 
     def results_table(self) -> dict[type, Handler]:
         """Return which message of a caller about results that were sent to it goes where."""
         return {
-            wire.ReplyAck: self._reply_ack,
+            wire.ReplyAck: self._borrowing.acknowledged,
             wire.StreamTaken: self._stream_taken,
             wire.StreamStop: self._stream_stop,
         }
-
-    def _reply_ack(self, connection: Connection, message: wire.ReplyAck) -> None:
-        for entry in connection.peer.acks.pop((message.seq, message.index), ()):
-            self._core.refs.unpin(entry)
 
     def _stream_taken(self, connection: Connection, message: wire.StreamTaken) -> None:
         outgoing = connection.peer.streams.get(message.seq)
@@ -103,7 +103,6 @@ class Yielding:
 
     def run(self, connection: Connection, call: wire.Call, produced: Any) -> None:
         """Send every item of an iterable; return when it is through, or nobody wants more."""
-        core = self._core
         outgoing = Outgoing(connection, call)
         try:
             iterator: Iterator[Any] = iter(produced)
@@ -112,11 +111,11 @@ class Yielding:
                 del value
                 if outgoing.full:
                     waiter = Waiter()
-                    with core.lock:
+                    with self._context.locked:
                         connection.flush()
                         waits = outgoing.when_room(waiter.notify)
                     if waits:
-                        core.wait(waiter, None)
+                        self._waiting.block(waiter, None)
                 if outgoing.stopped:
                     close = getattr(iterator, "close", None)
                     if close is not None:
@@ -147,7 +146,7 @@ class Yielding:
                     def wake(room: asyncio.Event = room) -> None:
                         loop.call_soon_threadsafe(room.set)
 
-                    with self._core.lock:
+                    with self._context.locked:
                         connection.flush()
                         waits = outgoing.when_room(wake)
                     if waits:
@@ -165,7 +164,7 @@ class Yielding:
         outgoing.index += 1
         if index < outgoing.skip:
             return  # it was sent by a worker that died since
-        core, connection = self._core, outgoing.connection
+        connection = outgoing.connection
         object_id = item_id(connection.peer.id, outgoing.base, index)
         try:
             kind, data, refs = self._invocation.encode_value(
@@ -176,12 +175,10 @@ class Yielding:
             if not outgoing.again:
                 self._invocation.discard([object_id])
             raise
-        with core.changing:
-            if refs and not connection.closed:
+        with self._context.locked:
+            if refs:
                 entries = list({id(ref._entry): ref._entry for ref in refs}.values())
-                for entry in entries:
-                    entry.pins += 1
-                connection.peer.acks[outgoing.seq, index] = entries
+                self._borrowing.keep_until_acknowledged(connection, (outgoing.seq, index), entries)
             connection.send(wire.StreamItem(outgoing.seq, index, kind, data, contained))
             self._invocation.flush_soon(connection)
 

@@ -7,21 +7,18 @@ has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
-from skate._base import errors
+from skate._base import errors, ids
 from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
 from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection, Handler
 from skate._wire import worker as wire
 from skate._wire.handshake import BUSY
-from skate._worker.objects.refs import PENDING, REGISTERING, UNREGISTERED, ObjectEntry
+from skate._worker.objects.refs import PENDING, REGISTERED, REGISTERING, UNREGISTERED, ObjectEntry, RefTable
+from skate._worker.process.context import ProcessContext
 from skate._worker.process.peers import Peer, Peers
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
 
 #: An object whose owner could not be reached for a while is asked for anew by who wants it so much later
 #: (seconds).
@@ -33,9 +30,13 @@ _NOBODY = "nobody answers at its address"
 class Borrowing:
     """The owner's and the borrower's side of references between processes. Under the process's lock."""
 
-    def __init__(self, core: Core, peers: Peers) -> None:
-        self._core = core
+    def __init__(self, context: ProcessContext, peers: Peers, refs: RefTable) -> None:
+        self._context = context
+        self._reactor = context.reactor
         self._peers = peers
+        self._refs = refs
+        #: Called with an owned object that a borrower did not find where its location says. Set by Core.
+        self.on_missing: Callable[[ObjectEntry, bytes], None] = _nothing
         #: Told the id of each process that was connected and has ended. Under the lock.
         self.on_process_gone: list[Callable[[bytes], object]] = []
         #: By address to which connections were lost lately, or are refused.
@@ -59,21 +60,21 @@ class Borrowing:
         peer = connection.peer
         for kept in peer.acks.values():
             for entry in kept:
-                self._core.refs.unpin(entry)
+                self._refs.unpin(entry)
         peer.acks.clear()
         if peer.id and self._peers.connection_to(peer.address) is None:
             self._last_closed(peer, connection)
 
     def _last_closed(self, peer: Peer, connection: Connection) -> None:
         """No connection to that process is left: it ended, or only the connection did."""
-        core, address, reason = self._core, peer.address, connection.close_reason
-        owned = core.refs.owned_by(address)
-        if core.dead_reason or core.reactor.stopped:
+        refs, address, reason = self._refs, peer.address, connection.close_reason
+        owned = refs.owned_by(address)
+        if self._context.dead_reason or self._reactor.stopped:
             return
 
         def matters() -> bool:
             """Whether anybody here wants to know what became of the process."""
-            return bool(core.refs.owned_by(address) or self.on_process_gone or core.refs.lends_to(peer.id))
+            return bool(refs.owned_by(address) or self.on_process_gone or refs.lends_to(peer.id))
 
         if not matters():
             return
@@ -90,12 +91,11 @@ class Borrowing:
 
         def gone(why: str) -> None:
             self._breaks.pop(address, None)
-            core.refs.borrower_died(peer.id)
+            refs.borrower_died(peer.id)
             for told in self.on_process_gone:
                 told(peer.id)
-            for entry in core.refs.owned_by(address):
+            for entry in refs.owned_by(address):
                 self._owner_lost(entry, why)
-            core.drain()
 
         def failed(shortage: str) -> None:
             if not shortage:
@@ -103,8 +103,8 @@ class Borrowing:
                 return
             # Whether it lives nobody can tell: what it lent is asked for anew by who wants it, what it
             # borrows stays.
-            self._not_reached(core.refs.owned_by(address), f"this process {shortage}")
-            core.reactor.call_later(_UNREACHED_KEPT, again)
+            self._not_reached(refs.owned_by(address), f"this process {shortage}")
+            self._reactor.call_later(_UNREACHED_KEPT, again)
 
         def again() -> None:
             if matters():
@@ -113,25 +113,24 @@ class Borrowing:
         if pause is None:
             gone(f"connections to it break again and again ({reason})")
         elif pause:
-            core.reactor.call_later(pause, again)
+            self._reactor.call_later(pause, again)
         else:
             again()
 
     def _resume(self, connection: Connection) -> None:
         """A process whose connection was lost lives: say again what it may have missed. Repeats do no
         harm."""
-        for entry in self._core.refs.owned_by(connection.peer.address):
+        for entry in self._refs.owned_by(connection.peer.address):
             if entry.borrow_state != UNREGISTERED:
                 connection.send(wire.AddBorrower(entry.id, entry.epoch))
             if entry.kind == PENDING and entry.fetching:
                 connection.send(wire.GetObject(entry.id))
 
     def _owner_lost(self, entry: ObjectEntry, reason: str) -> None:
-        core = self._core
-        core.refs.registered(entry.id, entry.epoch)
+        self._refs.registered(entry.id, entry.epoch)
         if entry.kind == PENDING:
             error = errors.OwnerDiedError(entry.id.hex(), entry.owner_address, reason)
-            core.fulfil(entry, wire.ERROR, dump_error(error))
+            self._refs.fulfil(entry, wire.ERROR, dump_error(error))
 
     def _not_reached(self, entries: list[ObjectEntry], reason: str) -> None:
         """Nobody knows what became of the owner, since this process could not talk to it: whoever waits is
@@ -139,16 +138,15 @@ class Borrowing:
 
         Not for good: who asks later tries again.
         """
-        core = self._core
         for entry in entries:
             if entry.borrow_state == REGISTERING:
-                core.refs.registered(entry.id, entry.epoch)  # replies wait for it; they shall not, for ever
+                self._refs.registered(entry.id, entry.epoch)  # replies wait for it; they shall not, for ever
             if entry.kind != PENDING or not entry.fetching:
                 continue
             entry.fetching = False
             error = dump_error(errors.ObjectFetchTimedOutError(entry.id.hex(), entry.owner_address, reason))
-            core.fulfil(entry, wire.ERROR, error)
-            core.reactor.call_later(
+            self._refs.fulfil(entry, wire.ERROR, error)
+            self._reactor.call_later(
                 _UNREACHED_KEPT,
                 lambda entry=entry, error=error: self._forget_error(entry, error),  # type: ignore[misc]
             )
@@ -192,17 +190,16 @@ class Borrowing:
         self._to_owner(entry, lambda: wire.ObjectLost(entry.id, data))
 
     def _object_lost(self, connection: Connection, message: wire.ObjectLost) -> None:
-        entry = self._core.refs.entries.get(message.object_id)
+        entry = self._refs.entries.get(message.object_id)
         if entry is not None and entry.owner_address is None:
-            self._core.recovery.missing(entry, message.data)
+            self.on_missing(entry, message.data)
         self._get_object(connection, wire.GetObject(message.object_id))
 
     def _get_object(self, connection: Connection, message: wire.GetObject) -> None:
-        core = self._core
-        entry = core.refs.entries.get(message.object_id)
+        entry = self._refs.entries.get(message.object_id)
         if entry is None or entry.owner_address is not None:
             text = "its owner freed it: the last known ref was gone before this one asked"
-            error = errors.ObjectLostError(message.object_id.hex(), core.address, text)
+            error = errors.ObjectLostError(message.object_id.hex(), self._context.address, text)
             connection.send(wire.ObjectValue(message.object_id, wire.ERROR, dump_error(error)))
             return
 
@@ -212,16 +209,14 @@ class Borrowing:
 
         if entry.kind != PENDING:
             answer(entry)
-        elif entry.dependents is None:
-            entry.dependents = [answer]
         else:
-            entry.dependents.append(answer)
+            self._refs.when_ready(entry, answer)
 
     def _object_value(self, connection: Connection, message: wire.ObjectValue) -> None:
         self._breaks.pop(connection.peer.address, None)
-        entry = self._core.refs.entries.get(message.object_id)
+        entry = self._refs.entries.get(message.object_id)
         if entry is not None and entry.kind == PENDING:
-            self._core.fulfil(entry, message.kind, message.data)
+            self._refs.fulfil(entry, message.kind, message.data)
 
     # ------------------------------------------------------------------ borrowing
 
@@ -237,19 +232,113 @@ class Borrowing:
             connection.send(wire.RemoveBorrower(entry.id, entry.epoch))
 
     def _add_borrower(self, connection: Connection, message: wire.AddBorrower) -> None:
-        alive = self._core.refs.add_borrower(message.object_id, connection.peer.id, message.epoch)
+        alive = self._refs.add_borrower(message.object_id, connection.peer.id, message.epoch)
         connection.send(wire.BorrowAck(message.object_id, message.epoch, alive))
 
     def _borrow_ack(self, connection: Connection, message: wire.BorrowAck) -> None:
-        core = self._core
         self._breaks.pop(connection.peer.address, None)
         if not message.alive:
-            entry = core.refs.entries.get(message.object_id)
+            entry = self._refs.entries.get(message.object_id)
             if entry is not None and entry.kind == PENDING:
                 text = "its owner had freed it before this process could register as a borrower"
                 error = errors.ObjectLostError(message.object_id.hex(), entry.owner_address, text)
-                core.fulfil(entry, wire.ERROR, dump_error(error))
-        core.refs.registered(message.object_id, message.epoch)
+                self._refs.fulfil(entry, wire.ERROR, dump_error(error))
+        self._refs.registered(message.object_id, message.epoch)
 
     def _remove_borrower(self, connection: Connection, message: wire.RemoveBorrower) -> None:
-        self._core.refs.remove_borrower(message.object_id, connection.peer.id, message.epoch)
+        self._refs.remove_borrower(message.object_id, connection.peer.id, message.epoch)
+
+    # ------------------------------------------------------------------ refs inside results
+
+    def take_contained(
+        self,
+        connection: Connection,
+        contained: list[tuple[int, bytes, str]],
+        returns: Sequence[ObjectEntry],
+        acknowledgement: wire.ReplyAck,
+    ) -> None:
+        """Register with the owners of the refs inside results, then release the sender's hold on them."""
+        missing = len(contained)
+
+        def registered() -> None:
+            nonlocal missing
+            missing -= 1
+            if not missing:
+                connection.send(acknowledgement)
+
+        for index, object_id, owner_address in contained:
+            if owner_address == self._context.address:
+                inner = self._refs.entries.get(object_id)
+                if inner is not None:
+                    self._refs.contain(returns[index], [inner])
+                registered()
+                continue
+            inner = self._refs.borrow(object_id, owner_address)
+            self._refs.pin(inner)  # until it is registered, whatever becomes of the result
+            self._refs.contain(returns[index], [inner])
+
+            def done(entry: ObjectEntry = inner) -> None:
+                self._refs.unpin(entry)
+                registered()
+
+            self._refs.register(inner, done)
+
+    def keep_until_acknowledged(
+        self, connection: Connection, number: tuple[int, int], entries: list[ObjectEntry]
+    ) -> None:
+        """Pin the refs inside a result (seq, -1) or an item (seq, index) until the receiver has registered
+        with their owners."""
+        if connection.closed:
+            return
+        for entry in entries:
+            self._refs.pin(entry)
+        connection.peer.acks[number] = entries
+
+    def acknowledged(self, connection: Connection, message: wire.ReplyAck) -> None:
+        """End what ``keep_until_acknowledged`` began."""
+        for entry in connection.peer.acks.pop((message.seq, message.index), ()):
+            self._refs.unpin(entry)
+
+    def settle(self, connection: Connection, reply: wire.Reply, received: Sequence[ObjectEntry]) -> bool:
+        """See to the refs that came with a call's arguments and are still held, before its reply.
+
+        Those of the caller are named in the reply, which registers this process with it. For others the reply
+        waits until their owners have acknowledged: the caller protects them until it has the reply.
+
+        Returns:
+            False if the reply is sent here, now or later; True if the caller of this method is to send it.
+        """
+        caller = connection.peer.id
+        borrowed: list[tuple[bytes, int]] = []
+        third: list[ObjectEntry] = []
+        for entry in {id(entry): entry for entry in received}.values():
+            if entry.gone or entry.owner_address is None or entry.borrow_state == REGISTERED:
+                continue
+            if ids.owner_of(entry.id) == caller:
+                borrowed.append(self._refs.piggyback(entry))
+            else:
+                third.append(entry)
+        if borrowed:
+            reply = wire.Reply(
+                reply.seq, reply.kind, reply.data, reply.microseconds, reply.more, borrowed, reply.contained
+            )
+        if not third:
+            if borrowed:
+                connection.send(reply)
+                connection.flush()
+            return not borrowed
+        missing = len(third)
+
+        def registered() -> None:
+            nonlocal missing
+            missing -= 1
+            if not missing:
+                connection.send(reply)
+
+        for entry in third:
+            self._refs.register(entry, registered)
+        return False
+
+
+def _nothing(entry: ObjectEntry, location: bytes) -> None:
+    pass

@@ -8,26 +8,29 @@ write end of a pipe; when the parent reads its end to the end, the child, and wh
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from skate._store.client import LocalObject
-    from skate._worker.core import Core
+from skate._store.client import LocalObject, StoreClient
+from skate._transport.reactor import Reactor
+from skate._worker.objects.garbage import Garbage
+from skate._worker.objects.shared_memory import SharedMemory
 
 
 class ForkGuard:
     """Counts a forked child as one more view of everything that had views at the fork."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, reactor: Reactor, store: StoreClient, memory: SharedMemory, garbage: Garbage) -> None:
+        self._reactor = reactor
+        self._store = store
+        self._memory = memory
+        self._garbage = garbage
         self._pipe: tuple[int, int] | None = None
         self._seen: list[tuple[bytes, LocalObject]] = []
 
     def before(self) -> None:
         """In the forking thread, before the fork."""
-        with self._core.lock:
-            self._core.drain()
-            self._seen = [item for item in self._core.store.objects.items() if item[1].views]
+        with self._reactor.lock:
+            self._garbage.drain()
+            self._seen = [item for item in self._store.objects.items() if item[1].views]
             for _, local in self._seen:
                 local.views += 1
         try:
@@ -42,26 +45,35 @@ class ForkGuard:
         read_end, write_end = self._pipe
         self._pipe = None
         os.close(write_end)
-        with self._core.lock:
-            _Child(self._core, read_end, self._seen)
+        with self._reactor.lock:
+            _Child(self._reactor, self._store, self._memory, read_end, self._seen)
             self._seen = []
-        self._core.reactor.request_turn()
+        self._reactor.request_turn()
 
 
 class _Child:
     """One forked child, until the pipe tells its end."""
 
-    def __init__(self, core: Core, fd: int, seen: list[tuple[bytes, LocalObject]]) -> None:
-        self._core = core
+    def __init__(
+        self,
+        reactor: Reactor,
+        store: StoreClient,
+        memory: SharedMemory,
+        fd: int,
+        seen: list[tuple[bytes, LocalObject]],
+    ) -> None:
+        self._reactor = reactor
+        self._store = store
+        self._memory = memory
         self._fd = fd
         self._seen = seen
-        core.reactor.register(fd, self)
+        reactor.register(fd, self)
 
     def handle(self, events: int) -> None:
         """Called by the reactor: the child is gone."""
-        self._core.reactor.unregister(self._fd)
+        self._reactor.unregister(self._fd)
         os.close(self._fd)
         for object_id, local in self._seen:
             local.views -= 1
-            if not local.views and self._core.store.objects.get(object_id) is local:
-                self._core.view_ended(object_id, local)
+            if not local.views and self._store.objects.get(object_id) is local:
+                self._memory.end_view(object_id, local)

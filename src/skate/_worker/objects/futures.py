@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 from skate._base.errors import RayTaskError
 from skate._base.user_errors import attributes_of, is_a
 from skate._serialize.tracebacks import shortened
+from skate._worker.objects.borrowing import Borrowing
+from skate._worker.objects.garbage import Garbage
 from skate._worker.objects.object_ref import ObjectRef
-from skate._worker.objects.refs import PENDING, ObjectEntry
-from skate._worker.objects.values import NotYetAgain
+from skate._worker.objects.refs import PENDING, ObjectEntry, RefTable
+from skate._worker.objects.values import NotYetAgain, Values
+from skate._worker.process.context import ProcessContext
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
-
-    from skate._worker.core import Core
 
 
 @functools.cache
@@ -50,24 +51,28 @@ def _of_elsewhere(error: BaseException) -> BaseException:
 
 
 class Futures:
-    """The process's part about futures. Built by Core."""
+    """Makes futures of refs, and runs the callbacks of those for threads. Built by Core."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(
+        self, context: ProcessContext, refs: RefTable, borrowing: Borrowing, garbage: Garbage, values: Values
+    ) -> None:
+        self._context = context
+        self._refs = refs
+        self._borrowing = borrowing
+        self._garbage = garbage
+        self._values = values
         self._callbacks: Any = None
 
     def when_ready(self, entry: ObjectEntry, call: Callable[[], None]) -> bool:
         """Have ``call`` called under the lock when the value is there. False: it is there already."""
-        with self._core.changing:
+        with self._context.locked:
             if entry.kind != PENDING:
                 return False
-            if entry.dependents is None:
-                entry.dependents = []
-            entry.dependents.append(lambda _: call())
+            self._refs.when_ready(entry, lambda _: call())
             if entry.owner_address is not None:
-                self._core.borrowing.fetch(entry)
-            self._core.drain()
-        self._core.reactor.request_turn()
+                self._borrowing.fetch(entry)
+            self._garbage.drain()
+        self._context.reactor.request_turn()
         return True
 
     def as_asyncio_future(self, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
@@ -81,7 +86,7 @@ class Futures:
         def resolve() -> None:
             if not future.done():
                 try:
-                    future.set_result(self._core.objects.value_now(ref._entry))
+                    future.set_result(self._values.value_now(ref._entry))
                 except NotYetAgain:
                     if not self.when_ready(ref._entry, ready):
                         resolve()
@@ -106,7 +111,7 @@ class Futures:
 
         def resolve() -> None:
             try:
-                future.set_result(self._core.objects.value(ref._entry))
+                future.set_result(self._values.value(ref._entry))
             except BaseException as error:
                 future.set_exception(shortened(error))
 

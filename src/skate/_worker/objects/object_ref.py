@@ -11,6 +11,7 @@ from skate._base import errors, ids
 from skate._base.kinds import ERROR
 from skate._serialize.exceptions import dump_error
 from skate._serialize.values import collecting, reducers
+from skate._worker.objects.home import Home
 from skate._worker.objects.refs import ObjectEntry
 from skate._worker.process import current
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
 
-    from skate._worker.core import Core
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -36,7 +36,7 @@ class ObjectRef(Generic[T_co]):
         [1, 2]
     """
 
-    __slots__ = ("_entry", "_core", "__weakref__")
+    __slots__ = ("_entry", "_home", "__weakref__")
 
     def __init__(self, id: bytes) -> None:
         if not isinstance(id, bytes):
@@ -45,20 +45,20 @@ class ObjectRef(Generic[T_co]):
             raise ValueError(f"ID string needs to have length {ids.OBJECT_ID_SIZE}, got {len(id)}")
         made = adopt(id, "")
         self._entry: ObjectEntry = made._entry
-        self._core: Core = made._core
-        if self._core is not _NO_SESSION:
-            with self._core.lock:
-                self._entry.local += 1
+        self._home: Home = made._home
+        if self._home is not _NO_SESSION:
+            with self._home.context.locked:
+                self._home.refs.add_local(self._entry)
 
     def __del__(self) -> None:
         # May run on any thread, at any bytecode, inside our own code too: only append.
         try:
-            core = self._core
+            home = self._home
         except AttributeError:
             return  # half made
-        core.dead_refs.append(self._entry)
-        if core.reactor.asleep:
-            core.reactor.request_turn()
+        home.dead_refs.append(self._entry)
+        if home.reactor.asleep:
+            home.reactor.request_turn()
 
     def hex(self) -> str:
         """Return the id as hexadecimal digits."""
@@ -117,11 +117,11 @@ class ObjectRef(Generic[T_co]):
 
     def job_id(self) -> ids.JobID:
         """Return the id of the job that this process belongs to."""
-        return ids.JobID(self._core.job_id)
+        return ids.JobID(self._home.context.job_id)
 
     def owner_address(self) -> str:
         """Return the address of the process that owns the value."""
-        return self._entry.owner_address or self._core.address
+        return self._entry.owner_address or self._home.context.address
 
     def future(self) -> Future[T_co]:
         """Return a ``concurrent.futures.Future`` that gets the value, or the exception.
@@ -130,11 +130,11 @@ class ObjectRef(Generic[T_co]):
             >>> skate.put(3).future().result()
             3
         """
-        return self._core.futures.as_concurrent_future(self)
+        return self._home.futures.as_concurrent_future(self)
 
     def as_future(self, _internal: bool = False) -> asyncio.Future[T_co]:
         """Return an asyncio future of the running loop that gets the value, or the exception."""
-        return self._core.futures.as_asyncio_future(self)
+        return self._home.futures.as_asyncio_future(self)
 
     @property
     def _failed(self) -> bool:
@@ -185,41 +185,41 @@ class ObjectRef(Generic[T_co]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        core = self._core
+        home = self._home
         found = collecting.refs
-        if core is _NO_SESSION:
+        if home is _NO_SESSION:
             # Without a session: an id, and the address that came with it.
             return adopt, (self._entry.id, self._entry.owner_address or "")
         if found is None:
             # Pickled behind our back (to a file, a socket): whoever unpickles it some day must find
             # the value, so it is kept until the job ends.
-            with core.lock:
-                self._entry.pins += 1
+            with home.context.locked:
+                home.refs.pin(self._entry)
         else:
             found.append(self)
-        return adopt, (self._entry.id, self._entry.owner_address or core.address)
+        return adopt, (self._entry.id, self._entry.owner_address or home.context.address)
 
 
-def make_ref(entry: ObjectEntry, core: Core) -> ObjectRef[Any]:
+def make_ref(entry: ObjectEntry, home: Home) -> ObjectRef[Any]:
     """Return a ref for an entry whose ``local`` the caller has counted already."""
     try:
         ref = _new(ObjectRef)
     except MemoryError:
-        core.dead_refs.append(entry)
+        home.dead_refs.append(entry)
         raise
     ref._entry = entry
-    ref._core = core
+    ref._home = home
     return ref
 
 
-def make_refs(entries: Sequence[ObjectEntry], core: Core) -> list[ObjectRef[Any]]:
+def make_refs(entries: Sequence[ObjectEntry], home: Home) -> list[ObjectRef[Any]]:
     """``make_ref`` for several."""
     refs: list[ObjectRef[Any]] = []
     try:
         for entry in entries:
-            refs.append(make_ref(entry, core))
+            refs.append(make_ref(entry, home))
     except MemoryError:
-        core.dead_refs.extend(entries[len(refs) + 1 :])  # the others have seen to themselves
+        home.dead_refs.extend(entries[len(refs) + 1 :])  # the others have seen to themselves
         raise
     return refs
 
@@ -253,13 +253,14 @@ def adopt(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
         if current.process.forked:
             current.require_core("unpickle an ObjectRef")
         return _without_session(object_id, owner_address)
-    return core.objects.adopt(object_id, owner_address)
+    ref: ObjectRef[Any] = core.values.adopt(object_id, owner_address)
+    return ref
 
 
 def _without_session(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
     """Return a ref in a process that has no session, as Ray does: it can be looked at and pickled again."""
     ref: ObjectRef[Any] = _new(ObjectRef)
-    ref._core = _NO_SESSION
+    ref._home = _NO_SESSION
     ref._entry = entry = ObjectEntry(object_id, owner_address or None)
     entry.kind, entry.gone = ERROR, True
     text = "this ref was made before init(), or after shutdown(): only its id is known"

@@ -23,15 +23,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from skate._base.kinds import SHARED
 
 if TYPE_CHECKING:
     from types import CodeType
 
-    from skate._transport.reactor import Waiter
-    from skate._worker.calls.records import TaskRecord
 
 #: ``ObjectEntry.kind`` while there is no value yet; else one of the kinds of _wire.worker.
 PENDING = -1
@@ -40,6 +38,24 @@ UNREGISTERED, REGISTERING, REGISTERED = range(3)
 
 #: What errors say of a value that is nowhere.
 MISSING = "the node's store does not have it (any more)"
+
+
+class Maker(Protocol):
+    """A call that made an object, and may make it again: a TaskRecord."""
+
+    @property
+    def seq(self) -> int:
+        """Its number."""
+
+    def describe(self) -> str:
+        """Return what users call it."""
+
+
+class Waits(Protocol):
+    """A thread's wait for objects: a CountWaiter."""
+
+    def one_ready(self, kind: int) -> None:
+        """Count an entry that got its value, of this kind."""
 
 
 class ObjectEntry:
@@ -61,6 +77,7 @@ class ObjectEntry:
     removed: dict[bytes, int] | None = None
     #: Entries of the refs inside the value, each pinned by it.
     contained: list[ObjectEntry] | None = None
+    #: Threads that wait for the value.
     waiters: list[Any] | None = None
     #: Called once, when the value (or error) is there.
     dependents: list[Callable[[ObjectEntry], None]] | None = None
@@ -74,13 +91,13 @@ class ObjectEntry:
     exported = False
     #: Its value may have moved: read it by request, its location counts no more.
     by_request = False
-    #: Where user code made it (see report.call_site); of a borrowed one, in which task or method it came.
+    #: Where user code made it (see process.call_site); of a borrowed one, in which task or method it came.
     site: tuple[CodeType, int] | str | None = None
     #: Freed: out of the table.
     gone = False
     #: The call that makes the value again if it is lost, or (its name) one that may not be repeated;
     #: and how many remembered calls were given it. See ``lineage``.
-    maker: TaskRecord | str | None = None
+    maker: Maker | str | None = None
     lineage = 0
     #: Its value had refs inside, which went with it.
     hollow = False
@@ -147,10 +164,23 @@ class RefTable:
     # ------------------------------------------------------------------ local refs and pins
 
     def own(self, object_id: bytes) -> ObjectEntry:
-        """Add an object that this process makes; the caller adds its first ref."""
+        """Add an object that this process makes, with a first ref: the caller's."""
         entry = ObjectEntry(object_id, None)
+        entry.local = 1
         self.entries[object_id] = entry
         return entry
+
+    def owns_any(self) -> bool:
+        """Tell whether this process owns an object that is alive."""
+        return any(entry.owner_address is None for entry in self.entries.values())
+
+    def add_local(self, entry: ObjectEntry) -> None:
+        """Count one more ObjectRef of this process."""
+        entry.local += 1
+
+    def pin(self, entry: ObjectEntry) -> None:
+        """Keep the object for a use: an argument in flight, a value around it. ``unpin`` ends it."""
+        entry.pins += 1
 
     def drop_local(self, entry: ObjectEntry) -> None:
         """An ObjectRef of this process is gone."""
@@ -203,6 +233,13 @@ class RefTable:
         entry.kind, entry.data = PENDING, b""
         entry.by_request = True
         contained, entry.contained = entry.contained, None
+        for inner in contained or ():
+            self.unpin(inner)
+
+    def replace_value(self, entry: ObjectEntry, kind: int, data: bytes) -> None:
+        """Put another value in the place of the one that there is, which keeps nothing alive any more."""
+        contained, entry.contained = entry.contained, None
+        entry.kind, entry.data = kind, data
         for inner in contained or ():
             self.unpin(inner)
 
@@ -315,9 +352,9 @@ class RefTable:
 
     # ------------------------------------------------------------------ values
 
-    def fulfil(self, entry: ObjectEntry, kind: int, data: bytes) -> list[Waiter] | None:
-        """The value is there. Return who waits for it; dependents are called, at the latest when whoever
-        calls dependents is through with those before them."""
+    def fulfil(self, entry: ObjectEntry, kind: int, data: bytes) -> None:
+        """Store a value. Threads that wait for it are woken; dependents are called, at the latest when the
+        caller of dependents is through with those before them."""
         entry.kind = kind
         entry.data = data
         entry.task = None
@@ -335,7 +372,32 @@ class RefTable:
                 self.untold += [(dependent, (entry,)) for dependent in dependents]
             if self.untold:
                 self.tell()
-        return waiters
+        if waiters is not None:
+            for waiter in waiters:
+                waiter.one_ready(kind)
+
+    def expect(self, entry: ObjectEntry, task: Any) -> None:
+        """Note which call makes the value, again."""
+        entry.task = task
+
+    def when_ready(self, entry: ObjectEntry, call: Callable[[ObjectEntry], None]) -> None:
+        """Have ``call`` called once, with the entry, when it has a value: it has none yet."""
+        if entry.dependents is None:
+            entry.dependents = [call]
+        else:
+            entry.dependents.append(call)
+
+    def await_value(self, entry: ObjectEntry, waiter: Waits) -> None:
+        """Count the entry's value, when it is there, in a thread's wait: it has none yet."""
+        if entry.waiters is None:
+            entry.waiters = [waiter]
+        else:
+            entry.waiters.append(waiter)
+
+    def stop_awaiting(self, entry: ObjectEntry, waiter: Waits) -> None:
+        """Undo ``await_value``; nothing, if the value is there."""
+        if entry.waiters and waiter in entry.waiters:
+            entry.waiters.remove(waiter)
 
     def tell(self) -> None:
         """Call who is to be told something, one after the other.

@@ -4,25 +4,22 @@ way."""
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from skate._base import descriptors, errors
 from skate._store.allocator import DISK, Extent
+from skate._store.client import StoreClient
 from skate._transport.connection import Connection
 from skate._wire import node
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
 
 Message = TypeVar("Message", node.Extent, node.Pinned)
 
 
-def attached(core: Core, connection: Connection, message: Message) -> Message | node.Extent:
+def attached(store: StoreClient, connection: Connection, message: Message) -> Message | node.Extent:
     """Take over the descriptor that came with an answer of the daemon's, if one did. Under the lock.
 
     If it was lost on the way, the daemon is to send it again next time. An extent goes back, and the answer
-    that is
-    returned says why; of a pinned object the reader finds out (see ``unreadable``).
+    that is returned says why; of a pinned object the reader finds out (see ``unreadable``).
     """
     if not message.has_fd:
         return message
@@ -35,7 +32,7 @@ def attached(core: Core, connection: Connection, message: Message) -> Message | 
             text = f"this process {descriptors.explain(error)}"
             return node.no_extent(message.request, text)
         return message
-    core.store.attach(message.segment, message.segment_size, fd)
+    store.attach(message.segment, message.segment_size, fd)
     return message
 
 

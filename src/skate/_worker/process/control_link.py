@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base import descriptors, errors
 from skate._base.backoff import Backoff
@@ -25,12 +25,10 @@ from skate._transport.dialing import dial_now
 from skate._transport.reactor import Waiter
 from skate._wire import control
 from skate._wire.codec import PROTOCOL
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
+from skate._worker.process.context import ProcessContext
 
 #: Whoever hangs up on us right after we dialled is dialled again after this time (seconds).
-_PAUSE = 0.2
+_REDIAL_DELAY_S = 0.2
 
 
 class Asked(Waiter):
@@ -48,10 +46,13 @@ class Asked(Waiter):
 
 
 class ControlLink:
-    """See the module's text. What is not said to be otherwise is called under the core's lock."""
+    """Connects to the control store and asks it. What is not said to be otherwise is called under the lock.
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    Core sets the hooks.
+    """
+
+    def __init__(self, context: ProcessContext) -> None:
+        self._context = context
         self.connection: Connection | None = None
         #: Why there is no control store any more, and will be none; empty: there is.
         self.gone = ""
@@ -64,11 +65,12 @@ class ControlLink:
         self._joined = False
         self._dialled = 0.0
         self._entrypoint = ""
-        #: Which message of the control store goes where.
-        self.handlers: dict[type, Handler] = {
-            control.Answer: self._answered,
-            control.ActorUpdate: core.actors.updated,
-        }
+        #: Which message of the control store goes where; Core adds those of other parts.
+        self.handlers: dict[type, Handler] = {control.Answer: self._answered}
+        #: Called when the process has registered with a control store that was started anew.
+        self.on_rejoined: Callable[[], None] = _nothing
+        #: Called when the control store is gone (empty text), or why it cannot be reached.
+        self.on_cut_off: Callable[[str], None] = _nothing_of
 
     # ------------------------------------------------------------------ connecting
 
@@ -79,13 +81,19 @@ class ControlLink:
         return self._ask(lambda request: self._registration(request, b""))
 
     def _registration(self, request: int, job_id: bytes) -> control.RegisterJob:
-        core = self._core
+        context = self._context
         return control.RegisterJob(
-            request, core.worker_id, job_id, core.namespace, self._entrypoint, PROTOCOL, core.job_facts
+            request,
+            context.worker_id,
+            job_id,
+            context.namespace,
+            self._entrypoint,
+            PROTOCOL,
+            context.job_facts,
         )
 
     def _connect(self, sock: socket.socket) -> None:
-        self.connection = Connection(self._core.reactor, sock, self.handlers, self._closed)
+        self.connection = Connection(self._context.reactor, sock, self.handlers, self._closed)
         self.connection.peer = "the control store"
 
     def _ensure(self) -> bool:
@@ -94,18 +102,18 @@ class ControlLink:
             self.connection is None
             and not self.gone
             and self._attempts is None
-            and (self._joined or self._core.executor is not None)
+            and (self._joined or self._context.is_worker)
         ):
             self._dial()
         return self.connection is not None
 
     def _dial(self) -> None:
-        core = self._core
-        if self.connection is not None or self.gone or core.reactor.stopped:
+        context = self._context
+        if self.connection is not None or self.gone or context.reactor.stopped:
             return
         self._dialled = monotonic()
         try:
-            self._connect(dial_now(os.path.join(core.session_dir, "control.sock")))
+            self._connect(dial_now(os.path.join(context.session_dir, "control.sock")))
         except OSError as error:
             if descriptors.is_transient(error):
                 self._dial_later(error)
@@ -115,10 +123,10 @@ class ControlLink:
         self._attempts = None
         connection = self.connection
         assert connection is not None
-        connection.send(self._registration(0, core.job_id))
+        connection.send(self._registration(0, context.job_id))
         for asked in self._asked.values():
             connection.send(asked.message)
-        core.actors.watch_again()
+        self.on_rejoined()
         connection.flush()
 
     def _dial_later(self, error: OSError) -> None:
@@ -127,7 +135,7 @@ class ControlLink:
             self._attempts = Backoff(monotonic())
         pause = self._attempts.again(monotonic())
         if pause is not None or not descriptors.is_out_of_descriptors(error):
-            self._core.reactor.call_later(pause or _PAUSE, self._dial)
+            self._context.reactor.call_later(pause or _REDIAL_DELAY_S, self._dial)
             return
         self._attempts = None
         # Whoever waits is told; who asks later dials again, and so do we for what nobody waits for.
@@ -136,26 +144,26 @@ class ControlLink:
             if not one.posted:
                 del self._asked[number]
                 one.notify()
-        self._core.actors.cut_off(self.shortage)
+        self.on_cut_off(self.shortage)
         if self._asked:
-            self._core.reactor.call_later(1.0, self._dial)
+            self._context.reactor.call_later(1.0, self._dial)
 
     def _closed(self, connection: Connection) -> None:
         self.connection = None
-        core = self._core
-        if core.dead_reason or core.reactor.stopped or not (self._joined or core.executor is not None):
+        context = self._context
+        if context.dead_reason or context.reactor.stopped or not (self._joined or context.is_worker):
             self._give_up(connection.close_reason)
-        elif monotonic() - self._dialled > _PAUSE:
+        elif monotonic() - self._dialled > _REDIAL_DELAY_S:
             self._dial()
         else:
-            core.reactor.call_later(_PAUSE, self._dial)
+            context.reactor.call_later(_REDIAL_DELAY_S, self._dial)
 
     def _give_up(self, why: str) -> None:
         self.gone = why
         asked, self._asked = self._asked, {}
         for one in asked.values():
             one.notify()
-        self._core.actors.cut_off()
+        self.on_cut_off("")
 
     # ------------------------------------------------------------------ saying
 
@@ -201,19 +209,19 @@ class ControlLink:
             RaySystemError: the control store is gone.
             Exception: the error that the answer names.
         """
-        core = self._core
-        with core.changing:
-            core.check_usable()
+        context = self._context
+        with context.locked:
+            context.check_usable()
             self._ensure()
             asked = self._ask(make) if not self.gone else None
         if asked is not None:
             try:
-                core.reactor.wait(asked)
+                context.reactor.wait(asked)
             finally:
-                with core.lock:
+                with context.locked:
                     self._asked.pop(asked.number, None)
         if asked is None or asked.answer is None:
-            core.check_usable()
+            context.check_usable()
             if not self.gone:
                 raise errors.RaySystemError(f"the control store cannot be asked: {self.shortage}")
             raise errors.RaySystemError(f"the control store of the session is gone: {self.gone}")
@@ -231,3 +239,11 @@ class ControlLink:
         """Leave, without a word."""
         if self.connection is not None:
             self.connection.abandon()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _nothing_of(reason: str) -> None:
+    pass

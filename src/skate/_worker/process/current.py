@@ -6,13 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base import ids
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
-
 
 #: A group that every concurrent actor has, by Ray's name: one call at a time, beside all others.
 SYSTEM_GROUP = "_ray_system"
@@ -21,7 +17,8 @@ SYSTEM_GROUP = "_ray_system"
 class _Process:
     """One slot: a process is connected to one session at a time."""
 
-    core: Core | None = None
+    #: The runtime: a Core, which this module must not know.
+    core: Any = None
     #: Set in a forked child: what to say to whoever calls the API there.
     forked = False
     #: GPUs that what runs here may use: ids, as CUDA_VISIBLE_DEVICES takes them.
@@ -39,8 +36,8 @@ def see_gpus(ids_: str | None) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ids_ or ""
 
 
-def require_core(what: str) -> Core:
-    """Return the runtime of this process.
+def require_core(what: str) -> Any:
+    """Return the runtime (Core) of this process.
 
     Raises:
         RuntimeError: it has none.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from skate._base import descriptors
 from skate._base.backoff import Backoff
@@ -17,33 +17,26 @@ from skate._transport.dialing import dial_now, listen
 from skate._wire import services
 from skate._wire import worker as wire
 from skate._wire.handshake import PROTOCOL, WRONG_PEER, Refused
-
-if TYPE_CHECKING:
-    from skate._worker.calls.records import TaskRecord
-    from skate._worker.core import Core
-    from skate._worker.execution.executor import Function
-    from skate._worker.execution.yielding import Outgoing
-    from skate._worker.objects.refs import ObjectEntry
+from skate._worker.process.context import ProcessContext
 
 
 class Peer:
-    """Another process, as known on one connection."""
+    """Another process, as known on one connection. What other packages keep here they alone touch."""
 
-    __slots__ = ("id", "address", "calls", "defined", "functions", "acks", "streams")
+    __slots__ = ("id", "address", "defined", "functions", "acks", "streams")
 
     def __init__(self) -> None:
         self.id = b""
         self.address = ""
-        #: Our calls in flight there, by seq.
-        self.calls: dict[int, TaskRecord] = {}
         #: Numbers of our functions that it has.
         self.defined: set[int] = set()
-        #: Its functions that we have, by its numbers.
-        self.functions: dict[int, Function] = {}
-        #: Refs inside results (seq, -1) and items (seq, index) that it has not acknowledged: kept for it.
-        self.acks: dict[tuple[int, int], list[ObjectEntry]] = {}
-        #: Generators that run here for it, by seq.
-        self.streams: dict[int, Outgoing] = {}
+        #: Of ``execution``: its functions that we have, by its numbers.
+        self.functions: dict[int, Any] = {}
+        #: Of ``objects.borrowing``: entries of the refs inside results (seq, -1) and items (seq, index) that
+        #: it has not acknowledged. They are pinned for it.
+        self.acks: dict[tuple[int, int], list[Any]] = {}
+        #: Of ``execution``: generators that run here for it, by seq.
+        self.streams: dict[int, Any] = {}
 
     def __repr__(self) -> str:
         return f"process {self.id.hex() or '(before its hello)'}"
@@ -59,13 +52,13 @@ class _Waiting(NamedTuple):
 class Peers:
     """All connections of this process to other drivers and workers. Under the process's lock."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, context: ProcessContext) -> None:
+        self._context = context
         self._by_address: dict[str, Connection] = {}
         self._all: set[Connection] = set()
         self._listener: Listener | None = None
         #: Called, in this order and under the lock, when a connection has ended.
-        self.on_closed: Sequence[Callable[[Connection], None]] = ()
+        self.on_closed: list[Callable[[Connection], None]] = []
         #: By address that cannot be dialled at the moment: who waits for that.
         self._dials: dict[str, list[_Waiting]] = {}
         #: What the other parts do with the messages of other processes: filled by Core.
@@ -75,21 +68,21 @@ class Peers:
 
     def listen(self) -> None:
         """Let others dial this process."""
-        core = self._core
+        context = self._context
         acceptor = Acceptor(
-            core.reactor, services.PROCESS, {wire.PeerHello: self._hello, **self.handlers}, self._closed
+            context.reactor, services.PROCESS, {wire.PeerHello: self._hello, **self.handlers}, self._closed
         )
 
         def accept(sock: socket.socket) -> None:
             self._all.add(acceptor.accept(sock, Peer()))
 
         self._listener = Listener(
-            core.reactor, listen(core.address), accept, self._cannot_accept, refuses=True
+            context.reactor, listen(context.address), accept, self._cannot_accept, refuses=True
         )
 
     def _cannot_accept(self, error: OSError) -> None:
-        self._core.warn(
-            f"process {self._core.pid} {descriptors.explain(error)}. "
+        self._context.warn(
+            f"process {self._context.pid} {descriptors.explain(error)}. "
             "Other processes cannot call it before that"
         )
 
@@ -139,13 +132,13 @@ class Peers:
 
     def _dial(self, address: str, worker_id: bytes) -> Connection:
         sock = dial_now(address)
-        connection = Connection(self._core.reactor, sock, self.handlers, self._closed)
+        connection = Connection(self._context.reactor, sock, self.handlers, self._closed)
         peer = connection.peer = Peer()
         peer.address = address
         peer.id = worker_id or bytes.fromhex(os.path.basename(address))
         self._all.add(connection)
         self._by_address[address] = connection
-        connection.send(wire.PeerHello(self._core.worker_id, self._core.address, PROTOCOL))
+        connection.send(wire.PeerHello(self._context.worker_id, self._context.address, PROTOCOL))
         return connection
 
     def _dial_later(self, address: str, worker_id: bytes, attempts: Backoff, error: OSError) -> None:
@@ -170,7 +163,7 @@ class Peers:
             for one in self._dials.pop(address):
                 one.then(connection)
 
-        self._core.reactor.call_later(pause, attempt)
+        self._context.reactor.call_later(pause, attempt)
 
     def _closed(self, connection: Connection) -> None:
         """A connection ended."""
@@ -183,6 +176,12 @@ class Peers:
                     self._by_address[peer.address] = other
         for told in self.on_closed:
             told(connection)
+
+    def drain(self, worker_id: bytes) -> None:
+        """Read what a process that ended had sent before."""
+        for connection in list(self._all):
+            if connection.peer.id == worker_id:
+                connection.drain()
 
     def connection_to(self, address: str) -> Connection | None:
         """Return the open connection to the process at this address, if there is one."""

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections import Counter, deque
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from skate._base import ids, threads
@@ -21,33 +21,29 @@ from skate._base.clock import monotonic
 from skate._base.process import PACKAGE
 from skate._base.user_errors import summary_of, type_name
 from skate._environment.spec import decode
+from skate._store.client import StoreClient
 from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
 from skate._wire.codec import pack
-from skate._worker.calls.tallies import Tallies, Tally
-from skate._worker.objects.refs import PENDING, ObjectEntry
+from skate._worker.calls.history import CallHistory
+from skate._worker.calls.records import PoolFacts, TaskRecord
+from skate._worker.calls.tasks import TaskTable
+from skate._worker.execution.local import Local
+from skate._worker.objects.garbage import Garbage
+from skate._worker.objects.refs import PENDING, ObjectEntry, RefTable
 from skate._worker.process.call_site import written
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.current import CallInfo
+from skate._worker.process.daemon_link import DaemonLink
 from skate._worker.reporting import metrics
-from skate._worker.reporting.waits import told
+from skate._worker.reporting.waits import WaitReport
 
 if TYPE_CHECKING:
     from types import CodeType
 
-    from skate._worker.calls.lease_pool import LeasePool
-    from skate._worker.calls.records import TaskRecord
-    from skate._worker.core import Core
-    from skate._worker.process.current import CallInfo
-
-#: Calls that are through are remembered up to this number a process; those that failed are remembered apart,
-#: as many of them, so that those that went well do not displace them.
-HISTORY = 5000
-#: The daemon is told of counts that often at most (seconds).
-_COUNTS_EVERY = 1.0
 #: Objects told of at most, the oldest first.
 _MOST_OBJECTS = 20_000
-#: Exceptions larger than this are not remembered (bytes).
-_MOST_ERROR = 4096
 #: The daemon is told of metrics that often at most (seconds).
 _METRICS_EVERY = 0.25
 
@@ -57,44 +53,55 @@ _DEBUGGER = (_LIBRARY + "bdb.py", _LIBRARY + "pdb.py")
 
 
 class Reporter:
-    """The process's part about telling its state. Built by Core."""
+    """Reports the state of this process to the daemon. Built by Core."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        #: Calls that are through: seq, tally, actor, worker, end (monotonic), microseconds, error, site,
-        #: when it was made, attempt, the call that made it, the pool that ran it.
-        self.history: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
-        self.failures: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
-        #: How many calls there were, whatever is remembered of them.
-        self.tallies = Tallies()
-        #: The daemon is about to be told of metrics, of counts.
+    def __init__(
+        self,
+        context: ProcessContext,
+        daemon: DaemonLink,
+        refs: RefTable,
+        store: StoreClient,
+        garbage: Garbage,
+        tasks: TaskTable,
+        history: CallHistory,
+        local: Local,
+        wait_report: WaitReport,
+    ) -> None:
+        self._context = context
+        self._daemon = daemon
+        self._refs = refs
+        self._store = store
+        self._garbage = garbage
+        self._unfinished_calls = tasks.unfinished
+        self._history = history
+        self._local = local
+        self._wait_report = wait_report
+        #: The daemon is about to hear of metrics.
         self._metrics_due = False
-        self._counts_due = False
 
     def metrics_changed(self) -> None:
         """The program counted something: tell the daemon, soon. Not under the lock."""
         if self._metrics_due:
             return
-        with self._core.lock:
+        with self._context.locked:
             if not self._metrics_due:
                 self._metrics_due = True
-                self._core.reactor.call_later(_METRICS_EVERY, self.tell_metrics)
+                self._context.reactor.call_later(_METRICS_EVERY, self.tell_metrics)
 
     def tell_metrics(self) -> None:
         """Tell the daemon what was counted, if it does not know. Under the lock."""
-        core = self._core
-        if self._metrics_due and core.node is not None and not core.node.closed:
+        if self._metrics_due and self._daemon.is_open:
             self._metrics_due = False
-            core.node.send(node.Metrics(pack(metrics.registry.rows())))
-            core.node.flush()
+            self._daemon.send(node.Metrics(pack(metrics.registry.rows())))
+            self._daemon.flush()
 
     def last_words(self) -> None:
         """This process leaves: have the daemon remember the calls that it made. Under the lock."""
-        self._tell_counts()
-        for failed, history in ((False, self.history), (True, self.failures)):
+        self._history.report()
+        for failed, history in ((False, self._history.finished), (True, self._history.failures)):
             if history:
                 rows = pack(self._through(list(history)))
-                self._core.node.send(node.LastRows(rows, len(history), failed))
+                self._daemon.send(node.LastRows(rows, len(history), failed))
 
     def asked(self, connection: Connection, message: node.StateAsk) -> None:
         """The daemon asks on somebody's behalf. Under the lock."""
@@ -109,7 +116,7 @@ class Reporter:
             rows = self.rows(message.what)
         except Exception as error:  # the answer must come, or whoever asked waits for nothing
             rows = _failed(error)
-        with self._core.lock:
+        with self._context.locked:
             connection.send(node.StateRows(message.request, pack(rows)))
             connection.flush()
 
@@ -122,84 +129,20 @@ class Reporter:
         if what.startswith("objects"):
             return self._objects(what.removeprefix("objects").strip())
         if what == "metrics":
-            worker_id = self._core.worker_id.hex()
+            worker_id = self._context.worker_id.hex()
             return [{**row, "worker_id": worker_id} for row in metrics.registry.rows()]
         if what == "waits":
-            return [told(self._core)]
+            return [self._wait_report.snapshot()]
         if what == "stacks":
             return [{"stack": text} for text in self._stacks()]
         return []
 
     # ------------------------------------------------------------------ tasks
 
-    def finished(self, task: TaskRecord, worker: bytes, microseconds: int, error: bytes | None) -> None:
-        """A call is through. Under the lock, on the path of every call."""
-        actor = task.actor
-        if actor is None:
-            function = task.function
-            assert function is not None
-            if function.hidden:
-                return
-            tally = function.tallies.get("")
-            actor_id = b""
-        else:
-            if task.hidden:
-                return
-            tally = actor.tallies.get(task.method)
-            actor_id = actor.id
-        if tally is None or task.name is not None:
-            tally = self._tally_of(task)
-        if error is None:
-            tally.finished += 1
-            history = self.history
-        else:
-            tally.failed += 1
-            history = self.failures
-            if len(error) > _MOST_ERROR:
-                error = b""
-        history.append(
-            (task.seq, tally, actor_id, worker, monotonic(), microseconds, error, task.site, task.made,
-             task.attempt, task.parent, task.pool)
-        )  # fmt: skip
-
-    def _tally_of(self, task: TaskRecord) -> Tally:
-        """Return where a call counts: the first since the daemon was told, or with a name of its own."""
-        if not self._counts_due and not self._core.in_process:  # where there is no daemon to be told
-            self._counts_due = True
-            self._core.reactor.call_later(_COUNTS_EVERY, self._tell_counts)
-        actor, function = task.actor, task.function
-        if actor is None:
-            assert function is not None
-            name, key, kind, shortcuts = function.name, "", "NORMAL_TASK", function.tallies
-        else:
-            key, kind, shortcuts = task.method, "ACTOR_TASK", actor.tallies
-            name = f"{actor.class_name}.{key}"
-        if task.name is None:
-            return self.tallies.of(name, name, kind, shortcuts, key)
-        return self.tallies.of(task.name, name, kind, None, key)
-
-    def repeated(self, task: TaskRecord, failed: bool) -> None:
-        """What is through was so before: it made again what was lost. It counts once. Under the lock."""
-        if task.hidden or (task.function is not None and task.function.hidden):
-            return
-        tally = self._tally_of(task)
-        tally.finished -= not failed
-        tally.failed -= failed
-
-    def _tell_counts(self) -> None:
-        """Have the daemon know how many calls there were when this process is gone. Under the lock."""
-        core = self._core
-        self._counts_due = False
-        if core.node is not None and not core.node.closed:
-            rows = self.tallies.told()
-            if rows:
-                core.node.send(node.Counts(pack(rows)))
-                core.node.flush()
-
     def _counts(self) -> list[dict[str, Any]]:
         """Return counts of calls; and rows of those that a worker has: only it knows which of them runs."""
-        with self._core.lock:
-            rows = self.tallies.rows()
+        with self._context.locked:
+            rows = self._history.tallies.rows()
         waiting: Counter[tuple[str, str, str, str]] = Counter()
         for row in self._unfinished():
             if row["worker_id"]:
@@ -211,9 +154,9 @@ class Reporter:
         return rows
 
     def _tasks(self) -> list[dict[str, Any]]:
-        with self._core.lock:
-            history = sorted((*self.history, *self.failures), key=_ended)
-            known = sum(one["FINISHED"] + one["FAILED"] for one in self.tallies.rows())
+        with self._context.locked:
+            history = sorted((*self._history.finished, *self._history.failures), key=_ended)
+            known = sum(one["FINISHED"] + one["FAILED"] for one in self._history.tallies.rows())
         rows = self._unfinished() + self._through(history)
         if known > len(history):
             rows.append({"dropped": known - len(history)})
@@ -221,22 +164,12 @@ class Reporter:
 
     def _unfinished(self) -> list[dict[str, Any]]:
         """Return the rows of calls that are not through."""
-        core = self._core
-        with core.lock:
-            pending: dict[int, TaskRecord] = {}
-            states: dict[int, tuple[str, bytes]] = {}
-            for entry in core.refs.entries.values():
-                if entry.task is not None:
-                    pending[entry.task.seq] = entry.task
-            for task, worker in (*core.normal.in_flight(), *core.actors.in_flight()):
-                pending[task.seq] = task
-                states[task.seq] = ("SUBMITTED_TO_WORKER" if worker else "PENDING_NODE_ASSIGNMENT"), worker
+        with self._context.locked:
             facts = [
                 (task.seq, task.describe(), task.actor.id if task.actor is not None else b"",
-                 *states.get(task.seq, ("PENDING_ARGS_AVAIL", b"")), task.site, task.made,
-                 task.attempt, task.parent, task.pool,
+                 *_state(task), task.site, task.made, task.attempt, task.parent, task.pool,
                  task.function.name if task.function is not None else task.describe())
-                for task in pending.values()
+                for task in self._unfinished_calls.values()
                 if not (task.hidden or (task.function is not None and task.function.hidden))
             ]  # fmt: skip
         wall = time.time() - monotonic()
@@ -272,18 +205,18 @@ class Reporter:
         made: float,
         attempt: int,
         parent: CallInfo | None,
-        pool: LeasePool | None,
+        pool: PoolFacts | None,
         function: str,
     ) -> dict[str, Any]:
-        core = self._core
-        environment = (pool.environment if pool is not None else b"") or core.environment
+        context = self._context
+        environment = (pool.environment if pool is not None else b"") or context.environment
         return {
-            "task_id": ids.task_id(core.worker_id, seq).hex(),
+            "task_id": ids.task_id(context.worker_id, seq).hex(),
             "name": name,
             "type": "ACTOR_TASK" if actor else "NORMAL_TASK",
             "actor_id": actor.hex(),
             "worker_id": worker.hex(),
-            "job_id": core.job_id.hex(),
+            "job_id": context.job_id.hex(),
             "owner_pid": os.getpid(),
             "call_site": written(site),
             "made": made,
@@ -297,19 +230,18 @@ class Reporter:
 
     def _parent(self, parent: CallInfo | None) -> str:
         """Return the id of the task that made a call; empty: the driver's own program."""
-        executor = self._core.executor
-        if parent is None or parent.owner or not parent.depth or executor is None or executor.host is None:
+        host = self._local.hosted() if parent is not None and not parent.owner and parent.depth else None
+        if host is None:
             return parent.task_id.hex() if parent is not None else ""
-        return ids.TaskID.for_actor_creation_task(ids.ActorID(executor.host.actor_id)).hex()
+        return ids.TaskID.for_actor_creation_task(ids.ActorID(host.actor_id)).hex()
 
     # ------------------------------------------------------------------ objects
 
     def _objects(self, wanted: str) -> list[dict[str, Any]]:
         """Return who holds what here; ``wanted``: only the object of that id (hex)."""
-        core = self._core
-        with core.lock:
-            core.drain()
-            entries = list(core.refs.entries.values())
+        with self._context.locked:
+            self._garbage.drain()
+            entries = list(self._refs.entries.values())
             if wanted:
                 entries = [entry for entry in entries if entry.id.hex() == wanted]
             found = [
@@ -317,13 +249,13 @@ class Reporter:
                  [one.hex() for one in entry.borrowers or ()], entry.site, _reference(entry))
                 for entry in entries[:_MOST_OBJECTS]
             ]  # fmt: skip
-            views = {object_id for object_id, local in core.store.objects.items() if local.views}
+            views = {object_id for object_id, local in self._store.objects.items() if local.views}
+        host = self._local.hosted()
         rows: list[dict[str, Any]] = [
             {
                 "object_id": object_id.hex(),
                 "pid": os.getpid(),
-                "process": core.kind if core.executor is None or core.executor.host is None
-                else core.executor.host.spec.class_name,
+                "process": self._context.kind if host is None else host.spec.class_name,
                 "owned": owned,
                 "status": {PENDING: "PENDING", wire.ERROR: "FAILED"}.get(kind, "FINISHED"),
                 "inline_size": size if kind not in (PENDING, wire.SHARED) else 0,
@@ -360,8 +292,7 @@ class Reporter:
     def _coroutines(self) -> list[str]:
         import asyncio
 
-        executor = self._core.executor
-        loop = getattr(executor.runner, "loop", None) if executor is not None else None
+        loop = self._local.loop()
         if loop is None:
             return []
         found = []
@@ -380,6 +311,13 @@ class Reporter:
             if lines:
                 found.append(f"coroutine {task.get_name()}:\n{''.join(lines)}")
         return found
+
+
+def _state(task: TaskRecord) -> tuple[str, bytes]:
+    """Return the state of an unfinished call, by Ray's name, and the process that has it."""
+    if task.connection is not None:
+        return "SUBMITTED_TO_WORKER", task.connection.peer.id
+    return "PENDING_ARGS_AVAIL" if task.unresolved else "PENDING_NODE_ASSIGNMENT", b""
 
 
 def _ended(row: tuple[Any, ...]) -> float:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from skate._worker.execution.local import Local
 from skate._worker.process import current
-
-if TYPE_CHECKING:
-    from skate._worker.core import Core
+from skate._worker.process.context import ProcessContext
 
 #: What every record has; all else in it was put there by the program (``extra=...``).
 STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime"}
@@ -22,9 +21,10 @@ _TEXT = "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s"
 class _Formatter(logging.Formatter):
     """Text or JSON, with the ids of what runs."""
 
-    def __init__(self, core: Core, as_json: bool, more: list[str]) -> None:
+    def __init__(self, context: ProcessContext, local: Local, as_json: bool, more: list[str]) -> None:
         super().__init__(_TEXT)
-        self._core = core
+        self._context = context
+        self._local = local
         self._as_json = as_json
         self._more = more
 
@@ -49,13 +49,13 @@ class _Formatter(logging.Formatter):
         return json.dumps(line | found, default=str)
 
     def _who(self) -> dict[str, str]:
-        core = self._core
+        context = self._context
         found = {
-            "job_id": core.job_id.hex(),
-            "worker_id": core.worker_id.hex(),
-            "node_id": core.node_id.hex(),
+            "job_id": context.job_id.hex(),
+            "worker_id": context.worker_id.hex(),
+            "node_id": context.node_id.hex(),
         }
-        host = core.executor.host if core.executor is not None else None
+        host = self._local.hosted()
         if host is not None:
             found |= {"actor_id": host.actor_id.hex(), "actor_name": host.spec.name}
         call = current.call.get()
@@ -78,15 +78,14 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
         return sys.stderr
 
 
-def apply(core: Core, config: dict[str, Any]) -> None:
+def apply(context: ProcessContext, local: Local, config: dict[str, Any]) -> None:
     """Set up the root logger of this process, as often as wanted: the last time counts."""
     root = logging.getLogger()
     for old in [one for one in root.handlers if isinstance(one, _Handler)]:
         root.removeHandler(old)
     handler = _Handler()
-    handler.setFormatter(
-        _Formatter(core, config["encoding"] == "JSON", list(config["additional_log_standard_attrs"]))
-    )
+    more = list(config["additional_log_standard_attrs"])
+    handler.setFormatter(_Formatter(context, local, config["encoding"] == "JSON", more))
     handler.setLevel(config["log_level"])
     root.addHandler(handler)
     root.setLevel(config["log_level"])

@@ -6,20 +6,20 @@ import functools
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base import ids
 from skate._base.clock import monotonic
 from skate._base.process import PACKAGE
 from skate._base.waits import constructor
 from skate._environment.spec import decode
+from skate._worker.calls.records import TaskRecord
+from skate._worker.calls.tasks import TaskTable
+from skate._worker.execution.local import Local
 from skate._worker.objects.refs import PENDING
 from skate._worker.process.call_site import written
-
-if TYPE_CHECKING:
-    from skate._worker.calls.records import TaskRecord
-    from skate._worker.core import Core
-    from skate._worker.objects.values import CountWaiter
+from skate._worker.process.context import ProcessContext
+from skate._worker.process.waiting import CountWaiter, Waiting
 
 #: Where threads wait for objects.
 _WAITS = os.path.join(PACKAGE, "_worker", "objects", "values.py")
@@ -33,44 +33,63 @@ def _key(environment: bytes) -> str:
     return decode(environment).key().hex() if environment else ""
 
 
-def told(core: Core) -> dict[str, Any]:
-    """Return the unfinished calls, the waits, the lanes and the parts in compiled graphs of this process.
-    Not under the lock."""
-    frames = sys._current_frames()
-    me = core.worker_id.hex()
-    with core.lock:
-        pending = {}
-        for entry in core.refs.entries.values():
-            if entry.task is not None:
-                pending[entry.task.seq] = (entry.task, b"")
-        for task, worker in (*core.normal.in_flight(), *core.actors.in_flight()):
-            pending[task.seq] = (task, worker)
-        calls = [
-            {
-                "task_id": ids.task_id(core.worker_id, task.seq).hex(),
-                "name": task.describe(),
-                "worker": worker.hex(),
-                "actor": task.actor.id.hex() if task.actor is not None else "",
-                "actor_state": task.actor.state if task.actor is not None else "",
-                "needs": [entry.id.hex() for _, entry in task.dependencies or () if entry.kind == PENDING],
-                "resources": dict(task.pool.resources) if task.pool is not None and not worker else {},
-                "requirement": task.pool.requirement.hex() if task.pool is not None else "",
-                "environment": _key(task.pool.environment or core.environment)
-                if task.pool is not None
-                else "",
-                "seconds": monotonic() - task.made,
-                "site": written(task.site),
+class WaitReport:
+    """Shows the unfinished calls, the waits, the lanes and the parts in compiled graphs of this process.
+
+    Args:
+        graphs: compiled graphs that this process has a part in; each has a ``told`` method.
+    """
+
+    def __init__(
+        self,
+        context: ProcessContext,
+        tasks: TaskTable,
+        waiting: Waiting,
+        local: Local,
+        graphs: Iterable[Any],
+    ) -> None:
+        self._context = context
+        self._tasks = tasks
+        self._waiting = waiting
+        self._local = local
+        self._graphs = graphs
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return them as a row. Not under the lock."""
+        frames = sys._current_frames()
+        context = self._context
+        me = context.worker_id.hex()
+        with context.locked:
+            pending = {
+                task.seq: (task, task.connection.peer.id if task.connection is not None else b"")
+                for task in self._tasks.unfinished.values()
             }
-            for task, worker in _chosen(pending, core.waits)
-        ]
-        waits = [_wait(waiter, frames, me) for waiter in core.waits]
-        lanes = core.lanes()
-        graphs = [told | {"pid": core.pid} for graph in list(core.graphs) if (told := graph.told())]
-    frames.clear()  # this very frame is among them: a cycle that would keep user code's variables
-    return {
-        "process": me, "pid": core.pid, "calls": calls, "left_out": max(0, len(pending) - MOST),
-        "waits": waits, "lanes": lanes, "graphs": graphs,
-    }  # fmt: skip
+            calls = [self._call(task, worker) for task, worker in _chosen(pending, self._waiting.waits)]
+            waits = [_wait(waiter, frames, me) for waiter in self._waiting.waits]
+            lanes = self._local.lanes()
+            graphs = [told | {"pid": context.pid} for graph in list(self._graphs) if (told := graph.told())]
+        frames.clear()  # this very frame is among them: a cycle that would keep user code's variables
+        return {
+            "process": me, "pid": context.pid, "calls": calls, "left_out": max(0, len(pending) - MOST),
+            "waits": waits, "lanes": lanes, "graphs": graphs,
+        }  # fmt: skip
+
+    def _call(self, task: TaskRecord, worker: bytes) -> dict[str, Any]:
+        """Return the row of an unfinished call."""
+        pool, actor = task.pool, task.actor
+        return {
+            "task_id": ids.task_id(self._context.worker_id, task.seq).hex(),
+            "name": task.describe(),
+            "worker": worker.hex(),
+            "actor": actor.id.hex() if actor is not None else "",
+            "actor_state": actor.state if actor is not None else "",
+            "needs": [entry.id.hex() for _, entry in task.dependencies or () if entry.kind == PENDING],
+            "resources": dict(pool.resources) if pool is not None and not worker else {},
+            "requirement": pool.requirement.hex() if pool is not None else "",
+            "environment": _key(pool.environment or self._context.environment) if pool is not None else "",
+            "seconds": monotonic() - task.made,
+            "site": written(task.site),
+        }
 
 
 def _chosen(

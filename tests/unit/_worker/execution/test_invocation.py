@@ -14,6 +14,7 @@ from skate._base.kinds import NONE, PICKLE
 from skate._wire import worker as wire
 from skate._worker.execution.invocation import Invocation, Result
 from skate._worker.execution.yielding import Yielding
+from skate._worker.objects.borrowing import Borrowing
 from skate._worker.objects.refs import REGISTERED, Freed, ObjectEntry, RefTable, Register
 from skate._worker.process.peers import Peer
 
@@ -28,19 +29,17 @@ class Process:
         self.refs = RefTable()
         self.registering: list[ObjectEntry] = []
         self.sent: list[Any] = []
-        self.core: Any = SimpleNamespace(
-            refs=self.refs,
-            address="/s/me",
-            lock=nullcontext(),
-            changing=nullcontext(),
-            drain=self.drain,
-            reactor=SimpleNamespace(flush=lambda: None),
+        self.context: Any = SimpleNamespace(
+            address="/s/me", locked=nullcontext(), reactor=SimpleNamespace(flush=lambda: None)
         )
+        nothing: Any = None
+        self.borrowing = Borrowing(self.context, nothing, self.refs)
         self.connection: Any = SimpleNamespace(
             closed=False, peer=Peer(), send=self.sent.append, flush=lambda: None
         )
         self.connection.peer.id = CALLER
-        self.invocation = Invocation(self.core)
+        garbage: Any = SimpleNamespace(drain=self.drain)
+        self.invocation = Invocation(self.context, nothing, nothing, self.borrowing, garbage)
 
     def drain(self) -> None:
         self.registering += [one.entry for one in self.refs.commands if isinstance(one, Register)]
@@ -104,7 +103,8 @@ def test_nothing_is_kept_for_the_items_of_a_stream_whose_caller_died(
     encoded = (PICKLE, b"refs", [SimpleNamespace(_entry=entry)])
     monkeypatch.setattr(process.invocation, "encode_value", lambda *_: encoded)
     monkeypatch.setattr(process.invocation, "flush_soon", lambda connection: None)
-    yielding = Yielding(process.core, process.invocation)
+    nothing: Any = None
+    yielding = Yielding(process.context, nothing, process.borrowing, process.invocation)
     call = msgspec.structs.replace(CALL, stream=(100, 0, 0))
     yielding.run(process.connection, call, ["item"])
     assert process.connection.peer.acks == {(7, 0): [entry]}

@@ -331,19 +331,53 @@ def test_nobody_borrows_what_is_gone_or_is_not_ours() -> None:
 class Waiting:
     """Stands for a thread in get()."""
 
+    def __init__(self) -> None:
+        self.ready: list[int] = []
 
-def test_a_value_calls_its_dependents_and_names_who_waits() -> None:
+    def one_ready(self, kind: int) -> None:
+        self.ready.append(kind)
+
+
+def test_a_value_calls_its_dependents_and_the_threads_that_wait() -> None:
     table = RefTable()
     entry = mine(table)
-    waiting, seen = Waiting(), list[tuple[int, bytes]]()
-    entry.task = "the call that makes it"
-    entry.waiters = [waiting]
-    entry.dependents = [lambda ready: seen.append((ready.kind, ready.data))]
+    waiting, gone, seen = Waiting(), Waiting(), list[tuple[int, bytes]]()
+    table.expect(entry, "the call that makes it")
+    table.await_value(entry, waiting)
+    table.await_value(entry, gone)
+    table.stop_awaiting(entry, gone)
+    table.when_ready(entry, lambda ready: seen.append((ready.kind, ready.data)))
     assert entry.kind == PENDING
-    assert table.fulfil(entry, PICKLE, b"value") == [waiting]
+    table.fulfil(entry, PICKLE, b"value")
+    assert (waiting.ready, gone.ready) == ([PICKLE], [])
     assert seen == [(PICKLE, b"value")]
     assert (entry.waiters, entry.dependents, entry.task) == (None, None, None)
-    assert table.fulfil(entry, ERROR, b"") is None
+    table.fulfil(entry, ERROR, b"")
+    assert waiting.ready == [PICKLE]
+
+
+def test_pins_and_refs_keep_an_object_until_the_last_of_them_is_gone() -> None:
+    table = RefTable()
+    entry = table.own(ids.object_id(ME, 1))
+    assert table.owns_any()
+    table.add_local(entry)
+    table.pin(entry)
+    for end in (table.drop_local, table.drop_local):
+        end(entry)
+        assert table.commands == []
+    table.unpin(entry)
+    assert taken(table) == [Freed(entry)]
+    assert not table.owns_any()
+
+
+def test_another_value_lets_go_of_the_refs_inside_the_first() -> None:
+    table = RefTable()
+    outer, inner = mine(table, 1), mine(table, 2)
+    table.contain(outer, [inner])
+    table.drop_local(inner)
+    table.replace_value(outer, ERROR, b"freed")
+    assert taken(table) == [Freed(inner)]
+    assert (outer.kind, outer.data, outer.contained) == (ERROR, b"freed", None)
 
 
 def test_a_dependent_may_ask_to_be_called_again() -> None:

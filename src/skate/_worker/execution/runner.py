@@ -1,0 +1,101 @@
+"""How the parts that run an actor's calls see each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from skate._transport.connection import Connection
+from skate._wire import worker as wire
+from skate._worker.execution.actor_host import ActorHost
+from skate._worker.execution.invocation import Invocation, Result
+from skate._worker.execution.yielding import Yielding
+from skate._worker.process.peers import Peer
+
+Key = tuple[bytes, int]
+"""A call: owner and seq."""
+
+
+class Runner(Protocol):
+    """A way to run calls other than one after the other on the main thread."""
+
+    def submit(self, connection: Connection, call: Any) -> None:
+        """Take a call that arrived. Under the lock, or before ``serve``."""
+
+    def serve(self, host: ActorHost) -> None:
+        """Construct the actor and run its calls on and from the main thread until told to stop."""
+
+    def cancel(self, connection: Connection, seq: int) -> bool:
+        """Cancel a call; tell whether it runs, or is about to. Under the lock."""
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """Return what runs and what is queued: see ``_base.waits``."""
+
+    def about_to_wait(self) -> None:
+        """Note that user code calls what blocks its thread, and has to wait. Any thread."""
+
+    def loop(self) -> Any:
+        """Return the asyncio loop of the main thread; None: there is none."""
+
+    def stop(self) -> None:
+        """Make ``serve`` return. Any thread, under the lock."""
+
+
+class Cancelled(Protocol):
+    """The calls that run here and were cancelled: ``interrupts.Interrupts``."""
+
+    cancelled: set[Key]
+
+    def over(self, owner: bytes, seq: int) -> None:
+        """Forget a call that ended."""
+
+    def answer(self, connection: Connection, call: wire.Call) -> None:
+        """Tell the caller that a call was cancelled before it began."""
+
+
+class Invoker(Protocol):
+    """What runs one call after another in this process, as its runners see it: ``executor.Executor``."""
+
+    invocation: Invocation
+    yielding: Yielding
+    host: ActorHost | None
+
+    @property
+    def cancellations(self) -> Cancelled:
+        """The calls that were cancelled."""
+
+    @property
+    def running_call(self) -> Key | None:
+        """Owner and seq of what the main thread runs."""
+
+    @property
+    def runner(self) -> Runner | None:
+        """What runs the calls of an actor that is not a serial one."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the process is about to end."""
+
+    def target(self, peer: Peer, call: wire.Call) -> tuple[str, Callable[..., Any]]:
+        """Return the name and the code of a call, and make it the current one of this context."""
+
+    def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
+        """Return the reply that says what user code raised, or begin to end the process."""
+
+    def name_of(self, peer: Peer, call: wire.Call) -> str:
+        """Return what users call a call that was sent here."""
+
+    def withdraw(self, connection: Connection, seq: int) -> wire.Call | None:
+        """Forget a call that has not begun, and return it. Under the lock."""
+
+    def return_queued(self) -> None:
+        """Give every call back that has not begun; this process is about to end. Under the lock."""
+
+    def leave_by(self, error: BaseException, name: str) -> None:
+        """Begin to end the process: a method or the constructor of the actor ended it."""
+
+    def run_handlers(self) -> None:
+        """Run the handlers of signals that were put off, between calls. On the main thread."""
+
+    def wait_until_stopped(self) -> None:
+        """Lead the reactor on this thread while others run the calls."""

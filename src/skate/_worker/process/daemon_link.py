@@ -1,0 +1,145 @@
+"""This process's connection to the node daemon: messages, and requests that wait for an answer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from skate._base import errors
+from skate._transport.connection import Connection, Handler
+from skate._transport.reactor import Waiter
+from skate._wire import node, services
+from skate._worker.process.context import ProcessContext
+
+
+class DaemonLink:
+    """Sends messages to the node daemon, and matches its answers with the threads that wait for them."""
+
+    def __init__(self, context: ProcessContext) -> None:
+        self._context = context
+        #: None before the process is connected.
+        self.connection: Connection | None = None
+        #: Sends a message, which leaves with the next flush. Under the lock. Bound at ``attach``.
+        self.send: Callable[[Any], None] = self._unconnected
+        #: Sends what is queued. Under the lock.
+        self.flush: Callable[[], None] = self._unconnected
+        #: What the daemon said when it took this process up; and done when it has.
+        self.welcome: node.Welcome | None = None
+        self.welcomed = Waiter()
+        #: Done when the daemon has said all that it had to say to a driver that leaves.
+        self.left = Waiter()
+        #: Called with lines that workers print (drivers).
+        self.on_log: Callable[[node.LogLines], None] = _nothing
+        #: Called with news of breakpoints (drivers).
+        self.on_stop: Callable[[node.Stopped | node.Resumed], None] = _nothing
+        #: Called once, under the lock, when the connection ends, with the reason. Set by Core.
+        self.on_lost: Callable[[str], None] = _nothing
+        #: By number: the answer, once it is there, and who waits for it.
+        self._requests: dict[int, tuple[list[Any], Waiter]] = {}
+        self._last_request = 0
+
+    def _unconnected(self, *_: Any) -> None:
+        raise errors.RaySystemError("this process is not connected to its node daemon")
+
+    def connect(self, sock: socket.socket, handlers: dict[type, Handler], hello: node.Hello) -> None:
+        """Say hello to the daemon. Under the lock.
+
+        Args:
+            handlers: which of its messages goes where, beside those that are handled here.
+        """
+        heard = services.NODE.heard[self._context.kind]
+        handlers = {
+            message: handler
+            for message, handler in {**self.handlers(), **handlers}.items()
+            if message in heard
+        }
+        connection = Connection(self._context.reactor, sock, handlers, self._closed, receives_fds=True)
+        connection.peer = "the node daemon"
+        self.attach(connection)
+        self.send(hello)
+        self.flush()
+
+    def handlers(self) -> dict[type, Handler]:
+        """Return which message of the daemon is handled here."""
+        return {
+            node.Welcome: self._welcome,
+            node.StoreReport: self._answered,
+            node.StateAnswer: self._answered,
+            node.LogLines: lambda c, m: self.on_log(m),
+            node.Stopped: lambda c, m: self.on_stop(m),
+            node.Resumed: lambda c, m: self.on_stop(m),
+            node.Shutdown: lambda c, m: self.left.notify(),
+        }
+
+    def _welcome(self, connection: Connection, message: node.Welcome) -> None:
+        self.welcome = message
+        self._context.node_id = message.node_id
+        self.welcomed.notify()
+
+    def _closed(self, connection: Connection) -> None:
+        for _, waiter in self._requests.values():
+            waiter.notify()
+        self.on_lost(connection.close_reason)
+
+    def attach(self, connection: Connection) -> None:
+        """Use this connection from now on. Under the lock."""
+        self.connection = connection
+        self.send, self.flush = connection.send, connection.flush
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages reach the daemon."""
+        return self.connection is not None and not self.connection.closed
+
+    def request(self, make: Callable[[int], Any], unclaimed: Callable[[Any], None] | None = None) -> Any:
+        """Ask the daemon and wait for the answer. Not under the lock.
+
+        Args:
+            make: returns the message, given the number of the request.
+            unclaimed: called under the lock with an answer that came although the wait was interrupted.
+
+        Raises:
+            LocalRayletDiedError: the session is lost.
+        """
+        context = self._context
+        box: list[Any] = []
+        waiter = Waiter()
+        with context.locked:
+            context.check_usable()
+            self._last_request += 1
+            number = self._last_request
+            self._requests[number] = box, waiter
+            self.send(make(number))
+            self.flush()
+        try:
+            context.reactor.wait(waiter)
+        except BaseException:
+            with context.locked:
+                if box and unclaimed is not None:
+                    unclaimed(box[0])
+            raise
+        finally:
+            with context.locked:
+                self._requests.pop(number, None)
+        if not box:
+            context.check_usable()
+            assert self.connection is not None
+            raise errors.RaySystemError(f"{self.connection.peer} is gone: {self.connection.close_reason}")
+        return box[0]
+
+    def answered(self, connection: Connection, message: Any) -> bool:
+        """Hand an answer to the thread that waits for it; tell whether one does. Under the lock."""
+        found = self._requests.get(message.request)
+        if found is None:
+            return False
+        found[0].append(message)
+        found[1].notify()
+        return True
+
+    def _answered(self, connection: Connection, message: Any) -> None:
+        self.answered(connection, message)
+
+
+def _nothing(what: Any) -> None:
+    pass
