@@ -1,20 +1,20 @@
 """What every test gets by where it lies.
 
-``tests/unit``: ``skate.init`` raises. ``tests/cluster``: real processes, so a time limit, and after
-each test a look for whatever it left behind.
+All: a folder for temporary files and sessions that only this test run uses. ``tests/unit``: ``skate.init`` raises.
+Everywhere else: a watchdog. ``tests/cluster``: real processes, so after each test a look for whatever it left behind.
 """
 
 from __future__ import annotations
 
-import faulthandler
+import contextlib
 import gc
 import os
-import signal
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import pytest
 
@@ -26,27 +26,86 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from cluster import leaks  # noqa: E402
+from cluster.watchdog import Watchdog  # noqa: E402
 
 UNIT = HERE / "unit"
 CLUSTER = HERE / "cluster"
 
-#: Seconds until a test counts as hung. It is no measure of speed: everything ends far sooner.
+#: Seconds of a quiet machine until a phase of a test (set-up, call, teardown) counts as hung; see ``cluster.watchdog``.
+#: It is no measure of speed: everything ends far sooner.
 TIME_LIMIT = 30
-#: When even the exception of the time limit gets no hearing, the run ends after this many more.
-LAST_RESORT = 60
+#: A test that starts no session of its own joins the one that such a variable names.
+ADDRESSES = ("SKATE_ADDRESS", "RAY_ADDRESS")
+#: More than this many bytes leave no room for the names of sockets: see ``skate._launch.session.root``.
+LONGEST_FOLDER = 40
 
 _REPORT = pytest.StashKey[dict[str, pytest.TestReport]]()
-_TERMINAL = pytest.StashKey[TextIO]()
+_WATCHDOG = pytest.StashKey[Watchdog]()
+_FOLDER = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "time_limit(seconds): hung after this time, instead of the usual")
-    # Output is not captured yet: the descriptor of the terminal itself, for the last resort.
-    config.stash[_TERMINAL] = os.fdopen(os.dup(2), "w")
+    config.addinivalue_line(
+        "markers", "time_limit(seconds): hung after so many seconds of a quiet machine, instead of the usual"
+    )
+    for name in ADDRESSES:
+        os.environ.pop(name, None)
+    base = tempfile.gettempdir()
+    # Where tests have their own folders (``tmp_path``), pytest keeps those of the last runs.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", base)
+    folder = Path(
+        tempfile.mkdtemp(prefix="st-", dir=base if len(os.fsencode(base)) <= LONGEST_FOLDER - 12 else "/tmp")
+    )
+    config.stash[_FOLDER] = folder
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    # Output is not captured yet: the watchdog has the terminal itself.
+    watchdog = config.stash[_WATCHDOG] = Watchdog(folder)
+    config.pluginmanager.register(watchdog, "watchdog")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    config.stash[_TERMINAL].close()
+    config.stash[_WATCHDOG].close()
+    with contextlib.suppress(OSError):
+        config.stash[_FOLDER].rmdir()  # not if a failed run left something to look at
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remove the run's folder, but keep the logs of its sessions when it failed."""
+    if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.INTERRUPTED):
+        shutil.rmtree(session.config.stash[_FOLDER], ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    folder = config.stash[_FOLDER]
+    if folder.exists():
+        terminalreporter.write_line(f"logs of the sessions: {folder}")
+
+
+def _watched(item: pytest.Item, phase: str) -> contextlib.AbstractContextManager[None]:
+    if UNIT in item.path.parents or item.config.getoption("usepdb"):
+        return contextlib.nullcontext()
+    marker = item.get_closest_marker("time_limit")
+    seconds = marker.args[0] if marker is not None else TIME_LIMIT
+    return item.config.stash[_WATCHDOG].watch(f"{item.nodeid} ({phase})", seconds)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Any:
+    with _watched(item, "set-up"):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    with _watched(item, "call"):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Any:
+    with _watched(item, "teardown"):
+        return (yield)
 
 
 def pytest_collection_finish() -> None:
@@ -67,12 +126,6 @@ def _passed(item: pytest.Item) -> bool:
     return report is not None and report.passed
 
 
-class TestHung(Exception):
-    """A test took longer than anything here can take."""
-
-    __test__ = False
-
-
 @pytest.fixture(autouse=True)
 def no_runtime_in_unit_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A unit test that starts the runtime is none."""
@@ -87,33 +140,7 @@ def no_runtime_in_unit_tests(request: pytest.FixtureRequest, monkeypatch: pytest
 
 
 @pytest.fixture(autouse=True)
-def time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test on processes that hangs fails, with the stacks of all threads."""
-    if CLUSTER not in request.path.parents:
-        yield
-        return
-    marker = request.node.get_closest_marker("time_limit")
-    seconds = marker.args[0] if marker is not None else TIME_LIMIT
-
-    def hung(signum: int, frame: FrameType | None) -> NoReturn:
-        if sys.__stderr__ is not None:
-            faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
-        raise TestHung(f"no end after {seconds} seconds")
-
-    previous = signal.signal(signal.SIGALRM, hung)
-    signal.alarm(seconds)
-    terminal = request.config.stash[_TERMINAL]
-    faulthandler.dump_traceback_later(seconds + LAST_RESORT, file=terminal, exit=True)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, previous)
-
-
-@pytest.fixture(autouse=True)
-def leak_check(request: pytest.FixtureRequest, time_limit: None) -> Iterator[None]:
+def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a test on processes did, it leaves nothing: see ``cluster.leaks``."""
     if CLUSTER not in request.path.parents:
         yield
@@ -122,6 +149,15 @@ def leak_check(request: pytest.FixtureRequest, time_limit: None) -> Iterator[Non
     yield
     leaks.end_session(expect_empty=_passed(request.node))
     before.assert_nothing_left()
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, leak_check: None) -> Iterator[str]:
+    """A temporary folder of the test's own, with no other session in it. Short, for its sockets."""
+    path = tempfile.mkdtemp(prefix="sk")
+    monkeypatch.setenv("TMPDIR", path)
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from typing import Any, NoReturn
 
 from skate._worker.process import current
 
+from .waiting import attempt
+
 # ---------------------------------------------------------------------- what happens there
 
 
@@ -51,14 +53,14 @@ ENDINGS: dict[str, Callable[[], None]] = {
 
 #: Bytes that a process takes until somebody ends it.
 _ENOUGH = 2_000_000_000
-#: Seconds until one that nobody ended counts as forgotten.
-_FORGOTTEN = 15
+#: Seconds until one that nobody ended counts as forgotten: longer than the test may last.
+_FORGOTTEN_S = 600
 
 
 def _hoard(step: int = 20_000_000) -> None:
     """Take ever more memory, until the session's monitor, or the kernel, ends this process."""
     held: list[bytearray] = []
-    deadline = time.monotonic() + _FORGOTTEN
+    deadline = time.monotonic() + _FORGOTTEN_S
     while time.monotonic() < deadline:
         if len(held) * step < _ENOUGH:
             held.append(bytearray(step))
@@ -276,7 +278,7 @@ OF_DRIVERS = [
 ]  # fmt: skip
 
 
-class _Wrapped:
+class Wrapped:
     """One point, with ``passed`` called at it. ``undo`` ends that."""
 
     def __init__(self, point: str, passed: Callable[[], None]) -> None:
@@ -354,7 +356,8 @@ def install() -> None:
 def _follow(plan: str, armed: Callable[[], bool]) -> None:
     point, ending, seed, deaths, folder = plan.split("|")
     happens = (ENDINGS | SHORTAGES)[ending]
-    left = random.Random(int(seed) + os.getpid()).randrange(4)
+    # Each process by its place in the order in which they start: their ids are others each time.
+    left = random.Random(f"{seed} {attempt(os.path.join(folder, 'started'))}").randrange(4)
 
     def may_happen() -> bool:
         for number in range(int(deaths)):
@@ -374,7 +377,7 @@ def _follow(plan: str, armed: Callable[[], bool]) -> None:
         elif may_happen():
             happens()
 
-    _Wrapped(point, passed)
+    Wrapped(point, passed)
 
 
 def _relieved(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -420,7 +423,7 @@ class Raising(contextlib.AbstractContextManager["Raising"]):
         self._armed = False
         #: It has.
         self.raised = False
-        self._wrapped = _Wrapped(point, self._passed)
+        self._wrapped = Wrapped(point, self._passed)
 
     def arm(self) -> None:
         """Raise at the next passage."""

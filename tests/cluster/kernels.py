@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import re
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from jupyter_client.manager import KernelManager
 
 import skate
 
-from .waiting import DEADLINE
+from .waiting import AGES, Hung
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -54,7 +53,7 @@ class Kernel:
         self.manager.start_kernel(cwd=str(folder), env={**os.environ, "PYTHONPATH": package})
         self.client = self.manager.client()
         self.client.start_channels(hb=False)  # it would open sockets whenever it likes
-        self.client.wait_for_ready(timeout=DEADLINE)
+        self.client.wait_for_ready(timeout=AGES)
 
     @property
     def pid(self) -> int:
@@ -81,32 +80,33 @@ class Kernel:
         cell = Cell()
         number = self.client.execute(code, allow_stdin=typed is not None)
         done = False
-        deadline = time.monotonic() + DEADLINE
-        while not (done and (until is None or until(cell))):
-            assert time.monotonic() < deadline, f"the cell is not done; it showed {vars(cell)}"
-            if answers:
+        try:
+            while not (done and (until is None or until(cell))):
+                if answers:
+                    try:
+                        cell.asked.append(self.client.get_stdin_msg(timeout=0.02)["content"]["prompt"])
+                        self.client.input(answers.pop(0))
+                    except queue.Empty:
+                        pass
                 try:
-                    cell.asked.append(self.client.get_stdin_msg(timeout=0.02)["content"]["prompt"])
-                    self.client.input(answers.pop(0))
+                    message = self.client.get_iopub_msg(timeout=0.02)
                 except queue.Empty:
-                    pass
-            try:
-                message = self.client.get_iopub_msg(timeout=0.02)
-            except queue.Empty:
-                continue
-            cell.take(message)
-            if interrupt is not None and interrupt(cell):
-                interrupt = None
-                self.manager.interrupt_kernel()
-            mine = message["parent_header"].get("msg_id") == number
-            if mine and message["msg_type"] == "status":
-                done = done or message["content"]["execution_state"] == "idle"
+                    continue
+                cell.take(message)
+                if interrupt is not None and interrupt(cell):
+                    interrupt = None
+                    self.manager.interrupt_kernel()
+                mine = message["parent_header"].get("msg_id") == number
+                if mine and message["msg_type"] == "status":
+                    done = done or message["content"]["execution_state"] == "idle"
+        except Hung as hung:
+            raise AssertionError(f"the cell is not done; it showed {vars(cell)}\n{hung}") from None
         return cell
 
     def restart(self) -> None:
         """As the button does."""
         self.manager.restart_kernel()
-        self.client.wait_for_ready(timeout=DEADLINE)
+        self.client.wait_for_ready(timeout=AGES)
 
     def close(self) -> None:
         """End it."""

@@ -34,13 +34,10 @@ from .odd import (
     throw,
     yield_and_throw,
 )
-from .waiting import wait_for
+from .waiting import AGES, wait_for
 
 if TYPE_CHECKING:
     from .programs import Program
-
-#: Seconds that an answer may take.
-SOON = 25
 
 
 # ---------------------------------------------------------------------- chains
@@ -123,10 +120,10 @@ def actor_exits_with_a_code(program: Program) -> None:
     """With 0 it ends for good, with another code it is restarted, and the call repeated."""
     actor = Exiting.options(max_restarts=1, max_task_retries=1).remote()
     code = program.random.choice([0, 1, 3])
-    before = skate.get(actor.pid.remote(), timeout=SOON)
+    before = skate.get(actor.pid.remote(), timeout=AGES)
     ref = actor.exit_if.remote(before, code)
     if code or program.deadly:  # there it may have been restarted before
-        program.promise(ref, lambda ref: expect(skate.get(ref, timeout=SOON), True))
+        program.promise(ref, lambda ref: expect(skate.get(ref, timeout=AGES), True))
     else:
         program.promise(ref, lambda ref: raises(ref, ActorDiedError))
 
@@ -147,7 +144,7 @@ def gpu_task_before_an_actor(program: Program) -> None:
     program.learn(ref, mix(*numbers))
     program.learn(added, mix(number, 5))
     if program.random.random() < 0.5:
-        assert unpack(skate.get(added, timeout=SOON)) == mix(number, 5)
+        assert unpack(skate.get(added, timeout=AGES)) == mix(number, 5)
 
 
 # ---------------------------------------------------------------------- awkward exceptions
@@ -172,14 +169,14 @@ def awkward_exception(program: Program) -> None:
     else:
         actor = (Thrower if where == "actor" else AsyncThrower).remote()
         ref = actor.throw.remote(name)
-        program.promise(actor.alive.remote(), lambda ref: expect(skate.get(ref, timeout=SOON), True))
+        program.promise(actor.alive.remote(), lambda ref: expect(skate.get(ref, timeout=AGES), True))
     program.promise(ref, lambda ref: arrives(ref, kind))
 
 
 def arrives(ref: ObjectRef[Any], kind: type[BaseException]) -> None:
     """Without a look at the error's text, which may be what raises."""
     try:
-        skate.get(ref, timeout=SOON)
+        skate.get(ref, timeout=AGES)
     except kind:
         return
     raise AssertionError(f"{kind.__name__} did not arrive")
@@ -196,8 +193,8 @@ def handler_calls_the_runtime(program: Program) -> None:
 
     def handler(*_: object) -> None:
         try:
-            again = combine.remote(False, skate.put(unpack(skate.get(ref, timeout=SOON))))
-            found.append(unpack(skate.get(again, timeout=SOON)))
+            again = combine.remote(False, skate.put(unpack(skate.get(ref, timeout=AGES))))
+            found.append(unpack(skate.get(again, timeout=AGES)))
         except BaseException as error:
             if not program.tolerates(error):
                 failed.append(error)
@@ -265,7 +262,7 @@ class Circular:
 
     def __del__(self) -> None:
         try:
-            self.found.append(unpack(skate.get(combine.remote(False, self.ref), timeout=SOON)))
+            self.found.append(unpack(skate.get(combine.remote(False, self.ref), timeout=AGES)))
         except BaseException as error:
             self.found.append(error)
 
@@ -308,19 +305,19 @@ def few_descriptors(program: Program) -> None:
     with descriptors_left(program.random.randint(0, 5)):
         try:
             refs = [actor.combine.remote(False, [ref]) for actor in actors]
-            ready, rest = skate.wait(refs, num_returns=len(refs), timeout=SOON)
+            ready, rest = skate.wait(refs, num_returns=len(refs), timeout=AGES)
         except OSError as error:
             assert "descriptor" in str(error)
             ready, rest = [], []
     assert not rest
     for one in ready:
         try:
-            assert unpack(skate.get(one, timeout=SOON)) == mix(number)
+            assert unpack(skate.get(one, timeout=AGES)) == mix(number)
         except program.survives as error:
             if "descriptor" not in str(error):
                 raise
     for actor in actors:
-        assert unpack(skate.get(actor.combine.remote(False, [ref]), timeout=SOON)) == mix(number)
+        assert unpack(skate.get(actor.combine.remote(False, [ref]), timeout=AGES)) == mix(number)
 
 
 @contextlib.contextmanager
@@ -341,7 +338,7 @@ def descriptors_left(count: int) -> Iterator[None]:
 def raises(ref: ObjectRef[Any], kind: type[BaseException], text: str | None = None) -> None:
     """The call fails in that way."""
     with pytest.raises(kind, match=text):
-        skate.get(ref, timeout=SOON)
+        skate.get(ref, timeout=AGES)
 
 
 def expect(found: Any, expected: Any) -> None:

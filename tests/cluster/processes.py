@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
 from skate._launch import session
 
-from .waiting import DEADLINE, wait_until_none
+from .waiting import Hung, wait_until_none
+
+#: Seconds that a program has to show its stacks.
+_LAST_WORDS_S = 10
 
 
 class Roles(NamedTuple):
@@ -102,7 +107,7 @@ class Driver:
         self.script = folder / "driver.py"
         self.script.write_text(textwrap.dedent(source))
         self.process = subprocess.Popen(
-            [sys.executable, str(self.script), *map(str, arguments)],
+            [sys.executable, "-X", "faulthandler", str(self.script), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -116,26 +121,52 @@ class Driver:
         """Its process id, and that of its group."""
         return self.process.pid
 
-    def finish(self, timeout: float = DEADLINE) -> subprocess.CompletedProcess[str]:
-        """Wait for its end; kill it when it hangs."""
+    def finish(self) -> subprocess.CompletedProcess[str]:
+        """Wait for its end; when it hangs, have it show its stacks, and kill it."""
+        return finish(self.process)
+
+
+def run(argv: Sequence[object], given: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, as ``subprocess.run`` does, with its output captured as text.
+
+    Args:
+        argv: its arguments. If it is a Python with ``-X faulthandler``, it shows its stacks when it hangs.
+        given: its standard input.
+    """
+    process = subprocess.Popen(
+        [str(argument) for argument in argv],
+        stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", **options,
+    )  # fmt: skip
+    return finish(process, given)
+
+
+def finish(process: subprocess.Popen[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Wait for the end of a program.
+
+    Raises:
+        AssertionError: the watchdog ended the test. The error says what the program said until then.
+    """
+    try:
+        out, err = process.communicate(given)
+    except Hung as hung:
+        process.send_signal(signal.SIGABRT)
         try:
-            out, err = self.process.communicate(timeout=timeout)
+            out, err = process.communicate(timeout=_LAST_WORDS_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            out, err = self.process.communicate()
-            raise AssertionError(f"the driver did not end; it said:\n{out}\n{err}") from None
-        return subprocess.CompletedProcess(self.process.args, self.process.returncode, out, err)
+            process.kill()
+            out, err = process.communicate()
+        raise AssertionError(f"the program did not end; it said:\n{out}\n{err}\n{hung}") from None
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def run_driver(
-    folder: Path, source: str, *arguments: object, timeout: float = DEADLINE
-) -> subprocess.CompletedProcess[str]:
+def run_driver(folder: Path, source: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a program that is a driver to its end, which is to be a good one."""
-    done = Driver(folder, source, *arguments).finish(timeout)
+    done = Driver(folder, source, *arguments).finish()
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
 
-def wait_until_gone(session_dir: str, timeout: float = DEADLINE) -> None:
+def wait_until_gone(session_dir: str) -> None:
     """Wait until no process of the session is left."""
-    wait_until_none(lambda: of_session(session_dir), "a process of the session", timeout)
+    wait_until_none(lambda: of_session(session_dir), "a process of the session")

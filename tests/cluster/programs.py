@@ -56,6 +56,7 @@ from .arithmetic import (
     unpack,
     wrap,
 )
+from .waiting import AGES, progress
 
 #: What a value may have become where workers are killed.
 DEATHS: tuple[type[Exception], ...] = (
@@ -83,7 +84,13 @@ class Program:
     """Makes and runs one program."""
 
     def __init__(self, seed: int, *, deadly: bool, short: bool = False) -> None:
+        self._seed = seed
+        #: Another one for each step: a step that fails half way, as it may in another run, changes no later one.
         self.random = random.Random(seed)
+        #: Called before each move, those inside others included.
+        self.before_move: Callable[[], None] = lambda: None
+        #: The step that it is at, and the number of the move in that step.
+        self.place = (0, 0)
         #: Processes end while it runs.
         self.deadly = deadly or short
         #: They go on, but what they do may fail in the middle: whether a method was carried out is not known.
@@ -127,6 +134,8 @@ class Program:
             made.append(self.lose)
         try:
             for step in range(steps):
+                self.random = random.Random(f"{self._seed} {step}")
+                self.place = (step, 0)
                 if step == armed and arm is not None:
                     arm()
                 self.make(self.random.choice(made))
@@ -146,6 +155,9 @@ class Program:
 
     def make(self, move: Callable[[], None]) -> None:
         """Make a move."""
+        progress()
+        self.place = (self.place[0], self.place[1] + 1)
+        self.before_move()
         try:
             move()
         except self.survives:
@@ -156,13 +168,13 @@ class Program:
         """Wait until everything that was called has ended, for what is to happen to later calls only."""
         pending = [actor.handle.read.remote(False) for actor in self.actors]
         for actor in self.actors:
-            pending += skate.get(actor.handle.give.remote(), timeout=25)
+            pending += skate.get(actor.handle.give.remote(), timeout=AGES)
         for calls in (self.known, self.failing, self.cancelled, self.promised):
             pending += [ref for ref, _ in calls]
         if self.desk is not None:
             pending.append(self.desk.combine.remote(False, []))
         refs = list(dict.fromkeys(pending))
-        _, rest = skate.wait(refs, num_returns=len(refs), timeout=25) if refs else ([], [])
+        _, rest = skate.wait(refs, num_returns=len(refs), timeout=AGES) if refs else ([], [])
         assert not rest
 
     def tolerates(self, error: BaseException) -> bool:
@@ -328,7 +340,7 @@ class Program:
 
     def wait(self) -> None:
         refs = list({ref: None for ref, _ in self.choose(6)})
-        ready, rest = skate.wait(refs, num_returns=self.random.randint(1, len(refs)), timeout=20)
+        ready, rest = skate.wait(refs, num_returns=self.random.randint(1, len(refs)), timeout=AGES)
         assert set(ready) | set(rest) == set(refs)
         assert ready
 
@@ -383,10 +395,10 @@ class Program:
         """Keep a view, of something that has a ref, or never had one for long."""
         if self.random.random() < 0.5:
             ((ref, number),) = self.choose(1)
-            value = skate.get(ref, timeout=25)
+            value = skate.get(ref, timeout=AGES)
         else:
             ((ref, number),) = self.choose(1)
-            value, number = skate.get(combine.remote(True, ref), timeout=25), mix(number)
+            value, number = skate.get(combine.remote(True, ref), timeout=AGES), mix(number)
         self.seen.append((value, number))
         if len(self.seen) > 8:
             self.look_again()
@@ -411,12 +423,13 @@ class Program:
 
     def check_together(self) -> None:
         chosen = self.choose(3)
-        values = skate.get([ref for ref, _ in chosen], timeout=25)
+        values = skate.get([ref for ref, _ in chosen], timeout=AGES)
         assert [unpack(value) for value in values] == [number for _, number in chosen]
 
     def check_one(self, ref: ObjectRef[Any], number: int) -> None:
+        progress()
         try:
-            assert unpack(skate.get(ref, timeout=25)) == number
+            assert unpack(skate.get(ref, timeout=AGES)) == number
             self.checked += 1
         except self.survives:
             if not self.deadly:
@@ -427,7 +440,7 @@ class Program:
             ref, number = self.failing.pop(self.random.randrange(len(self.failing)))
             try:
                 with pytest.raises(Planned) as caught:
-                    skate.get(ref, timeout=25)
+                    skate.get(ref, timeout=AGES)
                 assert caught.value.args == (number,)
             except self.survives:
                 if not self.deadly:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import random
 import signal
@@ -16,6 +15,9 @@ import time
 from typing import Any
 
 import skate
+
+#: Seconds that nothing takes.
+AGES = 3600
 
 PAUSES = (2e-5, 1e-4, 3e-4, 1e-3)
 
@@ -57,7 +59,7 @@ class Cycle:
         elif self.what == 2:
             skate.put(b"x" * 10)
         elif self.what == 3:
-            skate.wait([ref], timeout=20)
+            skate.wait([ref], timeout=AGES)
 
 
 class Storm:
@@ -78,7 +80,7 @@ class Storm:
             armed, self.armed = self.armed, False
             assert skate.get(same.remote(5)) == 5
             assert skate.get(skate.put([7])) == [7]
-            skate.wait([same.remote(1)], timeout=20)
+            skate.wait([same.remote(1)], timeout=AGES)
             self.armed = armed
         if self.fired < self.alarms:
             self.arm()
@@ -96,7 +98,7 @@ class Storm:
         large = skate.put(bytes(300_000) if rng.random() < 0.05 else [1, 2])
         skate.get(large)
         refs = [same.remote(number) for number in range(5)]
-        ready, rest = skate.wait(refs, num_returns=3, timeout=20)
+        ready, rest = skate.wait(refs, num_returns=3, timeout=AGES)
         assert len(ready) == 3
         assert skate.get(refs) == [0, 1, 2, 3, 4]
         if self.calling and rng.random() < 0.3:
@@ -171,7 +173,6 @@ class Threaded:
 
 def main() -> None:
     where, mode, seed, alarms, *flags = sys.argv[1:]
-    faulthandler.dump_traceback_later(240, exit=True)
     skate.init(num_cpus=2, **({"mode": "inline"} if mode == "inline" else {}))
     args = int(seed), int(alarms), "call" in flags, "raise" in flags
     if where == "driver":

@@ -12,7 +12,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from .waiting import DEADLINE
+from .waiting import Hung
 
 
 class Terminal:
@@ -31,11 +31,12 @@ class Terminal:
         self.text = ""
         self._seen = 0
 
-    def _read(self, deadline: float) -> bool:
+    def _read(self) -> bool:
         """Read once; tell whether there may be more."""
-        ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
-            raise AssertionError(f"nothing more came; the terminal shows:\n{self.text}")
+        try:
+            select.select([self._fd], [], [])
+        except Hung as hung:
+            raise AssertionError(f"nothing more came; the terminal shows:\n{self.text}\n{hung}") from None
         try:
             data = os.read(self._fd, 65536)
         except OSError:  # the last process on it ended
@@ -45,13 +46,12 @@ class Terminal:
 
     def expect(self, pattern: str) -> re.Match[str]:
         """Wait until what is shown next has the pattern in it."""
-        deadline = time.monotonic() + DEADLINE
         while True:
             found = re.compile(pattern).search(self.text, self._seen)
             if found is not None:
                 self._seen = found.end()
                 return found
-            if not self._read(deadline):
+            if not self._read():
                 raise AssertionError(f"it ended without {pattern!r}; the terminal shows:\n{self.text}")
 
     def type(self, text: str) -> None:
@@ -67,26 +67,25 @@ class Terminal:
 
         At a prompt of ``input()`` a signal that comes just before Python's readline sleeps wakes nobody.
         """
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            self.press(keys)
-            again = min(time.monotonic() + 2, deadline)
-            while time.monotonic() < again:
-                found = re.compile(pattern).search(self.text, self._seen)
-                if found is not None:
-                    self._seen = found.end()
-                    return found
-                if select.select([self._fd], [], [], max(0.0, again - time.monotonic()))[0]:
-                    self._read(deadline)
-            if time.monotonic() >= deadline:
-                raise AssertionError(f"{keys!r} did not help; the terminal shows:\n{self.text}")
+        try:
+            while True:
+                self.press(keys)
+                again = time.monotonic() + 2
+                while time.monotonic() < again:
+                    found = re.compile(pattern).search(self.text, self._seen)
+                    if found is not None:
+                        self._seen = found.end()
+                        return found
+                    if select.select([self._fd], [], [], max(0.0, again - time.monotonic()))[0]:
+                        self._read()
+        except Hung as hung:
+            raise AssertionError(f"{keys!r} did not help; the terminal shows:\n{self.text}\n{hung}") from None
 
     def finish(self) -> int:
         """Wait for its end; return its exit code."""
-        deadline = time.monotonic() + DEADLINE
-        while self._read(deadline):
+        while self._read():
             pass
-        return self.process.wait(DEADLINE)
+        return self.process.wait()
 
     def hang_up(self) -> None:
         """Take the terminal away."""

@@ -17,7 +17,7 @@ from skate.api import RayContext as Session
 from skate.exceptions import ActorDiedError, ActorUnavailableError, RayActorError
 
 from .processes import alive
-from .waiting import attempt, meet, wait_for, wait_for_file, wait_until_none
+from .waiting import AGES, attempt, meet, wait_for, wait_for_file, wait_until_none
 
 
 @skate.remote
@@ -207,7 +207,7 @@ def test_results_do_not_wait_for_a_short_method_that_takes_long(session: Session
     slow = gate.enter.remote(late)
     assert skate.wait(quick, timeout=0.2)[0] == []  # and the worker's other thread sleeps by now
     (tmp_path / "go").touch()
-    assert skate.get(quick, timeout=20) == [None] * 3
+    assert skate.get(quick, timeout=AGES) == [None] * 3
     assert skate.wait([slow], timeout=0) == ([], [slow])
     late.touch()
     skate.get(slow)

@@ -19,9 +19,7 @@ from skate.util.executor import Executor
 from skate.util.multiprocessing import Pool
 
 from .awkward import AWKWARD, OwnExit, make, type_of
-
-#: Seconds: nothing here takes long, and nothing may hang.
-_SOON = 20
+from .waiting import AGES
 
 
 @pytest.fixture(params=["processes", "inline"])
@@ -124,7 +122,7 @@ def _failures(call: Callable[[str], Any]) -> list[str]:
     missed = []
     for name in AWKWARD:
         try:
-            skate.get(call(name), timeout=_SOON)
+            skate.get(call(name), timeout=AGES)
             missed.append(f"{name}: nothing")
         except BaseException as error:
             if not _arrived(error, name):
@@ -150,7 +148,7 @@ def test_actors(either: str, kind: Any, options: dict[str, Any]) -> None:
     if kind is Groups:
         assert not _failures(actor.fail.options(concurrency_group="io").remote)
     refs = [actor.fail.remote(name) for name in AWKWARD]
-    ready, rest = skate.wait(refs, num_returns=len(refs), timeout=_SOON)
+    ready, rest = skate.wait(refs, num_returns=len(refs), timeout=AGES)
     assert not rest, "many at once"
     assert skate.get(actor.pid.remote()) == first
 
@@ -175,7 +173,7 @@ def test_generators(either: str) -> None:
 def test_constructors(either: str, capfd: pytest.CaptureFixture[str]) -> None:
     for name in AWKWARD:
         with pytest.raises(ActorDiedError) as caught:
-            skate.get(Broken.remote(name).call.remote(), timeout=_SOON)
+            skate.get(Broken.remote(name).call.remote(), timeout=AGES)
         assert "Broken.__init__" in str(caught.value), name
         assert type(caught.value.cause.cause) is type_of(name), name
 
@@ -183,14 +181,14 @@ def test_constructors(either: str, capfd: pytest.CaptureFixture[str]) -> None:
 def test_awaited(either: str) -> None:
     async def read(name: str) -> bool:
         try:
-            await asyncio.wait_for(task.remote(name).as_future(), _SOON)
+            await asyncio.wait_for(task.remote(name).as_future(), AGES)
         except BaseException as error:
             return _arrived(error, name, awaited=True)
         return False
 
     assert [name for name in AWKWARD if not asyncio.run(read(name))] == []
     actor = Async.remote()
-    found = skate.get([actor.read.remote(name) for name in AWKWARD], timeout=_SOON)
+    found = skate.get([actor.read.remote(name) for name in AWKWARD], timeout=AGES)
     assert [name for name, good in zip(AWKWARD, found, strict=True) if not good] == []
 
 
@@ -198,7 +196,7 @@ def test_futures(either: str) -> None:
     for name in AWKWARD:
         future = task.remote(name).future()
         try:
-            future.result(_SOON)
+            future.result(AGES)
             raise AssertionError(f"{name}: no error")
         except BaseException as error:
             assert _arrived(error, name), name
@@ -247,7 +245,7 @@ def test_retry_exceptions(either: str) -> None:
             raise make(name)
 
         try:
-            skate.get(fail.remote(), timeout=_SOON)
+            skate.get(fail.remote(), timeout=AGES)
         except BaseException as error:
             assert _arrived(error, name), name
         return skate.get(calls.add.remote()) - 1
@@ -281,7 +279,7 @@ def test_pools(session: object) -> None:
             except BaseException as error:
                 assert issubclass(type(error), type_of(name)), name
         with Executor(max_workers=1) as executor:
-            error = executor.submit(_raise, name).exception(_SOON)  # type: ignore[assignment]
+            error = executor.submit(_raise, name).exception(AGES)  # type: ignore[assignment]
             assert issubclass(type(error), type_of(name)), name
 
 
@@ -313,7 +311,7 @@ def test_the_hook_at_an_actors_end(session: object, name: str, capfd: pytest.Cap
     actor = Leaving.remote()
     skate.get(actor.pid.remote())
     with pytest.raises(ActorDiedError, match="exit_actor"):
-        skate.get(actor.__ray_terminate__.remote(), timeout=_SOON)
+        skate.get(actor.__ray_terminate__.remote(), timeout=AGES)
 
 
 def test_an_exit_that_hides_its_code_is_an_exit(either: str) -> None:
@@ -327,9 +325,9 @@ def test_an_exit_that_hides_its_code_is_an_exit(either: str) -> None:
             raise OwnExit(3)
 
     with pytest.raises(WorkerCrashedError, match="exit"):
-        skate.get(leave.remote(), timeout=_SOON)
+        skate.get(leave.remote(), timeout=AGES)
     with pytest.raises(ActorDiedError):
-        skate.get(Leaves.remote().leave.remote(), timeout=_SOON)
+        skate.get(Leaves.remote().leave.remote(), timeout=AGES)
 
 
 def test_what_an_instance_does_to_introduce_itself(either: str) -> None:
@@ -344,7 +342,7 @@ def test_what_an_instance_does_to_introduce_itself(either: str) -> None:
         def ok(self) -> bool:
             return True
 
-    assert skate.get(Mute.remote().ok.remote(), timeout=_SOON)
+    assert skate.get(Mute.remote().ok.remote(), timeout=AGES)
 
 
 def test_results_whose_hooks_exit(either: str) -> None:
@@ -363,5 +361,5 @@ def test_results_whose_hooks_exit(either: str) -> None:
     actor = Gives.remote()
     first = skate.get(actor.pid.remote())
     with pytest.raises(TypeError, match="the result is a"):
-        skate.get(actor.give.remote(), timeout=_SOON)
+        skate.get(actor.give.remote(), timeout=AGES)
     assert skate.get(actor.pid.remote()) == first

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -328,8 +327,7 @@ def test_init_twice(unharmed: None) -> None:
         skate.get(init_in_a_task.remote())
 
 
-def test_an_address_that_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where no other session is running
+def test_an_address_that_nobody_answers(folder: str) -> None:
     for address in ("127.0.0.1:1", "auto", "ray://localhost:10001", "/tmp/no/such/session"):
         with pytest.raises(ConnectionError, match=address):
             skate.init(address)

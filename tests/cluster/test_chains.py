@@ -31,7 +31,7 @@ from skate.util.state import StateApiClient, list_tasks, why
 from skate.util.state.common import SummaryApiOptions, SummaryResource
 
 from .losing import lose
-from .waiting import wait_for
+from .waiting import AGES, wait_for
 
 #: Links of a chain: many more than the interpreter allows calls within calls.
 LONG = int(os.environ.get("SKATE_TEST_CHAIN", "10000"))
@@ -553,7 +553,7 @@ def test_a_long_graph_is_compiled(session: None) -> None:
             node = actors[index % 2].add.bind(node)
     assert isinstance(node, ClassMethodNode)
     compiled = node.experimental_compile()
-    assert compiled.execute(5).get(timeout=25) == 2005
+    assert compiled.execute(5).get(timeout=AGES) == 2005
     with pytest.raises(TypeError):
-        compiled.execute("five").get(timeout=25)
+        compiled.execute("five").get(timeout=AGES)
     compiled.teardown()

@@ -83,5 +83,5 @@ print("all right")
 
 @pytest.mark.parametrize("mode", ["skate.init(num_cpus=1)", "skate.init(mode='inline')"])
 def test_they_travel(tmp_path: Path, mode: str) -> None:
-    done = processes.run_driver(tmp_path, PROGRAM.replace("MODE", mode), timeout=60)
+    done = processes.run_driver(tmp_path, PROGRAM.replace("MODE", mode))
     assert (done.returncode, done.stdout, done.stderr) == (0, "all right\n", "")

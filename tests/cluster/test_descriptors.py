@@ -25,7 +25,7 @@ from skate.exceptions import (
 
 from .processes import roles, run_driver
 from .scarcity import cut, without_descriptors
-from .waiting import wait_for, wait_for_file
+from .waiting import AGES, wait_for, wait_for_file
 from .work import Counter, square
 
 LIMIT = "no file descriptors left.*RLIMIT_NOFILE.*ulimit -n"
@@ -81,7 +81,7 @@ def test_calls_of_actors_end_and_later_ones_work(session: Session) -> None:
     actors = [Holder.remote() for _ in range(6)]
     with without_descriptors(spare=2):
         refs = [actor.pid.remote() for actor in actors]
-        ready, waiting = skate.wait(refs, num_returns=len(refs), timeout=20)
+        ready, waiting = skate.wait(refs, num_returns=len(refs), timeout=AGES)
         assert not waiting
         outcomes = []
         for ref in ready:
@@ -241,7 +241,7 @@ def test_every_process_raises_its_limit(session: Session) -> None:
         resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in (here.daemon, here.control, here.zygote)
     ]
     for soft, hard in limits:
-        assert soft >= min(hard, descriptors.ENOUGH)
+        assert soft >= min(hard, descriptors.MAX_SOFT_LIMIT)
 
 
 def _run(code: str, *limits: tuple[int, int]) -> subprocess.CompletedProcess[str]:
@@ -250,19 +250,19 @@ def _run(code: str, *limits: tuple[int, int]) -> subprocess.CompletedProcess[str
             resource.setrlimit(which, (value, value))
 
     argv = [sys.executable, "-c", code]
-    return subprocess.run(argv, capture_output=True, text=True, preexec_fn=lower, check=False, timeout=60)
+    return subprocess.run(argv, capture_output=True, text=True, preexec_fn=lower, check=False)
 
 
 def test_sixteen_descriptors_are_too_few_and_the_message_says_so() -> None:
     done = _run("import skate; skate.init()", (resource.RLIMIT_NOFILE, 16))
     assert done.returncode == 1
     assert "init() failed: this process may have 16 file descriptors (RLIMIT_NOFILE)" in done.stderr
-    assert f"at least {descriptors.LEAST}. Raise the limit: `ulimit -n" in done.stderr
+    assert f"at least {descriptors.MIN_DESCRIPTORS}. Raise the limit: `ulimit -n" in done.stderr
 
 
 def test_the_least_number_of_descriptors_is_enough() -> None:
     code = "import skate; skate.init(num_cpus=1); f = skate.remote(abs); print(skate.get(f.remote(-7)))"
-    done = _run(code, (resource.RLIMIT_NOFILE, descriptors.LEAST))
+    done = _run(code, (resource.RLIMIT_NOFILE, descriptors.MIN_DESCRIPTORS))
     assert (done.stdout, done.returncode) == ("7\n", 0), done.stderr
 
 
@@ -270,11 +270,11 @@ def test_a_limit_of_file_sizes_is_named() -> None:
     code = "import skate; skate.init(num_cpus=1); {}"
     done = _run(code.format("pass"), (resource.RLIMIT_FSIZE, 1 << 20))
     assert "init() failed: this process may write files of 1048576 bytes (RLIMIT_FSIZE)" in done.stderr
-    done = _run(code.format("skate.put(bytes(10**6))"), (resource.RLIMIT_FSIZE, descriptors.LEAST_FILE))
+    done = _run(code.format("skate.put(bytes(10**6))"), (resource.RLIMIT_FSIZE, descriptors.MIN_FILE_BYTES))
     assert "ObjectStoreFullError" in done.stderr
-    assert f"its limit is {descriptors.LEAST_FILE} bytes (RLIMIT_FSIZE)" in done.stderr
+    assert f"its limit is {descriptors.MIN_FILE_BYTES} bytes (RLIMIT_FSIZE)" in done.stderr
     task = "print(skate.get(skate.remote(abs).remote(-7)))"
-    done = _run(code.format(task), (resource.RLIMIT_FSIZE, descriptors.LEAST_FILE))
+    done = _run(code.format(task), (resource.RLIMIT_FSIZE, descriptors.MIN_FILE_BYTES))
     assert (done.stdout, done.returncode) == ("7\n", 0), done.stderr
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,17 +50,6 @@ class Counter:
     def says(self, text):
         print(text)
 """
-
-
-@pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A temporary folder of its own: no other session of this user is in it. Short, for its sockets."""
-    path = tempfile.mkdtemp(prefix="sk", dir="/tmp")
-    monkeypatch.setenv("TMPDIR", path)
-    for name in ("SKATE_ADDRESS", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -176,7 +163,7 @@ def test_who_joined_learns_that_it_ended(folder: str, leak_check: None, tmp_path
     keeper.process.kill()
     keeper.finish()
     wait_until_none(lambda: processes.alive(pid), "the actor of a session that ended")
-    with pytest.raises(LocalRayletDiedError, match="joined a session that others keep"):
+    with pytest.raises(LocalRayletDiedError, match="joined a session that it did not start"):
         skate.get(skate.put(bytes(1_000_000)))
     processes.wait_until_gone(path)
 

@@ -31,7 +31,6 @@ def test_examples(name: str, tmp_path: Path) -> None:
         [sys.executable, str(EXAMPLES / name)],
         capture_output=True,
         text=True,
-        timeout=25,
         check=False,
         cwd=tmp_path,
     )

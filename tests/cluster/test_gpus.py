@@ -14,6 +14,7 @@ import skate
 from skate._launch import accelerators, machine
 
 from . import faults
+from .waiting import AGES
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +126,7 @@ def test_an_actor_is_created_while_a_gpu_task_ends(leak_check: None) -> None:
         for _ in range(15):
             ref = which.options(num_cpus=1).remote()
             gate = Gate.options(num_cpus=1).remote(1)
-            assert skate.get(gate.meet.remote(1), timeout=60) == [1]
+            assert skate.get(gate.meet.remote(1), timeout=AGES) == [1]
             skate.kill(gate)  # it may have come before the task, which then waits for its CPU
             skate.get(ref)
     finally:
@@ -139,9 +140,9 @@ def test_an_actor_and_a_task_share_what_a_leaving_process_held(leak_check: None)
         for _ in range(10):
             refs = [which.options(num_cpus=1).remote() for _ in range(3)]
             gate = Gate.options(num_cpus=1, num_gpus=1).remote(1)
-            assert skate.get(gate.meet.remote(1), timeout=60) == [1]
+            assert skate.get(gate.meet.remote(1), timeout=AGES) == [1]
             skate.kill(gate)
-            assert len({pid for _, _, pid in skate.get(refs, timeout=60)}) == 3
+            assert len({pid for _, _, pid in skate.get(refs, timeout=AGES)}) == 3
     finally:
         skate.shutdown()
 
@@ -157,7 +158,7 @@ def test_processes_that_are_killed_between_grant_and_use(point: str, ending: str
     while not (tmp_path / "2").exists():
         ref = which.options(num_cpus=1).remote()
         gate = Gate.options(num_cpus=1, max_restarts=0).remote(1)
-        assert skate.get(gate.meet.remote(1), timeout=60) == [1]
+        assert skate.get(gate.meet.remote(1), timeout=AGES) == [1]
         skate.kill(gate)
         skate.get(ref)
         rounds += 1

@@ -47,7 +47,7 @@ skate.shutdown()
 def lines_of(config: str) -> list[str]:
     made = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(config=config)],
-        capture_output=True, text=True, timeout=25, check=True,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     return made.stderr.splitlines()
 

@@ -120,7 +120,7 @@ def test_generators_can_be_closed(session: Session, tmp_path: Path) -> None:
 def test_the_commit_and_modes() -> None:
     made = subprocess.run(
         [sys.executable, "-c", "import skate; print(skate.__commit__, skate.SCRIPT_MODE, skate.WORKER_MODE)"],
-        capture_output=True, text=True, check=True, timeout=20,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     commit, *modes = made.stdout.split()
     assert modes == ["0", "1"] and (commit == "unknown" or len(commit) == 40)

@@ -22,7 +22,7 @@ from skate.util.scheduling_strategies import (
 )
 from skate.util.state import list_actors, list_nodes, list_tasks, why
 
-from .waiting import wait_for
+from .waiting import AGES, wait_for
 
 NOWHERE = "0" * 32
 
@@ -95,10 +95,10 @@ def test_affinity_to_this_node() -> None:
 def test_affinity_to_a_node_that_is_not_there_fails() -> None:
     strategy = NodeAffinitySchedulingStrategy(NOWHERE, soft=False)
     with pytest.raises(TaskUnschedulableError, match=f"must run on node {NOWHERE}.*not in this cluster"):
-        skate.get(here.options(scheduling_strategy=strategy).remote(), timeout=20)
+        skate.get(here.options(scheduling_strategy=strategy).remote(), timeout=AGES)
     actor = Here.options(scheduling_strategy=strategy).remote()
     with pytest.raises(ActorUnschedulableError, match=f"actor Here: .*{NOWHERE}"):
-        skate.get(actor.node.remote(), timeout=20)
+        skate.get(actor.node.remote(), timeout=AGES)
     # The same function elsewhere is not concerned.
     assert skate.get(here.remote())
 
@@ -107,7 +107,7 @@ def test_affinity_to_a_node_that_could_never_serve_it_fails() -> None:
     node = skate.get_runtime_context().get_node_id()
     strategy = NodeAffinitySchedulingStrategy(node, soft=False)
     with pytest.raises(TaskUnschedulableError, match=r"never give it \{CPU: 99\}: it has \{CPU: 2\}"):
-        skate.get(here.options(num_cpus=99, scheduling_strategy=strategy).remote(), timeout=20)
+        skate.get(here.options(num_cpus=99, scheduling_strategy=strategy).remote(), timeout=AGES)
 
 
 def test_a_selector_that_no_node_matches_waits_and_says_so(capfd: pytest.CaptureFixture[str]) -> None:
@@ -131,10 +131,10 @@ def test_a_selector_that_no_node_matches_waits_and_says_so(capfd: pytest.Capture
     assert skate.get(here.remote())
     skate.cancel(ref)
     with pytest.raises(skate.exceptions.TaskCancelledError):
-        skate.get(ref, timeout=20)
+        skate.get(ref, timeout=AGES)
     skate.kill(actor)
     with pytest.raises(skate.exceptions.ActorDiedError):
-        skate.get(call, timeout=20)
+        skate.get(call, timeout=AGES)
 
 
 def test_requirements_are_told_in_the_state() -> None:
@@ -162,7 +162,7 @@ def test_the_options_are_checked_where_they_are_written() -> None:
 
 def test_labels_of_init_are_checked() -> None:
     skate.shutdown()
-    with pytest.raises(ValueError, match="not yours to set"):
+    with pytest.raises(ValueError, match="only the runtime sets keys"):
         skate.init(labels={"ray.io/zone": "a"})
     with pytest.raises(TypeError, match="labels takes a dict"):
         skate.init(labels="zone=a")
@@ -174,9 +174,7 @@ def test_labels_of_start(tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}
 
     def command(*arguments: str) -> str:
-        made = subprocess.run(
-            [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=30
-        )
+        made = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
         assert made.returncode == 0, made.stderr
         return made.stdout
 
@@ -187,7 +185,7 @@ def test_labels_of_start(tmp_path: Path) -> None:
         assert (found["zone"], found["rack"]) == ("b", "7")
         refused = subprocess.run(
             [sys.executable, "-c", "import skate; skate.init(labels={'zone': 'c'})"],
-            env=environment, capture_output=True, text=True, timeout=30,
+            env=environment, capture_output=True, text=True,
         )  # fmt: skip
         assert "leave out labels" in refused.stderr
     finally:

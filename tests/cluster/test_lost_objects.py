@@ -234,7 +234,7 @@ def test_await_makes_it_again(tmp_path: Path) -> None:
 
     assert asyncio.run(look()) == 3
     lose(ref)
-    assert ref.future().result(20)[0] == 3
+    assert ref.future().result()[0] == 3
 
 
 def test_put_is_not_made_again() -> None:

@@ -29,7 +29,7 @@ def nothing_recorded_before() -> Iterator[None]:
 def page(session: Session) -> list[str]:
     made = subprocess.run(
         [sys.executable, "-m", "skate", "metrics", "--address", session["session_dir"]],
-        capture_output=True, text=True, check=True, timeout=20,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     return made.stdout.splitlines()
 

@@ -143,18 +143,18 @@ def test_a_breakpoint_asks_in_the_cell(kernel: Kernel) -> None:
 
 def test_a_breakpoint_before_anybody_waits(kernel: Kernel) -> None:
     cell = kernel.run("ref = stop.remote(5)", typed=[], until=lambda cell: "skate debug" in cell.stdout)
-    assert "here as soon as you wait for it in get()" in cell.stdout
+    assert "prompts here as soon as you wait for it in get()" in cell.stdout
     cell = kernel.run("skate.get(ref)", typed=["c"])
     assert cell.result == "11"
 
 
 def test_a_breakpoint_where_nobody_can_be_asked(kernel: Kernel) -> None:
     cell = kernel.run("ref = stop.remote(6)", until=lambda cell: "skate debug" in cell.stdout)
-    found = re.search(r"It waits for you: skate debug --address (\S+)", cell.stdout)
+    found = re.search(r"To attach: skate debug --address (\S+)", cell.stdout)
     assert found is not None
     done = subprocess.run(
         [sys.executable, "-m", "skate", "debug", "--address", found[1]],
-        input="p x\nc\n", capture_output=True, text=True, timeout=20,
+        input="p x\nc\n", capture_output=True, text=True,
     )  # fmt: skip
     assert "(Pdb) 6\n" in done.stdout
     assert kernel.run("skate.get(ref)").result == "13"
@@ -222,7 +222,7 @@ def test_a_notebook_as_a_file(tmp_path: Path) -> None:
     program = (
         "import nbclient, nbformat, sys\n"
         "notebook = nbformat.read(sys.argv[1], as_version=4)\n"
-        "nbclient.NotebookClient(notebook, timeout=20).execute()\n"
+        "nbclient.NotebookClient(notebook, timeout=3600).execute()\n"
         "nbformat.write(notebook, sys.argv[1])"
     )
     subprocess.run([sys.executable, "-c", program, str(file)], check=True, capture_output=True, timeout=28)

@@ -28,7 +28,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Py
 
 def outcome(run: pytest.Pytester, program: str, *arguments: str) -> pytest.RunResult:
     run.makepyfile(program)
-    return run.runpytest_subprocess(*LOADED, *arguments, timeout=60)
+    return run.runpytest_subprocess(*LOADED, *arguments)
 
 
 def test_one_session_serves_many_tests(run: pytest.Pytester) -> None:
@@ -236,9 +236,7 @@ def test_who_does_not_use_it_loads_nothing_of_skate(run: pytest.Pytester) -> Non
 
 def test_skate_does_not_load_pytest() -> None:
     program = "import skate, skate.testing, skate.testing.leaks, sys, json; skate.init; print(json.dumps(list(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=25
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"pytest", "_pytest"} & set(json.loads(done.stdout))
 
 

@@ -5,13 +5,9 @@ Every run ends with the right answer or the right typed error, and leaves nothin
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
-import signal
 import subprocess
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +19,14 @@ from skate._base.memory import of_process
 from skate._launch import commands
 from skate._node.cluster.control_store_supervisor import LIMIT
 from skate._worker.process import current
-from skate.engine import engine
-from skate.engine.runtime import RuntimeEngine
 from skate.exceptions import ActorUnschedulableError, ObjectStoreFullError, TaskUnschedulableError
 
 from . import faults
 from .arithmetic import pack, unpack
+from .disturbances import Killer, Scarcity, Steps
 from .leaks import wait_until_empty
-from .processes import roles
 from .programs import SCARCITIES, Program
-from .scarcity import cut, without_descriptors
-from .waiting import wait_until_none
+from .waiting import AGES
 
 #: Programs with faults, each from a seed of its own: `make faults` runs thousands.
 FAULT_RUNS = int(os.environ.get("SKATE_FAULT_RUNS", "8"))
@@ -47,93 +40,19 @@ def test_random_programs(seed: int) -> None:
     assert program.checked
 
 
-class Scarcity:
-    """Takes descriptors from random processes of this session for a moment, and breaks connections."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        core = current.require_core("take descriptors")
-        home = core.context.session_dir
-        while not self._stop.wait(self._random.random() * 0.3):
-            if self._random.random() < 0.3:
-                cut()
-                continue
-            here = roles(home)
-            pid = self._random.choice([0, here.daemon, here.control, *here.workers])
-            with (
-                contextlib.suppress(ProcessLookupError, FileNotFoundError),
-                without_descriptors(pid, self._random.randint(0, 3)),
-            ):
-                self._stop.wait(self._random.random() * 0.2)
-
-
 @pytest.mark.time_limit(120)
 @pytest.mark.parametrize("seed", range(max(4, FAULT_RUNS // 4)))
 def test_random_programs_whose_processes_lack_descriptors(seed: int) -> None:
     """Calls end well or with an error that says why; when there are descriptors, everything works."""
-    skate.init(num_cpus=2)
-    program = Program(seed, deadly=True, short=True)
-    program.survives, program.scarce = SCARCITIES, True
-    with Scarcity(seed):
-        program.run(60)
+    with Scarcity(seed) as scarcity:
+        skate.init(num_cpus=2)
+        program = Program(seed, deadly=True, short=True)
+        program.survives, program.scarce = SCARCITIES, True
+        scarcity.run(program, 60)
     # A task that needs no modules: workers may have half of some.
     absolute = skate.remote(abs)
-    assert skate.get([absolute.remote(-number) for number in range(20)], timeout=25) == list(range(20))
+    assert skate.get([absolute.remote(-number) for number in range(20)], timeout=AGES) == list(range(20))
     assert len(skate.get(skate.put(bytes(1 << 20)))) == 1 << 20
-
-
-#: How a process may come to its end from outside.
-ENDS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM)
-
-
-class Killer:
-    """Kills random workers of this process's session, until it is stopped; zygotes and control stores too."""
-
-    def __init__(self, found: RuntimeEngine, seed: int) -> None:
-        self._engine = found
-        self._controls = LIMIT - 1
-        self._random = random.Random(seed)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._killed: set[int] = set()
-
-    def __enter__(self) -> Killer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        wait_until_none(lambda: self._killed & set(self._pids()), "a killed worker that counts as alive")
-
-    def _pids(self) -> list[int]:
-        return [pid for _, pid in self._engine.store_report().workers if pid]
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._random.random() * 0.2):
-            chance = self._random.random()
-            pids = self._pids()
-            if chance < 0.2 and pids:
-                found = roles(self._engine.core.session_dir)
-                pids = [found.zygote if chance < 0.1 or not self._controls else found.control]
-                self._controls -= pids == [found.control]
-                pids = [pid for pid in pids if pid]
-            if pids:
-                pid = self._random.choice(pids)
-                self._killed.add(pid)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, self._random.choice(ENDS))
 
 
 def _fault_plans(points: faults.Points) -> list[tuple[str, str, int]]:
@@ -270,18 +189,39 @@ def test_a_driver_out_of_memory_goes_on_or_says_that_it_cannot(point: str, short
 
 @pytest.mark.parametrize("seed", range(100, 100 + FAULT_RUNS))
 def test_random_programs_with_killed_workers(seed: int) -> None:
-    skate.init(num_cpus=2)
-    found = engine()
-    assert found is not None
-    program = Program(seed, deadly=True)
-    # It may kill every worker that is being started, so that the node says that it cannot have any.
-    program.survives = (*program.survives, TaskUnschedulableError, ActorUnschedulableError)
-    with Killer(found, seed):
-        program.run(120)
-    del found
+    with Killer(seed) as killer:
+        skate.init(num_cpus=2)
+        program = Program(seed, deadly=True)
+        # It may kill every worker that is being started, so that the node says that it cannot have any.
+        program.survives = (*program.survives, TaskUnschedulableError, ActorUnschedulableError)
+        killer.run(program, 120)
     # Nobody is killed any more: all goes right again.
     after = Program(seed, deadly=False)
     after.run(20)
+
+
+def test_a_seed_repeats() -> None:
+    """The same moves, with the same disturbances in them."""
+
+    def steps() -> list[object]:
+        log: list[object] = []
+        with Steps(5, lambda chances: log.append(chances.random())) as disturbed:
+            skate.init(num_cpus=2)
+            program = Program(5, deadly=False)
+            make = program.make
+
+            def logged(move: Callable[[], None]) -> None:
+                log.append(getattr(move, "func", move).__name__)
+                make(move)
+
+            program.make = logged  # type: ignore[method-assign]
+            disturbed.run(program, 60)
+        skate.shutdown()
+        return log
+
+    first = steps()
+    assert len([one for one in first if isinstance(one, float)]) > 20
+    assert steps() == first
 
 
 @pytest.mark.parametrize("seed", range(2000, 2000 + max(2, FAULT_RUNS // 4)))

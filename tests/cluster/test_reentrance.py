@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,9 +17,9 @@ import pytest
 import skate
 from skate._worker.process import current
 
-from . import storm
+from . import processes, storm
 from .processes import run_driver
-from .waiting import DEADLINE
+from .waiting import AGES
 from .waiting import wait_for as wait_until
 
 Session = Any
@@ -57,10 +56,9 @@ def alarm() -> Iterator[None]:
 ])  # fmt: skip
 def test_a_storm_of_alarms(where: str, mode: str, flags: list[str]) -> None:
     for seed in range(FACTOR):
-        done = subprocess.run(
-            [sys.executable, storm.__file__, where, mode, str(seed), str(1_000), *flags],
-            capture_output=True, text=True, timeout=260, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        done = processes.run(
+            [sys.executable, "-X", "faulthandler", storm.__file__, where, mode, seed, 1_000, *flags]
+        )
         told = f"seed {seed}: {done.stdout[-2000:]}\n{done.stderr[-6000:]}"
         assert done.returncode == 0, told
         assert "internal error" not in done.stderr, told
@@ -105,7 +103,7 @@ def test_a_handler_calls_the_runtime_while_the_main_thread_waits(
         elif what == "large":
             found.append(len(skate.get(same.remote(skate.put(bytes(3_000_000))))))
         elif what == "wait":
-            found.append(len(skate.wait([same.remote(1)], timeout=DEADLINE)[0]))
+            found.append(len(skate.wait([same.remote(1)], timeout=AGES)[0]))
         elif what == "actor":
             found.append(skate.get(storm.Counter.remote().add.remote()))
         elif what == "kill":
@@ -298,7 +296,7 @@ def test_an_alarm_is_a_time_limit_in_a_task(session: Session) -> None:
             return "too long"
         return "in time"
 
-    never = nap.options(num_cpus=0).remote(DEADLINE * 10)
+    never = nap.options(num_cpus=0).remote(AGES)
     assert skate.get(limited.remote([never])) == "too long"
     skate.cancel(never, force=True)
 
@@ -366,7 +364,7 @@ def test_finalizers_that_wait(tmp_path: Path, mode: str) -> None:
             Client()
             assert skate.get(f.remote(n)) == n
             skate.get(counter.add.remote())
-            skate.wait([f.remote(n)], timeout=30)
+            skate.wait([f.remote(n)], timeout=AGES)
         gc.set_threshold(700)
         gc.collect()
         print("done", ended, skate.get(counter.add.remote()))

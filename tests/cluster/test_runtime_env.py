@@ -390,7 +390,7 @@ def test_only_those_wait_who_want_it_and_it_is_prepared_once(session: Session, t
     waiting = [load.options(runtime_env=environment).remote("slow_of_mine") for _ in range(5)]
     actor = Actor.options(runtime_env=environment).remote()
     waiting.append(actor.load.remote("slow_of_mine"))
-    wait_for(lambda: os.listdir(gate), "pip to build the package", 60)
+    wait_for(lambda: os.listdir(gate), "pip to build the package")
     for ref in (waiting[0], waiting[-1]):
         assert "its environment (pip) is being prepared" in skate.util.state.why(ref)
     # Whatever waits holds no resources: both CPUs are free for others.
@@ -429,7 +429,7 @@ def test_no_preparation_outlives_its_session(tmp_path: Path, how: str) -> None:
     # It is prepared at once, though nobody runs anything yet.
     environment = {"pip": {"packages": [source], "pip_install_options": ["--no-index"]}}
     session = skate.init(num_cpus=1, runtime_env=environment)
-    (pid,) = wait_for(lambda: building(gate), "pip to build the package", 60)
+    (pid,) = wait_for(lambda: building(gate), "pip to build the package")
     if how != "shutdown":
         os.kill(processes.roles(session["session_dir"]).daemon, signal.SIGKILL)
         with pytest.raises(skate.exceptions.LocalRayletDiedError):
@@ -458,7 +458,7 @@ def test_a_killed_actor_that_waits_is_gone(session: Session, tmp_path: Path) -> 
     environment = {"pip": {"packages": [source], "pip_install_options": ["--no-index"]}}
     actor = Actor.options(runtime_env=environment).remote()
     call = actor.pid.remote()
-    (pid,) = wait_for(lambda: building(gate), "pip to build the package", 60)
+    (pid,) = wait_for(lambda: building(gate), "pip to build the package")
     skate.kill(actor)
     with pytest.raises(skate.exceptions.ActorDiedError, match="kill"):
         skate.get(call)

@@ -120,7 +120,6 @@ def _logs_are_kept_and_the_oldest_swept(tmp_path: Path, temporary: Path) -> None
             capture_output=True,
             text=True,
             check=True,
-            timeout=20,
         )
         folders.append(Path(done.stdout.splitlines()[-1]))
     assert all(temporary in folder.parents for folder in folders)
@@ -227,7 +226,7 @@ def test_shutdown_ends_the_waits_of_other_threads(session: Session, tmp_path: Pa
     time.sleep(0.05)  # not needed to pass; it makes it likely that they wait already
     skate.shutdown()
     for thread in threads:
-        thread.join(20)
+        thread.join()
         assert not thread.is_alive()
     assert len(errors) == 3
     assert all("shut down" in str(error) for error in errors)
@@ -246,7 +245,7 @@ def test_futures(session: Session, tmp_path: Path) -> None:
     late.add_done_callback(lambda future: called.append(str(skate.get(square.remote(3)))))
     assert not late.done()
     (tmp_path / "go").touch()
-    assert late.result(20) == "late"
+    assert late.result() == "late"
     wait_for(lambda: called == ["late", "9"], "the callbacks")
     large = skate.put(np.ones(100_000)).future().result()
     assert int(large.sum()) == 100_000
@@ -328,7 +327,7 @@ def test_programs_without_a_file(tmp_path: Path) -> None:
     )
     for arguments, given in (([sys.executable, "-c", source], ""), ([sys.executable, "-"], source)):
         done = subprocess.run(
-            arguments, input=given, capture_output=True, text=True, timeout=20, check=True, cwd=tmp_path
+            arguments, input=given, capture_output=True, text=True, check=True, cwd=tmp_path
         )
         assert (done.stdout, done.stderr) == ("7\n", "")
 
@@ -348,7 +347,6 @@ skate.get(work.remote(3))
         input=typed,
         capture_output=True,
         text=True,
-        timeout=20,
         check=True,
         cwd=tmp_path,
     )
@@ -367,7 +365,6 @@ def test_a_program_run_as_a_module(tmp_path: Path) -> None:
         [sys.executable, "-m", "package"],
         capture_output=True,
         text=True,
-        timeout=20,
         check=True,
         cwd=tmp_path,
     )
@@ -413,7 +410,6 @@ def test_pytest_in_pytest(tmp_path: Path) -> None:
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=25,
         check=False,
         cwd=tmp_path,
     )
@@ -456,7 +452,6 @@ def test_import_is_light(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
 

@@ -69,7 +69,7 @@ class Waiter:
 def command(*arguments: str, session: Session, check: bool = True) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "skate", *arguments, "--address", session["session_dir"]],
-        capture_output=True, text=True, check=check, timeout=20,
+        capture_output=True, text=True, check=check,
     )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def run(arguments: list[str | bytes], **options: object) -> subprocess.Completed
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     if "input" not in options:
         options["stdin"] = subprocess.DEVNULL
-    return subprocess.run([sys.executable, *arguments], timeout=60, check=False, **options)  # type: ignore[call-overload]
+    return subprocess.run([sys.executable, *arguments], check=False, **options)  # type: ignore[call-overload]
 
 
 def works(done: subprocess.CompletedProcess[bytes]) -> None:

@@ -14,7 +14,7 @@ import skate
 from skate import ObjectRef
 from skate.api import RayContext as Session
 
-from .waiting import first_time, meet, wait_for, wait_for_file
+from .waiting import AGES, first_time, meet, wait_for, wait_for_file
 
 
 @skate.remote
@@ -134,7 +134,7 @@ def test_get_with_a_timeout(session: Session, tmp_path: Path) -> None:
     with pytest.raises(TimeoutError):
         skate.get([square.remote(1), ref], timeout=0)
     (tmp_path / "go").touch()
-    assert skate.get(ref, timeout=20) == "late"
+    assert skate.get(ref, timeout=AGES) == "late"
     assert skate.get(ref, timeout=0) == "late"
     assert skate.get([]) == []
 

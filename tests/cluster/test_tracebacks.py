@@ -59,7 +59,7 @@ def shown(folder: Path, line: str, **env: str) -> list[str]:
     """Run the program with this last line, which raises; return what was printed, made comparable."""
     file = program(folder, PROGRAM + line + "\n")
     done = subprocess.run(
-        [sys.executable, str(file)], capture_output=True, text=True, timeout=25, env={**os.environ, **env}
+        [sys.executable, str(file)], capture_output=True, text=True, env={**os.environ, **env}
     )
     assert done.returncode == 1
     text = done.stderr.replace(str(file), "program.py")
@@ -187,7 +187,7 @@ def test_pytest_leaves_out_the_same(tmp_path: Path) -> None:
     file.write_text(PROGRAM + "\ndef test_it():\n    skate.get(divide.remote(1))\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file)],
-        capture_output=True, text=True, timeout=25,
+        capture_output=True, text=True,
     )  # fmt: skip
     assert (
         ">       skate.get(divide.remote(1))\nE       RayTaskError(ZeroDivisionError): divide" in done.stdout

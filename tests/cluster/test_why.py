@@ -45,7 +45,7 @@ class Actor:
         return skate.get(other.hold.remote(path))
 
     def ask_in_time(self, other: Any, path: Path) -> Any:
-        return skate.get(other.hold.remote(path), timeout=100)
+        return skate.get(other.hold.remote(path), timeout=3600)
 
 
 @pytest.fixture

@@ -2,46 +2,69 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 
-#: Seconds after which a wait counts as hung.
-DEADLINE = 20.0
+#: Seconds that no call takes, for arguments named ``timeout``: the watchdog ends a test that hangs long before.
+AGES = 3600.0
+#: Seconds between two looks at a condition.
+_INTERVAL_S = 0.01
 
 
-def wait_for(condition: Callable[[], T], what: str, timeout: float = DEADLINE) -> T:
-    """Return the first true value of the condition.
-
-    Raises:
-        AssertionError: there was none in time; it names ``what`` was waited for, and the last value.
-    """
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:g} s for {what}; the last look gave {value!r}")
-        time.sleep(0.01)
+class Hung(BaseException):
+    """The watchdog's exception: a test does not end. No handler of ordinary exceptions catches it."""
 
 
-def wait_until_none(look: Callable[[], object], what: str, timeout: float = DEADLINE) -> None:
-    """Wait until ``look`` finds nothing (``None``, an empty list, ...) any more.
+def progress() -> None:
+    """Tell the watchdog that the test has done a step: its limits count from here."""
+    with contextlib.suppress(KeyError, FileNotFoundError):  # no watchdog
+        os.utime(os.environ["SKATE_TEST_PROGRESS"])
+
+
+def wait_for(condition: Callable[[], T], what: str) -> T:
+    """Return the first true value of the condition, however long that takes.
 
     Raises:
-        AssertionError: it still did in the end; what it found is named.
+        AssertionError: the watchdog ended the test; it names ``what`` was waited for, and the last value.
     """
-    deadline = time.monotonic() + timeout
-    while found := look():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"after {timeout:g} s there is still {what}: {found!r}")
-        time.sleep(0.01)
+    value: object = "(not looked at yet)"
+    try:
+        while not (value := condition()):
+            time.sleep(_INTERVAL_S)
+        return value
+    except Hung as hung:
+        raise AssertionError(f"waited in vain for {what}; the last look gave {value!r}\n{hung}") from None
+
+
+def wait_until_none(look: Callable[[], object], what: str) -> None:
+    """Wait until ``look`` finds nothing (``None``, an empty list, ...) any more, however long that takes.
+
+    Raises:
+        AssertionError: the watchdog ended the test; what was still found is named.
+    """
+    found: object = "(not looked for yet)"
+    try:
+        while found := look():
+            time.sleep(_INTERVAL_S)
+    except Hung as hung:
+        raise AssertionError(f"there is still {what}: {found!r}\n{hung}") from None
+
+
+@contextlib.contextmanager
+def within(seconds: float, what: str) -> Iterator[None]:
+    """Fail when the ``with`` block takes longer, unless the machine has more to do than CPUs."""
+    began = time.monotonic()
+    yield
+    took = time.monotonic() - began
+    busy = os.getloadavg()[0] >= (os.cpu_count() or 1)
+    assert busy or took <= seconds, f"{what} took {took:.1f} s and not {seconds:g} s"
 
 
 def meet(folder: str | Path, name: object, count: int) -> int:

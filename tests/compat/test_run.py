@@ -22,7 +22,7 @@ def run(
     (folder / "program.py").write_text(textwrap.dedent(source))
     return subprocess.run(
         [sys.executable, *command, *(["program.py"] if command[-1:] != ("-m",) else []), *arguments],
-        capture_output=True, text=True, cwd=folder, timeout=60, env={**os.environ, **(environment or {})},
+        capture_output=True, text=True, cwd=folder, env={**os.environ, **(environment or {})},
     )  # fmt: skip
 
 
@@ -204,6 +204,6 @@ def test_interrupt(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate()
     assert process.returncode == -signal.SIGINT
     assert errors.strip().endswith("KeyboardInterrupt")

@@ -23,9 +23,8 @@ ImageDraw = pytest.importorskip("PIL.ImageDraw")
 output = pytest.importorskip("demo.output")
 
 ROOT = Path(__file__).resolve().parents[2]
-#: A run starts processes that load models; on a busy machine that takes its time. No test waits for this long
-#: unless something hangs.
-TIMEOUT = 300
+#: A run starts processes that load models, some on one CPU.
+pytestmark = pytest.mark.time_limit(300)
 
 WORDS = {
     "harbour.png": "HARBOUR",
@@ -41,9 +40,7 @@ BROKEN = "broken.png"
 
 
 def run_demo(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(arguments), cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT, check=False
-    )
+    return subprocess.run(command(arguments), cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 def command(arguments: Sequence[str | Path]) -> list[str]:
@@ -201,7 +198,7 @@ def test_ctrl_c_ends_it_with_one_line(folder: Path, tmp_path: Path) -> None:
         while not running.stdout.readline().startswith("Workers"):
             assert running.poll() is None
         running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=TIMEOUT)
+        _, errors = running.communicate()
     assert running.returncode == 130
     assert errors == "Stopped; no output was written.\n"
     assert not list(tmp_path.iterdir())

@@ -98,7 +98,7 @@ def test_decision_modules_of_the_roles_are_named() -> None:
         for module in pure_modules()
         if module.startswith(roles)
     ]
-    text = _section("Layers") + _section("What each failure does")
+    text = _section("Layers") + _section("Failures")
     assert [name for name in files if f"`{name}`" not in text] == []
 
 

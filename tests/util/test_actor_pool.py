@@ -116,7 +116,7 @@ def test_timeout_and_later_result(pool: ActorPool) -> None:
     with pytest.raises(TimeoutError):
         pool.get_next_unordered(timeout=0.01)
     gate.open.remote()
-    assert pool.get_next(timeout=60) == 7
+    assert pool.get_next(timeout=3600) == 7
 
 
 @pytest.mark.parametrize("take", ["get_next", "get_next_unordered"])
@@ -242,11 +242,11 @@ def test_no_actor_is_left(take: str) -> None:
     for i in range(3):
         pool.submit(run, i)
     with pytest.raises(ActorDiedError, match="exited with code 1"):
-        getattr(pool, take)(timeout=60)
+        getattr(pool, take)(timeout=3600)
     with pytest.raises(
         ActorDiedError, match=r"no actor of this ActorPool is alive.*2 value\(s\).*code 1"
     ) as raised:
-        getattr(pool, take)(timeout=60)
+        getattr(pool, take)(timeout=3600)
     assert raised.value.actor_id
     assert not pool.has_free()
     assert pool.pop_idle() is None

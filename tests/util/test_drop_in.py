@@ -61,7 +61,6 @@ def printed(program: str, which: str) -> dict[str, str]:
         [sys.executable, str(FOLDER / program), which, *names],
         capture_output=True,
         text=True,
-        timeout=100,
         env=environment,
         check=False,
     )
@@ -69,6 +68,7 @@ def printed(program: str, which: str) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in ended.stdout.splitlines())
 
 
+@pytest.mark.time_limit(100)  # the first test of a program runs all of its cases
 @pytest.mark.parametrize(("program", "case"), ALL)
 def test_on_skate(program: str, case: str) -> None:
     assert printed(program, "skate")[case] == printed(program, PROGRAMS[program])[case]

@@ -178,7 +178,7 @@ class TestCommon:
 
     def test_async_errors(self, pool: Any) -> None:
         result = pool.apply_async(fail_at, (1, 1))
-        result.wait(60)
+        result.wait(3600)
         assert result.ready()
         assert not result.successful()
         with pytest.raises(Plain):
@@ -219,8 +219,8 @@ class TestCommon:
         result = pool.apply_async(add, (1, 2), callback=got.append, error_callback=pytest.fail)
         assert result.get(60) == 3
         assert got == [3]
-        pool.map_async(square, range(3), callback=got.append).wait(60)
-        pool.starmap_async(add, [(1, 2)], callback=got.append).wait(60)
+        pool.map_async(square, range(3), callback=got.append).wait(3600)
+        pool.starmap_async(add, [(1, 2)], callback=got.append).wait(3600)
         assert got == [3, [0, 1, 4], [3]]
 
     def test_error_callbacks(self, pool: Any) -> None:
@@ -228,7 +228,7 @@ class TestCommon:
         result = pool.map_async(
             functools.partial(fail_at, 1), range(9), 1, callback=pytest.fail, error_callback=got.append
         )
-        result.wait(60)
+        result.wait(3600)
         assert [str(error) for error in got] == ["no 1"]
         assert not result.successful()
 

@@ -1,8 +1,8 @@
-"""Exceptions without their classes' own code: what they are made of, and how they are made again.
+"""Takes exceptions apart and makes them again without running code of their classes.
 
-A constructor often takes something else than the exception's ``args``, and a class may refuse attributes
-(a frozen dataclass) or compute them: so neither it nor ``__setattr__`` is called. What the object holds is
-its ``args``, its dictionary and its slots.
+A constructor often takes something else than the exception's ``args``, and a class may refuse attributes (a
+frozen dataclass) or compute them. So this module calls neither the constructor nor ``__setattr__``. An
+exception consists of its ``args``, its dictionary and its slots.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from skate._base.user_errors import (
     set_args,
 )
 
-#: Whoever defines one of these has a way of its own to be pickled.
+#: A class that defines one of these methods has a way of its own to be pickled.
 _HOOKS = ("__reduce__", "__reduce_ex__", "__setstate__", "__getstate__")
 
 
@@ -41,9 +41,10 @@ def parts_of(error: BaseException) -> tuple[type[BaseException], tuple[Any, ...]
             try:
                 attributes[name] = field.__get__(error)
             except AttributeError:
-                pass  # a slot that nobody filled
+                pass  # this slot was never set
     try:
-        # The built-in type's: what else it keeps in fields of its own (OSError, ImportError) is there.
+        # The built-in type's own ``__reduce__`` returns the fields that it keeps besides (OSError,
+        # ImportError).
         _, args, *state = native_type(kind).__reduce__(error)
     except Exception:
         return kind, args_of(error), attributes | attributes_of(error)
@@ -55,7 +56,7 @@ def make_bare(kind: type[BaseException], args: tuple[Any, ...], attributes: dict
     native = native_type(kind)
     try:
         error: BaseException = native.__new__(kind, *args)
-    except TypeError:  # its layout is that of a type in C that is not Python's own
+    except TypeError:  # the layout is that of a C type outside of Python's own
         error = kind.__new__(kind, *args)
         set_args(error, args)
     else:

@@ -1,9 +1,9 @@
-"""An object that stands for a class, and behaves as that class wherever an object can.
+"""Provides an object that stands for a class and behaves as that class wherever an object can.
 
 ``@remote`` puts an actor class where the program had a class, and the program goes on using the name: for
 constants, static and class methods, ``isinstance``, ``super(Name, self)``, annotations. ``ClassProxy``
-answers all of it from the class below. What Python asks of real types only stays impossible: ``issubclass``
-with an abstract base as its second argument, class patterns of ``match``, ``except``.
+answers all of it from the class below. A few uses need a real type and stay impossible: ``issubclass`` with
+an abstract base as its second argument, class patterns of ``match``, ``except``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ else:
 
 
 class _Doc:
-    """The text of a proxy class, and of a proxy that of the class behind it, which may get it later."""
+    """Returns the docstring of a proxy class; on a proxy, the docstring of the class behind it."""
 
     def __init__(self, text: str | None) -> None:
         self._text = text
@@ -39,8 +39,8 @@ class _Doc:
 
 
 class ClassProxy(_Base[C]):
-    """See the module's text. It keeps its own attributes under special names, so that it hides none of the
-    class's."""
+    """Answers for the class that it stands for. Its own attributes have special names, so that it hides none
+    of the class's."""
 
     def __init_subclass__(cls) -> None:
         cls.__doc__ = _Doc(cls.__doc__)  # type: ignore[assignment]
@@ -65,7 +65,7 @@ class ClassProxy(_Base[C]):
     def __dir__(self) -> Iterable[str]:
         return sorted({*dir(self.__wrapped__), *(name for name in dir(type(self)) if name[:1] != "_")})
 
-    # What ``type(self)`` has too, and would answer for itself.
+    # Attributes that ``type(self)`` has too, and would answer for itself.
 
     @property
     def __dict__(self) -> Any:  # type: ignore[override]
@@ -73,8 +73,9 @@ class ClassProxy(_Base[C]):
 
     @property
     def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
-        """The annotations of the class and of its bases, as ``get_type_hints`` resolves them; it could not do
-        so by itself, for it looks for the names of the module only where it has a type."""
+        """Return the annotations of the class and of its bases, as ``get_type_hints`` resolves them.
+        ``get_type_hints`` cannot do so by itself: it looks for names of the module only when it has a
+        type."""
         try:
             return get_type_hints(self.__wrapped__, include_extras=True)
         except Exception:  # a name that is not defined, or only for type checkers
@@ -84,7 +85,8 @@ class ClassProxy(_Base[C]):
 
     @property
     def __bases__(self) -> tuple[type, ...]:
-        """The class itself: ``issubclass(proxy, cls)`` holds, and what holds of ``cls``."""
+        """Return the class itself: ``issubclass(proxy, cls)`` holds, and so does ``issubclass`` of its
+        bases."""
         return (self.__wrapped__,)
 
     def __instancecheck__(self, instance: object) -> bool:
@@ -118,8 +120,8 @@ def behind(value: Any) -> Any:
 class ProxySuper(super):
     """``super`` for functions in whose module a class's name means a proxy: its first argument may be one.
 
-    Whoever pickles such a function puts it among the function's globals, under the name ``super``: see
-    ``_serialize.callables``.
+    The pickler of such a function puts ``ProxySuper`` among the function's globals, under the name ``super``:
+    see ``_serialize.callables``.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -138,7 +140,7 @@ def is_below_proxy(value: Any) -> bool:
     """Tell whether a class or function is found by its name only through a proxy, as the nested classes and
     the methods of an actor class are.
 
-    Such are no better known elsewhere than the class below the proxy, which has lost its name to it.
+    Another process finds such an object no better than the class below the proxy, whose name means the proxy.
     """
     qualname = getattr(value, "__qualname__", "")
     if "." not in qualname:

@@ -1,4 +1,4 @@
-"""The one place that reads time; decision modules are given it."""
+"""Reads the time, in this one place; decision modules get the time as an argument."""
 
 from __future__ import annotations
 

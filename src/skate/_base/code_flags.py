@@ -1,5 +1,5 @@
-"""What a callable is: a generator, a coroutine. Read off its code, without ``inspect``, which takes 10 ms to
-import."""
+"""Tells generators and coroutines from other callables by their code, without ``inspect``, whose import takes
+10 ms."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 # As in ``inspect``.
 CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
-#: Decorators of one function that are looked through.
-_MOST_DECORATORS = 100
+#: The most decorators of one function that are followed (count).
+_MAX_DECORATORS = 100
 
 
 def code_flags(function: Any) -> int:
     """Return the flags of a function's code: whether it is a generator, a coroutine, ...
 
     Args:
-        function: any callable; of an object, those of its class's ``__call__``. Of what is no Python: 0.
+        function: any callable. For an object, its class's ``__call__`` counts; for code that is no Python, 0
+            is returned.
     """
     while True:
         if isinstance(function, functools.partial):
@@ -35,12 +36,12 @@ def code_flags(function: Any) -> int:
 
 
 def is_coroutine(function: Any) -> bool:
-    """Tell whether it is an ``async def``, be it below decorators (``functools.wraps``)."""
+    """Tell whether a callable is an ``async def``, also below decorators (``functools.wraps``)."""
     return _has(function, CO_COROUTINE, decorated=True)
 
 
 def is_generator(function: Any, *, decorated: bool = False) -> bool:
-    """Tell whether calling it makes a generator, async or not.
+    """Tell whether a call of it makes a generator, sync or async.
 
     Args:
         function: any callable.
@@ -50,7 +51,7 @@ def is_generator(function: Any, *, decorated: bool = False) -> bool:
 
 
 def _has(function: Any, flags: int, *, decorated: bool) -> bool:
-    for _ in range(_MOST_DECORATORS if decorated else 1):
+    for _ in range(_MAX_DECORATORS if decorated else 1):
         if code_flags(function) & flags:
             return True
         function = getattr(function, "__wrapped__", None)

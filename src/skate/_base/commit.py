@@ -1,4 +1,4 @@
-"""Which commit this is, where that can be told."""
+"""Finds the commit of the source tree that this process runs from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def commit() -> str:
-    """Return the commit of the source tree that this runs from; "unknown" for what was installed."""
+    """Return the commit of the source tree; "unknown" for an installed package."""
     folder = os.path.abspath(__file__)
     for _ in range(4):
         folder = os.path.dirname(folder)

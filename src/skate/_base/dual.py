@@ -1,9 +1,9 @@
-"""Classes that are RayTaskError and the user's own type at once.
+"""Makes classes that are RayTaskError and the user's own type at once.
 
-They inherit the user's properties and methods, so that ``except`` clauses find what they know. But Python
-and the runtime set attributes of an exception, ask for its truth and print it; hooks of the user's that
-refuse that would lose the error. So those that Python itself needs are its own again, and the others do not
-raise.
+The classes inherit the user's properties and methods, so that ``except`` clauses find the attributes that
+they expect. But Python and the runtime set attributes of an exception, test its truth and print it, and a
+hook of the user's class that refuses would lose the error. So the hooks that Python itself needs are Python's
+own again, and the others do not raise.
 """
 
 from __future__ import annotations
@@ -13,29 +13,33 @@ from typing import Any
 
 from skate._base.user_errors import attributes_of, found_in, full_name, is_a, text_of, type_name
 
-#: What Python sets and reads: as of every exception, if the user's type says something else.
+#: Attributes that Python sets and reads. They work as in every exception, even if the user's type redefines
+#: them.
 _PYTHONS = {
     name: BaseException.__dict__.get(name, getattr(object, name, None))
     for name in ("__getattribute__", "__setattr__", "__delattr__", "__traceback__", "__cause__",
                  "__context__", "__suppress_context__")
 }  # fmt: skip
-#: What errors of tasks have, whatever the user's type makes of the name.
+#: Attributes of task errors, which hide attributes of the user's type with the same name.
 _FIELDS = ("function_name", "traceback_str", "cause", "proctitle", "pid", "ip", "actor_repr", "actor_id",
            "__notes__")  # fmt: skip
 
-#: Where users find the classes.
+#: The module under which users find the classes.
 MODULE = "skate.exceptions"
-#: By the id of the user's type, which its class here keeps alive; a metaclass may forbid to hash it.
+#: The classes by the id of the user's type, which they keep alive. A metaclass may forbid to hash the type
+#: itself.
 _made: dict[tuple[int, int], Any] = {}
 
 
 def forget() -> None:
-    """Make the classes anew from now on: the class of all task errors has moved."""
+    """Forget the classes made so far, since the class of all task errors has moved; later calls make new
+    ones."""
     _made.clear()
 
 
 def dual_type(task_error: Any, cause_type: type[BaseException]) -> Any:
-    """Return the class that is both; made once a type, so that tracebacks name it alike."""
+    """Return the class that is both. It is made once for each type, so that all tracebacks name the same
+    class."""
     key = id(task_error), id(cause_type)
     dual = _made.get(key)
     if dual is None:
@@ -48,7 +52,7 @@ def _make(task_error: Any, cause_type: Any) -> Any:
     name = f"RayTaskError({short})"
     module = task_error.__module__
     members: dict[str, Any] = {
-        # Where the class of all task errors says that it is: Ray's name, in programs that know it by that.
+        # The module of the class of all task errors: Ray's name in programs that run under that name.
         "__module__": module if module != MODULE else type.__dict__["__module__"].__get__(cause_type),
         "__init__": lambda self, *a, **k: None,
         "__getattr__": _of_cause,
@@ -64,7 +68,7 @@ def _make(task_error: Any, cause_type: Any) -> Any:
     if "__bool__" not in members and found_in(cause_type, "__len__") is not None:
         members["__bool__"] = _guarded(lambda error: len(error) > 0, bool, _true)
     for field in _FIELDS:
-        if hasattr(type(found_in(cause_type, field)), "__set__"):  # a property or slot: it would come first
+        if hasattr(type(found_in(cause_type, field)), "__set__"):  # a property or slot would come first
             members[field] = _field(field)
     dual = type(name, (task_error, cause_type), members)
     type.__setattr__(dual, "__qualname__", name)
@@ -72,7 +76,7 @@ def _make(task_error: Any, cause_type: Any) -> Any:
 
 
 def _of_cause(error: Any, name: str) -> Any:
-    """Read off the cause what the error lacks: what its __getattr__ makes up."""
+    """Return an attribute of the cause that the error lacks, which the cause's __getattr__ computes."""
     held = attributes_of(error)
     if name.startswith("__") or "cause" not in held:
         raise AttributeError(f"{type_name(error)!r} object has no attribute {name!r}")
@@ -96,7 +100,7 @@ def _guarded(own: Callable[..., Any], kind: type, otherwise: Callable[..., Any])
     def hook(self: Any, *args: Any) -> Any:
         try:
             found = own(self, *args)
-        except BaseException:  # SystemExit too: that this is an error comes first
+        except BaseException:  # SystemExit too: the error itself comes first
             return otherwise(self, *args)
         return found if is_a(found, kind) else otherwise(self, *args)
 
@@ -123,7 +127,7 @@ def _other(error: Any, other: Any) -> bool:
     return error is not other
 
 
-#: Hook to the type that it must return, and to what is done if it does not.
+#: Each hook, the type that it must return, and its replacement if it returns something else.
 _FALLBACKS: dict[str, tuple[type, Callable[..., Any]]] = {
     "__bool__": (bool, _true),
     "__repr__": (str, _repr),

@@ -1,7 +1,7 @@
-"""The exception tree, by Ray's names, so that ``except`` clauses written for Ray work.
+"""Defines the exception tree by Ray's names, so that ``except`` clauses written for Ray work.
 
-Every class survives pickling; every message says what happened, to what, why, and what to do.
-Classes appear here when the behaviour that raises them does.
+Every class survives pickling. Every message says what happened, to which task, actor or object, why, and what
+to do. A class is added together with the behaviour that raises it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RayError(Exception):
 
         try:
             return pickle.dumps(self)
-        except Exception:  # of the user's types: those of ``__main__``
+        except Exception:  # cloudpickle also takes the user's types of ``__main__``
             import cloudpickle
 
             data: bytes = cloudpickle.dumps(self)
@@ -46,7 +46,8 @@ class RayError(Exception):
 
     @staticmethod
     def from_bytes(b: bytes) -> RayError:
-        """Return the error that ``to_bytes`` made bytes of. Trust them: they are unpickled.
+        """Return the error that ``to_bytes`` turned into bytes. Only pass bytes that you trust: they are
+        unpickled.
 
         Raises:
             TypeError: they are something else.
@@ -60,18 +61,19 @@ class RayError(Exception):
 
     @staticmethod
     def from_ray_exception(ray_exception: RayError) -> RayError:
-        """Return the error itself: there is no other form of it here."""
+        """Return the error itself: skate has no other form of it."""
         return ray_exception
 
 
 class RayTaskError(RayError):
-    """A task or actor method raised. What ``get`` raises is also an instance of the user's own type.
+    """A task or actor method raised. The error that ``get`` raises is also an instance of the user's own
+    type.
 
     Args:
         function_name: the task or ``Class.method`` that raised.
         traceback_str: the traceback as the worker saw it, formatted there.
-        cause: the user's exception, or a stand-in that says why it could not be pickled.
-        proctitle: what the worker ran, as ``ps`` shows it.
+        cause: the user's exception, or a substitute that says why it could not be pickled.
+        proctitle: the title of the worker process, as ``ps`` shows it.
         pid: process id of the worker.
         ip: address of the worker's node.
         actor_repr: ``repr`` of the actor, if it was one.
@@ -122,7 +124,7 @@ class RayTaskError(RayError):
 
     @property
     def fields(self) -> tuple[Any, ...]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return (self.function_name, self.traceback_str, self.cause, self.proctitle, self.pid, self.ip,
                 self.actor_repr, self.actor_id)  # fmt: skip
 
@@ -143,7 +145,7 @@ class RayTaskError(RayError):
 
         Raises:
             TypeError: the cause's type cannot be subclassed together with this one (or whatever else that
-                type raises when somebody tries).
+                type raises for the attempt).
         """
         cause = self.cause
         kind = dual_type(RayTaskError, type(cause))
@@ -158,7 +160,7 @@ class RayTaskError(RayError):
 
 
 class UserCodeException(RayError):
-    """Stands in for a user's exception that could not be pickled; its text says which and why."""
+    """Stands for a user's exception that could not be pickled; its text says which one and why."""
 
 
 def _rebuild_dual(*fields: Any) -> RayTaskError:
@@ -184,7 +186,7 @@ class UnserializableException(RayError):
 
 
 class RaySystemError(RayError):
-    """The runtime itself failed: a role died or sent what nobody expects.
+    """The runtime itself failed: a role died or sent an unexpected message.
 
     Args:
         client_exc: what happened.
@@ -202,7 +204,7 @@ class RaySystemError(RayError):
 
 
 class LocalRayletDiedError(RaySystemError):
-    """The node daemon of this process is gone, so nothing new can be started here."""
+    """The node daemon of this process ended, so no new task or actor can start here."""
 
 
 class RayChannelError(RaySystemError):
@@ -214,7 +216,7 @@ class RayChannelTimeoutError(RayChannelError, TimeoutError):
 
 
 class RayCgraphCapacityExceeded(RaySystemError):
-    """A compiled graph has as many executions whose results nobody took as it may; take some first."""
+    """A compiled graph has reached its limit of executions whose results were not taken; take some first."""
 
 
 class WorkerCrashedError(RayError):
@@ -222,8 +224,8 @@ class WorkerCrashedError(RayError):
 
 
 class OutOfMemoryError(RayError):
-    """Memory ran short, and the worker of the task was ended before the kernel would have chosen one; the
-    text says what was used by whom, and what the limit is.
+    """Memory ran short, and the daemon ended the worker of the task before the kernel chose a process; the
+    text says which process used how much, and names the limit.
 
     Args:
         message: the text.
@@ -260,7 +262,7 @@ class PendingCallsLimitExceeded(RayError):
 
 
 class DeadlockError(RayError):
-    """Calls wait for each other in a circle, so that none could ever go on; the text names them all."""
+    """Calls wait for each other in a circle, so that none can ever go on; the text names them all."""
 
 
 class RayActorError(RayError):
@@ -293,7 +295,7 @@ class RayActorError(RayError):
 
 
 class ActorDiedError(RayActorError):
-    """The actor is dead and will not come back: its process ended, it was killed, or its constructor raised.
+    """The actor is dead and will not restart: its process ended, it was killed, or its constructor raised.
 
     Args:
         cause: what happened, or the error of the constructor.
@@ -317,7 +319,8 @@ class ActorDiedError(RayActorError):
 
 
 class ActorUnavailableError(RayActorError):
-    """The actor is restarting; whether this call was carried out is not known. Later calls may work.
+    """The actor is restarting, and the runtime does not know whether this call was carried out. Later calls
+    may work.
 
     Args:
         error_message: what happened.
@@ -334,7 +337,7 @@ class GetTimeoutError(RayError, TimeoutError):
 
 
 class ObjectLostError(RayError):
-    """The value of an object is gone and could not be made again.
+    """The value of an object was lost and could not be made again.
 
     Args:
         object_ref_hex: the object.
@@ -360,7 +363,7 @@ class OwnerDiedError(ObjectLostError):
         return (
             f"Failed to retrieve object {self.object_ref_hex}. The object's owner has exited: process "
             f"{self.owner_address} ended: {self.call_site}. The caller of .remote() or put() owns "
-            "the result: create what must outlive a worker in the driver or in an actor that stays."
+            "the result: create a value that must outlive a worker in the driver or in an actor that stays."
         )
 
 
@@ -377,17 +380,17 @@ class ObjectReconstructionFailedError(ObjectLostError):
 
     Args:
         object_ref_hex: the object.
-        reason: what hinders it, as a short name.
+        reason: why they cannot be run, as a short name.
         reason_message: the same in words.
         owner_address: the process that owned it.
         call_site: where the object came from.
     """
 
-    #: What each short name means.
+    #: The meaning of each short name.
     REASON_MESSAGES: ClassVar[dict[str, str]] = {
-        "OBJECT_UNRECONSTRUCTABLE": "the tasks that make it were run again and did not get through",
-        "OBJECT_UNRECONSTRUCTABLE_MAX_ATTEMPTS_EXCEEDED": "no retries are left, or an argument is gone",
-        "OBJECT_UNRECONSTRUCTABLE_LINEAGE_EVICTED": "what made it was forgotten: the lineage was too large",
+        "OBJECT_UNRECONSTRUCTABLE": "the tasks that make it ran again and failed",
+        "OBJECT_UNRECONSTRUCTABLE_MAX_ATTEMPTS_EXCEEDED": "no retries are left, or an argument was lost",
+        "OBJECT_UNRECONSTRUCTABLE_LINEAGE_EVICTED": "its lineage was too large and was dropped",
         "OBJECT_UNRECONSTRUCTABLE_TASK_CANCELLED": "the task that makes it was cancelled",
     }
 
@@ -487,12 +490,12 @@ class ActorHandleNotFoundError(ValueError, RayError):
 
 
 # ---------------------------------------------------------------------- for ``except`` clauses
-# Programs written for Ray name these. Nothing raises them before there are several nodes, placement
-# groups, or whatever else they are about.
+# Programs written for Ray name these classes. The runtime raises none of them as long as it lacks the feature
+# that they belong to, such as several nodes or placement groups.
 
 
 class _WithMessage(RayError):
-    """Has its text as an attribute.
+    """Keeps its text as an attribute.
 
     Args:
         message: what happened.
@@ -504,11 +507,11 @@ class _WithMessage(RayError):
 
 
 class NodeDiedError(_WithMessage):
-    """The node that ran it is gone."""
+    """The node of the task or actor died."""
 
 
 class AuthenticationError(_WithMessage):
-    """The cluster does not know whoever asked."""
+    """The cluster does not accept the credentials of the process that asked."""
 
 
 class OutOfDiskError(RayError):
@@ -516,7 +519,7 @@ class OutOfDiskError(RayError):
 
 
 class AsyncioActorExit(RayError):
-    """Ends an async actor from inside; ``exit_actor()`` does it here."""
+    """Ends an async actor from inside in Ray; in skate, ``exit_actor()`` does that."""
 
 
 class TaskPlacementGroupRemoved(RayError):
@@ -532,7 +535,7 @@ class RpcError(_WithMessage):
 
     Args:
         message: what happened.
-        rpc_code: a number for it, if there is one.
+        rpc_code: a number for the failure, if there is one.
     """
 
     def __init__(self, message: str, rpc_code: int | None = None) -> None:
@@ -544,15 +547,15 @@ class RpcError(_WithMessage):
 
 
 class CrossLanguageError(RayError):
-    """Code in another language raised; no such code runs here."""
+    """Code in another language raised; skate runs Python only."""
 
 
 class PlasmaObjectNotAvailable(RayError):
-    """The value is not in shared memory just now."""
+    """The value is not in shared memory at the moment."""
 
 
 class ObjectRefStreamEndOfStreamError(RayError):
-    """A generator has no more items; iterators raise StopIteration here."""
+    """A generator has no more items; in skate, iterators raise StopIteration."""
 
 
 class StreamingGeneratorReplayInconsistentError(RaySystemError):
@@ -569,6 +572,6 @@ class RayDirectTransportError(RaySystemError):
 
 
 for _class in list(globals().values()):
-    # Where users find them, and what a traceback calls them.
+    # The module under which users find the classes, and which tracebacks show.
     if isinstance(_class, type) and issubclass(_class, RayError) and not _class.__name__.startswith("_"):
         _class.__module__ = MODULE

@@ -1,4 +1,4 @@
-"""Ids: what they are made of, and the public classes that wrap them.
+"""Makes ids and takes them apart, and defines the public classes that wrap them.
 
 Inside the runtime an id is ``bytes``. An object id names its owner::
 
@@ -6,7 +6,7 @@ Inside the runtime an id is ``bytes``. An object id names its owner::
       ^ worker id                   ^ one a task or put
       '--------- task id ---------------------------'
 
-So whoever holds a ref knows whom to ask, and no table maps objects to owners.
+So a process that holds a ref knows which process to ask, and no table maps objects to owners.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ACTOR_ID_SIZE = 16
 NODE_ID_SIZE = 16
 JOB_ID_SIZE = 4
 
-#: A task may have at most this many returns: the index has two bytes.
+#: The most returns of a task: the index has two bytes (count).
 MAX_RETURNS = 65_535
 
 Self = TypeVar("Self", bound="BaseID")
@@ -43,12 +43,12 @@ def object_id(worker_id: bytes, counter: int, index: int = 0) -> bytes:
 
 
 def parts_of(object_id_: bytes) -> tuple[int, int]:
-    """Return counter and index of an object: what ``object_id`` was given."""
+    """Return the counter and the index of an object, which ``object_id`` got."""
     number = int.from_bytes(object_id_[WORKER_ID_SIZE:], "big")
     return number >> 16, number & 0xFFFF
 
 
-#: Counters of one stream of items; each names 65,536 items.
+#: The counters that one stream of items takes (count); each names 65,536 items.
 STREAM_COUNTERS = 1 << 16
 
 
@@ -74,7 +74,7 @@ def new_actor_id(job_id: bytes) -> bytes:
 
 
 def _digest(size: int, *parts: bytes) -> bytes:
-    """Return bytes that follow from the parts, and from no others."""
+    """Return a digest of the parts; other parts give other bytes."""
     import hashlib
 
     return hashlib.blake2b(b"".join(parts), digest_size=size).digest()
@@ -176,7 +176,7 @@ class NodeID(BaseID):
 
 
 class JobID(BaseID):
-    """A driver's run: all that it started, directly or not."""
+    """One run of a driver, with all that it started, directly or not."""
 
     __slots__ = ()
     SIZE = JOB_ID_SIZE
@@ -199,7 +199,7 @@ class ActorID(BaseID):
 
     @classmethod
     def of(cls, job_id: JobID, parent_task_id: TaskID, parent_task_counter: int) -> ActorID:
-        """Return an id of this job that follows from its creator: the same for the same arguments."""
+        """Return an id of this job that is computed from its creator: the same arguments give the same id."""
         counter = parent_task_counter.to_bytes(8, "big")
         unique = _digest(ACTOR_ID_SIZE - JOB_ID_SIZE, parent_task_id.binary(), counter)
         return cls(unique + job_id.binary())
@@ -210,19 +210,20 @@ class ActorID(BaseID):
 
 
 class TaskID(BaseID):
-    """One call: of a remote function or of an actor's method. Its first bytes name who made it."""
+    """One call of a remote function or of an actor's method. Its first bytes name the process that made
+    it."""
 
     __slots__ = ()
     SIZE = TASK_ID_SIZE
 
     @classmethod
     def for_driver_task(cls, job_id: JobID) -> TaskID:
-        """Return what stands for a driver's own program among parents of tasks."""
+        """Return the id that stands for a driver's own program as the parent of tasks."""
         return cls(b"\0" * (TASK_ID_SIZE - JOB_ID_SIZE) + job_id.binary())
 
     @classmethod
     def for_actor_creation_task(cls, actor_id: ActorID) -> TaskID:
-        """Return what stands for an actor's constructor among tasks."""
+        """Return the id that stands for an actor's constructor among tasks."""
         return cls(_digest(TASK_ID_SIZE, actor_id.binary()))
 
 

@@ -1,4 +1,4 @@
-"""How much memory the machine and a process use, as the kernel sees it."""
+"""Reads how much memory the machine and a process use from the kernel."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Memory(NamedTuple):
-    """Bytes in use, and bytes in all, of this machine or container."""
+    """Holds the bytes in use and the total bytes of this machine or container."""
 
     used: int
     total: int
 
 
 def of_machine() -> Memory:
-    """Return the memory that cannot be taken back from anybody, of the tightest limit around us."""
+    """Return the memory in use that the kernel cannot reclaim, under the tightest limit that holds for this
+    process."""
     machine = _of_system()
     container = _of_container()
     if container is None or machine.total - machine.used < container.total - container.used:
@@ -67,7 +68,7 @@ def _field(name: str, field: bytes) -> int:
 
 
 def killed_by_kernel() -> int:
-    """Return how many processes the kernel has ended for want of memory, since the machine was started."""
+    """Return how many processes the kernel has ended for lack of memory since the machine started."""
     try:
         with open("/proc/vmstat", "rb") as file:
             for line in file:
@@ -79,7 +80,7 @@ def killed_by_kernel() -> int:
 
 
 def of_process(pid: int, *, with_children: bool = True) -> int:
-    """Return the bytes that a process (and all its children) has for itself; 0 if it is gone."""
+    """Return the private memory of a process and all its children in bytes; 0 if the process ended."""
     size = 0
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:

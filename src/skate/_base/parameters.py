@@ -1,4 +1,4 @@
-"""What a function takes, and whether a call fits it: said where the call is made, not where it would run."""
+"""Checks whether a call fits the parameters of a function, in the process that makes the call."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 
 _VARARGS, _VARKEYWORDS = 0x04, 0x08
 
-#: As many positional arguments as anybody gives.
+#: The limit of positional arguments for a function that takes ``*args``.
 ANY = 1 << 30
 
 
 class Parameters(NamedTuple):
-    """The parameters of a function, without ``self``.
+    """Describes the parameters of a function, without ``self``.
 
-    A call without keywords fits if ``least <= len(args) <= most``; ``check`` says it of any call.
+    A call without keywords fits if ``least <= len(args) <= most``; ``check`` handles every call.
     """
 
     least: int
     most: int
-    #: Names of the positional ones; the first ``unnamed`` cannot be given by name.
+    #: Names of the positional parameters; the first ``unnamed`` of them cannot be passed by name.
     positional: tuple[str, ...]
     unnamed: int
-    #: How many of the positional ones have no default.
+    #: How many of the positional parameters have no default.
     required: int
     keywords: frozenset[str]
     required_keywords: frozenset[str]
@@ -33,8 +33,8 @@ class Parameters(NamedTuple):
         """Raise if the call does not fit.
 
         Raises:
-            TypeError: what is missing or too much, by name; in the words of ``inspect``, for programs match
-                on them.
+            TypeError: it names the missing or superfluous argument in the words of ``inspect``, as programs
+                match on them.
         """
         given = len(args)
         if given > self.most:
@@ -57,7 +57,7 @@ class Parameters(NamedTuple):
                     raise TypeError(f"{name}() got an unexpected keyword argument {parameter!r}")
 
     def to_text(self) -> str:
-        """Return it as one line, such as ``a,b=,*,c|3``; see ``from_text``."""
+        """Return the parameters as one line, such as ``a,b=,*,c|3``; see ``from_text``."""
         parts = [f"{one}=" if index >= self.required else one for index, one in enumerate(self.positional)]
         if self.unnamed:
             parts.insert(self.unnamed, "/")
@@ -69,7 +69,7 @@ class Parameters(NamedTuple):
 
 
 def from_text(text: str) -> Parameters:
-    """Return what ``to_text`` wrote."""
+    """Return the parameters that ``to_text`` wrote."""
     parts = text.split(",")
     star = next(index for index, one in enumerate(parts) if one in ("*", "*args"))
     before, after = parts[:star], parts[star + 1 :]
@@ -98,18 +98,18 @@ def _make(
     any_positional: bool,
     any_keywords: bool,
 ) -> Parameters:
-    # Keywords that must be there: no call without any fits, so each goes through ``check``.
+    # With required keywords no call without keywords fits, so each call goes through ``check``.
     least = ANY + 1 if required_keywords else required
     most = ANY if any_positional else len(positional)
     return Parameters(least, most, positional, unnamed, required, keywords, required_keywords, any_keywords)
 
 
-#: Of what is no plain function: anything fits here, and the call itself will tell.
+#: Stands for other callables than plain functions: every call passes the check, and the call itself may fail.
 UNKNOWN = _make((), 0, 0, frozenset(), frozenset(), True, True)
 
 
 def parameters_of(function: Any, *, bound: bool = False) -> Parameters:
-    """Return the parameters of a function as it is called; decorators are not looked through.
+    """Return the parameters of a function as it is called; decorators are not followed.
 
     Args:
         function: any callable; UNKNOWN is the answer unless it is a function written in Python, a method of
@@ -123,7 +123,7 @@ def parameters_of(function: Any, *, bound: bool = False) -> Parameters:
         called = getattr(type(function), "__call__", None)  # noqa: B004
         if isinstance(called, FunctionType):
             function, bound = called, True
-    # Not of what has the code of another one as an attribute, as some decorators do.
+    # Some decorators have the code of another function as an attribute; it does not count.
     if type(function) is not FunctionType:
         return UNKNOWN
     code = function.__code__

@@ -1,4 +1,4 @@
-"""Facts about processes and the machine; how a process ended, in words."""
+"""Reads facts about processes and the machine, and describes in words how a process ended."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 
-#: What a process that ends itself for a reason of its own writes to its log, before the reason.
+#: A process that ends itself writes this to its log, followed by the reason.
 LAST_WORDS = "skate: fatal: "
 #: Kinds of processes, by the numbers that Ray gives them.
 SCRIPT_MODE, WORKER_MODE = 0, 1
-#: The folder of this package: files of the runtime's own code begin with it.
+#: The folder of this package; the files of the runtime's own code lie in it.
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -27,11 +27,11 @@ def describe_status(status: int) -> str:
 
 
 def hint_for_status(status: int) -> str:
-    """Return what usually is behind such an end, or an empty string."""
+    """Return the usual cause of such an end, or an empty string."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGKILL:
-            return "somebody sent SIGKILL, or the kernel ran out of memory (see dmesg)"
+            return "a process sent SIGKILL, or the kernel ran out of memory (see dmesg)"
         if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT):
             return "native code crashed; its traceback is in the worker's log"
     return ""
@@ -47,7 +47,7 @@ def cpu_count() -> int:
 
 
 def memory_bytes() -> int:
-    """Return how much memory this machine or container has."""
+    """Return how much memory this machine or container has, in bytes."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         text = _read(path)
@@ -65,10 +65,10 @@ def working_folder() -> str:
 
 
 def absolute(path: str) -> str:
-    """Return a path in full.
+    """Return the absolute form of a path.
 
     Raises:
-        FileNotFoundError: it is relative, and the working folder is gone.
+        FileNotFoundError: the path is relative, and the working folder was deleted.
     """
     try:
         return os.path.abspath(path)
@@ -80,13 +80,14 @@ def absolute(path: str) -> str:
 
 
 def import_paths() -> list[str]:
-    """Return ``sys.path`` as other processes can use it, without what is in a folder that is gone."""
+    """Return ``sys.path`` as other processes can use it, without paths relative to a deleted folder."""
     folder = working_folder()
     return [os.path.abspath(path) for path in sys.path if folder or os.path.isabs(path)]
 
 
 def portable(text: str) -> str:
-    """Return a variable or a path of the system as messages can have it: it need not be UTF-8."""
+    """Return a variable or a path of the system, which need not be UTF-8, in a form that messages can
+    carry."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -95,12 +96,12 @@ def portable(text: str) -> str:
 
 
 def native(text: str) -> str:
-    """Return what ``portable`` was given."""
+    """Return the text that ``portable`` was given."""
     return os.fsdecode(bytes.fromhex(text[1:])) if text.startswith("\0") else text
 
 
 def printable(text: str) -> str:
-    """Return a text of the system for people to read."""
+    """Return a text of the system in a form that people can read."""
     return text.encode(errors="backslashreplace").decode()
 
 

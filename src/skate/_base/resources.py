@@ -1,11 +1,11 @@
-"""Exact arithmetic on resources: fixed-point numbers, so that ten tenths make one."""
+"""Calculates with resources exactly: in fixed-point numbers, so that ten tenths make one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-#: Units in one whole resource. Ray resolves fractions to 0.0001; so do we.
+#: Units in one whole resource (count). Ray resolves fractions to 0.0001, and so does skate.
 UNIT = 10_000
 
 Resources = dict[str, int]
@@ -36,7 +36,7 @@ def to_float(resources: Mapping[str, int]) -> dict[str, float]:
 
 
 def fits(need: Mapping[str, int], free: Mapping[str, int]) -> bool:
-    """Tell whether every amount needed is there."""
+    """Tell whether ``free`` has every amount that is needed."""
     return all(free.get(name, 0) >= units for name, units in need.items())
 
 
@@ -48,7 +48,7 @@ def add(into: Resources, amounts: Mapping[str, int]) -> None:
 
 def subtract(from_: Resources, amounts: Mapping[str, int]) -> None:
     """Take ``amounts`` from ``from_``. The result may be negative: a worker that wakes from
-    ``get`` takes its CPUs back at once, and the node is oversubscribed until somebody ends."""
+    ``get`` takes its CPUs back at once, and the node is oversubscribed until a task ends."""
     for name, units in amounts.items():
         from_[name] = from_.get(name, 0) - units
 

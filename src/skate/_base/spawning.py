@@ -1,5 +1,5 @@
-"""Starts a process with exactly the descriptors that it is to have. Standard library only, and little of it:
-roles use it before they import anything else."""
+"""Starts a process with exactly the given descriptors. It uses little of the standard library, as roles call
+it before they import anything else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import Mapping
 
-#: Above every number that a process is given.
+#: Higher than every descriptor number that a process is given.
 _SPARE = 16
 
 
@@ -16,10 +16,11 @@ def spawn(argv: list[str], descriptors: Mapping[int, int], variables: Mapping[st
 
     Args:
         argv: its command line; the first is a path.
-        descriptors: number there to descriptor here; no other is passed on but 0 to 2, if they are not named.
-        variables: what its environment has beside ours.
+        descriptors: the number in the new process to the descriptor in this one. Of the others, only 0 to 2
+            are passed on.
+        variables: variables that are added to this process's environment.
     """
-    # Numbers that are descriptors of ours as well would be overwritten by each other: move them up first.
+    # A target number may be a descriptor of this process that is still needed: move the descriptors up first.
     moved: dict[int, int] = {}
     try:
         for number, fd in descriptors.items():

@@ -1,4 +1,4 @@
-"""How a process that cannot answer shows its stacks all the same: a signal, and a memfd that it writes to.
+"""Lets a process that cannot answer show its stacks: on a signal it writes them to a memfd.
 
 Python's fault handler runs in the signal handler itself, without the interpreter's lock: it works while
 native code holds that. The signal is a real-time one from the end of their range, which programs do not use;
@@ -14,7 +14,7 @@ import signal
 
 #: None: this system has no such signals.
 SIGNAL: int | None = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else None
-#: Of the memfd.
+#: The name of the memfd.
 NAME = "skate-stacks"
 
 
@@ -28,9 +28,9 @@ def register() -> int:
     try:
         fd = os.memfd_create(NAME, os.MFD_CLOEXEC)
     except OSError:
-        return -1  # no descriptors are left: it shows its stacks only while it can answer
+        return -1  # no descriptors are left: the process shows its stacks only while it can answer
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
-    # Not chained: what it would go on to is the signal's default, and that is the end of the process.
+    # Not chained: the next handler would be the signal's default, which ends the process.
     faulthandler.register(SIGNAL, file=fd, all_threads=True, chain=False)
     return fd
 

@@ -1,4 +1,4 @@
-"""Threads of the runtime's own, in users' programs."""
+"""Starts threads of the runtime inside users' programs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def start(name: str, target: Callable[..., None], *args: Any) -> threading.Threa
     """Start a thread that does not keep the program alive, and return it.
 
     Raises:
-        RuntimeError: none can be started. The system has no more; or the program is ending, when some
-            versions of Python refuse (3.12 as soon as the functions run that ``atexit`` was given).
+        RuntimeError: no thread can start. The system has no more, or the program is ending, when some
+            versions of Python refuse (3.12 as soon as ``atexit`` functions run).
     """
     thread = threading.Thread(target=target, args=args, name=name, daemon=True)
     try:

@@ -1,4 +1,4 @@
-"""Table-driven state machines: what is not listed is illegal."""
+"""Runs state machines from tables; a transition that is not listed is illegal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class IllegalTransition(RuntimeError):
 
 
 class TransitionTable(Generic[S, E]):
-    """Rules ``(state, event) -> next state``."""
+    """Holds the rules ``(state, event) -> next state``."""
 
     def __init__(self, rules: Mapping[tuple[S, E], S]) -> None:
         self.rules = dict(rules)

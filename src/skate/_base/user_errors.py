@@ -1,4 +1,4 @@
-"""The exceptions that user code raises, read and changed without trusting them.
+"""Reads and changes exceptions that user code raised, without trusting them.
 
 Every hook of such an object may raise (``SystemExit`` too), recurse, refuse or lie: ``__str__``,
 ``__bool__``, ``__getattribute__``, ``__setattr__``, ``__class__``, a property named ``args`` or
@@ -62,7 +62,7 @@ def is_a(value: object, kind: type) -> bool:
 
 
 def is_kind(kind: Any) -> bool:
-    """Tell whether something is a class of exceptions."""
+    """Tell whether a value is a class of exceptions."""
     return any(base is type for base in bases_of(type(kind))) and any(
         base is BaseException for base in bases_of(kind)
     )
@@ -82,7 +82,8 @@ def native_type(kind: type[BaseException]) -> Any:
 
 
 def found_in(kind: type, name: str) -> Any:
-    """Return what the class or one above it defines under this name, apart from built-in types; else None."""
+    """Return the attribute that the class or a base class defines under this name, apart from built-in types;
+    else None."""
     for base in bases_of(kind):
         members = _MEMBERS.__get__(base)
         if name in members and not is_native(base):
@@ -116,13 +117,13 @@ def set_args(error: BaseException, args: tuple[Any, ...]) -> None:
 
 
 def attributes_of(error: BaseException) -> dict[str, Any]:
-    """Return the instance's own dictionary itself."""
+    """Return the instance's own dictionary, not a copy."""
     found: dict[str, Any] = _DICT.__get__(error)
     return found
 
 
 def code_of(error: BaseException) -> Any:
-    """Return the code that ``sys.exit`` was given; of a SystemExit."""
+    """Return the code of a SystemExit, which ``sys.exit`` was given."""
     return _CODE.__get__(error)
 
 
@@ -139,12 +140,12 @@ def traceback_of(error: BaseException) -> TracebackType | None:
 
 
 def set_traceback(error: BaseException, trace: TracebackType | None) -> None:
-    """Change the traceback; None: let go of the frames, which hold arguments."""
+    """Change the traceback; None releases the frames, which hold arguments."""
     _TRACEBACK.__set__(error, trace)
 
 
 def set_cause(error: BaseException, cause: BaseException | None) -> None:
-    """Do what ``raise error from cause`` does."""
+    """Set the cause as ``raise error from cause`` does."""
     _CAUSE.__set__(error, cause)
     _SUPPRESS.__set__(error, True)
 
@@ -165,7 +166,7 @@ def origin_of(error: BaseException) -> tuple[BaseException | None, bool]:
 
 
 def notes_of(error: BaseException) -> list[str]:
-    """Return what ``add_note`` added."""
+    """Return the notes that ``add_note`` added."""
     notes: Any = attributes_of(error).get("__notes__")
     return [text_of(note) for note in notes] if type(notes) in (list, tuple) else []
 
@@ -174,23 +175,23 @@ def notes_of(error: BaseException) -> list[str]:
 
 
 def text_of(value: object, show: Callable[[Any], str] = str) -> str:
-    """Return ``str(value)``, or ``repr``; a plain string whatever that raises or returns."""
+    """Return ``str(value)`` or ``repr(value)`` as a plain string, whatever the hook raises or returns."""
     try:
-        # Of a subclass of str, whose hooks may do anything, the characters.
+        # Take the characters of a subclass of str, whose hooks may do anything.
         return str.__str__(show(value))
-    except BaseException as problem:  # SystemExit as well: the hook, not the process, is through
+    except BaseException as problem:  # SystemExit as well: it ends the hook, not the process
         return f"<{show.__name__}() of {type_name(value)} raised {type_name(problem)}>"
 
 
 def summary_of(error: BaseException) -> str:
-    """Return ``Type: text``, as the last line of a traceback says it."""
+    """Return ``Type: text``, as the last line of a traceback shows it."""
     text = text_of(error)
     return f"{type_name(error)}: {text}" if text else type_name(error)
 
 
 def matches_kind(error: BaseException, kinds: tuple[Any, ...]) -> bool:
-    """Tell whether it is of one of these classes; also if that is known only to a hook of the class (an
-    abstract base class)."""
+    """Tell whether an exception is of one of these classes; abstract base classes are asked through their
+    hooks."""
     for kind in kinds:
         if is_a(error, kind):
             return True

@@ -1,8 +1,9 @@
-"""Who waits for whom, and which of these waits can never end. Decisions only, on plain rows.
+"""Finds out which calls wait for each other, and which of these waits can never end. Decisions only, on plain
+rows.
 
-Every process tells its unfinished calls, what its threads wait for, and the *lanes* on which it runs
-calls: a serial actor has one with one slot, a threaded one one a group, an async one has lanes of which
-nobody can say that they are blocked. What could let a call go on is ::
+Every process reports its unfinished calls, the objects that its threads wait for, and the *lanes* on which it
+runs calls. A serial actor has one lane with one slot, a threaded actor one lane for each group; lanes of an
+async actor never count as blocked. A call can go on when one of these can go on ::
 
     it runs, and its thread waits for objects without a timeout:   any call that makes one of them
     it is queued on a lane, all of whose slots are taken:           any call that runs there
@@ -22,16 +23,16 @@ from typing import Any, NamedTuple
 
 from skate._base import ids
 
-#: Characters of an object id in hex that name the return; the rest is the task's id.
+#: Characters at the end of an object id in hex that name the return (count); the rest is the task's id.
 _INDEX = 4
 
 
 class Call(NamedTuple):
-    """A call that is not through, as its caller knows it."""
+    """Describes a call that is not finished, as its caller knows it."""
 
     task_id: str
     name: str
-    #: The process that has it; "": nobody yet.
+    #: The process that has the call; "": none yet.
     worker: str
     #: "": a task.
     actor: str
@@ -40,25 +41,25 @@ class Call(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """Where a process runs calls."""
+    """Describes where a process runs calls."""
 
     process: str
-    #: How many run at a time; 0: any number, and nobody can tell whether they are blocked.
+    #: How many calls run at a time; 0: any number, so that the lane never counts as blocked.
     slots: int
     running: tuple[str, ...]
     queued: tuple[str, ...]
 
 
 class Wait(NamedTuple):
-    """A thread that waits for objects."""
+    """Describes a thread that waits for objects."""
 
     process: str
-    #: Names this very wait among all of the process.
+    #: The number of this wait, which the process never uses again.
     number: int
-    #: The call that it is part of; "": none (a driver, a thread that user code started).
+    #: The call that the thread runs; "": none (a driver, a thread that user code started).
     caller: str
     objects: tuple[str, ...]
-    #: It has no timeout.
+    #: Whether the wait has no timeout.
     certain: bool
     #: "file:line in function", and for how long (seconds).
     where: str
@@ -66,7 +67,7 @@ class Wait(NamedTuple):
 
 
 class Situation(NamedTuple):
-    """What all processes told."""
+    """Holds the reports of all processes."""
 
     calls: Mapping[str, Call]
     lanes: tuple[Lane, ...]
@@ -74,19 +75,19 @@ class Situation(NamedTuple):
 
 
 class Deadlock(NamedTuple):
-    """Calls of which each waits for the next, and the last for the first."""
+    """Holds calls of which each waits for the next one, and the last one for the first."""
 
-    #: (process, number) of the waits on the way, the last to begin first.
+    #: (process, number) of the waits in the circle; the wait that began last comes first.
     waits: tuple[tuple[str, int], ...]
-    #: A line a call.
+    #: One line for each call.
     story: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """What DeadlockError says."""
+        """Return the text of the DeadlockError."""
         story = "".join(f"\n  {line}" for line in self.story)
         return (
-            f"these calls wait for each other, and none of them could ever go on:{story}\nPass refs on "
+            f"these calls wait for each other, and none of them can ever go on:{story}\nPass refs on "
             "instead of waiting for them in get(), make the methods async, or give the actor more "
             "threads (max_concurrency)."
         )
@@ -98,12 +99,12 @@ def maker(object_id: str) -> str:
 
 
 def constructor(process: str) -> str:
-    """Return what stands for the call of an actor's constructor."""
+    """Return the id that stands for the call of an actor's constructor."""
     return f"constructor:{process}"
 
 
 class Graph:
-    """A situation by its names."""
+    """Indexes a situation by the ids of calls."""
 
     def __init__(self, situation: Situation) -> None:
         self.calls = situation.calls
@@ -126,14 +127,14 @@ class Graph:
         return waits[0]
 
     def name(self, call: str) -> str:
-        """Return what users call it."""
+        """Return the name under which users know a call."""
         found = self.calls.get(call)
         if found is not None:
             return found.name
         return "the constructor of an actor" if call.startswith("constructor:") else f"task {call}"
 
     def depends(self, call: str) -> Sequence[str]:
-        """Return the calls any of which could let it go on. Nothing: it may do so by itself."""
+        """Return the calls any of which could let this call go on; none: it may go on by itself."""
         wait = self.blocker(call)
         if wait is not None:
             return [maker(one) for one in wait.objects]
@@ -205,19 +206,19 @@ def _describe(graph: Graph, cycle: list[str]) -> Deadlock:
 
 
 def confirmed(before: Iterable[Deadlock], now: Iterable[Deadlock]) -> list[Deadlock]:
-    """Return the findings that a second look found again, by the very same waits."""
+    """Return the deadlocks that a second look found again, with the very same waits."""
     known = {frozenset(one.waits) for one in before}
     return [one for one in now if one.waits and frozenset(one.waits) in known]
 
 
 def situation(rows: Iterable[Mapping[str, Any]]) -> Situation:
-    """Return what processes told in rows (see ``_worker.reporting.waits``)."""
+    """Return the situation that processes reported in rows (see ``_worker.reporting.waits``)."""
     calls: dict[str, Call] = {}
     lanes: list[Lane] = []
     waits: list[Wait] = []
     for row in rows:
         if "process" not in row:
-            continue  # it failed to tell
+            continue  # it could not report
         process = row["process"]
         for one in row["calls"]:
             calls[one["task_id"]] = Call(

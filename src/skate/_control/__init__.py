@@ -1,1 +1,1 @@
-"""The control store: nodes, jobs, the actor directory."""
+"""Implements the control store: nodes, jobs, the actor directory."""

@@ -1,4 +1,4 @@
-"""The actor directory: which actors there are, where each lives, what its death means. Decisions only.
+"""Keeps the actor directory: decides where each actor lives, and what its death causes. Decisions only.
 
 Owner: the control store's loop. An actor lives through::
 
@@ -10,12 +10,13 @@ Owner: the control store's loop. An actor lives through::
                                            v
                                          DEAD (its name is free again)
 
-Each incarnation has a number; what a past one says is dropped at the door.
+Each incarnation has a number; messages about a past incarnation are dropped on arrival.
 
-What ``Publish``, ``Record`` and ``Prune`` name is recorded before anybody hears of it. A control store that
-is started anew begins with those records (``restore``): only messages that were under way are lost. A node
-that comes back therefore repeats what it told last, and says which incarnations it has (``node_joined``):
-what it should have and does not is placed again, what it has and should not is stopped.
+The control store records the changes of ``Publish``, ``Record`` and ``Prune`` before it sends any message
+about them. A restarted control store begins with those records (``restore``), so only messages that were
+under way are lost. A node that reconnects therefore repeats its last reports, and lists the incarnations that
+it has (``node_joined``): an incarnation that it lacks is placed again, and one that it should not have is
+stopped.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from skate._wire.control import ActorSpec
 
 
 class ActorState(enum.Enum):
-    """See the module's text. The values are what users see."""
+    """Names the states of an actor. Users see the values."""
 
     PENDING = "PENDING_CREATION"
     ALIVE = "ALIVE"
@@ -42,7 +43,7 @@ class ActorState(enum.Enum):
 
 
 class ActorEvent(enum.Enum):
-    """What can happen to an actor."""
+    """Names the events of an actor's life."""
 
     STARTED = "started"
     RESTART = "ended with restarts left"
@@ -64,7 +65,7 @@ TABLE = TransitionTable(
 
 
 class ActorRecord:
-    """One actor, through all its incarnations."""
+    """Describes one actor through all its incarnations."""
 
     __slots__ = ("id", "spec", "state", "incarnation", "address", "node", "worker", "cause", "error",
                  "begun_owner", "begun_seq", "restarts", "graceful", "spec_bytes", "times",
@@ -85,10 +86,10 @@ class ActorRecord:
         self.begun_owner = b""
         self.begun_seq = 0
         self.restarts = 0
-        #: It was to end in its own time.
+        #: Whether the actor was asked to end by itself.
         self.graceful = False
-        #: When it was created, alive for the first time, and dead (seconds since 1970; 0: not yet); and what
-        #: its own __repr__ says. For people, set by who carries commands out.
+        #: When the actor was created, alive for the first time, and dead (seconds since 1970; 0: not yet),
+        #: and its own __repr__. The control server sets them, for people to read.
         self.times = [0.0, 0.0, 0.0]
         self.repr_name = ""
 
@@ -112,25 +113,25 @@ class Stop(NamedTuple):
 
 
 class Publish(NamedTuple):
-    """Tell the watchers; record it."""
+    """Record the state and send it to the watchers."""
 
     actor: ActorRecord
 
 
 class Record(NamedTuple):
-    """Record where it is: no news for anybody."""
+    """Record where the actor is; watchers get no message."""
 
     actor: ActorRecord
 
 
 class Forget(NamedTuple):
-    """A detached actor is dead for good: end what it started."""
+    """A detached actor is dead for good: end its job."""
 
     actor: ActorRecord
 
 
 class Prune(NamedTuple):
-    """Nothing of this actor is remembered any more."""
+    """Delete all records of this actor."""
 
     actor: bytes
 
@@ -138,13 +139,13 @@ class Prune(NamedTuple):
 Command = Place | Stop | Publish | Record | Forget | Prune
 
 
-#: Dead actors that are remembered, so that handles left over get the story of their end.
-DEAD_KEPT = 10_000
+#: The most dead actors that are remembered (count), so that remaining handles get the reason of their end.
+MAX_DEAD_ACTORS = 10_000
 
 
-#: Why a node is told to end an incarnation that it should not have.
-_NOT_WANTED = "the control store knows it as dead, or restarted elsewhere"
-_VANISHED = "its process ended while the control store was away; how is not known"
+#: The reason in the order to a node to end an incarnation that it should not have.
+_NOT_WANTED = "the control store has recorded it as dead or restarted elsewhere"
+_VANISHED = "its process ended while the control store was down; the cause is not known"
 
 
 class NameTaken(ValueError):
@@ -156,7 +157,7 @@ class NameTaken(ValueError):
 
 
 class Actors:
-    """The directory."""
+    """Decides about all actors of the cluster."""
 
     def __init__(self) -> None:
         self.records: dict[bytes, ActorRecord] = {}
@@ -168,8 +169,8 @@ class Actors:
     # ------------------------------------------------------------------ nodes
 
     def node_joined(self, node: bytes, hosted: Collection[tuple[bytes, int]] = ()) -> list[Command]:
-        """A node can take actors. ``hosted``: the incarnations that it has, or is about to have: it was here
-        before, and has repeated (``started``, ``ended``) what it said last."""
+        """Take a node into account that can run actors. ``hosted``: the incarnations that it has or will
+        have, if it was here before; it has repeated its last reports (``started``, ``ended``) then."""
         if node not in self._nodes:
             self._nodes.append(node)
         commands: list[Command] = []
@@ -185,14 +186,14 @@ class Actors:
                 if actor.state is ActorState.ALIVE:
                     commands += self.ended(actor.id, actor.incarnation, _VANISHED, False, b"", 0)
                 elif actor.state is not ActorState.DEAD:
-                    commands.append(Place(node, actor))  # it never heard of it
+                    commands.append(Place(node, actor))  # the node never got the order
         waiting, self._unplaced = self._unplaced, []
         for actor in waiting:
             commands += [Record(actor), *self._place(actor)]
         return commands
 
     def node_lost(self, node: bytes) -> list[Command]:
-        """A node is gone, and the actors there."""
+        """Handle the loss of a node and its actors."""
         if node in self._nodes:
             self._nodes.remove(node)
         commands: list[Command] = []
@@ -230,7 +231,8 @@ class Actors:
     def started(
         self, actor_id: bytes, incarnation: int, worker: bytes, address: str, error: bytes
     ) -> list[Command]:
-        """Its constructor returned, or raised ``error``: then it is dead, whatever its restarts."""
+        """Record that the constructor returned, or raised ``error``: then the actor is dead, whatever its
+        restarts."""
         actor = self._current(actor_id, incarnation)
         if actor is None or actor.state is ActorState.ALIVE:
             return []
@@ -251,7 +253,7 @@ class Actors:
         begun_owner: bytes,
         begun_seq: int,
     ) -> list[Command]:
-        """The process of this incarnation ended: restart it or bury it."""
+        """Handle the end of an incarnation's process: restart the actor or declare it dead."""
         actor = self._current(actor_id, incarnation)
         if actor is None:
             return []
@@ -271,7 +273,7 @@ class Actors:
     def kill(
         self, actor_id: bytes, no_restart: bool, reason: str, *, graceful: bool = False
     ) -> list[Command]:
-        """End its process; for good, or for a restart if any are left."""
+        """End the actor's process; for good, or for a restart if any are left."""
         actor = self.records.get(actor_id)
         if actor is None or actor.state is ActorState.DEAD:
             return []
@@ -282,11 +284,11 @@ class Actors:
         if actor in self._unplaced:
             self._unplaced.remove(actor)
         actor.graceful = graceful
-        # Callers need not wait for the process to be gone: nothing of it will be heard again.
+        # Callers need not wait for the end of the process: its messages do not count any more.
         return [*self._end(actor, reason), *where]
 
     def owner_died(self, owner: bytes) -> list[Command]:
-        """The process that created actors is gone: they end, but for detached ones."""
+        """End the actors that an ended process created, except detached ones."""
         commands: list[Command] = []
         for actor in list(self.records.values()):
             if actor.spec.owner_id == owner and not actor.spec.job_config:
@@ -298,7 +300,7 @@ class Actors:
             actor.state = TABLE.next(f"actor {actor.id.hex()}", actor.state, ActorEvent.END)
         actor.cause = cause
         actor.address = ""
-        # What is told of the dead needs no code and no arguments.
+        # Reports about a dead actor need neither its code nor its arguments.
         rooted = b"{}" if actor.spec.job_config else b""
         actor.spec = msgspec.structs.replace(
             actor.spec, class_blob=b"", args=b"", dependencies=[], job_config=rooted
@@ -313,9 +315,9 @@ class Actors:
         return commands + self._remember(actor)
 
     def _remember(self, actor: ActorRecord) -> list[Command]:
-        """Count a dead actor; those that died longest ago are forgotten."""
+        """Remember a dead actor, and forget those that died longest ago."""
         self._dead.append(actor.id)
-        if len(self._dead) <= DEAD_KEPT:
+        if len(self._dead) <= MAX_DEAD_ACTORS:
             return []
         oldest = self._dead.popleft()
         del self.records[oldest]
@@ -336,7 +338,7 @@ class Actors:
         return self.records[actor_id] if actor_id is not None else None
 
     def lives(self, actor_id: bytes) -> bool:
-        """Tell whether there is such an actor, and it is not dead."""
+        """Tell whether the actor exists and is not dead."""
         actor = self.records.get(actor_id)
         return actor is not None and actor.state is not ActorState.DEAD
 
@@ -347,7 +349,7 @@ class Actors:
     # ------------------------------------------------------------------ after a restart of the control store
 
     def restore(self, actor: ActorRecord) -> list[Command]:
-        """Put a record back that was read from storage."""
+        """Add a record that was read from storage."""
         self.records[actor.id] = actor
         if actor.state is ActorState.DEAD:
             return self._remember(actor)
@@ -358,7 +360,7 @@ class Actors:
         return []
 
     def expected(self) -> set[bytes]:
-        """Return the nodes that living actors are on, and the processes whose end would be theirs too."""
+        """Return the nodes of living actors, and the processes whose end would end these actors too."""
         living = [actor for actor in self.records.values() if actor.state is not ActorState.DEAD]
         nodes = {actor.node for actor in living if actor.node}
         return nodes | {actor.spec.owner_id for actor in living if not actor.spec.job_config}

@@ -1,6 +1,6 @@
-"""The key-value table: bytes by key, in namespaces. Decisions only.
+"""Keeps the key-value table: bytes by key, in namespaces. Decisions only.
 
-Owner: the control store's loop. Every change comes with what is to be written to storage.
+Owner: the control store's loop. Every change comes with the records to write to storage.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ Writes = list[tuple[bytes, bytes | None]]
 
 
 class KeyValues:
-    """The table."""
+    """Holds the pairs of all namespaces."""
 
     def __init__(self) -> None:
         self._namespaces: dict[bytes, dict[bytes, bytes]] = {}
@@ -49,7 +49,7 @@ class KeyValues:
         return len(gone), [(storage_key(namespace, one), None) for one in gone]
 
     def restore(self, stored: bytes, value: bytes) -> None:
-        """Put back what was read from storage."""
+        """Add a pair that was read from storage."""
         size = int.from_bytes(stored[:4], "big")
         self._namespaces.setdefault(stored[4 : 4 + size], {})[stored[4 + size :]] = value
 

@@ -1,4 +1,4 @@
-"""Actors as plain rows, for those who look."""
+"""Makes plain rows of actors for the state API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skate._environment.spec import decode
 
 
 def actor_row(actor: ActorRecord) -> dict[str, Any]:
-    """Return what ``util.state`` makes its columns of."""
+    """Return the row from which ``util.state`` makes its columns."""
     spec = actor.spec
     return {
         "actor_id": actor.id.hex(),
@@ -41,5 +41,5 @@ def actor_row(actor: ActorRecord) -> dict[str, Any]:
 
 
 def _shown(environment: bytes) -> str:
-    """Return an encoded environment as its user wrote it: JSON."""
+    """Return an encoded environment in the form that its user wrote, as JSON."""
     return msgspec.json.encode(decode(environment).shown).decode() if environment else ""

@@ -1,11 +1,11 @@
-"""The control store: builds the tables, decodes requests, carries out commands. No rules here.
+"""Runs the control store: builds the tables, decodes requests, carries out commands. No rules here.
 
-One thread, one loop. Never on the path of a call: processes ask it where an actor is once, and are
-told when that changes.
+One thread runs one loop. The control store is never on the path of a call: a process asks once where an actor
+is, and gets a message when that changes.
 
-It may die at any moment: the head's daemon starts it anew on the same socket, it reads what it had
-recorded, and everybody who was connected comes back and repeats what was not answered. Nodes and
-processes that do not come back within ``LEASE`` are taken for dead.
+It may die at any moment: the head's daemon starts a new one on the same socket, which reads the records of
+the old one. All connected processes reconnect and repeat their unanswered requests. Nodes and processes that
+do not reconnect within ``RECONNECT_TIMEOUT_S`` seconds count as dead.
 """
 
 from __future__ import annotations
@@ -42,19 +42,20 @@ from skate._transport.reactor import Reactor
 from skate._wire import control, node, services
 from skate._wire.codec import pack, unpack
 
-#: Jobs that are remembered for those who ask.
-_JOBS_KEPT = 10_000
-#: Events likewise.
-_EVENTS_KEPT = 1000
-#: A handle may get here before its creator's CreateActor, on another connection: wait (seconds).
-_OVERTAKEN = 1.0
-#: How long a control store that was started anew waits for those whom it knew (seconds).
-LEASE = 30.0
+#: The most jobs that are remembered for the state API (count).
+_MAX_JOBS = 10_000
+#: The most events that are remembered for the state API (count).
+_MAX_EVENTS = 1000
+#: A handle may arrive before its creator's CreateActor, on another connection: so long the control store
+#: waits for that (seconds).
+_CREATE_TIMEOUT_S = 1.0
+#: So long a restarted control store waits for the nodes and processes of its records (seconds).
+RECONNECT_TIMEOUT_S = 30.0
 _UNKNOWN = "this cluster does not know the actor: the handle belongs to an earlier session"
 
 
 class Records(Protocol):
-    """What must survive: see ``_control.storage``."""
+    """Keeps the records that must survive: see ``_control.storage``."""
 
     def put(self, kind: str, key: bytes, value: bytes) -> None:
         """Write one record."""
@@ -73,16 +74,16 @@ class Records(Protocol):
 
 
 class ControlSettings(msgspec.Struct, frozen=True):
-    """What a control store is started with: JSON on its command line, written by ``_launch``."""
+    """Holds the settings of a control store: JSON on its command line, written by ``_launch``."""
 
     session_dir: str
-    #: The control store ends when this connection (its driver's) does; -1: it is nobody's.
+    #: The control store ends when this connection (its driver's) closes; -1: it belongs to no driver.
     driver_fd: int
     listen_fd: int
 
 
 class Peer:
-    """A connected process."""
+    """Describes a connected process."""
 
     def __init__(self, is_lifeline: bool) -> None:
         self.is_lifeline = is_lifeline
@@ -95,7 +96,7 @@ class Peer:
 
 
 class ControlStore:
-    """Everything of one cluster."""
+    """Serves one cluster."""
 
     def __init__(self, reactor: Reactor, storage: Records) -> None:
         self.reactor = reactor
@@ -105,14 +106,15 @@ class ControlStore:
         self._had_node = False
         self._early_lists: list[tuple[Connection, control.ListNodes]] = []
         self._watchers: dict[bytes, set[Connection]] = {}
-        #: By their drivers: plain rows.
+        #: Jobs by their drivers, as plain rows.
         self._jobs: dict[bytes, dict[str, Any]] = {}
         self._last_job = 0
-        #: Started anew: the nodes and processes that are yet to come back, until (monotonic).
+        #: After a restart: the nodes and processes that have not reconnected yet, and the time limit for them
+        #: (monotonic seconds).
         self._absent: set[bytes] = set()
         self._lease_ends = 0.0
         self._values = KeyValues()
-        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
+        self._events: deque[dict[str, Any]] = deque(maxlen=_MAX_EVENTS)
         self._handlers: dict[type, Handler] = {
             control.RegisterNode: self._register_node,
             control.NodeUpdate: self._node_update,
@@ -138,7 +140,7 @@ class ControlStore:
         self._restore()
 
     def serve(self, settings: ControlSettings) -> None:
-        """Take connections from now on."""
+        """Accept connections from now on."""
         self.reactor.on_turn = self._storage.commit
         listening = socket.socket(fileno=settings.listen_fd)
         Listener(self.reactor, listening, self._accept, self._out_of_descriptors)
@@ -148,14 +150,17 @@ class ControlStore:
 
     @property
     def handlers(self) -> Mapping[type, Handler]:
-        """Which message goes where."""
+        """Return the handler of each message type."""
         return self._handlers
 
     def _accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
         self._acceptor.accept(sock, Peer(is_lifeline), patient=is_lifeline)
 
     def _out_of_descriptors(self, error: OSError) -> None:
-        text = f"the control store {descriptors.explain(error)}. Whoever dials it waits until there are some"
+        text = (
+            f"the control store {descriptors.explain(error)}. "
+            "Processes that dial it wait until it has some again"
+        )
         self._event("ERROR", "CONTROL_STORE", text)
 
     def _disconnected(self, connection: Connection) -> None:
@@ -174,13 +179,13 @@ class ControlStore:
     def _process_ended(self, process: bytes) -> None:
         job = self._jobs.get(process)
         if job is not None:
-            job["status"], job["end_time"] = "SUCCEEDED", time.time()  # how it ended nobody tells
+            job["status"], job["end_time"] = "SUCCEEDED", time.time()  # no process reports how it ended
             self._event("INFO", "JOBS", f"job {job['job_id']} ended")
             self._record_job(job)
         self.owner_ended(process)
 
     def owner_ended(self, owner: bytes) -> None:
-        """A process is gone: what it created ends, but for detached actors."""
+        """End the actors of a process that ended, except detached ones."""
         self._run(self._actors.owner_died(owner))
 
     def stop(self) -> None:
@@ -206,7 +211,7 @@ class ControlStore:
         self._nodes[peer.id] = connection
         self._absent.discard(peer.id)
         self._event("INFO", "NODES", f"node {peer.id.hex()} joined ({message.hostname})")
-        for news in message.told:
+        for news in message.reports:
             self._handlers[type(news)](connection, news)
         self._run(self._actors.node_joined(peer.id, message.hosted))
         for root in message.roots:
@@ -244,7 +249,7 @@ class ControlStore:
             }  # fmt: skip
             self._record_job(job)
             self._event("INFO", "JOBS", f"job {job['job_id']} began: {message.entrypoint}")
-            if len(self._jobs) > _JOBS_KEPT:
+            if len(self._jobs) > _MAX_JOBS:
                 oldest = self._jobs.pop(next(iter(self._jobs)))
                 self._storage.delete("job", bytes.fromhex(oldest["job_id"]))
         job_id = bytes.fromhex(job["job_id"]) if job is not None else message.job_id
@@ -312,7 +317,7 @@ class ControlStore:
                 )
                 connection.send(update)
 
-        self.reactor.call_later(self._patience, unknown)
+        self.reactor.call_later(self._create_timeout_s, unknown)
 
     def _kill_actor(self, connection: Connection, message: control.KillActor) -> None:
         def kill() -> None:
@@ -326,12 +331,12 @@ class ControlStore:
         if message.actor_id in self._actors.records:
             kill()
         else:
-            self.reactor.call_later(self._patience, kill)
+            self.reactor.call_later(self._create_timeout_s, kill)
 
     @property
-    def _patience(self) -> float:
-        """Seconds until an actor that nobody has told of is none."""
-        return max(_OVERTAKEN, self._lease_ends - monotonic())
+    def _create_timeout_s(self) -> float:
+        """Return how long to wait for the CreateActor of an unknown actor (seconds)."""
+        return max(_CREATE_TIMEOUT_S, self._lease_ends - monotonic())
 
     def _release_actor(self, connection: Connection, message: control.ReleaseActor) -> None:
         self._run(
@@ -367,7 +372,7 @@ class ControlStore:
         )
 
     def _run(self, commands: Sequence[Command]) -> None:
-        """Carry out what the directory decided."""
+        """Carry out the commands of the directory."""
         for command in commands:
             if isinstance(command, Publish):
                 self._publish(command.actor)
@@ -390,7 +395,7 @@ class ControlStore:
                     )
 
     def _event(self, severity: str, source: str, text: str) -> None:
-        """Remember what happened, for those who look."""
+        """Remember an event for the state API."""
         self._events.append(
             {"severity": severity, "time": time.time(), "source_type": source, "message": text}
         )
@@ -407,7 +412,7 @@ class ControlStore:
         connection.send(control.Answer(message.request, pack(answer)))
 
     def _stamp(self, actor: ActorRecord) -> None:
-        """Remember when it got where it is."""
+        """Record when the actor got into its state."""
         index = {ActorState.PENDING: 0, ActorState.ALIVE: 1, ActorState.DEAD: 2}.get(actor.state)
         if index is not None and not actor.times[index]:
             actor.times[index] = time.time()
@@ -425,10 +430,10 @@ class ControlStore:
         for watcher in self._watchers.get(actor.id, ()):
             watcher.send(update)
 
-    # ------------------------------------------------------------------ started anew
+    # ------------------------------------------------------------------ after a restart
 
     def _restore(self) -> None:
-        """Read what was recorded before, if this is not the first one of its cluster."""
+        """Read the records of an earlier control store of this cluster, if there was one."""
         for key, value in self._storage.all("value"):
             self._values.restore(key, value)
         for job_id, value in self._storage.all("job"):
@@ -436,21 +441,25 @@ class ControlStore:
             self._jobs[bytes.fromhex(job["driver"])] = job
             self._last_job = int.from_bytes(job_id, "big")
         found = [load_actor(actor_id, value) for actor_id, value in self._storage.all("actor")]
-        for actor in sorted(found, key=lambda actor: actor.times[-1]):  # who died first is forgotten first
+        for actor in sorted(
+            found, key=lambda actor: actor.times[-1]
+        ):  # actors that died first are forgotten first
             self._run(self._actors.restore(actor))
         self._absent = self._actors.expected() | {
             driver for driver, job in self._jobs.items() if job["status"] == "RUNNING"
         }
         if self._jobs:
-            self._event("WARNING", "CONTROL_STORE", "the control store ended, and was started anew")
-            self._lease_ends = monotonic() + LEASE
-            self.reactor.call_later(LEASE, self._lease_over)
+            self._event("WARNING", "CONTROL_STORE", "the control store ended and was restarted")
+            self._lease_ends = monotonic() + RECONNECT_TIMEOUT_S
+            self.reactor.call_later(RECONNECT_TIMEOUT_S, self._lease_over)
 
     def _lease_over(self) -> None:
-        """Who is not back by now is gone."""
+        """Declare the nodes and processes dead that have not reconnected."""
         absent, self._absent = self._absent, set()
         for one in absent:
-            self._event("ERROR", "CONTROL_STORE", f"{one.hex()} did not come back within {LEASE:g} s")
+            self._event(
+                "ERROR", "CONTROL_STORE", f"{one.hex()} did not reconnect within {RECONNECT_TIMEOUT_S:g} s"
+            )
             self._run(self._actors.node_lost(one))
             self._process_ended(one)
 
@@ -469,7 +478,7 @@ def _update(actor: ActorRecord) -> control.ActorUpdate:
 
 
 def main(settings_json: str) -> None:
-    """Run a control store until its driver is gone."""
+    """Run a control store until its driver ends."""
     from skate._control.storage import Storage  # SQLite takes a while to import
 
     descriptors.raise_limit()

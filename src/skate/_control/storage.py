@@ -1,7 +1,8 @@
-"""What must survive the control store: a key-value log in SQLite, committed before anybody is answered.
+"""Keeps the records that must survive the control store: a key-value log in SQLite, committed before any
+answer.
 
 Writes of one turn of the loop are one transaction (``commit`` runs between dispatch and flush), so a
-burst of actors costs one sync, and an answer that a client has seen is on disk.
+burst of actors costs one sync, and every answer that a client has seen is on disk.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sqlite3
 
 
 class Storage:
-    """Tables of bytes by key, in one file."""
+    """Holds tables of bytes by key in one file."""
 
     def __init__(self, path: str) -> None:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

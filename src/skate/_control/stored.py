@@ -1,4 +1,4 @@
-"""What is written of an actor, for a control store that is started anew. Decisions only."""
+"""Encodes the record of an actor, for a control store that restarts. Decisions only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skate._wire.control import ActorSpec
 
 
 class _Actor(Struct, array_like=True, frozen=True):
-    """An ``ActorRecord``; times and names in it are those of its fields."""
+    """Describes an ``ActorRecord`` in storage; its fields have the same names."""
 
     state: str
     incarnation: int
@@ -29,7 +29,7 @@ class _Actor(Struct, array_like=True, frozen=True):
 
 
 def dump_actor(actor: ActorRecord) -> bytes:
-    """Return the whole of it."""
+    """Return a record as bytes."""
     return pack(
         _Actor(
             actor.state.value, actor.incarnation, actor.restarts, actor.cause, actor.error, actor.node,
@@ -40,7 +40,7 @@ def dump_actor(actor: ActorRecord) -> bytes:
 
 
 def load_actor(actor_id: bytes, data: bytes) -> ActorRecord:
-    """Return what ``dump_actor`` was given."""
+    """Return the record that ``dump_actor`` encoded."""
     stored = unpack(data, type=_Actor)
     actor = ActorRecord(actor_id, unpack(stored.spec, type=ActorSpec), stored.spec)
     actor.state = ActorState(stored.state)

@@ -1,1 +1,1 @@
-"""Runtime environments: what they may say, what they are made of, how they are prepared and entered."""
+"""Handles runtime environments: checks, describes, prepares and enters them."""

@@ -1,7 +1,7 @@
 """A worker enters its environment: variables, folder, paths, packages; then the user's setup hook.
 
-It is a fork of a Python that runs already. What that has imported (the runtime and what it needs) stays
-as it is; everything else is found in the environment first.
+The worker is a fork of a running Python. Modules that Python has imported already (the runtime and its
+dependencies) stay as they are; all others are found in the environment first.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from skate._environment.spec import Environment, Prepared, expand, site_packages
 
 
 def enter(environment: Environment, given: dict[str, Any]) -> None:
-    """Make this process one of the environment. The job's own variables and paths are set already.
+    """Make this process a member of the environment. The job's own variables and paths are set already.
 
     Args:
-        environment: which.
-        given: what its preparation made (Prepared, as JSON has it).
+        environment: the environment.
+        given: the result of its preparation (Prepared, decoded from JSON).
     """
     prepared = msgspec.convert(given, Prepared)
     paths = [prepared.working_dir, *prepared.paths] if prepared.working_dir else list(prepared.paths)
@@ -37,7 +37,7 @@ def enter(environment: Environment, given: dict[str, Any]) -> None:
         paths += [os.path.abspath(path) for path in own.split(os.pathsep) if path]
     if paths:
         sys.path[:0] = paths
-        # For Pythons that tasks start.
+        # For Python processes that tasks start.
         more = [path for path in (own or "").split(os.pathsep) if path]
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, *more]))
     if prepared.working_dir:
@@ -62,7 +62,7 @@ def _use_packages(venv: str) -> None:
 
 
 def run_hook(environment: Environment) -> None:
-    """Run the setup hook; whatever it raises is the caller's to tell."""
+    """Run the setup hook; the caller reports an exception of the hook."""
     if environment.hook_code:
         hook = pickle.loads(environment.hook_code)
     else:

@@ -1,6 +1,6 @@
-"""The fields of ``runtime_env``: which there are, what each may hold, how a child's meet its parent's.
+"""Checks the fields of ``runtime_env``, and merges those of a child with those of its parent.
 
-Checked where they are written, before anything is read or started. Decisions only.
+The checks run where the fields are written, before any file is read or process started. Decisions only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 _INSTALLERS = ("pip", "uv")
-#: Of Ray's fields those that skate has no means for, and what to do instead.
+#: Fields of Ray's that skate does not support, and what to do instead.
 _ABSENT = {
     "conda": "use 'pip' or 'uv', or start the program inside of the conda environment",
     "container": "start the program, or `skate start`, inside of the container",
@@ -20,21 +20,21 @@ _ABSENT = {
     "java_jars": "skate runs Python only",
     "py_executable": "workers are forked from the program's own Python; use 'pip' or 'uv' for packages",
 }
-#: How Ray says "worker_process_setup_hook" and "config", and so do we.
+#: Ray's names of the fields for the setup hook and the configuration.
 HOOK, CONFIG = "worker_process_setup_hook", "config"
 DEFAULT_TIMEOUT_S = 600
 
 
 def check(given: Any, what: str = "runtime_env") -> None:
-    """Raise if a ``runtime_env`` is no valid one, as far as can be told without a look at the disk.
+    """Raise if a ``runtime_env`` is not valid, as far as the check needs no look at the disk.
 
     Args:
-        given: what the user wrote; None and empty ones are fine.
-        what: how messages call it.
+        given: the user's value; None and an empty one are valid.
+        what: the name of the value in messages.
 
     Raises:
         TypeError: it, or a field, has the wrong type.
-        ValueError: a field is unknown, contradicts another, or is one that skate has not.
+        ValueError: a field is unknown, contradicts another one, or is not supported by skate.
     """
     if given is None:
         return
@@ -42,7 +42,7 @@ def check(given: Any, what: str = "runtime_env") -> None:
         raise TypeError(f"{what} must be a dict or a RuntimeEnv, but received type {type(given)}: {given!r}")
     for name, value in given.items():
         if value is None or (isinstance(name, str) and name.startswith("_")):
-            continue  # names with an underscore are notes that Ray makes for itself
+            continue  # names with an underscore are Ray's internal fields
         checker = _CHECKS.get(name)
         if checker is not None:
             checker(f"{what}[{name!r}]", value)
@@ -51,11 +51,11 @@ def check(given: Any, what: str = "runtime_env") -> None:
         else:
             raise ValueError(f"{what} has no field {name!r}; it has: {', '.join(sorted(_CHECKS))}")
     if given.get("pip") and given.get("uv"):
-        raise ValueError(f"{what} has both 'pip' and 'uv'; one of them can install the packages, choose it")
+        raise ValueError(f"{what} has both 'pip' and 'uv'; choose one of them to install the packages")
 
 
 def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a child sees that was given ``child`` where ``parent`` held.
+    """Return the ``runtime_env`` of a child with the fields ``child`` whose parent has ``parent``.
 
     Variables are merged one by one; every other field of the child's replaces the parent's.
 
@@ -74,10 +74,10 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]
 
 
 def refuse_remote(name: str, path: str) -> None:
-    """Raise if it is the address of something elsewhere.
+    """Raise if a path is the address of a remote file.
 
     Raises:
-        ValueError: it is.
+        ValueError: the path is such an address.
     """
     scheme, mark, _ = path.partition("://")
     if mark and scheme.isalnum():
@@ -99,7 +99,7 @@ def _env_vars(name: str, value: Any) -> None:
                 f"{name} must be of type Dict[str, str], got {key!r}: {text!r}; write numbers as strings"
             )
         if not key or "=" in key or "\0" in key + text:
-            raise ValueError(f"{name} has {key!r}: {text!r}, which the system cannot hold as a variable")
+            raise ValueError(f"{name} has {key!r}: {text!r}, which cannot be an environment variable")
 
 
 def _path(name: str, value: Any) -> None:
@@ -161,7 +161,7 @@ def _packages(tool: str) -> Callable[[str, Any], None]:
 
 def _hook(name: str, value: Any) -> None:
     if isinstance(value, str):
-        # Functions within functions have names too: get_runtime_context().runtime_env tells them.
+        # get_runtime_context().runtime_env also names functions within functions.
         parts = value.split(".")
         if len(parts) < 2 or not all(part.isidentifier() or part.startswith("<") for part in parts):
             raise ValueError(f"{name} takes a function or 'module.function', got {value!r}")
@@ -177,7 +177,7 @@ def _config(name: str, value: Any) -> None:
         raise TypeError(f"{name}['setup_timeout_seconds'] takes seconds as a number, got {timeout!r}")
     if timeout != -1 and not timeout > 0:
         raise ValueError(
-            f"{name}['setup_timeout_seconds'] takes seconds above 0, or -1: without limit; got {timeout}"
+            f"{name}['setup_timeout_seconds'] takes seconds above 0, or -1 for no limit; got {timeout}"
         )
     if not isinstance(value.get("eager_install", True), bool):
         raise TypeError(f"{name}['eager_install'] takes True or False")
@@ -193,5 +193,5 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     HOOK: _hook,
     CONFIG: _config,
 }
-#: Every field that skate has, and those of Ray's that it has not.
+#: The fields that skate supports, and those of Ray's that it does not.
 KNOWN, ABSENT = frozenset(_CHECKS), frozenset(_ABSENT)

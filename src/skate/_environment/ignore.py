@@ -1,7 +1,7 @@
-"""Patterns as in ``.gitignore``: which files of a folder are left out. Decisions only.
+"""Decides by patterns as in ``.gitignore`` which files of a folder are left out. Decisions only.
 
-The last pattern that matches decides; ``!`` takes back; a pattern with a slash before its end is
-relative to where it was written; one that ends with a slash means folders only. What lies in a folder
+The last pattern that matches decides; ``!`` takes back; a pattern with a slash before its end is relative to
+the folder where it was written; a pattern that ends with a slash means folders only. Everything in a folder
 that is left out is left out, whatever later patterns say.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Rule(NamedTuple):
-    """One pattern, ready to match."""
+    """Holds one pattern, ready to match."""
 
     matches: re.Pattern[str]
     keeps: bool
@@ -66,7 +66,7 @@ def _rule(line: str, base: str) -> Rule | None:
     try:
         return Rule(re.compile(text if anchored else f"(?:.*/)?{text}", re.DOTALL), keeps, folders_only, base)
     except re.error:
-        return None  # a range the wrong way round: matches nothing
+        return None  # a range in reverse order matches nothing
 
 
 def _translate(pattern: str) -> str:

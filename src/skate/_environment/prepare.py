@@ -1,11 +1,10 @@
-"""The process that prepares one environment: copies files, runs pip or uv. Started by the daemon.
+"""Prepares one environment in a process that the daemon starts: copies files, runs pip or uv.
 
-What it makes lies in the session's folder, by the digest of its content, and is used by every
-environment that contains the same. An entry is built under a lock, and complete when its mark is
-there; what was begun and not finished is built anew. Its output is its log: if it fails, the end of
-that is what the user sees.
+The results lie in the session's folder by the digest of their content, and every environment with the same
+content uses them. An entry is built under a lock and is complete when its mark exists; an unfinished entry is
+built anew. The output of the process is its log: if it fails, the user sees the end of that.
 
-Descriptor 0 is a pipe that the daemon holds: when that ends, this process and its tools do.
+Descriptor 0 is a pipe that the daemon holds: when the pipe closes, this process and its tools end.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _WORKING_DIR = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"
 
 
 class SetupError(Exception):
-    """It cannot be done; the text is for the user."""
+    """The environment cannot be prepared; the text is for the user."""
 
 
 def main(request_path: str) -> None:
@@ -61,7 +60,7 @@ def _end_with_daemon() -> None:
 
 
 def prepare(request: Request) -> Prepared:
-    """Make what the environment needs and the folder has not.
+    """Make all parts of the environment that the folder does not have yet.
 
     Raises:
         SetupError: a file changed meanwhile, or a tool failed.
@@ -79,7 +78,7 @@ def prepare(request: Request) -> Prepared:
 
 
 class Cache:
-    """Folders by content, each built once by whoever comes first."""
+    """Holds folders by content; the first process that needs a folder builds it, once."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -88,7 +87,7 @@ class Cache:
     def entry(self, name: str, build: Callable[[str], None]) -> str:
         """Return the folder of this name; if it is not there, have ``build`` make and fill it.
 
-        If ``build`` raises, nothing is left of it.
+        If ``build`` raises, the folder is removed.
         """
         path = os.path.join(self._folder, name)
         mark = path + ".complete"
@@ -112,7 +111,7 @@ class Cache:
 
 
 def _files(cache: Cache, files: Files, request: Request) -> str:
-    """Return the folder with the copy: of a module, the one that it can be imported from."""
+    """Return the folder with the copy; for a module, the folder from which it can be imported."""
     name = hashlib.sha256(f"{files.kind} {files.name} {files.digest}".encode()).hexdigest()[:24]
 
     def build(path: str) -> None:
@@ -127,7 +126,7 @@ def _files(cache: Cache, files: Files, request: Request) -> str:
             _run(argv, request, "pip install")
         elif files.kind == "zip":
             with zipfile.ZipFile(files.path) as archive:
-                archive.extractall(path)  # it keeps what would lie outside inside
+                archive.extractall(path)  # it puts paths that lead outside into the folder
         else:
             shutil.copyfile(files.path, target)
         _same(files, tree.file_digest(files.path))
@@ -139,7 +138,7 @@ def _same(files: Files, digest: str) -> None:
     if digest != files.digest:
         raise SetupError(
             f"{files.path} changed between the call that named it in runtime_env and its copying. Call "
-            "again when nobody writes there; what changes all the time (logs, results) belongs into "
+            "again when no process writes there, and list files that change often (logs, results) in "
             "runtime_env['excludes']."
         )
 
@@ -157,11 +156,11 @@ def _venv(cache: Cache, packages: Packages, request: Request, working_dir: str) 
 
 
 def _install(path: str, packages: Packages, request: Request, working_dir: str) -> None:
-    """Build a virtual environment that also sees what this Python sees, and install into it."""
+    """Build a virtual environment that also sees the packages of this Python, and install into it."""
     import venv
 
     venv.EnvBuilder(system_site_packages=True, symlinks=True, with_pip=False).create(path)
-    # This Python may be one of a virtual environment itself, whose packages "system" does not mean.
+    # This Python may itself belong to a virtual environment, whose packages "system" does not include.
     folders = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
     with open(os.path.join(site_packages(path), "_skate_parent.pth"), "w", encoding="utf-8") as file:
         file.writelines(f"import site; site.addsitedir({folder!r})\n" for folder in folders)
@@ -184,7 +183,8 @@ def _install(path: str, packages: Packages, request: Request, working_dir: str) 
 
 def _run_uv(pip: list[str], python: str, listed: str, packages: Packages, request: Request) -> None:
     found = shutil.which("uv", path=request.variables.get("PATH"))
-    # As a package it is started by the Python that it belongs to: older versions find their program only so.
+    # An uv that is an installed package is started by its own Python: older versions find their program only
+    # so.
     uv = [found] if found else [sys.executable, "-m", "uv"]
     if packages.version or (found is None and importlib.util.find_spec("uv") is None):
         _run([*pip, "install", f"uv{_version(packages)}"], request, "the installation of uv")
@@ -196,7 +196,7 @@ def _run_uv(pip: list[str], python: str, listed: str, packages: Packages, reques
 
 
 def _version(packages: Packages) -> str:
-    """Return the version as a requirement says it."""
+    """Return the version in the form of a requirement."""
     version = packages.version
     return version if not version or version[0] in "=<>!~" else f"=={version}"
 

@@ -1,4 +1,4 @@
-"""From what the user wrote to an environment as it travels: paths looked up, content digested.
+"""Turns a user's ``runtime_env`` into an environment for messages: resolves paths and digests content.
 
 Runs where ``runtime_env`` is used first: in ``init``, or at the first ``.remote()`` of a function.
 """
@@ -16,15 +16,15 @@ from skate._environment import fields, tree
 from skate._environment.spec import NOTHING, Environment, Files, Packages, decode
 from skate._serialize.values import dump_code
 
-#: An environment travels in messages that have an end.
+#: The most bytes of an encoded environment, as messages carry it.
 _MAX_BYTES = 256 * 1024
-#: As in Ray: who means more has usually named the wrong folder.
+#: The largest folder, as in Ray (megabytes): a larger one is usually the wrong folder.
 _MAX_FILES_MB = 500
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tgz")
 #: Lines of requirements whose argument may be a path.
 _PATH_OPTIONS = ("-r", "--requirement", "-c", "--constraint", "-e", "--editable", "-f", "--find-links")
 
-#: By folder and excludes: what it looked like last, and the digest that it had then.
+#: For each folder and its excludes: the last look at its files, and their digest then.
 _digests: dict[tuple[str, tuple[str, ...]], tuple[list[tree.Entry], str]] = {}
 
 
@@ -33,19 +33,20 @@ def resolve(given: Mapping[str, Any] | None, parent: bytes) -> bytes:
 
     Args:
         given: its ``runtime_env``.
-        parent: the environment of the process that starts it; of a job: none.
+        parent: the environment of the process that starts it; a job has none.
 
     Returns:
         The environment, encoded; ``parent`` itself if nothing was given.
 
     Raises:
-        TypeError, ValueError: it is no valid one, or names what is not there.
+        TypeError, ValueError: it is not valid, or names a file that does not exist.
     """
     above = decode(parent)
     fields.check(given)
     wanted = {name: value for name, value in (given or {}).items() if value is not None and name[:1] != "_"}
     if above.hook_code and wanted.get(fields.HOOK) == above.shown[fields.HOOK]:
-        # What get_runtime_context().runtime_env told, passed on: the name of a function that was pickled.
+        # The user passed on the value of get_runtime_context().runtime_env: the name of a function that was
+        # pickled.
         del wanted[fields.HOOK]
     if not wanted:
         return parent
@@ -79,15 +80,15 @@ def resolve(given: Mapping[str, Any] | None, parent: bytes) -> bytes:
     encoded = made.encode()
     if len(encoded) > _MAX_BYTES:
         raise ValueError(
-            f"runtime_env takes {len(encoded)} bytes with all that it contains; {_MAX_BYTES} is the limit. "
-            f"Long: {max(made.shown, key=lambda name: len(repr(made.shown[name])))!r}. Put it into a file of "
-            "working_dir, or a function of the setup hook into a module."
+            f"runtime_env takes {len(encoded)} bytes in all; the limit is {_MAX_BYTES}. "
+            f"Its largest field is {max(made.shown, key=lambda name: len(repr(made.shown[name])))!r}. Put it "
+            "into a file of working_dir, or a function of the setup hook into a module."
         )
     return encoded
 
 
 def _shown(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``get_runtime_context().runtime_env`` tells: JSON can hold it."""
+    """Return the value of ``get_runtime_context().runtime_env``, in a form that JSON can hold."""
     shown: dict[str, Any] = {}
     for name, value in wanted.items():
         if name == fields.HOOK and not isinstance(value, str):
@@ -134,7 +135,7 @@ def _module(one: Any, index: int, excludes: list[str]) -> Files:
     kind = {".whl": "wheel", ".zip": "zip"}.get(os.path.splitext(full)[1])
     if kind is None:
         raise ValueError(f"{name} takes a package's folder, a .py, .zip or .whl file, got {full}")
-    # The name of a wheel tells the installer what it is for; of the others it does not matter.
+    # An installer reads the platform off the name of a wheel; names of other files do not matter.
     return Files(kind, full, tree.file_digest(full), os.path.basename(full) if kind == "wheel" else "")
 
 
@@ -147,12 +148,12 @@ def _module_path(module: ModuleType) -> str:
         return str(module.__file__)
     raise ValueError(
         f"runtime_env['py_modules'] has the module {module.__name__}, which has no folder or file of its "
-        "own; give the path of what is to be imported"
+        "own; give the path of the package or file instead"
     )
 
 
 def _folder_digest(name: str, path: str, excludes: list[str]) -> str:
-    """Return the digest of a folder; without reading it again where nothing looks changed."""
+    """Return the digest of a folder; unchanged files are not read again."""
     try:
         entries = list(tree.walk(path, excludes))
         size = sum(entry.size for entry in entries)
@@ -171,7 +172,7 @@ def _folder_digest(name: str, path: str, excludes: list[str]) -> str:
         digest = tree.digest_of(path, entries)
     except OSError as error:
         raise ValueError(
-            f"{name} is {path}, and it cannot be read: {error}. What workers do not need can be left out "
+            f"{name} is {path}, and it cannot be read: {error}. Leave out files that workers do not need "
             "with runtime_env['excludes']."
         ) from None
     _digests[where] = (entries, digest)
@@ -201,7 +202,7 @@ def _packages(tool: str, given: Any) -> Packages | None:
         except OSError as error:
             raise ValueError(
                 f"{name} is {listed!r}, which should be a requirements file, and it cannot be read: {error}. "
-                f"One package alone is written as a list: [{str(listed)!r}]"
+                f"Write a single package as a list: [{str(listed)!r}]"
             ) from None
         base = os.path.dirname(path)
     else:

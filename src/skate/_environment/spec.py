@@ -1,7 +1,8 @@
-"""An environment as it travels: complete, checked, every file named by a digest of its content.
+"""Defines an environment in the form that messages carry: complete, checked, every file named by a digest of
+its content.
 
-Drivers and workers make it (``resolve``), the daemon keys workers by it and has it prepared
-(``prepare``), each worker of it enters it (``enter``).
+Drivers and workers make it (``resolve``); the daemon keys workers by it and prepares it in a child process
+(``prepare``); each of its workers enters it (``enter``).
 """
 
 from __future__ import annotations
@@ -18,72 +19,72 @@ from skate._base import descriptors
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
-#: Exit code of the process that prepares: it cannot be done, and the last line of the output says why.
+#: The exit code of a preparing process that must give up; the last line of its output says why.
 REFUSED = 3
 
 
 class Files(msgspec.Struct, frozen=True):
-    """A file or folder of the user's, to be copied."""
+    """Describes a file or folder of the user that is copied."""
 
-    #: "dir", "file", "zip" (its content is meant) or "wheel" (to be installed).
+    #: "dir", "file", "zip" (its content is copied) or "wheel" (it is installed).
     kind: str
     path: str
-    #: Of the content, what is excluded left out.
+    #: The digest of the content without excluded files.
     digest: str
-    #: Of the copy: workers import it so. Empty: the content itself is the folder.
+    #: The name of the copy, by which workers import it. Empty: the content itself is the folder.
     name: str = ""
-    #: Patterns of what was left out.
+    #: The patterns of excluded files.
     excludes: list[str] = []
 
 
 class Packages(msgspec.Struct, frozen=True):
-    """What pip or uv is to install."""
+    """Describes the packages that pip or uv installs."""
 
     tool: str
     #: Lines of a requirements file; paths in them are absolute.
     requirements: list[str]
     #: More arguments of ``install``.
     options: list[str]
-    #: Run ``check`` when everything is installed.
+    #: Whether ``check`` runs after the installation.
     check: bool
-    #: Of the tool itself: "==24.0". Empty: the one that there is.
+    #: The version of the tool itself, such as "==24.0". Empty: the installed one.
     version: str
-    #: Digest of the local files among the requirements.
+    #: The digest of the local files among the requirements.
     digest: str
 
 
 class Environment(msgspec.Struct, frozen=True, omit_defaults=True):
-    """See the module's text."""
+    """Describes a complete environment."""
 
     env_vars: dict[str, str] = {}
     working_dir: Files | None = None
     py_modules: list[Files] = []
     packages: Packages | None = None
-    #: Run in each worker before anything else: "module.function", or a pickled one.
+    #: The setup hook, which runs first in each worker: "module.function", or a pickled function.
     hook: str = ""
     hook_code: bytes = b""
-    #: How long the preparation may take; 0: without limit.
+    #: The time limit of the preparation (seconds); 0: no limit.
     timeout_s: float = 600.0
-    #: Prepare the job's as soon as it starts.
+    #: Whether the job's environment is prepared as soon as the job starts.
     eager: bool = True
-    #: As the user wrote it, for the user.
+    #: The ``runtime_env`` as the user wrote it, to show to users.
     shown: dict[str, Any] = {}
 
     @property
     def needs_preparation(self) -> bool:
-        """Whether files must be copied or packages installed before a worker can start."""
+        """Tell whether files must be copied or packages installed before a worker can start."""
         return self.working_dir is not None or bool(self.py_modules) or self.packages is not None
 
     def encode(self) -> bytes:
-        """Return it as JSON."""
+        """Return the environment as JSON."""
         return _encode(self)
 
     def key(self) -> bytes:
         """Return 16 bytes that are equal for environments that workers cannot tell apart.
 
-        Where the files came from and how long their copying may take is no part of it.
+        The origin of the files and the time limit of their copying are no part of the key.
         """
-        hashlib = descriptors.load("hashlib")  # here: it takes 10 ms, and few programs have environments
+        hashlib = descriptors.load("hashlib")  # the import takes 10 ms, and few programs need it
         folder = self.working_dir
         content = (
             sorted(self.env_vars.items()),
@@ -98,7 +99,7 @@ class Environment(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """What the preparation of an environment made."""
+    """Holds the results of a preparation."""
 
     #: The copy of ``working_dir``; empty: it has none.
     working_dir: str = ""
@@ -109,20 +110,20 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What the daemon gives the process that prepares."""
+    """Holds the order of the daemon to the preparing process."""
 
     environment: Environment
-    #: Where copies and installations are kept, by content.
+    #: The folder of copies and installations, by content.
     folder: str
-    #: Where to write what was made: Prepared as JSON.
+    #: The file for the result: Prepared as JSON.
     result: str
-    #: Variables for the tools: those of the job.
+    #: The variables of the tools: those of the job.
     variables: dict[str, str]
     cwd: str
 
 
 def expand(variables: Mapping[str, str], present: Mapping[str, str]) -> dict[str, str]:
-    """Return variables with each ``${NAME}`` replaced by what the job's environment has there, or "".
+    """Return variables with each ``${NAME}`` replaced by its value in the job's environment, or "".
 
     Example:
         >>> expand({"PATH": "/my/bin:${PATH}"}, {"PATH": "/bin"})
@@ -135,7 +136,7 @@ def expand(variables: Mapping[str, str], present: Mapping[str, str]) -> dict[str
 
 
 def site_packages(venv: str) -> str:
-    """Return where a virtual environment has its packages."""
+    """Return the folder of a virtual environment's packages."""
     return f"{venv}/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 
 
@@ -146,5 +147,5 @@ NOTHING = Environment()
 
 
 def decode(data: bytes | str) -> Environment:
-    """Return the environment that ``encode`` wrote; of no bytes the empty one."""
+    """Return the environment that ``encode`` wrote; no bytes stand for an empty one."""
     return _decoder.decode(data) if data else NOTHING

@@ -1,6 +1,7 @@
-"""Folders of the user's: what belongs to them, the digest of their content, copies of them.
+"""Walks folders of the user, digests their content and copies them.
 
-Both sides walk alike: who names the folder takes the digest, who copies it takes it again.
+Both sides walk a folder alike: the process that names the folder computes its digest, and the process that
+copies it computes the digest again.
 """
 
 from __future__ import annotations
@@ -14,38 +15,39 @@ from typing import NamedTuple
 
 from skate._environment import ignore
 
-#: Left out of every folder, as in Ray; RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES names others.
+#: Patterns that are left out of every folder, as in Ray; RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES names
+#: others.
 _ALWAYS = ".git,.venv,venv,__pycache__"
 _IGNORE_FILES = (".gitignore", ".rayignore")
 _CHUNK = 1 << 20
 
 
 class Entry(NamedTuple):
-    """A file, or a link to a folder, below the root."""
+    """Describes a file, or a link to a folder, below the root."""
 
     path: str  # relative, with slashes
     size: int
     mtime_ns: int
     executable: bool
-    #: Where the link to a folder leads; empty: it is a file.
+    #: The target of a link to a folder; empty: it is a file.
     link: str
 
 
 def default_excludes() -> list[str]:
-    """Return the patterns that always hold."""
+    """Return the patterns that hold in every folder."""
     text = os.environ.get("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", _ALWAYS)
     return [pattern for pattern in text.split(",") if pattern]
 
 
 def walk(root: str, excludes: Sequence[str]) -> Iterator[Entry]:
-    """Yield what belongs to a folder, in the order of names.
+    """Yield the files and links that belong to a folder, in the order of names.
 
     ``.gitignore`` and ``.rayignore`` files hold where they lie and below (the former not if
     RAY_RUNTIME_ENV_IGNORE_GITIGNORE=1), ``excludes`` from the root on, above all of them. Links to files
     count as files, links to folders stay links; sockets, devices and broken links do not count.
 
     Raises:
-        OSError: something in it cannot be read.
+        OSError: a file or folder in it cannot be read.
     """
     names = _IGNORE_FILES[1:] if os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE") == "1" else _IGNORE_FILES
     return _walk(root, "", names, [], ignore.parse(excludes))
@@ -80,7 +82,7 @@ def _walk(
 
 
 def digest_of(root: str, entries: Sequence[Entry]) -> str:
-    """Return the digest of a folder's content: names, bytes, what may be executed."""
+    """Return the digest of a folder's content: names, bytes, and which files are executable."""
     whole = hashlib.sha256()
     for entry in entries:
         _add(whole, entry, entry.link.encode() or _digest(os.path.join(root, entry.path)))

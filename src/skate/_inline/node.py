@@ -15,7 +15,7 @@ from skate._inline.host import Host
 from skate._inline.player import Player
 from skate._scheduling import requirements
 from skate._scheduling.labels import NODE_ID
-from skate._scheduling.placement import NodeView, Nowhere, place
+from skate._scheduling.placement import Infeasible, NodeView, place
 from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection, Handler
 from skate._wire import control, node
@@ -122,7 +122,7 @@ class InlineNode:
             return ""
         here = NodeView(self.node_id.hex(), self.labels, self.resources, self.resources)
         found = place(requirements.decode(requirement), resources, [here])
-        if not isinstance(found, Nowhere):
+        if not isinstance(found, Infeasible):
             return ""
         if not found.fatal:
             self._warn(f"{what}: {found.reason}; a real session would let it wait, in-process mode runs it")

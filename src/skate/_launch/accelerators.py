@@ -1,4 +1,4 @@
-"""The GPUs of this machine: how many, which, of what kind. Without any, it costs one look at a folder."""
+"""Finds the GPUs of this machine: their number, ids and kind. Without GPUs the search reads one folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NVIDIA = "/proc/driver/nvidia/gpus"
 def visible_gpus() -> list[str]:
     """Return the ids of the GPUs that this process may use.
 
-    CUDA_VISIBLE_DEVICES counts, as for every CUDA program; else what NVIDIA's driver tells.
+    CUDA_VISIBLE_DEVICES counts, as for every CUDA program; without it, NVIDIA's driver lists them.
     """
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:

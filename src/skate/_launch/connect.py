@@ -1,4 +1,4 @@
-"""``init`` and ``shutdown``: a driver and its session."""
+"""Implements ``init`` and ``shutdown`` of a driver and its session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import threading
-from _queue import SimpleQueue  # the module "queue" imports more than it gives
+from _queue import SimpleQueue  # the module "queue" has slow imports
 from typing import Any, NamedTuple
 
 from skate._base import descriptors, errors, ids, stack_signal, threads
@@ -26,19 +26,19 @@ from skate._worker.core import Core
 from skate._worker.process import current
 from skate._worker.process.context import ProcessContext
 
-#: Who draws the progress bars of tqdm_ray, and how lines begin that tell of them.
+#: The module that draws the progress bars of tqdm_ray, and the prefix of lines that report them.
 _BARS = "skate.experimental.tqdm_ray"
 _BAR_MARK = "\x1fskate-bar "
 
 
 class Program(NamedTuple):
-    """What a program says of its job."""
+    """Holds the settings of a job that its program gives."""
 
     #: Text of its own, by key.
     metadata: dict[str, str] = {}
-    #: Of its ``logging``, as plain data; None: it is left alone.
+    #: The configuration of ``logging``, as plain data; None: unchanged.
     logging: dict[str, Any] | None = None
-    #: Actors that do not say it are detached.
+    #: Whether actors without an explicit lifetime are detached.
     detached: bool = False
 
 
@@ -46,17 +46,18 @@ _NOTHING = Program()
 
 
 class Driver:
-    """This process as a driver: its runtime, and the roles if it started them."""
+    """Represents this process as a driver: its runtime, and the roles if it started them."""
 
     def __init__(self, core: Core, roles: list[Role], alive_fd: int) -> None:
         self.core = core
-        #: Of a session of its own: the node daemon and the control store. Empty: it joined.
+        #: The node daemon and the control store of a session that this driver started. Empty: it joined a
+        #: session.
         self._roles = roles
         self._alive_fd = alive_fd
         self._lines: SimpleQueue[node.LogLines | node.Stopped | node.Resumed | None] = SimpleQueue()
         self._program = _NOTHING
         self._printer: threading.Thread | None = None
-        #: Of breakpoints; made when the first one is met.
+        #: The console for breakpoints; made at the first stop.
         self._console: Any = None
         self._stacks = stack_signal.register()
 
@@ -72,10 +73,10 @@ class Driver:
         log_to_driver: bool,
         program: Program = _NOTHING,
     ) -> Driver:
-        """Start a session of this process's own and connect to it.
+        """Start a session that belongs to this process, and connect to it.
 
         Raises:
-            RaySystemError: it did not come up, or a limit of this process is too low for it.
+            RaySystemError: the session did not start, or a limit of this process is too low for it.
         """
         prepare_limits()
         session_dir, alive_fd = session.create()
@@ -103,8 +104,8 @@ class Driver:
         """Connect to a session that runs already.
 
         Raises:
-            ConnectionError: nobody answers there.
-            RuntimeError: its Python is another one.
+            ConnectionError: no session answers there.
+            RuntimeError: the session runs another version of Python.
             RaySystemError: a limit of this process is too low.
         """
         prepare_limits()
@@ -161,7 +162,7 @@ class Driver:
         with core.context.lock:
             core.peers.listen()
             registered = core.control.join(to_control, printable(" ".join(sys.argv)))
-        # While they start: the first task will need it, and it takes 30 ms.
+        # Imported while the roles start: the first task needs it, and the import takes 30 ms.
         import cloudpickle  # noqa: F401
 
         answer = registered.answer if core.context.reactor.wait(registered, deadline) else None
@@ -198,8 +199,8 @@ class Driver:
         catch_signals(core)
 
     def _hidden_gpus(self) -> dict[str, str]:
-        """What hides GPUs from tasks that asked for none, as in Ray; RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
-        does not."""
+        """Return variables that hide GPUs from tasks that asked for none, as in Ray. With
+        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0 there are none."""
         override = os.environ.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
         has_gpus = session.facts(self.core.context.session_dir)["has_gpus"]
         return {"CUDA_VISIBLE_DEVICES": ""} if has_gpus and override not in ("0", "false", "False") else {}
@@ -215,7 +216,7 @@ class Driver:
         if self._roles:
             role = self._roles[index]
             if connection is None or connection.closed:
-                role.finish(1)  # it is ending, or is as good as ended: see how
+                role.finish(1)  # the role is ending: find out how
             how = role.poll() or how
         return errors.RaySystemError(
             f"init() failed: {how}; see its log in {os.path.join(core.context.session_dir, 'logs')}"
@@ -224,13 +225,13 @@ class Driver:
     # ------------------------------------------------------------------ while it runs
 
     def _print(self, message: node.LogLines | node.Stopped | node.Resumed) -> None:
-        """Have it shown what a worker printed, or where it stopped, in that order. Under the core's lock:
-        a terminal may be slow."""
+        """Queue a worker's output, or its stop at a breakpoint, to be shown in this order. Called under the
+        core's lock, so it does not write to the terminal, which may be slow."""
         if self._printer is None:
             try:
                 self._printer = threads.start("skate-log", self._print_lines)
             except RuntimeError:
-                pass  # the next line tries again, or they are all shown in the end
+                pass  # the next line tries again, and the end of the session shows all of them
         self._lines.put(message)
 
     def _print_lines(self) -> None:
@@ -243,7 +244,7 @@ class Driver:
     def _stop_news(self, message: Any) -> None:
         console = self._console
         if console is None:
-            # By need: most programs have no breakpoint.
+            # Imported at first need: most programs have no breakpoint.
             console = self._console = importlib.import_module("skate._launch.console").Console(self.core)
             self.core.main_thread.gate.takes_interrupt = console.interrupt
         if type(message) is node.Stopped:
@@ -257,33 +258,33 @@ class Driver:
         stream = sys.stderr if message.error else sys.stdout
         try:
             if _BARS in sys.modules or _BAR_MARK in message.text:
-                # By name: progress bars are of the layers above this one.
+                # Imported by name: progress bars belong to the layers above this one.
                 importlib.import_module(_BARS).show(message.text, stream, prefix)
                 return
             stream.write("".join(prefix + line + "\n" for line in message.text.splitlines()))
             stream.flush()
         except (OSError, ValueError, AttributeError):
-            pass  # the program closed its output; the session's log files have it
+            pass  # the program closed its output; the session's log files have the lines
 
     def _node_lost(self, reason: str) -> None:
-        """The daemon's connection ended. Under the core's lock."""
+        """Handle the end of the daemon's connection. Called under the core's lock."""
         self.core.daemon.left.notify()
         if self.core.context.dead_reason or self.core.context.reactor.stopped:
             return
         how = (
             self._roles and self._roles[0].poll(500)
         ) or f"the node daemon closed its connection ({reason})"
-        joined = "" if self._roles else " (this program had joined a session that others keep)"
+        joined = "" if self._roles else " (this program had joined a session that it did not start)"
         self.core.fail_everything(
-            f"{how}, and with it the session ended: its workers are gone{joined}. Its log: "
+            f"{how}, and the session ended with it: its workers are gone{joined}. Its log: "
             f"{os.path.join(self.core.context.session_dir, 'logs', 'node.log')}. "
-            "Call shutdown() and init() to start anew."
+            "Call shutdown() and init() to start a new session."
         )
 
     # ------------------------------------------------------------------ end
 
     def stop(self) -> None:
-        """End this job, and the session if it is this process's own; the last output is shown."""
+        """End this job, and the session if it belongs to this process; show the last output."""
         core = self.core
         if current.process.core is core:
             current.process.core = None
@@ -315,7 +316,7 @@ class Driver:
             self._print_lines()
         for role in self._roles:
             if role.connection is not None:
-                role.connection.close()  # where the connection was never used
+                role.connection.close()  # the connection may never have been used
             role.finish(5)
         if self._roles:
             os.close(self._alive_fd)
@@ -335,12 +336,13 @@ def catch_signals(core: Core) -> None:
     core.main_thread.gate.install()
     shell = _ipython()
     if shell is not None:
-        # A kernel sets its own for each cell.
-        shell.events.register("pre_run_cell", core.main_thread.gate.adopt)
+        shell.events.register(
+            "pre_run_cell", core.main_thread.gate.adopt
+        )  # a kernel sets its own handlers for each cell
 
 
 def leave_signals(core: Core) -> None:
-    """Give the program its handlers back; those that were put off run now, and may raise."""
+    """Give the program its handlers back; deferred handlers run now, and may raise."""
     shell = _ipython()
     if shell is not None and core.main_thread.gate.adopt in shell.events.callbacks["pre_run_cell"]:
         shell.events.unregister("pre_run_cell", core.main_thread.gate.adopt)
@@ -354,7 +356,7 @@ def _ipython() -> Any:
 
 
 def prepare_limits() -> None:
-    """Raise this process's limit of descriptors, for connections to actors and workers, as Ray does.
+    """Raise this process's limit of descriptors for connections to actors and workers, as Ray does.
 
     Raises:
         RaySystemError: a limit is too low for a session, and cannot be raised.
@@ -366,13 +368,13 @@ def prepare_limits() -> None:
 
 
 def job_facts(program: Program, environment: bytes) -> bytes:
-    """Return what is told of a job: JSON."""
+    """Return the facts of a job as JSON."""
     facts = {"pid": os.getpid(), "metadata": program.metadata, "runtime_env": _shown(environment)}
     return json.dumps(facts).encode()
 
 
 def _shown(environment: bytes) -> dict[str, Any]:
-    """Return an encoded environment as its user wrote it."""
+    """Return an encoded environment in the form that its user wrote."""
     if not environment:
         return {}
     from skate._environment.spec import decode
@@ -381,11 +383,12 @@ def _shown(environment: bytes) -> dict[str, Any]:
 
 
 def python_version() -> str:
-    """Return what two processes must have in common to send each other code."""
+    """Return the Python version, which two processes must share to send each other code."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def session_facts(config: Config, offer: Offer, *, owner: int) -> dict[str, Any]:
-    """Return what others must know of a session. ``owner``: the process it ends with, or 0."""
+    """Return the facts that other processes need to join a session. ``owner``: the process it ends with, or
+    0."""
     return {"config": config._asdict(), "python": python_version(), "owner": owner,
             "has_gpus": bool(offer.gpus)}  # fmt: skip

@@ -1,8 +1,8 @@
-"""The near end of breakpoints: shows what a stopped thread says, and sends what is typed.
+"""Connects a terminal to a thread that stopped at a breakpoint: shows its output and sends typed lines.
 
-In a driver (``Console``) that is a thread, so that the program need not do anything; one breakpoint after
-the other has the terminal. Where another owns the terminal (an interactive interpreter, a notebook), lines
-are read by the main thread while it waits for objects. `skate debug` attaches from anywhere else.
+In a driver, a thread of ``Console`` does this, so that the program need not do anything; one breakpoint at a
+time has the terminal. In an interactive interpreter or a notebook, which own their terminal, the main thread
+reads lines while it waits for objects. `skate debug` attaches from any other terminal.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from skate._transport.reactor import Reactor
     from skate._worker.core import Core
 
-#: Of an event: the connection ended; somebody pressed Ctrl-C.
+#: Events of a connection: it ended; the user pressed Ctrl-C.
 _OVER, _INTERRUPT = object(), object()
-#: Lines are read by the main thread, while it waits.
+#: Stands for a terminal that the main thread reads while it waits.
 _MAIN = "main"
-#: How often a terminal that another uses is looked at (seconds).
-_LOOK = 0.1
+#: A terminal that another job uses is checked at this interval (seconds).
+_CHECK_INTERVAL_S = 0.1
 
 
-class Over(Exception):
-    """The stopped thread went on or ended, while a line was to be read."""
+class StopOver(Exception):
+    """The stopped thread went on or ended while the terminal read a line."""
 
 
 class Reader(Protocol):
-    """Reads lines."""
+    """Reads lines from a terminal."""
 
     def ask(self, prompt: str, attached: Attached) -> str:
         """Return the next line.
@@ -49,23 +49,24 @@ class Reader(Protocol):
         Raises:
             EOFError: Ctrl-D.
             KeyboardInterrupt: Ctrl-C.
-            Over: nobody wants the line any more.
+            StopOver: the stopped thread does not wait for the line any more.
         """
 
 
 class Attached:
-    """A stopped thread that somebody here is attached to.
+    """Represents a stopped thread to which a terminal of this process is attached.
 
     Raises:
-        OSError: it does not wait (any more).
+        OSError: the thread does not wait (any more).
     """
 
     def __init__(self, reactor: Reactor, address: str) -> None:
         self.address = address
         self.over = False
-        #: Ctrl-C was pressed, and the thread went on without an answer: it was for somebody else.
+        #: Whether Ctrl-C was pressed and the thread went on without an answer, so that the program itself
+        #: gets the signal.
         self.missed_interrupt = False
-        #: Called when it is over, on any thread.
+        #: Called when the stop is over, on any thread.
         self.on_over: Callable[[], None] | None = None
         self._reactor = reactor
         self._events: SimpleQueue[Any] = SimpleQueue()
@@ -82,7 +83,7 @@ class Attached:
         self.over = True
         refused = connection.refused
         if refused is not None and refused.code == BUSY:
-            self._events.put(wire.Output("Somebody else is attached to this breakpoint.\n"))
+            self._events.put(wire.Output("Another terminal is attached to this breakpoint.\n"))
         elif refused is not None:
             self._events.put(wire.Output(f"Not attached: this terminal {refused.what}.\n"))
         self._events.put(_OVER)
@@ -95,15 +96,15 @@ class Attached:
             self._connection.flush()
 
     def interrupt(self) -> None:
-        """Somebody pressed Ctrl-C while it runs. Safe in signal handlers."""
+        """Send Ctrl-C to the running thread. Safe in signal handlers."""
         self._events.put(_INTERRUPT)
 
     def talk(self, show: Callable[[str], object], reader: Reader) -> None:
-        """Show and ask until the thread goes on."""
+        """Show output and read lines until the thread goes on."""
         while True:
             try:
-                # Never for ever: a signal that comes just before the thread sleeps does not wake it.
-                event = self._events.get(timeout=_LOOK)
+                # The wait has a limit: a signal that comes just before the thread blocks does not wake it.
+                event = self._events.get(timeout=_CHECK_INTERVAL_S)
             except Empty:
                 continue
             if event is _OVER:
@@ -119,7 +120,7 @@ class Attached:
             else:
                 try:
                     self._send(self._answer(event.prompt, show, reader))
-                except Over:
+                except StopOver:
                     show("\n")
 
     def _answer(self, prompt: str, show: Callable[[str], object], reader: Reader) -> Any:
@@ -127,13 +128,13 @@ class Attached:
             try:
                 return wire.Line(reader.ask(prompt, self))
             except KeyboardInterrupt:
-                show("\n")  # what was typed is forgotten
+                show("\n")  # the typed text is dropped
             except EOFError:
                 show("\n")
                 return wire.Detach()
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         with self._reactor.lock:
             self._connection.abandon()
         self._events.put(_OVER)
@@ -151,15 +152,15 @@ class Terminal:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._typed = b""
         self._interrupted = False
-        #: A line is being read.
+        #: Whether a line is being read.
         self.asking = False
 
     def wake(self) -> None:
-        """Have ``ask`` look up."""
+        """Wake ``ask`` up."""
         os.eventfd_write(self._wake, 1)
 
     def interrupt(self) -> None:
-        """Ctrl-C. Safe in signal handlers."""
+        """Make ``ask`` raise KeyboardInterrupt. Safe in signal handlers."""
         self._interrupted = True
         self.wake()
 
@@ -168,13 +169,13 @@ class Terminal:
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
-        self.asking = True  # before anybody can see the prompt and press Ctrl-C
+        self.asking = True  # set before the user can see the prompt and press Ctrl-C
         self._show(prompt)
         attached.on_over = self.wake
         try:
             while True:
                 if attached.over:
-                    raise Over
+                    raise StopOver
                 if self._interrupted:
                     self._typed = b""
                     raise KeyboardInterrupt
@@ -194,19 +195,19 @@ class Terminal:
     def _read(self) -> None:
         try:
             data = os.read(self._fd, 4096)
-        except OSError:  # the terminal is gone
+        except OSError:  # the terminal closed
             data = b""
         if not data and not self._typed:
             raise EOFError
         self._typed += data
 
     def close(self) -> None:
-        """Free the descriptor."""
+        """Close the descriptor."""
         os.close(self._wake)
 
 
 class MainThread:
-    """Reads lines by ``input()`` on the main thread, while that waits for objects."""
+    """Reads lines by ``input()`` on the main thread while it waits for objects."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -231,10 +232,10 @@ class MainThread:
         errand = core.main_thread.run_in_main(read)
         while True:
             try:
-                line = answer.get(timeout=_LOOK)
+                line = answer.get(timeout=_CHECK_INTERVAL_S)
             except Empty:
                 if attached.over and core.main_thread.forget_errand(errand):
-                    raise Over from None
+                    raise StopOver from None
                 core.main_thread.call_again()
                 continue
             if isinstance(line, BaseException):
@@ -243,7 +244,7 @@ class MainThread:
 
 
 class Console:
-    """A driver's breakpoints: which waits, which is attached."""
+    """Manages a driver's breakpoints: the waiting ones and the attached one."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -256,14 +257,16 @@ class Console:
         self._closed = False
 
     def stopped(self, stop: node.Stopped) -> None:
-        """A thread stopped: attach to it, if there is a terminal, else say how to."""
+        """Attach to a thread that stopped, if there is a terminal; else print how to attach."""
         how = _terminal()
         command = _command(self._core.context.session_dir)
         if how is None:
-            self._tell(stop, f"It waits for you: {command}")
+            self._tell(stop, f"To attach: {command}")
             return
         if how == _MAIN and not self._core.main_thread.main_waits():
-            self._tell(stop, f"It waits for you, here as soon as you wait for it in get(), or: {command}")
+            self._tell(
+                stop, f"It prompts here as soon as you wait for it in get(). To attach elsewhere: {command}"
+            )
         with self._lock:
             self._waiting.append(stop)
             if self._thread is None and not self._closed:
@@ -271,10 +274,10 @@ class Console:
                     self._thread = threads.start("skate-console", self._serve)
                 except RuntimeError:
                     self._waiting.clear()
-                    self._tell(stop, f"It waits for you: {command}")
+                    self._tell(stop, f"To attach: {command}")
 
     def resumed(self, address: str) -> None:
-        """A stop is over."""
+        """Forget a stop that is over."""
         with self._lock:
             for stop in [one for one in self._waiting if one.address == address]:
                 self._waiting.remove(stop)
@@ -293,12 +296,12 @@ class Console:
                 if _terminal() != _MAIN or self._core.main_thread.main_waits():
                     stop = self._waiting.popleft()
             if stop is None:
-                self._news.wait(_LOOK)
+                self._news.wait(_CHECK_INTERVAL_S)
                 continue
             try:
                 attached = Attached(self._core.context.reactor, stop.address)
             except OSError:
-                continue  # it went on: `skate debug` was faster, or the process ended
+                continue  # the thread went on: `skate debug` was faster, or the process ended
             self._talk(stop, attached)
 
     def _talk(self, stop: node.Stopped, attached: Attached) -> None:
@@ -313,10 +316,8 @@ class Console:
         self._attached = attached
         try:
             attached.talk(_show, reader)
-        except Exception as error:  # input() is not possible here after all
-            _show(
-                f"{type(error).__name__}: {error}\nAttach to it: {_command(self._core.context.session_dir)}\n"
-            )
+        except Exception as error:  # input() does not work here
+            _show(f"{type(error).__name__}: {error}\nTo attach: {_command(self._core.context.session_dir)}\n")
         finally:
             self._attached = None
             attached.close()
@@ -325,10 +326,10 @@ class Console:
                 terminal.close()
         main = threading.main_thread().ident
         if attached.missed_interrupt and not self._closed and main is not None:
-            signal.pthread_kill(main, signal.SIGINT)  # the program's, then
+            signal.pthread_kill(main, signal.SIGINT)  # the signal is for the program
 
     def interrupt(self) -> bool:
-        """Ctrl-C: tell whether it was meant for the breakpoint. In the signal's handler."""
+        """Handle Ctrl-C; tell whether it was meant for the breakpoint. Called in the signal's handler."""
         attached, terminal = self._attached, self._terminal
         if attached is None or terminal is None:
             return False
@@ -339,7 +340,7 @@ class Console:
         return True
 
     def close(self) -> None:
-        """The session ends."""
+        """Detach, as the session ends."""
         with self._lock:
             self._closed = True
             self._waiting.clear()
@@ -371,7 +372,8 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _terminal() -> int | str | None:
-    """Return the descriptor to read lines from; _MAIN: only the main thread can; None: nobody can."""
+    """Return the descriptor to read lines from; _MAIN: only the main thread can read them; None: there is no
+    terminal."""
     if hasattr(sys, "ps1") or "IPython" in sys.modules:
         ipython = sys.modules.get("IPython")
         shell = ipython.get_ipython() if ipython is not None else None
@@ -384,7 +386,7 @@ def _terminal() -> int | str | None:
         return None
     try:
         fd: int = stream.fileno()
-        # In the background, reading would stop the whole program.
+        # A program in the background would be stopped if it read.
         return fd if os.tcgetpgrp(fd) == os.getpgrp() else None
     except (OSError, ValueError, AttributeError):
         return None

@@ -1,9 +1,9 @@
 """Starts the control store and the node daemon of a session, and ends them.
 
-The starter makes their listening sockets and hands them over as descriptors, so that everybody can
-connect at once, and nobody polls for a file to appear. Those of an ``init()`` also inherit one end of
-a socket pair: it is the driver's connection, and when it closes, however the driver ended, the role
-ends. Those of ``skate start`` end when they are told to.
+The starter makes their listening sockets and passes them on as descriptors, so that all processes can connect
+at once, and none polls for a file to appear. The roles of an ``init()`` also inherit one end of a socket
+pair: it is the driver's connection, and when it closes, however the driver ended, the role ends. The roles of
+``skate start`` end at a request.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from skate._transport.dialing import listen
 
 
 class Role:
-    """A process that this driver started."""
+    """Represents a role that this driver started."""
 
     def __init__(self, name: str, pid: int, connection: socket.socket | None) -> None:
         self.name = name
         self.pid = pid
-        #: None: it is not to end with this process.
+        #: None: the role does not end with this process.
         self.connection = connection
         self.status: int | None = None
 
     def poll(self, wait_ms: int = 0) -> str | None:
-        """Return how it ended, or None while it runs (after waiting that long for its end)."""
+        """Return how the role ended, or None while it runs (after waiting that long for its end)."""
         if self.status is None:
             if wait_ms:
                 self._await_exit(wait_ms)
@@ -46,7 +46,7 @@ class Role:
         return f"the {self.name} (pid {self.pid}) {describe_status(self.status)}"
 
     def _await_exit(self, milliseconds: float) -> bool:
-        """Tell whether it ended within that time. It is not reaped here."""
+        """Tell whether the role ended within that time, without reaping it."""
         try:
             fd = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -59,7 +59,7 @@ class Role:
             os.close(fd)
 
     def finish(self, seconds: float) -> None:
-        """Wait until it ended; kill it when it takes too long."""
+        """Wait for the role's end; kill it when it takes too long."""
         if self.status is not None:
             return
         if not self._await_exit(seconds * 1000):
@@ -67,7 +67,7 @@ class Role:
         try:
             _, self.status = os.waitpid(self.pid, 0)
         except ChildProcessError:
-            self.status = 0  # somebody else reaped it (a SIGCHLD handler of the program)
+            self.status = 0  # a SIGCHLD handler of the program reaped it
 
 
 class Starter:
@@ -79,7 +79,7 @@ class Starter:
         self._lifeline = lifeline
 
     def both(self, node_id: bytes, settings: dict[str, Any]) -> list[Role]:
-        """Start the node daemon and the control store, which the daemon is to keep going."""
+        """Start the node daemon and the control store, which the daemon then supervises."""
         argv = self._argv("skate._control.server", {})
         with self._listen("control") as listening:
             control = self._start("control store", "control", argv, {3: listening.fileno()})

@@ -1,4 +1,4 @@
-"""What a node offers: amounts of resources, from what was asked for and what the machine has."""
+"""Computes the resources that a node offers from the user's request and the machine."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from skate._scheduling.labels import ACCELERATOR_TYPE, check_labels
 
 
 class Offer(NamedTuple):
-    """What a node offers."""
+    """Holds the resources that a node offers."""
 
-    #: In fixed point.
+    #: The amounts of resources in fixed point.
     resources: dict[str, int]
     #: Bytes of shared memory for objects.
     store_capacity: int
-    #: Where objects go when it is full; empty: the temporary folder.
+    #: The folder for spilled objects; empty: the temporary folder.
     spill_folder: str
     #: Ids of the GPUs, as CUDA_VISIBLE_DEVICES takes them.
     gpus: list[str]
-    #: The user's, and what the machine itself has.
+    #: The labels that the user gave, and those of the machine.
     labels: dict[str, str]
 
 
-#: A store of less is a mistake in the unit.
-_LEAST_STORE = 1 << 20
+#: The smallest store (bytes); a smaller number is a mistake in the unit.
+_MIN_STORE_BYTES = 1 << 20
 
 
 def offer(
@@ -39,7 +39,8 @@ def offer(
     spill_folder: str | None,
     node_labels: Mapping[str, str] | None = None,
 ) -> Offer:
-    """Return what a node is to offer: what was asked for, and what the machine has for the rest.
+    """Return the offer of a node: the amounts that the user asked for, and the machine's amounts for the
+    rest.
 
     Raises:
         TypeError, ValueError: an amount is wrong; the message names it.
@@ -47,9 +48,9 @@ def offer(
     _check_amount("num_cpus", num_cpus, int)
     _check_amount("num_gpus", num_gpus, int)
     _check_amount("object_store_memory", object_store_memory, int)
-    if object_store_memory is not None and object_store_memory < _LEAST_STORE:
+    if object_store_memory is not None and object_store_memory < _MIN_STORE_BYTES:
         raise ValueError(
-            f"object_store_memory is a number of bytes, at least {_LEAST_STORE} (1 MiB), got "
+            f"object_store_memory is a number of bytes, at least {_MIN_STORE_BYTES} (1 MiB), got "
             f"{object_store_memory}"
         )
     if spill_folder is not None and not isinstance(spill_folder, str):
@@ -74,7 +75,7 @@ def offer(
                 f"num_gpus={num_gpus}, but CUDA_VISIBLE_DEVICES lets this process see "
                 f"{len(visible)}: {visible}"
             )
-        gpus = [str(index) for index in range(num_gpus)]  # declared: nobody checks that they are there
+        gpus = [str(index) for index in range(num_gpus)]  # declared by the user; not checked
     if gpus:
         amounts["GPU"] = len(gpus)
         kind = accelerators.gpu_type()
@@ -83,7 +84,7 @@ def offer(
             labels[ACCELERATOR_TYPE] = kind
     amounts["memory"] = max(0, int(memory * 0.7))
     amounts["object_store_memory"] = store
-    # What programs ask for a little of to be placed on this very node, or on the head.
+    # Resources of which programs ask for a little to be placed on this node, or on the head.
     amounts["node:127.0.0.1"] = amounts["node:__internal_head__"] = 1.0
     spills = absolute(spill_folder) if spill_folder else ""
     return Offer(to_fixed(amounts), store, spills, gpus, labels)

@@ -1,4 +1,5 @@
-"""Looks at a session from outside: for the command line. It is no driver, and nothing is started for it."""
+"""Reads the state of a session for the command line. An observer is no driver, and no process starts for
+it."""
 
 from __future__ import annotations
 
@@ -15,25 +16,25 @@ from skate._transport.reactor import Reactor, Waiter
 from skate._wire import control, node
 from skate._wire.codec import PROTOCOL
 
-#: How long the roles are given to answer (seconds).
-PATIENCE = 10.0
+#: The roles must answer within this time (seconds).
+ANSWER_TIMEOUT_S = 10.0
 
 
 def hello_to_node() -> node.Hello:
-    """Return what an observer says to a daemon first."""
+    """Return the hello of an observer to a daemon."""
     return node.Hello("observer", ids.new_worker_id(), os.getpid(), "", PROTOCOL, b"")
 
 
 def hello_to_control() -> control.RegisterObserver:
-    """Return what an observer says to a control store first."""
+    """Return the hello of an observer to a control store."""
     return control.RegisterObserver(os.getpid(), PROTOCOL)
 
 
 def find(address: str | None) -> str:
-    """Return the folder of the session that is meant: the one named, the current one, the newest.
+    """Return the folder of a session: the named one, else the current one, else the newest.
 
     Raises:
-        ConnectionError: there is none.
+        ConnectionError: no session runs.
     """
     if address and address != "auto":
         return address
@@ -82,23 +83,23 @@ class Observer:
             self._waiter = Waiter()
             connection.send(make(number))
             connection.flush()
-        self._reactor.wait(self._waiter, monotonic() + PATIENCE)
+        self._reactor.wait(self._waiter, monotonic() + ANSWER_TIMEOUT_S)
         if number not in self._answers:
             raise errors.RaySystemError(
                 f"the session at {self.session_dir} does not answer: "
-                f"{connection.close_reason or f'nothing within {PATIENCE:g} s'}"
+                f"{connection.close_reason or f'nothing within {ANSWER_TIMEOUT_S:g} s'}"
             )
         return self._answers.pop(number)[0]
 
     def ask_node(self, make: Callable[[int], Any]) -> Any:
-        """Ask the node daemon."""
+        """Send a request to the node daemon and return its answer."""
         return self._ask(self._node, make)
 
     def ask_control(self, make: Callable[[int], Any]) -> bytes:
-        """Ask the control store; return the answer's body.
+        """Send a request to the control store and return the answer's body.
 
         Raises:
-            RuntimeError: it refused; the message says why.
+            RuntimeError: the control store refused; the message says why.
         """
         answer: control.Answer = self._ask(self._control, make)
         if answer.error_type:

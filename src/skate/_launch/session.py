@@ -1,7 +1,7 @@
-"""The folder of a session: sockets, logs, the control store's file. Others cannot enter it.
+"""Manages the folder of a session: sockets, logs, the control store's file. Other users cannot enter it.
 
-A session lives as long as any process holds the shared lock on its file ``alive``: the driver that
-made it, the daemon, the control store. Locks go with their processes, however those end.
+A session lives as long as any process holds the shared lock on its file ``alive``: the driver that made it,
+the daemon, the control store. The kernel drops a lock with its process, however that ends.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 
 from skate._base.process import portable
 
-#: A Unix socket's path has at most 107 bytes; ours add this many to the session's folder.
-_LONGEST_TAIL = len("/s/") + 16
-_LONGEST_PATH = 107
+#: The path of a Unix socket has at most 107 bytes; the names of sockets add so many to the session's folder
+#: (bytes).
+_MAX_SOCKET_NAME_BYTES = len("/s/") + 16
+_MAX_SOCKET_PATH_BYTES = 107
 
 _ALIVE = "alive"
 _FACTS = "session.json"
@@ -24,15 +25,19 @@ _CURRENT = "current"
 
 
 def root() -> str:
-    """Return the folder of all sessions of this user, made if need be.
+    """Return the folder of all sessions of this user; make it if necessary.
 
     Raises:
-        RuntimeError: somebody else owns it, or others may enter it.
+        RuntimeError: another user owns the folder, or others may enter it.
     """
     base = os.environ.get("TMPDIR", "/tmp")  # noqa: S108  (tempfile takes 5 ms to import)
     length = len(os.fsencode(base))
-    if not os.path.isdir(base) or length + 40 + _LONGEST_TAIL > _LONGEST_PATH or portable(base) != base:
-        base = "/tmp"  # noqa: S108  (the folder below is ours alone)
+    if (
+        not os.path.isdir(base)
+        or length + 40 + _MAX_SOCKET_NAME_BYTES > _MAX_SOCKET_PATH_BYTES
+        or portable(base) != base
+    ):
+        base = "/tmp"  # noqa: S108  (the folder below is private)
     path = os.path.join(base, f"skate-{os.getuid()}")
     try:
         _make(path)
@@ -56,7 +61,7 @@ def create() -> tuple[str, int]:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     path = os.path.join(root(), f"{stamp}-{os.getpid()}-{os.urandom(4).hex()}")
     _make(path)
-    # Before anything else: a sweep may come along.
+    # First of all, as another process may sweep.
     alive = os.open(os.path.join(path, _ALIVE), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.fchmod(alive, 0o600)
     fcntl.flock(alive, fcntl.LOCK_SH)
@@ -66,21 +71,21 @@ def create() -> tuple[str, int]:
 
 
 def _make(path: str) -> None:
-    """Make a folder that its owner may use, whatever the umask."""
+    """Make a folder that only its owner may use, whatever the umask."""
     os.mkdir(path, 0o700)
     os.chmod(path, 0o700)
 
 
 def describe(path: str, facts: dict[str, Any]) -> None:
-    """Write what those need who join the session."""
+    """Write the facts that processes need to join the session."""
     _write(os.path.join(path, _FACTS), json.dumps(facts))
 
 
 def facts(path: str) -> dict[str, Any]:
-    """Return what ``describe`` wrote.
+    """Return the facts that ``describe`` wrote.
 
     Raises:
-        OSError, ValueError: that is no session of ours.
+        OSError, ValueError: the folder is no session of skate.
     """
     with open(os.path.join(path, _FACTS), encoding="utf-8") as file:
         found = json.load(file)
@@ -90,7 +95,7 @@ def facts(path: str) -> dict[str, Any]:
 
 
 def make_current(path: str) -> None:
-    """Make it the session that ``init()`` joins when no other is named."""
+    """Make this session the one that ``init()`` joins when no other is named."""
     _write(os.path.join(root(), _CURRENT), path)
 
 
@@ -126,7 +131,7 @@ def is_alive(path: str) -> bool:
 
 
 def _write(path: str, text: str) -> None:
-    """Put a small file in place at once: readers see the old one or the new one."""
+    """Replace a small file atomically: readers see the old one or the new one."""
     draft = f"{path}.{os.getpid()}"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -138,9 +143,9 @@ def _write(path: str, text: str) -> None:
 
 
 def sweep(keep: int, keep_path: str) -> None:
-    """Remove what sessions left whose driver is gone: all but the logs of the newest ``keep``.
+    """Remove the folders of ended sessions, except the logs of the newest ``keep``.
 
-    Runs when a session ends: nobody waits for it then.
+    It runs when a session ends, since no user waits for it then.
     """
     base = root()
     ended = [
@@ -154,7 +159,7 @@ def sweep(keep: int, keep_path: str) -> None:
 
 
 def remove_sockets(path: str) -> None:
-    """Leave only the logs of a session that ended."""
+    """Remove all files of an ended session except the logs."""
     for folder in ("s", "environments"):
         _remove_tree(os.path.join(path, folder))
     for name in (
@@ -173,8 +178,8 @@ def remove_sockets(path: str) -> None:
 
 
 def _remove_tree(path: str) -> None:
-    """Remove a folder of ours. Not by shutil: importing that while the interpreter ends runs an
-    ``exec``, after which CPython forgets that it was Ctrl-C which ended it."""
+    """Remove a folder of the runtime. It does not use shutil, whose import runs an ``exec``: while the
+    interpreter ends, that makes CPython forget that Ctrl-C ended the program."""
     for folder, folders, files in os.walk(path, topdown=False):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in (*files, *links):

@@ -1,4 +1,5 @@
-"""Sessions that stay when the process that started them ends: ``skate start`` and ``skate stop``."""
+"""Starts and stops sessions that outlive the process that started them: ``skate start`` and ``skate
+stop``."""
 
 from __future__ import annotations
 
@@ -21,11 +22,11 @@ from skate._wire import control, node
 def start(offer: Offer, config: Config) -> str:
     """Start a session that ends when ``stop`` ends it; return its folder.
 
-    ``init()`` on this machine joins it from now on, unless told otherwise.
+    ``init()`` on this machine joins it from now on, unless its arguments say otherwise.
 
     Raises:
-        RuntimeError: one runs already.
-        RaySystemError: it did not come up; the message says why.
+        RuntimeError: a session runs already.
+        RaySystemError: the session did not start; the message says why.
     """
     running = session.current()
     if running is not None:
@@ -44,9 +45,9 @@ def start(offer: Offer, config: Config) -> str:
             dead = [how for how in (role.poll(100) for role in roles) if how]
             for role in roles:
                 role.finish(0)
-            _stop_control(path, monotonic() + 5)  # if it is not the first one
+            _stop_control(path, monotonic() + 5)  # it may be a restarted one
             raise errors.RaySystemError(
-                f"the session did not come up: {'; '.join(dead) or 'its node daemon never registered'}. "
+                f"the session did not start: {'; '.join(dead) or 'its node daemon never registered'}. "
                 f"Its logs: {os.path.join(path, 'logs')}"
             )
     finally:
@@ -56,14 +57,14 @@ def start(offer: Offer, config: Config) -> str:
 
 
 def stop(path: str, config: Config) -> None:
-    """End a session of ``skate start``, and wait until it is gone.
+    """End a session of ``skate start``, and wait for its end.
 
     Raises:
         RuntimeError: it is the session of a program's own ``init()``, or does not end in time.
     """
     owner = session.facts(path)["owner"]
     if owner:
-        raise RuntimeError(f"the session at {path} is that of process {owner}, and ends when that does")
+        raise RuntimeError(f"the session at {path} belongs to process {owner} and ends with it")
     deadline = monotonic() + config.start_timeout_s
     _stop_node(path, deadline)
     _stop_control(path, deadline)
@@ -72,13 +73,13 @@ def stop(path: str, config: Config) -> None:
             raise RuntimeError(
                 f"the session at {path} did not end within {config.start_timeout_s} s; its logs: {path}/logs"
             )
-        time.sleep(0.005)  # their connections are closed; the processes end any moment now
+        time.sleep(0.005)  # their connections are closed, so the processes end soon
     session.remove_sockets(path)
     session.sweep(config.sessions_kept, path)
 
 
 def _ask(path: str, question: control.ListNodes, deadline: float) -> bool:
-    """Ask the control store; tell whether it answered in time. It answers when the node has joined."""
+    """Ask the control store; tell whether it answered in time. It answers after the node has joined."""
     reactor = Reactor("starter")
     answered = Waiter()
     got: list[control.Answer] = []
@@ -111,7 +112,7 @@ def _stop_control(path: str, deadline: float) -> None:
 
 
 def _tell_to_stop(socket_path: str, hello: node.Hello | control.RegisterObserver, deadline: float) -> None:
-    """Ask a role to end, and wait until its connection does. Nobody there: nothing to do."""
+    """Ask a role to end, and wait until its connection closes. If no role answers there, do nothing."""
     try:
         sock = dial(socket_path)
     except OSError:

@@ -1,8 +1,8 @@
-"""The zygote: a small process that holds everything imported and forks workers from it.
+"""Runs the zygote: a small process that has imported everything and forks workers.
 
-Executed by the daemon, single-threaded. It reaps its workers and reports how each ended. When the
-daemon's socket closes, it kills them all and ends: a worker whose user code holds the interpreter
-lock for ever would not notice by itself.
+The daemon executes it; it has one thread. It reaps its workers and reports how each one ended. When the
+daemon's socket closes, it kills its workers and ends: a worker whose user code holds the interpreter lock
+forever would not notice by itself.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from skate._wire import zygote as wire
 from skate._wire.codec import GARBAGE
 from skate._worker import main as process
 
-#: Imported for all workers, once the zygote had nothing to do for this long.
+#: Modules that the zygote imports for all workers after it was idle for so long (seconds).
 _PRELOAD = ("skate.api", "skate._environment.enter", "traceback", "concurrent.futures")
-_IDLE_MS = 20
-_AGAIN_MS = 1000
+_PRELOAD_IDLE_MS = 20
+_PRELOAD_RETRY_MS = 1000
 
 
-def main(socket_fd: int, board_fd: int, session: str) -> None:
+def main(socket_fd: int, table_fd: int, session: str) -> None:
     """Serve the daemon until it closes the socket."""
     sock = socket.socket(fileno=socket_fd)
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -47,11 +47,11 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
     poll.register(sock, select.POLLIN)
     poll.register(wake_read, select.POLLIN)
     try:
-        idle_ms: int | None = _IDLE_MS
+        idle_ms: int | None = _PRELOAD_IDLE_MS
         while True:
             ready = poll.poll(idle_ms)
             if not ready:
-                # The workers of the start are forked: now what later ones are glad to find.
+                # The first workers are forked; import modules that later ones need.
                 idle_ms = _preload()
             for fd, _ in ready:
                 if fd == wake_read:
@@ -64,11 +64,11 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
                     try:
                         message = wire.decode_request(data)
                     except GARBAGE as error:
-                        # Only a bug of the daemon's can do this; its workers are no part of it.
+                        # Only a bug of the daemon can cause this; its workers must not end for it.
                         print(f"the zygote ignores a message of its daemon: {error}", file=sys.stderr)
                         _close(fds)
                         continue
-                    _spawn(sock, workers, message, fds, (wake_read, wake_write), board_fd, session)
+                    _spawn(sock, workers, message, fds, (wake_read, wake_write), table_fd, session)
     except (BrokenPipeError, ConnectionResetError):
         return
     finally:
@@ -79,12 +79,13 @@ def main(socket_fd: int, board_fd: int, session: str) -> None:
 
 
 def _preload() -> int | None:
-    """Import what later workers need; return when to try again (milliseconds) if it cannot be opened."""
+    """Import modules that later workers need; return when to try again (milliseconds) if a file cannot be
+    opened."""
     try:
         for name in _PRELOAD:
             importlib.import_module(name)
     except OSError:
-        return _AGAIN_MS
+        return _PRELOAD_RETRY_MS
     gc.collect()
     gc.freeze()
     return None
@@ -96,10 +97,10 @@ def _spawn(
     spawn: wire.Spawn,
     fds: list[int],
     wake_fds: tuple[int, int],
-    board_fd: int,
+    table_fd: int,
     session: str,
 ) -> None:
-    if len(fds) < 2:  # the kernel delivered what fitted
+    if len(fds) < 2:  # the kernel delivered only the descriptors for which this process had room
         lost = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         error = f"its zygote {descriptors.explain(lost)}"
         sock.send(wire.encode(wire.Spawned(spawn.worker_id, 0, error)))
@@ -122,7 +123,7 @@ def _spawn(
             signal.signal(signal.SIGINT, signal.default_int_handler)
             job = msgspec.json.decode(spawn.job_config)
             _become_worker(job, fds)
-            code = process.run_worker(spawn.worker_id, session, board_fd, spawn.slot, job)
+            code = process.run_worker(spawn.worker_id, session, table_fd, spawn.slot, job)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -143,7 +144,7 @@ def _close(fds: list[int]) -> None:
 
 
 def _become_worker(job: dict[str, Any], fds: list[int]) -> None:
-    """In the child: the driver's paths, folder and environment; the log pipes; fresh randomness."""
+    """Set up the child: the driver's paths, folder and environment, the log pipes, new random seeds."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(fds[0], 1)
@@ -155,11 +156,11 @@ def _become_worker(job: dict[str, Any], fds: list[int]) -> None:
     try:
         os.chdir(native(job["cwd"]))
     except OSError:
-        pass  # the driver's folder is gone; it could not use it either
+        pass  # the driver's folder was deleted; the driver could not use it either
     sys.path[:] = [native(path) for path in job["sys_path"]]
     sys.argv = [native(argument) for argument in job["argv"]]
     if "runtime_env" in job:
-        # Here: most programs have none.
+        # Imported here, as most programs have no environment.
         from skate._environment import enter, spec
 
         enter.enter(spec.decode(job["runtime_env"]), job["prepared"])
@@ -178,7 +179,7 @@ def _reap(sock: socket.socket, workers: dict[int, bytes]) -> None:
             return
         if ended is None:
             return
-        # Its children first, while its pid still names its group.
+        # Kill its children first, while its pid still names its group.
         _kill_group(ended.si_pid)
         pid, status = os.waitpid(ended.si_pid, 0)
         worker_id = workers.pop(pid, None)
@@ -191,6 +192,6 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         try:
-            os.kill(pid, signal.SIGKILL)  # it was forked, but had no session of its own yet
+            os.kill(pid, signal.SIGKILL)  # the worker was forked, but had no session of its own yet
         except ProcessLookupError:
             pass

@@ -1,40 +1,47 @@
-"""The node daemon: builds the tables and their effects, starts and stops them. No rules here.
+"""The node daemon: builds its parts and connects them, starts and stops them. It decides nothing.
 
-One thread, one loop. It is on the path of leases, of large objects and of deaths, never on the
-path of a call. It ends when the connection of the driver that started it does.
+One thread, one loop. The daemon is on the path of leases, of large objects and of deaths, never on the path
+of a call. It ends when the connection of the driver that started it does.
+
+Each part is given the context and the parts below it, by name::
+
+    connections | reporting     processes that come and go; questions about all of it
+    actors | memory             lessee of the actors' workers; kills when memory runs short
+    environments | workers      demands with what they need; processes from fork to exit report
+    leases | objects | cluster  tables of the node, and its link to the control store
+    jobs                        drivers, configurations, output
+    context                     settings, reactor, clients, log, events
 """
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
-import time
-from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
-import msgspec
-
-from skate._base import descriptors
-from skate._base.clock import monotonic
-from skate._base.config import Config
-from skate._node.actors.service import ActorHandlers
-from skate._node.cluster.control_store_supervisor import Keeper
+from skate._base import clock, descriptors
+from skate._node.actors.service import ActorService
+from skate._node.clients import Client
+from skate._node.cluster.control_store_supervisor import ControlStoreSupervisor
 from skate._node.cluster.membership import Membership
-from skate._node.environments.service import EnvironmentHandlers
-from skate._node.leases.service import LeaseHandlers
+from skate._node.connections import Connections
+from skate._node.context import NodeContext
+from skate._node.environments.preparer import Preparation
+from skate._node.environments.service import EnvironmentService
+from skate._node.jobs import Jobs
+from skate._node.leases.service import LeaseService
 from skate._node.leases.table import Leases
-from skate._node.memory.monitor import MemoryHandlers
-from skate._node.objects.service import ObjectHandlers
-from skate._node.objects.spilling import SpillHandlers
-from skate._node.reporting.breakpoints import BreakpointHandlers
-from skate._node.reporting.deadlocks import DeadlockHandlers
-from skate._node.reporting.state import StateHandlers
+from skate._node.memory.monitor import MemoryMonitor, MemoryProbe
+from skate._node.objects.service import ObjectService
+from skate._node.objects.spilling import SpillService
+from skate._node.reporting.breakpoints import Breakpoints
+from skate._node.reporting.deadlocks import DeadlockDetector
+from skate._node.reporting.state import StateService
 from skate._node.settings import NodeSettings
-from skate._node.workers.launcher import Board, Launcher
-from skate._node.workers.service import Client, ProcessHandlers
+from skate._node.workers.launcher import Launcher, ProgressTable
+from skate._node.workers.logs import WorkerLog
+from skate._node.workers.service import WorkerService
 from skate._node.workers.table import Workers
-from skate._scheduling.labels import NODE_ID
 from skate._store.segment import Segments
 from skate._store.table import StoreTable
 from skate._transport.acceptor import Acceptor
@@ -42,128 +49,169 @@ from skate._transport.connection import Handler, Listener
 from skate._transport.reactor import Reactor
 from skate._wire import services
 
-#: Holds the session's lock: see ``_launch.session``.
-ALIVE_FD = 4
-#: How long a driver may take to read what its workers printed last (seconds).
-_LAST_WORDS = 5.0
-#: Events that are remembered for those who look.
-_EVENTS_KEPT = 1000
+#: Time that drivers have to read what their workers printed last.
+_LAST_OUTPUT_TIMEOUT_S = 5.0
+
+
+class Effects(NamedTuple):
+    """The parts through which a daemon acts on its machine: ``main`` makes them, a simulator makes others."""
+
+    reactor: Reactor
+    #: Starts and ends processes of workers, which note their progress.
+    launcher: Launcher
+    progress: ProgressTable
+    #: Makes the log of a worker.
+    open_log: Callable[..., WorkerLog]
+    #: Starts the preparation of a runtime environment.
+    prepare: Callable[..., Preparation]
+    #: Memory and files of objects.
+    segments: Segments
+    memory: MemoryProbe
+    #: Connects to the control store at this path.
+    dial: Callable[[str], socket.socket]
+    #: Of the head: starts the control store anew.
+    supervisor: ControlStoreSupervisor | None
 
 
 class Daemon:
-    """Everything of one node."""
+    """One node of one session."""
 
-    def __init__(self, settings: NodeSettings, zygote_argv: list[str], board_fd: int) -> None:
-        self.settings = settings
-        self.config = Config(**settings.config)
-        self.node_id = bytes.fromhex(settings.node_id)
-        self.labels = settings.labels | {NODE_ID: settings.node_id}
-        self.reactor = Reactor("node daemon")
-        self.leases = Leases(settings.resources, self.config.max_workers, settings.gpus)
-        self.workers = Workers()
+    def __init__(self, settings: NodeSettings, effects: Effects) -> None:
+        self._effects = effects
+        self.context = context = NodeContext(settings, effects.reactor)
+        self.lease_table = Leases(settings.resources, context.config.max_workers, settings.gpus)
+        self.worker_table = Workers()
         self.store = StoreTable(settings.store_capacity)
-        self.segments = Segments()
-        #: Every process that said hello, by worker id.
-        self.clients: dict[bytes, Client] = {}
-        self.closing = False
-        #: What happened lately: plain rows.
-        self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
+        progress, segments = effects.progress, effects.segments
 
-        self.processes = ProcessHandlers(self)
-        self.lease_handlers = LeaseHandlers(self)
-        self.objects = ObjectHandlers(self)
-        self.spilling = SpillHandlers(self, self.objects.room)
-        self.actors = ActorHandlers(self)
-        self.environments = EnvironmentHandlers(self)
-        self.state = StateHandlers(self)
-        self.deadlocks = DeadlockHandlers(self)
-        self.memory = MemoryHandlers(self)
-        self.breakpoints = BreakpointHandlers(self)
-        self.membership = Membership(self)
-        kept = settings.control
-        #: On the head.
-        self.keeper = Keeper(self.reactor, kept, ALIVE_FD, self.event) if kept is not None else None
-        self.board = Board(board_fd)
-        log_fd = os.dup(2)
-        self.launcher = Launcher(
-            self.reactor,
-            zygote_argv,
-            self.board,
-            log_fd,
-            self.processes.spawned,
-            self.processes.exited,
-            self.processes.zygote_died,
+        # Calls upward, against the order in which the parts are made, go through the lambdas and lists here.
+        self.jobs = Jobs(context)
+        self.membership = Membership(
+            context,
+            self.jobs,
+            handlers=lambda: self.actors.control_handlers(),
+            hosted=lambda: self.actors.hosted(),
+            free=lambda: self.lease_table.free,
+            dial=effects.dial,
         )
+        self.spilling = SpillService(context, self.store, segments, on_freed=lambda: self.objects.room())
+        self.objects = ObjectService(context, self.store, segments, self.spilling)
+        self.leases = LeaseService(
+            context,
+            self.lease_table,
+            start_workers=lambda pool, count: self.workers.start(pool, count),
+            on_leases=lambda: self.memory.watch(),
+            report_free=self.membership.report_free,
+        )
+        self.environments = EnvironmentService(context, self.jobs, self.leases, prepare=effects.prepare)
+        self.workers = WorkerService(
+            context,
+            self.worker_table,
+            progress,
+            effects.launcher,
+            self.jobs,
+            self.leases,
+            worker_config=self.environments.worker_config,
+            open_log=effects.open_log,
+            count_kernel_kills=effects.memory.killed_by_kernel,
+        )
+        self.actors = ActorService(
+            context,
+            self.worker_table,
+            self.jobs,
+            self.membership,
+            self.leases,
+            self.environments,
+            self.workers,
+        )
+        self.memory = MemoryMonitor(
+            context,
+            self.lease_table,
+            self.worker_table,
+            progress,
+            self.store,
+            self.workers,
+            probe=effects.memory,
+            debugged=lambda: self.breakpoints.debugged(),
+        )
+        self.breakpoints = Breakpoints(context, self.jobs, self.workers)
+        self.state = StateService(
+            context,
+            self.lease_table,
+            self.worker_table,
+            progress,
+            self.store,
+            self.environments,
+            self.actors,
+            self.breakpoints,
+        )
+        self.deadlocks = DeadlockDetector(context, self.state)
+        self.connections = Connections(
+            context,
+            self.jobs,
+            self.environments,
+            self.leases,
+            self.objects,
+            self.workers,
+            shutdown=self.shutdown,
+        )
+        self.connections.on_disconnected = [self.objects.disconnected, self.state.disconnected]
+        self.jobs.on_ended = [self.environments.job_ended, self.workers.job_ended]
+        self.workers.on_ended = [
+            self.breakpoints.worker_ended,
+            self.objects.worker_ended,
+            self.environments.worker_ended,
+            self.leases.worker_ended,  # it tells the lessee: a process, or the actors
+        ]
         self.handlers: dict[type, Handler] = {
-            **self.processes.table(),
-            **self.lease_handlers.table(),
-            **self.objects.table(),
-            **self.spilling.table(),
-            **self.actors.table(),
-            **self.state.table(),
-            **self.deadlocks.table(),
-            **self.breakpoints.table(),
+            **self.connections.handlers(),
+            **self.workers.handlers(),
+            **self.leases.handlers(),
+            **self.environments.handlers(),
+            **self.objects.handlers(),
+            **self.spilling.handlers(),
+            **self.actors.handlers(),
+            **self.state.handlers(),
+            **self.deadlocks.handlers(),
+            **self.breakpoints.handlers(),
         }
-        self.acceptor = Acceptor(self.reactor, services.NODE, self.handlers, self.processes.disconnected)
+        self._acceptor = Acceptor(
+            context.reactor, services.NODE, self.handlers, self.connections.disconnected
+        )
 
     def start(self) -> None:
         """Begin to serve."""
-        listening = socket.socket(fileno=self.settings.listen_fd)
-        Listener(self.reactor, listening, self._accept, self._out_of_descriptors)
-        if self.settings.driver_fd >= 0:
-            self._accept(socket.socket(fileno=self.settings.driver_fd), is_lifeline=True)
+        settings = self.context.settings
+        listening = socket.socket(fileno=settings.listen_fd)
+        Listener(self.context.reactor, listening, self.accept, self._out_of_descriptors)
+        if settings.driver_fd >= 0:
+            self.accept(socket.socket(fileno=settings.driver_fd), is_lifeline=True)
+        if self._effects.supervisor is not None:
+            self._effects.supervisor.watch(self.context.event)
         self.membership.join()
 
-    def _accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
+    def accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
+        """Serve a process that connected."""
         client = Client(is_lifeline)
-        client.connection = self.acceptor.accept(sock, client, patient=is_lifeline)
+        client.connection = self._acceptor.accept(sock, client, patient=is_lifeline)
 
     def _out_of_descriptors(self, error: OSError) -> None:
         text = f"the node daemon {descriptors.explain(error)}. Whoever dials it waits until there are some"
-        self.event("ERROR", "NODES", text)
-
-    def log(self, text: str) -> None:
-        """Write a line to the daemon's log."""
-        try:
-            print(text, file=sys.stderr, flush=True)
-        except OSError:
-            pass  # the disk is full, or the file as large as it may be: the work goes on without it
-
-    def event(self, severity: str, source: str, text: str) -> None:
-        """Log what happened, and remember it for those who look."""
-        self.log(text)
-        self.events.append(
-            {"severity": severity, "time": time.time(), "source_type": source, "message": text}
-        )
+        self.context.event("ERROR", "NODES", text)
 
     def shutdown(self, reason: str) -> None:
         """End every worker, pass on what they printed last, and stop."""
-        if self.closing:
+        context = self.context
+        if context.closing:
             return
-        self.closing = True
-        self.log(f"shutting down: {reason}")
+        context.closing = True
+        context.log(f"shutting down: {reason}")
         self.environments.close()
-        self.launcher.close()  # the zygote kills its workers, and is reaped here
-        if self.keeper is not None:
-            self.keeper.close()
-        for worker in self.workers:
-            self.processes.kill(worker, "the session ended")
-        self.processes.drain_logs()
-        deadline = monotonic() + _LAST_WORDS
-        for client in self.clients.values():
-            if client.kind == "driver":
-                client.connection.flush_all(deadline)
-        self.reactor.stop()
-
-
-def main(
-    settings_json: str, zygote_argv: list[str], board_fd: int, zygote_pid: int, zygote: socket.socket
-) -> None:
-    """Run a daemon, whose zygote was executed already, until its driver is gone."""
-    descriptors.keep_reserve()
-    settings = msgspec.json.decode(settings_json, type=NodeSettings)
-    daemon = Daemon(settings, zygote_argv, board_fd)
-    with daemon.reactor.lock:
-        daemon.launcher.adopt(zygote_pid, zygote)
-        daemon.start()
-    daemon.reactor.run()
+        self._effects.launcher.close()  # the zygote kills its workers, and is reaped here
+        if self._effects.supervisor is not None:
+            self._effects.supervisor.close()
+        self.workers.close("the session ended")
+        deadline = clock.monotonic() + _LAST_OUTPUT_TIMEOUT_S
+        for driver in context.clients.drivers():
+            driver.connection.flush_all(deadline)
+        context.reactor.stop()

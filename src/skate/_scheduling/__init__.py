@@ -1,1 +1,1 @@
-"""Where tasks and actors may run: decisions only, shared by all roles."""
+"""Decides where tasks and actors may run, for all roles."""

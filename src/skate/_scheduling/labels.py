@@ -1,4 +1,4 @@
-"""Labels of nodes and what selects them. Decisions only.
+"""Checks labels of nodes and matches selectors with them. Decisions only.
 
 A label is a pair of strings that a node has for life: ``{"zone": "a", "ray.io/node-id": "4f..."}``. A
 selector asks for values: ``"a"``, ``"!a"`` (another one, or none), ``"in(a, b)"``, ``"!in(a, b)"``.
@@ -14,7 +14,7 @@ from skate._wire.specs import Condition
 if TYPE_CHECKING:
     import re
 
-#: Labels that the runtime itself sets begin so, under the names that Ray's have.
+#: The prefix of labels that the runtime itself sets, under Ray's names.
 RESERVED = "ray.io/"
 NODE_ID = "ray.io/node-id"
 ACCELERATOR_TYPE = "ray.io/accelerator-type"
@@ -27,13 +27,13 @@ _RULE = "at most 63 letters, digits, '-', '_' and '.', with a letter or digit at
 
 
 def _match(pattern: str, text: str) -> re.Match[str] | None:
-    import re  # most programs have no labels, and need not wait for it
+    import re  # most programs have no labels, and need not pay for the import
 
     return re.fullmatch(pattern, text)
 
 
 def check_key(key: Any, what: str) -> None:
-    """Raise unless it can be the key of a label: a name, perhaps behind ``some.domain/``.
+    """Raise unless a value can be the key of a label: a name, perhaps behind ``some.domain/``.
 
     Raises:
         TypeError, ValueError: it cannot; the message begins with ``what``.
@@ -42,13 +42,13 @@ def check_key(key: Any, what: str) -> None:
         raise TypeError(f"{what} has the key {key!r}; keys of labels are strings")
     prefix, slash, name = key.rpartition("/")
     if slash and (len(prefix) > 253 or not _match(_PREFIX, prefix)):
-        raise ValueError(f"{what} has the key {key!r}: what is before '/' must look like a domain name")
+        raise ValueError(f"{what} has the key {key!r}: the part before '/' must look like a domain name")
     if not _match(_NAME, name):
         raise ValueError(f"{what} has the key {key!r}: a key is {_RULE}")
 
 
 def check_value(key: str, value: Any, what: str) -> None:
-    """Raise unless it can be the value of a label.
+    """Raise unless a value can be the value of a label.
 
     Raises:
         TypeError, ValueError: it cannot; the message begins with ``what``.
@@ -63,7 +63,7 @@ def check_labels(labels: Any, what: str) -> dict[str, str]:
     """Return the labels that a user gives a node.
 
     Raises:
-        TypeError, ValueError: they are no such labels; the message begins with ``what``.
+        TypeError, ValueError: the labels are not valid; the message begins with ``what``.
     """
     if not isinstance(labels, Mapping):
         raise TypeError(f"{what} takes a dict of strings like {{'zone': 'a'}}, got {labels!r}")
@@ -72,7 +72,7 @@ def check_labels(labels: Any, what: str) -> dict[str, str]:
         check_value(key, value, what)
         if key.startswith(RESERVED):
             raise ValueError(
-                f"{what} has the key {key!r}: keys that begin with {RESERVED!r} are not yours to set"
+                f"{what} has the key {key!r}: only the runtime sets keys that begin with {RESERVED!r}"
             )
     return dict(labels)
 
@@ -81,7 +81,7 @@ def parse_labels(text: str, what: str) -> dict[str, str]:
     """Return the labels of a command line: ``zone=a,disk=fast``.
 
     Raises:
-        ValueError: it is not written like that.
+        ValueError: the text has another form.
     """
     found = {}
     for pair in filter(None, (one.strip() for one in text.split(","))):
@@ -96,7 +96,7 @@ def selector(given: Any, what: str) -> list[Condition]:
     """Return the conditions of a ``label_selector``.
 
     Raises:
-        TypeError, ValueError: it is none; the message begins with ``what``.
+        TypeError, ValueError: it is no selector; the message begins with ``what``.
     """
     if given is None:
         return []
@@ -144,7 +144,8 @@ def describe(conditions: Sequence[Condition]) -> str:
 
 
 def written(conditions: Sequence[Condition]) -> dict[str, str]:
-    """Return conditions as a ``label_selector``; those that none can say read "exists" or "!exists"."""
+    """Return conditions as a ``label_selector``; conditions that it cannot express read "exists" or
+    "!exists"."""
     return {
         one.key: f"{one.operator}({', '.join(one.values)})" if one.values else one.operator
         for one in conditions

@@ -1,6 +1,6 @@
-"""Which nodes may serve a task or an actor, the best first. Decisions only.
+"""Decides which nodes may serve a task or an actor, the best first. Decisions only.
 
-The same function will choose among many nodes; a machine alone is asked whether it is one of them.
+The same function will choose among many nodes; on a single machine it decides whether the one node may serve.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from skate._wire.specs import Requirement
 
 
 class NodeView(NamedTuple):
-    """What is known of a node."""
+    """Holds the facts about a node that placement needs."""
 
     #: In hex.
     id: str
@@ -25,13 +25,14 @@ class NodeView(NamedTuple):
 
 
 class Eligible(NamedTuple):
-    """These may serve it, the best first; it waits for one of them if none has room."""
+    """Names the nodes that may serve a request, the best first; the request waits for one of them if none has
+    room."""
 
     nodes: list[NodeView]
 
 
-class Nowhere(NamedTuple):
-    """No node may serve it: it waits for one to come, or (``fatal``) fails."""
+class Infeasible(NamedTuple):
+    """Says why no node may serve a request: the request waits for a node to come, or (``fatal``) fails."""
 
     reason: str
     fatal: bool
@@ -39,11 +40,11 @@ class Nowhere(NamedTuple):
 
 def place(
     requirement: Requirement | None, resources: Mapping[str, int], nodes: Sequence[NodeView]
-) -> Eligible | Nowhere:
+) -> Eligible | Infeasible:
     """Return the nodes that may serve a task or an actor of these resources.
 
-    Of the alternatives the first counts for which a node is there that could ever have the resources. If
-    none could, the nodes with the right labels are returned: what they lack they tell themselves.
+    Of the alternatives, the first counts for which a node exists that could ever have the resources. If there
+    is none, the nodes with the right labels are returned; their daemons report which resources they lack.
     """
     if requirement is None:
         return Eligible(_sorted(None, resources, nodes))
@@ -54,7 +55,7 @@ def place(
             assert there is not None
             return Eligible([there])
         if not requirement.soft:
-            return Nowhere(
+            return Infeasible(
                 f"it must run on node {requirement.node} (NodeAffinitySchedulingStrategy), {lacks}", True
             )
     best: list[NodeView] = []
@@ -67,15 +68,15 @@ def place(
     if best:
         return Eligible(_sorted(requirement, resources, best))
     wanted = " or else ".join(describe(one) for one in requirement.alternatives)
-    return Nowhere(f"it needs a node with {wanted}, and {_labels_of(nodes)}", False)
+    return Infeasible(f"it needs a node with {wanted}, and {_labels_of(nodes)}", False)
 
 
 def _lacks(requirement: Requirement, resources: Mapping[str, int], node: NodeView | None) -> str:
-    """Say what is wrong with the one node that it must run on; empty: nothing."""
+    """Return why the required node cannot serve the request; empty: it can."""
     if node is None:
         return "which is not in this cluster (any more)"
     if not any(matches(one, node.labels) for one in requirement.alternatives):
-        return f"which has not the labels that it needs ({describe(requirement.alternatives[0])})"
+        return f"which does not have the required labels ({describe(requirement.alternatives[0])})"
     if not fits(resources, node.total):
         has = amounts({name: node.total.get(name, 0) for name in resources})
         return f"which can never give it {amounts(resources)}: it has {has} in all"

@@ -1,4 +1,4 @@
-"""What users say about where something may run, as a Requirement. Decisions only."""
+"""Turns the placement options of users into a Requirement. Decisions only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _pack = msgspec.msgpack.encode
 
 
 def check_strategy(name: str, value: Any) -> None:
-    """Raise unless it can be the option ``scheduling_strategy``."""
+    """Raise unless the value can be the option ``scheduling_strategy``."""
     if value in (None, "DEFAULT", "SPREAD"):
         return
     if not isinstance(value, (NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy)):
@@ -28,12 +28,12 @@ def check_strategy(name: str, value: Any) -> None:
 
 
 def check_selector(name: str, value: Any) -> None:
-    """Raise unless it can be the option ``label_selector``."""
+    """Raise unless the value can be the option ``label_selector``."""
     labels.selector(value, f"option {name!r}")
 
 
 def check_fallbacks(name: str, value: Any) -> None:
-    """Raise unless it can be the option ``fallback_strategy``."""
+    """Raise unless the value can be the option ``fallback_strategy``."""
     _fallbacks(name, value)
 
 
@@ -52,7 +52,7 @@ def _fallbacks(name: str, value: Any) -> list[list[Condition]]:
 
 
 def encode(given: Mapping[str, Any]) -> bytes:
-    """Return the packed Requirement of checked options; empty: any node will do."""
+    """Return the packed Requirement of checked options; empty: any node may serve."""
     strategy = given.get("scheduling_strategy")
     selector = labels.selector(given.get("label_selector"), "option 'label_selector'")
     fallbacks = _fallbacks("fallback_strategy", given.get("fallback_strategy"))
@@ -71,5 +71,5 @@ def encode(given: Mapping[str, Any]) -> bytes:
 
 
 def decode(packed: bytes) -> Requirement | None:
-    """Return what ``encode`` packed; None: any node will do."""
+    """Return the Requirement that ``encode`` packed; None: any node may serve."""
     return msgspec.msgpack.decode(packed, type=Requirement) if packed else None

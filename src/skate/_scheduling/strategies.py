@@ -1,4 +1,5 @@
-"""The public classes that say where something may run. See ``skate.util.scheduling_strategies``."""
+"""Defines the public classes that say where a task or an actor may run. See
+``skate.util.scheduling_strategies``."""
 
 from __future__ import annotations
 
@@ -11,19 +12,19 @@ from skate._wire.specs import Condition
 
 
 class NodeAffinitySchedulingStrategy:
-    """Run it on this very node.
+    """Run a task or an actor on this node only.
 
     While the node is busy it waits. If the node is not there (any more), or can never have the
     resources, it fails with TaskUnschedulableError or ActorUnschedulableError.
 
     Args:
-        node_id: the node's id in hex, as ``get_runtime_context().get_node_id()`` tells it.
+        node_id: the node's id in hex, as ``get_runtime_context().get_node_id()`` returns it.
         soft: it may run elsewhere where it would fail.
         _spill_on_unavailable: with ``soft``: it may run elsewhere also while the node is busy.
         _fail_on_unavailable: not supported: must be False.
 
     Raises:
-        ValueError: that is no node's id.
+        ValueError: ``node_id`` is no node's id.
 
     Example:
         >>> here = skate.get_runtime_context().get_node_id()
@@ -47,7 +48,9 @@ class NodeAffinitySchedulingStrategy:
         if _fail_on_unavailable:
             raise ValueError("_fail_on_unavailable is not supported by this version of skate yet")
         if _spill_on_unavailable and not soft:
-            raise ValueError("_spill_on_unavailable=True needs soft=True: else it may run on this node only")
+            raise ValueError(
+                "_spill_on_unavailable=True needs soft=True: without it, only this node may run it"
+            )
         self.node_id = hex_id
         self.soft = bool(soft)
 
@@ -56,7 +59,7 @@ class NodeAffinitySchedulingStrategy:
 
 
 class _Operator:
-    """What a label must be."""
+    """States which values a label may have."""
 
     operator = ""
 
@@ -103,7 +106,7 @@ class DoesNotExist(_Operator):
 
 
 class NodeLabelSchedulingStrategy:
-    """Run it on nodes whose labels fulfil all conditions.
+    """Run a task or an actor on nodes whose labels fulfil all conditions.
 
     While there is no such node it waits, with a warning.
 
@@ -130,7 +133,7 @@ class NodeLabelSchedulingStrategy:
             raise ValueError("NodeLabelSchedulingStrategy takes at least one condition, in hard or in soft")
 
     def conditions(self) -> tuple[list[Condition], list[Condition]]:
-        """Return what must hold, and what should."""
+        """Return the conditions that must hold, and those that should."""
         return _conditions(self.hard), _conditions(self.soft)
 
     def __repr__(self) -> str:

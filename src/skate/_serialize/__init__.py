@@ -1,1 +1,1 @@
-"""User values, code and exceptions to bytes and back."""
+"""Turns user values, code and exceptions into bytes and back."""

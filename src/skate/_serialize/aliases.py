@@ -1,4 +1,4 @@
-"""Aliases of types (``type Pair = tuple[int, int]``, Python 3.12) that other processes cannot import.
+"""Pickles aliases of types (``type Pair = tuple[int, int]``, Python 3.12) that other processes cannot import.
 
 Pickle and cloudpickle know them by name only, and functions have them in their annotations.
 """
@@ -13,20 +13,20 @@ def reduce(alias: Any) -> Any:
     """Return how an alias is pickled, with the type that it stands for; NotImplemented: by its name."""
     try:
         value = alias.__value__
-    except Exception:  # it is evaluated only now; what it names may not exist, and nobody has missed it yet
+    except Exception:  # the alias is evaluated only now, and a name in it may not exist
         return NotImplemented
     module, name, parameters = alias.__module__, alias.__name__, alias.__type_params__
     if parameters:
         if _mentions(value, alias, set()):
             return NotImplemented
         return _with_parameters, (module, name, value, parameters)
-    # The alias first, its value afterwards: it may be part of it.
+    # The alias comes first and its value afterwards, as the value may contain the alias.
     box: list[Any] = []
     return _empty, (module, name, box), (box, value), None, None, _fill
 
 
 def _with_parameters(module: str, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
-    # Its module is that of whoever calls.
+    # Python takes the alias's module from the caller.
     namespace = {"__name__": module, "typing": typing, "given": (name, value), "parameters": parameters}
     return eval("typing.TypeAliasType(*given, type_params=parameters)", namespace)  # noqa: S307
 

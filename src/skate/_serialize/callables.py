@@ -1,10 +1,10 @@
-"""What the standard library makes of functions, for processes that cannot import it.
+"""Pickles objects that the standard library makes of functions, for processes that cannot import them.
 
-Pickle knows some of it by name only (what ``functools.lru_cache`` returns), and some of it not at all
-(``singledispatch``, ``cached_property``). Where the name does not lead to it over there, as with everything
-of ``__main__``, it is made anew from the functions in it: a cache starts empty.
+Pickle knows some of these objects by name only (``functools.lru_cache`` returns such), and some not at all
+(``singledispatch``, ``cached_property``). Where the name does not lead to the object in the other process, as
+with everything of ``__main__``, the object is made anew from the functions in it: a cache starts empty.
 
-Functions may refer to what is made of them: ``fib`` calls the cached ``fib``. What is made of a function is
+Functions may refer to the object that is made of them: ``fib`` calls the cached ``fib``. The object is
 therefore made first, and gets its names, attributes and further functions later (``state``).
 """
 
@@ -34,7 +34,7 @@ _NAMES = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
 def by_name(obj: Any) -> bool:
-    """Tell whether a class, a function or the like is what its module has under its name."""
+    """Tell whether the module of a class, a function or the like has that very object under its name."""
     found: Any = sys.modules.get(getattr(obj, "__module__", None) or "")
     for name in (getattr(obj, "__qualname__", "") or getattr(obj, "__name__", "")).split("."):
         found = getattr(found, name, None)
@@ -42,7 +42,8 @@ def by_name(obj: Any) -> bool:
 
 
 def reduce(obj: Any) -> tuple[Any, ...] | None:
-    """Return how one that cannot be found by its name is pickled; None: it is nothing of this module's."""
+    """Return how an object that cannot be found by its name is pickled; None: this module does not handle
+    it."""
     kind = type(obj)
     if kind is CACHED:
         parameters = obj.cache_parameters()
@@ -70,7 +71,7 @@ def reduce(obj: Any) -> tuple[Any, ...] | None:
 
 
 def reduce_function(function: FunctionType) -> tuple[Any, ...] | None:
-    """Return how a dispatching function is pickled; None: it is another one."""
+    """Return how a dispatching function is pickled; None: it is another function."""
     if function.__code__ is not _DISPATCH:
         return None
     registered = list(function.registry.items())  # type: ignore[attr-defined]
@@ -148,7 +149,7 @@ def _make_method() -> Any:
 
 def _make_dispatching(name: str) -> Any:
     def nothing(*args: Any) -> None:
-        """Stands for the function of ``object`` until that is there."""
+        """Stand for the function of ``object`` until that exists."""
 
     nothing.__name__ = name
     return functools.singledispatch(nothing)

@@ -1,4 +1,4 @@
-"""Finds what in a value cannot be pickled, so that the error can name the path to it."""
+"""Finds the part of a value that cannot be pickled, so that the error can name the path to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from skate._base.user_errors import full_name, summary_of, text_of
 from skate._serialize.values import serialize
 
-#: Give up the search after this many attempts; the message then names the last container.
+#: The search ends after this many attempts (count); the message then names the last container.
 _BUDGET = 500
 
 
@@ -34,7 +34,7 @@ def explain(value: Any, path: str, error: BaseException) -> str:
 
 
 def _parts(value: Any, path: str) -> list[tuple[str, Any]]:
-    """``_children``, as far as the value's own hooks let us look."""
+    """Return ``_children``, or nothing if the value's own hooks raise."""
     try:
         return _children(value, path)
     except BaseException:
@@ -45,9 +45,9 @@ def _advice(culprit: Any, name: str) -> str:
     if isinstance(culprit, (GeneratorType, AsyncGeneratorType)):
         return " Send a list of its items instead; a remote function that yields sends them one by one."
     if isinstance(culprit, CoroutineType):
-        return " Await it first, and send what it returns."
+        return " Await it first, and send its result."
     if name.startswith("skate."):
-        return ""  # its error says what to do
+        return ""  # the error itself says what to do
     return (
         " Create it inside the task or actor instead, or give its class a __reduce__ method that leaves it "
         "out."
@@ -83,7 +83,7 @@ def _pickles(value: Any) -> bool:
 
 def _children(value: Any, path: str) -> list[tuple[str, Any]]:
     """Return the parts that pickling would visit, with the Python expression for each."""
-    if hasattr(type(value), "__skate_value__"):  # it stands for another
+    if hasattr(type(value), "__skate_value__"):  # the value stands for another one
         return [(path, value.__skate_value__)]
     if isinstance(value, dict):
         return [(f"{path}[{text_of(key, repr)}]", item) for key, item in value.items()]

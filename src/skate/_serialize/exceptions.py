@@ -1,4 +1,4 @@
-"""User exceptions between processes: their own type kept, their traceback as text."""
+"""Sends user exceptions between processes: they keep their own type, and their traceback travels as text."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from skate._serialize.sealed import Sealed, seal
 from skate._serialize.tracebacks import format_error, format_frames
 from skate._serialize.values import collecting, dump_code
 
-# Its classes go by the names that users import them by: picklers look whether they are there. By name,
-# for it is above this module.
+# Its classes are pickled under the names by which users import them, and picklers check that these exist.
+# Imported by name, as the module is above this one.
 importlib.import_module("skate.exceptions")
 
 
 def dump_task_error(
     error: BaseException, function_name: str, actor_repr: str | None = None, actor_id: str | None = None
 ) -> tuple[bytes, list[Any]]:
-    """Return what ``get`` shall raise for a task that raised ``error``, and the refs inside.
+    """Return the error that ``get`` raises for a task that raised ``error``, as bytes, and the refs inside.
 
-    Whatever the exception is and does: see ``sealed``.
+    This works for any exception, whatever its hooks do: see ``sealed``.
     """
     cause: BaseException = error
     if is_a(error, RayTaskError):
-        # A task that got another task's error and let it through: where it did, and the other's story.
+        # A task that let another task's error through: the text says where it did, and has the other task's
+        # traceback.
         cause = attributes_of(error).get("cause", error)
         text = f"{format_frames(traceback_of(error))}because {RayTaskError.__str__(error)}"  # type: ignore[arg-type]
     else:
@@ -41,7 +42,7 @@ def dump_task_error(
     outer, collecting.refs = collecting.refs, []
     try:
         sealed = seal(function_name, text, cause, *_process(function_name, actor_repr, actor_id))
-        # One may be in the whole and in a piece.
+        # A ref may be in the whole and in a piece.
         return pickle.dumps(sealed, 5), list({id(ref): ref for ref in collecting.refs or ()}.values())
     finally:
         collecting.refs = outer
@@ -54,12 +55,12 @@ def _process(function_name: str, actor_repr: str | None, actor_id: str | None) -
 def dump_sealed(
     function_name: str, text: str, cause: RayError, actor_repr: str | None, actor_id: str | None
 ) -> bytes:
-    """Return the error of a call that ended for a reason of the runtime's own, as bytes."""
+    """Return the error of a call that the runtime ended, as bytes."""
     return pickle.dumps(seal(function_name, text, cause, *_process(function_name, actor_repr, actor_id)), 5)
 
 
 def dump_error(error: BaseException) -> bytes:
-    """Return an exception of the runtime's own as bytes."""
+    """Return an exception of the runtime as bytes."""
     return dump_code(error)[0]
 
 
@@ -95,8 +96,8 @@ class _SealedDeath:
 
 
 def is_task_error(data: bytes) -> bool:
-    """Tell whether the bytes are those of an exception that user code raised. Under the lock: nothing of the
-    user's is unpickled."""
+    """Tell whether the bytes are those of an exception that user code raised. Called under the lock: no user
+    object is unpickled."""
     try:
         return type(pickle.loads(data)) is Sealed
     except Exception:
@@ -104,8 +105,8 @@ def is_task_error(data: bytes) -> bool:
 
 
 def dump_death(data: bytes, actor_id: str) -> bytes:
-    """Return the ActorDiedError for callers of an actor whose constructor raised this, as bytes. Under the
-    lock: nothing of the user's is unpickled."""
+    """Return the ActorDiedError for callers of an actor whose constructor raised this, as bytes. Called under
+    the lock: no user object is unpickled."""
     return pickle.dumps(_SealedDeath(pickle.loads(data), actor_id), 5)
 
 
@@ -113,12 +114,12 @@ def dump_death(data: bytes, actor_id: str) -> bytes:
 
 
 class Travelling:
-    """Stands in a pickle for an exception of the user's. Unpickled, it is that exception itself, or what of
-    it can be had there, caused by a RayTaskError that has its traceback from here.
+    """Stands in a pickle for a user's exception. Unpickling gives that exception itself, or as much of it as
+    the process can make, caused by a RayTaskError that has its traceback from here.
 
     Args:
-        error: what user code raised.
-        where: what users call the code.
+        error: the exception that user code raised.
+        where: the name under which users know the code.
     """
 
     def __init__(self, error: BaseException, where: str = "a call of the pool") -> None:
@@ -146,7 +147,7 @@ def own_cause(error: BaseException) -> BaseException:
 
 
 def reduce_task_error(error: RayTaskError) -> tuple[Any, ...]:
-    """Return how an error that ``get`` raised is pickled by whoever passes it on."""
+    """Return how an error that ``get`` raised is pickled when user code passes it on."""
     where, text, cause, *process = error.fields
     return _unseal, (seal(where, text, cause, *process), type(error) is not RayTaskError)
 

@@ -1,8 +1,8 @@
-"""Types of ``ctypes`` that other processes cannot import: of arrays and pointers, which are made on the fly,
-and structures of ``__main__``.
+"""Pickles types of ``ctypes`` that other processes cannot import: array and pointer types, which are made on
+the fly, and structures of ``__main__``.
 
-pickle knows them by name only, and cloudpickle takes them apart as it does classes written in Python, which
-they do not survive.
+pickle knows these types by name only, and cloudpickle takes them apart like classes written in Python, which
+breaks them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import weakref
 from types import new_class
 from typing import Any
 
-#: Structures by the name they travel by, in the process that wrote them and in those that got them.
+#: Structures by the name under which they travel, in the process that wrote them and in those that received
+#: them.
 _structures: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
 _names: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 
-#: What the type has of its own accord, or as soon as it has its fields.
+#: Attributes that the type has by itself, or as soon as it has its fields.
 _GIVEN = frozenset({"__dict__", "__weakref__", "__module__", "__qualname__", "__doc__"})
-#: What decides how its memory is laid out, in the order in which it must be set.
+#: Attributes that decide the memory layout, in the order in which they must be set.
 _LAYOUT = ("_pack_", "_layout_", "_align_", "_anonymous_", "_fields_")
 
 
 def reduce(kind: Any) -> Any:
-    """Return how a type of ctypes is pickled; NotImplemented: it is none, or is found by its name."""
+    """Return how a type of ctypes is pickled; NotImplemented: it is no such type, or is found by its name."""
     ctypes: Any = sys.modules.get("ctypes")
     if ctypes is None:
         return NotImplemented
@@ -35,7 +36,7 @@ def reduce(kind: Any) -> Any:
     if issubclass(kind, ctypes._Pointer) and hasattr(kind, "_type_"):
         return (ctypes.POINTER, (kind._type_,)) if ctypes.POINTER(kind._type_) is kind else NotImplemented
     if issubclass(kind, ctypes._SimpleCData):
-        # c_int and its likes with their bytes the other way round
+        # c_int and similar types with the opposite byte order
         for own, other in (("__ctype_be__", "__ctype_le__"), ("__ctype_le__", "__ctype_be__")):
             native = getattr(kind, other, kind)
             if native is not kind and getattr(native, own, None) is kind:
@@ -57,7 +58,7 @@ def _structure(kind: type) -> Any:
     }
     layout = [(key, own[key]) for key in _LAYOUT if key in own]
     bases, about = kind.__bases__, (kind.__name__, kind.__qualname__, kind.__module__, kind.__doc__)
-    # The type first, its fields and methods afterwards: they may refer to it.
+    # The type comes first, its fields and methods afterwards, as they may refer to it.
     return _skeleton, (name, bases, about), (layout, rest), None, None, _complete
 
 
@@ -73,6 +74,6 @@ def _skeleton(name: str, bases: tuple[type, ...], about: tuple[Any, ...]) -> Any
 def _complete(kind: Any, state: tuple[list[tuple[str, Any]], dict[str, Any]]) -> None:
     layout, rest = state
     if "_fields_" in vars(kind):
-        return  # it is the one that was sent, or came before
+        return  # this process sent the type, or received it before
     for key, value in (*rest.items(), *layout):
         setattr(kind, key, value)

@@ -1,4 +1,5 @@
-"""A user's exception on its way between processes: as a whole, and in pieces in case the whole cannot arrive.
+"""Sends a user's exception between processes: as a whole, and in pieces in case the whole cannot be
+unpickled.
 
 ::
 
@@ -7,8 +8,8 @@
                                                                                  be unpickled there
                   words: type and text ────────────────────────────────────────► else: UserCodeException
 
-So the type arrives whenever its class can be found there, and what could not come along is named. Whatever
-the user's code raises meanwhile (``SystemExit``, ``RecursionError``) ends here.
+So the type arrives whenever its class can be found there, and the text names the parts that were left out.
+Anything that the user's code raises meanwhile (``SystemExit``, ``RecursionError``) ends here.
 """
 
 from __future__ import annotations
@@ -32,21 +33,23 @@ from skate._base.user_errors import (
 )
 from skate._serialize.values import PLAIN, known_by_name, reducers, slow_pickler
 
-#: How one piece travels: as bytes; as an exception in pieces; as a sequence of pieces; as words in its place.
+#: How one piece travels: as bytes; as an exception in pieces; as a sequence of pieces; as a text in its
+#: place.
 _BYTES, _ERROR, _SEQUENCE, _WORDS = range(4)
-#: A piece of more bytes is not sent a second time beside the whole.
+#: A larger piece (bytes) is not sent a second time beside the whole.
 _LARGEST_PIECE = 16 * 1024
-#: Characters of a text that stands for something.
-_LONGEST_TEXT = 10_000
-_LONGEST_REPR = 200
-#: Exceptions in exceptions are taken apart so far.
+#: The most characters of a text, and of a repr, that stands for a value (count).
+_MAX_TEXT = 10_000
+_MAX_REPR = 200
+#: Exceptions in exceptions are taken apart to this depth (count).
 _DEEPEST = 10
 
 _Piece = tuple[Any, ...]
 
 
 class Sealed:
-    """What the caller of a task that raised is sent. It pickles always: it holds bytes and strings only."""
+    """Holds the error that the caller of a failed task receives. It always pickles, since it holds bytes and
+    strings only."""
 
     __slots__ = ("where", "text", "whole", "pieces", "process")
 
@@ -58,10 +61,10 @@ class Sealed:
         pieces: _Piece | None,
         process: tuple[Any, ...],
     ) -> None:
-        #: The task or method, and the traceback.
+        #: The task or method, and the text of the traceback.
         self.where = where
         self.text = text
-        #: Or why there is none.
+        #: ... or why there is none.
         self.whole = whole
         #: None: the whole arrives wherever Python runs.
         self.pieces = pieces
@@ -72,13 +75,13 @@ class Sealed:
         return Sealed, (self.where, self.text, self.whole, self.pieces, self.process)
 
     def open(self) -> RayTaskError:
-        """Return the error, with as much of the user's exception as can be had here."""
+        """Return the error, with as much of the user's exception as this process can make."""
         missing: list[str] = []
         cause = self._cause(missing)
         text = self.text
         if missing:
-            text = f"{text.rstrip()}\n\nThe exception arrived without what cannot be pickled there and "
-            text += f"unpickled here: {'; '.join(missing)}\n"
+            text = f"{text.rstrip()}\n\nThe exception arrived without the parts that cannot be pickled there "
+            text += f"and unpickled here: {'; '.join(missing)}\n"
         return RayTaskError(self.where, text, cause, *self.process)
 
     def _cause(self, missing: list[str]) -> BaseException:
@@ -89,18 +92,18 @@ class Sealed:
                 found = pickle.loads(self.whole)
                 if is_a(found, BaseException):
                     return found  # type: ignore[no-any-return]
-                problem = f"it makes a {type_name(found)} of it"
+                problem = f"unpickling gives a {type_name(found)}"
             except BaseException as raised:
                 problem = summary_of(raised)
         assert self.pieces is not None
         cause = _made_of(self.pieces, "", missing)
         if not missing:
-            missing.append(f"its class's own way to be pickled ({problem})")
+            missing.append(f"the pickle made by its own class ({problem})")
         return cause
 
 
 def seal(where: str, text: str, cause: BaseException, *process: Any) -> Sealed:
-    """Take an exception apart for its way. The refs inside are collected as for every value."""
+    """Take an exception apart to send it. The refs inside are collected as for every value."""
     if is_native(type(cause)) and not attributes_of(cause) and all(type(a) in PLAIN for a in args_of(cause)):
         try:
             return Sealed(where, text, pickle.dumps(cause, 5), None, process)
@@ -131,7 +134,8 @@ def _error_pickler() -> Any:
     if _pickler is None:
 
         class ErrorPickler(slow_pickler()):  # type: ignore[misc]
-            """Exceptions go without their constructors, which often take something else than their args."""
+            """Pickles exceptions without their constructors, which often take something else than their
+            args."""
 
             def reducer_override(self, obj: Any) -> Any:
                 kind = type(obj)
@@ -153,14 +157,14 @@ def _take_apart(error: BaseException, all_sizes: bool, inside: list[int]) -> _Pi
         _piece(kind, True, inside),
         [_piece(value, all_sizes, inside) for value in args],
         [(str(name), _piece(value, all_sizes, inside)) for name, value in attributes.items()],
-        f"{full_name(kind)}: {text_of(error)[:_LONGEST_TEXT]}",
+        f"{full_name(kind)}: {text_of(error)[:_MAX_TEXT]}",
     )
 
 
 def _piece(value: Any, all_sizes: bool, inside: list[int]) -> _Piece:
     if is_a(value, BaseException):
         if id(value) in inside:
-            return _WORDS, type_name(value), "it is what it is a part of"
+            return _WORDS, type_name(value), "it contains itself"
         if len(inside) < _DEEPEST:
             return _ERROR, _take_apart(value, all_sizes, inside)
     elif type(value) in (list, tuple) and any(is_a(one, BaseException) for one in value):
@@ -168,9 +172,9 @@ def _piece(value: Any, all_sizes: bool, inside: list[int]) -> _Piece:
     try:
         data = _dump(value)
     except BaseException as problem:
-        return _WORDS, text_of(value, repr)[:_LONGEST_REPR], summary_of(problem)
+        return _WORDS, text_of(value, repr)[:_MAX_REPR], summary_of(problem)
     if len(data) > _LARGEST_PIECE and not all_sizes:
-        return _WORDS, text_of(value, repr)[:_LONGEST_REPR], f"it has {len(data)} bytes"
+        return _WORDS, text_of(value, repr)[:_MAX_REPR], f"it has {len(data)} bytes"
     return _BYTES, data
 
 
@@ -178,11 +182,11 @@ def _piece(value: Any, all_sizes: bool, inside: list[int]) -> _Piece:
 
 
 class _Absent(Exception):
-    """A piece cannot be had here.
+    """A piece cannot be made here.
 
     Args:
         reason: why.
-        words: what stands for it.
+        words: the text that stands for it.
     """
 
     def __init__(self, reason: str, words: str) -> None:
@@ -192,13 +196,13 @@ class _Absent(Exception):
 
 
 def _made_of(pieces: _Piece, path: str, missing: list[str]) -> BaseException:
-    """Return an exception made of its pieces, those that can be had here. ``path``: where it is, as Python
-    says it; ``missing`` gets what is left out."""
+    """Return an exception made of those pieces that can be made here. ``path``: a Python expression for its
+    place; ``missing`` gets the pieces that are left out."""
     which, args, attributes, words = pieces
     kind: Any = None
     try:
         kind = _value(which, path, missing)
-        problem = "it is none of an exception"
+        problem = "it is no class of exceptions"
     except _Absent as absent:
         problem = absent.reason
     if not is_kind(kind):
@@ -222,7 +226,7 @@ def _made_of(pieces: _Piece, path: str, missing: list[str]) -> BaseException:
             missing.append(f"{path}.{name}"[1:] + f" ({absent.reason})")
     try:
         return make_bare(kind, tuple(given), held)
-    except BaseException as refusal:  # the built-in type takes no words for what is missing
+    except BaseException as refusal:  # the built-in type takes no text about missing pieces
         missing.append(f"{path}.args"[1:] + f" ({summary_of(refusal)})")
     return make_bare(kind, (), held)
 
@@ -231,7 +235,7 @@ def _value(piece: _Piece, path: str, missing: list[str]) -> Any:
     """Return the value of a piece.
 
     Raises:
-        _Absent: it cannot be had here.
+        _Absent: it cannot be made here.
     """
     form = piece[0]
     if form == _BYTES:

@@ -1,6 +1,6 @@
-"""Tracebacks as users want to read them: their own frames, not the runtime's.
+"""Formats tracebacks for users: with their own frames, without the runtime's.
 
-``SKATE_FULL_TRACEBACKS=1`` leaves everything in, in the process that has it.
+``SKATE_FULL_TRACEBACKS=1`` keeps all frames, in the process that has this variable.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ from skate._base.user_errors import (
 if TYPE_CHECKING:
     from traceback import FrameSummary, TracebackException
 
-#: Python's own formatting is asked for up to so many exceptions, behind each other and in groups; of a longer
-#: chain the first and the last are shown.
-_MOST, _MOST_SHOWN = 200, 100
-#: Exceptions of a group that are shown, and in how many groups within each other.
-_MOST_PARTS, _MOST_DEPTH = 15, 10
-#: What Python's own formatting asks of an exception; of one that answers by itself we ask less.
+#: Python's own formatting is used for up to so many exceptions, in chains and groups; of a longer chain so
+#: many are shown, half of them the first ones and half the last ones (counts).
+_MAX_STANDARD, _MAX_SHOWN = 200, 100
+#: The most exceptions of a group that are shown, and the most nested groups (count).
+_MAX_GROUP_PARTS, _MAX_GROUP_DEPTH = 15, 10
+#: Hooks that Python's own formatting calls. An exception that defines one of them is formatted with fewer
+#: calls.
 _ASKED = ("__getattribute__", "__getattr__", "__bool__", "__len__", "__class__", "__traceback__", "__cause__",
           "__context__", "__suppress_context__", "__notes__", "exceptions")  # fmt: skip
 _DIRECT = "The above exception was the direct cause of the following exception:"
 _DURING = "During handling of the above exception, another exception occurred:"
 
-#: Functions of ours that call the user's: wrong arguments raise there.
+#: Functions of the runtime that call the user's; wrong arguments raise there.
 _CALLS = frozenset({"_invoke", "_construct"})
 
 
@@ -49,9 +50,9 @@ def full() -> bool:
 
 
 def shortened(error: BaseException) -> BaseException:
-    """Return an error, about to be raised at the public boundary, without the frames below that.
+    """Return an error that the public API is about to raise, without the runtime's frames.
 
-    Bugs of the runtime keep theirs: they are what a report needs.
+    Bugs of the runtime keep them, as a report needs them.
     """
     if (is_a(error, RayError) or is_a(error, KeyboardInterrupt)) and not full():
         set_traceback(error, None)
@@ -61,7 +62,8 @@ def shortened(error: BaseException) -> BaseException:
 def for_ipython(error: BaseException) -> list[str]:
     """Return the lines that IPython is to show for an error: its own, without the runtime's frames.
 
-    It leaves out what says ``__tracebackhide__``, but never the last frame, which would be ours.
+    IPython leaves out frames with ``__tracebackhide__``, but never the last frame, which would be the
+    runtime's.
     """
     try:
         shell = importlib.import_module("IPython").get_ipython()
@@ -88,26 +90,26 @@ def _users(trace: TracebackType | None) -> TracebackType | None:
 
 
 def format_error(error: BaseException) -> str:
-    """Return the traceback of an error, and of those behind it, as Python prints it."""
+    """Return the traceback of an error and of its causes, as Python prints it."""
     from traceback import TracebackException
 
     behind = _behind(error)
-    if len(behind) <= _MOST and not any(map(_answers, behind.values())):
+    if len(behind) <= _MAX_STANDARD and not any(map(_answers, behind.values())):
         try:
-            told = TracebackException(type(error), error, traceback_of(error), compact=True)
+            standard = TracebackException(type(error), error, traceback_of(error), compact=True)
             if not full():
-                _strip(told)
-            return "".join(told.format())
+                _strip(standard)
+            return "".join(standard.format())
         except BaseException:  # SystemExit too: the hooks of the user's exceptions
             pass
     return _format_plainly(error)
 
 
 def _behind(error: BaseException) -> dict[int, BaseException]:
-    """Return an exception and those that its traceback shows, by their ids; not all of very many."""
+    """Return an exception and those that its traceback shows, by their ids; of very many, only some."""
     found: dict[int, BaseException] = {}
     todo = [error]
-    while todo and len(found) <= _MOST:
+    while todo and len(found) <= _MAX_STANDARD:
         one = todo.pop()
         if id(one) in found:
             continue
@@ -119,12 +121,12 @@ def _behind(error: BaseException) -> dict[int, BaseException]:
 
 
 def _answers(error: BaseException) -> bool:
-    """Tell whether the class has hooks for what Python's own formatting asks."""
+    """Tell whether the class defines hooks that Python's own formatting calls."""
     return any(found_in(type(error), name) is not None for name in _ASKED)
 
 
 def _format_plainly(error: BaseException) -> str:
-    """Return the traceback, the innermost cause first; the exceptions are asked for their texts alone.
+    """Return the traceback, the innermost cause first; only the texts of the exceptions are read.
 
     Of very many, those in the middle are left out.
     """
@@ -136,14 +138,14 @@ def _format_plainly(error: BaseException) -> str:
         origin, direct = origin_of(one)
         chain.append((one, direct))
         one = origin
-    left_out = len(chain) - _MOST_SHOWN
+    left_out = len(chain) - _MAX_SHOWN
     if left_out > 0:
-        half = _MOST_SHOWN // 2
+        half = _MAX_SHOWN // 2
         chain[half : half + left_out] = []
     pieces: list[str] = []
     for index in range(len(chain) - 1, -1, -1):
         one, direct = chain[index]
-        if left_out > 0 and index == _MOST_SHOWN // 2 - 1:
+        if left_out > 0 and index == _MAX_SHOWN // 2 - 1:
             pieces.append(f"\n[{left_out} exceptions between these are left out]\n\n")
         elif index < len(chain) - 1:
             pieces.append(f"\n{_DIRECT if direct else _DURING}\n\n")
@@ -156,17 +158,17 @@ def _format_one(error: BaseException, depth: int) -> str:
     frames = f"Traceback (most recent call last):\n{format_frames(trace)}" if trace is not None else ""
     name, text = full_name(type(error)).removeprefix("__main__."), text_of(error)
     lines = [f"{name}: {text}" if text else name, *notes_of(error)]
-    told = frames + "\n".join(lines) + "\n"
+    printed = frames + "\n".join(lines) + "\n"
     _, parts = group_of(error) or ("", ())
-    for number, part in enumerate(parts[:_MOST_PARTS], 1):
-        if depth >= _MOST_DEPTH:
+    for number, part in enumerate(parts[:_MAX_GROUP_PARTS], 1):
+        if depth >= _MAX_GROUP_DEPTH:
             break
         inner = _format_one(part, depth + 1)
-        told += f"  +---------------- {number} ----------------\n"
-        told += "".join(f"  | {line}\n" for line in inner.splitlines())
-    if len(parts) > _MOST_PARTS:
-        told += f"  and {len(parts) - _MOST_PARTS} more exceptions\n"
-    return told
+        printed += f"  +---------------- {number} ----------------\n"
+        printed += "".join(f"  | {line}\n" for line in inner.splitlines())
+    if len(parts) > _MAX_GROUP_PARTS:
+        printed += f"  and {len(parts) - _MAX_GROUP_PARTS} more exceptions\n"
+    return printed
 
 
 def format_frames(trace: TracebackType | None) -> str:
@@ -184,19 +186,19 @@ def users_frames(trace: TracebackType | None) -> str:
     return "".join(StackSummary.from_list(stack).format())
 
 
-def _strip(told: TracebackException) -> None:
-    """Take the runtime's frames out, and those of a debugger that was left."""
+def _strip(standard: TracebackException) -> None:
+    """Remove the runtime's frames, and those of a debugger that has ended."""
     library = os.path.dirname(os.__file__) + os.sep
     debugger = (library + "bdb.py", library + "pdb.py")
     seen: set[int] = set()
-    todo: list[TracebackException | None] = [told]
+    todo: list[TracebackException | None] = [standard]
     while todo:
         one = todo.pop()
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
         users = [frame for frame in one.stack if not frame.filename.startswith((PACKAGE, *debugger))]
-        # An error all of whose frames are ours tells nothing without them, unless it is of the very call.
+        # An error whose frames all are the runtime's needs them, unless the call itself was wrong.
         if users or (one.stack and one.stack[-1].name in _CALLS):
             one.stack[:] = users
         todo += [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]

@@ -1,4 +1,4 @@
-"""User values to bytes and back, with large buffers apart so that they are read in place.
+"""Turns user values into bytes and back, with large buffers apart so that they are read in place.
 
 Three ways, cheapest first: plain scalars by C ``pickle``; everything that is importable by a C
 pickler that watches for what is not; the rest (``__main__`` classes, lambdas, closures) by
@@ -34,16 +34,16 @@ from skate._serialize import aliases, callables, foreign
 ALIGNMENT = 64
 PLAIN = frozenset({int, str, float, bool, bytes, complex, type(None)})
 _COUNTS = struct.Struct("<II")
-#: What ``type X = ...`` makes, from Python 3.12 on.
+#: The type of ``type X = ...``, from Python 3.12 on.
 _ALIAS = getattr(typing, "TypeAliasType", None)
 
-#: Apart from classes: what C pickle takes by its name.
+#: Types besides classes whose instances C pickle writes by name.
 _KNOWN_BY_NAME = callables.KNOWN_BY_NAME | {FunctionType}
 
 
 class _Collecting(threading.local):
-    """What this thread's current ``serialize`` found. None: no serialisation of ours is running,
-    so a ref that is pickled now leaves our sight and is kept until the job ends."""
+    """Holds the refs that this thread's current ``serialize`` found. None: no serialisation of the runtime is
+    running, so a ref that is pickled now is out of band and kept until the job ends."""
 
     refs: list[Any] | None = None
 
@@ -54,17 +54,18 @@ collecting = _Collecting()
 #: and refs.
 reducers: dict[type, Callable[[Any], Any]] = {}
 
-#: Classes that say in this process that they are elsewhere (see ``_as_ray.names``), by their id; and the
+#: Classes that have another module's name in this process (see ``_as_ray.names``), by their id, with the
 #: module and qualified name under which every process finds them.
 renamed: dict[int, tuple[type, str, str]] = {}
 
 
 class _ByValue(Exception):
-    """Something inside cannot be found by name in another process."""
+    """A part of the value cannot be found by name in another process."""
 
 
 class FastPickler(pickle.Pickler):
-    """C pickler that gives up when it meets a class, a function or the like that workers could not import."""
+    """Pickles by the C pickler, and gives up at a class, a function or the like that workers could not
+    import."""
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -94,7 +95,7 @@ def _needs_value(obj: Any) -> bool:
     module = getattr(obj, "__module__", None)
     if module is None or by_value_module(module):
         return True
-    # The first half alone is on the way of each call that is given an object.
+    # Calls with an object as an argument need the first half only.
     return "." in getattr(obj, "__qualname__", "") and is_below_proxy(obj)
 
 
@@ -118,7 +119,7 @@ def known_by_name(obj: Any) -> bool:
 
 
 class Serialized:
-    """A value as bytes: ``data`` and, apart from it, the large ``buffers``, not yet copied."""
+    """Holds a value as bytes: ``data`` and, apart from it, the large ``buffers``, not yet copied."""
 
     __slots__ = ("kind", "data", "buffers", "size", "refs")
 
@@ -174,7 +175,7 @@ class Serialized:
 
     @property
     def laid_out_size(self) -> int:
-        """Bytes that ``write_into`` needs."""
+        """Return how many bytes ``write_into`` needs."""
         return self.size if self.buffers else self.size + _COUNTS.size
 
 
@@ -194,8 +195,8 @@ def serialize(value: Any, fast: Pickling = FastPickler, slow: Pickling | None = 
 
     Args:
         value: the value.
-        fast: what pickles it first.
-        slow: what pickles it if it has something that no other process could import; default:
+        fast: the pickler that is tried first.
+        slow: the pickler for a value with a part that no other process could import; default:
             ``slow_pickler()``.
 
     Raises:
@@ -255,7 +256,7 @@ def deserialize(kind: int, data: bytes | memoryview) -> Any:
 
 
 def _with_file(reduced: Any, code: CodeType) -> Any:
-    """Return how a code object is pickled, with its file's name in it.
+    """Return how a code object is pickled together with its file's name.
 
     From version 3.1.3 on cloudpickle leaves it out, and tracebacks would not show the user's lines.
     """
@@ -269,28 +270,29 @@ def _with_file(reduced: Any, code: CodeType) -> Any:
     return (make, args, *rest)
 
 
-#: The text of a notebook's cell goes along with its functions up to this size (characters).
-_LONGEST_CELL = 64 * 1024
+#: The text of a notebook's cell travels with its functions up to this size (characters).
+_MAX_CELL_CHARACTERS = 64 * 1024
 
 
 def _source(filename: str) -> str | None:
-    """Return the source of code that is in no file, such as a notebook's cell; None: it is not known."""
+    """Return the source of code outside of files, such as a notebook's cell; None: the source is not
+    known."""
     linecache = sys.modules.get("linecache")
     found = linecache.cache.get(filename) if linecache is not None else None
     if not found or len(found) == 1 or os.path.exists(filename):
         return None
     text = _joined(tuple(found[2]))
-    return text if 0 < len(text) <= _LONGEST_CELL else None
+    return text if 0 < len(text) <= _MAX_CELL_CHARACTERS else None
 
 
 @functools.lru_cache(4)
 def _joined(lines: tuple[str, ...]) -> str:
-    """Return the same string each time, so that a pickle has it once."""
+    """Return the same string object each time, so that a pickle contains it once."""
     return "".join(lines)
 
 
 def _with_source(source: str, filename: str, make: Any, args: tuple[Any, ...]) -> CodeType:
-    """Make code, whose lines tracebacks and the debugger will find here."""
+    """Make a code object and register its lines for tracebacks and the debugger of this process."""
     import linecache
 
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
@@ -343,7 +345,7 @@ def slow_pickler() -> type[pickle.Pickler]:
                 return callables.reduce_function(function) or callables.with_super(function, reduced)
 
         main = sys.modules.get("__mp_main__")
-        if main is not None:  # the __main__ of a process that multiprocessing spawned
+        if main is not None:  # this is the __main__ of a process that multiprocessing spawned
             cloudpickle.register_pickle_by_value(main)
         _slow = SlowPickler
     return _slow

@@ -1,1 +1,1 @@
-"""Shared-memory objects: extents, tables, segments, views."""
+"""Manages objects in shared memory: extents, tables, segments, views."""

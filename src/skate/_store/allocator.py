@@ -1,8 +1,8 @@
-"""Gives out extents of shared-memory segments. Decisions only: it never touches the memory.
+"""Allocates extents of shared-memory segments. Decisions only: it never touches the memory.
 
-Owner: the daemon's loop. Best fit, lowest address first, neighbours coalesced. A free range knows
-whether its pages are there already (*warm*): writing to memory that was never touched is twenty
-times slower than to memory that was, so warm ranges are worth keeping for a while.
+Owner: the daemon's loop. Best fit, lowest address first, neighbours coalesced. A free range records whether
+its pages exist already (*warm*). Writing to memory that was never touched is twenty times slower than writing
+to warm memory, so the allocator keeps warm ranges for a while.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from bisect import bisect_left, insort
 from typing import NamedTuple
 
 PAGE = 4096
-#: Segments are at least this large; a larger object gets a segment of its own size.
+#: Segments have at least this size (bytes); a larger object gets a segment of its own size.
 SEGMENT_SIZE = 64 * 1024 * 1024
-#: Segments with this number and above are files on disk; those below are shared memory.
+#: Segments with this number and above are files on disk; those below are shared memory (segment number).
 DISK = 1 << 30
-#: Files are sparse: large ones cost nothing, and there are few of them.
+#: Files have at least this size (bytes). They are sparse: large ones cost nothing, and there are few of them.
 DISK_SEGMENT_SIZE = 1024 * 1024 * 1024
 
 
 class Extent(NamedTuple):
-    """A range of a segment."""
+    """Names a range of a segment."""
 
     segment: int
     offset: int
@@ -28,11 +28,11 @@ class Extent(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """An extent given out, and what its user must do first."""
+    """Holds a granted extent and what its user must do first."""
 
     extent: Extent
     segment_size: int
-    fresh: bool  # some of its pages are not there yet
+    fresh: bool  # some of its pages do not exist yet
 
 
 class _Range(NamedTuple):
@@ -55,12 +55,12 @@ def round_up(size: int) -> int:
 
 
 class Allocator:
-    """All segments of one kind of one node, up to ``capacity`` bytes in extents given out."""
+    """Manages all segments of one kind on one node, up to ``capacity`` bytes in granted extents."""
 
     def __init__(self, capacity: int, *, first: int = 1, segment_size: int = SEGMENT_SIZE) -> None:
         self.capacity = capacity
         self._segment_size = segment_size
-        #: Bytes in extents given out.
+        #: Bytes in granted extents.
         self.used = 0
         self._segments: dict[int, _Segment] = {}
         self._last_segment = first - 1
@@ -74,7 +74,7 @@ class Allocator:
         for number, segment in self._segments.items():
             for index, free in enumerate(segment.free):
                 if free.size >= size:
-                    # Warm before cold, then the tightest: the pages are what costs.
+                    # Warm before cold, then the tightest: new pages are the expensive part.
                     key = (not free.warm, free.size, number, index)
                     if best is None or key < best:
                         best = key
@@ -95,7 +95,7 @@ class Allocator:
         """Take an extent back.
 
         Raises:
-            ValueError: it overlaps what is free already; nothing was changed.
+            ValueError: the extent overlaps a free range; nothing was changed.
         """
         ranges = self._segments[extent.segment].free
         offset, size = extent.offset, extent.size
@@ -114,7 +114,7 @@ class Allocator:
         insort(ranges, _Range(offset, size, warm), key=lambda r: r.offset)
 
     def cool(self) -> list[Extent]:
-        """Declare every free range cold; return those whose pages are to be given to the system."""
+        """Declare every free range cold; return the ranges whose pages go back to the system."""
         punch: list[Extent] = []
         for number, segment in self._segments.items():
             cold: list[_Range] = []
@@ -134,5 +134,5 @@ class Allocator:
 
     @property
     def warm_bytes(self) -> int:
-        """Bytes of free memory whose pages are still there."""
+        """Return the bytes of free memory whose pages still exist."""
         return sum(r.size for s in self._segments.values() for r in s.free if r.warm)

@@ -1,8 +1,8 @@
-"""A process's side of the store: mappings, kept extents, and the views handed to users.
+"""Manages a process's side of the store: mappings, kept extents, and the views that users get.
 
 A view is never invalidated. Each one is exported through a ctypes array of its own, placed in the
-segment's mapping; slices, numpy arrays and memoryviews of it all keep that array alive, and when it
-goes, its weak reference reports the object. Until then the object stays pinned at the daemon.
+segment's mapping. Slices, numpy arrays and memoryviews of it all keep that array alive; when the array is
+gone, its weak reference reports the object. Until then the object stays pinned at the daemon.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 
 class _Exporter(weakref.ref):  # type: ignore[type-arg]
-    """Reports that the array behind a view is gone. Its callback may run anywhere: it only appends."""
+    """Reports that the array behind a view is gone. Its callback may run on any thread at any bytecode, so it
+    only appends."""
 
     __slots__ = ("object_id",)
     object_id: bytes
 
 
 class LocalObject:
-    """What this process knows of one object in shared memory."""
+    """Holds the facts that this process knows about one object in shared memory."""
 
     __slots__ = ("extent", "size", "views", "pinned", "kept")
 
@@ -41,12 +42,13 @@ class LocalObject:
         self.views = 0
         #: Pinned at the daemon for this process.
         self.pinned = False
-        #: Created here: readable without a pin until it is freed here.
+        #: Created here: this process may read it without a pin until it frees it.
         self.kept = False
 
 
 class StoreClient:
-    """Called under the process's lock, but for ``write`` and ``view`` on what the caller holds."""
+    """Manages the mappings, extents and views of one process. Callers hold the process's lock, except for
+    ``write_fresh`` and ``view`` of objects that the caller holds."""
 
     def __init__(self, cache_bytes: int) -> None:
         self._cache_bytes = cache_bytes
@@ -56,20 +58,20 @@ class StoreClient:
         self._cache: list[Extent] = []
         self._cached = 0
         self._fresh: set[Extent] = set()
-        #: Every exporter's reference, by its own id (its object cannot be hashed).
+        #: Every exporter's reference, by the reference's own id (its object cannot be hashed).
         self._exporters: dict[int, _Exporter] = {}
-        #: Views that ended, to be drained by the reactor.
+        #: Views that ended; the reactor drains them.
         self.dead_views: deque[_Exporter] = deque()
         #: Called (from any thread, any bytecode) after an append to ``dead_views``.
         self.on_dead_view: Callable[[], None] | None = None
         self.objects: dict[bytes, LocalObject] = {}
-        #: Pins that threads of this process have asked the daemon for and not heard of, by object.
+        #: How many threads of this process wait for the daemon's answer about a pin, by object.
         self._asked: dict[bytes, int] = {}
 
     # ------------------------------------------------------------------ mappings
 
     def attach(self, segment: int, size: int, fd: int) -> None:
-        """Take over the descriptor of a segment. It is mapped when it is first written or read."""
+        """Take over the descriptor of a segment. The first write or read maps it."""
         if segment in self._fds:
             os.close(fd)
             return
@@ -85,10 +87,10 @@ class StoreClient:
 
         Raises:
             MemoryError: this process has no room for it.
-            OSError: it has no descriptor left.
+            OSError: this process has no descriptor left.
         """
         try:
-            # Two threads may be here at once: the mapping of one of them goes.
+            # Two threads may map the segment at once: one of the mappings is dropped.
             return self._maps.setdefault(segment, mmap.mmap(self._fds[segment], self._sizes[segment]))
         except OSError as error:
             if error.errno != errno.ENOMEM:
@@ -97,7 +99,7 @@ class StoreClient:
             raise MemoryError(f"this process has no room to map {size} MiB of shared memory") from None
 
     def write_fresh(self, extent: Extent, pieces: list[bytes | memoryview]) -> None:
-        """Write to an extent whose pages are not there yet. Takes time: call it without the lock."""
+        """Write to an extent whose pages do not exist yet. Call it without the lock, as it takes time."""
         write_fresh(self._fds[extent.segment], extent.offset, pieces)
 
     def target(self, extent: Extent) -> memoryview:
@@ -108,10 +110,10 @@ class StoreClient:
     # ------------------------------------------------------------------ extents
 
     def take_cached(self, size: int) -> Extent | None:
-        """Return a kept extent for an object of this size, the tightest, without asking anybody.
+        """Return the tightest kept extent for an object of this size, without a message to the daemon.
 
-        The whole of it: what the object leaves over is split off when it is sealed, in the order
-        in which the daemon sees it too.
+        The whole extent is returned. ``sealed`` splits off the rest of it, in the order in which the daemon
+        does so too.
         """
         size = round_up(size)
         best = -1
@@ -132,9 +134,9 @@ class StoreClient:
         return True
 
     def sealed(self, object_id: bytes, extent: Extent, size: int, *, fresh: bool) -> LocalObject:
-        """Remember an object written here; what it leaves of its extent is kept for later.
+        """Remember an object written here, and keep the rest of its extent for later.
 
-        ``fresh``: the extent had no pages before, so what is left has none now.
+        ``fresh``: the extent had no pages before, so the rest has none now.
 
         The daemon splits alike when it reads the Seal (see ``StoreTable.seal``).
         """
@@ -152,7 +154,7 @@ class StoreClient:
     def keep(self, extent: Extent, *, fresh: bool = False) -> bool:
         """Keep a free extent for later, if there is room; tell whether it was kept.
 
-        ``fresh``: its pages are not there yet (see ``take_fresh``).
+        ``fresh``: its pages do not exist yet (see ``take_fresh``).
         """
         if self._cached + extent.size > self._cache_bytes or extent.segment >= DISK:
             return False
@@ -163,14 +165,14 @@ class StoreClient:
         return True
 
     def drain_cache(self) -> list[Extent]:
-        """Return all kept extents; they are the caller's to give back."""
+        """Return all kept extents; the caller gives them back."""
         cache, self._cache, self._cached = self._cache, [], 0
         self._fresh.clear()
         return cache
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes in kept extents."""
+        """Return the bytes in kept extents."""
         return self._cached
 
     # ------------------------------------------------------------------ views
@@ -181,13 +183,14 @@ class StoreClient:
         return local
 
     def pin_asked(self, object_id: bytes) -> None:
-        """A thread asks the daemon for a pin."""
+        """Record that a thread asks the daemon for a pin."""
         self._asked[object_id] = self._asked.get(object_id, 0) + 1
 
     def pin_answered(self, object_id: bytes) -> bool:
-        """It has used the answer, or will not. Tell whether the daemon is to hear that nobody needs the pin.
+        """Record that the thread has used the answer or never will. Tell whether the pin may be given back to
+        the daemon.
 
-        The daemon counts one pin a process: it is not given back while another thread relies on it.
+        The daemon counts one pin for each process, so the pin stays while another thread relies on it.
         """
         left = self._asked.pop(object_id) - 1
         if left:
@@ -195,12 +198,13 @@ class StoreClient:
         return not left and object_id not in self.objects
 
     def drop(self, object_id: bytes) -> bool:
-        """Forget an object without views. Tell whether its pin may be given back: no thread waits for one."""
+        """Forget an object without views. Tell whether its pin may be given back, as no thread waits for
+        one."""
         del self.objects[object_id]
         return object_id not in self._asked
 
     def view(self, object_id: bytes, local: LocalObject) -> memoryview:
-        """Return a read-only view that keeps the object in place as long as anything of it lives."""
+        """Return a read-only view that keeps the object in place as long as any part of the view lives."""
         segment = local.extent.segment
         mapping = self._maps.get(segment) or self._map(segment)
         array = _array_type(local.extent.size).from_buffer(mapping, local.extent.offset)
@@ -229,7 +233,7 @@ class StoreClient:
         return ended
 
     def close(self) -> None:
-        """Unmap what nobody has views of; the rest lives as long as its views do."""
+        """Unmap segments without views; the others stay mapped as long as their views live."""
         self.on_dead_view = None
         for mapping in self._maps.values():
             try:

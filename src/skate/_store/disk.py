@@ -1,6 +1,6 @@
-"""Files that hold what shared memory has no room for. Nobody sees them: they have no names.
+"""Makes files for objects that shared memory has no room for. The files have no names.
 
-Whatever ends the daemon, the kernel frees them with the last process that has them open or mapped.
+However the daemon ends, the kernel frees a file with the last process that has it open or mapped.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import os
 
 from skate._base import descriptors
 
-#: A disk that is this full (of 100) is full: other programs need it too.
+#: A disk counts as full at this use (percent), since other programs need it too.
 _FULL = 95
-#: Bytes written at once: large enough to cost nothing, small enough to stop soon.
+#: The most bytes written at once: large enough to cost little, small enough to stop soon.
 _CHUNK = 8 * 1024 * 1024
 
 
 def open_nameless(folder: str) -> int:
-    """Return the descriptor of a new file in that folder, which goes when nobody has it open.
+    """Return the descriptor of a new file in that folder; the file ends when no process has it open.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: the folder is not writable.
     """
     try:
         return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -31,7 +31,7 @@ def open_nameless(folder: str) -> int:
 
 
 def room(folder: str) -> int:
-    """Return how many bytes more may be written there."""
+    """Return how many more bytes may be written to a folder's disk."""
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         found = os.statvfs(folder)
@@ -45,7 +45,7 @@ def copy(source: memoryview, fd: int, offset: int) -> None:
     """Write all of ``source`` to a place in a file.
 
     Raises:
-        OSError: the disk would not take it.
+        OSError: the disk refused the data.
     """
     done = 0
     while done < len(source):
@@ -53,7 +53,7 @@ def copy(source: memoryview, fd: int, offset: int) -> None:
 
 
 def default_folder() -> str:
-    """Return a folder on a disk: the temporary one, unless that is memory itself."""
+    """Return a folder on a disk: the temporary one, unless it is a memory file system."""
     tempfile = descriptors.load("tempfile")
     temporary, other = tempfile.gettempdir(), "/var/tmp"  # noqa: S108  (the files have no names)
     return other if _is_memory(temporary) and not _is_memory(other) else temporary

@@ -1,7 +1,7 @@
-"""The memory itself: memfd segments (and files, see ``disk``), created by the daemon, mapped by all.
+"""Creates the memory itself: memfd segments (and files, see ``disk``), made by the daemon, mapped by all.
 
-Nothing here has a name in a file system: when the last process that has the descriptor or a mapping
-ends, the kernel frees the memory. There is nothing to unlink and nothing to leak.
+Segments have no name in a file system. When the last process that has the descriptor or a mapping ends, the
+kernel frees the memory, so nothing has to be unlinked and nothing can leak.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _MADV_REMOVE = getattr(mmap, "MADV_REMOVE", 9)
 
 
 class Segments:
-    """The daemon's descriptors."""
+    """Holds the daemon's descriptors of segments."""
 
     def __init__(self) -> None:
         self._fds: dict[int, int] = {}
         self._maps: dict[int, mmap.mmap] = {}
 
     def create(self, segment: int, size: int) -> None:
-        """Make the segment; its pages come when they are written.
+        """Make the segment; the kernel provides its pages when they are written.
 
         Raises:
             OSError: this process has no descriptor left, or may not make files of that size.
@@ -34,7 +34,7 @@ class Segments:
         """Make a segment that is a sparse file in that folder.
 
         Raises:
-            OSError: the folder does not take it.
+            OSError: the folder refuses the file.
         """
         self._add(segment, size, disk.open_nameless(folder))
 
@@ -47,11 +47,12 @@ class Segments:
         self._fds[segment] = fd
 
     def has(self, segment: int) -> bool:
-        """Tell whether the segment was made. One that could not be is tried again with its next extent."""
+        """Tell whether the segment was made. A segment that could not be made is tried again with its next
+        extent."""
         return segment in self._fds
 
     def fd(self, segment: int) -> int:
-        """Return the descriptor, to be sent along."""
+        """Return the descriptor, which a message carries to a process."""
         return self._fds[segment]
 
     def punch(self, segment: int, offset: int, size: int) -> None:
@@ -59,7 +60,7 @@ class Segments:
         try:
             self._map(segment).madvise(_MADV_REMOVE, offset, size)
         except OSError:
-            pass  # a file system that cannot: the range is used again later
+            pass  # the file system cannot do that: the range is used again later
 
     def memory(self, extent: Extent) -> memoryview:
         """Return the bytes of an extent."""
@@ -77,8 +78,8 @@ def write_fresh(fd: int, offset: int, pieces: list[bytes | memoryview]) -> None:
     """Write to pages that were never touched, through the descriptor.
 
     The kernel then fills each page once: it neither clears it first nor takes a fault for it, which
-    is twice as fast as writing through the mapping. Memory that is not there is an error here, not
-    a SIGBUS; and other threads run meanwhile.
+    is twice as fast as writing through the mapping. A lack of memory is an error here, not a SIGBUS, and
+    other threads run meanwhile.
 
     Raises:
         OSError: ENOSPC or ENOMEM: the system has no memory left.

@@ -1,14 +1,15 @@
-"""Which objects leave shared memory for the disk, and when. Decisions only.
+"""Decides which objects move from shared memory to disk, and when. Decisions only.
 
-Owner: the daemon's loop. Files are segments as shared memory is: whoever reads an object that was
-spilled maps the file, so nothing has to be brought back, and nobody needs memory to read. ::
+Owner: the daemon's loop. Files are segments like shared memory. A process that reads a spilled object maps
+the file, so nothing has to be restored, and reading needs no shared memory. ::
 
     in memory --memory is short--> owner is asked --it will read by request--> copied --> on disk
         ^                                                                        |
         '------------------ pinned meanwhile, or no room on disk ----------------'
 
-The owner of an object reads it without asking (see ADR 3); hence the question. Its answer comes
-after whatever it pinned before, on the same connection. It is asked once: from then on it asks.
+The owner of an object reads it without a request (see ADR 3), so the daemon asks it first. The answer comes
+after all pins that the owner sent before, on the same connection. The daemon asks once for each object: from
+then on the owner reads it by request.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import NamedTuple
 from skate._store.allocator import Extent
 from skate._store.table import StoredObject, StoreTable
 
-#: Objects leave before memory is full: this much stays free, or an eighth of a small store (bytes).
+#: Objects move before memory is full: this much stays free (bytes), or an eighth of a small store.
 SLACK = 256 * 1024 * 1024
 
 
@@ -41,38 +42,38 @@ Command = Ask | Copy
 
 
 class Spilling:
-    """Moves the objects of one table."""
+    """Decides about moves of the objects of one table."""
 
     def __init__(self, table: StoreTable) -> None:
         self._table = table
         self._slack = min(SLACK, table.allocator.capacity // 8)
-        #: Objects whose owner was asked: the owner, and their size.
+        #: Objects whose owner was asked: the owner and the size (bytes).
         self._asked: dict[bytes, tuple[bytes, int]] = {}
-        #: By target, what is being copied.
+        #: The copies under way, by target.
         self._copying: dict[Extent, tuple[bytes, StoredObject]] = {}
-        #: Owners that did not answer in time: nothing of theirs is counted on before they do.
+        #: Owners that did not answer in time; their objects do not count as movable before they answer.
         self._silent: set[bytes] = set()
-        #: Bytes of memory that will be free when all that is under way is through.
+        #: Bytes of memory that will be free when all moves under way are finished.
         self._coming = 0
 
     @property
     def busy(self) -> bool:
-        """Whether anything is under way that may free memory."""
+        """Tell whether a move is under way that may free memory."""
         return bool(self._asked or self._copying)
 
     @property
     def copying(self) -> bool:
-        """Whether the disk is at work."""
+        """Tell whether a copy to disk is under way."""
         return bool(self._copying)
 
     @property
     def short(self) -> bool:
-        """Whether less memory is free than there should be."""
+        """Tell whether less memory is free than should be."""
         allocator = self._table.allocator
         return allocator.capacity - allocator.used < self._slack
 
     def relieve(self, needed: int) -> list[Command]:
-        """Memory is short by ``needed`` bytes and some slack: begin to move what nobody reads."""
+        """Begin to move objects that no process reads, until ``needed`` bytes and some slack will be free."""
         table = self._table
         allocator = table.allocator
         missing = needed + self._slack - (allocator.capacity - allocator.used) - self._coming
@@ -101,7 +102,8 @@ class Spilling:
         return [*commands, *(Ask(owner, object_ids) for owner, object_ids in asks.items())]
 
     def prepared(self, owner: bytes, object_ids: list[bytes]) -> list[Command]:
-        """The owner answered: it reads these by request from now on. What it reads now it has pinned."""
+        """Handle the owner's answer: it reads these objects by request from now on, and has pinned those that
+        it reads now."""
         table = self._table
         commands: list[Command] = []
         if owner in self._silent:
@@ -118,7 +120,7 @@ class Spilling:
                 continue
             stored.by_request = True
             if asked is None:
-                continue  # given up, and perhaps under way again
+                continue  # the daemon gave this object up, and may have asked again
             stored.moving = False
             table.settle(object_id, stored)
             if object_id in table.movable:
@@ -140,13 +142,13 @@ class Spilling:
         return Copy(stored.extent, target, grant.segment_size)
 
     def copied(self, target: Extent, *, failed: bool) -> None:
-        """The copy is there, or the disk would not take it."""
+        """Handle the end of a copy: it is on disk, or the disk refused it."""
         table = self._table
         object_id, stored = self._copying.pop(target)
         self._coming -= target.size
         stored.moving = False
         if table.objects.get(object_id) is not stored:
-            table.disk.free(target)  # freed meanwhile, or written again
+            table.disk.free(target)  # the object was freed meanwhile, or written again
         elif failed or stored.pins:
             table.disk.free(target)
             table.settle(object_id, stored)
@@ -154,12 +156,12 @@ class Spilling:
             table.moved(object_id, stored, target)
 
     def owner_ended(self, owner: bytes) -> None:
-        """It will not answer any more."""
+        """Forget an owner that ended; it will not answer any more."""
         self._silent.discard(owner)
         self._drop([one for one, (asked, _) in self._asked.items() if asked == owner])
 
     def give_up(self) -> None:
-        """These owners do not answer (stopped processes?): count on nothing of theirs."""
+        """Stop counting on owners that do not answer, such as stopped processes."""
         self._silent.update(owner for owner, _ in self._asked.values())
         self._drop(list(self._asked))
 

@@ -1,4 +1,4 @@
-"""Which object lies where, who reads it, who may still write. Decisions only.
+"""Records where each object lies, and which processes read it or may still write. Decisions only.
 
 Owner: the daemon's loop. An extent is always in exactly one of these hands::
 
@@ -6,9 +6,8 @@ Owner: the daemon's loop. An extent is always in exactly one of these hands::
                                      ^                             |
                                      '----- freed with keep -------'
 
-An object is *pinned* by the processes that have views of it; what is pinned stays where it is,
-whoever frees it and whoever dies. Extents are of shared memory or, when that is full, of files: see
-``spilling``.
+An object is *pinned* by the processes that have views of it. A pinned object stays in its place, whichever
+process frees it or dies. Extents lie in shared memory or, when that is full, in files: see ``spilling``.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from collections import Counter
 
 from skate._store.allocator import DISK, DISK_SEGMENT_SIZE, Allocator, Extent, Grant, round_up
 
-#: That many processes that ended are remembered.
-ENDED_KEPT = 10_000
+#: The most ended processes that are remembered (count).
+MAX_ENDED_PROCESSES = 10_000
 
 
 class StoredObject:
-    """One sealed object."""
+    """Describes one sealed object."""
 
     __slots__ = ("extent", "size", "owner", "creator", "label", "pins", "freed", "by_request", "moving")
 
@@ -34,40 +33,42 @@ class StoredObject:
         self.label = label
         #: Processes with views.
         self.pins: set[bytes] = set()
-        #: Nobody refers to it any more; it goes when the last pin does.
+        #: No reference to it is left; it is removed with its last pin.
         self.freed = False
-        #: The owner, too, reads it only after it asked where it is.
+        #: The owner, too, reads it by request only.
         self.by_request = False
-        #: It is on its way to disk.
+        #: It is being copied to disk.
         self.moving = False
 
 
 class StoreTable:
-    """The objects and extents of one node. Processes are named by their worker ids."""
+    """Holds the objects and extents of one node. Processes are named by their worker ids."""
 
     def __init__(self, capacity: int) -> None:
-        #: Shared memory, and files for what does not fit there (none until there is room: see spilling).
+        #: Shared memory, and files for objects that do not fit there (none until the disk has room: see
+        #: spilling).
         self.allocator = Allocator(capacity)
         self.disk = Allocator(0, first=DISK, segment_size=DISK_SEGMENT_SIZE)
         self.objects: dict[bytes, StoredObject] = {}
-        #: Extents that a process writes to or keeps for later: (segment, offset) to size, and whether
-        #: its pages are there (see allocator).
+        #: Extents that a process writes to or keeps for later: (segment, offset) to size, and whether its
+        #: pages exist (see allocator).
         self.held: dict[bytes, dict[tuple[int, int], tuple[int, bool]]] = {}
-        #: What lies in memory, unpinned, and may be asked to leave: least recently used first.
+        #: Unpinned objects in memory, which may move to disk; the least recently used come first.
         self.movable: dict[bytes, None] = {}
-        #: Lost, but read by processes that had views then.
+        #: Lost objects that processes still read, since they had views before the loss.
         self.ghosts: dict[bytes, list[StoredObject]] = {}
-        #: Lost, and nobody has asked for it since.
+        #: Lost objects that no process has asked for since.
         self.lost: set[bytes] = set()
-        #: Freed, and pinned (by whom), before the creator's seal was read: two sockets have no order between
-        #: them. What is in both is in use: whoever pinned it has views.
+        #: Objects that were freed, and objects that were pinned (by which processes), before the daemon read
+        #: the creator's seal: two sockets have no order between them. An object in both is in use: the
+        #: processes that pinned it have views.
         self.freed_early: set[bytes] = set()
         self.pinned_early: dict[bytes, set[bytes]] = {}
-        #: Processes that ended last: what is sealed for them now nobody will free.
+        #: The processes that ended last: no owner will free objects that are sealed for them now.
         self._ended: dict[bytes, None] = {}
 
     def allocate(self, process: bytes, size: int, *, on_disk: bool = False) -> Grant | None:
-        """Grant an extent to a process, or None if the store (or the disk) is full."""
+        """Grant an extent to a process; return None if the store (or the disk) is full."""
         grant = (self.disk if on_disk else self.allocator).allocate(size)
         if grant is not None and on_disk:
             grant = grant._replace(fresh=True)  # files are written through the descriptor
@@ -82,12 +83,12 @@ class StoreTable:
     def seal(
         self, process: bytes, object_id: bytes, owner: bytes, extent: Extent, label: str, again: bool = False
     ) -> bool:
-        """The process finished writing. Tell whether that is news (a repeat is not).
+        """Record that the process finished writing. Tell whether that is news (a repeat is not).
 
-        ``extent.size`` is the object's size; what it leaves over of the extent stays in the process's
-        hand. A task that ran again seals its result again: the later one counts, for its location
-        is in the reply that the owner gets. But with ``again`` it was made in case it is lost, and what
-        is there stays. What the process did not hold it cannot seal.
+        ``extent.size`` is the object's size; the process keeps the rest of the extent. A task that ran again
+        seals its result again: the later seal counts, as the owner gets its location in the reply. But with
+        ``again`` the object was made in case it is lost, and a stored object stays. A process can only seal
+        extents that it holds.
         """
         before = self.objects.get(object_id)
         if before is not None and before.extent[:2] == extent[:2]:
@@ -128,11 +129,12 @@ class StoreTable:
         return stored
 
     def pin_early(self, process: bytes, object_id: bytes) -> None:
-        """Like ``pin``, of what is not there and was not lost: its seal is on its way, or it never was."""
+        """Pin an object that is not there and was not lost: its seal is on its way, or the object never
+        existed."""
         self.pinned_early.setdefault(object_id, set()).add(process)
 
     def unpin(self, process: bytes, object_id: bytes) -> None:
-        """The process has no view any more."""
+        """Drop the pin of a process that has no view any more."""
         self._unpin_early(process, object_id)
         stored = self.objects.get(object_id)
         if stored is not None:
@@ -149,7 +151,7 @@ class StoreTable:
                 del self.pinned_early[object_id]
 
     def lose(self, object_id: bytes) -> None:
-        """The object's memory is gone. Views that processes have keep theirs."""
+        """Record that the object's memory is lost. Existing views of processes stay valid."""
         stored = self.objects.pop(object_id, None)
         if stored is None:
             return
@@ -161,14 +163,14 @@ class StoreTable:
             self.free_extent(stored.extent)
 
     def reported(self, object_id: bytes) -> bool:
-        """Tell whether the object was lost, once: from then on its seal may be on its way again."""
+        """Tell whether the object was lost, once for each loss: from then on a new seal may be on its way."""
         if object_id not in self.lost:
             return False
         self.lost.discard(object_id)
         return True
 
     def _leave(self, object_id: bytes, process: bytes) -> None:
-        """A process has no view of what was lost any more."""
+        """Record that a process has no view of a lost object any more."""
         left = []
         for stored in self.ghosts.pop(object_id):
             stored.pins.discard(process)
@@ -179,10 +181,11 @@ class StoreTable:
         if left:
             self.ghosts[object_id] = left
 
-    def free(self, object_id: bytes, keeper: bytes | None = None, creator: bytes = b"") -> None:
-        """Nobody refers to the object. Its extent goes to ``keeper``, if given and nobody has views.
+    def free(self, object_id: bytes, new_holder: bytes | None = None, creator: bytes = b"") -> None:
+        """Free an object without references. Its extent goes to ``new_holder``, if given and no process has
+        views.
 
-        ``creator``: free only what that process sealed, not what a retry sealed since.
+        ``creator``: free only an object that this process sealed, not one that a retry sealed since.
         """
         stored = self.objects.get(object_id)
         if creator and (stored is None or stored.creator != creator):
@@ -194,15 +197,15 @@ class StoreTable:
                 self.freed_early.add(object_id)
             return
         stored.freed = True
-        if keeper is not None and not stored.pins - {keeper} and stored.extent.segment < DISK:
+        if new_holder is not None and not stored.pins - {new_holder} and stored.extent.segment < DISK:
             del self.objects[object_id]
             self.movable.pop(object_id, None)
-            self._hold(keeper, stored.extent, True)
+            self._hold(new_holder, stored.extent, True)
         else:
             self.settle(object_id, stored)
 
     def give_back(self, process: bytes, segment: int, offset: int) -> None:
-        """The process does not need this extent. Unknown ones are ignored (a repeat)."""
+        """Take back an extent that the process does not need. Unknown extents are ignored (a repeat)."""
         found = self.held.get(process, {}).pop((segment, offset), None)
         if found is not None:
             size, warm = found
@@ -217,7 +220,8 @@ class StoreTable:
         return (self.allocator if segment < DISK else self.disk).segment_size(segment)
 
     def created_by(self, process: bytes) -> dict[bytes, list[bytes]]:
-        """Return what the process sealed for others and nobody freed: owner to object ids."""
+        """Return the objects that the process sealed for other owners and that are not freed: owner to object
+        ids."""
         found: dict[bytes, list[bytes]] = {}
         for object_id, stored in self.objects.items():
             if stored.creator == process and stored.owner != process and not stored.freed:
@@ -225,11 +229,11 @@ class StoreTable:
         return found
 
     def process_ended(self, process: bytes) -> None:
-        """Drop the pins, extents and objects of a process that is no more."""
+        """Drop the pins, extents and objects of a process that ended."""
         for (segment, offset), (size, warm) in self.held.pop(process, {}).items():
             self.free_extent(Extent(segment, offset, size), warm=warm)
         self._ended[process] = None
-        if len(self._ended) > ENDED_KEPT:
+        if len(self._ended) > MAX_ENDED_PROCESSES:
             del self._ended[next(iter(self._ended))]
         self.freed_early = {one for one in self.freed_early if not one.startswith(process)}
         self.lost = {one for one in self.lost if not one.startswith(process)}
@@ -244,7 +248,7 @@ class StoreTable:
             self.settle(object_id, stored)
 
     def settle(self, object_id: bytes, stored: StoredObject) -> None:
-        """What the object's pins and its being freed mean for it, after a change of either."""
+        """Update an object after a change of its pins or its freed flag."""
         if stored.pins:
             return
         if stored.freed:
@@ -255,7 +259,7 @@ class StoreTable:
             self.movable[object_id] = None
 
     def moved(self, object_id: bytes, stored: StoredObject, target: Extent) -> None:
-        """The object lies on disk now."""
+        """Record that the object lies on disk now."""
         self.allocator.free(stored.extent)
         stored.extent = target
 
@@ -267,7 +271,7 @@ class StoreTable:
         )  # fmt: skip
 
     def describe_full(self, size: int, where: str) -> str:
-        """Return the words for an ObjectStoreFullError: who holds the memory. ``where``: the disk."""
+        """Return the text of an ObjectStoreFullError, with the largest holders. ``where``: the disk."""
         by_owner: Counter[tuple[bytes, str]] = Counter()
         count: Counter[tuple[bytes, str]] = Counter()
         for stored in self.objects.values():

@@ -1,1 +1,1 @@
-"""Messages between processes, and their bytes. No sockets here."""
+"""Defines the messages between processes and their bytes; uses no sockets."""

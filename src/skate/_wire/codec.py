@@ -1,4 +1,4 @@
-"""Messages to frames and back."""
+"""Turns messages into frames and frames into messages."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ MESSAGES: dict[int, type[msgspec.Struct]] = {
 
 _encoder = msgspec.msgpack.Encoder()
 
-#: Message type and body to bytes and back, for structs outside of frames (ActorSpec, ...).
+#: Encode and decode structs outside of frames (ActorSpec, ...).
 pack = _encoder.encode
 unpack = msgspec.msgpack.decode
 
 
 @functools.cache
 def decoder(kinds: frozenset[type]) -> Callable[[bytes | bytearray | memoryview], Any]:
-    """Return what turns a frame's body into a message of one of these types, or a Refused.
+    """Return a function that turns a frame's body into a message of one of these types, or a Refused.
 
-    It raises one of GARBAGE for anything else: other messages are not even decoded. Made at first need, since
-    that takes time, and in-process mode has no frames.
+    The function raises one of GARBAGE for anything else, so other messages are not even decoded. Callers make
+    it at first need, since that takes time, and in-process mode has no frames.
     """
     return msgspec.msgpack.Decoder(Union[tuple(kinds | {Refused})]).decode  # noqa: UP007
 
 
-#: What decoders raise for bytes that are no message.
+#: The exceptions that decoders raise for bytes that are no message.
 GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _encode_into = _encoder.encode_into

@@ -1,4 +1,4 @@
-"""What the control store says with daemons, drivers and workers."""
+"""Defines the messages between the control store and daemons, drivers and workers."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from msgspec import Struct
 
 
 class ActorSpec(Struct, frozen=True):
-    """All that is needed to start an actor, again and again: kept by the control store."""
+    """Holds all that is needed to start an actor, any number of times; the control store keeps it."""
 
     class_name: str
     class_blob: bytes
     args_kind: int
     args: bytes
-    #: Arguments given as refs: position or keyword, and the ref.
+    #: Arguments that are refs: position or keyword, and the ref.
     dependencies: list[tuple[int | str, bytes, str]]
-    #: Held while it is placed, and while it runs (a default actor: 1 CPU, then none).
+    #: The resources that the actor needs to be placed, and those that it holds while it runs (a default
+    #: actor: 1 CPU, then none).
     placement: dict[str, int]
     running: dict[str, int]
     max_restarts: int
     max_task_retries: int
-    #: Calls at a time, and of each concurrency group; is any method a coroutine?
+    #: The most calls at a time, the same for each concurrency group, and whether any method is a coroutine.
     max_concurrency: int
     concurrency_groups: dict[str, int]
     is_async: bool
@@ -29,26 +30,26 @@ class ActorSpec(Struct, frozen=True):
     owner_job: bytes
     owner_id: bytes
     owner_address: str
-    #: The object that stands for all handles: when nobody refers to it, the actor ends.
+    #: The object that stands for all handles: when its last reference is gone, the actor ends.
     handle: bytes
     #: Method name to its options, for handles made from the name alone.
     methods: dict[str, dict[str, int | str]]
-    #: Of a detached actor only: the job that it is the root of, under its own id. What it starts
-    #: belongs to that job, and none of it ends with the driver that created the actor.
+    #: Of a detached actor only: the job of which it is the root, under its own id. Tasks and actors that it
+    #: starts belong to that job, and do not end with the driver that created the actor.
     job_config: bytes = b""
     max_pending_calls: int = -1
     out_of_order: bool = False
-    #: The environment that its process is to have, as JSON; empty: none but the job's variables and paths.
+    #: The environment of its process, as JSON; empty: only the job's variables and paths.
     environment: bytes = b""
     #: A packed ``specs.Requirement``: which nodes may run it; empty: any.
     requirement: bytes = b""
-    #: Where in the code it was created, and the task that did it; empty: a driver's own program.
+    #: Where in the code the actor was created, and by which task; empty: by a driver's own program.
     call_site: str = ""
     parent: bytes = b""
 
 
 class ActorStarted(Struct, array_like=True, frozen=True, tag=101):
-    """Daemon to control store: it runs at this address, or its constructor raised ``error``."""
+    """Daemon to control store: the actor runs at this address, or its constructor raised ``error``."""
 
     actor_id: bytes
     incarnation: int
@@ -71,8 +72,8 @@ class ActorEnded(Struct, array_like=True, frozen=True, tag=102):
 
 
 class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
-    """Daemon to control store, at each connect: who it is, and all that a control store that was started anew
-    may have missed."""
+    """Daemon to control store, at each connect: its identity, and all news that a restarted control store may
+    have missed."""
 
     node_id: bytes
     address: str
@@ -81,9 +82,10 @@ class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
     resources: dict[str, int]
     protocol: int
     labels: dict[str, str] = {}
-    #: What it reported of actors: each one's start, and the newest ends. To be taken as if said again.
-    told: list[ActorStarted | ActorEnded] = []
-    #: The incarnations of actors that it has, or was told to place.
+    #: Its reports about actors: each one's start, and the newest ends. The control store handles them as if
+    #: they came again.
+    reports: list[ActorStarted | ActorEnded] = []
+    #: The incarnations of actors that it runs, or that it got the order to place.
     hosted: list[tuple[bytes, int]] = []
     #: Detached actors that are the roots of jobs here.
     roots: list[bytes] = []
@@ -92,7 +94,7 @@ class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
 
 
 class NodeUpdate(Struct, array_like=True, frozen=True, tag=91):
-    """Daemon to control store: what is free now. Absolute; the newest counts."""
+    """Daemon to control store: the resources that are free now. Absolute; the newest message counts."""
 
     available: dict[str, int]
 
@@ -107,7 +109,7 @@ class RegisterJob(Struct, array_like=True, frozen=True, tag=92):
     namespace: str
     entrypoint: str
     protocol: int
-    #: Of a new job: what else is told of it, as JSON (see ``JobConfig.metadata``); and its process.
+    #: Of a new job: further facts as JSON (see ``JobConfig.metadata``), and its process.
     facts: bytes = b""
 
 
@@ -119,7 +121,7 @@ class RegisterObserver(Struct, array_like=True, frozen=True, tag=111):
 
 
 class Answer(Struct, array_like=True, frozen=True, tag=93):
-    """Control store to whoever asked: the result, or an error's type and text."""
+    """Control store to the asking process: the result, or an error's type and text."""
 
     request: int
     data: bytes
@@ -128,8 +130,8 @@ class Answer(Struct, array_like=True, frozen=True, tag=93):
 
 
 class CreateActor(Struct, array_like=True, frozen=True, tag=94):
-    """Owner to control store: place and start this actor. Answered when it is recorded (with the
-    id of the actor that has the name already, if ``get_if_exists``)."""
+    """Owner to control store: place and start this actor. Answered when the actor is recorded (with the id of
+    the actor that has the name already, if ``get_if_exists``)."""
 
     request: int
     actor_id: bytes
@@ -138,7 +140,7 @@ class CreateActor(Struct, array_like=True, frozen=True, tag=94):
 
 
 class WatchActor(Struct, array_like=True, frozen=True, tag=95):
-    """Anyone to control store: tell me each state of this actor, from now's on."""
+    """Anyone to control store: send me the state of this actor, now and at each change."""
 
     actor_id: bytes
 
@@ -216,7 +218,7 @@ class StopActor(Struct, array_like=True, frozen=True, tag=103):
     actor_id: bytes
     incarnation: int
     cause: str
-    #: It may say goodbye: it is not to be killed unless it takes long.
+    #: The actor may clean up first: the daemon kills it only if that takes long.
     graceful: bool = False
 
 
@@ -236,32 +238,33 @@ class ListNames(Struct, array_like=True, frozen=True, tag=105):
 
 
 class ForgetJob(Struct, array_like=True, frozen=True, tag=106):
-    """Control store to daemons: this detached actor is dead for good; end what works for its job."""
+    """Control store to daemons: this detached actor is dead for good; end the workers of its job."""
 
     job: bytes
 
 
 class ListActors(Struct, array_like=True, frozen=True, tag=107):
-    """Anyone to control store: all actors, living and remembered. Answered with plain rows."""
+    """Anyone to control store: list all actors, living and remembered. Answered with plain rows."""
 
     request: int
 
 
 class ListJobs(Struct, array_like=True, frozen=True, tag=108):
-    """Anyone to control store: all jobs of this cluster. Answered with plain rows."""
+    """Anyone to control store: list all jobs of this cluster. Answered with plain rows."""
 
     request: int
 
 
 class ListEvents(Struct, array_like=True, frozen=True, tag=109):
-    """Anyone to control store: what happened lately to actors, jobs and nodes. Answered with plain rows."""
+    """Anyone to control store: list recent events of actors, jobs and nodes. Answered with plain rows."""
 
     request: int
 
 
 class KeyValue(Struct, array_like=True, frozen=True, tag=110):
-    """Anyone to control store: read or change the key-value table. Safe to repeat, but for what a change
-    tells of the state before it. Answered with the packed result, changes when they are recorded."""
+    """Anyone to control store: read or change the key-value table. Safe to repeat, except that the answer to
+    a change describes the state before it. Answered with the packed result; changes are answered when they
+    are recorded."""
 
     request: int
     #: "get", "exists", "put", "delete", "delete_prefix" or "list".

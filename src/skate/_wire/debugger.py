@@ -1,6 +1,6 @@
-"""What a thread that stopped at a breakpoint says with whoever attached to it.
+"""Defines the messages between a thread that stopped at a breakpoint and the terminal that attached to it.
 
-It listens on a Unix socket of its own in the session's folder; see ``_worker.debugging.breakpoints``.
+The thread listens on a Unix socket of its own in the session's folder; see ``_worker.debugging.breakpoints``.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Ask(Struct, array_like=True, frozen=True, tag=123):
 
 
 class Line(Struct, array_like=True, frozen=True, tag=124):
-    """Terminal to stopped thread: what was typed, without its newline."""
+    """Terminal to stopped thread: the line that was typed, without its newline."""
 
     text: str
 
 
 class Detach(Struct, array_like=True, frozen=True, tag=125):
-    """Terminal to stopped thread: end of input (Ctrl-D); at pdb's own prompt: go on."""
+    """Terminal to stopped thread: end of input (Ctrl-D), which continues the program at pdb's own prompt."""
 
 
 class Interrupt(Struct, array_like=True, frozen=True, tag=126):
-    """Terminal to stopped thread: Ctrl-C, while it runs between two prompts."""
+    """Terminal to stopped thread: the user pressed Ctrl-C while the thread runs between two prompts."""

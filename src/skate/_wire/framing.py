@@ -1,4 +1,4 @@
-"""Frames: ``u32 length (little endian) | body``. Sans I/O: bytes in, bodies out."""
+"""Cuts streams into frames: ``u32 length (little endian) | body``. Sans I/O: bytes in, bodies out."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ HEADER_SIZE = _HEADER.size
 unpack_header = _HEADER.unpack_from
 pack_header_into = _HEADER.pack_into
 
-#: A longer frame is taken for garbage: values above the inline limit go through shared memory.
+#: A longer frame (bytes) counts as garbage: values above the inline limit go through shared memory.
 MAX_FRAME = 1 << 30
-#: Likewise before the hello, from a peer that nobody knows yet. The largest hello is a driver's: its
+#: The same limit before the hello, from an unknown peer (bytes). The largest hello is a driver's, with its
 #: environment.
 MAX_HELLO = 1 << 26
 
 
 class FrameError(ValueError):
-    """The peer sent what cannot be a frame."""
+    """The peer sent bytes that cannot be a frame."""
 
 
 def _too_long(length: int, limit: int) -> FrameError:
@@ -30,7 +30,7 @@ class FrameReader:
     __slots__ = ("limit", "_rest", "_wanted")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
-        #: Bytes that a body may have.
+        #: The most bytes of a body.
         self.limit = limit
         self._rest = bytearray()
         self._wanted = 0  # size of the incomplete frame, header included, once its header is known
@@ -57,7 +57,7 @@ class FrameReader:
             if length > limit:
                 if not bodies:
                     raise _too_long(length, limit)
-                break  # what came before it counts; ``check`` tells
+                break  # the bodies before it count; ``check`` raises
             start = position + HEADER_SIZE
             if end - start < length:
                 self._wanted = HEADER_SIZE + length
@@ -71,7 +71,7 @@ class FrameReader:
         return bodies
 
     def check(self) -> None:
-        """Raise if what is held back cannot become a frame.
+        """Raise if the bytes held back cannot become a frame.
 
         Raises:
             FrameError: its header announces more bytes than the limit.
@@ -83,5 +83,5 @@ class FrameReader:
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes of an incomplete frame held back."""
+        """Return how many bytes of an incomplete frame are held back."""
         return len(self._rest)

@@ -1,9 +1,9 @@
-"""What the processes of one compiled graph say to each other (see ``skate.dag.compiled_dag_node``).
+"""Defines the messages between the processes of one compiled graph (see ``skate.dag.compiled_dag_node``).
 
-The driver that compiled it and every actor in it are its *members*: the driver is number 0. Two that
-exchange values have one connection for this graph alone, which the one with the lower number dialed.
-It ends with the graph; values are numbered by execution and by the node that made them, so an order
-between connections matters to nobody.
+The driver that compiled the graph and every actor in it are its *members*; the driver has number 0. Two
+members that exchange values have one connection for this graph alone, which the member with the lower number
+dialed. The connection ends with the graph. Values are numbered by execution and by the node that made them,
+so the order between connections does not matter.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 
 class GraphHello(Struct, array_like=True, frozen=True, tag=130):
-    """First frame, by the member that dialed."""
+    """Dialing member to accepting member, first frame: its identity."""
 
     graph: bytes
     member: int
@@ -20,7 +20,7 @@ class GraphHello(Struct, array_like=True, frozen=True, tag=130):
 
 
 class GraphValue(Struct, array_like=True, frozen=True, tag=131, gc=False):
-    """The value that one node made in one execution, or the error that stands for it."""
+    """Member to member: the value that one node made in one execution, or the error that stands for it."""
 
     execution: int
     number: int
@@ -30,11 +30,11 @@ class GraphValue(Struct, array_like=True, frozen=True, tag=131, gc=False):
 
 
 class GraphLarge(Struct, array_like=True, frozen=True, tag=132, gc=False):
-    """A value in a segment of the sender's: behind its first page, in the layout of BUFFERS.
+    """Member to member: a value in a segment of the sender, behind the first page, in the layout of BUFFERS.
 
     ``segment_size`` is not 0 when the receiver sees the segment for the first time; its descriptor
-    comes along then. The receiver clears its byte in the first page when nothing refers to the value
-    any more.
+    comes along then. The receiver clears its byte in the first page when its last reference to the value is
+    gone.
     """
 
     execution: int
@@ -45,7 +45,7 @@ class GraphLarge(Struct, array_like=True, frozen=True, tag=132, gc=False):
 
 
 class GraphForget(Struct, array_like=True, frozen=True, tag=133):
-    """The sender will not use this segment again."""
+    """Member to member: the sender will not use this segment again."""
 
     segment: int
 

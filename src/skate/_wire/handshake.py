@@ -1,5 +1,5 @@
-"""Which messages one connection may carry, by its state and its peer's kind. Decisions only: no I/O, no
-clock.
+"""Decides which messages one connection may carry, by its state and its peer's kind. Decisions only: no I/O,
+no clock.
 
 ::
 
@@ -12,7 +12,8 @@ clock.
 
 An accepted connection starts in AWAITING_HELLO; the acceptor decodes its service's hellos only. A hello that
 is accepted names the peer's kind, and from the next frame on the acceptor decodes what that kind may say.
-Every refusal has a code and is sent to the peer before the connection closes, and nothing else changes.
+The acceptor sends every refusal, with a code, to the peer before the connection closes; a refused message
+changes nothing else.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ BUSY = "busy"
 
 
 class Refused(Struct, array_like=True, frozen=True, tag=140):
-    """Anybody to its peer: this connection is refused and closes. Not answered, not repeated."""
+    """Any process to its peer: this connection is refused and closes. Not answered, not repeated."""
 
     code: str
     #: A predicate whose subject is the refused process: "sent LeaseDemand before its hello".
@@ -48,7 +49,7 @@ class Refused(Struct, array_like=True, frozen=True, tag=140):
 
 
 class State(enum.Enum):
-    """Where a connection is in its life."""
+    """Names the stages of a connection's life."""
 
     AWAITING_HELLO = "AWAITING_HELLO"
     READY = "READY"
@@ -56,7 +57,7 @@ class State(enum.Enum):
 
 
 class Handshake:
-    """The state of one accepted connection. See the module's text."""
+    """Tracks the state of one accepted connection."""
 
     __slots__ = ("service", "state", "kind")
 
@@ -67,7 +68,7 @@ class Handshake:
         self.kind = ""
 
     def hello(self, message: Any) -> Refused | None:
-        """Take a hello. None: it is accepted, and ``kind`` is known."""
+        """Handle a hello. Return why it is refused; None: it is accepted, and ``kind`` is known."""
         kind = self.service.kind_of(message)
         if self.state is not State.AWAITING_HELLO or kind is None:
             return self.refuse(type(message))
@@ -76,7 +77,7 @@ class Handshake:
             return self._closing(WRONG_PROTOCOL, what)
         if kind not in self.service.said:
             return self._closing(
-                WRONG_PEER, f"says that it is a {kind!r}, which {self.service.role} does not serve"
+                WRONG_PEER, f"sent a hello as {kind!r}, which {self.service.role} does not serve"
             )
         self.state, self.kind = State.READY, kind
         return None
@@ -88,7 +89,7 @@ class Handshake:
         return self.state is State.READY and message in self.service.said[self.kind]
 
     def refuse(self, message: type) -> Refused:
-        """Return why a message of this type is refused now; the connection is to be closed."""
+        """Return why a message of this type is refused now; the caller closes the connection."""
         name = message.__name__
         if self.state is State.AWAITING_HELLO:
             return self._closing(WRONG_STATE, f"sent {name} before its hello")
@@ -97,11 +98,11 @@ class Handshake:
         if message in self.service.hellos:
             return self._closing(WRONG_STATE, f"sent {name} after its hello")
         return self._closing(
-            WRONG_PEER, f"sent {name}, which a {self.kind} does not say to {self.service.role}"
+            WRONG_PEER, f"sent {name}, which a {self.kind} must not send to {self.service.role}"
         )
 
     def not_understood(self, body: bytes, error: Exception, messages: dict[int, type[Struct]]) -> Refused:
-        """Return why a frame is refused that the decoder did not take.
+        """Return why a frame is refused that the decoder could not decode.
 
         Args:
             body: of the frame.
@@ -114,13 +115,13 @@ class Handshake:
         return self.refuse(kind)
 
     def overdue(self, seconds: float) -> Refused | None:
-        """The time for the hello is over. None: it came."""
+        """End the time for the hello. Return the refusal; None: the hello came in time."""
         if self.state is not State.AWAITING_HELLO:
             return None
-        return self._closing(LATE, f"did not say who it is within {seconds:g} s")
+        return self._closing(LATE, f"sent no hello within {seconds:g} s")
 
     def closed(self) -> None:
-        """The connection ended."""
+        """Record that the connection ended."""
         self.state = State.CLOSED
 
     def _closing(self, code: str, what: str) -> Refused:
@@ -129,7 +130,7 @@ class Handshake:
 
 
 def type_of(body: bytes, messages: dict[int, type[Struct]]) -> type[Struct] | None:
-    """Return the type that the body of a frame says it is; None: it says nothing known."""
+    """Return the message type that the body of a frame names; None: it names no known type."""
     try:
         fields = msgspec.msgpack.decode(body, type=list[msgspec.Raw])
         return messages.get(msgspec.msgpack.decode(fields[0], type=int))

@@ -1,4 +1,4 @@
-"""What the node daemon says with the drivers and workers of its machine, and they with it."""
+"""Defines the messages between the node daemon and the drivers and workers of its machine."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from msgspec import Struct
 
 
 class Hello(Struct, array_like=True, frozen=True, tag=40):
-    """Driver or worker to daemon, first frame. ``job_config`` comes from drivers: pickled by nobody,
-    JSON that the daemon hands to the workers it starts for the job."""
+    """Driver or worker to daemon, first frame. Drivers send ``job_config``: JSON, not a pickle, that the
+    daemon passes on to the workers of the job."""
 
     kind: str  # "driver", "worker", or "observer": it only asks for the state
     worker_id: bytes
@@ -29,17 +29,17 @@ class Welcome(Struct, array_like=True, frozen=True, tag=41):
 
 
 class LeaseDemand(Struct, array_like=True, frozen=True, tag=42):
-    """Owner to daemon: for this resource shape I want ``count`` leases in all (not: more).
+    """Owner to daemon: for this resource shape I want ``count`` leases in all (not ``count`` more).
 
-    Absolute, so that a repeated or late message does no harm. ``depth`` is how deep the owner's
-    tasks are nested; deeper ones are served first, so that recursion ends instead of spreading.
+    The count is absolute, so that a repeated or late message does no harm. ``depth`` is how deep the owner's
+    tasks are nested; the daemon serves deeper owners first, so that recursion ends instead of spreading.
     """
 
     shape: int
     resources: dict[str, int]
     count: int
     depth: int
-    #: The environment that its workers are to have, as JSON; empty: that of the owner.
+    #: The environment of the workers, as JSON; empty: that of the owner.
     environment: bytes = b""
     #: A packed ``specs.Requirement``: which nodes may serve it; empty: any.
     requirement: bytes = b""
@@ -63,38 +63,39 @@ class LeaseReturned(Struct, array_like=True, frozen=True, tag=44):
 
 
 class LeaseBroken(Struct, array_like=True, frozen=True, tag=76):
-    """Owner to daemon: my connection to the worker of this lease ended, and nobody certified its death. End
-    it, if it lives: neither of us can know which calls it has done. Its certificate follows."""
+    """Owner to daemon: my connection to the worker of this lease ended, and no exit report of it has come.
+    End the worker if it lives: neither of us can know which calls it has done. Its exit report follows."""
 
     lease: int
     reason: str
 
 
 class LeaseReclaim(Struct, array_like=True, frozen=True, tag=45):
-    """Daemon to owner: others wait. Return idle leases now, and ``busy`` more when they are through."""
+    """Daemon to owner: other owners wait. Return idle leases now, and ``busy`` more when their tasks are
+    finished."""
 
     busy: int
 
 
 class DemandRefused(Struct, array_like=True, frozen=True, tag=46):
-    """Daemon to owner: nothing here can satisfy this shape (``fatal``: and its tasks must fail)."""
+    """Daemon to owner: this node cannot satisfy this resource shape (``fatal``: and its tasks must fail)."""
 
     shape: int
     reason: str
     fatal: bool
-    #: It is the environment that cannot be had, not resources.
+    #: The environment cannot be prepared; resources are not the reason.
     environment: bool = False
 
 
 class Blocked(Struct, array_like=True, frozen=True, tag=47):
-    """Worker to daemon: my task waits; lend my CPUs. ``blocked`` false takes them back."""
+    """Worker to daemon: my task waits, so I release its CPUs. ``blocked`` false takes them back."""
 
     blocked: bool
 
 
 class WorkerDied(Struct, array_like=True, frozen=True, tag=48):
-    """Daemon to the owner of a lease: how that worker ended (its death certificate), and the task
-    it had begun last: owner and seq, from the worker's word in shared memory."""
+    """Daemon to the owner of a lease: the exit report of that worker, and the task that it started last:
+    owner and seq, from the worker's slot in the progress table."""
 
     lease: int
     worker_id: bytes
@@ -108,7 +109,7 @@ class WorkerDied(Struct, array_like=True, frozen=True, tag=48):
 class Allocate(Struct, array_like=True, frozen=True, tag=50):
     """Process to daemon: an extent of shared memory of at least ``size`` bytes.
 
-    Request 0 asks ahead of need: a full store answers it with an error at once.
+    Request 0 asks ahead of need; a full store answers it with an error at once.
     """
 
     request: int
@@ -116,8 +117,8 @@ class Allocate(Struct, array_like=True, frozen=True, tag=50):
 
 
 class Extent(Struct, array_like=True, frozen=True, tag=51):
-    """Daemon to process: the extent, or why there is none. The segment's descriptor comes along
-    the first time this process sees the segment (``has_fd``)."""
+    """Daemon to process: the extent, or why there is none. The segment's descriptor comes along when this
+    process sees the segment for the first time (``has_fd``)."""
 
     request: int
     segment: int
@@ -135,53 +136,55 @@ def no_extent(request: int, error: str) -> Extent:
 
 
 class Seal(Struct, array_like=True, frozen=True, tag=52):
-    """Creator to daemon: the extent now holds this object, complete and never to change."""
+    """Creator to daemon: the extent now holds this object, which is complete and never changes."""
 
     object_id: bytes
     segment: int
     offset: int
     size: int
-    #: What it is, for messages to people ("numpy.ndarray", "bytes", ...).
+    #: The type of the value, for messages to people ("numpy.ndarray", "bytes", ...).
     label: str
-    #: It was made again in case it is lost: if it is not, what is there stays, and this goes.
+    #: The object was made again in case it is lost. If it is not lost, the stored object stays, and this one
+    #: is dropped.
     again: bool = False
 
 
 class EndActor(Struct, array_like=True, frozen=True, tag=74):
-    """Daemon to an actor's worker: nobody refers to the actor; clean up and end."""
+    """Daemon to an actor's worker: no handle refers to the actor; clean up and end."""
 
     reason: str
 
 
 class Lose(Struct, array_like=True, frozen=True, tag=89):
-    """Tests to daemon: these objects are lost, as if the memory that held them had gone. Views that
-    processes have of them stay what they are."""
+    """Tests to daemon: these objects are lost, as if their memory had failed. Views that processes have of
+    them stay valid."""
 
     object_ids: list[bytes]
 
 
 class Free(Struct, array_like=True, frozen=True, tag=53):
-    """Owner to daemon: nobody refers to these objects any more. ``keep`` asks for the extents back
-    for objects to come (granted if nobody else has a view)."""
+    """Owner to daemon: no reference to these objects is left. ``keep`` asks for the extents back for later
+    objects (granted if no other process has a view)."""
 
     object_ids: list[bytes]
     keep: bool
-    #: Only what this process sealed; what another one sealed under the same id stays.
+    #: Free only objects that this process sealed; an object that another process sealed under the same id
+    #: stays.
     creator: bytes = b""
 
 
 class CreatorDied(Struct, array_like=True, frozen=True, tag=72):
-    """Daemon to owner: this process sealed these objects for you and is gone. Free (by ``creator``)
-    those of which you never got the reply: its task failed or runs again."""
+    """Daemon to owner: this process sealed these objects for you and ended. Free (by ``creator``) those whose
+    reply you never got: their task failed or runs again."""
 
     worker_id: bytes
     object_ids: list[bytes]
 
 
 class Pin(Struct, array_like=True, frozen=True, tag=54):
-    """Process to daemon: I am going to read this object; keep it where it is.
+    """Process to daemon: I am going to read this object; keep it in its place.
 
-    Request 0 wants no answer: the owner knows where the object is.
+    Request 0 asks for no answer: the owner knows where the object is.
     """
 
     request: int
@@ -201,13 +204,13 @@ class Pinned(Struct, array_like=True, frozen=True, tag=55):
 
 
 class Unpin(Struct, array_like=True, frozen=True, tag=56):
-    """Process to daemon: my last view of this object is gone."""
+    """Process to daemon: my last view of this object ended."""
 
     object_id: bytes
 
 
 class ReturnExtents(Struct, array_like=True, frozen=True, tag=57):
-    """Process to daemon: free extents that I kept and do not need: (segment, offset)."""
+    """Process to daemon: take back free extents that I kept and do not need: (segment, offset)."""
 
     extents: list[tuple[int, int]]
 
@@ -220,7 +223,7 @@ class SegmentMissed(Struct, array_like=True, frozen=True, tag=77):
 
 
 class LogLines(Struct, array_like=True, frozen=True, tag=58):
-    """Daemon to driver: what a worker printed, whole lines."""
+    """Daemon to driver: whole lines that a worker printed."""
 
     name: str
     pid: int
@@ -248,8 +251,8 @@ class ActorReady(Struct, array_like=True, frozen=True, tag=61):
 
 
 class ActorRefused(Struct, array_like=True, frozen=True, tag=69):
-    """Worker to daemon: I own objects of earlier tasks; start this actor in another process, so
-    that its end does not take them along."""
+    """Worker to daemon: I own objects of earlier tasks; start this actor in another process, so that the
+    objects do not end with the actor."""
 
     actor_id: bytes
     incarnation: int
@@ -267,53 +270,53 @@ class Exit(Struct, array_like=True, frozen=True, tag=62):
 
 
 class OwnerLeft(Struct, array_like=True, frozen=True, tag=70):
-    """Daemon to worker: the process whose lease you served is gone. End if you run its task and own
-    nothing; else answer ExitRefused, now or when the task is through."""
+    """Daemon to worker: the owner of your lease ended. End if you run its task and own nothing; else answer
+    ExitRefused, now or when the task is finished."""
 
     owner: bytes
 
 
 class ExitRefused(Struct, array_like=True, frozen=True, tag=63):
-    """Worker to daemon: objects live here, or nothing runs here that must end; I am idle."""
+    """Worker to daemon: I stay, as I own objects or run nothing that must end; I am idle."""
 
 
 class Leaving(Struct, array_like=True, frozen=True, tag=64):
     """Worker to daemon: I am about to end on purpose, for this reason.
 
-    ``intended``: an actor that leaves so ends for good; else it is restarted, as after a crash."""
+    ``intended``: the actor ends for good; else it is restarted, as after a crash."""
 
     reason: str
     intended: bool = True
 
 
 class Shutdown(Struct, array_like=True, frozen=True, tag=65):
-    """Driver to the daemon (and control store) of its own ``init()``: end the session. A driver that
-    joined: end my job; answered alike when the daemon has said all. Anybody to those of ``skate
-    start``: end the session."""
+    """Driver to the daemon (and control store) of its own ``init()``: end the session. From a driver that
+    joined: end my job; the daemon answers with the same message after its last message. From any process to
+    the roles of ``skate start``: end the session."""
 
 
 class PrepareMove(Struct, array_like=True, frozen=True, tag=80):
-    """Daemon to owner: memory is short. Pin what you read of these, and read them only by request
-    from now on: then answer with Prepared, and what is not pinned may move to disk."""
+    """Daemon to owner: memory is short. Pin those of these objects that you read, and read them only by
+    request from now on. Then answer with Prepared; objects that are not pinned may move to disk."""
 
     object_ids: list[bytes]
 
 
 class Prepared(Struct, array_like=True, frozen=True, tag=81):
-    """Owner to daemon: done, for all of them, whether I still know them or not."""
+    """Owner to daemon: I have prepared all of these objects, whether I still know them or not."""
 
     object_ids: list[bytes]
 
 
 class KillTask(Struct, array_like=True, frozen=True, tag=86):
-    """Owner to daemon: end the worker of this lease, if it runs this call of mine."""
+    """Owner to daemon: end the worker of this lease if it runs this call of mine."""
 
     lease: int
     seq: int
 
 
 class Waiting(Struct, array_like=True, frozen=True, tag=87):
-    """Worker to daemon: a thread waits long and without a timeout, or does no longer."""
+    """Worker to daemon: a thread has waited long and without a timeout, or its wait ended."""
 
     waiting: bool
 
@@ -328,7 +331,7 @@ class Deadlocked(Struct, array_like=True, frozen=True, tag=88):
 class Stopped(Struct, array_like=True, frozen=True, tag=120):
     """Worker to daemon, and daemon to the driver of the job: a thread stopped at a breakpoint."""
 
-    #: Its socket, for whoever attaches; it names this stop.
+    #: Its socket, to which a terminal attaches; the path also names this stop.
     address: str
     #: The task or actor, its process, and the task's id (empty: none).
     name: str
@@ -336,32 +339,33 @@ class Stopped(Struct, array_like=True, frozen=True, tag=120):
     task_id: bytes
     #: "file:line".
     where: str
-    #: "breakpoint", or "exception" for a look after the fact.
+    #: "breakpoint", or "exception" for post-mortem debugging.
     kind: str
 
 
 class Resumed(Struct, array_like=True, frozen=True, tag=121):
-    """Worker to daemon, and daemon to the driver of the job: that stop is over."""
+    """Worker to daemon, and daemon to the driver of the job: that stop ended."""
 
     address: str
 
 
 class Metrics(Struct, array_like=True, frozen=True, tag=73):
-    """Process to daemon: all that the program counted here so far, as packed rows. Absolute; the newest
-    counts, also when the process is gone."""
+    """Process to daemon: all metrics that the program counted here so far, as packed rows. Absolute; the
+    newest message counts, also after the process ended."""
 
     rows: bytes
 
 
 class StateQuery(Struct, array_like=True, frozen=True, tag=82):
-    """Anybody to daemon: tell the state of this kind ("tasks", "objects", "workers", "stacks", "store")."""
+    """Any process to daemon: report the state of this kind ("tasks", "objects", "workers", "stacks",
+    "store")."""
 
     request: int
     what: str
 
 
 class StateAsk(Struct, array_like=True, frozen=True, tag=83):
-    """Daemon to driver or worker: somebody wants to know; answer with StateRows."""
+    """Daemon to driver or worker: a process asks for the state; answer with StateRows."""
 
     request: int
     what: str
@@ -375,24 +379,24 @@ class StateRows(Struct, array_like=True, frozen=True, tag=84):
 
 
 class LastRows(Struct, array_like=True, frozen=True, tag=75):
-    """Driver or worker to daemon, when it leaves: the calls that it made that are through. Packed rows."""
+    """Driver or worker to daemon, when it leaves: the finished calls that it made, as packed rows."""
 
     rows: bytes
-    #: How many there are, and whether they are those that failed.
+    #: How many calls there are, and whether they are the failed ones.
     count: int
     failed: bool
 
 
 class Counts(Struct, array_like=True, frozen=True, tag=79):
-    """Driver or worker to daemon: how many calls that it made are through, for names whose numbers changed.
-    Packed rows. Absolute; the newest count, also when the process is gone."""
+    """Driver or worker to daemon: how many calls that it made are finished, for names whose numbers changed,
+    as packed rows. Absolute; the newest message counts, also after the process ended."""
 
     rows: bytes
 
 
 class StateAnswer(Struct, array_like=True, frozen=True, tag=85):
-    """Daemon to who asked: the rows of each process (id, pid, kind), the daemon's own last; and the
-    pids of those that did not answer."""
+    """Daemon to the asking process: the rows of each process (id, pid, kind), the daemon's own last, and the
+    pids of processes that did not answer."""
 
     request: int
     parts: list[tuple[bytes, int, str, bytes]]
@@ -418,5 +422,5 @@ class StoreReport(Struct, array_like=True, frozen=True, tag=67):
 
 
 class TrimExtents(Struct, array_like=True, frozen=True, tag=68):
-    """Daemon to process: the store is full; give back what you keep for later (answer with
-    ReturnExtents, empty if there is nothing)."""
+    """Daemon to process: the store is full; give back the extents that you keep for later (answer with
+    ReturnExtents, empty if there are none)."""

@@ -1,9 +1,9 @@
-"""The one table of services: who says which messages to whom, and how each connection begins.
+"""Lists for every service which messages each kind of peer may send, and how each connection begins.
 
-A *service* is a role that accepts connections. Its ``hellos`` are the messages that may come first and the
-kind of peer that each announces; ``said`` are the messages that each kind may send after its hello, ``heard``
-those that the role sends back. Every role decodes and handles what this table allows, and nothing else; the
-fitness of the table (every message is in it, every handler too) is a unit test.
+A *service* is a role that accepts connections. ``hellos`` are the messages that may come first and the kind
+of peer that each announces; ``said`` are the messages that each kind may send after its hello, ``heard``
+those that the role sends back. Every role decodes and handles the messages that this table allows, and no
+others; a unit test checks that every message and every handler is in the table.
 
 The zygote has no entry: its socket pair is inherited from the daemon, so both ends know each other by
 construction, and ``zygote`` has one decoder for each direction.
@@ -18,12 +18,12 @@ from skate._wire import control, debugger, graph, node, worker
 
 Messages = frozenset[type]
 
-#: In place of a kind: the hello names it itself.
+#: In place of a kind: the hello itself names the kind.
 IN_HELLO = None
 
 
 class Service(NamedTuple):
-    """See the module's text."""
+    """Holds the messages of one service."""
 
     #: The role, for messages to people.
     role: str
@@ -32,7 +32,7 @@ class Service(NamedTuple):
     heard: Mapping[str, Messages]
 
     def kind_of(self, message: Any) -> str | None:
-        """Return the kind of peer that a hello announces; None: it is no hello of this service."""
+        """Return the kind of peer that a hello announces; None: the message is no hello of this service."""
         if type(message) not in self.hellos:
             return None
         kind = self.hellos[type(message)]
@@ -42,11 +42,11 @@ class Service(NamedTuple):
         return named
 
     def everything_said(self) -> Messages:
-        """Return what all kinds together may say after their hellos."""
+        """Return the messages that all kinds together may send after their hellos."""
         return frozenset().union(*self.said.values())
 
     def everything_heard(self) -> Messages:
-        """Return what the role says to any kind."""
+        """Return the messages that the role sends to any kind."""
         return frozenset().union(*self.heard.values())
 
 
@@ -116,7 +116,7 @@ _BETWEEN_PROCESSES: Messages = frozenset({
     worker.RemoveBorrower,
 })  # fmt: skip
 
-#: A connection between two processes serves both ways: the listener's own calls may go back on it.
+#: Two processes use one connection in both directions: the listener may send its own calls back on it.
 PROCESS = Service(
     "this process",
     {worker.PeerHello: "process"},

@@ -1,4 +1,4 @@
-"""Nouns that messages carry, packed, inside of other messages."""
+"""Defines values that messages carry in packed form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Condition(Struct, array_like=True, frozen=True):
-    """What one label of a node must be."""
+    """States which values one label of a node may have."""
 
     key: str
     #: "in", "!in" (also where the node has no such label), "exists" or "!exists".
@@ -15,16 +15,17 @@ class Condition(Struct, array_like=True, frozen=True):
 
 
 class Requirement(Struct, array_like=True, frozen=True):
-    """Which nodes a task or an actor may run on. Part of LeaseDemand and ActorSpec; empty bytes there
-    stand for: on any."""
+    """States which nodes may run a task or an actor. Part of LeaseDemand and ActorSpec; empty bytes there
+    stand for any node."""
 
-    #: Conditions that must all hold. In the order of preference: the first list counts that any node fulfils.
+    #: Lists of conditions that must all hold, in the order of preference: the first list that any node
+    #: fulfils counts.
     alternatives: list[list[Condition]]
     #: Conditions that should hold.
     preferred: list[Condition]
-    #: The hex id of the one node that it may run on; empty: any.
+    #: The hex id of the only node that may run it; empty: any.
     node: str
-    #: ... but elsewhere, if that node is not there or can never serve it.
+    #: Whether another node may run it if that node does not exist or can never serve it.
     soft: bool
-    #: On as many nodes as there are, rather than on as few.
+    #: Whether such tasks are spread over many nodes instead of few.
     spread: bool

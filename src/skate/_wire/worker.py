@@ -1,7 +1,7 @@
-"""What drivers and workers say to each other: calls, replies, objects, borrowing.
+"""Defines the messages between drivers and workers: calls, replies, objects, borrowing.
 
-The *dialer* opens a connection to the *listener*'s Unix socket; calls flow from dialer to listener,
-replies back. ``services.PROCESS`` lists what may be said.
+The *dialer* opens a connection to the *listener*'s Unix socket; calls flow from dialer to listener, replies
+back. ``services.PROCESS`` lists the messages that are allowed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ Dependency = tuple[int | str, int, bytes, bytes]
 
 
 class PeerHello(Struct, array_like=True, frozen=True, tag=1):
-    """Dialer to listener, first frame of a connection: who dials, and how to dial back."""
+    """Dialer to listener, first frame of a connection: the dialer's identity, and its address for a call
+    back."""
 
     worker_id: bytes
     address: str
@@ -38,20 +39,20 @@ class PeerHello(Struct, array_like=True, frozen=True, tag=1):
 
 
 class DefineFunction(Struct, array_like=True, frozen=True, tag=2):
-    """Owner to worker, once a connection and function, before its first call."""
+    """Owner to worker, once for each connection and function, before the first call."""
 
     fn: int
     name: str
     blob: bytes
-    #: Threads that numeric libraries may use: the CPUs of the task.
+    #: How many threads numeric libraries may use: the CPUs of the task.
     threads: int
-    #: The worker ends after so many calls of it (0: it does not).
+    #: The worker ends after this many calls of the function (0: no limit).
     max_calls: int = 0
     resources: dict[str, int] = {}
 
 
 class ForgetFunction(Struct, array_like=True, frozen=True, tag=12):
-    """Owner to worker: no call of this function will come any more."""
+    """Owner to worker: no more calls of this function will come."""
 
     fn: int
 
@@ -77,26 +78,27 @@ class Call(Struct, array_like=True, frozen=True, tag=3, gc=False):
     name: str | None = None
     #: The concurrency group to run in, if not the method's own.
     group: str | None = None
-    #: Of a generator: the first counter of its items' ids, how many items to skip (they arrived from a
-    #: worker that died since), and how many may wait to be taken (0: any number).
+    #: Of a generator: the first counter of its items' ids, how many items to skip (they arrived from a worker
+    #: that died since), and how many items may wait for the consumer (0: any number).
     stream: tuple[int, int, int] | None = None
     #: GPUs of its lease: comma-separated ids.
     gpus: str | None = None
-    #: Exceptions after which it may be run again: a pickled tuple of types; ALL: any.
+    #: The exceptions after which the call may run again: a pickled tuple of types; ALL: any.
     retry: bytes | None = None
 
 
 class Reply(Struct, array_like=True, frozen=True, tag=4, gc=False):
-    """Worker to owner: the result of a call. ``microseconds`` is what user code took, for the pipeline
-    depth."""
+    """Worker to owner: the result of a call. ``microseconds`` is the time that user code took; the pipeline
+    depth depends on it."""
 
     seq: int
     kind: int
     data: bytes
     microseconds: int = 0
-    #: Results beyond the first, for num_returns above 1; with an error, all that was yielded before it.
+    #: Results beyond the first, for num_returns above 1; with an error, all items that were yielded before
+    #: it.
     more: list[tuple[int, bytes]] | None = None
-    #: Refs of the caller that the worker still holds: it borrows them from now on, under this epoch.
+    #: Refs of the caller that the worker still holds; it borrows them from now on, under this epoch.
     borrowed: list[tuple[bytes, int]] | None = None
     #: Refs inside the results: (return index, ref). The worker keeps them until ReplyAck.
     contained: list[tuple[int, bytes, str]] | None = None
@@ -117,25 +119,25 @@ class StreamItem(Struct, array_like=True, frozen=True, tag=13, gc=False):
     index: int
     kind: int
     data: bytes
-    #: Refs inside it: the worker keeps them until ReplyAck.
+    #: Refs inside the item; the worker keeps them until ReplyAck.
     contained: list[tuple[int, bytes, str]] | None = None
 
 
 class StreamTaken(Struct, array_like=True, frozen=True, tag=14):
-    """Owner to worker: so many items were taken in all; the generator may go on."""
+    """Owner to worker: the consumer has taken this many items in all; the generator may go on."""
 
     seq: int
     taken: int
 
 
 class StreamStop(Struct, array_like=True, frozen=True, tag=15):
-    """Owner to worker: nobody wants more items; close the generator and reply."""
+    """Owner to worker: no more items are wanted; close the generator and reply."""
 
     seq: int
 
 
 class CancelCall(Struct, array_like=True, frozen=True, tag=16):
-    """Owner to worker: nobody wants this call any more. ``force``: end the process if it runs."""
+    """Owner to worker: cancel this call. ``force``: end the process if it runs the call."""
 
     seq: int
     force: bool
@@ -151,13 +153,13 @@ class CancelTask(Struct, array_like=True, frozen=True, tag=17):
 
 
 class Returned(Struct, array_like=True, frozen=True, tag=6):
-    """Worker to owner: calls not begun and now given back, because the one before them takes long."""
+    """Worker to owner: I give these calls back unstarted, because the call before them takes long."""
 
     seqs: list[int]
 
 
 class GetObject(Struct, array_like=True, frozen=True, tag=7):
-    """Borrower to owner: send the value as soon as there is one."""
+    """Borrower to owner: send the value as soon as it exists."""
 
     object_id: bytes
 
@@ -173,7 +175,7 @@ class ObjectValue(Struct, array_like=True, frozen=True, tag=8):
 class ObjectLost(Struct, array_like=True, frozen=True, tag=18):
     """Borrower to owner: the object is not where the owner said (``data`` of its ObjectValue).
 
-    The owner has it made again, unless it did already, and sends ObjectValue. Repeats do no harm.
+    The owner makes the object again, unless that is under way, and sends ObjectValue. Repeats do no harm.
     """
 
     object_id: bytes
@@ -188,7 +190,7 @@ class AddBorrower(Struct, array_like=True, frozen=True, tag=9):
 
 
 class BorrowAck(Struct, array_like=True, frozen=True, tag=10):
-    """Owner to borrower: registered; ``alive`` is false if the object was gone already."""
+    """Owner to borrower: you are registered; ``alive`` is false if the object was freed already."""
 
     object_id: bytes
     epoch: int
@@ -196,7 +198,7 @@ class BorrowAck(Struct, array_like=True, frozen=True, tag=10):
 
 
 class RemoveBorrower(Struct, array_like=True, frozen=True, tag=11):
-    """Borrower to owner: the registration of this epoch, and every earlier one, is over."""
+    """Borrower to owner: the registration of this epoch and every earlier one end."""
 
     object_id: bytes
     epoch: int

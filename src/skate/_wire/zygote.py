@@ -1,4 +1,5 @@
-"""What the daemon says with its zygote, over a socket pair that keeps message boundaries."""
+"""Defines the messages between the daemon and its zygote, over a socket pair that keeps message
+boundaries."""
 
 from __future__ import annotations
 
@@ -10,14 +11,14 @@ class Spawn(Struct, array_like=True, frozen=True, tag=1):
     """Daemon to zygote: fork a worker. Its stdout and stderr come along as two descriptors."""
 
     worker_id: bytes
-    #: Number of the worker's word on the board.
+    #: Number of the worker's slot in the progress table.
     slot: int
     #: JSON from the driver: sys.path, working directory, environment.
     job_config: bytes
 
 
 class Spawned(Struct, array_like=True, frozen=True, tag=2):
-    """Zygote to daemon: it runs (or could not: pid 0)."""
+    """Zygote to daemon: the worker runs (pid 0: the fork failed)."""
 
     worker_id: bytes
     pid: int
@@ -25,7 +26,7 @@ class Spawned(Struct, array_like=True, frozen=True, tag=2):
 
 
 class Exited(Struct, array_like=True, frozen=True, tag=3):
-    """Zygote to daemon: it ended, with this wait status."""
+    """Zygote to daemon: the worker ended with this wait status."""
 
     worker_id: bytes
     pid: int
@@ -33,7 +34,7 @@ class Exited(Struct, array_like=True, frozen=True, tag=3):
 
 
 encode = msgspec.msgpack.Encoder().encode
-#: What the zygote and what the daemon reads; both raise one of ``codec.GARBAGE`` for anything else.
+#: Decode messages at the zygote and at the daemon; both raise one of ``codec.GARBAGE`` for anything else.
 decode_request = msgspec.msgpack.Decoder(Spawn).decode
 decode_report = msgspec.msgpack.Decoder(Spawned | Exited).decode
 

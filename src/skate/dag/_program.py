@@ -55,9 +55,8 @@ _HELLO_TIMEOUT = 10.0
 
 def prepare(instance: Any, graph: bytes) -> str:
     """Listen for other members; return the socket's path. Runs on the actor, like those below."""
-    executor = _executor()
     host = _host()
-    program = host.graphs[graph] = Program(executor, host, graph)
+    program = host.graphs[graph] = Program(_core(), host, graph)
     return program.path
 
 
@@ -75,7 +74,7 @@ def abandon(instance: Any, graph: bytes) -> None:
     """The graph could not be set up: forget it."""
     program = _host().graphs.get(graph)
     if program is not None:
-        with program.core.lock:
+        with program.core.context.lock:
             program.close()
 
 
@@ -91,14 +90,8 @@ def _core() -> Core:
     return core
 
 
-def _executor() -> Executor:
-    executor = _core().executor
-    assert executor is not None
-    return executor
-
-
 def _host() -> ActorInstance:
-    host = _executor().host
+    host = _core().local.hosted()
     assert host is not None
     return host
 
@@ -113,10 +106,11 @@ class _Passed(Exception):
 class Program:
     """See the module's text."""
 
-    def __init__(self, executor: Executor, host: ActorInstance, graph: bytes) -> None:
+    def __init__(self, core: Core, host: ActorInstance, graph: bytes) -> None:
+        assert core.executor is not None
         self._host = host
-        self._executor = executor
-        self.core = _core()
+        self._executor: Executor = core.executor
+        self.core = core
         self._graph = graph
         self.path = os.path.join(self.core.context.session_dir, "s", f"g{os.urandom(6).hex()}")
         self._listener: socket.socket | None = listen(self.path)

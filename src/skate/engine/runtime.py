@@ -275,13 +275,14 @@ class RuntimeEngine:
 
     def addresses(self) -> dict[str, Any]:
         """See Engine."""
+        core = self.core
         return {
-            "node_id": self.core.context.node_id.hex(),
+            "node_id": core.context.node_id.hex(),
             "node_ip_address": "127.0.0.1",
-            "session_dir": self.session_dir,
-            "address": self.session_dir,
-            "gcs_address": f"{self.session_dir}/control.sock",
-            "raylet_socket_name": f"{self.session_dir}/node.sock",
+            "session_dir": core.context.session_dir,
+            "address": core.context.session_dir,
+            "gcs_address": f"{core.context.session_dir}/control.sock",
+            "raylet_socket_name": f"{core.context.session_dir}/node.sock",
             "webui_url": None,
         }
 
@@ -324,20 +325,20 @@ class RuntimeEngine:
 
     def identity(self) -> Identity:
         """See Engine."""
-        here = self.core.context
-        return Identity(here.kind, here.job_id, here.node_id, here.namespace, here.environment)
+        context = self.core.context
+        return Identity(context.kind, context.job_id, context.node_id, context.namespace, context.environment)
 
     def running(self) -> RunningCall:
         """See Engine."""
-        local = self.core.local
-        host, call = local.hosted(), current.call.get()
+        core = self.core
+        host, call = core.local.hosted(), current.call.get()
         actor = None
         if host is not None:
             info = info_of(host.actor_id, host.spec, None)
             actor = RunningActor(info, host.spec.name, host.incarnation > 0)
         # In-process, tasks run in the driver's own process.
-        is_inside = self.core.context.kind != "driver" or host is not None or call.depth > 0
-        return RunningCall(is_inside, local.id_here(), call.task_id, call.name, actor)
+        is_inside = core.context.kind != "driver" or host is not None or call.depth > 0
+        return RunningCall(is_inside, core.local.id_here(), call.task_id, call.name, actor)
 
     def function_name(self) -> str | None:
         """See Engine."""
@@ -370,8 +371,7 @@ class RuntimeEngine:
 
     def followed_as(self) -> tuple[bytes, str] | None:
         """See Engine."""
-        here = self.core.context
-        return None if here.in_process else (here.worker_id, self.session_dir)
+        return None if self.core.context.in_process else (self.core.context.worker_id, self.session_dir)
 
     def on_process_gone(self, callback: Callable[[bytes], object]) -> str:
         """See Engine."""
@@ -381,18 +381,16 @@ class RuntimeEngine:
     def set_trace(self, frame: FrameType) -> bool:
         """See Engine."""
         breakpoints = self.core.breakpoints
-        if breakpoints is None:
-            return False
-        breakpoints.set_trace(frame)
-        return True
+        if breakpoints is not None:
+            breakpoints.set_trace(frame)
+        return breakpoints is not None
 
     def post_mortem(self, error: BaseException) -> bool:
         """See Engine."""
         breakpoints = self.core.breakpoints
-        if breakpoints is None:
-            return False
-        breakpoints.post_mortem(error)
-        return True
+        if breakpoints is not None:
+            breakpoints.post_mortem(error)
+        return breakpoints is not None
 
     def compiled_graphs(self) -> Core:
         """See Engine."""

@@ -90,7 +90,7 @@ def test_limits_that_are_too_low_are_told(monkeypatch: pytest.MonkeyPatch) -> No
     values = {resource.RLIMIT_NOFILE: 16, resource.RLIMIT_FSIZE: resource.RLIM_INFINITY}
     monkeypatch.setattr(resource, "getrlimit", lambda which: (values[which], values[which]))
     assert "16 file descriptors (RLIMIT_NOFILE)" in descriptors.too_low()
-    values[resource.RLIMIT_NOFILE] = descriptors.LEAST
+    values[resource.RLIMIT_NOFILE] = descriptors.MIN_DESCRIPTORS
     assert descriptors.too_low() == ""
     values[resource.RLIMIT_FSIZE] = 1000
     assert "1000 bytes (RLIMIT_FSIZE)" in descriptors.too_low()

@@ -1,6 +1,6 @@
-"""A node daemon without its processes: real handlers and tables about workers, leases and actors, whose
-drivers, workers, zygote and control store are played. Every message waits until it is delivered, so that
-those of different processes may overtake each other in any way that sockets allow."""
+"""A node daemon without its processes: the real daemon, on a played machine whose drivers, workers, zygote and
+control store are played, too. Every message waits until it is delivered, so that those of different processes may
+overtake each other in any way that sockets allow."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from unittest import mock
 import msgspec
 
 from skate._base.config import Config
+from skate._base.memory import Memory
 from skate._base.resources import UNIT, fits
-from skate._node.actors.service import ActorHandlers
+from skate._node.actors.placements import Placement
+from skate._node.actors.service import LESSEE
+from skate._node.clients import Client
+from skate._node.daemon import Daemon, Effects
 from skate._node.leases.records import Grant, LeaseState
-from skate._node.leases.service import LeaseHandlers
-from skate._node.leases.table import Leases
-from skate._node.workers.service import Client, ProcessHandlers
-from skate._node.workers.table import Workers
+from skate._node.settings import NodeSettings
 from skate._wire import control, node, zygote
 from skate._wire.codec import PROTOCOL, pack
 
@@ -53,8 +54,8 @@ class Log:
 class Socket:
     """The daemon's end of a connection; ``said`` is on its way to the daemon, ``heard`` to the process."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        self.daemon = daemon
+    def __init__(self, node: Node) -> None:
+        self.node = node
         self.said: deque[Any] = deque()
         self.heard: deque[Any] = deque()
         self.closed = False
@@ -73,7 +74,7 @@ class Socket:
         if message is None:
             self.close("the peer closed the connection")
         else:
-            self.daemon.handlers[type(message)](cast(Any, self), message)
+            self.node.daemon.handlers[type(message)](cast(Any, self), message)
         return True
 
     def drain(self) -> None:
@@ -86,7 +87,7 @@ class Socket:
     def close(self, reason: str) -> None:
         if not self.closed:
             self.closed = True
-            self.daemon.processes.disconnected(cast(Any, self))
+            self.node.daemon.connections.disconnected(cast(Any, self))
 
 
 class Worker:
@@ -106,44 +107,55 @@ class Worker:
         self.leaving = True
 
 
-class Daemon:
-    """In place of ``daemon.Daemon``, with what the handlers use of it."""
+class Machine:
+    """The effects of a daemon: timers run when they are told to, processes are played."""
+
+    def __init__(self) -> None:
+        self.timers: list[Any] = []
+        #: Orders to the zygote.
+        self.spawning: deque[bytes] = deque()
+        reactor = SimpleNamespace(call_later=lambda delay, callback: self.timers.append(callback))
+        launcher = SimpleNamespace(
+            report_to=lambda listener: None,
+            spawn=lambda worker_id, *_: self.spawning.append(worker_id),
+            kill_group=lambda pid: None,
+        )
+        progress = SimpleNamespace(
+            take_slot=lambda: 0, release_slot=lambda slot: None, last_begun=lambda slot: (b"", 0)
+        )
+        probe = SimpleNamespace(of_machine=lambda: Memory(0, 1), killed_by_kernel=lambda: 0)
+        self.effects = Effects(
+            reactor=cast(Any, reactor),
+            launcher=cast(Any, launcher),
+            progress=cast(Any, progress),
+            open_log=Log,
+            prepare=cast(Any, None),
+            segments=cast(Any, None),
+            memory=cast(Any, probe),
+            dial=cast(Any, None),
+            supervisor=None,
+        )
+
+
+class Node:
+    """The daemon, and the processes around it."""
 
     def __init__(self, cpus: int, gpus: int, max_workers: int) -> None:
-        total = {"CPU": cpus * UNIT, "GPU": gpus * UNIT}
-        self.settings = SimpleNamespace(session_dir="", node_id="aa", resources=total, driver_fd=-1)
-        self.node_id, self.labels, self.config = b"node", {"ray.io/node-id": "aa"}, Config()
-        self.leases = Leases(total, max_workers, [str(index) for index in range(gpus)])
-        self.workers = Workers()
-        self.clients: dict[bytes, Client] = {}
-        self.closing = False
-        self.timers: list[Any] = []
-        self.reactor = SimpleNamespace(call_later=lambda delay, callback: self.timers.append(callback))
-        self.board = SimpleNamespace(take=lambda: 0, give_back=lambda slot: None, read=lambda slot: (b"", 0))
-        self.launcher = SimpleNamespace(spawn=self._spawn)
-        self.objects = SimpleNamespace(process_ended=lambda process: None)
-        self.breakpoints = SimpleNamespace(ended=lambda process: None)
-        self.state = SimpleNamespace(ended=lambda process: None)
-        self.memory = SimpleNamespace(watch=lambda: None)
-        self.membership = SimpleNamespace(
-            started=self._started, ended=self._ended, free=lambda resources: None
-        )
-        self.environments = SimpleNamespace(
-            crew=lambda job, environment: job, job_of=lambda crew: crew, config=lambda crew, config: config,
-            ahead=lambda owner, crew, count: self.processes.start_workers(crew, count),
-            owner_gone=lambda owner: None, withdrawn=lambda owner, shape: None, end_job=lambda job: None,
-            hook_failed=lambda crew, error: None, demand=self._demand,
+        self.machine = Machine()
+        settings = NodeSettings(
+            node_id="aa", session_dir="", resources={"CPU": cpus * UNIT, "GPU": gpus * UNIT}, store_capacity=1 << 20,
+            spill_folder="", gpus=[str(index) for index in range(gpus)], driver_fd=-1, listen_fd=-1, hostname="host",
+            labels={}, config=Config()._replace(max_workers=max_workers)._asdict(),
         )  # fmt: skip
-        self.processes = ProcessHandlers(cast(Any, self))
-        self.lease_handlers = LeaseHandlers(cast(Any, self))
-        self.actors = ActorHandlers(cast(Any, self))
-        self._grant = self.lease_handlers._grant
-        self.lease_handlers._grant = self._granted  # type: ignore[method-assign]
-        self.handlers = {**self.processes.table(), **self.lease_handlers.table(), **self.actors.table()}
+        daemon = self.daemon = Daemon(settings, self.machine.effects)
+        self.leases, self.workers = daemon.lease_table, daemon.worker_table
+        daemon.membership.started = self._started  # type: ignore[method-assign]
+        daemon.membership.ended = self._ended  # type: ignore[method-assign]
+        self._grant = daemon.leases._grant
+        daemon.leases._grant = self._granted  # type: ignore[method-assign]
         #: Processes, what the zygote says, and what the control store was told of actors.
         self.played: dict[bytes, Worker] = {}
         self.zygote: deque[Any] = deque()
-        self.spawning: deque[bytes] = deque()
         self.alive: dict[bytes, int] = {}
         self.over: dict[bytes, str] = {}
         self.driver = Socket(self)
@@ -152,23 +164,11 @@ class Daemon:
         )
         self.driver.deliver()
 
-    def event(self, *_: Any) -> None: ...
-
-    def log(self, *_: Any) -> None: ...
-
-    def _demand(
-        self, owner: bytes, shape: int, crew: bytes, needs: Any, count: int, depth: int, unfit: str
-    ) -> None:
-        self.lease_handlers.run(self.leases.demand(owner, shape, crew, needs, count, depth, unfit))
-
     def _granted(self, command: Grant) -> None:
         worker = self.workers.get(command.lease.worker)
         assert worker is not None and worker.connection is not None, "granted, and nobody can be told"
         assert not worker.left and not worker.reason, "granted, though it is known to end"
         self._grant(command)
-
-    def _spawn(self, worker_id: bytes, *_: Any) -> None:
-        self.spawning.append(worker_id)
 
     def _started(self, message: control.ActorStarted) -> None:
         if message.error:
@@ -185,7 +185,7 @@ class Daemon:
 
     def fork(self, works: bool) -> None:
         """The zygote carries out the oldest order."""
-        worker_id = self.spawning.popleft()
+        worker_id = self.machine.spawning.popleft()
         if not works:
             self.zygote.append(zygote.Spawned(worker_id, 0, "no memory"))
             return
@@ -197,9 +197,9 @@ class Daemon:
         """Deliver what the zygote said first."""
         message = self.zygote.popleft()
         if isinstance(message, zygote.Spawned):
-            self.processes.spawned(message)
+            self.daemon.workers.spawned(message)
         else:
-            self.processes.exited(message)
+            self.daemon.workers.exited(message)
 
     def crash(self, worker: Worker) -> None:
         """The process ends: its stream does, and the zygote reaps it."""
@@ -243,16 +243,16 @@ class Daemon:
             owner_job=DRIVER, owner_id=DRIVER,
         )  # fmt: skip
         message = control.PlaceActor(actor_id, 0, pack(spec))
-        self.actors.control_table()[control.PlaceActor](cast(Any, None), message)
+        self.daemon.actors.control_handlers()[control.PlaceActor](cast(Any, None), message)
 
     def stop(self, actor_id: bytes, graceful: bool) -> None:
         """The control store wants it no more."""
         message = control.StopActor(actor_id, 0, "ray.kill", graceful)
-        self.actors.control_table()[control.StopActor](cast(Any, None), message)
+        self.daemon.actors.control_handlers()[control.StopActor](cast(Any, None), message)
 
     def time_passes(self) -> None:
         """Run what was put off."""
-        timers, self.timers = self.timers, []
+        timers, self.machine.timers = self.machine.timers, []
         for callback in timers:
             callback()
 
@@ -265,7 +265,7 @@ class Daemon:
                 # ``kill_group`` reaches no played process: those that it was called for end here.
                 if process.reason and process.id in self.played:
                     self.crash(self.played[process.id])
-            while self.spawning:
+            while self.machine.spawning:
                 self.fork(True)
                 moved = True
             for worker in list(self.played.values()):
@@ -281,6 +281,10 @@ class Daemon:
 
     # ------------------------------------------------------------------ what holds
 
+    def waiting_actors(self) -> list[Placement]:
+        """Return the actors that have no worker."""
+        return list(self.daemon.actors._placements._waiting.values())
+
     def check(self) -> None:
         """Check what holds after each event."""
         living = {worker.id for worker in self.workers}
@@ -289,9 +293,9 @@ class Daemon:
                 assert lease.worker in living, f"lease {lease.id} is of a dead worker"
                 process = self.workers.get(lease.worker)
                 assert process is not None
-                if lease.owner == b"":
+                if lease.owner == LESSEE:
                     assert process.actor is not None, "an actor's lease without an actor"
-        placed = [one.place.actor_id for one in self.actors._placements.values()]
+        placed = [one.actor[0] for one in self.waiting_actors()]
         assert len(placed) == len(set(placed)), "an actor is placed twice"
         for process in self.workers:
             if process.actor is not None and not process.exited:
@@ -315,18 +319,13 @@ class Daemon:
             assert held >= count or not fits(SHAPES[shape], self.leases.free), (
                 f"shape {shape} waits for nothing"
             )
-        for placement in self.actors._placements.values():
+        for placement in self.waiting_actors():
             assert not fits(placement.spec.running, self.leases.free), "an actor waits for what is free"
 
 
 @contextmanager
 def playing() -> Iterator[None]:
-    """Play the processes of the daemons that are made inside."""
+    """Name the workers of the daemons that are made inside in their order."""
     names = (b"w%07d" % number for number in itertools.count())
-    module = "skate._node.workers.service"
-    with (
-        mock.patch(f"{module}.ids.new_worker_id", lambda: next(names)),
-        mock.patch(f"{module}.WorkerLog", Log),
-        mock.patch(f"{module}.kill_group", lambda pid: None),
-    ):
+    with mock.patch("skate._node.workers.service.ids.new_worker_id", lambda: next(names)):
         yield

@@ -68,7 +68,7 @@ def test_types_that_are_none(wrong: Any) -> None:
 
 def test_labels_of_a_node_are_checked() -> None:
     assert check_labels(NODE, "labels") == NODE
-    with pytest.raises(ValueError, match=r"labels has the key 'ray.io/zone'.*not yours to set"):
+    with pytest.raises(ValueError, match=r"labels has the key 'ray.io/zone'.*only the runtime sets"):
         check_labels({"ray.io/zone": "a"}, "labels")
     with pytest.raises(ValueError, match=r"labels\['zone'\] is 'a b'"):
         check_labels({"zone": "a b"}, "labels")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from skate._scheduling import requirements
-from skate._scheduling.placement import Eligible, NodeView, Nowhere, place
+from skate._scheduling.placement import Eligible, Infeasible, NodeView, place
 from skate._scheduling.strategies import (
     DoesNotExist,
     Exists,
@@ -44,7 +44,7 @@ def test_a_selector_leaves_what_matches() -> None:
     assert placed(label_selector={"zone": "b"}) == [TWO, THREE]
     assert placed(label_selector={"zone": "!b"}) == [ONE]
     found = placed(label_selector={"zone": "c"})
-    assert found == Nowhere("it needs a node with zone = 'c', and none of the 3 nodes is one", fatal=False)
+    assert found == Infeasible("it needs a node with zone = 'c', and none of the 3 nodes is one", fatal=False)
 
 
 def test_the_only_node_says_what_it_has() -> None:

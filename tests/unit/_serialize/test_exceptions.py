@@ -254,8 +254,9 @@ def test_what_cannot_be_pickled_is_left_out_and_named() -> None:
     assert isinstance(arrived, ValueError)
     assert arrived.args[0] == "boom"
     assert arrived.args[1].startswith("<unlocked _thread.lock"), "words stand for it"
-    assert "arrived without what cannot be pickled there and unpickled here: args[1] (TypeError" in str(
-        arrived
+    assert (
+        "arrived without the parts that cannot be pickled there and unpickled here: args[1] (TypeError"
+        in str(arrived)
     )
     assert "in raised" in str(arrived), "the traceback is there"
 
@@ -272,7 +273,7 @@ def test_what_cannot_be_made_again_its_own_way_is_made_without() -> None:
     assert isinstance(arrived, RayTaskError)
     assert isinstance(arrived, Twisted)
     assert arrived.args == ("boom",)
-    assert "its class's own way to be pickled (TypeError" in str(arrived)
+    assert "the pickle made by its own class (TypeError" in str(arrived)
 
 
 def test_an_exception_whose_class_cannot_travel_is_replaced_by_its_words() -> None:

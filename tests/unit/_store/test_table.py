@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from skate._base import ids
 from skate._store.allocator import PAGE, Extent, round_up
-from skate._store.table import ENDED_KEPT, StoreTable
+from skate._store.table import MAX_ENDED_PROCESSES, StoreTable
 
 from ..effort import effort
 
@@ -684,9 +684,9 @@ def test_what_a_process_made_for_others_that_nobody_has_freed() -> None:
 
 def test_only_so_many_ended_processes_are_remembered() -> None:
     table = StoreTable(CAPACITY)
-    for number in range(ENDED_KEPT + 1):
+    for number in range(MAX_ENDED_PROCESSES + 1):
         table.process_ended(number.to_bytes(ids.WORKER_ID_SIZE, "big"))
-    assert len(table._ended) == ENDED_KEPT
+    assert len(table._ended) == MAX_ENDED_PROCESSES
     first = bytes(ids.WORKER_ID_SIZE)
     create(table, B, object_of(first))
     assert object_of(first) in table.objects

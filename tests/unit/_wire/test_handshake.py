@@ -91,7 +91,7 @@ def test_what_another_kind_says_is_refused_as_such(service: Service, kind: str) 
     for message in others:
         refused = greeted(service, kind).refuse(message)
         assert refused == Refused(
-            WRONG_PEER, f"sent {message.__name__}, which a {kind} does not say to {service.role}"
+            WRONG_PEER, f"sent {message.__name__}, which a {kind} must not send to {service.role}"
         )
 
 

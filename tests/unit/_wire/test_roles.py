@@ -14,6 +14,7 @@ import pytest
 
 from skate._base.config import Config
 from skate._control.server import ControlStore
+from skate._node import main
 from skate._node.daemon import Daemon
 from skate._node.settings import NodeSettings
 from skate._transport import acceptor
@@ -163,12 +164,13 @@ class Node(Role):
             spill_folder="", session_dir=str(folder), driver_fd=-1, listen_fd=-1, node_id="ab" * 16, hostname="host",
             resources={"CPU": 20_000}, store_capacity=1 << 20, config=Config()._asdict(), gpus=[], labels={},
         )  # fmt: skip
-        self.daemon = Daemon(settings, [], board)
-        super().__init__(self.daemon.reactor)
-        self.daemon.launcher.spawn = self._spawn  # type: ignore[method-assign]
-        self.daemon.launcher.start = lambda: None  # type: ignore[method-assign]
-        self.daemon.environments.ahead = lambda *args: None  # type: ignore[method-assign]
-        self.daemon.workers.add(b"w" * 8, ME, self.daemon.board.take())
+        self.effects = main.effects(settings, [], board)
+        self.daemon = Daemon(settings, self.effects)
+        super().__init__(self.effects.reactor)
+        self.effects.launcher.spawn = self._spawn  # type: ignore[method-assign]
+        self.effects.launcher.start = lambda: None  # type: ignore[method-assign]
+        self.daemon.environments.start_ahead = lambda *args: None  # type: ignore[method-assign]
+        self.daemon.worker_table.add(b"w" * 8, ME, self.effects.progress.take_slot())
         (folder / "logs").mkdir()
 
     def _spawn(self, worker_id: bytes, slot: int, job: bytes, out: int, err: int) -> None:
@@ -178,19 +180,20 @@ class Node(Role):
     def connect(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         with self.reactor.lock:
-            self.daemon._accept(theirs)
+            self.daemon.accept(theirs)
         return ours
 
     def close(self) -> None:
-        self.daemon.closing = True
+        self.daemon.context.closing = True
         super().close()
-        os.close(self.daemon.board.fd)
+        os.close(self.effects.progress.fd)
 
     def state(self) -> Any:
         daemon = self.daemon
-        return [dict(daemon.leases.leases), dict(daemon.leases.free), daemon.leases.waiting,
-                [(one.id, one.state) for one in daemon.workers], dict(daemon.clients),
-                dict(daemon.store.objects), daemon.store.allocator.used, daemon.closing,
+        leases = daemon.lease_table
+        return [dict(leases.leases), dict(leases.free), leases.waiting,
+                [(one.id, one.state) for one in daemon.worker_table], daemon.context.clients.ids(),
+                dict(daemon.store.objects), daemon.store.allocator.used, daemon.context.closing,
                 self.reactor.stopped]  # fmt: skip
 
 
@@ -280,8 +283,8 @@ def test_a_demand_before_the_hello_takes_no_cpus(tmp_path: Path) -> None:
             assert client.refused is not None
             client.close()
             role.turn()
-            assert role.daemon.leases.free["CPU"] == 20_000
-            assert not role.daemon.leases.waiting
+            assert role.daemon.lease_table.free["CPU"] == 20_000
+            assert not role.daemon.lease_table.waiting
     finally:
         role.close()
 
@@ -383,15 +386,15 @@ def test_what_its_kind_does_not_say_is_refused_and_changes_nothing(role: Role) -
 def test_a_worker_that_says_what_workers_do_not_say_is_ended(tmp_path: Path) -> None:
     role = Node(tmp_path)
     ended: list[bytes] = []
-    role.daemon.workers.disconnected = lambda worker_id: ended.append(worker_id)  # type: ignore[method-assign,assignment,return-value]
+    role.daemon.worker_table.disconnected = lambda worker_id: ended.append(worker_id)  # type: ignore[method-assign,assignment,return-value]
     try:
         client = role.client()
         client.say(role.hellos["worker"], node.Shutdown())
         assert client.refused == Refused(
-            WRONG_PEER, "sent Shutdown, which a worker does not say to the node daemon"
+            WRONG_PEER, "sent Shutdown, which a worker must not send to the node daemon"
         )
         assert ended == [b"w" * 8]
-        assert not role.daemon.closing
+        assert not role.daemon.context.closing
     finally:
         role.close()
 
@@ -407,7 +410,7 @@ def test_nobody_takes_the_name_of_another_process(tmp_path: Path) -> None:
         for other in (again, impostor):
             assert other.refused is not None
             assert other.refused.code == WRONG_PEER
-        assert list(role.daemon.clients) == [ME]
+        assert role.daemon.context.clients.ids() == [ME]
         assert not driver.ended
     finally:
         role.close()

@@ -110,7 +110,7 @@ def case_initializer_raises(make: Any) -> Any:
 def case_a_worker_that_dies(make: Any) -> Any:
     with make(1) as executor:
         try:
-            executor.submit(crash).result(30)
+            executor.submit(crash).result(3600)
         except concurrent.futures.process.BrokenProcessPool:
             return "broken"
     return "not broken"
@@ -175,7 +175,7 @@ def case_chunks(make: Any) -> Any:
 def case_errors(make: Any) -> Any:
     with make(1) as executor:
         future = executor.submit(fail, 2)
-        error = future.exception(30)
+        error = future.exception(3600)
         results = executor.map(fail, range(4))
         return (
             type(error).__name__,

@@ -253,7 +253,7 @@ def case_chunks(pool_class: Any) -> Any:
 def case_errors(pool_class: Any) -> Any:
     with pool_class(2) as pool:
         result = pool.map_async(fail, range(4))
-        result.wait(30)
+        result.wait(3600)
         return (
             outcome(pool.map, fail, range(4)),
             outcome(pool.apply, fail, (2,)),
@@ -338,7 +338,7 @@ def case_timeouts(pool_class: Any) -> Any:
             yield 1
 
         result = pool.apply_async(double, (1,))
-        result.wait(30)
+        result.wait(3600)
         not_ready = kind(pool.imap(double, [1]).next, 30)
         gate.set()
         return result.get(0), not_ready, kind(pool.apply_async(double, (2,)).get, 30)

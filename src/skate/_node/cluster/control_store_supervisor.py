@@ -1,7 +1,7 @@
-"""The head's daemon keeps the control store going: it starts it anew when its process ended.
+"""Starts the control store anew when its process ended: a task of the head's daemon.
 
-Until then, whoever dials it waits in the queue of the listening socket, of which the daemon has a duplicate.
-A control store that dies again and again is given up: the socket is closed; whoever waits there learns it.
+Until then, processes that dial it wait in the queue of the listening socket, of which the daemon has a
+duplicate. A control store that dies again and again is given up: the socket is closed, and the dials fail.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from skate._base import descriptors
-from skate._base.clock import monotonic
+from skate._base import clock, descriptors
 from skate._base.process import describe_status
 from skate._base.spawning import spawn
 from skate._node.settings import KeptControl
 from skate._transport.reactor import READABLE, Reactor
 
-#: So often within a minute, a control store is started anew.
+#: So often within the window (seconds), a control store is started anew.
 LIMIT = 5
 WINDOW = 60.0
-#: At the end of a session, a control store may take so long to end (milliseconds).
-_PATIENCE_MS = 5000
-
-#: A start that failed for want of descriptors is tried again after this time (seconds).
-_AGAIN = 0.25
+#: At the end of a session, a control store that has not ended by itself within this time is killed.
+_END_TIMEOUT_MS = 5000
+#: A start that failed for want of descriptors is tried again after this time.
+_RETRY_DELAY_S = 0.25
 _SOURCE = "CONTROL_STORE"
 
 
@@ -47,19 +45,19 @@ class Restarts:
         return True
 
 
-class Keeper:
-    """See the module's text. All methods run on the daemon's loop."""
+class ControlStoreSupervisor:
+    """The control store's process, as the head's daemon sees it. All methods run on the daemon's loop."""
 
-    def __init__(
-        self, reactor: Reactor, kept: KeptControl, alive_fd: int, event: Callable[[str, str, str], None]
-    ) -> None:
+    #: Called with severity, source and text of an event.
+    _event: Callable[[str, str, str], None]
+
+    def __init__(self, reactor: Reactor, kept: KeptControl, alive_fd: int) -> None:
         self._reactor = reactor
         self._kept = kept
+        #: Holds the session's lock.
         self._alive_fd = alive_fd
-        #: Told a severity, a source and a text.
-        self._event = event
         self._restarts = Restarts()
-        #: The process that we started, or 0: it is another's child.
+        #: The process, if this daemon started it; 0: it is another's child.
         self._pid = 0
         #: It ends when this does, if the first one ended with its driver.
         self._lifeline: socket.socket | None = None
@@ -67,7 +65,11 @@ class Keeper:
         #: It could not be started for want of descriptors, so far.
         self._short = False
         self._closed = False
-        reactor.register(self._pidfd, self, READABLE)
+
+    def watch(self, event: Callable[[str, str, str], None]) -> None:
+        """Begin; ``event`` is called with severity, source and text of what happens."""
+        self._event = event
+        self._reactor.register(self._pidfd, self, READABLE)
 
     def handle(self, events: int) -> None:
         """Called by the reactor: its process ended."""
@@ -76,7 +78,7 @@ class Keeper:
         if self._pid:
             how = describe_status(os.waitpid(self._pid, 0)[1])
             self._pid = 0
-        if not self._restarts.again(monotonic()):
+        if not self._restarts.again(clock.monotonic()):
             self._event("ERROR", _SOURCE, f"the control store {how}, and is not started anew")
             self._give_up()
             return
@@ -95,7 +97,7 @@ class Keeper:
                         "ERROR", _SOURCE, f"the control store {how}, and is not started anew yet, {why}"
                     )
                 self._short = True
-                self._reactor.call_later(_AGAIN, lambda: self._start_anew(how))
+                self._reactor.call_later(_RETRY_DELAY_S, lambda: self._start_anew(how))
                 return
             self._event("ERROR", _SOURCE, f"the control store {how}, and cannot be started anew: {error}")
             self._give_up()
@@ -130,14 +132,14 @@ class Keeper:
         os.close(self._kept.listen_fd)
 
     def close(self) -> None:
-        """The session ends: so does a control store that is to end with it."""
+        """End a control store that is to end with the session."""
         self._closed = True
         if self._lifeline is not None:
             self._lifeline.close()
         if self._pid and self._kept.lifeline:
             poller = select.poll()
             poller.register(self._pidfd, select.POLLIN)
-            if not poller.poll(_PATIENCE_MS):
+            if not poller.poll(_END_TIMEOUT_MS):
                 os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
         self._unwatch()

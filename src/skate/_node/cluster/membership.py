@@ -1,103 +1,123 @@
-"""This node's place in its cluster: its connection to the control store, made again when that is another.
+"""Connects this node to the control store, and again when that was started anew.
 
-What it told of actors it keeps, as long as it matters, and tells it again at each connect.
+What it reported of actors is kept as long as it matters, and reported again at each connect.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
-from skate._base import descriptors
-from skate._base.clock import monotonic
-from skate._transport.connection import Connection
-from skate._transport.dialing import dial_now
+from skate._base import clock, descriptors
+from skate._node.context import NodeContext
+from skate._node.jobs import Jobs
+from skate._transport.connection import Connection, Handler
 from skate._wire import control
 from skate._wire.codec import PROTOCOL
 
-if TYPE_CHECKING:
-    from skate._node.daemon import Daemon
-
 #: Ends of actors that are kept: more do not happen while a control store is away.
-_ENDS_KEPT = 1000
-#: A control store that hangs up right after it was dialled is dialled again after this time (seconds).
-_PAUSE = 0.2
+_MAX_ENDS = 1000
+#: A control store that hangs up right after it was dialled is dialled again after this time.
+_REDIAL_DELAY_S = 0.2
 
 
 class Membership:
-    """See the module's text. All methods run on the daemon's loop."""
+    """This node as a member of its cluster. All methods run on the daemon's loop.
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    Args:
+        context: of the daemon.
+        jobs: of this node.
+        handlers: returns the handlers of the control store's messages.
+        hosted: returns the incarnations of actors that are here, or on their way.
+        free: returns the resources that are free.
+        dial: connects to the socket at a path.
+    """
+
+    def __init__(
+        self,
+        context: NodeContext,
+        jobs: Jobs,
+        *,
+        handlers: Callable[[], Mapping[type, Handler]],
+        hosted: Callable[[], list[tuple[bytes, int]]],
+        free: Callable[[], Mapping[str, int]],
+        dial: Callable[[str], socket.socket],
+    ) -> None:
+        self._context = context
+        self._jobs = jobs
+        self._handlers = handlers
+        self._hosted = hosted
+        self._free = free
+        self._dial = dial
         self._connection: Connection | None = None
         self._dialled = 0.0
-        #: By actor: that the incarnation which lives here was started.
+        #: By actor: the report that the incarnation which lives here was started.
         self._started: dict[bytes, control.ActorStarted] = {}
-        self._ended: deque[control.ActorStarted | control.ActorEnded] = deque(maxlen=_ENDS_KEPT)
+        self._ended: deque[control.ActorStarted | control.ActorEnded] = deque(maxlen=_MAX_ENDS)
 
     def join(self) -> None:
-        """Connect, and tell who we are."""
-        daemon = self._daemon
-        if daemon.closing:
+        """Connect, and register this node."""
+        context = self._context
+        if context.closing:
             return
-        self._dialled = monotonic()
+        self._dialled = clock.monotonic()
         try:
-            sock = dial_now(os.path.join(daemon.settings.session_dir, "control.sock"))
+            sock = self._dial(os.path.join(context.settings.session_dir, "control.sock"))
         except OSError as error:
             if descriptors.is_transient(error):
-                daemon.reactor.call_later(_PAUSE, self.join)
+                context.reactor.call_later(_REDIAL_DELAY_S, self.join)
                 return
-            daemon.log(f"the control store is gone: {error}")
+            context.log(f"the control store is gone: {error}")
             return
-        connection = Connection(daemon.reactor, sock, daemon.actors.control_table(), self._closed)
+        connection = Connection(context.reactor, sock, dict(self._handlers()), self._closed)
         self._connection = connection
         connection.peer = "the control store"
         connection.send(
             control.RegisterNode(
-                daemon.node_id,
-                os.path.join(daemon.settings.session_dir, "node.sock"),
-                daemon.settings.hostname,
+                context.node_id,
+                os.path.join(context.settings.session_dir, "node.sock"),
+                context.settings.hostname,
                 os.getpid(),
-                daemon.settings.resources,
+                context.settings.resources,
                 PROTOCOL,
-                daemon.labels,
+                context.labels,
                 [*self._started.values(), *self._ended],
-                daemon.actors.hosted(),
-                daemon.processes.roots(),
-                [bytes.fromhex(row["worker_id"]) for row in daemon.processes.dead],
+                self._hosted(),
+                self._jobs.detached_actors(),
+                [bytes.fromhex(row["worker_id"]) for row in context.ended_processes],
             )
         )
-        self.free(daemon.leases.free)
+        self.report_free(self._free())
 
     def _closed(self, connection: Connection) -> None:
-        """Running work goes on; only new actors and names need the control store."""
+        """Dial again. Running work goes on meanwhile: only new actors and names need the control store."""
         self._connection = None
-        if self._daemon.closing:
+        if self._context.closing:
             return
-        self._daemon.log(f"the connection to the control store ended ({connection.close_reason})")
-        pause = 0.0 if monotonic() - self._dialled > _PAUSE else _PAUSE
-        self._daemon.reactor.call_later(pause, self.join)
+        self._context.log(f"the connection to the control store ended ({connection.close_reason})")
+        delay = 0.0 if clock.monotonic() - self._dialled > _REDIAL_DELAY_S else _REDIAL_DELAY_S
+        self._context.reactor.call_later(delay, self.join)
 
-    def _tell(self, message: control.ActorStarted | control.ActorEnded | control.NodeUpdate) -> None:
+    def _send(self, message: control.ActorStarted | control.ActorEnded | control.NodeUpdate) -> None:
         if self._connection is not None:
             self._connection.send(message)
 
-    def free(self, available: Mapping[str, int]) -> None:
-        """Resources were taken or given back."""
-        self._tell(control.NodeUpdate(dict(available)))
+    def report_free(self, available: Mapping[str, int]) -> None:
+        """Report the resources that are free."""
+        self._send(control.NodeUpdate(dict(available)))
 
     def started(self, message: control.ActorStarted) -> None:
-        """An actor is alive, or its constructor raised."""
+        """Report that an actor is alive, or that its constructor raised."""
         if message.error:
             self._ended.append(message)
         else:
             self._started[message.actor_id] = message
-        self._tell(message)
+        self._send(message)
 
     def ended(self, message: control.ActorEnded) -> None:
-        """The process of an actor ended, or it is not to be started any more."""
+        """Report that the process of an actor ended, or that the actor will not be started."""
         self._started.pop(message.actor_id, None)
         self._ended.append(message)
-        self._tell(message)
+        self._send(message)

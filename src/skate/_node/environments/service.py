@@ -1,21 +1,21 @@
-"""Environments: which crew a demand is for, and its preparation before the lease table hears of it.
+"""Runtime environments: prepares what a demand needs before the lease table is told of the demand.
 
-A crew is the workers of one job in one environment, as the lease table keeps them apart: the job's id
-alone, or with the environment's key behind it.
+Workers of one job in one environment form a worker pool. Its key, by which the lease table keeps them apart,
+is the job's id, followed by the environment's key if there is an environment.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
-from skate._base import descriptors
-from skate._base.clock import monotonic
+from skate._base import clock, descriptors
 from skate._environment.spec import NOTHING, Environment, Prepared, Request, decode, expand
+from skate._node.context import NodeContext
 from skate._node.environments.preparer import Preparation
 from skate._node.environments.table import (
     AHEAD,
@@ -27,56 +27,73 @@ from skate._node.environments.table import (
     Reject,
     Wanted,
 )
+from skate._node.events import WorkerEnded
+from skate._node.jobs import Jobs
 from skate._node.leases.records import Refuse
-from skate._node.leases.service import CONTROL
-
-if TYPE_CHECKING:
-    from skate._node.daemon import Daemon
+from skate._node.leases.service import LeaseService
+from skate._transport.connection import Connection, Handler
+from skate._wire import node
 
 _FOLDER = "environments"
-#: Encoded environments that are remembered with their keys: some programs make one a task.
-_DECODED = 1000
-#: A preparation that takes longer is mentioned to those who wait (seconds).
-_PATIENCE = 5.0
+#: Encoded environments that are remembered with their keys: some programs make a new one for each task.
+_MAX_DECODED = 1000
+#: The drivers that wait are told of a preparation that takes longer.
+_SLOW_PREPARATION_S = 5.0
 
 
-class _Crew(msgspec.Struct):
+class _Pool(msgspec.Struct):
+    """The workers of a job in an environment."""
+
     job: bytes
     #: Of its environment; empty: the job's variables and paths are all.
     key: bytes
     environment: Environment
 
 
-class EnvironmentHandlers:
-    """The daemon's part about environments."""
+class EnvironmentService:
+    """The environments of this node, and the demands that wait for them."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    def __init__(
+        self,
+        context: NodeContext,
+        jobs: Jobs,
+        leases: LeaseService,
+        *,
+        prepare: Callable[..., Preparation],
+    ) -> None:
+        self._context = context
+        self._jobs = jobs
+        self._leases = leases
+        self._start_preparation = prepare
         self._table = Environments()
-        self._crews: dict[bytes, _Crew] = {}
-        #: By key; of equal ones that named last: how long it may take, and where its files are, may differ.
+        self._pools: dict[bytes, _Pool] = {}
+        #: By key; of equal ones the one named last: their timeouts and the places of their files may differ.
         self._environments: dict[bytes, Environment] = {}
         self._decoded: dict[bytes, tuple[bytes, Environment]] = {}  # key and environment
         self._running: dict[bytes, Preparation] = {}
         self._prepared: dict[bytes, Prepared] = {}
-        #: For those who look: how long the last preparation took (seconds), and why it failed.
+        #: For the state API: how long the last preparation took (seconds), and why it failed.
         self._took: dict[bytes, float] = {}
         self._errors: dict[bytes, str] = {}
 
-    # ------------------------------------------------------------------ crews
+    def handlers(self) -> dict[type, Handler]:
+        """Return the handlers of this part's messages."""
+        return {node.LeaseDemand: self._lease_demand}
 
-    def crew(self, job: bytes, encoded: bytes) -> bytes:
-        """Return the crew of a job in an environment."""
+    # ------------------------------------------------------------------ worker pools
+
+    def pool(self, job: bytes, encoded: bytes) -> bytes:
+        """Return the worker pool key of a job in an environment."""
         key = self._key(encoded) if encoded else b""
-        crew = job + key
-        if crew not in self._crews and self._daemon.processes.has_job(job):
-            self._crews[crew] = _Crew(job, key, self._environments[key] if key else NOTHING)
-        return crew
+        pool = job + key
+        if pool not in self._pools and self._jobs.has(job):
+            self._pools[pool] = _Pool(job, key, self._environments[key] if key else NOTHING)
+        return pool
 
     def _key(self, encoded: bytes) -> bytes:
         found = self._decoded.get(encoded)
         if found is None:
-            if len(self._decoded) >= _DECODED:
+            if len(self._decoded) >= _MAX_DECODED:
                 self._decoded.clear()
             environment = decode(encoded)
             found = self._decoded[encoded] = (environment.key(), environment)
@@ -84,76 +101,82 @@ class EnvironmentHandlers:
         self._environments[key] = environment
         return key
 
-    def job_of(self, crew: bytes) -> bytes:
-        """Return the job of a crew; empty if it is over."""
-        found = self._crews.get(crew)
-        return found.job if found is not None else b""
+    def worker_config(self, pool: bytes) -> tuple[bytes, bytes] | None:
+        """Return the job and the encoded configuration of a pool's workers; None: the job is over."""
+        found = self._pools.get(pool)
+        config = self._jobs.config(found.job) if found is not None else None
+        if found is None or config is None:
+            return None
+        if found.key:
+            job: dict[str, Any] = msgspec.json.decode(config)
+            job["runtime_env"] = found.environment.encode().decode()
+            job["prepared"] = msgspec.to_builtins(self._prepared.get(found.key, Prepared()))
+            config = msgspec.json.encode(job)
+        return found.job, config
 
-    def config(self, crew: bytes, job_config: bytes) -> bytes:
-        """Return how to start a worker of the crew: what the job says, and what is the environment's."""
-        found = self._crews[crew]
-        if not found.key:
-            return job_config
-        job: dict[str, Any] = msgspec.json.decode(job_config)
-        job["runtime_env"] = found.environment.encode().decode()
-        job["prepared"] = msgspec.to_builtins(self._prepared.get(found.key, Prepared()))
-        return msgspec.json.encode(job)
-
-    def end_job(self, job: bytes) -> None:
-        """Nothing will work for the job any more."""
-        for crew in [crew for crew, one in self._crews.items() if one.job == job]:
-            del self._crews[crew]
-        living = {one.key for one in self._crews.values()}
+    def job_ended(self, job: bytes, reason: str) -> None:
+        """Forget the worker pools of a job that is over."""
+        for pool in [pool for pool, one in self._pools.items() if one.job == job]:
+            del self._pools[pool]
+        living = {one.key for one in self._pools.values()}
         for key, environment in list(self._environments.items()):
             if key not in living and not environment.needs_preparation:  # nothing of it is kept on disk
                 del self._environments[key]
 
     # ------------------------------------------------------------------ demands
 
-    def demand(
-        self,
-        owner: bytes,
-        shape: int,
-        crew: bytes,
-        resources: Mapping[str, int],
-        count: int,
-        depth: int,
-        unfit: str = "",
-    ) -> None:
-        """Pass a demand on to the lease table, when its environment is ready.
+    def _lease_demand(self, connection: Connection, message: node.LeaseDemand) -> None:
+        client, leases = connection.peer, self._leases
+        pool = self.pool(client.job, message.environment) if message.environment else client.pool
+        reason = ""
+        if message.requirement:
+            infeasible = leases.infeasible(message.requirement, message.resources)
+            if infeasible is not None and infeasible.fatal and message.count > 0:
+                leases.refuse(Refuse(client.id, message.shape, infeasible.reason, fatal=True))
+                return
+            reason = infeasible.reason if infeasible is not None else ""
+        count, depth = message.count, message.depth
+        self.demand(Wanted(client.id, message.shape, pool, message.resources, count, depth, reason))
 
-        ``unfit``: why this node cannot serve it: nothing is prepared for it.
+    def demand(self, wanted: Wanted) -> None:
+        """Pass a demand on to the lease table as soon as its environment is ready.
+
+        If this node cannot serve it, nothing is prepared for it.
         """
-        wanted = Wanted(owner, shape, crew, resources, count, depth, unfit)
-        found = self._crews.get(crew)
-        if unfit or found is None or not found.environment.needs_preparation:
+        found = self._pools.get(wanted.pool)
+        if wanted.unfit or found is None or not found.environment.needs_preparation:
             self._admit(wanted)
         else:
-            self.run(self._table.wanted(found.key, wanted))
+            self._run(self._table.wanted(found.key, wanted))
 
-    def ahead(self, owner: bytes, crew: bytes, count: int) -> None:
-        """A job begins: start so many workers for it, or at least prepare its environment if it says so."""
-        environment = self._crews[crew].environment
+    def start_ahead(self, driver: bytes, pool: bytes, count: int) -> None:
+        """Start workers of a job that begins, or prepare its environment if that is to be done early."""
+        environment = self._pools[pool].environment
         if environment.eager or not environment.needs_preparation:
-            self.demand(owner, AHEAD, crew, {}, count, 0)
+            self.demand(Wanted(driver, AHEAD, pool, {}, count, 0))
 
-    def owner_gone(self, owner: bytes) -> None:
-        """A driver or worker ended."""
-        self.run(self._table.owner_gone(owner))
+    def lessee_gone(self, lessee: bytes) -> None:
+        """Drop the demands of a process that ended."""
+        self._run(self._table.owner_gone(lessee))
 
-    def withdrawn(self, owner: bytes, shape: int) -> None:
-        """A demand is over, wherever it was."""
-        self.run(self._table.withdrawn(owner, shape))
+    def worker_ended(self, ended: WorkerEnded) -> None:
+        """Drop the demands of a worker that ended."""
+        if ended.was_ready:
+            self.lessee_gone(ended.worker)
 
-    def hook_failed(self, crew: bytes, reason: str) -> None:
-        """A worker's setup hook raised: those who wait for workers of the crew are refused."""
-        self._daemon.event("ERROR", "RUNTIME_ENV", f"a setup hook failed: {reason}")
-        self._daemon.lease_handlers.run(self._daemon.leases.refuse_crew(crew, reason))
+    def withdraw(self, lessee: bytes, shape: int) -> None:
+        """Drop one demand, wherever it waits."""
+        self._run(self._table.withdrawn(lessee, shape))
+        self._leases.demand(lessee, shape, b"", {}, 0, 0)
+
+    def hook_failed(self, pool: bytes, reason: str) -> None:
+        """Refuse the demands for workers of a pool, because the setup hook of one raised."""
+        self._context.event("ERROR", "RUNTIME_ENV", f"a setup hook failed: {reason}")
+        self._leases.refuse_pool(pool, reason)
 
     # ------------------------------------------------------------------ effects
 
-    def run(self, commands: Sequence[Command]) -> None:
-        """Carry out what the table decided."""
+    def _run(self, commands: Sequence[Command]) -> None:
         for command in commands:
             if isinstance(command, Admit):
                 self._admit(command.wanted)
@@ -165,45 +188,37 @@ class EnvironmentHandlers:
                 self._running.pop(command.key).stop("nobody waits for it any more")
 
     def _admit(self, wanted: Wanted) -> None:
-        daemon = self._daemon
-        if wanted.shape == AHEAD:
-            daemon.processes.start_workers(wanted.crew, wanted.leases)
+        lessee, shape, pool, resources, count, depth, unfit, dedicated = wanted
+        if shape == AHEAD:
+            self._leases.start_workers(pool, count)
         else:
-            commands = daemon.leases.demand(
-                wanted.owner,
-                wanted.shape,
-                wanted.crew,
-                wanted.resources,
-                wanted.leases,
-                wanted.depth,
-                wanted.unfit,
-            )
-            daemon.lease_handlers.run(commands)
+            self._leases.demand(lessee, shape, pool, resources, count, depth, unfit, dedicated=dedicated)
 
     def _reject(self, command: Reject) -> None:
         wanted = command.wanted
         if wanted.shape != AHEAD:
-            refuse = Refuse(wanted.owner, wanted.shape, command.reason, fatal=True, environment=True)
-            self._daemon.lease_handlers.run([refuse])
+            self._leases.refuse(
+                Refuse(wanted.owner, wanted.shape, command.reason, fatal=True, environment=True)
+            )
 
     def _prepare(self, key: bytes) -> None:
-        daemon = self._daemon
+        context = self._context
         environment = self._environments[key]
-        folder = os.path.join(daemon.settings.session_dir, _FOLDER)
+        folder = os.path.join(context.settings.session_dir, _FOLDER)
         path = os.path.join(folder, key.hex())
-        # Any job that wants it will do: what it makes is the same.
-        crew = next(crew for crew in self._crews.values() if crew.key == key)
-        job = daemon.processes.job_settings(crew.job)
+        # Any job that wants it will do: the result is the same.
+        pool = next(pool for pool in self._pools.values() if pool.key == key)
+        job = self._jobs.decoded_config(pool.job)
         variables: dict[str, str] = job["environment"]
         variables.update(expand(environment.env_vars, variables))
         request = Request(environment, folder, path + ".json", variables, job["cwd"])
 
-        begun = monotonic()
+        begun = clock.monotonic()
 
         def ended(reason: str) -> None:
             if self._running.get(key) is running:
                 del self._running[key]
-                self._took[key] = monotonic() - begun
+                self._took[key] = clock.monotonic() - begun
                 self._ended(key, request.result, reason)
 
         try:
@@ -211,8 +226,8 @@ class EnvironmentHandlers:
             with open(path + ".request", "wb") as file:
                 file.write(msgspec.json.encode(request))
             log = self._log(key)
-            running = Preparation(
-                daemon.reactor, path + ".request", log, variables, environment.timeout_s, ended
+            running = self._start_preparation(
+                context.reactor, path + ".request", log, variables, environment.timeout_s, ended
             )
         except OSError as error:
             self._ended(
@@ -220,19 +235,19 @@ class EnvironmentHandlers:
             )
         else:
             self._running[key] = running
-            daemon.reactor.call_later(_PATIENCE, lambda: self._tell(key, running, log))
+            context.reactor.call_later(_SLOW_PREPARATION_S, lambda: self._report_slow(key, running, log))
 
     def _log(self, key: bytes) -> str:
-        return os.path.join(self._daemon.settings.session_dir, "logs", f"environment-{key.hex()}.log")
+        return os.path.join(self._context.settings.session_dir, "logs", f"environment-{key.hex()}.log")
 
-    def _tell(self, key: bytes, running: Preparation, log: str) -> None:
+    def _report_slow(self, key: bytes, running: Preparation, log: str) -> None:
         """Tell the drivers that wait why nothing happens."""
         if self._running.get(key) is not running:
             return
         shown = ", ".join(sorted(self._environments[key].shown)) or "runtime_env"
         text = f"still preparing an environment ({shown}) before what wants it can start; see {log}\n"
-        for job in {crew.job for crew in self._crews.values() if crew.key == key}:
-            self._daemon.processes.tell_driver(job, "runtime_env", running.pid, text)
+        for job in dict.fromkeys(pool.job for pool in self._pools.values() if pool.key == key):
+            self._jobs.forward(job, "runtime_env", running.pid, True, text)
 
     def _ended(self, key: bytes, result: str, reason: str) -> None:
         if not reason:
@@ -243,16 +258,23 @@ class EnvironmentHandlers:
                 reason = f"what its preparation made cannot be read: {error}"
         if reason:
             self._errors[key] = reason
-            self._daemon.event("ERROR", "RUNTIME_ENV", f"the environment {key.hex()} failed: {reason}")
-            self.run(self._table.failed(key, reason))
+            self._context.event("ERROR", "RUNTIME_ENV", f"the environment {key.hex()} failed: {reason}")
+            self._run(self._table.failed(key, reason))
         else:
             self._errors.pop(key, None)
-            self.run(self._table.prepared(key))
+            self._run(self._table.prepared(key))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return every environment that was named in this session, for those who look."""
-        users = Counter(self._crews[worker.crew].key for worker in self._daemon.workers
-                        if worker.crew in self._crews)  # fmt: skip
+    def rows(
+        self, workers: Counter[bytes], actor_of: Callable[[bytes, int], bytes | None]
+    ) -> list[dict[str, Any]]:
+        """Return every environment that was named in this session, for the state API.
+
+        ``workers``: their number, by worker pool key. ``actor_of``: the actor that a demand is for, if any.
+        """
+        users: Counter[bytes] = Counter()
+        for pool, count in workers.items():
+            if pool in self._pools:
+                users[self._pools[pool].key] += count
         return [
             {
                 "key": key.hex(),
@@ -265,16 +287,16 @@ class EnvironmentHandlers:
                 "error": self._errors.get(key),
                 "log": self._log(key),
                 "actors": [
-                    self._daemon.actors.placed(one.shape).hex()
+                    actor.hex()
                     for one in self._table.waiting(key)
-                    if one.owner == CONTROL
+                    if (actor := actor_of(one.owner, one.shape)) is not None
                 ],
             }
             for key, environment in self._environments.items()
         ]
 
     def close(self) -> None:
-        """The session ends."""
+        """End the preparations that run: the session ends."""
         for running in self._running.values():
             running.close()
         self._running.clear()

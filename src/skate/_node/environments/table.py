@@ -59,13 +59,15 @@ class Wanted(NamedTuple):
 
     owner: bytes
     shape: int
-    #: The job and environment that the workers are for.
-    crew: bytes
+    #: The worker pool key: the job and environment that the workers are for.
+    pool: bytes
     resources: Mapping[str, int]
     leases: int
     depth: int
     #: Why this node cannot serve it, whatever is free; empty: it can.
     unfit: str = ""
+    #: Each lease keeps its worker until that ends.
+    dedicated: bool = False
 
 
 class Prepare(NamedTuple):

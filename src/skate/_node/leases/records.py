@@ -1,4 +1,4 @@
-"""What the lease table keeps, and what it has others do. Its rules are in ``leases``."""
+"""The records of the lease table, and its commands. The rules are in ``table``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from skate._base.resources import Resources
 
 
 class LeaseState(enum.Enum):
-    """See ``leases``."""
+    """The states of a lease; ``table`` has the diagram."""
 
     RESERVED = "reserved"
     GRANTED = "granted"
@@ -19,14 +19,19 @@ class LeaseState(enum.Enum):
 class Lease:
     """A promise of one worker, and the resources it takes."""
 
-    __slots__ = ("id", "owner", "shape", "job", "resources", "worker", "state", "retiring", "gpus")
+    __slots__ = ("id", "owner", "shape", "pool", "resources", "dedicated", "worker", "state", "retiring",
+                 "gpus")  # fmt: skip
 
-    def __init__(self, lease_id: int, owner: bytes, shape: int, job: bytes, resources: Resources) -> None:
+    def __init__(self, lease_id: int, demand: Demand) -> None:
         self.id = lease_id
-        self.owner = owner
-        self.shape = shape
-        self.job = job
-        self.resources = resources
+        #: The lessee (see ``lessee``): whose demand it serves, and which one.
+        self.owner = demand.owner
+        self.shape = demand.shape
+        #: The worker pool key that the worker must have.
+        self.pool = demand.pool
+        self.resources = demand.resources
+        #: It keeps its worker until the worker's process ends.
+        self.dedicated = demand.dedicated
         self.worker = b""
         #: Indices of its devices.
         self.gpus: list[int] = []
@@ -36,15 +41,20 @@ class Lease:
 
 
 class Demand:
-    """What an owner wants of one shape."""
+    """The number of leases that an owner wants of one shape."""
 
-    __slots__ = ("owner", "shape", "job", "resources", "count", "depth", "order", "held", "refused", "unfit")
+    __slots__ = ("owner", "shape", "pool", "resources", "dedicated", "count", "depth", "order", "held",
+                 "refused", "unfit")  # fmt: skip
 
-    def __init__(self, owner: bytes, shape: int, job: bytes, resources: Resources, order: int) -> None:
+    def __init__(
+        self, owner: bytes, shape: int, pool: bytes, resources: Resources, order: int, dedicated: bool
+    ) -> None:
         self.owner = owner
         self.shape = shape
-        self.job = job
+        self.pool = pool
         self.resources = resources
+        #: Each lease is for the life of its worker: it takes a worker that owns nothing.
+        self.dedicated = dedicated
         self.count = 0
         self.depth = 0
         self.order = order
@@ -56,15 +66,15 @@ class Demand:
 
 
 class Grant(NamedTuple):
-    """Tell the owner that the worker is its."""
+    """Tell the owner that it has the lease's worker."""
 
     lease: Lease
 
 
 class StartWorkers(NamedTuple):
-    """Start that many worker processes for the job."""
+    """Start that many worker processes for the worker pool."""
 
-    job: bytes
+    pool: bytes
     number: int
 
 

@@ -1,60 +1,116 @@
-"""Leases: demands in, grants out."""
+"""Carries out what the lease table decides: grants to lessees, starts of workers, reports of resources."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
 from skate._base.resources import describe, fits
+from skate._node.context import NodeContext
+from skate._node.events import WorkerEnded
+from skate._node.leases.lessee import Lessee
 from skate._node.leases.records import Command, Grant, OwnerLeft, Reclaim, Refuse, StartWorkers
+from skate._node.leases.table import Leases
 from skate._scheduling import requirements
-from skate._scheduling.placement import NodeView, Nowhere, place
+from skate._scheduling.placement import Infeasible, NodeView, place
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Timer
 from skate._wire import node
 
-if TYPE_CHECKING:
-    from skate._node.daemon import Daemon
-
-#: The owner of actors' leases: the control store asked for them.
-CONTROL = b""
-#: A demand that waits this long asks others for their share (seconds).
-_TIME_SLICE = 0.01
-#: The control store hears what is free at most this often (seconds).
-_REPORT_EVERY = 0.005
+#: A demand that waits this long asks others for their share.
+_TIME_SLICE_S = 0.01
+#: The control store is told what is free at most this often.
+_REPORT_INTERVAL_S = 0.005
 
 
-class LeaseHandlers:
-    """The daemon's part about leases; carries out what the lease table decides."""
+class LeaseService:
+    """The only caller of the lease table's events; others state theirs here.
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    Args:
+        context: of the daemon.
+        table: of this node.
+        start_workers: starts so many workers for a worker pool.
+        on_leases: called while there are leases.
+        report_free: tells the control store what is free.
+    """
+
+    def __init__(
+        self,
+        context: NodeContext,
+        table: Leases,
+        *,
+        start_workers: Callable[[bytes, int], None],
+        on_leases: Callable[[], None],
+        report_free: Callable[[Mapping[str, int]], None],
+    ) -> None:
+        self._context = context
+        self._table = table
+        self._start_workers = start_workers
+        self._on_leases = on_leases
+        self._report_free = report_free
+        self._lessees: dict[bytes, Lessee] = {}
         self._slice: Timer | None = None
         self._report: Timer | None = None
         self._retire: Timer | None = None
         self._reported: dict[str, int] = {}
 
-    def table(self) -> dict[type, Handler]:
-        """Return which message goes where."""
-        return {node.LeaseDemand: self._demand, node.LeaseReturned: self._returned,
-                node.Blocked: self._blocked}  # fmt: skip
+    def handlers(self) -> dict[type, Handler]:
+        """Return the handlers of this part's messages."""
+        return {node.LeaseReturned: self._returned, node.Blocked: self._blocked,
+                node.ExitRefused: self._exit_refused}  # fmt: skip
 
-    def _demand(self, connection: Connection, message: node.LeaseDemand) -> None:
-        client = connection.peer
-        environments = self._daemon.environments
-        crew = environments.crew(client.job, message.environment) if message.environment else client.crew
-        unfit = self.unfit(message.requirement, message.resources) if message.requirement else None
-        if unfit is not None and unfit.fatal and message.count > 0:
-            self.run([Refuse(client.id, message.shape, unfit.reason, fatal=True)])
-            return
-        environments.demand(
-            client.id, message.shape, crew, message.resources, message.count, message.depth,
-            unfit.reason if unfit is not None else "",
-        )  # fmt: skip
+    # ------------------------------------------------------------------ lessees
+
+    def add_lessee(self, lessee_id: bytes, lessee: Lessee) -> None:
+        """Serve the demands of a lessee."""
+        self._lessees[lessee_id] = lessee
+
+    def lessee_gone(self, lessee_id: bytes) -> None:
+        """End the leases and demands of a process that ended."""
+        self._lessees.pop(lessee_id, None)
+        self.run(self._table.owner_gone(lessee_id))
+
+    def demand(
+        self,
+        lessee: bytes,
+        shape: int,
+        pool: bytes,
+        resources: Mapping[str, int],
+        count: int,
+        depth: int,
+        unfit: str = "",
+        *,
+        dedicated: bool = False,
+    ) -> None:
+        """Take a lessee's demand: so many leases of this shape in all (see ``Leases.demand``)."""
+        self.run(self._table.demand(lessee, shape, pool, resources, count, depth, unfit, dedicated=dedicated))
+
+    def returned(self, lease_id: int) -> None:
+        """End a lease that its lessee needs no more."""
+        self.run(self._table.returned(lease_id))
+
+    def refuse(self, refusal: Refuse) -> None:
+        """Tell a lessee that a demand cannot be served, which the lease table never heard of."""
+        self.run([refusal])
+
+    def refuse_pool(self, pool: bytes, reason: str) -> None:
+        """Refuse the demands that wait for workers of a pool: these cannot be had."""
+        self.run(self._table.refuse_pool(pool, reason))
+
+    def leased_worker(self, lease_id: int, lessee: bytes) -> bytes:
+        """Return the worker of a lease, if the lease is this lessee's; else an empty id."""
+        lease = self._table.leases.get(lease_id)
+        return lease.worker if lease is not None and lease.owner == lessee else b""
+
+    def _returned(self, connection: Connection, message: node.LeaseReturned) -> None:
+        lease = self._table.leases.get(message.lease)
+        if lease is not None and lease.owner == connection.peer.id:
+            self.returned(message.lease)
+
+    # ------------------------------------------------------------------ what fits
 
     def too_large(self, resources: Mapping[str, int]) -> str:
         """Return why this node could not hold these resources if all of it were free; empty: it could."""
-        total = self._daemon.leases.total
+        total = self._table.total
         if fits(resources, total):
             return ""
         return (
@@ -62,104 +118,128 @@ class LeaseHandlers:
             f"{describe({name: total.get(name, 0) for name in resources})} in all"
         )
 
-    def unfit(self, requirement: bytes, resources: Mapping[str, int]) -> Nowhere | None:
+    def infeasible(self, requirement: bytes, resources: Mapping[str, int]) -> Infeasible | None:
         """Return why this node, the only one, may not serve what has this requirement; None: it may."""
-        daemon = self._daemon
-        leases = daemon.leases
-        here = NodeView(daemon.settings.node_id, daemon.labels, leases.total, leases.free)
+        context, table = self._context, self._table
+        here = NodeView(context.settings.node_id, context.labels, table.total, table.free)
         found = place(requirements.decode(requirement), resources, [here])
-        return found if isinstance(found, Nowhere) else None
+        return found if isinstance(found, Infeasible) else None
 
-    def _returned(self, connection: Connection, message: node.LeaseReturned) -> None:
-        lease = self._daemon.leases.leases.get(message.lease)
-        if lease is not None and lease.owner == connection.peer.id:
-            self.run(self._daemon.leases.returned(message.lease))
+    # ------------------------------------------------------------------ workers
+
+    def start_workers(self, pool: bytes, count: int) -> None:
+        """Have workers started ahead of any demand."""
+        self._start_workers(pool, count)
+
+    def workers_starting(self, pool: bytes, count: int) -> None:
+        """Expect so many workers of a pool."""
+        self._table.starting(pool, count)
+
+    def worker_not_started(self, pool: bytes, cause: str) -> None:
+        """Expect one worker of a pool less."""
+        self.run(self._table.worker_not_started(pool, cause))
+
+    def worker_ready(self, worker: bytes, pool: bytes) -> None:
+        """Grant a worker that said hello."""
+        self.run(self._table.worker_ready(worker, pool))
+
+    def worker_ending(self, worker: bytes) -> None:
+        """Grant a worker no more: it is certain to end."""
+        self._table.worker_ending(worker)
+
+    def refused_dedication(self, worker: bytes) -> None:
+        """Grant a worker no more for dedicated leases: it owns objects. ``release`` ends the present one."""
+        self._table.refused_dedication(worker)
+
+    def release(self, worker: bytes) -> None:
+        """End the lease of a worker that goes on without it."""
+        lease = self._table.lease_of(worker)
+        if lease is not None:
+            self.returned(lease.id)
+
+    def worker_ended(self, ended: WorkerEnded) -> None:
+        """End what a dead worker held, tell the lessee of its lease, and serve others with what is free."""
+        if not ended.was_ready:
+            counts = ended.counts_as_failed_start
+            self.run(self._table.worker_not_started(ended.pool, ended.cause, counts=counts))
+            return
+        lease, commands = self._table.worker_lost(ended.worker)
+        self._lessees.pop(ended.worker, None)
+        commands += self._table.owner_gone(ended.worker)
+        lessee = self._lessees.get(lease.owner) if lease is not None else None
+        if lease is not None and lessee is not None:
+            lessee.worker_died(lease, ended)
+        self.run(commands)
 
     def _blocked(self, connection: Connection, message: node.Blocked) -> None:
-        self.run(self._daemon.leases.blocked(connection.peer.id, message.blocked))
+        self.run(self._table.blocked(connection.peer.id, message.blocked))
+
+    def retire_idle(self) -> None:
+        """Ask idle workers beyond the node's CPUs to end."""
+        for worker in self._table.take_idle(max(1, self._context.cpu_count)):
+            self._context.send(worker, node.Exit())
+
+    def _exit_refused(self, connection: Connection, message: node.ExitRefused) -> None:
+        self.run(self._table.put_back(connection.peer.id))
 
     # ------------------------------------------------------------------ effects
 
     def run(self, commands: Sequence[Command]) -> None:
-        """Carry out what the lease table decided."""
-        daemon = self._daemon
+        """Carry out commands of the lease table, then arm the timers that its state asks for."""
+        context, table = self._context, self._table
         for command in commands:
             if isinstance(command, Grant):
                 self._grant(command)
             elif isinstance(command, StartWorkers):
-                daemon.processes.start_workers(command.job, command.number)
-            elif isinstance(command, Reclaim):
-                owner = daemon.clients.get(command.owner)
-                if owner is not None:
-                    owner.connection.send(node.LeaseReclaim(command.busy))
-            elif isinstance(command, Refuse):
-                self._refuse(command)
+                self._start_workers(command.pool, command.number)
             elif isinstance(command, OwnerLeft):
-                worker = daemon.workers.get(command.worker)
-                if worker is not None and worker.connection is not None:
-                    worker.connection.send(node.OwnerLeft(command.owner))
-        if daemon.closing:
+                context.send(command.worker, node.OwnerLeft(command.owner))
+            else:
+                self._tell(command)
+        if context.closing:
             return
-        if daemon.leases.leases:
-            daemon.memory.watch()
-        if self._slice is None and daemon.leases.waiting:
+        if table.leases:
+            self._on_leases()
+        if self._slice is None and table.waiting:
             # At once for idle leases, again each time slice while somebody waits.
             self._time_slice()
-        if self._report is None and daemon.leases.free != self._reported:
-            self._report = daemon.reactor.call_later(_REPORT_EVERY, self._send_report)
-        if (
-            self._retire is None
-            and daemon.leases.worker_count > daemon.settings.resources.get("CPU", 0) // 10_000
-        ):
-            delay = daemon.config.idle_worker_ms / 1000
-            self._retire = daemon.reactor.call_later(delay, self._retire_idle)
+        if self._report is None and table.free != self._reported:
+            self._report = context.reactor.call_later(_REPORT_INTERVAL_S, self._send_report)
+        if self._retire is None and table.worker_count > context.cpu_count:
+            delay = context.config.idle_worker_ms / 1000
+            self._retire = context.reactor.call_later(delay, self._retire_later)
 
     def _grant(self, command: Grant) -> None:
-        daemon, lease = self._daemon, command.lease
-        worker = daemon.workers.get(lease.worker)
-        if worker is None or daemon.leases.lease_of(lease.worker) is not lease:
-            return  # an earlier command of this list ended the lease: whoever wants one still is served again
-        if lease.owner == CONTROL:
-            daemon.actors.granted(lease, worker)
-            return
-        owner = daemon.clients.get(lease.owner)
-        if owner is not None:
-            owner.connection.send(
-                node.LeaseGranted(
-                    lease.shape, lease.id, worker.id, worker.address, daemon.leases.gpus.names(lease.gpus)
-                )
-            )
+        lease = command.lease
+        if self._table.lease_of(lease.worker) is not lease:
+            return  # an earlier command of this list ended the lease: its demand is served again
+        lessee = self._lessees.get(lease.owner)
+        if lessee is not None:
+            lessee.granted(lease, self._table.gpus.names(lease.gpus))
 
-    def _refuse(self, command: Refuse) -> None:
-        daemon = self._daemon
-        if command.owner == CONTROL:
-            daemon.actors.refused(command.shape, command.reason, command.fatal, command.environment)
+    def _tell(self, command: Refuse | Reclaim) -> None:
+        lessee = self._lessees.get(command.owner)
+        if lessee is None:
             return
-        owner = daemon.clients.get(command.owner)
-        if owner is not None:
-            owner.connection.send(
-                node.DemandRefused(command.shape, command.reason, command.fatal, command.environment)
-            )
+        if isinstance(command, Refuse):
+            lessee.refused(command)
+        else:
+            lessee.reclaim(command.busy)
 
     def _time_slice(self) -> None:
-        daemon = self._daemon
         self._slice = None
-        commands = daemon.leases.unmet()
-        if daemon.leases.waiting and not daemon.closing:
-            self._slice = daemon.reactor.call_later(_TIME_SLICE, self._time_slice)
-        if commands:
-            for command in commands:
-                assert isinstance(command, Reclaim)
-                owner = daemon.clients.get(command.owner)
-                if owner is not None:
-                    owner.connection.send(node.LeaseReclaim(command.busy))
+        commands = self._table.unmet()
+        if self._table.waiting and not self._context.closing:
+            self._slice = self._context.reactor.call_later(_TIME_SLICE_S, self._time_slice)
+        for command in commands:
+            assert isinstance(command, Reclaim)
+            self._tell(command)
 
     def _send_report(self) -> None:
         self._report = None
-        daemon = self._daemon
-        self._reported = dict(daemon.leases.free)
-        daemon.membership.free(self._reported)
+        self._reported = dict(self._table.free)
+        self._report_free(self._reported)
 
-    def _retire_idle(self) -> None:
+    def _retire_later(self) -> None:
         self._retire = None
-        self._daemon.processes.retire_idle()
+        self.retire_idle()

@@ -50,10 +50,10 @@ class Leases:
         self.leases: dict[int, Lease] = {}
         self._by_worker: dict[bytes, Lease] = {}
         self._demands: dict[tuple[bytes, int], Demand] = {}
-        self._idle: dict[bytes, list[bytes]] = {}  # job to its idle workers, newest last
+        self._idle: dict[bytes, list[bytes]] = {}  # worker pool key to its idle workers, newest last
         self._starting: dict[bytes, int] = {}
-        self._workers: dict[bytes, bytes] = {}  # every live worker and its job
-        self._unfit: set[bytes] = set()  # workers that actors shall not get
+        self._workers: dict[bytes, bytes] = {}  # every live worker and its worker pool key
+        self._unfit: set[bytes] = set()  # workers that own objects: not for dedicated leases
         self._leaving: set[bytes] = set()  # taken as idle: about to end, or to be put back
         self._ending: set[bytes] = set()  # certain to end
         #: Of ending workers: the devices that their last leases had, and how much of them.
@@ -70,15 +70,18 @@ class Leases:
         self,
         owner: bytes,
         shape: int,
-        job: bytes,
+        pool: bytes,
         resources: Mapping[str, int],
         count: int,
         depth: int,
         unfit: str = "",
+        *,
+        dedicated: bool = False,
     ) -> list[Command]:
         """The owner wants ``count`` leases of the shape in all. Absolute: a repeat changes nothing.
 
-        ``unfit``: why none can be had here, whatever is free: it waits.
+        ``unfit``: why none can be had here, whatever is free: it waits. ``dedicated``: each lease keeps its
+        worker until that ends.
         """
         key = (owner, shape)
         demand = self._demands.get(key)
@@ -86,7 +89,8 @@ class Leases:
             if count <= 0:
                 return []
             self._last_order += 1
-            demand = self._demands[key] = Demand(owner, shape, job, dict(resources), self._last_order)
+            demand = Demand(owner, shape, pool, dict(resources), self._last_order, dedicated)
+            self._demands[key] = demand
         demand.count = count
         demand.depth = depth
         demand.unfit = unfit
@@ -122,7 +126,7 @@ class Leases:
             self._last_order += 1
             demand.order = self._last_order
         if lease.worker and lease.worker not in self._ending:
-            idle = self._idle[lease.job] = self._idle.pop(lease.job, [])
+            idle = self._idle[lease.pool] = self._idle.pop(lease.pool, [])
             idle.append(lease.worker)
         return self._schedule()
 
@@ -142,23 +146,23 @@ class Leases:
 
     # ------------------------------------------------------------------ events from workers
 
-    def starting(self, job: bytes, count: int) -> None:
+    def starting(self, pool: bytes, count: int) -> None:
         """That many workers are being started (StartWorkers was carried out, or they are prestarted)."""
-        self._starting[job] = self._starting.get(job, 0) + count
+        self._starting[pool] = self._starting.get(pool, 0) + count
 
-    def _started(self, job: bytes) -> None:
+    def _started(self, pool: bytes) -> None:
         """One start is over, well or not."""
-        left = self._starting.pop(job, 0) - 1
+        left = self._starting.pop(pool, 0) - 1
         if left > 0:
-            self._starting[job] = left
+            self._starting[pool] = left
 
-    def worker_ready(self, worker: bytes, job: bytes) -> list[Command]:
+    def worker_ready(self, worker: bytes, pool: bytes) -> list[Command]:
         """A worker process said hello."""
-        self._started(job)
-        self._failed_starts.pop(job, None)
-        self._workers[worker] = job
+        self._started(pool)
+        self._failed_starts.pop(pool, None)
+        self._workers[worker] = pool
         if worker not in self._ending:
-            self._idle.setdefault(job, []).append(worker)
+            self._idle.setdefault(pool, []).append(worker)
         return self._schedule()
 
     def worker_ending(self, worker: bytes) -> None:
@@ -172,28 +176,28 @@ class Leases:
         if worker in idle:
             idle.remove(worker)
 
-    def worker_not_started(self, job: bytes, cause: str, *, counts: bool = True) -> list[Command]:
+    def worker_not_started(self, pool: bytes, cause: str, *, counts: bool = True) -> list[Command]:
         """A process that was being started ended before it said hello.
 
         After a few in a row whoever waits for one is refused: starting more would go on for ever. Those that
         failed together for one cause count once (``counts``).
         """
-        self._started(job)
+        self._started(pool)
         if not counts:
             return self._schedule()
-        failed = self._failed_starts[job] = self._failed_starts.get(job, 0) + 1
+        failed = self._failed_starts[pool] = self._failed_starts.get(pool, 0) + 1
         if failed < FAILED_STARTS_LIMIT:
             return self._schedule()
-        self._failed_starts.pop(job)
+        self._failed_starts.pop(pool)
         reason = f"{failed} worker processes in a row ended before they were ready; the last: {cause}"
-        return self._refuse_reserved(job, reason) + self._schedule()
+        return self._refuse_reserved(pool, reason) + self._schedule()
 
     def worker_lost(self, worker: bytes) -> tuple[Lease | None, list[Command]]:
         """A worker ended. Return the lease that it served, and what to do."""
-        job = self._workers.pop(worker, b"")
+        pool = self._workers.pop(worker, b"")
         self._leaving.discard(worker)
         self._unfit.discard(worker)
-        idle = self._idle.get(job, [])
+        idle = self._idle.get(pool, [])
         if worker in idle:
             idle.remove(worker)
         lease = self._by_worker.get(worker)
@@ -226,14 +230,14 @@ class Leases:
     def take_idle(self, keep: int) -> list[bytes]:
         """Remove and return idle workers beyond ``keep`` in all, oldest first: they may end."""
         surplus: list[bytes] = []
-        for job in reversed(list(self._idle)):  # those used last come last
-            idle = self._idle[job]
+        for pool in reversed(list(self._idle)):  # those used last come last
+            idle = self._idle[pool]
             count = max(0, len(idle) - keep)
             surplus += idle[:count]
             del idle[:count]
             keep -= len(idle)
             if not idle:
-                del self._idle[job]
+                del self._idle[pool]
         self._leaving.update(surplus)
         return surplus
 
@@ -242,10 +246,10 @@ class Leases:
         if worker not in self._leaving:
             return []
         self._leaving.discard(worker)
-        job = self._workers.get(worker)
-        if job is None:
+        pool = self._workers.get(worker)
+        if pool is None:
             return []
-        self._idle.setdefault(job, []).insert(0, worker)
+        self._idle.setdefault(pool, []).insert(0, worker)
         return self._schedule()
 
     # ------------------------------------------------------------------ deciding
@@ -313,12 +317,12 @@ class Leases:
             running = sum(
                 1 for x in self.leases.values() if not x.resources and x.state is not LeaseState.BLOCKED
             )
-            return running < ZERO_SHAPE_LIMIT or demand.owner == b""
+            return running < ZERO_SHAPE_LIMIT or demand.dedicated
         return True
 
     def _reserve(self, demand: Demand) -> None:
         self._last_lease += 1
-        lease = Lease(self._last_lease, demand.owner, demand.shape, demand.job, demand.resources)
+        lease = Lease(self._last_lease, demand)
         self.leases[lease.id] = lease
         subtract(self.free, lease.resources)
         lease.gpus = self.gpus.take(lease.resources.get("GPU", 0)) or []
@@ -326,62 +330,62 @@ class Leases:
 
     def _give_workers(self, commands: list[Command]) -> None:
         short: dict[bytes, int] = {}
-        spares: set[bytes] = set()
+        spares: dict[bytes, None] = {}
         for lease in list(self.leases.values()):
             if lease.state is not LeaseState.RESERVED:
                 continue
-            idle = self._idle.get(lease.job)
+            idle = self._idle.get(lease.pool)
             worker = self._take_worker(lease, idle) if idle else None
             if worker is not None:
                 lease.worker = worker
                 lease.state = LeaseState.GRANTED
                 self._by_worker[lease.worker] = lease
                 commands.append(Grant(lease))
-                if not lease.owner and not idle and not self._starting.get(lease.job):
-                    # An actor takes its worker for life: have one ready for the next.
-                    spares.add(lease.job)
+                if lease.dedicated and not idle and not self._starting.get(lease.pool):
+                    # It takes its worker for life: have one ready for the next.
+                    spares[lease.pool] = None
             else:
-                short[lease.job] = short.get(lease.job, 0) + 1
+                short[lease.pool] = short.get(lease.pool, 0) + 1
         room = self._max_workers - len(self._workers) - sum(self._starting.values())
-        for job, count in short.items():
-            count -= self._starting.get(job, 0)
+        for pool, count in short.items():
+            count -= self._starting.get(pool, 0)
             if count > 0 and room <= 0:
-                commands += self._refuse_for_room(job)
+                commands += self._refuse_for_room(pool)
             elif count > 0:
-                commands.append(StartWorkers(job, min(count, room)))
+                commands.append(StartWorkers(pool, min(count, room)))
                 room -= min(count, room)
-        for job in spares - short.keys():
-            if room > 0:
-                commands.append(StartWorkers(job, 1))
+        for pool in spares:
+            if pool not in short and room > 0:
+                commands.append(StartWorkers(pool, 1))
                 room -= 1
 
     def _take_worker(self, lease: Lease, idle: list[bytes]) -> bytes | None:
-        """Take the newest idle worker: its caches are warm. For an actor, one that owns nothing."""
+        """Take the newest idle worker: its caches are warm. For a dedicated lease, one that owns nothing."""
         for index in range(len(idle) - 1, -1, -1):
-            if lease.owner or idle[index] not in self._unfit:
+            if not lease.dedicated or idle[index] not in self._unfit:
                 return idle.pop(index)
         return None
 
-    def unfit_for_actor(self, worker: bytes) -> None:
-        """The worker owns objects of earlier tasks, which an actor's end would take along."""
+    def refused_dedication(self, worker: bytes) -> None:
+        """The worker owns objects of earlier tasks, which the end of a dedicated lease would take along."""
         self._unfit.add(worker)
 
-    def _refuse_for_room(self, job: bytes) -> list[Command]:
+    def _refuse_for_room(self, pool: bytes) -> list[Command]:
         """Nothing but a clear error is left where every worker waits for yet another one."""
         running = any(x.state is LeaseState.GRANTED for x in self.leases.values())
-        if running or self._leaving or self._ending or self._starting.get(job):
+        if running or self._leaving or self._ending or self._starting.get(pool):
             return []  # room may come
         reason = (
             f"all {len(self._workers)} worker processes of this node (the limit: SKATE_MAX_WORKERS) "
             "wait in get() for tasks that need yet another worker; nest tasks less deeply, or wait "
             "for their results in the driver"
         )
-        return self._refuse_reserved(job, reason)
+        return self._refuse_reserved(pool, reason)
 
-    def _refuse_reserved(self, job: bytes, reason: str) -> list[Command]:
-        """Give up on every reservation of the job that has no worker, and on what is behind it."""
+    def _refuse_reserved(self, pool: bytes, reason: str) -> list[Command]:
+        """Give up on every reservation of the pool that has no worker, and on what is behind it."""
         refused: list[Command] = []
-        for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.job == job]:
+        for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.pool == pool]:
             self._end(lease)
             demand = self._demands.get((lease.owner, lease.shape))
             if demand is not None:
@@ -391,12 +395,12 @@ class Leases:
             refused.append(Refuse(lease.owner, lease.shape, reason, fatal=True))
         return refused
 
-    def refuse_crew(self, job: bytes, reason: str) -> list[Command]:
-        """Workers of this job cannot be had: refuse all that wait for one."""
+    def refuse_pool(self, pool: bytes, reason: str) -> list[Command]:
+        """Workers of this pool cannot be had: refuse all that wait for one."""
         refused: list[Command] = []
-        for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.job == job]:
+        for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.pool == pool]:
             self._end(lease)
-        for demand in [d for d in self._demands.values() if d.job == job and d.held < d.count]:
+        for demand in [d for d in self._demands.values() if d.pool == pool and d.held < d.count]:
             demand.count = demand.held
             if not demand.held:
                 del self._demands[demand.owner, demand.shape]
@@ -446,6 +450,6 @@ class Leases:
         """Return the lease that a worker serves."""
         return self._by_worker.get(worker)
 
-    def job_of(self, worker: bytes) -> bytes:
-        """Return the job that a live worker serves."""
+    def pool_of(self, worker: bytes) -> bytes:
+        """Return the pool that a live worker serves."""
         return self._workers.get(worker, b"")

@@ -1,40 +1,39 @@
-"""Looks for waits that can never end, while somebody waits long; tells one of those concerned.
+"""Looks for waits that can never end while a worker waits for long; raises in one of the waits concerned.
 
-Nothing happens in a session whose workers do not wait. What was found must be found twice.
+Nothing happens in a session whose workers do not wait. A deadlock must be found twice before it counts.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skate._base.waits import Deadlock, confirmed, deadlocks, situation
-from skate._node.reporting.state import Part
+from skate._node.context import NodeContext
+from skate._node.reporting.state import Part, StateService
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Timer
 from skate._wire import node
 from skate._wire.codec import unpack
 
-if TYPE_CHECKING:
-    from skate._node.daemon import Daemon
-
 #: When to look after a wait became long, and again (seconds). Only a new wait can close a circle: so if
 #: there is none by then, looking less and less often is for what was not told in time.
-_LOOKS = (0.2, 0.5, 1.0, 3.0, 10.0, 30.0)
+_LOOK_DELAYS_S = (0.2, 0.5, 1.0, 3.0, 10.0, 30.0)
 
 
-class DeadlockHandlers:
-    """The daemon's part about waits."""
+class DeadlockDetector:
+    """The waits of this node's workers."""
 
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+    def __init__(self, context: NodeContext, state: StateService) -> None:
+        self._context = context
+        self._state = state
         #: Worker to how many of its threads wait long.
         self._waiting: dict[bytes, int] = {}
         self._found: list[Deadlock] = []
         self._timer: Timer | None = None
         self._looks = 0
 
-    def table(self) -> dict[type, Handler]:
-        """Return which message goes where."""
+    def handlers(self) -> dict[type, Handler]:
+        """Return the handlers of this part's messages."""
         return {node.Waiting: self._news}
 
     def _news(self, connection: Connection, message: node.Waiting) -> None:
@@ -51,17 +50,16 @@ class DeadlockHandlers:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        delay = _LOOKS[min(self._looks, len(_LOOKS) - 1)]
-        self._timer = self._daemon.reactor.call_later(delay, self._look)
+        delay = _LOOK_DELAYS_S[min(self._looks, len(_LOOK_DELAYS_S) - 1)]
+        self._timer = self._context.reactor.call_later(delay, self._look)
 
     def _look(self) -> None:
         self._timer = None
         self._looks += 1
-        daemon = self._daemon
-        for worker in [one for one in self._waiting if one not in daemon.clients]:
+        for worker in [one for one in self._waiting if one not in self._context.clients]:
             del self._waiting[worker]
-        if self._waiting and not daemon.closing:
-            daemon.state.ask("waits", self._answered)
+        if self._waiting and not self._context.closing:
+            self._state.ask("waits", self._answered)
         else:
             self._found = []
 
@@ -80,7 +78,5 @@ class DeadlockHandlers:
     def _tell(self, found: Deadlock) -> None:
         """Raise in the wait that began last: it closed the circle, and the others go on when it fails."""
         process, number = found.waits[0]
-        client = self._daemon.clients.get(bytes.fromhex(process))
-        if client is not None:
-            self._daemon.event("ERROR", "DEADLOCK", found.text)
-            client.connection.send(node.Deadlocked(number, found.text))
+        if self._context.send(bytes.fromhex(process), node.Deadlocked(number, found.text)):
+            self._context.event("ERROR", "DEADLOCK", found.text)

@@ -1,4 +1,4 @@
-"""Carries out the start of worker processes: through the zygote, which it starts and replaces."""
+"""Starts and ends worker processes: forks them through the zygote, which it starts and replaces."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import signal
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from time import sleep
+from typing import Protocol
 
 from skate._base import descriptors
 from skate._base.backoff import Backoff
@@ -19,68 +20,78 @@ from skate._node.workers.zygote_start import start_zygote
 from skate._transport.reactor import READABLE, Reactor
 from skate._wire import zygote as wire
 
-#: A process without a pidfd is looked for so often (seconds).
-_LOOK = 0.25
-_WORD = struct.Struct("<8sQ")
-#: The bits of a word that are the task's number; the highest one says that it may be repeated.
+#: The interval at which a process without a pidfd is looked for.
+_POLL_INTERVAL_S = 0.25
+_ENTRY = struct.Struct("<8sQ")
+#: The bits of an entry that are the task's number; the highest one says that the task may be repeated.
 _SEQ = (1 << 63) - 1
 
 
-class Board:
-    """Shared memory with a word a worker: the task that it began last (owner, seq)."""
+class ProgressTable:
+    """Shared memory in which each worker notes the task that it begins (owner, seq): one slot a worker."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         size = os.fstat(fd).st_size
         self._memory = mmap.mmap(fd, size)
-        self._free = list(range(size // _WORD.size - 1, -1, -1))
+        self._free = list(range(size // _ENTRY.size - 1, -1, -1))
 
-    def take(self) -> int:
-        """Return the number of an unused word, cleared."""
+    def take_slot(self) -> int:
+        """Return an unused slot, cleared."""
         slot = self._free.pop()
-        _WORD.pack_into(self._memory, slot * _WORD.size, b"", 0)
+        _ENTRY.pack_into(self._memory, slot * _ENTRY.size, b"", 0)
         return slot
 
-    def read(self, slot: int) -> tuple[bytes, int]:
-        """Return owner and seq of the task begun last."""
-        owner, word = _WORD.unpack_from(self._memory, slot * _WORD.size)
-        return owner, word & _SEQ
+    def last_begun(self, slot: int) -> tuple[bytes, int]:
+        """Return owner and number of the task that the worker of this slot began last."""
+        owner, entry = _ENTRY.unpack_from(self._memory, slot * _ENTRY.size)
+        return owner, entry & _SEQ
 
-    def repeatable(self, slot: int) -> bool:
+    def is_repeatable(self, slot: int) -> bool:
         """Tell whether that task is run again if its process ends."""
-        return bool(_WORD.unpack_from(self._memory, slot * _WORD.size)[1] & ~_SEQ)
+        return bool(_ENTRY.unpack_from(self._memory, slot * _ENTRY.size)[1] & ~_SEQ)
 
-    def give_back(self, slot: int) -> None:
-        """The worker of this word is no more."""
+    def release_slot(self, slot: int) -> None:
+        """Take back the slot of a worker that ended."""
         self._free.append(slot)
 
 
-class Launcher:
-    """The zygote as the daemon sees it. All methods run on the daemon's loop."""
+class Listener(Protocol):
+    """The part of the daemon that is told what becomes of the processes."""
 
-    def __init__(
-        self,
-        reactor: Reactor,
-        argv: list[str],
-        board: Board,
-        log_fd: int,
-        on_spawned: Callable[[wire.Spawned], None],
-        on_exited: Callable[[wire.Exited], None],
-        on_zygote_died: Callable[[str], None],
-    ) -> None:
+    def spawned(self, message: wire.Spawned) -> None:
+        """A worker was forked, or could not be."""
+
+    def exited(self, message: wire.Exited) -> None:
+        """A worker's process ended, and the zygote reaped it."""
+
+    def zygote_died(self, how: str) -> None:
+        """The zygote ended: nobody forks or reaps until ``start``."""
+
+
+class Launcher:
+    """The processes of workers: forks them through the zygote, holds, watches and ends them.
+
+    All methods run on the daemon's loop.
+    """
+
+    _listener: Listener
+
+    def __init__(self, reactor: Reactor, argv: list[str], progress: ProgressTable, log_fd: int) -> None:
         self._reactor = reactor
         self._argv = argv
-        self._board = board
+        self._progress = progress
         self._log_fd = log_fd
-        self._on_spawned = on_spawned
-        self._on_exited = on_exited
-        self._on_zygote_died = on_zygote_died
         self._sock: socket.socket | None = None
         self.pid = 0
         #: While there is no zygote and no descriptor for one: what is to be forked later, and the attempts.
         self._pending: list[tuple[wire.Spawn, int, int]] = []
         self._attempts: Backoff | None = None
         self._closed = False
+
+    def report_to(self, listener: Listener) -> None:
+        """Set the listener, before anything is started."""
+        self._listener = listener
 
     def adopt(self, pid: int, sock: socket.socket) -> None:
         """Serve a zygote that was executed already."""
@@ -99,7 +110,7 @@ class Launcher:
         if attempts is None or self._closed:
             return
         try:
-            self.adopt(*start_zygote(self._argv, self._board.fd, self._log_fd))
+            self.adopt(*start_zygote(self._argv, self._progress.fd, self._log_fd))
         except OSError as error:
             pause = attempts.again(monotonic())
             if pause is not None:
@@ -110,7 +121,7 @@ class Launcher:
                 for fd in ends:
                     os.close(fd)
                 why = f"there is no zygote, because the node daemon {descriptors.explain(error)}"
-                self._on_spawned(wire.Spawned(spawn.worker_id, 0, why))
+                self._listener.spawned(wire.Spawned(spawn.worker_id, 0, why))
             return
         self._attempts = None
         for spawn, stdout, stderr in self._take_pending():
@@ -121,7 +132,7 @@ class Launcher:
         return pending
 
     def spawn(self, worker_id: bytes, slot: int, job_config: bytes, stdout: int, stderr: int) -> None:
-        """Fork a worker; ``on_spawned`` tells its pid. The descriptors are closed here."""
+        """Fork a worker; the listener is told its pid. The descriptors are closed here."""
         spawn = wire.Spawn(worker_id, slot, job_config)
         if self._sock is None:
             self._pending.append((spawn, stdout, stderr))
@@ -156,9 +167,9 @@ class Launcher:
                 return
             message = wire.decode_report(data)
             if isinstance(message, wire.Spawned):
-                self._on_spawned(message)
+                self._listener.spawned(message)
             else:
-                self._on_exited(message)
+                self._listener.exited(message)
 
     def _lost(self) -> None:
         assert self._sock is not None
@@ -166,7 +177,7 @@ class Launcher:
         self._sock.close()
         self._sock = None
         _, status = os.waitpid(self.pid, 0)
-        self._on_zygote_died(describe_status(status))
+        self._listener.zygote_died(describe_status(status))
 
     def close(self) -> None:
         """End the zygote, and with it every worker that it forked."""
@@ -183,9 +194,25 @@ class Launcher:
             except ChildProcessError:
                 pass
 
+    def watch(self, pid: int, on_exit: Callable[[], None]) -> None:
+        """Have ``on_exit`` called when a worker ends whose zygote died.
 
-class Orphan:
-    """Watches a worker whose zygote died: its pidfd tells when it ends, nobody can tell how."""
+        Raises:
+            ProcessLookupError: it ended already.
+        """
+        _Orphan(self._reactor, pid, on_exit)
+
+    def hold(self, pid: int) -> AbstractContextManager[None]:
+        """Hold a process still: it runs no instruction inside of the ``with`` block."""
+        return _stopped(pid)
+
+    def kill_group(self, pid: int) -> None:
+        """Kill a worker and all the processes that it started."""
+        _kill_group(pid)
+
+
+class _Orphan:
+    """Watches a worker whose zygote died: its pidfd shows when it ends, and nothing shows how."""
 
     def __init__(self, reactor: Reactor, pid: int, on_exit: Callable[[], None]) -> None:
         self._reactor = reactor
@@ -195,8 +222,8 @@ class Orphan:
             self._fd = os.pidfd_open(pid)
         except ProcessLookupError:
             raise
-        except OSError:  # no descriptor is left: look now and then
-            reactor.call_later(_LOOK, self._look)
+        except OSError:  # no descriptor is left: poll
+            reactor.call_later(_POLL_INTERVAL_S, self._look)
         else:
             reactor.register(self._fd, self, READABLE)
 
@@ -206,7 +233,7 @@ class Orphan:
         except ProcessLookupError:
             self._on_exit()
         else:
-            self._reactor.call_later(_LOOK, self._look)
+            self._reactor.call_later(_POLL_INTERVAL_S, self._look)
 
     def handle(self, events: int) -> None:
         """Called by the reactor: the process ended."""
@@ -216,8 +243,7 @@ class Orphan:
 
 
 @contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Hold a process still: it runs no instruction inside of the ``with`` block."""
+def _stopped(pid: int) -> Iterator[None]:
     try:
         os.kill(pid, signal.SIGSTOP)
         for _ in range(200):
@@ -236,8 +262,7 @@ def stopped(pid: int) -> Iterator[None]:
             pass
 
 
-def kill_group(pid: int) -> None:
-    """Kill a worker and all the processes that it started."""
+def _kill_group(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):

@@ -1,13 +1,13 @@
-"""The worker processes of a node, from fork to death certificate. Decisions only.
+"""The worker processes of a node, from fork to exit report. Decisions only.
 
 ::
 
     STARTING --hello--> READY --connection closed--\
-        |                 |                         >-- both seen --> DEAD (certificate)
+        |                 |                         >-- both seen --> DEAD (exit report)
         '----exited-------'----exited--------------/
 
-A certificate is written when both the wait status is known and the connection is read to its end:
-what the worker said last (a sealed object, a reason to leave) counts.
+The exit report is written when the wait status is known and the connection is read to its end: the last
+messages of the worker (a sealed object, a reason to leave) count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from skate._base.process import describe_status, hint_for_status
 
 
 class WorkerState(enum.Enum):
-    """See the module's text."""
+    """The states of a worker process; the module's text has the diagram."""
 
     STARTING = "starting"
     READY = "ready"
@@ -31,14 +31,15 @@ class WorkerProcess:
     """One process that was asked for."""
 
     __slots__ = ("id", "job", "slot", "pid", "state", "connection", "address", "actor", "status",
-                 "exited", "reason", "left", "intended", "name", "crew",
+                 "exited", "reason", "left", "intended", "name", "pool", "restartable",
                  "out_of_memory", "evidence", "times", "failed_to_construct")  # fmt: skip
 
-    def __init__(self, worker_id: bytes, job: bytes, slot: int, crew: bytes) -> None:
+    def __init__(self, worker_id: bytes, job: bytes, slot: int, pool: bytes) -> None:
         self.id = worker_id
         self.job = job
-        #: Its job and environment, as the lease table knows them.
-        self.crew = crew
+        #: Its worker pool key: job and environment.
+        self.pool = pool
+        #: Of the progress table.
         self.slot = slot
         self.pid = 0
         self.state = WorkerState.STARTING
@@ -47,9 +48,11 @@ class WorkerProcess:
         self.address = ""
         #: (actor id, incarnation) that it was told to become.
         self.actor: tuple[bytes, int] | None = None
+        #: That actor is restarted if its process ends.
+        self.restartable = False
         self.status: int | None = None
         self.exited = False
-        #: Why we ended it, if we did.
+        #: Why the daemon ended it, if it did.
         self.reason = ""
         #: Why it said that it leaves, if it did.
         self.left = ""
@@ -60,8 +63,7 @@ class WorkerProcess:
         self.evidence = ""
         #: What it runs, for logs.
         self.name = ""
-        #: When it was asked for, forked, ready, and dead (seconds since 1970; 0: it was not yet): for people,
-        #: set by who sees it happen.
+        #: When it was asked for, forked, ready, and dead (seconds since 1970; 0: not yet), for the state API.
         self.times = [0.0, 0.0, 0.0, 0.0]
         #: It was an actor whose constructor raised.
         self.failed_to_construct = False
@@ -76,8 +78,8 @@ class WorkerProcess:
             return "SYSTEM_ERROR"
         return "INTENDED_SYSTEM_EXIT" if self.actor is None else "INTENDED_USER_EXIT"
 
-    def certificate(self, log_path: str) -> str:
-        """Return how it ended: the cause, the evidence, where to look."""
+    def describe_exit(self, log_path: str) -> str:
+        """Return the exit report: the cause, the evidence, where to look."""
         who = f"worker process {self.pid}"
         if self.reason:
             return f"{who} was ended by the runtime: {self.reason}"
@@ -100,9 +102,9 @@ class Workers:
     def __init__(self) -> None:
         self._workers: dict[bytes, WorkerProcess] = {}
 
-    def add(self, worker_id: bytes, job: bytes, slot: int, crew: bytes = b"") -> WorkerProcess:
-        """A process was asked for; ``crew``: if it is not the job itself."""
-        worker = self._workers[worker_id] = WorkerProcess(worker_id, job, slot, crew or job)
+    def add(self, worker_id: bytes, job: bytes, slot: int, pool: bytes = b"") -> WorkerProcess:
+        """Add a process that was asked for; ``pool``: its worker pool key, if that is not the job."""
+        worker = self._workers[worker_id] = WorkerProcess(worker_id, job, slot, pool or job)
         return worker
 
     def get(self, worker_id: bytes) -> WorkerProcess | None:
@@ -110,7 +112,7 @@ class Workers:
         return self._workers.get(worker_id)
 
     def connected(self, worker_id: bytes, connection: Any, address: str) -> WorkerProcess | None:
-        """It said hello. None: it is not (any longer) one of ours."""
+        """Note that a worker said hello. None: this daemon did not start it, or it said hello before."""
         worker = self._workers.get(worker_id)
         if worker is None or worker.state is not WorkerState.STARTING:
             return None
@@ -120,7 +122,7 @@ class Workers:
         return worker
 
     def disconnected(self, worker_id: bytes) -> WorkerProcess | None:
-        """Its connection is read to the end. Return it if that makes it DEAD."""
+        """Note that a worker's connection is read to its end. Return the worker if that makes it DEAD."""
         worker = self._workers.get(worker_id)
         if worker is None:
             return None
@@ -128,7 +130,8 @@ class Workers:
         return self._bury(worker)
 
     def exited(self, worker_id: bytes, status: int | None) -> WorkerProcess | None:
-        """Its process ended (status None: nobody knows how). Return it if that makes it DEAD."""
+        """Note that the process of a worker ended (status None: it is unknown how). Return the worker if that
+        makes it DEAD."""
         worker = self._workers.get(worker_id)
         if worker is None:
             return None
@@ -143,16 +146,23 @@ class Workers:
         del self._workers[worker.id]
         return worker
 
+    def become_actor(self, worker_id: bytes, actor: tuple[bytes, int], name: str, restartable: bool) -> None:
+        """Note that a worker was told to become an incarnation of an actor."""
+        worker = self._workers[worker_id]
+        worker.actor, worker.name, worker.restartable = actor, name, restartable
+
+    def refused_actor(self, worker_id: bytes) -> None:
+        """Note that a worker refused to become an actor, and goes on as it was."""
+        worker = self._workers[worker_id]
+        worker.actor, worker.name, worker.restartable = None, "", False
+
+    def failed_to_construct(self, worker: WorkerProcess) -> None:
+        """Note that the constructor of a worker's actor raised."""
+        worker.failed_to_construct = True
+
     def of_job(self, job: bytes) -> list[WorkerProcess]:
         """Return the job's workers."""
         return [worker for worker in self._workers.values() if worker.job == job]
-
-    def actor(self, actor_id: bytes, incarnation: int) -> WorkerProcess | None:
-        """Return the worker that is this incarnation of the actor."""
-        for worker in self._workers.values():
-            if worker.actor == (actor_id, incarnation):
-                return worker
-        return None
 
     def __iter__(self) -> Iterator[WorkerProcess]:
         return iter(list(self._workers.values()))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from skate._base.counts import MOST_NAMES, OTHERS, Key
+from skate._base.counts import MAX_NAMES, OTHERS, Key
 
 
 class Tally:
@@ -47,7 +47,7 @@ class Tallies:
         """
         found = self._tallies.get((name, function, kind))
         if found is None:
-            if len(self._tallies) >= MOST_NAMES:
+            if len(self._tallies) >= MAX_NAMES:
                 name = function = OTHERS
                 shortcuts = None
                 found = self._tallies.get((OTHERS, OTHERS, kind))

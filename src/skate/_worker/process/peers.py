@@ -109,7 +109,7 @@ class Peers:
             then: called once, under the lock, unless ``failed`` is.
             failed: called once if it cannot be reached: with an empty text if nobody listens there, else
             with why
-                this process could not dial for ``backoff.PATIENCE`` seconds ("has no file descriptors left:
+                this process could not dial for ``backoff.RETRY_TIMEOUT_S`` s ("has no file descriptors left:
                 ...").
             worker_id: of that process, if it is not the name of its socket.
         """

@@ -9,7 +9,7 @@ from skate._base.resources import describe, fits, to_fixed
 from skate._base.waits import Graph, Situation, Wait, constructor, maker
 from skate._scheduling import requirements
 from skate._scheduling.labels import NODE_ID
-from skate._scheduling.placement import NodeView, Nowhere, place
+from skate._scheduling.placement import Infeasible, NodeView, place
 from skate.util.state import graph_reasons
 
 Plain = dict[str, Any]
@@ -241,7 +241,7 @@ class _Story:
         labels = self._facts.labels
         here = NodeView(labels.get(NODE_ID, ""), labels, total, free)
         found = place(requirements.decode(bytes.fromhex(requirement)), needed, [here])
-        if isinstance(found, Nowhere):
+        if isinstance(found, Infeasible):
             return [f"{who} waits until that changes: {found.reason}"]
         needs = describe(needed) if needed else "no resources, only a process"
         if not fits(needed, total):

@@ -1,113 +1,104 @@
-"""What the daemon does about an actor whose process leaves before it began to be it."""
+"""Actors of the real daemon on a played machine: what ``Placements`` decides reaches those concerned."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Iterator
 
-import msgspec
+import pytest
 
-from skate._node.actors.service import ActorHandlers
-from skate._node.leases.records import Lease
-from skate._node.leases.service import CONTROL
+from skate._base.resources import UNIT
+from skate._node.actors.service import LESSEE
 from skate._node.workers.table import WorkerProcess
-from skate._wire import control, node
-from skate._wire.codec import pack
+from skate._wire import node
 
-from ..._wire.samples import sample
+from ..machines import DRIVER, Node, Worker, playing
 
+CPU = {"CPU": UNIT}
 ACTOR = b"a" * 16
 
 
-class Daemon:
-    """Remembers what it is asked for."""
-
-    def __init__(self) -> None:
-        self.demands: list[tuple[bytes, int]] = []
-        self.sent: list[Any] = []
-        self.membership = SimpleNamespace(started=self.sent.append, ended=self.sent.append)
-        self.wanted: list[dict[str, int]] = []
-        self.environments = SimpleNamespace(crew=lambda job, environment: job, demand=self._demand)
-        self.lease_handlers = SimpleNamespace(
-            unfit=lambda *_: None, too_large=lambda resources: "", run=lambda commands: None
-        )
-        self.leases = SimpleNamespace(gpus=SimpleNamespace(names=lambda taken: []), demand=lambda *_: [])
-        self.processes = SimpleNamespace(has_job=lambda job: True)
-        self.workers = {}
-
-    def _demand(self, owner: bytes, shape: int, crew: bytes, needs: dict[str, int], *_: Any) -> None:
-        self.demands.append((owner, shape))
-        self.wanted.append(needs)
+@pytest.fixture
+def here() -> Iterator[Node]:
+    with playing():
+        here = Node(1, 0, 20)
+        here.settle()
+        yield here
 
 
-def told_to_become(daemon: Daemon) -> tuple[ActorHandlers, WorkerProcess]:
-    """Place an actor, and have a worker granted for it that was told of it."""
-    handlers = ActorHandlers(daemon)  # type: ignore[arg-type]
-    some = sample(control.ActorSpec)
-    assert isinstance(some, control.ActorSpec)
-    spec = msgspec.structs.replace(
-        some, job_config=b"", requirement=b"", environment=b"", placement={"CPU": 10_000}, running={}
-    )
-    handlers.control_table()[control.PlaceActor](None, control.PlaceActor(ACTOR, 0, pack(spec)))  # type: ignore[arg-type]
-    worker = WorkerProcess(b"w", b"job", 0, b"job")
-    worker.connection = SimpleNamespace(send=daemon.sent.append)
-    daemon.workers[worker.id] = worker
-    (demand,) = daemon.demands
-    handlers.granted(Lease(1, CONTROL, demand[1], b"job", {}), worker)
-    assert isinstance(daemon.sent.pop(), node.StartActor)
-    return handlers, worker
+def told_to_become_it(here: Node) -> tuple[Worker, WorkerProcess]:
+    """Place the actor, and return the worker that is told to become it, and has not read that."""
+    here.place(ACTOR, {}, CPU)
+    for process in here.workers:
+        if process.actor is not None:
+            return here.played[process.id], process
+    raise AssertionError("no worker was told")
 
 
-def accept(handlers: ActorHandlers, worker: WorkerProcess) -> None:
-    connection = SimpleNamespace(peer=SimpleNamespace(id=worker.id))
-    handlers.table()[node.ActorAccepted](connection, node.ActorAccepted(ACTOR, 0))  # type: ignore[arg-type]
+def test_a_default_actor_starts_though_all_cpus_are_held(here: Node) -> None:
+    here.driver.said.append(node.LeaseDemand(1, CPU, 1, 0))
+    here.settle()
+    assert here.leases.free["CPU"] == 0
+    here.place(ACTOR, {}, CPU)
+    here.settle()
+    assert ACTOR in here.alive
 
 
-def test_it_is_placed_again_if_its_process_was_about_to_leave() -> None:
-    daemon = Daemon()
-    handlers, worker = told_to_become(daemon)
-    worker.left = "a function was called as often as its max_calls allows"
-    handlers.worker_ended(worker, "it left", b"", 0)
-    assert len(daemon.demands) == 2 and daemon.sent == []
+def test_one_that_runs_needs_its_cpus(here: Node) -> None:
+    here.driver.said.append(node.LeaseDemand(1, CPU, 1, 0))
+    here.settle()
+    here.place(ACTOR, CPU, CPU)
+    here.settle()
+    assert ACTOR not in here.alive
+    assert here.daemon.actors.hosted() == [(ACTOR, 0)]
+    (granted,) = [one for one in here.driver.heard if isinstance(one, node.LeaseGranted)]
+    here.driver.said.extend([node.LeaseDemand(1, CPU, 0, 0), node.LeaseReturned(granted.lease)])
+    here.settle()
+    assert ACTOR in here.alive
 
 
-def test_it_is_placed_again_if_its_process_was_killed_before_it_accepted() -> None:
-    """Nothing of it began, so it costs no restart; but not for ever, should each of them end."""
-    daemon = Daemon()
-    handlers, worker = told_to_become(daemon)
-    for times in range(1, 5):
-        handlers.worker_ended(worker, "it was killed", b"", 0)
-        assert len(daemon.demands) == times + 1 and daemon.sent == []
-        handlers.granted(Lease(1, CONTROL, daemon.demands[-1][1], b"job", {}), worker)
-        assert isinstance(daemon.sent.pop(), node.StartActor)
-    handlers.worker_ended(worker, "it was killed", b"", 0)
-    (ended,) = daemon.sent
-    assert isinstance(ended, control.ActorEnded) and len(daemon.demands) == 5
+def test_another_worker_becomes_it_if_one_is_killed_before_it_reads_that(here: Node) -> None:
+    _, process = told_to_become_it(here)
+    here.daemon.workers.kill(process, "memory was short")
+    here.settle()
+    assert ACTOR in here.alive and here.workers.get(process.id) is None
 
 
-def test_it_is_not_placed_again_if_its_job_is_over() -> None:
-    daemon = Daemon()
-    handlers, worker = told_to_become(daemon)
-    daemon.processes.has_job = lambda job: False
-    handlers.worker_ended(worker, "the driver of its job ended", b"", 0)
-    (ended,) = daemon.sent
-    assert isinstance(ended, control.ActorEnded)
+def test_another_worker_becomes_it_if_one_refuses(here: Node) -> None:
+    worker, process = told_to_become_it(here)
+    here.read(worker, refuses=True)
+    here.settle()
+    assert ACTOR in here.alive
+    assert process.actor is None, "it serves tasks again"
 
 
-def test_else_its_end_is_reported() -> None:
-    daemon = Daemon()
-    handlers, worker = told_to_become(daemon)
-    accept(handlers, worker)
-    worker.left, worker.intended = "exit_actor() was called", True
-    handlers.worker_ended(worker, "it ended", b"", 0)
-    (ended,) = daemon.sent
-    assert isinstance(ended, control.ActorEnded)
-    assert (ended.actor_id, ended.cause, ended.intended) == (ACTOR, "it ended", True)
-    assert len(daemon.demands) == 1
+def test_it_is_over_with_its_worker_if_its_driver_left(here: Node) -> None:
+    told_to_become_it(here)
+    here.driver.close("the peer closed the connection")
+    here.settle()
+    assert list(here.over) == [ACTOR]
+    assert "the driver of its job ended" in here.over[ACTOR]
+    assert here.daemon.actors.hosted() == []
 
 
-def test_what_it_needs_to_run_is_what_it_takes() -> None:
-    """A default actor needs a CPU to be placed and none to run: it starts though all CPUs are held."""
-    daemon = Daemon()
-    told_to_become(daemon)
-    assert daemon.wanted == [{}]
+def test_one_that_does_not_end_in_time_is_killed(here: Node) -> None:
+    _, process = told_to_become_it(here)
+    here.settle()
+    worker = here.played[process.id]
+    here.stop(ACTOR, True)
+    assert isinstance(worker.socket.heard[-1], node.EndActor)
+    worker.socket.heard.clear()  # its code does not return
+    here.time_passes()
+    assert process.reason == "ray.kill, and it did not end by itself"
+    here.settle()
+    assert "it did not end by itself" in here.over[ACTOR]
+
+
+def test_its_owner_learns_why_it_waits(here: Node) -> None:
+    here.place(ACTOR, {"CPU": 9 * UNIT}, {"CPU": 9 * UNIT})
+    (refused,) = [one for one in here.driver.heard if isinstance(one, node.DemandRefused)]
+    assert refused.reason.endswith("it needs {CPU: 9}, and this node has {CPU: 1} in all")
+    assert (refused.shape, refused.fatal) == (-1, False)
+
+
+def test_lessees_that_are_no_processes_have_ids_that_no_process_has(here: Node) -> None:
+    assert len(LESSEE) != len(DRIVER)

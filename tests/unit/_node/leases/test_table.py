@@ -29,7 +29,7 @@ JOB = b"job"
 CPU = {"CPU": UNIT}
 HALF = {"CPU": UNIT // 2}
 GPU = {"GPU": UNIT}
-CONTROL = b""
+ACTORS = b"actors"
 
 
 class Node:
@@ -54,7 +54,7 @@ class Node:
     def want(
         self, owner: bytes, count: int = 1, resources: dict[str, int] = CPU, *, shape: int = 1, depth: int = 0
     ) -> list[Command]:
-        return self.leases.demand(owner, shape, JOB, resources, count, depth)
+        return self.leases.demand(owner, shape, JOB, resources, count, depth, dedicated=owner == ACTORS)
 
     def of(self, owner: bytes) -> list[Lease]:
         return [lease for lease in self.leases.leases.values() if lease.owner == owner]
@@ -233,21 +233,21 @@ def test_when_no_worker_comes_to_life_who_waits_for_one_is_refused() -> None:
 def test_starts_that_fail_together_count_once() -> None:
     """The zygote died while it forked many: default actors are not held back by CPUs."""
     node = Node(cpus=1)
-    node.want(CONTROL, 9, {})
+    node.want(ACTORS, 9, {})
     node.leases.starting(JOB, 9)
     commands = node.leases.worker_not_started(JOB, "its zygote died")
     for _ in range(8):
         commands += node.leases.worker_not_started(JOB, "its zygote died", counts=False)
     assert not [one for one in commands if isinstance(one, Refuse)]
-    assert len(node.of(CONTROL)) == 9
+    assert len(node.of(ACTORS)) == 9
 
 
-def test_a_crew_that_cannot_be_had_is_refused_to_all_who_want_it_and_to_no_others() -> None:
+def test_a_pool_that_cannot_be_had_is_refused_to_all_who_want_it_and_to_no_others() -> None:
     node = Node(cpus=2)
     node.want(b"a", 5)
     node.want(b"b", 1)
     node.leases.demand(b"c", 1, b"another", CPU, 1, 0)
-    commands = node.leases.refuse_crew(JOB, "its hook raised")
+    commands = node.leases.refuse_pool(JOB, "its hook raised")
     assert [one for one in commands if isinstance(one, Refuse)] == [
         Refuse(owner, 1, "its hook raised", fatal=True, environment=True) for owner in (b"a", b"b")
     ]
@@ -256,13 +256,13 @@ def test_a_crew_that_cannot_be_had_is_refused_to_all_who_want_it_and_to_no_other
     assert node.in_use() == 1
 
 
-def test_what_a_crew_runs_already_goes_on_when_no_more_of_it_can_be_had() -> None:
+def test_what_a_pool_runs_already_goes_on_when_no_more_of_it_can_be_had() -> None:
     node = Node(cpus=3, workers=1)
     node.want(b"a", 3)
-    commands = node.leases.refuse_crew(JOB, "its hook raised")
+    commands = node.leases.refuse_pool(JOB, "its hook raised")
     assert commands == [Refuse(b"a", 1, "its hook raised", fatal=True, environment=True)]
     assert [lease.state for lease in node.of(b"a")] == [LeaseState.GRANTED]
-    assert node.leases.refuse_crew(JOB, "again") == []
+    assert node.leases.refuse_pool(JOB, "again") == []
 
 
 def test_failed_starts_count_only_in_a_row() -> None:
@@ -278,8 +278,8 @@ def test_failed_starts_count_only_in_a_row() -> None:
 def test_workers_serve_the_job_that_they_were_started_for() -> None:
     node = Node(cpus=2, workers=1)
     assert node.leases.demand(b"x", 1, b"other", CPU, 1, 0) == [StartWorkers(b"other", 1)]
-    assert node.leases.job_of(b"w1") == JOB
-    assert node.leases.job_of(b"nobody") == b""
+    assert node.leases.pool_of(b"w1") == JOB
+    assert node.leases.pool_of(b"nobody") == b""
 
 
 # ---------------------------------------------------------------------- workers that are about to end
@@ -480,14 +480,14 @@ def test_tasks_that_take_no_resources_are_limited_too() -> None:
 
 def test_actors_that_take_no_resources_are_not_limited() -> None:
     node = Node(workers=ZERO_SHAPE_LIMIT + 5, max_workers=500)
-    assert len(granted(node.want(CONTROL, ZERO_SHAPE_LIMIT + 5, {}))) == ZERO_SHAPE_LIMIT + 5
+    assert len(granted(node.want(ACTORS, ZERO_SHAPE_LIMIT + 5, {}))) == ZERO_SHAPE_LIMIT + 5
 
 
 def test_an_actor_that_takes_the_last_idle_worker_has_a_spare_started() -> None:
     node = Node(workers=2)
-    assert node.want(CONTROL, 1, {})[1:] == []
-    assert node.want(CONTROL, 2, {})[1:] == [StartWorkers(JOB, 1)]
-    assert Node(workers=1, max_workers=1).want(CONTROL, 1, {})[1:] == []
+    assert node.want(ACTORS, 1, {})[1:] == []
+    assert node.want(ACTORS, 2, {})[1:] == [StartWorkers(JOB, 1)]
+    assert Node(workers=1, max_workers=1).want(ACTORS, 1, {})[1:] == []
 
 
 # ---------------------------------------------------------------------- owners that go
@@ -644,10 +644,10 @@ def test_any_lease_will_do_for_the_one_that_was_asked_back() -> None:
 
 def test_an_actor_does_not_get_a_worker_that_owns_something() -> None:
     node = Node(cpus=3, workers=2)
-    node.leases.unfit_for_actor(b"w2")
-    lease = lease_of(node.want(CONTROL))
+    node.leases.refused_dedication(b"w2")
+    lease = lease_of(node.want(ACTORS))
     assert lease.worker == b"w1"
-    assert granted(node.want(CONTROL, 1, shape=2)) == [], "w2 is left"
+    assert granted(node.want(ACTORS, 1, shape=2)) == [], "w2 is left"
     assert lease_of(node.want(b"a")).worker == b"w2"
 
 
@@ -665,7 +665,7 @@ def test_whom_a_worker_serves() -> None:
     lease = lease_of(node.want(b"a"))
     assert node.leases.lease_of(lease.worker) is lease
     assert node.leases.lease_of(b"w1") is None
-    assert (node.leases.job_of(b"w1"), node.leases.job_of(b"nobody")) == (JOB, b"")
+    assert (node.leases.pool_of(b"w1"), node.leases.pool_of(b"nobody")) == (JOB, b"")
     node.leases.take_idle(0)
     node.leases.worker_lost(b"w1")
     assert node.leases.put_back(b"w1") == [], "it ended all the same"
@@ -681,10 +681,10 @@ def test_idle_workers_beyond_what_is_kept_are_taken_oldest_first() -> None:
 def test_idle_workers_of_all_jobs_and_environments_count_together() -> None:
     node = Node(cpus=4)
     for number in range(4):
-        node.leases.starting(b"crew %d" % number, 1)
-        node.leases.worker_ready(b"w%d" % number, b"crew %d" % number)
+        node.leases.starting(b"pool %d" % number, 1)
+        node.leases.worker_ready(b"w%d" % number, b"pool %d" % number)
     assert sorted(node.leases.take_idle(2)) == [b"w0", b"w1"]
-    assert granted(node.leases.demand(b"a", 1, b"crew 3", CPU, 1, 0)) == [b"a"]
+    assert granted(node.leases.demand(b"a", 1, b"pool 3", CPU, 1, 0)) == [b"a"]
 
 
 def test_a_worker_that_refuses_to_end_is_idle_again() -> None:
@@ -743,7 +743,7 @@ class LeasesMachine(RuleBasedStateMachine):
             elif isinstance(command, StartWorkers):
                 assert command.number > 0
                 self.starting += command.number
-                self.leases.starting(command.job, command.number)
+                self.leases.starting(command.pool, command.number)
             elif isinstance(command, OwnerLeft):
                 self.ending.add(command.worker)
             elif isinstance(command, Refuse):
@@ -784,7 +784,7 @@ class LeasesMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------------ events
 
     @rule(
-        owner=st.sampled_from([*OWNERS, CONTROL]),
+        owner=st.sampled_from([*OWNERS, ACTORS]),
         shape=st.sampled_from(sorted(SHAPES)),
         count=st.integers(0, 4),
         depth=st.integers(0, 2),
@@ -792,7 +792,9 @@ class LeasesMachine(RuleBasedStateMachine):
     def demand(self, owner: bytes, shape: int, count: int, depth: int) -> None:
         before = dict(self.leases.free)
         self.wanted[owner, shape] = count
-        commands = self.leases.demand(owner, shape, JOB, SHAPES[shape], count, depth)
+        commands = self.leases.demand(
+            owner, shape, JOB, SHAPES[shape], count, depth, dedicated=owner == ACTORS
+        )
         if not count:
             self.refused.discard((owner, shape))
         self.run(commands, before)
@@ -942,7 +944,7 @@ class LeasesMachine(RuleBasedStateMachine):
         assert reserved <= self.starting or len(self.workers) + self.starting == MAX_WORKERS
 
     def teardown(self) -> None:
-        for owner in [*OWNERS, CONTROL]:
+        for owner in [*OWNERS, ACTORS]:
             self.leases.owner_gone(owner)
         for worker in list(self.workers):
             self.leases.worker_lost(worker)

@@ -13,7 +13,7 @@ from skate._base.resources import UNIT
 from skate._wire import node
 
 from ...effort import effort
-from ..machines import DRIVER, SHAPES, Daemon, Worker, playing
+from ..machines import DRIVER, SHAPES, Node, Worker, playing
 
 CPU = {"CPU": UNIT}
 
@@ -53,9 +53,9 @@ def test_a_worker_ends_in_every_order(situation: str, end: str) -> None:
 
 
 def _run(situation: str, order: tuple[str, ...]) -> None:
-    daemon = Daemon(2 if "actor" in situation else 1, 1, 20)
-    daemon.settle()
-    driver = daemon.driver
+    here = Node(2 if "actor" in situation else 1, 1, 20)
+    here.settle()
+    driver = here.driver
     leases: list[int] = []
 
     def read() -> None:
@@ -74,21 +74,21 @@ def _run(situation: str, order: tuple[str, ...]) -> None:
         driver.drain()
 
     if "actor" in situation:
-        daemon.place(b"first", CPU, CPU)
+        here.place(b"first", CPU, CPU)
     elif situation != "idle":
         driver.said.append(node.LeaseDemand(2, SHAPES[2], 1, 0))
         driver.drain()
         if situation == "leased":
             read()
-    leased = list(daemon.leases.leases.values())
-    worker = daemon.played[leased[0].worker] if leased else next(iter(daemon.played.values()))
+    leased = list(here.leases.leases.values())
+    worker = here.played[leased[0].worker] if leased else next(iter(here.played.values()))
     if situation == "asked to end":
         give_back()
-        daemon.settings.resources["CPU"] = 0
+        here.daemon.context.settings.resources["CPU"] = 0
         worker.socket.heard.append(node.Exit())
-        assert worker.id in daemon.leases.take_idle(0)
+        assert worker.id in here.leases.take_idle(0)
     elif situation == "is an actor":
-        while daemon.read(worker):
+        while here.read(worker):
             worker.socket.drain()
     for step in order:
         if step == "leave":
@@ -96,33 +96,33 @@ def _run(situation: str, order: tuple[str, ...]) -> None:
         elif step == "hear":
             worker.socket.deliver()
         elif step == "end":
-            daemon.crash(worker)
+            here.crash(worker)
         elif step == "kill":
-            process = daemon.workers.get(worker.id)
+            process = here.workers.get(worker.id)
             assert process is not None
-            daemon.processes.kill(process, "memory was short")
+            here.daemon.workers.kill(process, "memory was short")
         elif step == "reap":
-            while daemon.zygote:
-                daemon.hear()
+            while here.zygote:
+                here.hear()
         elif step == "return":
             give_back()
             driver.said.append(node.LeaseDemand(1, CPU, 1, 0))
             driver.drain()
         elif step == "create":
-            daemon.place(b"actor", SHAPES[2], SHAPES[2])
-        daemon.check()
+            here.place(b"actor", SHAPES[2], SHAPES[2])
+        here.check()
     for _ in range(3):  # it gives back what is granted to it, too late, meanwhile
-        daemon.settle()
+        here.settle()
         give_back()
-    daemon.check_at_rest({})
-    assert "actor" not in situation or b"first" in daemon.alive or b"first" in daemon.over
-    if b"first" in daemon.alive:
-        daemon.stop(b"first", False)
-        daemon.settle()
-    assert b"actor" in daemon.alive, "an actor waits for ever"
-    daemon.stop(b"actor", False)
-    daemon.settle()
-    assert daemon.leases.free == daemon.leases.total
+    here.check_at_rest({})
+    assert "actor" not in situation or b"first" in here.alive or b"first" in here.over
+    if b"first" in here.alive:
+        here.stop(b"first", False)
+        here.settle()
+    assert b"actor" in here.alive, "an actor waits for ever"
+    here.stop(b"actor", False)
+    here.settle()
+    assert here.leases.free == here.leases.total
 
 
 # ---------------------------------------------------------------------- ends that do not come
@@ -131,27 +131,27 @@ def _run(situation: str, order: tuple[str, ...]) -> None:
 @pytest.mark.usefixtures("played")
 def test_a_worker_that_leaves_and_does_not_end_is_killed() -> None:
     """It runs ``atexit`` functions for ever; what was sent to it waits."""
-    daemon = Daemon(1, 0, 20)
-    daemon.settle()
-    worker = next(iter(daemon.played.values()))
+    here = Node(1, 0, 20)
+    here.settle()
+    worker = next(iter(here.played.values()))
     worker.leave("max_calls")
     worker.socket.drain()
-    process = daemon.workers.get(worker.id)
+    process = here.workers.get(worker.id)
     assert process is not None and not process.reason
-    daemon.time_passes()
+    here.time_passes()
     assert process.reason == "it left (max_calls), and did not end within 10 s"
     assert process.intended
 
 
 @pytest.mark.usefixtures("played")
 def test_one_that_leaves_and_ends_is_not() -> None:
-    daemon = Daemon(1, 0, 20)
-    daemon.settle()
-    worker = next(iter(daemon.played.values()))
+    here = Node(1, 0, 20)
+    here.settle()
+    worker = next(iter(here.played.values()))
     worker.leave("max_calls")
-    daemon.settle()
-    daemon.time_passes()
-    assert daemon.workers.get(worker.id) is None
+    here.settle()
+    here.time_passes()
+    assert here.workers.get(worker.id) is None
 
 
 # ---------------------------------------------------------------------- everything at random
@@ -171,7 +171,7 @@ class WorkerEnds(RuleBasedStateMachine):
         super().__init__()
         self.playing = playing()
         self.playing.__enter__()
-        self.daemon = Daemon(2, 1, 60)
+        self.here = Node(2, 1, 60)
         #: What the driver wants and has, by shape.
         self.wanted = dict.fromkeys(SHAPES, 0)
         self.held: dict[int, tuple[int, bytes]] = {}
@@ -187,11 +187,11 @@ class WorkerEnds(RuleBasedStateMachine):
             for lease in list(self.held):
                 self.give_back(lease)
             for actor in self.actors:
-                if actor not in self.daemon.over and actor not in self.stopped:
-                    self.daemon.stop(actor, False)
+                if actor not in self.here.over and actor not in self.stopped:
+                    self.here.stop(actor, False)
             self.rest()
-            assert self.daemon.leases.free == self.daemon.leases.total, "something is held by nobody"
-            assert set(self.daemon.over) == set(self.actors), "an actor's end was not told"
+            assert self.here.leases.free == self.here.leases.total, "something is held by nobody"
+            assert set(self.here.over) == set(self.actors), "an actor's end was not told"
         finally:
             self.playing.__exit__(None, None, None)
 
@@ -199,38 +199,38 @@ class WorkerEnds(RuleBasedStateMachine):
 
     def want(self, shape: int, count: int) -> None:
         self.wanted[shape] = count
-        self.daemon.driver.said.append(node.LeaseDemand(shape, SHAPES[shape], count, 0))
+        self.here.driver.said.append(node.LeaseDemand(shape, SHAPES[shape], count, 0))
 
     def give_back(self, lease: int) -> None:
         del self.held[lease]
-        self.daemon.driver.said.append(node.LeaseReturned(lease))
+        self.here.driver.said.append(node.LeaseReturned(lease))
 
     @initialize()
     def workers_are_ready(self) -> None:
         """Those that are started ahead: else most of a run would be spent on that."""
-        self.daemon.settle()
+        self.here.settle()
 
     @rule(shape=st.sampled_from(sorted(SHAPES)), count=st.integers(0, 3), at_once=st.booleans())
     def demands(self, shape: int, count: int, at_once: bool) -> None:
         self.want(shape, count)
         if at_once:
-            self.daemon.driver.drain()
+            self.here.driver.drain()
             self.driver_reads()
 
-    @precondition(lambda self: self.daemon.driver.heard)
+    @precondition(lambda self: self.here.driver.heard)
     @rule()
     def driver_reads(self) -> None:
-        while self.daemon.driver.heard:
+        while self.here.driver.heard:
             self.read()
 
     def read(self) -> None:
-        message = self.daemon.driver.heard.popleft()
+        message = self.here.driver.heard.popleft()
         if isinstance(message, node.LeaseGranted):
-            worker = self.daemon.played[message.worker_id]
+            worker = self.here.played[message.worker_id]
             if worker.alive and not worker.leaving:
                 self.held[message.lease] = (message.shape, message.worker_id)
             else:  # it cannot be dialled
-                self.daemon.driver.said.append(node.LeaseReturned(message.lease))
+                self.here.driver.said.append(node.LeaseReturned(message.lease))
         elif isinstance(message, node.WorkerDied) and message.lease in self.held:
             shape, _ = self.held.pop(message.lease)
             self.want(shape, self.wanted[shape])
@@ -244,52 +244,50 @@ class WorkerEnds(RuleBasedStateMachine):
         self.want(self.held[lease][0], 0)
         self.give_back(lease)
         if at_once:
-            self.daemon.driver.drain()
+            self.here.driver.drain()
 
-    @precondition(lambda self: self.daemon.driver.said)
+    @precondition(lambda self: self.here.driver.said)
     @rule()
     def driver_is_heard(self) -> None:
-        self.daemon.driver.deliver()
+        self.here.driver.deliver()
 
     # ------------------------------------------------------------------ the zygote
 
-    @precondition(lambda self: self.daemon.spawning)
+    @precondition(lambda self: self.here.machine.spawning)
     @rule(works=st.sampled_from([True, True, True, False]), at_once=st.booleans())
     def forks(self, works: bool, at_once: bool) -> None:
-        self.daemon.fork(works)
+        self.here.fork(works)
         if at_once:
             self.zygote_is_heard()
 
-    @precondition(lambda self: self.daemon.zygote)
+    @precondition(lambda self: self.here.zygote)
     @rule()
     def zygote_is_heard(self) -> None:
-        while self.daemon.zygote:
-            self.daemon.hear()
+        while self.here.zygote:
+            self.here.hear()
 
     # ------------------------------------------------------------------ workers
 
     def some(self, data: st.DataObject) -> Worker:
         """Choose a process, those that serve somebody first."""
-        leases = self.daemon.leases
-        played = sorted(
-            self.daemon.played.values(), key=lambda one: (leases.lease_of(one.id) is None, one.id)
-        )
+        leases = self.here.leases
+        played = sorted(self.here.played.values(), key=lambda one: (leases.lease_of(one.id) is None, one.id))
         return played[data.draw(st.integers(0, len(played) - 1), "worker")]
 
-    @precondition(lambda self: self.daemon.played)
+    @precondition(lambda self: self.here.played)
     @rule(data=st.data(), refuses=st.booleans(), heard=st.booleans())
     def worker_reads(self, data: st.DataObject, refuses: bool, heard: bool) -> None:
         worker = self.some(data)
-        self.daemon.read(worker, refuses)
+        self.here.read(worker, refuses)
         if heard:
             worker.socket.drain()
 
-    @precondition(lambda self: self.daemon.played)
+    @precondition(lambda self: self.here.played)
     @rule(data=st.data())
     def worker_is_heard(self, data: st.DataObject) -> None:
         self.some(data).socket.deliver()
 
-    @precondition(lambda self: self.daemon.played)
+    @precondition(lambda self: self.here.played)
     @rule(data=st.data(), heard=st.booleans())
     def worker_leaves(self, data: st.DataObject, heard: bool) -> None:
         """Its function was called often enough, or a method called exit_actor."""
@@ -299,26 +297,26 @@ class WorkerEnds(RuleBasedStateMachine):
             if heard:
                 worker.socket.drain()
 
-    @precondition(lambda self: self.daemon.played)
+    @precondition(lambda self: self.here.played)
     @rule(data=st.data(), heard=st.booleans())
     def worker_ends(self, data: st.DataObject, heard: bool) -> None:
         """It crashes, or is through with leaving: its stream ends, and the zygote will reap it."""
         worker = self.some(data)
-        self.daemon.crash(worker)
+        self.here.crash(worker)
         if heard:
             worker.socket.drain()
 
-    @precondition(lambda self: self.daemon.played)
+    @precondition(lambda self: self.here.played)
     @rule(data=st.data())
     def daemon_kills(self, data: st.DataObject) -> None:
         """Memory is short, or a call was cancelled with force."""
-        process = self.daemon.workers.get(self.some(data).id)
+        process = self.here.workers.get(self.some(data).id)
         if process is not None:
-            self.daemon.processes.kill(process, "memory was short")
+            self.here.daemon.workers.kill(process, "memory was short")
 
     @rule()
     def idle_ones_are_asked_to_end(self) -> None:
-        self.daemon.processes.retire_idle()
+        self.here.daemon.leases.retire_idle()
 
     # ------------------------------------------------------------------ actors
 
@@ -326,15 +324,15 @@ class WorkerEnds(RuleBasedStateMachine):
     def creates_an_actor(self, running: dict[str, int]) -> None:
         actor = b"actor %03d" % len(self.actors)
         self.actors.append(actor)
-        self.daemon.place(actor, running, running or CPU)
+        self.here.place(actor, running, running or CPU)
 
     @precondition(lambda self: self.actors)
     @rule(data=st.data(), graceful=st.booleans())
     def stops_an_actor(self, data: st.DataObject, graceful: bool) -> None:
         actor = data.draw(st.sampled_from(self.actors), "actor")
-        if actor not in self.daemon.over and actor not in self.stopped:
+        if actor not in self.here.over and actor not in self.stopped:
             self.stopped.add(actor)
-            self.daemon.stop(actor, graceful)
+            self.here.stop(actor, graceful)
 
     # ------------------------------------------------------------------ what holds
 
@@ -342,21 +340,21 @@ class WorkerEnds(RuleBasedStateMachine):
     def rest(self) -> None:
         """Everything arrives; the driver uses what it has as long as it likes."""
         for _ in range(100):
-            self.daemon.settle()
-            if not self.daemon.driver.heard:
+            self.here.settle()
+            if not self.here.driver.heard:
                 break
-            while self.daemon.driver.heard:
+            while self.here.driver.heard:
                 self.read()
         else:
             raise AssertionError("it does not come to rest")
-        self.daemon.check_at_rest(self.wanted)
-        assert not self.stopped - set(self.daemon.over), "an actor that was stopped goes on"
-        has = {lease.id for lease in self.daemon.leases.leases.values() if lease.owner == DRIVER}
+        self.here.check_at_rest(self.wanted)
+        assert not self.stopped - set(self.here.over), "an actor that was stopped goes on"
+        has = {lease.id for lease in self.here.leases.leases.values() if lease.owner == DRIVER}
         assert has == set(self.held), "the driver and the daemon disagree on who has what"
 
     @invariant()
     def nothing_is_left_behind(self) -> None:
-        self.daemon.check()
+        self.here.check()
 
 
 TestWorkerEnds = WorkerEnds.TestCase

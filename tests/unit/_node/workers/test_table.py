@@ -1,4 +1,4 @@
-"""Worker processes, from fork to death certificate."""
+"""Worker processes, from fork to exit report."""
 
 from __future__ import annotations
 
@@ -66,14 +66,20 @@ def test_it_dies_once() -> None:
     assert workers.disconnected(b"w1") is None
 
 
-def test_workers_are_found_by_job_and_by_actor() -> None:
+def test_workers_are_found_by_job() -> None:
     workers = Workers()
     one, other = workers.add(b"w1", JOB, 0), workers.add(b"w2", b"another", 1)
-    other.actor = (b"actor", 2)
     assert workers.of_job(JOB) == [one]
-    assert workers.actor(b"actor", 2) is other
-    assert workers.actor(b"actor", 1) is None
     assert list(workers) == [one, other]
+
+
+def test_a_worker_that_refuses_to_be_an_actor_is_none() -> None:
+    workers = Workers()
+    worker = workers.add(b"w1", JOB, 0)
+    workers.become_actor(b"w1", (b"actor", 2), "Counter", True)
+    assert (worker.actor, worker.name, worker.restartable) == ((b"actor", 2), "Counter", True)
+    workers.refused_actor(b"w1")
+    assert (worker.actor, worker.name, worker.restartable) == (None, "", False)
 
 
 def test_workers_may_die_while_they_are_counted() -> None:
@@ -94,29 +100,29 @@ def test_workers_may_die_while_they_are_counted() -> None:
         (None, ["its exit status is unknown", LOG]),
     ],
 )
-def test_the_certificate_has_the_evidence_and_where_to_look(status: int | None, words: list[str]) -> None:
+def test_the_exit_report_has_the_evidence_and_where_to_look(status: int | None, words: list[str]) -> None:
     workers = Workers()
     worker = started(workers)
     workers.exited(b"w1", status)
-    text = worker.certificate(LOG)
+    text = worker.describe_exit(LOG)
     assert text.startswith("worker process 42 ")
     for word in words:
         assert word in text
 
 
-def test_the_certificate_names_who_ended_it() -> None:
+def test_the_exit_report_names_who_ended_it() -> None:
     worker = started(Workers())
     worker.status = signal.SIGKILL
     worker.left = "sys.exit() was called"
-    assert worker.certificate(LOG) == "worker process 42 left: sys.exit() was called"
+    assert worker.describe_exit(LOG) == "worker process 42 left: sys.exit() was called"
     worker.reason = "the session ended"
-    assert worker.certificate(LOG) == "worker process 42 was ended by the runtime: the session ended"
+    assert worker.describe_exit(LOG) == "worker process 42 was ended by the runtime: the session ended"
 
 
-def test_the_certificate_has_what_the_worker_wrote_before_it_died() -> None:
+def test_the_exit_report_has_what_the_worker_wrote_before_it_died() -> None:
     worker = started(Workers())
     worker.status, worker.evidence = signal.SIGSEGV, "Fatal Python error: f at app.py:3"
-    text = worker.certificate(LOG)
+    text = worker.describe_exit(LOG)
     assert text == (
         f"worker process 42 was killed by signal 11 (SIGSEGV): Fatal Python error: f at app.py:3. Its log: {LOG}"
     )

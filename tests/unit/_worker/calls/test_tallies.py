@@ -42,7 +42,7 @@ def test_what_was_told_is_told_again_when_it_changed() -> None:
 
 
 def test_beyond_so_many_names_they_count_together(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("skate._worker.calls.tallies.MOST_NAMES", 2)
+    monkeypatch.setattr("skate._worker.calls.tallies.MAX_NAMES", 2)
     tallies, shortcuts = Tallies(), dict[str, Tally]()
     for name in "abcd":
         tallies.of(name, "f", "NORMAL_TASK", shortcuts, name).finished += 1
@@ -51,7 +51,7 @@ def test_beyond_so_many_names_they_count_together(monkeypatch) -> None:  # type:
 
 
 def test_totals_are_bounded_too(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(counts, "MOST_NAMES", 1)
+    monkeypatch.setattr(counts, "MAX_NAMES", 1)
     into: dict[counts.Key, list[int]] = {}
     rows = [{"name": name, "function": "f", "type": "t", "FINISHED": 1, "FAILED": 2} for name in "aab"]
     total(rows, into)

@@ -1,0 +1,164 @@
+"""The code and the documents speak the words of the field: see the glossary in ARCHITECTURE.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .sources import PACKAGE, ROOT
+
+#: Words that only this project's first authors understood, and the words of the field in their place. Verbs
+#: and plurals are listed where they occurred.
+BANNED = {
+    "arrivals": "deserialized refs",
+    "bequeath": "pass on",
+    "board": "progress table",
+    "certificate": "exit report",
+    "certificates": "exit reports",
+    "certified": "reported",
+    "certifies": "reports",
+    "certify": "report",
+    "crew": "worker pool key",
+    "crews": "worker pool keys",
+    "drowsy": "lazy",
+    "errand": "callback on the main thread",
+    "errands": "callbacks on the main thread",
+    "hollow": "contained references released",
+    "keeper": "supervisor",
+    "keepers": "supervisors",
+    "met": "received",
+    "nobodys": "discarding",
+    "nowhere": "infeasible",
+    "sober": "skips polling",
+    "strand": "call thread",
+    "strands": "call threads",
+    "told": "reported, or a snapshot",
+    "unfit": "infeasible",
+    "unread": "unretrieved",
+    "untold": "not yet notified",
+    "valueless": "without a value",
+    "whoever": "the process, thread or user that is meant",
+}
+#: Packages and modules whose words are not replaced yet. Take a name out when it is clean; never add one.
+NOT_YET_CLEAN = {
+    "_as_ray", "_inline", "_launch", "_node", "_ray", "_transport", "_worker", "actor", "api", "cli", "cloudpickle",
+    "cluster", "compat", "dag", "experimental", "job_config", "logging_config", "options",
+    "runtime_context", "runtime_env", "testing", "util",
+}  # fmt: skip
+#: The words of a text: names are split at underscores and capitals.
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+#: A bare *Who* or *What* as the subject of a statement; questions may begin so.
+BARE_SUBJECT = re.compile(r"(?:^|(?<=[.:;!?]\s))(?:Who|What|Whoever|Whatever)\b(?![^.?!]*\?)")
+#: Code in Markdown, among it what programs really printed.
+CODE = re.compile(r"^```.*?^```$|^    .*?$", re.DOTALL | re.MULTILINE)
+#: Parts of Markdown that are no sentences: headings, tables, names, links' targets, comments.
+NO_PROSE = re.compile(r"^#[^\n]*$|^\|[^\n]*$|`[^`]*`|\]\([^)]*\)|<!--.*?-->", re.DOTALL | re.MULTILINE)
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+#: This table is made of the conformance suite's own words: tests/compat/differences.py.
+MADE = re.compile(r"<!-- differences: .*?<!-- end of differences -->", re.DOTALL)
+
+
+def _parts() -> dict[str, list[Path]]:
+    """Return every package and module directly in ``skate``, with its files."""
+    found = {path.stem: [path] for path in PACKAGE.glob("*.py")}
+    for folder in PACKAGE.iterdir():
+        if (folder / "__init__.py").is_file():
+            found[folder.name] = sorted(folder.rglob("*.py"))
+    return found
+
+
+PARTS = _parts()
+CLEAN = sorted(set(PARTS) - NOT_YET_CLEAN)
+
+
+def banned_in(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the word of each banned word, also where it is a part of a name."""
+    for match in WORD.finditer(text):
+        if match[0].lower() in BANNED:
+            yield text.count("\n", 0, match.start()) + 1, match[0].lower()
+
+
+def poor_docstrings(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the fault of each docstring that refers to another one or has no noun as subject."""
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        words = " ".join((ast.get_docstring(node) or "").split())
+        line = getattr(node, "lineno", 1)
+        if "See the module's text" in words:
+            yield line, "See the module's text"
+        for match in BARE_SUBJECT.finditer(words):
+            yield line, words[match.start() :][:40]
+
+
+def _faults(part: str) -> list[str]:
+    found = []
+    for path in PARTS[part]:
+        text, name = path.read_text(), path.relative_to(ROOT)
+        found += [f"{name}:{line}: {word!r}; say {BANNED[word]!r}" for line, word in banned_in(text)]
+        found += [f"{name}:{line}: {fault!r}" for line, fault in poor_docstrings(text)]
+    return found
+
+
+@pytest.mark.parametrize("part", CLEAN)
+def test_sources_use_the_words_of_the_field(part: str) -> None:
+    assert _faults(part) == []
+
+
+@pytest.mark.parametrize("part", sorted(NOT_YET_CLEAN))
+def test_the_list_of_parts_that_are_not_clean_shrinks(part: str) -> None:
+    assert part in PARTS, "it is gone: take it out of NOT_YET_CLEAN"
+    assert _faults(part), "it is clean: take it out of NOT_YET_CLEAN"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documents_use_the_words_of_the_field(path: Path) -> None:
+    text = CODE.sub("", MADE.sub("", path.read_text()))
+    assert [f"{word!r}; say {BANNED[word]!r}" for _, word in banned_in(text)] == []
+    prose = NO_PROSE.sub("", text)
+    assert [prose[match.start() :][:60] for match in BARE_SUBJECT.finditer(" ".join(prose.split()))] == []
+
+
+def test_the_glossary_names_the_words_that_are_used_instead() -> None:
+    glossary = (ROOT / "ARCHITECTURE.md").read_text().partition("\n## Glossary\n")[2].partition("\n## ")[0]
+    terms = re.findall(r"^\| \*\*(.+?)\*\* \|", glossary, re.MULTILINE)
+    assert len(terms) > 20
+    assert terms == sorted(terms, key=str.lower)
+    for term in ("worker pool key", "exit report", "progress table", "infeasible", "owner", "lease"):
+        assert term in terms
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("the crew of a worker", ["crew"]),
+        ("CrewTable.find_crews()", ["crew", "crews"]),
+        ("_board_fd = 4", ["board"]),
+        ("a keyboard and a dashboard", []),
+        ("MOST_SOBER = 256", ["sober"]),
+        ("unread errors", ["unread"]),
+        ("the metric is strict", []),
+    ],
+)
+def test_banned_words_are_seen(text: str, words: list[str]) -> None:
+    assert [word for _, word in banned_in(text)] == words
+
+
+@pytest.mark.parametrize(
+    ("docstring", "fault"),
+    [
+        ("See the module's text.", True),
+        ("Who waits polls first.", True),
+        ("Return it. What is left is freed.", True),
+        ("Return what is left.", False),
+        ("Whose fault is it?", False),
+        ("What does it cost? Nothing.", False),
+    ],
+)
+def test_poor_docstrings_are_seen(docstring: str, fault: bool) -> None:
+    assert bool([*poor_docstrings(f'def f():\n    """{docstring}"""\n')]) is fault
