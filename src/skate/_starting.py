@@ -167,7 +167,7 @@ def _is_inline(mode: str | None, address: str | None) -> bool:
 
 
 def _job(given: Mapping[str, Any]) -> JobConfig:
-    """Return the configuration of the job that ``init`` was given."""
+    """Return the job configuration that ``init`` was given."""
     from skate.job_config import JobConfig
 
     job = given.get("job_config")

@@ -71,18 +71,6 @@ def of_the_package() -> Graph:
     return graph({name: path.read_text() for name, path in modules().items()})
 
 
-def without(edges: Graph, prefixes: tuple[str, ...]) -> Graph:
-    """Return the graph without the imports that lead from one module of a package to another of it."""
-
-    def inside(name: str) -> str:
-        return next((one for one in prefixes if name == one or name.startswith(one + ".")), "")
-
-    return {
-        name: {target for target in targets if not inside(name) or inside(name) != inside(target)}
-        for name, targets in edges.items()
-    }
-
-
 def circles(edges: Graph) -> list[list[str]]:
     """Return the groups of modules of which each reaches each other (Tarjan's algorithm)."""
     index: dict[str, int] = {}

@@ -8,22 +8,13 @@ from __future__ import annotations
 
 import pytest
 
-from .imports import a_circle, circles, graph, of_the_package, without
-
-#: Packages inside of which there are circles yet. One that has none any more leaves the list.
-EXEMPT = ("skate._worker",)
+from .imports import a_circle, circles, graph, of_the_package
 
 
 def test_no_module_imports_one_that_imports_it() -> None:
-    edges = without(of_the_package(), EXEMPT)
+    edges = of_the_package()
     found = [" -> ".join(a_circle(edges, group)) + f" ({len(group)} modules)" for group in circles(edges)]
     assert not found, "\n".join(found)
-
-
-@pytest.mark.parametrize("package", EXEMPT)
-def test_an_exemption_is_needed(package: str) -> None:
-    edges = without(of_the_package(), tuple(one for one in EXEMPT if one != package))
-    assert circles(edges), f"there is no circle in {package} any more: take it from EXEMPT"
 
 
 PLANTED = {
@@ -43,10 +34,3 @@ def test_a_planted_circle_is_seen(source: str) -> None:
     )
     assert circles(edges) == [["skate.a", "skate.b", "skate.c"]]
     assert a_circle(edges, ["skate.a", "skate.b", "skate.c"]) == ["skate.a", "skate.b", "skate.c", "skate.a"]
-
-
-def test_only_imports_inside_of_an_exempt_package_are_left_out() -> None:
-    edges = graph({"skate._worker.a": "import skate._worker.b, skate.c", "skate._worker.b": "import skate._worker.a",
-                   "skate.c": "import skate._worker.b"})  # fmt: skip
-    assert circles(without(edges, ("skate._worker",))) == []
-    assert len(circles(edges)[0]) == 3

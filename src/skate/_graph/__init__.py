@@ -1,6 +1,6 @@
 """Nodes of graphs of calls, which ``bind`` makes: see ``skate.dag``, where users find them.
 
-Nodes get from the modules above them what the hooks here hold.
+The hooks here give nodes access to the modules above them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Hooks:
-    """Functions that the modules above set as they are loaded: all of them, once a program names the API."""
+    """Hooks that the modules above set as they are loaded: all of them, once a program has named the API."""
 
     #: Compiles a graph: (its last node, arguments of ``experimental_compile``) to a CompiledDAG.
     #: ``skate.actor`` sets it, which is loaded wherever there is a handle whose methods can be compiled.

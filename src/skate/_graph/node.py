@@ -262,7 +262,7 @@ class DAGNode:
             fn: gets a copy of each node whose arguments are what ``fn`` made of the nodes in them.
 
         Returns:
-            The value that ``fn`` made of this node.
+            The result of ``fn`` for this node.
         """
         made: dict[str, T] = {}
         for node in self._in_order():
@@ -294,7 +294,7 @@ class DAGNode:
 
     @property
     def _title(self) -> str:
-        """The name of the function or method that this node calls, for messages and drawings."""
+        """The name of the call of this node, for messages and drawings."""
         return type(self).__name__
 
     def __reduce__(self) -> NoReturn:

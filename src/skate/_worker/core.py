@@ -8,6 +8,7 @@ change; pickling, waiting and user code happen outside of it.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import socket
 from mmap import mmap
@@ -197,7 +198,7 @@ class Core:
             context, self.daemon, self.main_thread, self.waiting, self.refs, self.store, self.garbage,
             self.values, invocation, yielding, board, slot, self.canceller.cancel_children,
         )  # fmt: skip
-        self.breakpoints = Breakpoints(context, self.daemon, executor)
+        self.breakpoints = Breakpoints(context, self.daemon, executor, _load_debugger)
         executor.on_raised = self.breakpoints.look_at
         executor.on_leave = self.reporter.tell_metrics
         executor.on_end = self.reporter.last_words
@@ -315,6 +316,10 @@ class Core:
         for connection in (*self.peers.connections, self.daemon.connection, self.control.connection):
             if connection is not None:
                 connection.sock.close()
+
+
+def _load_debugger() -> Any:
+    return importlib.import_module("skate._worker.debugging.debugger")
 
 
 def _before_fork() -> None:

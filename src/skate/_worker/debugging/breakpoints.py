@@ -16,10 +16,10 @@ attaches and vanishes leaves the thread stopped; it asks for somebody anew.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections import deque
+from collections.abc import Callable
 from types import CodeType
 from typing import Any, Protocol
 
@@ -71,12 +71,24 @@ class DebuggerSignals(Protocol):
 
 
 class Breakpoints:
-    """Stops threads of this worker at breakpoints, and where calls raise. Built by Core."""
+    """Stops threads of this worker at breakpoints, and where calls raise. Built by Core.
 
-    def __init__(self, context: ProcessContext, daemon: DaemonLink, calls: DebuggedCalls) -> None:
+    Args:
+        load_debugger: imports the module ``debugger``, which is above this one. By need: pdb is large, and
+            most programs have no breakpoint.
+    """
+
+    def __init__(
+        self,
+        context: ProcessContext,
+        daemon: DaemonLink,
+        calls: DebuggedCalls,
+        load_debugger: Callable[[], Any],
+    ) -> None:
         self.context = context
         self.daemon = daemon
         self.calls = calls
+        self._load_debugger = load_debugger
 
     def install(self) -> None:
         """Take over ``breakpoint()`` in this process."""
@@ -90,12 +102,11 @@ class Breakpoints:
 
     def set_trace(self, frame: Any, *args: Any, **kwargs: Any) -> Any:
         """Stop the calling thread at the next line of ``frame``."""
-        # By need: pdb is large, and most programs have no breakpoint.
-        return importlib.import_module(_DEBUGGER).set_trace(self, frame, *args, **kwargs)
+        return self._load_debugger().set_trace(self, frame, *args, **kwargs)
 
     def post_mortem(self, error: BaseException) -> None:
         """Stop the calling thread where an exception was raised."""
-        importlib.import_module(_DEBUGGER).post_mortem(self, error)
+        self._load_debugger().post_mortem(self, error)
 
     def look_at(self, error: BaseException) -> None:
         """Stop where a call raised, before it is answered, if the environment asks for it."""
