@@ -16,7 +16,7 @@ LIMIT = 500
 #: without a word in the review.
 LONGER = {
     "src/skate/_base/errors.py": (625, "the whole exception tree, one short class each"),
-    "src/skate/_transport/reactor.py": (560, "one loop: who leads, who follows, and what wakes them"),
+    "src/skate/_transport/reactor.py": (570, "one loop: who leads, who follows, and what wakes them"),
     "src/skate/_worker/execution/executor.py": (
         615,
         "the main thread of a worker: queue, calls, waits, ends",

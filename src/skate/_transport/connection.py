@@ -102,6 +102,13 @@ class Connection:
             self._dirty = True
             self.reactor.dirty.append(self)
 
+    def send_now(self, message: msgspec.Struct) -> None:
+        """Send a message, and what is queued, at once: the peer has nothing to do before it comes."""
+        if self.closed or self._mute:
+            return
+        append_frame(message, self.out)
+        self.flush()
+
     def send_with_fd(self, message: msgspec.Struct, fd: int) -> None:
         """Queue a message that takes a descriptor along; the caller keeps its own copy open.
 
@@ -225,7 +232,8 @@ class Connection:
                 self._dispatch(self._decode(body))
                 if self.closed:
                     return False
-            self._reader.check()
+            if self._reader.rest:
+                self._reader.check()
         except FrameError as error:
             self.refuse(Refused(GARBLED, f"sent garbage: {error}"))
         except GARBAGE as error:

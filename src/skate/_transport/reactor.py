@@ -41,7 +41,8 @@ from skate._transport.table_lock import TableLock, resume, state, suspend
 #: The background thread looks this often whether it should lead (seconds).
 TICK = 0.002
 
-#: What is left behind while it was just busy waits so long for its next look (seconds).
+#: What is left behind while it was just busy waits so long for its next look (seconds); what a turn left
+#: for the next one waits for a tick.
 DROWSY = 0.01
 
 #: epoll takes milliseconds as a C int: a longer wait goes round in between (seconds).
@@ -81,7 +82,8 @@ class Waiter:
     def notify(self) -> None:
         """End the wait."""
         self.done = True
-        self.open_gate()
+        if self.gate is not None:
+            self.open_gate()
         leads = self.leads
         if leads is not None and leads.polling:
             leads.request_turn()  # another thread than the leader itself has the news
@@ -119,7 +121,8 @@ class Reactor:
         self.name = name
         #: Guards every table of this process.
         self.lock = TableLock()
-        #: Called under the lock in each turn: drains what __del__ methods left (see _worker.objects.refs).
+        #: Called under the lock in each turn: drains what __del__ methods left (see _worker.objects.refs), or
+        #: a part of it.
         self.on_turn: Callable[[], None] | None = None
         #: Called under the lock when the background thread takes the lead: user threads are busy.
         self.on_background: Callable[[], None] | None = None
@@ -269,7 +272,7 @@ class Reactor:
                         os.eventfd_read(fd)
                     except BlockingIOError:
                         pass
-            if timers:
+            if timers and timers[0].when <= monotonic():
                 self._run_timers()
             try:
                 if self.on_turn is not None:
@@ -338,7 +341,7 @@ class Reactor:
             self._stale = self.polling = self.asleep = True
             self.wake()
         self._lead.release()
-        if not inside:
+        if not inside and (self._followers or self._parked):
             self._hand_over()
 
     def stop(self) -> None:
@@ -512,7 +515,8 @@ class Reactor:
                     # it could lead: the next one shall not have to hand over to us and back.
                     busy = True
                     while self._entered == seen and not self._stopped:
-                        busy = self.turn(DROWSY, drowsy=True) if busy else self.turn(None)
+                        pause = TICK if any(self.leftovers) else DROWSY
+                        busy = self.turn(pause, drowsy=True) if busy else self.turn(None)
                 except MemoryError as error:
                     with self.lock:
                         self.on_bug(error)

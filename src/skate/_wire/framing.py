@@ -27,12 +27,13 @@ def _too_long(length: int, limit: int) -> FrameError:
 class FrameReader:
     """Cuts a stream into bodies. Keeps only the bytes of a frame that is not complete."""
 
-    __slots__ = ("limit", "_rest", "_wanted")
+    __slots__ = ("limit", "rest", "_wanted")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
         #: The most bytes of a body.
         self.limit = limit
-        self._rest = bytearray()
+        #: Of a frame that is not complete.
+        self.rest = bytearray()
         self._wanted = 0  # size of the incomplete frame, header included, once its header is known
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -41,7 +42,7 @@ class FrameReader:
         Raises:
             FrameError: a header announces more bytes than the limit.
         """
-        rest = self._rest
+        rest = self.rest
         if not rest and len(data) > HEADER_SIZE and unpack_header(data)[0] == len(data) - HEADER_SIZE:
             return [data[HEADER_SIZE:]]  # the common case of a call that waits for its reply
         if rest:
@@ -76,12 +77,7 @@ class FrameReader:
         Raises:
             FrameError: its header announces more bytes than the limit.
         """
-        if len(self._rest) >= HEADER_SIZE:
-            (length,) = unpack_header(self._rest)
+        if len(self.rest) >= HEADER_SIZE:
+            (length,) = unpack_header(self.rest)
             if length > self.limit:
                 raise _too_long(length, self.limit)
-
-    @property
-    def pending_bytes(self) -> int:
-        """Return how many bytes of an incomplete frame are held back."""
-        return len(self._rest)

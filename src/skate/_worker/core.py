@@ -71,6 +71,11 @@ class Kinds(NamedTuple):
     local: type[Local] = Local
 
 
+#: When a program drops a million refs, each turn counts so many of them: whoever wants the lock then waits
+#: for a millisecond, not for a second.
+_BACKLOG_A_TURN = 1000
+
+
 _REAL = Kinds()
 
 
@@ -153,7 +158,7 @@ class Core:
     def _set_hooks(self) -> None:
         """Connect parts with those above them, which they must not know."""
         context, garbage = self.context, self.garbage
-        context.reactor.on_turn = garbage.drain
+        context.reactor.on_turn = garbage.drain_in_turn
         context.reactor.on_bug = self._failed
         context.on_exhausted = self._exhausted
         self.daemon.on_lost = self.fail_everything
@@ -299,6 +304,7 @@ class Core:
             if self.daemon.connection is not None:
                 self.daemon.connection.abandon()
             self.store.close()
+            self.lineage.close(self.refs.entries.values())
         self.futures.close()
         self.unread.close()
         try:

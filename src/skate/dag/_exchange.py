@@ -18,8 +18,8 @@ from skate._transport.reactor import TICK, Reactor
 from skate._transport.spin import Spin
 from skate._wire import graph as wire
 from skate._wire.codec import GARBAGE, append_frame
-from skate._wire.framing import HEADER_SIZE, FrameError, unpack_header
-from skate._wire.handshake import GARBLED, PROTOCOL, Refused
+from skate._wire.framing import HEADER_SIZE, unpack_header
+from skate._wire.handshake import PROTOCOL
 from skate._wire.worker import BUFFERS, ERROR, PICKLE
 from skate._worker.process.peers import Peer
 from skate.dag._memory import Segment, Segments, Windows
@@ -67,7 +67,7 @@ class Channel(Connection):
         """See Connection."""
         if events != select.POLLIN or not self._whole:
             super().handle(events)
-            self._whole = self._reader.pending_bytes == 0
+            self._whole = not self._reader.rest
             return
         try:
             data, ancillary, flags, _ = self.sock.recvmsg(CHUNK, _FDS, socket.MSG_CMSG_CLOEXEC)
@@ -87,27 +87,8 @@ class Channel(Connection):
             except Exception as bug:
                 self.reactor.on_bug(bug)
                 return
-        self._received(data, ancillary)
-
-    def _received(self, data: bytes, ancillary: list[Any]) -> None:
-        """Dispatch what was received, as ``read`` does."""
-        for _, _, rights in ancillary:
-            self._fds.extend(memoryview(rights).cast("i"))
-        if not data:
-            self.close("the peer closed the connection")
-            return
-        body = b""
-        try:
-            for body in self._reader.feed(data):
-                self._dispatch(self._decode(body))
-                if self.closed:
-                    return
-            self._reader.check()
-        except FrameError as error:
-            self.refuse(Refused(GARBLED, f"sent garbage: {error}"))
-        except GARBAGE as error:
-            self._not_understood(body, error)
-        self._whole = self._reader.pending_bytes == 0
+        self.received(data, ancillary)
+        self._whole = not self._reader.rest
 
     def post(self, message: wire.GraphValue) -> None:
         """Send a value now, if nothing is before it."""

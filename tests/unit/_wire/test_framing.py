@@ -27,7 +27,7 @@ def test_any_cut_of_the_stream_gives_the_same_frames(sent: list[bytes], places: 
     for chunk in cut(b"".join(map(frame, sent)), places):
         received += reader.feed(chunk)
     assert received == sent
-    assert reader.pending_bytes == 0
+    assert not reader.rest
 
 
 @given(bodies)
@@ -37,7 +37,7 @@ def test_byte_by_byte(sent: list[bytes]) -> None:
     for byte in b"".join(map(frame, sent)):
         received += reader.feed(bytes([byte]))
     assert received == sent
-    assert reader.pending_bytes == 0
+    assert not reader.rest
 
 
 @given(bodies, st.binary(min_size=1, max_size=300), st.data())
@@ -47,9 +47,9 @@ def test_an_incomplete_frame_is_held_back_and_nothing_else(
     part = data.draw(st.integers(0, HEADER_SIZE + len(last) - 1))
     reader = FrameReader()
     assert reader.feed(b"".join(map(frame, sent)) + frame(last)[:part]) == sent
-    assert reader.pending_bytes == part
+    assert len(reader.rest) == part
     assert reader.feed(frame(last)[part:]) == [last]
-    assert reader.pending_bytes == 0
+    assert not reader.rest
 
 
 def test_bodies_are_bytes_of_their_own() -> None:
@@ -74,4 +74,4 @@ def test_the_largest_frame_is_waited_for() -> None:
     reader = FrameReader()
     assert reader.feed(MAX_FRAME.to_bytes(4, "little")) == []
     assert reader.feed(b"x") == []
-    assert reader.pending_bytes == HEADER_SIZE + 1
+    assert len(reader.rest) == HEADER_SIZE + 1

@@ -96,12 +96,13 @@ class ActorClient:
         """A call was made."""
         if self.state == "DEAD":
             return [Fail(self, [call], False)]
-        if self.out_of_order and self.connection is not None and not call.unresolved:
-            self._leave(call)
-        else:
+        if self.connection is None:
             self.queue.append(call)
-            if self.connection is None:
-                return self._dial() if self.state == "ALIVE" and not self.dialling else []
+            return self._dial() if self.state == "ALIVE" and not self.dialling else []
+        if not call.unresolved and (self.out_of_order or not self.queue):
+            self._leave(call)
+        else:  # its arguments, or those of a call before it, have no values yet
+            self.queue.append(call)
             if not self.out_of_order:
                 self.pump()
         return []

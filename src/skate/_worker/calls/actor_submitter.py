@@ -49,7 +49,8 @@ class ActorRoute:
         """See Route."""
         client = self._client
         client.inflight.pop(task.seq, None)
-        client.let_go()
+        if not client.inflight and not client.queue:
+            client.keep = None  # as ``let_go``
 
     def argument_failed(self, task: TaskRecord) -> None:
         """See Route: those behind it may go."""
@@ -110,24 +111,26 @@ class ActorSubmitter:
         connection = client.connection
         assert connection is not None
         call.connection = connection
-        connection.send(
-            wire.Call(
-                call.seq,
-                call.method,
-                call.args,
-                call.args_kind,
-                len(call.returns),
-                call.flags,
-                None if call.dependencies is None else call.values_to_send(),
-                call.name,
-                call.group,
-                call.stream_state() if call.stream is not None else None,
-                None,
-                call.retry if call.retries_left else None,
-            )
+        message = wire.Call(
+            call.seq,
+            call.method,
+            call.args,
+            call.args_kind,
+            len(call.returns),
+            call.flags,
+            None if call.dependencies is None else call.values_to_send(),
+            call.name,
+            call.group,
+            call.stream_state() if call.stream is not None else None,
+            None,
+            call.retry if call.retries_left else None,
         )
-        if len(client.inflight) == 1 or len(connection.out) > EAGER_BYTES:
-            connection.flush()
+        if len(client.inflight) == 1:
+            connection.send_now(message)
+        else:
+            connection.send(message)
+            if len(connection.out) > EAGER_BYTES:
+                connection.flush()
 
     def _run(self, commands: list[Command]) -> None:
         for command in commands:

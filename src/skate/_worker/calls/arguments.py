@@ -6,6 +6,8 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from skate._base import ids
 from skate._serialize import culprit
 from skate._serialize.values import PLAIN, serialize
@@ -17,22 +19,19 @@ from skate._worker.objects.values import Values
 from skate._worker.process.context import ProcessContext
 
 
-class Arguments:
+class Arguments(msgspec.Struct, eq=False):
     """The arguments of a call as they travel."""
 
-    __slots__ = ("kind", "data", "dependencies", "refs", "blob", "plain")
-
-    def __init__(self) -> None:
-        self.kind = wire.NONE
-        #: There are no refs in it and around it.
-        self.plain = True
-        self.data = b""
-        #: Arguments that are refs themselves: the task waits for them and gets their values.
-        self.dependencies: list[tuple[int | str, ObjectRef[Any]]] | None = None
-        #: Refs inside other arguments: they stay refs.
-        self.refs: Sequence[ObjectRef[Any]] = ()
-        #: The object that holds the arguments, if they are too large for a message.
-        self.blob: ObjectRef[Any] | None = None
+    kind: int = wire.NONE
+    data: bytes = b""
+    #: Arguments that are refs themselves: the task waits for them and gets their values.
+    dependencies: list[tuple[int | str, ObjectRef[Any]]] | None = None
+    #: Refs inside other arguments: they stay refs.
+    refs: Sequence[ObjectRef[Any]] = ()
+    #: The object that holds the arguments, if they are too large for a message.
+    blob: ObjectRef[Any] | None = None
+    #: There are no refs in it and around it.
+    plain: bool = True
 
 
 NO_ARGUMENTS = Arguments()

@@ -16,7 +16,7 @@ limit, the oldest first.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from skate._base.kinds import SHARED
@@ -50,7 +50,7 @@ class Lineage:
 
     # ------------------------------------------------------------------ remembering
 
-    def remember(self, task: TaskRecord, made: list[ObjectEntry]) -> None:
+    def remember(self, task: TaskRecord, made: Sequence[ObjectEntry]) -> None:
         """Note that a call made objects, of which some lie in the store."""
         if task.retries_left:
             self.keep(task, made)
@@ -97,6 +97,23 @@ class Lineage:
         task.again = False
         if not task.makes:
             self._forget(task)
+
+    def close(self, entries: Iterable[ObjectEntry]) -> None:
+        """Forget everything: the session is over, nothing is made again.
+
+        Calls and what they made refer to each other, which the garbage collector does not see.
+
+        Args:
+            entries: what is referred to yet.
+        """
+        for entry in entries:
+            entry.maker = None
+        for task in self._sizes:
+            task.lineage = None
+            for entry in task.returns:
+                entry.maker = None
+        self._sizes.clear()
+        self.bytes = 0
 
     def _forget(self, task: TaskRecord) -> None:
         for entry in self._release(task):

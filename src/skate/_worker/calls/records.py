@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from skate._wire.worker import Dependency
 from skate._worker.objects.refs import ObjectEntry
 
@@ -100,9 +102,26 @@ class Route(Protocol):
         """Forget a call that was not sent: it was cancelled."""
 
 
-class TaskRecord:
-    """One call of this process, until its last return is there."""
+class TaskRecord(msgspec.Struct, eq=False, gc=False):
+    """One call of this process, until its last return is there.
 
+    Not garbage collected: see ``ObjectEntry``.
+    """
+
+    seq: int
+    function: FunctionRecord | None
+    method: str
+    args_kind: int
+    args: bytes
+    returns: Sequence[ObjectEntry]
+    #: Below zero: for ever.
+    retries_left: int
+    flags: int
+    #: The call that made it, in this process.
+    parent: CallInfo | None = None
+    #: Where user code made the call (see report.call_site), and when (monotonic seconds).
+    site: tuple[CodeType, int] | None = None
+    made: float = 0.0
     #: Arguments given as refs: (position or keyword, entry).
     dependencies: list[tuple[int | str, ObjectEntry]] | None = None
     #: Entries that this call keeps alive.
@@ -111,9 +130,9 @@ class TaskRecord:
     #: The concurrency group that the caller chose.
     group: str | None = None
     #: Arguments that have no value yet; below zero: the call is over.
-    unresolved = 0
-    #: Where it goes. Set when it is made.
-    route: Route
+    unresolved: int = 0
+    #: Where it goes: set when it is made.
+    route: Route = None  # type: ignore[assignment]
     #: The process that it was sent to; None: it waits here. Replies from elsewhere do not count.
     connection: Connection | None = None
     #: Of a task: what it runs on; and the lease it was sent with, which is its route's affair.
@@ -123,47 +142,21 @@ class TaskRecord:
     actor: ActorFacts | None = None
     #: Of a generator: its items.
     stream: Stream | None = None
-    #: The call that made it, in this process.
-    parent: CallInfo | None = None
     #: Nobody wants it any more; and its worker is to be ended.
-    cancelled = False
-    killed = False
+    cancelled: bool = False
+    killed: bool = False
     #: How often it was begun and failed; and whether nobody is told of it.
-    attempt = 0
-    hidden = False
+    attempt: int = 0
+    hidden: bool = False
     #: What it was given, as long as what it made may have to be made again; how much of that somebody
     #: may still need; whether it runs to make it again (see ``lineage``, ``recovery``).
     lineage: list[ObjectEntry] | None = None
-    makes = 0
-    again = False
+    makes: int = 0
+    again: bool = False
     #: Items of its stream, by index, that were lost and are to be made again.
     lost_items: dict[int, ObjectEntry] | None = None
     #: See ``Call.retry``.
     retry: bytes | None = None
-    #: Where user code made the call (see process.call_site), and when (monotonic seconds).
-    site: tuple[CodeType, int] | None = None
-    made = 0.0
-
-    def __init__(
-        self,
-        seq: int,
-        function: FunctionRecord | None,
-        method: str,
-        args_kind: int,
-        args: bytes,
-        returns: list[ObjectEntry],
-        retries: int,
-        flags: int,
-    ) -> None:
-        self.seq = seq
-        self.function = function
-        self.method = method
-        self.args_kind = args_kind
-        self.args = args
-        self.returns = returns
-        #: Below zero: for ever.
-        self.retries_left = retries
-        self.flags = flags
 
     def stream_state(self) -> tuple[int, int, int] | None:
         """Return what the worker must know of the stream."""

@@ -5,6 +5,8 @@ Pickling happens on the calling thread without the lock; everything about tables
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import CodeType
 from typing import Any
 
 from skate._base import errors, ids
@@ -63,6 +65,8 @@ class Submission:
         self._may_go = results.may_go_again
         self._actors = actors
         self._last_function = 0
+        #: Where the last call was made, if that is recorded.
+        self._site: tuple[CodeType, int] | None = None
 
     # ------------------------------------------------------------------ functions and arguments
 
@@ -86,23 +90,21 @@ class Submission:
         """Make the records of a call. Under the lock."""
         context = self._context
         seq = context.counter = context.counter + 1
-        site = call_site(5) if context.config.record_call_sites else None
+        site = self._site = call_site(5, self._site) if context.config.record_call_sites else None
         worker_id, own = context.worker_id, self._refs.own
+        entries: Sequence[ObjectEntry]
         if num_returns == 1:  # nearly always
-            entries = [own(ids.object_id(worker_id, seq))]
+            entry = own(ids.object_id(worker_id, seq), site)
+            entries = (entry,)  # the collector forgets a tuple of what it does not look at
         else:
-            entries = [own(ids.object_id(worker_id, seq, index)) for index in range(num_returns)]
+            entries = [own(ids.object_id(worker_id, seq, index), site) for index in range(num_returns)]
         parent = current.call.get()
         task = TaskRecord(
             seq, function, method, arguments.kind, arguments.data, entries, retries,
-            parent.depth + 1 << wire.DEPTH_SHIFT,
+            parent.depth + 1 << wire.DEPTH_SHIFT, parent, site, monotonic(),
         )  # fmt: skip
-        task.parent = parent
-        task.site = site
-        task.made = monotonic()
         for entry in entries:
             entry.task = task
-            entry.site = site
         self._tasks.unfinished[seq] = task
         if not arguments.plain:
             self._keep_arguments(task, arguments)

@@ -12,7 +12,7 @@ from skate._wire import node
 from skate._wire import worker as wire
 from skate._worker.calls.cancellation import cancel_error
 from skate._worker.calls.lease_pool import LeasePool, WorkerLease
-from skate._worker.calls.records import FunctionRecord, TaskRecord, split_begun
+from skate._worker.calls.records import TaskRecord, split_begun
 from skate._worker.calls.results import Results
 from skate._worker.calls.tasks import TaskTable
 from skate._worker.calls.unread import UnreadErrors
@@ -24,12 +24,6 @@ from skate._worker.process.peers import Peers
 #: When a process ended, those who were connected to it have its certificate within this time (seconds), or
 #: the news that its actor died. Else they ask, or look whether it lives.
 CERTIFICATE_DUE = 1.0
-
-
-def _flags(function: FunctionRecord, task: TaskRecord) -> int:
-    if not task.retries_left:
-        return 0
-    return wire.REPEATABLE | wire.SHORT if function.depth > 1 else wire.REPEATABLE
 
 
 class PoolRoute:
@@ -143,25 +137,30 @@ class TaskSubmitter:
             )
         task.lease = lease
         task.connection = connection
-        connection.send(
-            wire.Call(
-                task.seq,
-                function.number,
-                task.args,
-                task.args_kind,
-                len(task.returns),
-                # Replies of short calls are kept together for a moment; one that must not run twice is not.
-                task.flags | _flags(function, task),
-                None if task.dependencies is None else task.values_to_send(),
-                task.name,
-                None,
-                task.stream_state() if task.stream is not None else None,
-                lease.gpus,
-                task.retry if task.retries_left else None,
-            )
+        flags = task.flags
+        if task.retries_left:
+            # Replies of short calls are kept together for a moment; one that must not run twice is not.
+            flags |= wire.REPEATABLE | wire.SHORT if function.depth > 1 else wire.REPEATABLE
+        call = wire.Call(
+            task.seq,
+            function.number,
+            task.args,
+            task.args_kind,
+            len(task.returns),
+            flags,
+            None if task.dependencies is None else task.values_to_send(),
+            task.name,
+            None,
+            task.stream_state() if task.stream is not None else None,
+            lease.gpus,
+            task.retry if task.retries_left else None,
         )
-        if len(lease.inflight) == 1 or len(connection.out) > EAGER_BYTES:
-            connection.flush()  # it idles: it shall begin now
+        if len(lease.inflight) == 1:  # in-process mode counts none: nothing is kept back there
+            connection.send_now(call)
+        else:
+            connection.send(call)
+            if len(connection.out) > EAGER_BYTES:
+                connection.flush()
 
     def _demand(self, pool: LeasePool, count: int) -> None:
         self._daemon.send(

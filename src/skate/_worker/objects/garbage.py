@@ -24,6 +24,10 @@ from skate._worker.process.peers import Peers
 #: The label of an entry that stands for the handles of an actor; its data is the actor's id.
 ACTOR = "actor"
 
+#: When a program drops a million refs, each turn counts so many of them: a thread that wants the lock then
+#: waits for a millisecond, not for a second.
+_BACKLOG_A_TURN = 1000
+
 
 class Garbage:
     """Drains what ``__del__`` methods left. Built by Core, which sets the hooks. Under the lock."""
@@ -66,8 +70,15 @@ class Garbage:
         if self._reactor.asleep:
             self._reactor.request_turn()
 
-    def drain(self) -> None:
-        """Count what ended since the last turn, and carry out what that means."""
+    def drain_in_turn(self) -> None:
+        """Drain in a turn of the event loop: not more than it has time for."""
+        self.drain(_BACKLOG_A_TURN)
+
+    def drain(self, backlog: int | None = None) -> None:
+        """Count what ended since the last turn, and carry out what that means.
+
+        ``backlog``: see ``RefTable.drop_locals``.
+        """
         refs, store, dead = self._refs, self._store, self._dead_refs
         if self.dead_functions:
             self._peers.forget_functions(self.dead_functions)
@@ -80,8 +91,10 @@ class Garbage:
         free: list[bytes] = []
         keep: list[bytes] = []
         while True:
-            while dead:
-                refs.drop_local(dead.popleft())
+            if dead:
+                refs.drop_locals(dead, backlog)
+                if backlog:
+                    backlog = 0  # what is left has time until the next turn
             if store.dead_views:
                 for object_id, local in store.drain_dead():
                     self._memory.end_view(object_id, local)

@@ -25,7 +25,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from skate._base.kinds import SHARED
+import msgspec
+
+from skate._base.kinds import BUFFERS, NONE, PICKLE, SHARED
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 PENDING = -1
 
 UNREGISTERED, REGISTERING, REGISTERED = range(3)
+
+#: Kinds of values that an entry has itself.
+_INLINE = frozenset({NONE, PICKLE, BUFFERS})
 
 #: What errors say of a value that is nowhere.
 MISSING = "the node's store does not have it (any more)"
@@ -58,19 +63,30 @@ class Waits(Protocol):
         """Count an entry that got its value, of this kind."""
 
 
-class ObjectEntry:
+#: Refs that a program drops between two turns while it goes on making objects: fewer than this.
+_BURST = 5000
+
+
+class ObjectEntry(msgspec.Struct, eq=False, gc=False):
     """One object as this process sees it.
 
-    One is made for every call, and most differ from the defaults in three attributes: so the
-    defaults stand in the class.
+    A program may hold millions, and the garbage collector would visit each of them again and again. So it
+    does not see them (``gc=False``): reference counts alone free them. An entry refers to the task that makes
+    its value, which refers to the entry: that ends when the value is there or the entry is freed. ``maker``
+    is such a cycle too: see ``Lineage.close``.
     """
 
-    kind = PENDING
-    data: bytes = b""
+    id: bytes
+    #: None: owned by this process.
+    owner_address: str | None
     #: ObjectRefs of this process.
-    local = 0
+    local: int = 0
+    #: Where user code made it (see process.call_site); of a borrowed one, in which task or method it came.
+    site: tuple[CodeType, int] | str | None = None
+    kind: int = PENDING
+    data: bytes = b""
     #: Uses that keep it: an argument in flight, a value around it.
-    pins = 0
+    pins: int = 0
     #: Process to the epoch of its registration.
     borrowers: dict[bytes, int] | None = None
     #: Process to the highest epoch that it removed.
@@ -83,34 +99,27 @@ class ObjectEntry:
     dependents: list[Callable[[ObjectEntry], None]] | None = None
     #: The task that makes it (owned objects).
     task: Any = None
-    borrow_state = UNREGISTERED
-    epoch = 0
+    borrow_state: int = UNREGISTERED
+    epoch: int = 0
     on_registered: list[Callable[[], None]] | None = None
-    fetching = False
+    fetching: bool = False
     #: Another process may know where the value lies.
-    exported = False
+    exported: bool = False
     #: Its value may have moved: read it by request, its location counts no more.
-    by_request = False
-    #: Where user code made it (see process.call_site); of a borrowed one, in which task or method it came.
-    site: tuple[CodeType, int] | str | None = None
+    by_request: bool = False
     #: Freed: out of the table.
-    gone = False
+    gone: bool = False
     #: The call that makes the value again if it is lost, or (its name) one that may not be repeated;
     #: and how many remembered calls were given it. See ``lineage``.
     maker: Maker | str | None = None
-    lineage = 0
+    lineage: int = 0
     #: Its value had refs inside, which went with it.
-    hollow = False
+    hollow: bool = False
     #: Of an error: the user is to hear of it if nobody asks for it; somebody has. See ``unread``.
-    untold = False
-    asked = False
+    untold: bool = False
+    asked: bool = False
     #: "actor": it stands for the handles of one, ``data`` is the actor's id.
-    label = ""
-
-    def __init__(self, object_id: bytes, owner_address: str | None) -> None:
-        self.id = object_id
-        #: None: owned by this process.
-        self.owner_address = owner_address
+    label: str = ""
 
     @property
     def valueless(self) -> bool:
@@ -157,16 +166,17 @@ class RefTable:
         self.entries: dict[bytes, ObjectEntry] = {}
         self.commands: list[Command] = []
         self._epoch = 0
+        #: See ``drop_locals``.
+        self._left = 0
         #: Who is to be told of a value, or that nothing waits any more, in that order: see ``tell``.
         self.untold: deque[tuple[Callable[..., None], tuple[ObjectEntry, ...]]] = deque()
         self._telling = False
 
     # ------------------------------------------------------------------ local refs and pins
 
-    def own(self, object_id: bytes) -> ObjectEntry:
-        """Add an object that this process makes, with a first ref: the caller's."""
-        entry = ObjectEntry(object_id, None)
-        entry.local = 1
+    def own(self, object_id: bytes, site: tuple[CodeType, int] | None = None) -> ObjectEntry:
+        """Add an object that this process makes, with its first ref."""
+        entry = ObjectEntry(object_id, None, 1, site)
         self.entries[object_id] = entry
         return entry
 
@@ -188,6 +198,38 @@ class RefTable:
         if entry.local == 0 and entry.pins == 0:
             self._settle(entry)
 
+    def drop_locals(self, dead: deque[ObjectEntry], backlog: int | None = None) -> None:
+        """Call ``drop_local`` for entries whose ObjectRefs are gone, and take them out of ``dead``.
+
+        Args:
+            dead: the entries; other threads append to it.
+            backlog: how many to take of those that the call before this one left there; None: all. Of those
+                that came since, it takes all but the rest of a burst.
+        """
+        count = len(dead)
+        if backlog is not None:
+            count = min(count, backlog + min(max(0, count - self._left), _BURST))
+        self._left = len(dead) - count
+        entries = self.entries
+        for _ in range(count):
+            entry = dead.popleft()
+            entry.local -= 1
+            if entry.local or entry.pins:
+                continue
+            if (
+                entry.kind in _INLINE
+                and entry.owner_address is None
+                and not entry.borrowers
+                and entry.contained is None
+                and entry.maker is None
+                and not entry.label
+                and not entry.gone
+            ):  # nearly always: a value that goes with its entry, which is no command
+                entry.gone = True
+                del entries[entry.id]
+            else:
+                self._settle(entry)
+
     def unpin(self, entry: ObjectEntry) -> None:
         """A use that kept the object (an argument in flight, a value around it) is over."""
         entry.pins -= 1
@@ -203,6 +245,7 @@ class RefTable:
             if entry.local or entry.pins or entry.borrowers or entry.gone:
                 continue
             entry.gone = True
+            entry.task = None  # which refers to this entry, and is not garbage collected
             del self.entries[entry.id]
             if entry.owner_address is None:
                 self.commands.append(Freed(entry))

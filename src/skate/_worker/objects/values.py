@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from types import CodeType
 from typing import Any
 
 from skate._base import errors, ids
@@ -70,6 +71,7 @@ class Values:
         self._daemon = daemon
         self._check_interrupt = main_thread.check_interrupt
         self._waiting = waiting
+        self._waits = waiting.waits
         self._refs = refs
         self._store = store
         self._memory = memory
@@ -78,6 +80,8 @@ class Values:
         self._home = home
         #: Called under the lock with an object that is not where its location says: see ``calls.recovery``.
         self.on_missing: Callable[[ObjectEntry, bytes], None] = _nothing
+        #: Where the last value was put, if that is recorded.
+        self._site: tuple[CodeType, int] | None = None
 
     # ------------------------------------------------------------------ put
 
@@ -93,9 +97,8 @@ class Values:
                 f"Could not serialize the put value: {culprit.explain(value, 'value', error)}"
             ) from None
         with self._locked:
-            entry = self._refs.own(ids.object_id(context.worker_id, context.next_counter()))
-            if context.config.record_call_sites:
-                entry.site = call_site(3)
+            site = self._site = call_site(3, self._site) if context.config.record_call_sites else None
+            entry = self._refs.own(ids.object_id(context.worker_id, context.next_counter()), site)
             self.contain(entry, serialized.refs)
         ref = make_ref(entry, self._home)
         self.store(entry, serialized, type(value))
@@ -176,7 +179,9 @@ class Values:
         try:
             self._waiting.block(waiter, None)
         finally:
-            self._stop_waiting(waiter)
+            self._waits.discard(waiter)
+            if not waiter.done or waiter.error:
+                self._stop_waiting(waiter)
         if entry.kind == PENDING:
             context.check_usable()
             raise errors.RaySystemError("the session ended while get() waited")

@@ -11,14 +11,19 @@ if TYPE_CHECKING:
     from types import CodeType
 
 
-def call_site(depth: int) -> tuple[CodeType, int] | None:
-    """Return where user code called us: the first frame outside of this package, from ``depth`` on."""
+def call_site(depth: int, last: tuple[CodeType, int] | None = None) -> tuple[CodeType, int] | None:
+    """Return where user code called us: the first frame outside of this package, from ``depth`` on.
+
+    ``last``: what is returned again if it is that place, for a million calls often come from one line.
+    """
     try:
         frame: Any = sys._getframe(depth)
     except ValueError:
         return None
     while frame is not None:
         if not frame.f_code.co_filename.startswith(PACKAGE):
+            if last is not None and last[0] is frame.f_code and last[1] == frame.f_lineno:
+                return last
             return frame.f_code, frame.f_lineno
         frame = frame.f_back
     return None

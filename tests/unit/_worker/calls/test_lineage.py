@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterable
 
 import pytest
@@ -161,6 +163,32 @@ def test_several_results_of_one_call_count_together(owner: Owner) -> None:
     owner.drop(task.returns[2])
     assert len(owner.lineage) == 0
     assert task.lineage is None
+
+
+class _Marker:
+    """Something whose end a test can see."""
+
+
+def test_at_the_end_of_a_session_nothing_keeps_itself_alive() -> None:
+    """The collector does not see calls and entries: only reference counts free them."""
+    owner = Owner(limit=2 * _RECORD)
+    forgotten = owner.made()
+    dropped = owner.made()
+    kept = owner.made(dropped)
+    markers = []
+    for entry in (forgotten, dropped, kept):
+        assert isinstance(entry.maker, TaskRecord)
+        entry.maker.stream = marker = _Marker()  # type: ignore[assignment]
+        markers.append(weakref.ref(marker))
+    del entry, marker
+    owner.drop(dropped)
+    gc.disable()
+    try:
+        owner.lineage.close(owner.table.entries.values())
+        del owner, forgotten, dropped, kept
+        assert [marker() for marker in markers] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_what_was_dropped_before_it_was_made_needs_no_maker(owner: Owner) -> None:

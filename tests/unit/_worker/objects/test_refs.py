@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections import deque
+
 import pytest
 
 from skate._base import ids
@@ -18,6 +21,8 @@ from skate._worker.objects.refs import (
     RefTable,
     Register,
 )
+
+from ..making import call, function
 
 ME, OTHER = b"me______", b"other___"
 ADDRESS = "/s/other"
@@ -53,6 +58,82 @@ def test_an_object_goes_with_its_last_ref() -> None:
     assert table.entries == {}
     assert taken(table) == [Freed(entry)]
     assert entry.gone
+
+
+def test_the_collector_visits_neither_entries_nor_calls() -> None:
+    entry = mine(RefTable())
+    task = call(1, function("f"), returns=[entry])
+    entry.task = task
+    assert not gc.is_tracked(entry)
+    assert not gc.is_tracked(task)
+
+
+def test_an_object_that_goes_before_it_is_made_forgets_its_task() -> None:
+    table = RefTable()
+    entry = mine(table)
+    entry.task = call(1, function("f"), returns=[entry])
+    table.drop_local(entry)
+    assert entry.task is None, "else they keep each other alive, where no collector sees them"
+
+
+def test_dropping_many_at_once_is_like_dropping_each() -> None:
+    """Whatever an entry is: the written-out case of ``drop_locals`` must take none that needs more."""
+
+    def one_of_each(table: RefTable) -> list[ObjectEntry]:
+        entries = [mine(table, number) for number in range(1, 13)]
+        plain, twice, pinned, lent, outer, inner, failed, shared, handle, made, pending, pickled = entries
+        table.fulfil(plain, NONE, b"")
+        twice.local = 2
+        pinned.pins = 1
+        table.add_borrower(lent.id, OTHER, 1)
+        table.contain(outer, [inner])
+        table.fulfil(failed, ERROR, b"")
+        table.fulfil(shared, SHARED, b"place")
+        handle.kind, handle.label = NONE, "actor"
+        made.kind, made.maker = PICKLE, "f"
+        pending.task = call(1, function("f"), returns=[pending])
+        table.fulfil(pickled, PICKLE, b"1")
+        return [*entries, borrowed(table, 20)]
+
+    one, all_at_once = RefTable(), RefTable()
+    first, second = one_of_each(one), one_of_each(all_at_once)
+    for entry in first:
+        one.drop_local(entry)
+    all_at_once.drop_locals(deque(second))
+    assert list(one.entries) == list(all_at_once.entries) != []
+    assert [entry.gone for entry in first] == [entry.gone for entry in second]
+    assert not any(entry.task for entry in second)
+
+    def needing_more(table: RefTable) -> list[bytes]:
+        """Return the ids of what somebody is to be told of, or something follows from."""
+        return [
+            command.entry.id for command in taken(table)
+            if isinstance(command, Dropped) or command.entry.kind in (ERROR, SHARED)
+            or command.entry.label or command.entry.maker
+        ]  # fmt: skip
+
+    assert needing_more(one) == needing_more(all_at_once) != []
+
+
+def test_a_burst_of_dropped_refs_is_spread_over_turns() -> None:
+    table, dead = RefTable(), deque[ObjectEntry]()
+    for number in range(1, 20_001):
+        dead.append(mine(table, number))
+    counted = []
+    while dead:
+        before = len(dead)
+        table.drop_locals(dead, 1000)
+        counted.append(before - len(dead))
+    assert counted == [6000, *[1000] * 14]
+    assert not table.entries
+
+
+def test_who_makes_and_drops_objects_all_the_time_leaves_none_behind() -> None:
+    table, dead = RefTable(), deque[ObjectEntry]()
+    for turn in range(50):
+        dead.extend(mine(table, turn * 3000 + number) for number in range(1, 3001))
+        table.drop_locals(dead, 1000)
+        assert not dead
 
 
 @pytest.mark.parametrize("refs_first", [True, False])
