@@ -41,7 +41,7 @@ def touches(name: str, source: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             written = ast.unparse(node)
-            if node.attr in ("core", "_core", "_entry") or written == "current.process":
+            if node.attr in ("core", "_core", "_entry", "_home") or written == "current.process":
                 found.append(f"line {node.lineno}: {written}")
         named = node.id if isinstance(node, ast.Name) else getattr(node, "attr", None)
         if named == "require_core":

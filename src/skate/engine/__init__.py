@@ -15,6 +15,7 @@ Modules above this package import no role (``_worker``, ``_inline``) and touch n
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ class _Connection:
     engine: Engine | None = None
     #: Returns the runtime that this process is leaving, as long as that exists.
     left: Callable[[], Any] = staticmethod(lambda: None)
+    #: Guards both where they change. A thread that makes its first call while another one calls ``shutdown``
+    #: must not connect this process again.
+    lock = threading.RLock()
 
 
 connection = _Connection()
@@ -40,10 +44,11 @@ connection = _Connection()
 def engine() -> Engine | None:
     """Return the engine of this process, or None before ``init`` and after ``shutdown``."""
     found = connection.engine
-    if found is None:
-        core = current.process.core
-        if core is not None and core is not connection.left():
-            found = connection.engine = _engine_of(core)
+    if found is None and current.process.core is not None:
+        with connection.lock:
+            core = current.process.core
+            if core is not None and core is not connection.left():
+                found = connection.engine = _engine_of(core)
     return found
 
 
@@ -74,14 +79,16 @@ def require_engine(what: str) -> Engine:
 
 def use(new: Engine) -> None:
     """Connect this process by an engine that is not our runtime's: of another cluster, or of a test."""
-    connection.engine = new
+    with connection.lock:
+        connection.engine = new
 
 
 def leave() -> None:
     """Disconnect this process: from now on it has no engine, whatever the runtime still does."""
-    core = current.process.core
-    connection.left = weakref.ref(core) if core is not None else _Connection.left
-    connection.engine = None
+    with connection.lock:
+        core = current.process.core
+        connection.left = weakref.ref(core) if core is not None else _Connection.left
+        connection.engine = None
 
 
 def is_forked() -> bool:
@@ -90,6 +97,7 @@ def is_forked() -> bool:
 
 
 def _after_fork_in_child() -> None:
+    connection.lock = threading.RLock()  # a thread that is not here may hold it
     if connection.engine is not None:
         connection.engine = None
         current.process.forked = True

@@ -1,8 +1,8 @@
-"""What the public API needs of a runtime: the protocols that an engine implements.
+"""The protocols that an engine implements: all that the public API needs of a runtime.
 
-Five small ones, by subject, and ``Engine``, which is all of them. Methods are called on any thread of the
-program. Whoever writes another engine implements these and connects it by ``skate.engine.use``; what it
-cannot do it answers with an error that says so.
+There are five small ones, by subject, and ``Engine``, which is all of them. Any thread of the program may
+call a method. The author of another engine implements these and connects it by ``skate.engine.use``; a method
+that an engine cannot support raises an error that says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 
 
 class ActorInfo(NamedTuple):
-    """What a handle is made of."""
+    """The fields of an actor handle."""
 
     actor_id: bytes
     class_name: str
@@ -79,7 +79,7 @@ class RunningCall(NamedTuple):
 
 
 class StateSource(Protocol):
-    """What tells the state of a session: this process's own, or one that is looked at from outside."""
+    """The state of a session as rows: of this process's own, or of one that is observed from outside."""
 
     session_dir: str
 
@@ -186,7 +186,7 @@ class ProcessEngine(Protocol):
 
 
 class ToolEngine(Protocol):
-    """What libraries and tools ask for beyond calls and objects."""
+    """Services for libraries and tools beyond calls and objects."""
 
     def metrics_changed(self) -> None:
         """Have the numbers of ``engine.metrics.registry`` collected soon."""
@@ -196,7 +196,7 @@ class ToolEngine(Protocol):
 
     def followed_as(self) -> tuple[bytes, str] | None:
         """Return what makes this process's end observable: its id, and a folder that all processes of the
-        machine share. None: nobody is told when it ends."""
+        machine share. None: no process is notified when it ends."""
 
     def on_process_gone(self, callback: Callable[[bytes], object]) -> str:
         """Have a function called with the id of each process that used this one and has ended.
@@ -220,4 +220,4 @@ class ToolEngine(Protocol):
 
 
 class Engine(CallEngine, ObjectEngine, ClusterEngine, ProcessEngine, ToolEngine, Protocol):
-    """What the public API needs."""
+    """All that the public API needs."""

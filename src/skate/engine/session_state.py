@@ -1,4 +1,4 @@
-"""What a session tells of itself: plain rows, asked of its daemon and its control store."""
+"""The state of a session as plain rows, asked of its daemon and its control store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skate._wire.codec import unpack
 
 
 class SessionState:
-    """What daemon and control store tell of a session: plain rows. See ``skate.util.state``."""
+    """The rows of one session, from its daemon and its control store. See ``skate.util.state``."""
 
     def __init__(
         self,

@@ -58,14 +58,16 @@ class Actor:
 
 
 class Home:
-    """What a ref asks of where it comes from."""
+    """What a ref asks of where it comes from: see ``skate._worker.objects.home``."""
 
     def __init__(self, engine: RecordingEngine) -> None:
         self.dead_refs: deque[Any] = deque(maxlen=0)
         self.reactor = SimpleNamespace(asleep=False)
-        self.lock = threading.RLock()
-        self.job_id = engine.identity().job_id
-        self.address = "recording"
+        self.context = SimpleNamespace(
+            job_id=engine.identity().job_id, address="recording", locked=threading.RLock()
+        )
+        #: Nothing is counted.
+        self.refs = SimpleNamespace(add_local=lambda entry: None, pin=lambda entry: None)
         self.futures = self
         self._engine = engine
 

@@ -198,7 +198,9 @@ def test_futures(engine: RecordingEngine) -> None:
     async def wait() -> int:
         return await bad.square.remote(3)
 
-    assert bad.square.remote(3).future().result() == 9
+    ref = bad.square.remote(3)
+    assert ref.future().result() == 9
+    assert (ref.owner_address(), ref.job_id().binary()) == ("recording", engine.identity().job_id)
     assert asyncio.run(wait()) == 9
 
 
@@ -351,6 +353,28 @@ def test_the_engine_of_a_process() -> None:
     assert connection.require_engine("wait") is one
     connection.leave()
     assert connection.engine() is None
+
+
+class Core:
+    """A runtime, as far as ``skate.engine`` looks at it: its engine is made by the first call."""
+
+    engine: Any = None
+
+
+def test_a_runtime_that_is_left_is_not_connected_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = Core()
+    core.engine = RecordingEngine()
+    monkeypatch.setattr(current.process, "core", core)
+    assert connection.engine() is core.engine
+    connection.leave()
+    assert connection.engine() is None, "the runtime still closes its connections"
+    with pytest.raises(RuntimeError, match="cannot wait: the session is being shut down"):
+        connection.require_engine("wait")
+    other = Core()
+    other.engine = RecordingEngine()
+    monkeypatch.setattr(current.process, "core", other)
+    assert connection.engine() is other.engine
+    connection.leave()
 
 
 FORKED = """
