@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Group = Literal["startup", "tasks", "actors", "objects", "concurrent", "graphs", "helpers", "spilling"]
+from benchmarks.workloads.scale import COUNTS
+
+Group = Literal[
+    "startup", "tasks", "actors", "objects", "concurrent", "graphs", "helpers", "spilling", "scale"
+]
 GROUPS: tuple[Group, ...] = get_args(Group)
 """Lines of one group share one fresh runtime; groups run in this order."""
+
+APART: tuple[Group, ...] = ("scale",)
+"""Groups whose lines have a fresh runtime each, and ten times as long until they count as hung."""
 
 SYSTEMS = {
     "skate": "skate",
@@ -49,7 +56,16 @@ class Fraction:
     called: str
 
 
-Target = TimesRay | AtMost | AtLeast | Fraction
+@dataclass(frozen=True)
+class Flat:
+    """skate's value is at most `factor` times what it showed on `line` in the same run."""
+
+    factor: float
+    line: str
+    called: str
+
+
+Target = TimesRay | AtMost | AtLeast | Fraction | Flat
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,23 @@ class Line:
     def times_better(self, mine: float, other: float) -> float:
         """How many times better `mine` is than `other`, whichever direction is better here."""
         return mine / other if self.better == "higher" else other / mine
+
+
+def _scale(kind: str, title: str) -> tuple[Line, ...]:
+    """Lines of one kind of work, from little to much. Ray is asked for no more than 100,000."""
+    least = f"scale_{kind}_10k"
+    return tuple(
+        Line(
+            f"scale_{kind}_{name}",
+            f"{title}, {count:,}",
+            "us, bytes",
+            "scale",
+            () if count == 10_000 else (Flat(1.15, least, "10,000"),),
+            better="lower",
+            alone=count > 100_000,
+        )
+        for name, count in COUNTS.items()
+    )
 
 
 LINES: tuple[Line, ...] = (
@@ -178,6 +211,11 @@ LINES: tuple[Line, ...] = (
         baselines=("bare",),
     ),
     Line("restore", "get 1 GiB that was spilled", "GB/s", "spilling", baselines=("bare",)),
+    *_scale("tasks", "tasks at once"),
+    *_scale("calls", "actor calls at once"),
+    *_scale("puts", "puts, refs held"),
+    *_scale("gets", "refs in one get"),
+    *_scale("freed", "puts after results were freed"),
 )
 
 BY_NAME = {line.name: line for line in LINES}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmarks.lines import LINES, SYSTEMS, AtMost, Fraction, Line, Target, TimesRay
+from benchmarks.lines import APART, LINES, SYSTEMS, AtMost, Flat, Fraction, Line, Target, TimesRay
 
 Status = Literal["hit", "missed", "unknown"]
 
@@ -39,6 +39,12 @@ class Results:
         samples = self.data["lines"].get(line, {}).get(system, {}).get("samples")
         return statistics.median(samples) if samples else None
 
+    def bytes(self, line: str, system: str) -> float | None:
+        """The memory that an item took, where that was measured."""
+        info = self.data["lines"].get(line, {}).get(system, {}).get("info") or ()
+        found = [it["bytes"] for it in info if "bytes" in it]
+        return statistics.median(found) if found else None
+
     def failures(self, line: str, system: str) -> list[str]:
         return list(self.data["lines"].get(line, {}).get(system, {}).get("failures", ()))
 
@@ -60,6 +66,11 @@ class Results:
             ratio = self.ratio(line)
             if ratio is not None:
                 hit, actual = ratio >= target.factor, times(ratio)
+        elif isinstance(target, Flat):
+            wanted = f"{target.factor:g}x that of {target.called}"
+            little = self.median(target.line, "skate")
+            if mine is not None and little:
+                hit, actual = mine / little <= target.factor, times(mine / little)
         elif isinstance(target, Fraction):
             wanted = f"{target.part:.0%} of {target.called}"
             whole = self.median(target.line, target.system)
@@ -99,17 +110,18 @@ def _cell(results: Results, line: Line, system: str, notes: list[str]) -> str:
             return f"failed: {failures[0]:.24}"
     if value is None:
         return ""
-    return number(value) + ("*" if failures else "")
+    size = results.bytes(line.name, system)
+    return number(value) + ("" if size is None else f", {number(size)}") + ("*" if failures else "")
 
 
-def _rows(results: Results) -> tuple[list[list[str]], list[str]]:
+def _rows(results: Results, lines: list[Line]) -> tuple[list[list[str]], list[str]]:
     """Header and rows, and the notes below them."""
     notes: list[str] = []
     systems = results.systems()
     compared = {"skate", "ray"} <= set(systems)
     rows = [["", "unit", *(SYSTEMS[system] for system in systems)]]
     rows[0] += ["skate : Ray", "target"] if compared else []
-    for line in results.lines():
+    for line in lines:
         row = [line.title, line.unit, *(_cell(results, line, system, notes) for system in systems)]
         if compared:
             ratio = results.ratio(line)
@@ -154,7 +166,7 @@ def _provenance(results: Results) -> str:
 
 
 def as_text(results: Results) -> str:
-    rows, notes = _rows(results)
+    rows, notes = _rows(results, results.lines())
     lines = [line.rstrip() for line in _aligned(rows, "  ")]
     lines[1:1] = ["-" * max(map(len, lines))]
     return "\n".join(
@@ -163,8 +175,8 @@ def as_text(results: Results) -> str:
 
 
 def as_markdown(results: Results) -> str:
-    """Return a Markdown table of the figures, without the targets."""
-    rows, notes = _rows(results)
+    """Return a Markdown table of the figures, without the targets and the lines of many sizes."""
+    rows, notes = _rows(results, [line for line in results.lines() if line.group not in APART])
     if rows[0][-1] == "target":
         rows = [row[:-1] for row in rows]
     rows[1:1] = [["---", "---", *["---:"] * (len(rows[0]) - 2)]]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks import environments, processes, session
-from benchmarks.lines import BY_NAME, GROUPS, LINES, Group, Line
+from benchmarks.lines import APART, BY_NAME, GROUPS, LINES, Group, Line
 from benchmarks.measure import Effort, Sample
 
 HANGS_BEFORE_GIVING_UP = 3
@@ -116,7 +116,8 @@ def run(plan: Plan, interpreters: dict[str, environments.Interpreter]) -> dict[s
 
     def measure(system: str, group: Group, lines: list[str]) -> session.Outcome:
         python = interpreters[system].executable
-        return session.run(python, system, group, lines, plan.effort, plan.timeout_s)
+        patience = 10 if group in APART else 1
+        return session.run(python, system, group, lines, plan.effort, plan.timeout_s * patience)
 
     unusable = {system: it.error for system, it in interpreters.items() if it.error}
     collector = Collector(measure, unusable)
@@ -126,10 +127,12 @@ def run(plan: Plan, interpreters: dict[str, environments.Interpreter]) -> dict[s
         systems = plan.systems if number % 2 == 0 else plan.systems[::-1]
         for group in GROUPS:
             for system in systems:
-                if lines := plan.wanted(system, group):
-                    print(
-                        f"round {number + 1}/{plan.rounds}  {group:8} {system}", file=sys.stderr, flush=True
-                    )
+                wanted = plan.wanted(system, group)
+                for lines in [[name] for name in wanted] if group in APART else [wanted]:
+                    if not lines:
+                        continue
+                    what = lines[0] if group in APART else group
+                    print(f"round {number + 1}/{plan.rounds}  {what:8} {system}", file=sys.stderr, flush=True)
                     collector.collect(system, group, lines)
         loads.append(os.getloadavg()[0])
     return {

@@ -8,7 +8,7 @@ nothing but builtins and what they import themselves.
 from __future__ import annotations
 
 from benchmarks.measure import Workload
-from benchmarks.workloads import actors, concurrent, graphs, helpers, objects, spilling, tasks
+from benchmarks.workloads import actors, concurrent, graphs, helpers, objects, scale, spilling, tasks
 
 WORKLOADS: dict[str, dict[str, Workload]] = {
     "tasks": tasks.WORKLOADS,
@@ -18,5 +18,6 @@ WORKLOADS: dict[str, dict[str, Workload]] = {
     "graphs": graphs.WORKLOADS,
     "helpers": helpers.WORKLOADS,
     "spilling": spilling.WORKLOADS,
+    "scale": scale.WORKLOADS,
 }
 """By group and line, in the order in which they run; `startup` is a sequence of its own, in `startup.py`."""
