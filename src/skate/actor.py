@@ -91,7 +91,7 @@ class ActorClassInheritanceException(TypeError):
 
 
 class _Metadata:
-    """What an actor class is made of. Programs get at the class below by Ray's name for it."""
+    """Holds the parts of an actor class. Programs reach the class below by Ray's name for it."""
 
     __slots__ = ("modified_class", "made", "given", "options", "methods", "parameters")
 
@@ -101,14 +101,14 @@ class _Metadata:
         cls: type = made if isinstance(made, type) else made.__origin__
         _options.check(given, _options.ACTOR_OPTIONS, "an actor class")
         self.modified_class = cls
-        #: What is called to make the instance: the class, or ``cls[int]``, for a generic one.
+        #: The callable that makes the instance: the class, or ``cls[int]`` for a generic one.
         self.made = made
         self.given = given
         self.options = _options.actor_options(given)
         #: Every method's options. Given when it is unpickled: a class whose methods name its own actor
         #: class has none yet at that moment.
         self.methods = _methods_of(cls, given) if methods is None else methods
-        #: What the constructor takes, once it was asked for.
+        #: The parameters of the constructor; computed at first use.
         self.parameters: Parameters | None = None
         groups = self.options.concurrency_groups
         for name, chosen in self.methods.items():
@@ -128,8 +128,8 @@ class ActorClass(ClassProxy[C]):
     """A class that ``@remote`` made remote: ``.remote(...)`` starts an actor and returns its handle.
 
     Everything else is as on the class itself: its constants, static and class methods, nested classes;
-    ``isinstance(x, Counter)`` and, in its methods, ``super(Counter, self)``. What is set on it is set on the
-    class, for the actors started from then on. It is not called, and no class inherits from it.
+    ``isinstance(x, Counter)`` and, in its methods, ``super(Counter, self)``. An attribute that is set on it
+    is set on the class, for actors that start later. Calling it is an error, and so is inheriting from it.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ C = TypeVar("C")
 
 
 class RayContext(Mapping[str, Any]):
-    """What ``init`` returns: the session's addresses, as a mapping and as a context manager.
+    """Holds the session's addresses, which ``init`` returns, as a mapping and as a context manager.
 
     Example:
         >>> with skate.init():
@@ -353,7 +353,7 @@ def put(value: T, *, _owner: Any = None, _tensor_transport: Any = None) -> Objec
     return connected_engine().put(value)
 
 
-#: What is given to get() by mistake, and what to do with it.
+#: Values that users pass to get() by mistake, and what to do with them.
 _HINTS: tuple[tuple[Any, str], ...] = (
     (ObjectRefGenerator, ". Loop over it: each item is a ref."),
     ((RemoteFunction, ActorMethod), ". Call it first: .remote(...) returns a ref."),
@@ -372,11 +372,12 @@ def cancel(
 ) -> None:
     """Cancel the task or the actor's call that makes an object; nothing happens if it is there already.
 
-    What has not begun is never run. A running task gets a KeyboardInterrupt, a coroutine of an async
+    A call that has not begun never runs. A running task gets a KeyboardInterrupt, a coroutine of an async
     actor a CancelledError; another method of an actor is not interrupted, but may ask
-    ``get_runtime_context().is_canceled()``. Who waits for a cancelled task gets a TaskCancelledError within
-    a second, even if the task goes on; of a call that had begun it is a RayTaskError as well, whatever the
-    call made of the interrupt. It is not run again, whatever its retries. Nothing else is disturbed.
+    ``get_runtime_context().is_canceled()``. Callers of a cancelled task get a TaskCancelledError within a
+    second, even if the task goes on. For a call that had begun, the error is a RayTaskError as well, whatever
+    the call did with the interrupt. A cancelled call does not run again, whatever its retries, and no other
+    call is disturbed.
 
     Args:
         ray_waitable: a ref that ``.remote()`` returned, or a generator of refs.

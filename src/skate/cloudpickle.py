@@ -1,7 +1,7 @@
 """The pickler that functions, classes and values travel with, as Ray has it at ``ray.cloudpickle``.
 
-Refs that it pickles outside of a call are kept until the job ends: whoever unpickles one finds its value.
-With RAY_allow_out_of_band_object_ref_serialization=0 it refuses them.
+Refs that it pickles outside of a call are kept until the job ends, so that a process that unpickles one finds
+its value. With RAY_allow_out_of_band_object_ref_serialization=0 it refuses them.
 
 Example:
     >>> from skate import cloudpickle

@@ -61,7 +61,8 @@ def cluster_resources() -> dict[str, float]:
 
 
 def available_resources() -> dict[str, float]:
-    """Return the resources that nobody uses just now, a few milliseconds old; what is used up is absent."""
+    """Return the resources that are free, as of a few milliseconds ago; resources that are used up are
+    absent."""
     return _total(_connected().nodes(), available=True)
 
 

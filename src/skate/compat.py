@@ -9,7 +9,8 @@
 In that process, in every worker that it starts, and in the processes that these start themselves, ``ray``
 is skate: ``ray.x.y`` is the very module ``skate.x.y``, and nothing is imported twice. ``importlib.metadata``
 finds a distribution ``ray``, ``PATH`` has a command ``ray``, and public classes say ``ray`` in their
-``__module__``. Nothing is installed under that name. What skate lacks raises ModuleNotFoundError by its name.
+``__module__``. Nothing is installed under that name. A name that skate lacks raises ModuleNotFoundError by
+its name.
 """
 
 from __future__ import annotations

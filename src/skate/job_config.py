@@ -1,4 +1,4 @@
-"""What a program says of its job, in one object."""
+"""Defines the settings of a job in one object."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skate.runtime_env import RuntimeEnv
 
 
 class JobConfig:
-    """Passed to ``init(job_config=...)``. What ``init`` is told itself goes before it.
+    """Holds settings for ``init(job_config=...)``. Arguments of ``init`` itself take precedence.
 
     Args:
         jvm_options, code_search_path: of Java and C++ programs: must be empty.

@@ -55,6 +55,6 @@ class LoggingConfig:
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> LoggingConfig:
-        """Return what ``to_dict`` told; unknown keys are ignored."""
+        """Return the configuration that ``to_dict`` wrote; unknown keys are ignored."""
         known = {one.name for one in fields(cls)}
         return cls(**{key: value for key, value in d.items() if key in known})

@@ -320,7 +320,7 @@ class TaskOptions(NamedTuple):
     runtime_env: Mapping[str, Any] | None
     #: Which nodes it may run on: a packed Requirement; empty: any.
     requirement: bytes
-    #: Nobody is told of its calls.
+    #: Its calls are hidden from the state API.
     hidden: bool
 
 

@@ -1,4 +1,4 @@
-"""What a task, actor or driver can know about itself."""
+"""Gives a task, actor or driver the facts about itself."""
 
 from __future__ import annotations
 

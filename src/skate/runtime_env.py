@@ -1,4 +1,4 @@
-"""What the processes of a job, task or actor find: variables, files, packages.
+"""Describes the variables, files and packages of the processes of a job, task or actor.
 
 ::
 
@@ -7,8 +7,9 @@
     @skate.remote(runtime_env=RuntimeEnv(pip=["shapely==2.0.6"]))
     def area(points): ...
 
-A plain dict will do; ``RuntimeEnv`` checks its fields where it is written. A task or actor inherits from
-whoever starts it: variables are merged, every other field that it names replaces the inherited one.
+A plain dict is enough; ``RuntimeEnv`` checks its fields where it is written. A task or actor inherits the
+environment of the process that starts it: variables are merged, and every other field that it names replaces
+the inherited one.
 """
 
 from __future__ import annotations

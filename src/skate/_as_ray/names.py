@@ -1,8 +1,9 @@
-"""Public classes say ``ray`` in their ``__module__``, as programs print and compare it.
+"""Gives public classes ``ray`` as their ``__module__``, which programs print and compare.
 
-Only in processes where ``ray`` means skate. What skate itself pickles still names the class as skate does, so
-that a process without that name (a driver that says ``import skate``, an actor of its job) can read it: see
-``skate._serialize.values.renamed``. Plain ``pickle`` writes Ray's name, as with Ray itself.
+This happens only in processes where ``ray`` means skate. Skate's own pickles still use skate's name of the
+class, so that a process without the name ``ray`` (a driver that says ``import skate``, an actor of its job)
+can read them: see ``skate._serialize.values.renamed``. Plain ``pickle`` writes Ray's name, as with Ray
+itself.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def _rename(module: ModuleType) -> None:
         return
     if name in _SELF and name not in _PLACES:
         return  # the module that users import them from may be in the middle of being imported itself
-    # What looks a class up by its name (cloudpickle, typing) expects the module to be there.
+    # Code that looks a class up by its name (cloudpickle, typing) expects the module to exist.
     if name in _PLACES or len(modules.behind(new)) > 1:
         importlib.import_module(new)
     else:

@@ -1,4 +1,4 @@
-"""What an alias module says of names that it lacks."""
+"""Raises errors for names that an alias module lacks."""
 
 from __future__ import annotations
 

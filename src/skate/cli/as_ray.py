@@ -1,7 +1,7 @@
 """The command ``ray`` of a program that runs under ``skate run``: skate's own commands, by Ray's names.
 
-What only other machines, a dashboard or a port give sense to is taken and told to have no effect; a command
-that skate lacks is refused by its name.
+Options that need other machines, a dashboard or a port are accepted, and a message says that they have no
+effect. A command that skate lacks is refused by its name.
 """
 
 from __future__ import annotations

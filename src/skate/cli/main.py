@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"skate {name}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read has enough, such as head(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has closed the pipe, such as head(1)
         return 0
 
 

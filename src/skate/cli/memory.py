@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Look(NamedTuple):
-    """What there is at a moment."""
+    """Holds the objects and processes of one moment."""
 
     objects: list[ObjectState]
     workers: list[WorkerState]

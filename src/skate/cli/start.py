@@ -10,7 +10,7 @@ from skate._base.config import Config
 from skate._launch import machine, standalone
 from skate._scheduling.labels import parse_labels
 
-#: What ends a session that was started with --block.
+#: The signals that end a session that was started with --block.
 _STOP = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""What may still change. Modules here are imported by name."""
+"""Contains modules whose interfaces may still change. They are imported by name."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ anyway, and there the lines become bars::
 
     worker: tqdm.update --> print(MARK + json) --> node daemon --> driver: show() --> BarManager --> terminal
 
-Whoever shows worker output has ``show`` do it. Where that is no terminal, a line is printed now
-and then instead of bars that move.
+The code that shows worker output calls ``show``. If the output is no terminal, it prints a line from time to
+time instead of moving bars.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a test left behind in a session that others use after it: calls, actors, objects, each by name."""
+"""Finds calls, actors and objects that a test left behind in a session that later tests use, and names
+each."""
 
 from __future__ import annotations
 
@@ -7,16 +8,16 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
-#: What a test dropped is gone, everywhere, within this time (seconds).
+#: Objects and actors that a test dropped are gone everywhere within this time (seconds).
 GRACE = 10.0
-#: Rows asked for; more are not told apart.
+#: The most rows that are requested (count); leaks beyond them are not named.
 _MOST = 100_000
-#: Leaks of a kind that are named.
+#: The most leaks of a kind that are named (count).
 _NAMED = 10
 
 
 class Living(NamedTuple):
-    """What is there: ids to a line for people."""
+    """Lists the living calls, actors and objects: ids to a line for people."""
 
     calls: dict[str, str]
     actors: dict[str, str]

@@ -23,7 +23,7 @@ class Node:
 
     @property
     def address_info(self) -> dict[str, Any]:
-        """What ``init`` returns, as a dict: addresses, and the session's folder."""
+        """Return the value of ``init`` as a dict: addresses, and the session's folder."""
         return dict(session_context())
 
     @property
@@ -48,7 +48,7 @@ class Node:
 
     @property
     def address(self) -> str:
-        """What ``init(address=...)`` takes to join this session."""
+        """Return the address with which ``init(address=...)`` joins this session."""
         return self.get_session_dir_path()
 
     @property

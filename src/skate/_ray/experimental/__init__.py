@@ -1,1 +1,1 @@
-"""What ``ray.experimental`` has beyond ``skate.experimental``."""
+"""Adds the names of ``ray.experimental`` that ``skate.experimental`` lacks."""

@@ -1,4 +1,4 @@
-"""What ``ray.util`` has beyond ``skate.util``."""
+"""Adds the names of ``ray.util`` that ``skate.util`` lacks."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def _plain(args: tuple[Any, ...], kwargs: dict[str, Any], known: set[str], name:
 
 
 def _warning(thing: Any, message: str) -> Any:
-    """Have whoever uses it told."""
+    """Make every use of an object raise a warning."""
     import functools
 
     def tell() -> None:
