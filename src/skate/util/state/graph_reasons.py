@@ -1,4 +1,4 @@
-"""Why a result of a compiled graph is not there yet: from what its members tell. Decisions only."""
+"""Explains why a result of a compiled graph is not ready, from its members' rows. Decisions only."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ Plain = dict[str, Any]
 
 
 def name_of(graph: str, execution: int) -> str:
-    """Return what names an execution to ``why``."""
+    """Return the name of an execution for ``why``."""
     return f"{graph}:{execution}"
 
 
 def is_name(text: str) -> bool:
-    """Tell whether that is such a name, and not an object's or task's."""
+    """Tell whether a text is the name of an execution, and not an id of an object or task."""
     return ":" in text
 
 
@@ -23,7 +23,8 @@ def explain(name: str, members: Sequence[Plain], stacks: Mapping[int, Sequence[s
 
     Args:
         name: see ``name_of``.
-        members: rows of all processes (see ``Graph.told`` and ``Program.told`` in ``dag``), with their pids.
+        members: rows of all members (see ``Graph`` in ``dag._driver`` and ``Program`` in ``dag._program``),
+            with their pids.
         stacks: of all threads, by pid.
     """
     graph, _, number = name.partition(":")
@@ -51,7 +52,7 @@ def explain(name: str, members: Sequence[Plain], stacks: Mapping[int, Sequence[s
 
 
 def oldest(row: Plain) -> str:
-    """Return the name of the execution that a driver's row has waited for longest; "": it waits for none."""
+    """Return the name of the execution for which a driver has waited longest, or "" if there is none."""
     return name_of(row["graph"], row["missing"][0][0]) if row["missing"] else ""
 
 
