@@ -23,8 +23,7 @@ def explain(name: str, members: Sequence[Plain], stacks: Mapping[int, Sequence[s
 
     Args:
         name: see ``name_of``.
-        members: rows of all members (see ``Graph`` in ``dag._driver`` and ``Program`` in ``dag._program``),
-            with their pids.
+        members: what ``snapshot`` of a ``Graph`` or ``Program`` returned, with the pids of the processes.
         stacks: of all threads, by pid.
     """
     graph, _, number = name.partition(":")

@@ -54,7 +54,7 @@ def explain_drivers(drivers: Sequence[Plain], facts: Facts) -> list[str]:
     """Return lines that say for which objects the drivers wait, or list the running calls if none waits.
 
     Args:
-        drivers: their rows (see ``_worker.reporting.waits``).
+        drivers: their rows (see ``_worker.reporting.waits.WaitReport.snapshot``).
     """
     story = _Story(facts)
     lines: list[str] = []
