@@ -285,7 +285,7 @@ class Graph:
         executions, exchange = self._executions, self._exchange
         if timeout != 0:
             for _ in range(_MAX_READS):
-                if executions.there(execution, place) or not exchange.read_soon():
+                if executions.is_there(execution, place) or not exchange.read_soon():
                     break
         deadline = None
         while True:

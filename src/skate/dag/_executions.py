@@ -174,7 +174,7 @@ class Executions:
                 if not one.missing:
                     self._ends(index, one)
 
-    def there(self, execution: int, place: int) -> bool:
+    def is_there(self, execution: int, place: int) -> bool:
         """Tell whether there is no need to wait for an output. Changes nothing: no lock is needed."""
         one = self._executions.get(execution)
         return one is None or one.outputs[place] is not Mark.PENDING

@@ -50,7 +50,7 @@ class Segment:
         return self._fd.fileno()
 
     @property
-    def free(self) -> bool:
+    def is_free(self) -> bool:
         """Tell whether no member refers to its value."""
         return self.mapping.find(b"\1", 0, PAGE) < 0
 
@@ -97,7 +97,7 @@ class Segments:
         best: Segment | None = None
         small: list[Segment] = []
         for segment in self._segments:
-            if segment.free:
+            if segment.is_free:
                 if segment.size < wanted:
                     small.append(segment)
                 elif best is None or segment.size < best.size:
