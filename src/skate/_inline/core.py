@@ -401,7 +401,7 @@ class InlineCore(Core):
                 "in-process mode cannot end code that neither returns nor waits; their results are dropped"
             )
         self.futures.close()
-        self.unread.close()
+        self.unretrieved.close()
 
     def abandon(self) -> None:
         """See Core: in a forked child none of the threads is there."""

@@ -99,7 +99,7 @@ class Turns(Reactor):
         self.lock = Door(self)  # type: ignore[assignment]
         self.on_turn: Callable[[], None] | None = None
         #: What __del__ methods leave behind is seen to at once.
-        self.polling = self.asleep = True
+        self.polling = self.blocked_in_poll = True
         self.watched = False
         self.leftovers: tuple[deque[Any], ...] = ()
         self.on_bug: Callable[[BaseException], None] = print_bug

@@ -43,7 +43,7 @@ TICK = 0.002
 
 #: What is left behind while it was just busy waits so long for its next look (seconds); what a turn left
 #: for the next one waits for a tick.
-DROWSY = 0.01
+LAZY_POLL_S = 0.01
 
 #: epoll takes milliseconds as a C int: a longer wait goes round in between (seconds).
 LONGEST_POLL = 3600.0
@@ -130,7 +130,7 @@ class Reactor:
         self.polling = False
         #: The same, but not of a background thread that was just busy: it looks at ``leftovers`` again
         #: soon. A turn for each would have it compete with user code that drops refs one by one.
-        self.asleep = False
+        self.blocked_in_poll = False
         #: What ``on_turn`` drains: queues that anybody may append to without the lock.
         self.leftovers: tuple[deque[Any], ...] = ()
         #: Another loop watches ``fileno``: it sleeps in poll on our behalf.
@@ -226,10 +226,10 @@ class Reactor:
         while dirty:
             dirty.pop().flush()
 
-    def turn(self, timeout: float | None, *, spin: bool = False, drowsy: bool = False) -> bool:
+    def turn(self, timeout: float | None, *, spin: bool = False, lazy: bool = False) -> bool:
         """Poll once and dispatch; tell whether there was anything to do. The caller leads, without the lock.
 
-        ``spin``: it has nothing else to do. ``drowsy``: what is left behind has time until ``timeout``.
+        ``spin``: it has nothing else to do. ``lazy``: what is left behind has time until ``timeout``.
         """
         timers = self._timers
         if timers:
@@ -239,17 +239,17 @@ class Reactor:
         if timeout is not None and timeout > LONGEST_POLL:
             timeout = LONGEST_POLL
         self.polling = True
-        self.asleep = not drowsy
+        self.blocked_in_poll = not lazy
         # Who left something behind before this asked for no turn: nobody was to sleep then.
         waiter = self._leader
-        if self.dirty or (not drowsy and any(self.leftovers)) or (waiter is not None and waiter.done):
+        if self.dirty or (not lazy and any(self.leftovers)) or (waiter is not None and waiter.done):
             timeout = 0
         events: Sequence[tuple[int, int]] = ()
         if spin and timeout != 0:
             events = self.spin.look(self._epoll.poll)
         if not events:
             events = self._epoll.poll(timeout)
-        self.polling = self.asleep = self.watched
+        self.polling = self.blocked_in_poll = self.watched
         busy = bool(events) or any(self.leftovers)
         lock = self.lock
         suspend()
@@ -338,7 +338,7 @@ class Reactor:
         inside = self._depth > 0
         if inside:
             # The outer one may be about to sleep in poll: its next look finds what was left behind meanwhile.
-            self._stale = self.polling = self.asleep = True
+            self._stale = self.polling = self.blocked_in_poll = True
             self.wake()
         self._lead.release()
         if not inside and (self._followers or self._parked):
@@ -515,8 +515,8 @@ class Reactor:
                     # it could lead: the next one shall not have to hand over to us and back.
                     busy = True
                     while self._entered == seen and not self._stopped:
-                        pause = TICK if any(self.leftovers) else DROWSY
-                        busy = self.turn(pause, drowsy=True) if busy else self.turn(None)
+                        pause = TICK if any(self.leftovers) else LAZY_POLL_S
+                        busy = self.turn(pause, lazy=True) if busy else self.turn(None)
                 except MemoryError as error:
                     with self.lock:
                         self.on_bug(error)

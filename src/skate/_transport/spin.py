@@ -15,19 +15,19 @@ from typing import Any
 from skate._base.clock import perf_counter
 
 #: Waits that begin with sleep, after looks in vain: at most so many in a row.
-MOST_SOBER = 256
+MAX_SKIPPED_POLLS = 256
 
 
 class Spin:
     """One waiter's habit of looking. One thread at a time."""
 
-    __slots__ = ("seconds", "sober", "_last")
+    __slots__ = ("seconds", "polls_to_skip", "_last")
 
     def __init__(self, seconds: float) -> None:
         #: How long a look takes; 0: never look. On one CPU, whoever is awaited needs it.
         self.seconds = seconds if len(os.sched_getaffinity(0)) > 1 else 0.0
         #: So many waits to come do not begin with a look.
-        self.sober = 0 if self.seconds else -1
+        self.polls_to_skip = 0 if self.seconds else -1
         self._last = 0
 
     def look(self, poll: Callable[[int], Sequence[Any]]) -> Sequence[Any]:
@@ -35,9 +35,9 @@ class Spin:
 
         Nothing, at once, if this wait is one that is not to begin with a look.
         """
-        if self.sober:
-            if self.sober > 0:
-                self.sober -= 1
+        if self.polls_to_skip:
+            if self.polls_to_skip > 0:
+                self.polls_to_skip -= 1
             return ()
         until = perf_counter() + self.seconds
         while perf_counter() < until:
@@ -45,5 +45,5 @@ class Spin:
             if found:
                 self._last = 0
                 return found
-        self.sober = self._last = min(self._last * 2 + 1, MOST_SOBER)
+        self.polls_to_skip = self._last = min(self._last * 2 + 1, MAX_SKIPPED_POLLS)
         return ()

@@ -540,7 +540,7 @@ def test_what_is_left_behind_is_drained_whether_the_background_thread_sleeps_or_
 
     def leave() -> None:
         left.append(1)
-        if reactor.asleep:
+        if reactor.blocked_in_poll:
             reactor.request_turn()
 
     leads = threading.Event()
@@ -552,7 +552,7 @@ def test_what_is_left_behind_is_drained_whether_the_background_thread_sleeps_or_
         meet(drained, "it does not look again by itself")
         leave()  # it was just busy
         meet(drained, "it does not look again by itself")
-        _until(lambda: reactor.asleep)
+        _until(lambda: reactor.blocked_in_poll)
     assert not reactor._turn_requested
 
 

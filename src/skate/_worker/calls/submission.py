@@ -62,7 +62,7 @@ class Submission:
         self._tasks = tasks
         self._encode = arguments.encode
         self._streams = streams
-        self._may_go = results.may_go_again
+        self._may_go = results.can_resend
         self._actors = actors
         self._last_function = 0
         #: Where the last call was made, if that is recorded.

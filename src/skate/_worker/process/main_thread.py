@@ -20,7 +20,7 @@ class MainThread:
         #: Handlers of signals that the program installed.
         self.gate = Gate(self._wake)
         #: What the main thread is to do in its next wait for objects.
-        self._errand: Callable[[], None] | None = None
+        self._callback: Callable[[], None] | None = None
 
     # ------------------------------------------------------------------ interrupts
 
@@ -46,33 +46,33 @@ class MainThread:
     def _interrupted_in_wait(self) -> None:
         """See Reactor.on_interrupt."""
         self.check_interrupt()
-        if self._errand is not None and self.main_waits():
+        if self._callback is not None and self.main_waits():
             with self._reactor.lock:
-                errand, self._errand = self._errand, None
-            if errand is not None:
-                errand()
+                callback, self._callback = self._callback, None
+            if callback is not None:
+                callback()
 
     def main_waits(self) -> bool:
         """Tell whether the main thread waits for objects."""
         return self._waiting.is_waiting(threading.main_thread().ident)
 
-    # ------------------------------------------------------------------ errands
+    # ------------------------------------------------------------------ callbacks on the main thread
 
-    def run_in_main(self, errand: Callable[[], None]) -> Callable[[], None]:
+    def run_callback(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have the main thread run it when it waits for objects. Any other thread; drivers only."""
-        self._errand = errand
+        self._callback = callback
         self._wake()
-        return errand
+        return callback
 
     def call_again(self) -> None:
-        """Look again whether the main thread waits: it is still to run what ``run_in_main`` was given."""
-        if self._errand is not None:
+        """Look again whether the main thread waits: it is still to run what ``run_callback`` was given."""
+        if self._callback is not None:
             self._wake()
 
-    def forget_errand(self, errand: Callable[[], None]) -> bool:
+    def cancel_callback(self, callback: Callable[[], None]) -> bool:
         """Tell whether the main thread had not begun with it, and will not."""
         with self._reactor.lock:
-            forgotten = self._errand is errand
+            forgotten = self._callback is callback
             if forgotten:
-                self._errand = None
+                self._callback = None
         return forgotten
