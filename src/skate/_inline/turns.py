@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from skate._base.clock import monotonic
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import (
-    LONGEST_POLL,
+    MAX_POLL_S,
     Flushable,
     Reactor,
     Timer,
@@ -249,7 +249,7 @@ def sleep(gate: threading.Lock, deadline: float | None) -> bool:
     if deadline is None:
         return gate.acquire()
     while True:
-        left = min(max(deadline - monotonic(), 0), LONGEST_POLL)
+        left = min(max(deadline - monotonic(), 0), MAX_POLL_S)
         if gate.acquire(timeout=left):
             return True
         if monotonic() >= deadline:

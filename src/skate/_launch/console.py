@@ -236,7 +236,7 @@ class MainThread:
             except Empty:
                 if attached.over and core.main_thread.cancel_callback(callback):
                     raise StopOver from None
-                core.main_thread.call_again()
+                core.main_thread.wake_again()
                 continue
             if isinstance(line, BaseException):
                 raise line

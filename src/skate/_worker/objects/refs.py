@@ -139,7 +139,7 @@ class ObjectEntry(msgspec.Struct, eq=False, gc=False):
 
     @property
     def has_no_value(self) -> bool:
-        """Whether a freed entry's value was freed as well: small values without refs stay inside the entry."""
+        """Whether a freed entry's value is gone as well. Small values without refs stay in the entry."""
         return self.kind in (SHARED, PENDING) or self.contained_refs_released
 
     def __repr__(self) -> str:
