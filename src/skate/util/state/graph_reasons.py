@@ -23,7 +23,7 @@ def explain(name: str, members: Sequence[Plain], stacks: Mapping[int, Sequence[s
 
     Args:
         name: see ``name_of``.
-        members: rows of all processes (see ``Graph.told`` and ``Program.told`` in ``dag``), with their pids.
+        members: what ``snapshot`` of a ``Graph`` or ``Program`` returned, with the pids of the processes.
         stacks: of all threads, by pid.
     """
     graph, _, number = name.partition(":")

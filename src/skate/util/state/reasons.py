@@ -54,7 +54,7 @@ def explain_drivers(drivers: Sequence[Plain], facts: Facts) -> list[str]:
     """Return lines that say what the drivers of a session wait for; if none does, what is under way.
 
     Args:
-        drivers: their rows (see ``_worker.reporting.waits.told``).
+        drivers: their rows (see ``_worker.reporting.waits.WaitReport.snapshot``).
     """
     story = _Story(facts)
     lines: list[str] = []
