@@ -16,7 +16,7 @@ OWNERS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
         # Sub-states with a decision module of their own.
         "maker": (CALLS + "lineage.py",),
         "lineage": (CALLS + "lineage.py",),
-        "untold": (CALLS + "unread.py",),
+        "report_if_unretrieved": (CALLS + "unretrieved.py",),
         "fetching": (OBJECTS + "borrowing.py",),
         "gone": (CALLS + "streams.py",),
         # Hot paths: an entry that no other thread has seen; one waiter.
@@ -45,7 +45,7 @@ OWNERS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
         "killed": (CALLS + "cancellation.py",),
         "lineage": (CALLS + "lineage.py",),
         "makes": (CALLS + "lineage.py",),
-        "again": (CALLS + "lineage.py", CALLS + "recovery.py"),
+        "is_reconstruction": (CALLS + "lineage.py", CALLS + "recovery.py"),
         "flags": (CALLS + "recovery.py",),
         "lost_items": (CALLS + "recovery.py",),
     },

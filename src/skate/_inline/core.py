@@ -407,7 +407,7 @@ class InlineCore(Core):
                 "in-process mode cannot end code that neither returns nor waits; their results are dropped"
             )
         self.futures.close()
-        self.unread.close()
+        self.unretrieved.close()
 
     def abandon(self) -> None:
         """Drop the session in a forked child, which has none of the threads. See Core."""

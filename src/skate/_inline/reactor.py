@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from skate._base.clock import monotonic
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import (
-    LONGEST_POLL,
+    MAX_POLL_S,
     Flushable,
     Reactor,
     Timer,
@@ -99,7 +99,7 @@ class InlineReactor(Reactor):
         self.lock = DeliveringLock(self)  # type: ignore[assignment]
         self.on_turn: Callable[[], None] | None = None
         #: Deques that __del__ methods filled are processed at once.
-        self.polling = self.asleep = True
+        self.polling = self.blocked_in_poll = True
         self.watched = False
         self.leftovers: tuple[deque[Any], ...] = ()
         self.on_bug: Callable[[BaseException], None] = print_bug
@@ -249,7 +249,7 @@ def sleep(gate: threading.Lock, deadline: float | None) -> bool:
     if deadline is None:
         return gate.acquire()
     while True:
-        left = min(max(deadline - monotonic(), 0), LONGEST_POLL)
+        left = min(max(deadline - monotonic(), 0), MAX_POLL_S)
         if gate.acquire(timeout=left):
             return True
         if monotonic() >= deadline:

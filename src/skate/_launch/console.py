@@ -229,14 +229,14 @@ class MainThread:
             except BaseException as error:
                 answer.put(error)
 
-        errand = core.main_thread.run_in_main(read)
+        callback = core.main_thread.run_callback(read)
         while True:
             try:
                 line = answer.get(timeout=_CHECK_INTERVAL_S)
             except Empty:
-                if attached.over and core.main_thread.forget_errand(errand):
+                if attached.over and core.main_thread.cancel_callback(callback):
                     raise StopOver from None
-                core.main_thread.call_again()
+                core.main_thread.wake_again()
                 continue
             if isinstance(line, BaseException):
                 raise line

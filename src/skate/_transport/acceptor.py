@@ -1,4 +1,4 @@
-"""What an accepting role does with those who connect: a connection is nothing until its hello.
+"""Accepts connections: a peer can say nothing but its hello until that has been checked.
 
 The gate costs nothing per message: before the hello, the connection has a decoder and a table of handlers for
 hellos alone; the hello swaps both for those of the peer's kind (see ``_wire.handshake``).
@@ -16,9 +16,9 @@ from skate._wire.framing import MAX_HELLO
 from skate._wire.handshake import Handshake
 from skate._wire.services import Service
 
-#: A connection that says nothing for so long is dropped (seconds). Long: a busy machine may stop a process
+#: A connection without a hello is dropped after this time (seconds). Long: a busy machine may stop a process
 #: between its dial and its hello, and a half-open connection costs one descriptor only.
-HELLO_TIMEOUT = 60.0
+HELLO_TIMEOUT_S = 60.0
 
 
 class Acceptor:
@@ -26,10 +26,10 @@ class Acceptor:
 
     Args:
         reactor: of this process.
-        service: what is said here, by whom.
-        handlers: which message goes where, hellos included. It may be completed until the first hello
-        arrives.
-            A hello's handler runs when the handshake accepted it; it may still call ``connection.refuse``.
+        service: the messages that this role takes, by kind of peer.
+        handlers: the handler of each message, hellos included. It may be completed until the first hello
+            arrives. A hello's handler runs when the handshake accepted it; it may still call
+            ``connection.refuse``.
         on_close: called once for each connection, whether or not it said hello.
         timeout: seconds until a connection without a hello is dropped.
     """
@@ -40,7 +40,7 @@ class Acceptor:
         service: Service,
         handlers: Mapping[type, Handler],
         on_close: Callable[[Connection], None],
-        timeout: float = HELLO_TIMEOUT,
+        timeout: float = HELLO_TIMEOUT_S,
     ) -> None:
         self._reactor = reactor
         self._service = service
@@ -54,8 +54,13 @@ class Acceptor:
         self._waiting: set[Connection] = set()
 
     def accept(self, sock: socket.socket, peer: Any, *, patient: bool = False) -> Connection:
-        """Serve a socket. ``peer``: what the role knows of it. ``patient``: no hello is hurried (a
-        lifeline)."""
+        """Serve a socket.
+
+        Args:
+            sock: the socket.
+            peer: the role's record of the peer.
+            patient: the peer may take any time for its hello (a lifeline).
+        """
         connection = Connection(self._reactor, sock, self._hellos, self._closed, largest=MAX_HELLO)
         connection.peer = peer
         connection.handshake = Handshake(self._service)
@@ -104,7 +109,7 @@ class Acceptor:
         self._on_close(connection)
 
     def close(self) -> None:
-        """Drop whoever has not said hello, without a word."""
+        """Drop the connections that have not said hello, without a message."""
         for connection in list(self._waiting):
             self._greeted(connection)
             connection.abandon()

@@ -25,11 +25,11 @@ CHUNK = 64 * 1024
 #: Queued frames are sent without waiting for a turn once there are this many bytes.
 EAGER_BYTES = 8 * 1024
 #: A submitter waits while more than this is queued for a peer that does not read.
-HIGH_WATER = 8 * 1024 * 1024
-#: A listener without descriptors looks again after this time (seconds), and after so many looks in a row it
-#: refuses whoever waits.
-_ACCEPT_PAUSE = 0.05
-_ACCEPT_PATIENCE = 40
+HIGH_WATER_BYTES = 8 * 1024 * 1024
+#: A listener without descriptors tries again after this time (seconds), and after this many failures in a
+#: row it refuses the peers that wait.
+_ACCEPT_RETRY_DELAY_S = 0.05
+_MAX_ACCEPT_FAILURES = 40
 #: Stands in ``_fds`` for a descriptor that the kernel could not deliver.
 _MISSED = -1
 
@@ -63,11 +63,11 @@ class Connection:
         self.reactor = reactor
         self.sock = sock
         self.out = bytearray()
-        #: Whatever the role knows about this peer.
+        #: The role's record of this peer.
         self.peer: Any = None
         self.closed = False
         self.close_reason = ""
-        #: Why the peer closed it, if it told.
+        #: Why the peer closed it, if it said so.
         self.refused: Refused | None = None
         #: Of an accepted connection: see ``acceptor``.
         self.handshake: Handshake | None = None
@@ -86,7 +86,7 @@ class Connection:
         reactor.register(self._fd, self)
 
     def serve(self, handlers: Mapping[type, Handler]) -> None:
-        """From the next frame on, decode these messages and no others."""
+        """Decode these messages and no others, from the next frame on."""
         self._handlers = handlers
         self._decode = decoder(frozenset(handlers))
         self._reader.limit = MAX_FRAME
@@ -94,7 +94,7 @@ class Connection:
     # ------------------------------------------------------------------ sending
 
     def send(self, message: msgspec.Struct) -> None:
-        """Queue a message. Dropped if the connection is closed: its on_close has told everybody."""
+        """Queue a message; drop it if the connection is closed, which ``on_close`` has dealt with."""
         if self.closed or self._mute:
             return
         append_frame(message, self.out)
@@ -130,11 +130,11 @@ class Connection:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes not yet taken by the kernel."""
+        """The number of bytes that the kernel has not taken yet."""
         return len(self.out) + sum(len(chunk) for chunk, _ in self._chunks)
 
     def flush(self) -> None:
-        """Give the kernel what it takes."""
+        """Send as much of the queue as the kernel takes."""
         self._dirty = False
         if self.closed:
             return
@@ -165,7 +165,7 @@ class Connection:
             self._await_writable()
             return
         except OSError:
-            # The peer is gone; what it said last is still to be read, and then its end.
+            # The peer is gone; its last messages are still to be read, and then its end.
             self._mute = True
             self._drop_output()
         if self._blocked:
@@ -173,9 +173,9 @@ class Connection:
             self.reactor.modify(self._fd, READABLE)
 
     def flush_all(self, deadline: float) -> None:
-        """Block until the kernel took everything, the peer is gone, or it is that late (monotonic).
+        """Block until the kernel took everything, the peer is gone, or the deadline (monotonic) has passed.
 
-        For the last words of a process only: it reads nothing meanwhile.
+        For the last messages of a process only: it reads nothing meanwhile.
         """
         poller = select.poll()
         if not self.closed:
@@ -193,7 +193,7 @@ class Connection:
     # ------------------------------------------------------------------ receiving
 
     def handle(self, events: int) -> None:
-        """Called by the reactor when the socket is ready."""
+        """Flush or read. The reactor calls this when the socket is ready."""
         if events & WRITABLE:
             self.flush()
         if events & ~WRITABLE and not self.closed:
@@ -241,7 +241,7 @@ class Connection:
         return True
 
     def _not_understood(self, body: bytes, error: Exception) -> None:
-        """The decoder did not take a frame: find out why, and refuse the peer."""
+        """Find out why the decoder rejected a frame, and refuse the peer."""
         if self.handshake is not None:
             self.refuse(self.handshake.not_understood(body, error, MESSAGES))
             return
@@ -259,16 +259,19 @@ class Connection:
             return
         try:
             handler(self, message)
-        except Exception as bug:  # ours; what comes behind it in the stream counts all the same
+        except Exception as bug:  # ours; the messages behind it in the stream count all the same
             self.reactor.on_bug(bug)
 
     def drain(self) -> None:
-        """Dispatch everything that has arrived: the peer's process ended, and it counts."""
+        """Dispatch everything that has arrived from a peer whose process ended."""
         while self.read():
             pass
 
     def missed_fd(self) -> None:
-        """The kernel dropped the descriptor that came with a read (at most one does): no number was free."""
+        """Note that the kernel dropped the descriptor that came with a read, as no number was free.
+
+        At most one comes with a read.
+        """
         self._fds.append(_MISSED)
 
     def take_fd(self) -> int:
@@ -285,7 +288,7 @@ class Connection:
     # ------------------------------------------------------------------ end
 
     def refuse(self, refused: Refused) -> None:
-        """Tell the peer why, and close."""
+        """Send the reason to the peer, and close."""
         if self.closed:
             return
         self.send(refused)
@@ -293,7 +296,7 @@ class Connection:
         self.close(f"the peer {refused.what}")
 
     def close(self, reason: str) -> None:
-        """Close and tell the role, once."""
+        """Close, and call ``on_close``, once."""
         if self.closed:
             return
         self.closed = True
@@ -318,7 +321,7 @@ class Connection:
         self.out.clear()
 
     def abandon(self) -> None:
-        """Close without telling anybody: in a forked child, or when the process ends."""
+        """Close without calling ``on_close``: in a forked child, or when the process ends."""
         if not self.closed:
             self.closed = True
             self._drop()
@@ -330,10 +333,10 @@ class Connection:
 class Listener:
     """Accepts connections and hands each to ``on_accept`` (which makes a Connection of it).
 
-    Without descriptors it does not look at its socket for a moment, which stays readable all the while:
-    those who dial wait in its queue. ``on_shortage`` is called with each new shortage. A ``refuses`` listener
-    keeps nobody waiting for longer than two seconds: it accepts by a descriptor that it had put by, tells the
-    peer why it cannot be served (Refused, BUSY), and hangs up.
+    Without descriptors it stops watching its socket for a moment, which stays readable all the while:
+    processes that dial wait in its queue. ``on_shortage`` is called with each new shortage. A ``refuses``
+    listener keeps no peer waiting for longer than two seconds: it accepts with a spare descriptor, sends the
+    peer the reason why it cannot be served (Refused, BUSY), and hangs up.
     """
 
     def __init__(
@@ -351,14 +354,14 @@ class Listener:
         self._on_accept = on_accept
         self._on_shortage = on_shortage
         self._spare = os.eventfd(0, os.EFD_CLOEXEC) if refuses else -1
-        #: Looks in a row that found no descriptor.
+        #: Attempts in a row for which there was no descriptor.
         self._failed = 0
         self._pause: Timer | None = None
         self.closed = False
         reactor.register(sock.fileno(), self)
 
     def handle(self, events: int) -> None:
-        """Called by the reactor: take everybody who is waiting."""
+        """Accept every peer that waits. The reactor calls this."""
         while True:
             try:
                 sock, _ = self.sock.accept()
@@ -373,15 +376,17 @@ class Listener:
             self._on_accept(sock)
 
     def _short(self, error: OSError) -> None:
-        """There is no descriptor: look again later, since epoll would tell of the same connection for
-        ever."""
+        """Stop watching the socket for a moment, for lack of descriptors.
+
+        epoll would report the same connection without end.
+        """
         self._failed += 1
         if self._failed == 1 and self._on_shortage is not None:
             self._on_shortage(error)
-        if self._failed > _ACCEPT_PATIENCE and self._spare >= 0:
+        if self._failed > _MAX_ACCEPT_FAILURES and self._spare >= 0:
             self._refuse_all(error)
         self._reactor.unregister(self.sock.fileno())
-        self._pause = self._reactor.call_later(_ACCEPT_PAUSE, self._look_again)
+        self._pause = self._reactor.call_later(_ACCEPT_RETRY_DELAY_S, self._watch_again)
 
     def _refuse_all(self, shortage: OSError) -> None:
         what = f"came while the process that it dialled {descriptors.explain(shortage)}"
@@ -397,14 +402,14 @@ class Listener:
                     sock.send(frame)
                 self._spare = os.eventfd(0, os.EFD_CLOEXEC)
         except OSError:
-            pass  # nobody waits any more, or another thread has taken the number
+            pass  # no peer waits any more, or another thread has taken the number
         if self._spare < 0:
             try:
                 self._spare = os.eventfd(0, os.EFD_CLOEXEC)
             except OSError:
                 pass
 
-    def _look_again(self) -> None:
+    def _watch_again(self) -> None:
         self._pause = None
         if not self.closed:
             self._reactor.register(self.sock.fileno(), self)

@@ -1,4 +1,4 @@
-"""Unix sockets: dialling one, listening on one."""
+"""Dials Unix sockets, and listens on them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ def dial(path: str) -> socket.socket:
     """Return a socket connected to the Unix socket at ``path``; wait while the listener's queue is full.
 
     Raises:
-        OSError: nobody listens there, or this process has no descriptor left.
+        OSError: no process listens there, or this process has no descriptor left.
     """
     return _connected(path, 0)
 
 
 def dial_now(path: str) -> socket.socket:
-    """The same, but never wait: for callers that hold a lock, or run a loop.
+    """Dial without ever waiting: for callers that hold a lock, or run a loop.
 
     Raises:
-        OSError: as above, or BlockingIOError: the listener's queue is full. ``descriptors.is_transient``
-        tells
-            which of them may go better later.
+        OSError: like ``dial``, or BlockingIOError: the listener's queue is full.
+            ``descriptors.is_transient`` tells after which of them another attempt may succeed.
     """
     return _connected(path, socket.SOCK_NONBLOCK)
 

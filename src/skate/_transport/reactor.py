@@ -1,9 +1,9 @@
 """The event loop of every process: led by whichever thread waits, so a call needs no hand-off.
 
-Drivers and workers have user threads; whoever must wait *leads* (polls, reads, dispatches) until
-what it waits for is there, others *follow* (sleep on a gate) and are promoted when the leader
-leaves. A background thread leads when nobody else has for a tick, so that peers are served while
-user code computes. Daemon and control store have one thread, which calls ``run``.
+Drivers and workers have user threads. A thread that must wait *leads* (polls, reads, dispatches) until
+its wait is over; further threads *follow* (sleep on a gate) and are promoted when the leader leaves. A
+background thread leads when no other thread has for a tick, so that peers are served while user code
+computes. Daemon and control store have one thread, which calls ``run``.
 
 ::
 
@@ -17,9 +17,9 @@ user code computes. Daemon and control store have one thread, which calls ``run`
 Rules: every table of the process is touched under ``lock`` only; nothing that can block, no user
 code and no unpickling happens under it (see ``table_lock``).
 
-User code may come in between everywhere else, by a ``__del__`` method that the collector runs, and wait
-here itself: a thread that leads already leads the inner wait, too, and one that follows takes its outer wait
-out of the line meanwhile. A signal's handler runs when its thread has left the lead (``on_interrupt``).
+User code may run at any other place, in a ``__del__`` method that the collector calls, and wait here itself:
+a thread that leads already leads the inner wait, too, and one that follows takes its outer wait out of the
+queue meanwhile. A signal's handler runs when its thread has left the lead (``on_interrupt``).
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from skate._base.clock import monotonic
 from skate._transport.spin import Spin
 from skate._transport.table_lock import TableLock, resume, state, suspend
 
-#: The background thread looks this often whether it should lead (seconds).
-TICK = 0.002
+#: The background thread checks this often whether it should lead (seconds).
+TICK_S = 0.002
 
-#: What is left behind while it was just busy waits so long for its next look (seconds); what a turn left
-#: for the next one waits for a tick.
-DROWSY = 0.01
+#: A background thread that was just busy polls this long (seconds) before it looks at ``leftovers`` again;
+#: if a turn left some, a tick.
+LAZY_POLL_S = 0.01
 
-#: epoll takes milliseconds as a C int: a longer wait goes round in between (seconds).
-LONGEST_POLL = 3600.0
+#: epoll takes milliseconds as a C int: a longer wait polls several times (seconds).
+MAX_POLL_S = 3600.0
 
 READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 WRITABLE = select.EPOLLOUT
@@ -56,14 +56,14 @@ class Source(Protocol):
     """Something with a descriptor that the reactor watches."""
 
     def handle(self, events: int) -> None:
-        """React to readiness; called under the reactor's lock."""
+        """React to readiness. Under the reactor's lock."""
 
 
 class Flushable(Protocol):
     """Something with bytes to send: a connection that was written to since the last flush."""
 
     def flush(self) -> None:
-        """Send what is queued; called under the reactor's lock."""
+        """Send what is queued. Under the reactor's lock."""
 
 
 class Waiter:
@@ -99,7 +99,7 @@ class Waiter:
 
 
 class Timer:
-    """A call to come. ``cancel`` it if it is not wanted any more."""
+    """A function that is called later. ``cancel`` it if it is not wanted any more."""
 
     __slots__ = ("when", "order", "callback")
 
@@ -115,23 +115,26 @@ class Timer:
 
 
 class Reactor:
-    """See the module's text. Built once a process; ``close`` frees its descriptors."""
+    """Polls descriptors, runs timers and flushes, on the thread that leads. One a process.
+
+    ``close`` frees its descriptors.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         #: Guards every table of this process.
         self.lock = TableLock()
-        #: Called under the lock in each turn: drains what __del__ methods left (see _worker.objects.refs), or
-        #: a part of it.
+        #: Called under the lock in each turn: drains what __del__ methods left (see _worker.objects.garbage),
+        #: or a part of it.
         self.on_turn: Callable[[], None] | None = None
         #: Called under the lock when the background thread takes the lead: user threads are busy.
         self.on_background: Callable[[], None] | None = None
-        #: Somebody sleeps in poll, or is about to: what is left behind needs ``request_turn``.
+        #: A thread sleeps in poll, or is about to: queued messages and leftovers need ``request_turn``.
         self.polling = False
-        #: The same, but not of a background thread that was just busy: it looks at ``leftovers`` again
+        #: The same, but false for a lazy poll of the background thread, which looks at ``leftovers`` again
         #: soon. A turn for each would have it compete with user code that drops refs one by one.
-        self.asleep = False
-        #: What ``on_turn`` drains: queues that anybody may append to without the lock.
+        self.blocked_in_poll = False
+        #: Queues that ``on_turn`` drains. Any thread may append to them without the lock.
         self.leftovers: tuple[deque[Any], ...] = ()
         #: Another loop watches ``fileno``: it sleeps in poll on our behalf.
         self.watched = False
@@ -143,7 +146,7 @@ class Reactor:
         #: raise.
         self.on_interrupt: Callable[[], None] = _nothing
         self.dirty: list[Flushable] = []
-        #: Of threads that wait and have nothing else to do. Off, unless whoever builds the reactor says.
+        #: The polls of threads that wait and have nothing else to do. Off, unless the role sets another one.
         self.spin = Spin(0.0)
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -155,7 +158,7 @@ class Reactor:
         #: Held by the thread that leads; once more for each wait inside another one.
         self._lead = threading.RLock()
         self._depth = 0
-        #: A wait inside the turn of another one has handled what that one's poll has found.
+        #: A wait inside the turn of another one has handled the events that the outer poll found.
         self._stale = False
         self._leader: Waiter | None = None
         self._followers: deque[Waiter] = deque()
@@ -187,7 +190,7 @@ class Reactor:
                 pass
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call ``callback`` under the lock after that time. Take the lock before you call this."""
+        """Call ``callback`` under the lock after that time. Under the lock."""
         self._timer_count += 1
         timer = Timer(monotonic() + seconds, self._timer_count, callback)
         heapq.heappush(self._timers, timer)
@@ -196,7 +199,7 @@ class Reactor:
         return timer
 
     def request_turn(self) -> None:
-        """Make whoever leads go round soon: there is something to flush or to drain.
+        """Make the leader take another turn soon: there is something to flush or to drain.
 
         Safe in ``__del__`` and signal handlers: one write to an eventfd, no lock.
         """
@@ -208,12 +211,12 @@ class Reactor:
                 pass
 
     def wake(self) -> None:
-        """Like request_turn, whether or not a turn was requested before."""
+        """Request a turn, whether or not one was requested before."""
         self._turn_requested = False
         self.request_turn()
 
     def nudge(self) -> None:
-        """Make every waiting thread look whether it was interrupted. For signal handlers."""
+        """Make every waiting thread check whether it was interrupted. For signal handlers."""
         self.wake()
         for waiter in list(self._followers):
             waiter.open_gate()
@@ -221,35 +224,36 @@ class Reactor:
     # ------------------------------------------------------------------ turning
 
     def flush(self) -> None:
-        """Send what is queued. Called under the lock."""
+        """Send what is queued. Under the lock."""
         dirty = self.dirty
         while dirty:
             dirty.pop().flush()
 
-    def turn(self, timeout: float | None, *, spin: bool = False, drowsy: bool = False) -> bool:
+    def turn(self, timeout: float | None, *, spin: bool = False, lazy: bool = False) -> bool:
         """Poll once and dispatch; tell whether there was anything to do. The caller leads, without the lock.
 
-        ``spin``: it has nothing else to do. ``drowsy``: what is left behind has time until ``timeout``.
+        ``spin``: the caller has nothing else to do, so it may poll before it blocks. ``lazy``: leftovers have
+        time until the timeout.
         """
         timers = self._timers
         if timers:
             left = timers[0].when - monotonic()
             if timeout is None or left < timeout:
                 timeout = left if left > 0 else 0
-        if timeout is not None and timeout > LONGEST_POLL:
-            timeout = LONGEST_POLL
+        if timeout is not None and timeout > MAX_POLL_S:
+            timeout = MAX_POLL_S
         self.polling = True
-        self.asleep = not drowsy
-        # Who left something behind before this asked for no turn: nobody was to sleep then.
+        self.blocked_in_poll = not lazy
+        # Threads that left something behind before this requested no turn, as no thread slept then.
         waiter = self._leader
-        if self.dirty or (not drowsy and any(self.leftovers)) or (waiter is not None and waiter.done):
+        if self.dirty or (not lazy and any(self.leftovers)) or (waiter is not None and waiter.done):
             timeout = 0
         events: Sequence[tuple[int, int]] = ()
         if spin and timeout != 0:
             events = self.spin.look(self._epoll.poll)
         if not events:
             events = self._epoll.poll(timeout)
-        self.polling = self.asleep = self.watched
+        self.polling = self.blocked_in_poll = self.watched
         busy = bool(events) or any(self.leftovers)
         lock = self.lock
         suspend()
@@ -258,7 +262,7 @@ class Reactor:
         try:
             if self._stale:
                 self._stale = False
-                events = ()  # what is still to be done, the next poll finds again
+                events = ()  # the next poll finds again what is still to be handled
             self._turn_requested = False
             for fd, event in events:
                 source = self._sources.get(fd)
@@ -313,7 +317,7 @@ class Reactor:
         return self._epoll.fileno()
 
     def turn_if_free(self) -> None:
-        """Go round once without waiting, unless somebody leads: for a loop that watches ``fileno``."""
+        """Take one turn without waiting, unless a thread leads: for a loop that watches ``fileno``."""
         if self.try_lead():  # the background thread leaves the lead to us
             try:
                 self.turn(0)
@@ -321,10 +325,10 @@ class Reactor:
                 self.leave_lead()
 
     def try_lead(self) -> bool:
-        """Lead, if nobody does, to wait for some sources alone, for less than a tick. See ``leave_lead``.
+        """Lead, if no thread does, to wait for some sources alone, for less than a tick. See ``leave_lead``.
 
-        Whoever leads like this polls those sources and ``fileno`` and handles them under the lock, and
-        calls ``turn(0)`` now and then.
+        The caller polls those sources and ``fileno``, handles them under the lock, and calls ``turn(0)`` now
+        and then.
         """
         self._entered += 1
         if self._stopped or not self._lead.acquire(False):  # the thread that closed it leads for good
@@ -333,12 +337,12 @@ class Reactor:
         return True
 
     def leave_lead(self) -> None:
-        """End what ``try_lead`` began, or any other lead."""
+        """Leave the lead, which ``try_lead`` or a wait took."""
         self._depth -= 1
         inside = self._depth > 0
         if inside:
-            # The outer one may be about to sleep in poll: its next look finds what was left behind meanwhile.
-            self._stale = self.polling = self.asleep = True
+            # The outer leader may be about to sleep in poll: its next poll finds what was left meanwhile.
+            self._stale = self.polling = self.blocked_in_poll = True
             self.wake()
         self._lead.release()
         if not inside and (self._followers or self._parked):
@@ -365,7 +369,7 @@ class Reactor:
     def wait(self, waiter: Waiter, deadline: float | None = None) -> bool:
         """Return True when the waiter is notified, False at the deadline (monotonic seconds).
 
-        Call it without the lock. Leads where nobody does, else follows.
+        Without the lock. The calling thread leads where no other does, else it follows.
         """
         while not waiter.done:
             if self._stopped:
@@ -391,7 +395,7 @@ class Reactor:
                     if deadline is None:
                         self.turn(None, spin=True)
                     else:
-                        # At least one turn, so that polling with a timeout of 0 gets on.
+                        # At least one turn, so that polling with a timeout of 0 makes progress.
                         left = deadline - monotonic()
                         self.turn(left if left > 0 else 0, spin=True)
                         if left <= 0:
@@ -405,7 +409,7 @@ class Reactor:
         return True
 
     def _follow(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Sleep until promoted: return True with the lead held. Return False when the wait is over, or
+        """Sleep until promoted, then return True with the lead held. Return False when the wait is over, or
         the main thread is interrupted."""
         gate = waiter.gate = threading.Lock()
         gate.acquire()
@@ -417,7 +421,7 @@ class Reactor:
                 with self.lock:
                     outer = self._take_out(waiter.thread) or outer
                     self._followers.append(waiter)
-                # A leader that left before it could see us does not promote us: look again.
+                # A leader that left before it could see this follower does not promote it: try once more.
                 if self._lead.acquire(False):
                     with self.lock:
                         if waiter in self._followers:
@@ -427,7 +431,7 @@ class Reactor:
                     self.wake()
                 timeout = -1.0
                 if deadline is not None:
-                    timeout = min(max(deadline - monotonic(), 0), LONGEST_POLL)
+                    timeout = min(max(deadline - monotonic(), 0), MAX_POLL_S)
                 woken = usable = interrupted = False
                 try:
                     woken = gate.acquire(timeout=timeout)
@@ -439,7 +443,7 @@ class Reactor:
                         if not promoted:
                             self._followers.remove(waiter)
                     if promoted and not usable:
-                        self._hand_over()  # pass on a promotion that we cannot use
+                        self._hand_over()  # pass on a promotion that this thread cannot use
                 if interrupted or self._stopped:
                     return False
                 if not woken and deadline is not None and monotonic() >= deadline:
@@ -449,10 +453,10 @@ class Reactor:
             return False
         finally:
             if outer is not None:
-                outer.open_gate()  # it lines up again
+                outer.open_gate()  # it queues again
 
     def _take_out(self, thread: int) -> Waiter | None:
-        """Take the wait that a wait inside it interrupts out of the line, and return it. Under the lock."""
+        """Remove the thread's outer wait from the followers, and return it. Under the lock."""
         for follower in self._followers:
             if follower.thread == thread:
                 self._followers.remove(follower)
@@ -460,7 +464,7 @@ class Reactor:
         return None
 
     def _hand_over(self) -> None:
-        """After the lead was released: promote a follower, or let the background thread know."""
+        """Promote a follower, or wake the background thread. Call it after the lead was released."""
         if self._followers:
             with self.lock:
                 if self._followers:
@@ -493,10 +497,10 @@ class Reactor:
                     self._parked = False
                 else:
                     seen = self._entered
-                    self._park_gate.acquire(timeout=TICK)
+                    self._park_gate.acquire(timeout=TICK_S)
             elif self._entered != seen or not self._lead.acquire(False):
                 seen = self._entered
-                self._park_gate.acquire(timeout=TICK)
+                self._park_gate.acquire(timeout=TICK_S)
             else:
                 self._depth += 1
                 self._background_leads = True
@@ -512,11 +516,11 @@ class Reactor:
                             self.on_bug(error)
                     seen = self._entered
                     # A user thread that comes to wait ends this, even if its wait is over before
-                    # it could lead: the next one shall not have to hand over to us and back.
+                    # it could lead: the next one need not take the lead over and give it back.
                     busy = True
                     while self._entered == seen and not self._stopped:
-                        pause = TICK if any(self.leftovers) else DROWSY
-                        busy = self.turn(pause, drowsy=True) if busy else self.turn(None)
+                        pause = TICK_S if any(self.leftovers) else LAZY_POLL_S
+                        busy = self.turn(pause, lazy=True) if busy else self.turn(None)
                 except MemoryError as error:
                     with self.lock:
                         self.on_bug(error)
@@ -532,13 +536,13 @@ class Reactor:
         with self.lock:
             for waiter in self._followers:
                 waiter.open_gate()
-        # Whoever leads leaves now; nobody leads after us.
+        # The leader leaves now; no thread leads after this one.
         self._lead.acquire(timeout=5)
         self._epoll.close()
         os.close(self._wake_fd)
 
     def abandon(self) -> None:
-        """In a forked child: drop the descriptors; threads and locks of the parent are not here."""
+        """Close the descriptors in a forked child, which has no threads of the parent."""
         self._stopped = True
         self._epoll.close()
         os.close(self._wake_fd)
@@ -554,7 +558,7 @@ def in_main_thread() -> bool:
 
 
 def print_bug(bug: BaseException) -> None:
-    """Have the user report it."""
+    """Print a bug of the runtime, and ask the user to report it."""
     print("skate: internal error; please report it", file=sys.stderr)
     try:
         traceback = descriptors.load("traceback")

@@ -34,7 +34,7 @@ resume = gc.enable
 
 
 class _State:
-    """What the program wants of the collector. Changes under the lock, or by one assignment."""
+    """The program's own setting of the collector. Changes under the lock, or by one assignment."""
 
     __slots__ = ("wanted", "installed")
 
@@ -93,7 +93,7 @@ class TableLock:
 
 def enable() -> None:
     """Enable automatic garbage collection."""
-    with TableLock():  # a thread that changes tables is not to meet the collector
+    with TableLock():  # the collector must not run on a thread that changes tables
         state.wanted = True
 
 

@@ -36,7 +36,7 @@ from skate._worker.calls.stream_calls import StreamCalls
 from skate._worker.calls.submission import Submission
 from skate._worker.calls.task_submitter import TaskSubmitter
 from skate._worker.calls.tasks import TaskTable
-from skate._worker.calls.unread import UnreadErrors
+from skate._worker.calls.unretrieved import UnretrievedErrors
 from skate._worker.debugging.breakpoints import Breakpoints
 from skate._worker.execution import forked_child
 from skate._worker.execution.executor import Executor
@@ -122,17 +122,17 @@ class Core:
         self.tasks = TaskTable()
         self.lineage = Lineage(context.config.max_lineage_bytes)
         self.history = CallHistory(context, self.daemon)
-        self.unread = UnreadErrors(context, self.futures.run_callback)
+        self.unretrieved = UnretrievedErrors(context, self.futures.run_callback)
         self.streams = StreamCalls(
             context, self.daemon, self.refs, self.home, self.borrowing, self.garbage, self.values,
             self.futures, self.tasks, self.lineage,
         )  # fmt: skip
         self.results = Results(
             context, self.daemon, self.refs, self.borrowing, self.tasks, self.streams, self.lineage,
-            self.history, self.unread,
+            self.history, self.unretrieved,
         )  # fmt: skip
         self.task_submitter = kinds.task_submitter(
-            context, self.daemon, self.peers, self.tasks, self.results, self.unread
+            context, self.daemon, self.peers, self.tasks, self.results, self.unretrieved
         )
         self.actor_submitter = ActorSubmitter(context, self.control, self.peers, self.results)
         self.recovery = Recovery(
@@ -169,7 +169,7 @@ class Core:
         garbage.on_dead_stream = self.streams.close
         garbage.on_handles_gone = self._handles_gone
         garbage.on_result_freed = self.lineage.freed
-        garbage.on_error_freed = self.unread.freed
+        garbage.on_error_freed = self.unretrieved.freed
         self.control.handlers[control.ActorUpdate] = self.actor_submitter.updated
         self.control.on_rejoined = self.actor_submitter.watch_again
         self.control.on_cut_off = self.actor_submitter.cut_off
@@ -190,18 +190,18 @@ class Core:
             }
         )
 
-    def add_executor(self, board: mmap, slot: int) -> Executor:
+    def add_executor(self, progress_table: mmap, slot: int) -> Executor:
         """Build what runs calls in a worker.
 
         Args:
-            board: shared with the daemon; at ``slot`` stands which call was begun last.
+            progress_table: shared with the daemon; at ``slot`` stands which call was begun last.
         """
         context = self.context
         invocation = Invocation(context, self.daemon, self.memory, self.borrowing, self.garbage)
         yielding = Yielding(context, self.waiting, self.borrowing, invocation)
         executor = self.executor = self.local.executor = Executor(
             context, self.daemon, self.main_thread, self.waiting, self.refs, self.store, self.garbage,
-            self.values, invocation, yielding, board, slot, self.canceller.cancel_children,
+            self.values, invocation, yielding, progress_table, slot, self.canceller.cancel_children,
         )  # fmt: skip
         self.breakpoints = Breakpoints(context, self.daemon, executor, _load_debugger)
         executor.on_raised = self.breakpoints.look_at
@@ -229,7 +229,7 @@ class Core:
             node.DemandRefused: self.task_submitter.refused,
             node.LeaseReclaim: self.task_submitter.reclaim,
             node.WorkerDied: self.task_submitter.worker_died,
-            node.StateAsk: self.reporter.asked,
+            node.StateAsk: self.reporter.state_requested,
             node.CreatorDied: self._creator_died,
             node.Deadlocked: self.waiting.deadlocked,
         }
@@ -306,7 +306,7 @@ class Core:
             self.store.close()
             self.lineage.close(self.refs.entries.values())
         self.futures.close()
-        self.unread.close()
+        self.unretrieved.close()
         try:
             os.unlink(context.address)
         except OSError:

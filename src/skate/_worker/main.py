@@ -56,12 +56,12 @@ def _run_hook(context: ProcessContext) -> str:
     return ""
 
 
-def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: dict[str, Any]) -> int:
+def run_worker(worker_id: bytes, session: str, table_fd: int, slot: int, job: dict[str, Any]) -> int:
     """Serve until the daemon's connection ends; return the exit code."""
     output.install()
     faulthandler.enable()
     stack_signal.register()
-    board = mmap.mmap(board_fd, os.fstat(board_fd).st_size)
+    progress_table = mmap.mmap(table_fd, os.fstat(table_fd).st_size)
     config = Config(**job["config"])
     reactor = Reactor("worker")
     reactor.spin = Spin(config.spin_us / 1e6)
@@ -77,7 +77,7 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
         # By name: what users see of the runtime is above it.
         importlib.import_module("skate.compat").install()
     core = Core(context)
-    executor = core.add_executor(board, slot)
+    executor = core.add_executor(progress_table, slot)
     core.main_thread.gate.install()
     executor.interrupts.install()
     executor.title.idle()
@@ -105,5 +105,5 @@ def run_worker(worker_id: bytes, session: str, board_fd: int, slot: int, job: di
     atexit._run_exitfuncs()
     if executor.host is not None:
         executor.host.forget()
-    core.unread.close()
+    core.unretrieved.close()
     return code

@@ -96,7 +96,7 @@ class Graph:
         self._suspicion = ""
         self.core.graphs.add(self)
 
-    def told(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """Return where the graph is, for ``util.state.why``. Under the lock."""
         executions = self._executions
         error = executions.error

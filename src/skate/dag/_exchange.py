@@ -14,7 +14,7 @@ from skate._serialize import culprit
 from skate._serialize.exceptions import load_error
 from skate._serialize.values import deserialize, serialize
 from skate._transport.connection import CHUNK, Connection, Handler
-from skate._transport.reactor import TICK, Reactor
+from skate._transport.reactor import TICK_S, Reactor
 from skate._transport.spin import Spin
 from skate._wire import graph as wire
 from skate._wire.codec import GARBAGE, append_frame
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 HERE = -1
 
 #: Less than the reactor's tick.
-_MOMENT_MS = TICK * 500
+_MOMENT_MS = TICK_S * 500
 #: How often the reactor turns while values keep arriving.
 _TURN_PERIOD_S = 0.005
 _FDS = socket.CMSG_SPACE(16 * 4)

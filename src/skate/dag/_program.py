@@ -128,7 +128,7 @@ class Program:
         self._begin = self._pace()
         self.core.graphs.add(self)
 
-    def told(self) -> dict[str, Any] | None:
+    def snapshot(self) -> dict[str, Any] | None:
         """Return where the actor is, for ``util.state.why``; None before the start. Under the lock."""
         if not self._calls or self._closed:
             return None

@@ -135,7 +135,7 @@ class Machine:
         self.copies: list[Any] = []
         reactor = SimpleNamespace(
             call_later=lambda delay, callback: self.timers.append(callback), stop=self._stop, dirty=[],
-            register=lambda *_: None, unregister=lambda *_: None, modify=lambda *_: None, polling=False, asleep=False,
+            register=lambda *_: None, unregister=lambda *_: None, modify=lambda *_: None, polling=False, blocked_in_poll=False,
         )  # fmt: skip
         launcher = SimpleNamespace(
             report_to=lambda listener: None,

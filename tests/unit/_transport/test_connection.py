@@ -560,7 +560,7 @@ def test_a_listener_without_descriptors_rests_and_takes_them_later(tmp_path: Pat
 def test_a_listener_that_refuses_tells_whoever_waits_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_ACCEPT_PATIENCE", 2)
+    monkeypatch.setattr(module, "_MAX_ACCEPT_FAILURES", 2)
     reactor = Reactor("test")
     accepted: list[socket.socket] = []
     listener = Listener(reactor, listen(str(tmp_path / "s")), accepted.append, refuses=True)

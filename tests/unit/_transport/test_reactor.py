@@ -119,7 +119,7 @@ def test_a_deadline_that_is_over_still_looks_once(stage: _Stage) -> None:
 
 
 def test_a_very_long_wait_goes_round_in_between(stage: _Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONGEST_POLL", 0.0)
+    monkeypatch.setattr(module, "MAX_POLL_S", 0.0)
     waiter = Waiter()
     thread = stage.probe.lead(waiter, monotonic() + 1e12)
     meet(stage.probe.poll.began, "it did not go round")
@@ -268,7 +268,7 @@ def test_a_follower_whose_time_is_up_leaves_alone(stage: _Stage) -> None:
 def test_a_follower_waits_on_beyond_the_longest_sleep(stage: _Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Waiter(), Waiter()
     leader = stage.probe.lead(first)
-    monkeypatch.setattr(module, "LONGEST_POLL", 0.0)
+    monkeypatch.setattr(module, "MAX_POLL_S", 0.0)
     follower = stage.probe.follow(second, monotonic() + 1e12)
     meet(stage.probe.followers.came, "it did not go round")
     stage.bell_for(second).ring()
@@ -540,7 +540,7 @@ def test_what_is_left_behind_is_drained_whether_the_background_thread_sleeps_or_
 
     def leave() -> None:
         left.append(1)
-        if reactor.asleep:
+        if reactor.blocked_in_poll:
             reactor.request_turn()
 
     leads = threading.Event()
@@ -552,7 +552,7 @@ def test_what_is_left_behind_is_drained_whether_the_background_thread_sleeps_or_
         meet(drained, "it does not look again by itself")
         leave()  # it was just busy
         meet(drained, "it does not look again by itself")
-        _until(lambda: reactor.asleep)
+        _until(lambda: reactor.blocked_in_poll)
     assert not reactor._turn_requested
 
 

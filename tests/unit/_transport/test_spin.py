@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from skate._transport import spin
-from skate._transport.spin import MOST_SOBER, Spin
+from skate._transport.spin import MAX_SKIPPED_POLLS, Spin
 
 
 class Poll:
@@ -31,9 +31,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_finds_what_comes_soon(clock: None) -> None:
     habit = Spin(50e-6)
-    assert habit.sober == 0
+    assert habit.polls_to_skip == 0
     assert habit.look(Poll(10)) == ["found"]
-    assert habit.sober == 0
+    assert habit.polls_to_skip == 0
 
 
 def test_it_looks_no_longer_than_it_may(clock: None) -> None:
@@ -44,27 +44,27 @@ def test_it_looks_no_longer_than_it_may(clock: None) -> None:
 
 def test_looks_in_vain_become_rare(clock: None) -> None:
     habit = Spin(50e-6)
-    sober = []
+    skipped = []
     for _ in range(12):
         habit.look(Poll(1000))
-        sober.append(habit.sober)
-        habit.sober = 0  # as if it was counted down
-    assert sober[:5] == [1, 3, 7, 15, 31]
-    assert sober[-1] == MOST_SOBER
+        skipped.append(habit.polls_to_skip)
+        habit.polls_to_skip = 0  # as if it was counted down
+    assert skipped[:5] == [1, 3, 7, 15, 31]
+    assert skipped[-1] == MAX_SKIPPED_POLLS
 
 
 def test_one_success_and_it_looks_again(clock: None) -> None:
     habit = Spin(50e-6)
     for _ in range(5):
         habit.look(Poll(1000))
-    habit.sober = 0
+    habit.polls_to_skip = 0
     habit.look(Poll(3))
-    assert habit.sober == 0
+    assert habit.polls_to_skip == 0
     habit.look(Poll(1000))
-    assert habit.sober == 1
+    assert habit.polls_to_skip == 1
 
 
 def test_never_on_one_cpu(clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spin.os, "sched_getaffinity", lambda pid: {0})
-    assert Spin(50e-6).sober < 0
-    assert Spin(0.0).sober < 0
+    assert Spin(50e-6).polls_to_skip < 0
+    assert Spin(0.0).polls_to_skip < 0

@@ -340,7 +340,7 @@ def test_another_protocol_is_told_so(role: Role) -> None:
 def test_a_connection_that_says_nothing_is_dropped_in_time(
     role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [acceptor.HELLO_TIMEOUT]
+    now = [acceptor.HELLO_TIMEOUT_S]
     quiet, greeting = role.client(), role.client()
     greeting.say(next(iter(role.hellos.values())))
     from skate._transport import reactor

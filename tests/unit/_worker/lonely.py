@@ -29,7 +29,7 @@ class Loop(Reactor):
         self.name = "test"
         self.lock = TableLock()
         self.on_turn = None
-        self.polling = self.asleep = self.watched = self.interrupted = False
+        self.polling = self.blocked_in_poll = self.watched = self.interrupted = False
         self.leftovers = ()
         self.dirty = []
         self.now = 0.0

@@ -62,7 +62,7 @@ class Home:
 
     def __init__(self, engine: RecordingEngine) -> None:
         self.dead_refs: deque[Any] = deque(maxlen=0)
-        self.reactor = SimpleNamespace(asleep=False)
+        self.reactor = SimpleNamespace(blocked_in_poll=False)
         self.context = SimpleNamespace(
             job_id=engine.identity().job_id, address="recording", locked=threading.RLock()
         )

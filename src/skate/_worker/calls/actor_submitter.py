@@ -14,7 +14,7 @@ from skate._worker.calls.actor_client import ActorClient, Command, Connect, Fail
 from skate._worker.calls.cancellation import cancel_error
 from skate._worker.calls.records import TaskRecord
 from skate._worker.calls.results import Results
-from skate._worker.calls.task_submitter import CERTIFICATE_DUE
+from skate._worker.calls.task_submitter import EXIT_REPORT_TIMEOUT_S
 from skate._worker.objects.refs import ObjectEntry
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.control_link import ControlLink
@@ -151,7 +151,7 @@ class ActorSubmitter:
             if current():
                 commands = client.broken(reason)
                 for call in [call for call in client.queue if not call.unresolved]:
-                    self._results.may_go_again(call)
+                    self._results.can_resend(call)
                 client.connected(connection)
                 self._run(commands)
 
@@ -172,7 +172,8 @@ class ActorSubmitter:
                 )
                 return
             self._context.reactor.call_later(
-                CERTIFICATE_DUE, lambda: self._dial(client, address, reason, tries) if current() else None
+                EXIT_REPORT_TIMEOUT_S,
+                lambda: self._dial(client, address, reason, tries) if current() else None,
             )
 
         self._peers.reach(address, connected, failed)
@@ -228,7 +229,7 @@ class ActorSubmitter:
             client.connection.drain()  # replies that it got out before it ended
         commands = client.updated(message)
         for call in [call for call in client.queue if not call.unresolved]:
-            self._results.may_go_again(call)
+            self._results.can_resend(call)
         self._run(commands)
 
     def disconnected(self, connection: Connection) -> None:
@@ -254,7 +255,7 @@ class ActorSubmitter:
                 if client.is_dialling(address):
                     self._dial(client, address, reason)
 
-            self._context.reactor.call_later(CERTIFICATE_DUE, look)
+            self._context.reactor.call_later(EXIT_REPORT_TIMEOUT_S, look)
 
     def watch_again(self) -> None:
         """The control store was started anew: it is to tell the same actors' states."""

@@ -93,7 +93,7 @@ class CallHistory:
         """Send the daemon the counts that changed, which it keeps when this process is gone."""
         self._is_report_due = False
         if self._daemon.is_open:
-            rows = self.tallies.told()
+            rows = self.tallies.snapshot()
             if rows:
                 self._daemon.send(node.Counts(pack(rows)))
                 self._daemon.flush()

@@ -89,12 +89,12 @@ class Lineage:
                 continue
             entry.maker = None
             task.makes -= 1
-            if not task.makes and not task.again:
+            if not task.makes and not task.is_reconstruction:
                 todo += self._release(task)
 
-    def over(self, task: TaskRecord) -> None:
+    def reconstruction_finished(self, task: TaskRecord) -> None:
         """A call that was repeated is through."""
-        task.again = False
+        task.is_reconstruction = False
         if not task.makes:
             self._forget(task)
 
@@ -145,7 +145,7 @@ class Lineage:
             task = entry.maker
             if not isinstance(task, TaskRecord):
                 return _no_maker(entry, lost)
-            if task in tasks or task.again:
+            if task in tasks or task.is_reconstruction:
                 continue
             obstacle = _obstacle(task)
             if obstacle:
@@ -160,7 +160,7 @@ class Lineage:
                         "belonged to another process, which freed it"
                     )
                 revived[id(needed)] = needed
-                if needed.valueless:
+                if needed.has_no_value:
                     todo.append(needed)
         return Plan(list(tasks), list(revived.values()))
 

@@ -152,7 +152,7 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
     #: may still need; whether it runs to make it again (see ``lineage``, ``recovery``).
     lineage: list[ObjectEntry] | None = None
     makes: int = 0
-    again: bool = False
+    is_reconstruction: bool = False
     #: Items of its stream, by index, that were lost and are to be made again.
     lost_items: dict[int, ObjectEntry] | None = None
     #: See ``Call.retry``.
@@ -163,7 +163,7 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
         stream = self.stream
         if stream is None:
             return None
-        if self.again:
+        if self.is_reconstruction:
             return stream.base, min(self.lost_items or (0,)), 0
         return stream.base, stream.received, stream.limit
 

@@ -88,17 +88,17 @@ class Recovery:
         for task in plan.tasks:
             if task.stream is not None and not task.stream.ended:
                 continue  # its first run is not through: see over()
-            task.again = True
+            task.is_reconstruction = True
             task.spend_retry()
         for task in plan.tasks:
-            if task.again:
+            if task.is_reconstruction:
                 self._run_again(task)
 
     def _hold_back(self, entry: ObjectEntry) -> None:
         """Calls that were about to be sent with the object wait for it again."""
         for waiting_with in self._waiting_with:
             for call in waiting_with(entry):
-                self._results.hold(call, entry)
+                self._results.wait_for_arguments(call, entry)
 
     def _want(self, task: TaskRecord, entry: ObjectEntry) -> None:
         self._refs.expect(entry, task)
@@ -129,7 +129,7 @@ class Recovery:
 
     # ------------------------------------------------------------------ the end of a repeated call
 
-    def wanted(self, task: TaskRecord) -> list[ObjectEntry]:
+    def missing_returns(self, task: TaskRecord) -> list[ObjectEntry]:
         """Return the returns of a repeated call, with nobody's entries for those that have values.
 
         What is put there is freed, unless the value that is in use lies in the store under the same id.
@@ -179,9 +179,9 @@ class Recovery:
         self._final = dump_error(lost)
         return self._final
 
-    def over(self, task: TaskRecord, error: bytes = b"") -> None:
+    def reconstruction_finished(self, task: TaskRecord, error: bytes = b"") -> None:
         """A repeated call is through, or the first run of a generator whose items were lost meanwhile."""
-        self._lineage.over(task)
+        self._lineage.reconstruction_finished(task)
         task.flags &= ~wire.AGAIN
         items, task.lost_items = task.lost_items, None
         for entry in (items or {}).values():

@@ -18,7 +18,7 @@ from skate._worker.calls.lineage import Lineage
 from skate._worker.calls.records import TaskRecord
 from skate._worker.calls.stream_calls import StreamCalls
 from skate._worker.calls.tasks import TaskTable
-from skate._worker.calls.unread import UnreadErrors
+from skate._worker.calls.unretrieved import UnretrievedErrors
 from skate._worker.objects.borrowing import Borrowing
 from skate._worker.objects.refs import PENDING, ObjectEntry, RefTable, discarding_entry
 from skate._worker.process.context import ProcessContext
@@ -31,13 +31,13 @@ class Reconstruction(Protocol):
     def missing(self, entry: ObjectEntry, data: bytes) -> None:
         """See Recovery."""
 
-    def wanted(self, task: TaskRecord) -> list[ObjectEntry]:
+    def missing_returns(self, task: TaskRecord) -> list[ObjectEntry]:
         """See Recovery."""
 
     def failed(self, task: TaskRecord, error: bytes) -> bytes:
         """See Recovery."""
 
-    def over(self, task: TaskRecord, error: bytes = b"") -> None:
+    def reconstruction_finished(self, task: TaskRecord, error: bytes = b"") -> None:
         """See Recovery."""
 
 
@@ -57,7 +57,7 @@ class Results:
         streams: StreamCalls,
         lineage: Lineage,
         history: CallHistory,
-        unread: UnreadErrors,
+        unretrieved: UnretrievedErrors,
     ) -> None:
         self._context = context
         self._daemon = daemon
@@ -67,11 +67,11 @@ class Results:
         self._streams = streams
         self._lineage = lineage
         self._history = history
-        self._unread = unread
+        self._unretrieved = unretrieved
 
     # ------------------------------------------------------------------ arguments
 
-    def hold(self, task: TaskRecord, lost: ObjectEntry | None = None) -> None:
+    def wait_for_arguments(self, task: TaskRecord, lost: ObjectEntry | None = None) -> None:
         """Have a call wait for those arguments that have no value, or for this one."""
         for _, entry in task.dependencies or ():
             if (lost is None or entry is lost) and task.unresolved >= 0:
@@ -92,7 +92,7 @@ class Results:
             return
         task.unresolved -= 1
         # The others had values; one may have been lost meanwhile.
-        if task.unresolved == 0 and self.may_go_again(task):
+        if task.unresolved == 0 and self.can_resend(task):
             task.route.ready(task)
 
     def _failed_already(self, task: TaskRecord) -> bool:
@@ -111,9 +111,9 @@ class Results:
         task.route.argument_failed(task)
         argument.mark_retrieved()
         self.finish_with_error(task, argument.data)
-        self._unread.failed(task, argument.data)
+        self._unretrieved.failed(task, argument.data)
 
-    def may_go_again(self, task: TaskRecord) -> bool:
+    def can_resend(self, task: TaskRecord) -> bool:
         """Tell whether a call may be sent (again): its arguments have values.
 
         If not, it waits for those that have none; or one is an error, and it is over (``unresolved`` below
@@ -123,13 +123,13 @@ class Results:
             return True
         if self._failed_already(task):
             return False
-        self.hold(task)
+        self.wait_for_arguments(task)
         return not task.unresolved
 
     def run_again(self, task: TaskRecord) -> None:
         """Have a call run (again) as soon as its arguments have values."""
         self._tasks.add(task)
-        may_go = self.may_go_again(task)
+        may_go = self.can_resend(task)
         if task.unresolved >= 0:
             task.route.resubmit(task, may_go)
 
@@ -146,12 +146,12 @@ class Results:
                 self._argument_lost(connection, message, task)
                 return
             if task.spend_retry():
-                self._again(connection, message, task)
+                self._start_next_attempt(connection, message, task)
                 return
             kind = wire.ERROR
         task.connection = None
         del self._tasks.unfinished[message.seq]
-        entries = task.returns if not task.again else self.recovery.wanted(task)
+        entries = task.returns if not task.is_reconstruction else self.recovery.missing_returns(task)
         if message.borrowed:
             for object_id, epoch in message.borrowed:
                 self._refs.add_borrower(object_id, connection.peer.id, epoch)
@@ -178,16 +178,16 @@ class Results:
         error = None
         if kind == wire.ERROR:
             error = message.data
-            self._unread.failed(task, error)
+            self._unretrieved.failed(task, error)
         self._history.add(task, connection.peer.id, message.microseconds, error)
         task.route.replied(task, message.microseconds)
-        if task.again or task.lost_items:
-            if task.again:
+        if task.is_reconstruction or task.lost_items:
+            if task.is_reconstruction:
                 self._history.repeated(task, failed=error is not None)
             # Last: it may be sent again at once.
-            self.recovery.over(task, message.data if kind == wire.ERROR else b"")
+            self.recovery.reconstruction_finished(task, message.data if kind == wire.ERROR else b"")
 
-    def _again(self, connection: Connection, message: wire.Reply, task: TaskRecord) -> None:
+    def _start_next_attempt(self, connection: Connection, message: wire.Reply, task: TaskRecord) -> None:
         """Run a call again that raised what its ``retry_exceptions`` name; this reply is forgotten."""
         for object_id, epoch in message.borrowed or ():
             self._refs.add_borrower(object_id, connection.peer.id, epoch)
@@ -204,7 +204,7 @@ class Results:
         for _, entry in task.dependencies or ():
             if entry.id == object_id:
                 self.recovery.missing(entry, data)
-        self._again(connection, message, task)
+        self._start_next_attempt(connection, message, task)
 
     def _set_failed(self, entries: Sequence[ObjectEntry], message: wire.Reply) -> None:
         """A call raised: all its returns are that error, but for what it had yielded before."""
@@ -239,28 +239,30 @@ class Results:
         task.unresolved = -1
         self._tasks.remove(task)
         entries = task.returns
-        if task.again:
+        if task.is_reconstruction:
             error = self.recovery.failed(task, error)
-            entries = self.recovery.wanted(task)
+            entries = self.recovery.missing_returns(task)
         self._history.add(task, b"", 0, error)
         if task.stream is not None:
             self._streams.end(task, wire.ERROR, error)
         else:
             self._fulfil_all(entries, error)
         self._unpin(task)
-        if task.again or task.lost_items:
-            if task.again:
+        if task.is_reconstruction or task.lost_items:
+            if task.is_reconstruction:
                 self._history.repeated(task, failed=True)
-            self.recovery.over(task, error)
+            self.recovery.reconstruction_finished(task, error)
 
     def abandon(self, task: TaskRecord, error: bytes) -> None:
         """End a call that still runs for whoever waits for it; its reply is still to come."""
         if task.stream is not None:
             self._streams.end(task, wire.ERROR, error)
         else:
-            self._fulfil_all(task.returns if not task.again else self.recovery.wanted(task), error)
+            self._fulfil_all(
+                task.returns if not task.is_reconstruction else self.recovery.missing_returns(task), error
+            )
         if task.lost_items:
-            self.recovery.over(task, error)
+            self.recovery.reconstruction_finished(task, error)
         task.returns = [discarding_entry() for _ in task.returns]
 
     def _fulfil_all(self, entries: Sequence[ObjectEntry], error: bytes) -> None:

@@ -74,7 +74,7 @@ class StreamCalls:
         """See StreamSource."""
         self._dead_streams.append(task)
         reactor = self._context.reactor
-        if reactor.asleep:
+        if reactor.blocked_in_poll:
             reactor.request_turn()
 
     def next_entry(self, task: TaskRecord) -> ObjectEntry:
@@ -114,7 +114,7 @@ class StreamCalls:
     def item_arrived(self, connection: Connection, message: wire.StreamItem) -> None:
         """A generator yielded."""
         task = self._tasks.at(connection, message.seq)
-        if task is not None and task.again:
+        if task is not None and task.is_reconstruction:
             self.on_repeated_item(connection, message, task)
             return
         stream = task.stream if task is not None else None

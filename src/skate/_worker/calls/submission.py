@@ -11,7 +11,7 @@ from typing import Any
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
-from skate._transport.connection import HIGH_WATER, Connection
+from skate._transport.connection import HIGH_WATER_BYTES, Connection
 from skate._transport.reactor import Waiter
 from skate._transport.table_lock import resume, state, suspend
 from skate._wire import worker as wire
@@ -62,7 +62,7 @@ class Submission:
         self._tasks = tasks
         self._encode = arguments.encode
         self._streams = streams
-        self._may_go = results.may_go_again
+        self._may_go = results.can_resend
         self._actors = actors
         self._last_function = 0
         #: Where the last call was made, if that is recorded.
@@ -244,7 +244,7 @@ class Submission:
                 resume()
             lock.release()
         connection = client.connection
-        if connection is not None and len(connection.out) > HIGH_WATER:
+        if connection is not None and len(connection.out) > HIGH_WATER_BYTES:
             self._wait_for_room(connection)
         return self._refs_of(task, num_returns)
 
@@ -253,7 +253,7 @@ class Submission:
         waiter = Waiter()
 
         def look() -> None:
-            if connection.closed or connection.queued_bytes < HIGH_WATER // 2:
+            if connection.closed or connection.queued_bytes < HIGH_WATER_BYTES // 2:
                 waiter.notify()
             else:
                 self._reactor.call_later(0.005, look)

@@ -60,7 +60,7 @@ class Tallies:
             shortcuts[key] = found
         return found
 
-    def told(self) -> list[dict[str, Any]]:
+    def snapshot(self) -> list[dict[str, Any]]:
         """Return rows of what may have changed, for the daemon; calls to come are told of the next time."""
         for shortcuts in self._shortcuts:
             shortcuts.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from skate._base import errors
 from skate._base.clock import monotonic
 from skate._base.config import Config
@@ -15,7 +17,7 @@ from skate._worker.calls.lease_pool import LeasePool, WorkerLease
 from skate._worker.calls.records import TaskRecord, split_begun
 from skate._worker.calls.results import Results
 from skate._worker.calls.tasks import TaskTable
-from skate._worker.calls.unread import UnreadErrors
+from skate._worker.calls.unretrieved import UnretrievedErrors
 from skate._worker.objects.refs import ObjectEntry
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.daemon_link import DaemonLink
@@ -23,7 +25,7 @@ from skate._worker.process.peers import Peers
 
 #: When a process ended, those who were connected to it have its certificate within this time (seconds), or
 #: the news that its actor died. Else they ask, or look whether it lives.
-CERTIFICATE_DUE = 1.0
+EXIT_REPORT_TIMEOUT_S = 1.0
 
 
 class PoolRoute:
@@ -80,14 +82,14 @@ class TaskSubmitter:
         peers: Peers,
         tasks: TaskTable,
         results: Results,
-        unread: UnreadErrors,
+        unretrieved: UnretrievedErrors,
     ) -> None:
         self._context = context
         self._daemon = daemon
         self._peers = peers
         self._tasks = tasks
         self._results = results
-        self._unread = unread
+        self._unretrieved = unretrieved
         self._routes: dict[tuple[bytes, bytes, tuple[tuple[str, int], ...]], PoolRoute] = {}
         self._by_shape: dict[int, LeasePool] = {}
         self._leases: dict[int, WorkerLease] = {}
@@ -217,7 +219,7 @@ class TaskSubmitter:
         """The connection to a worker ended. Its certificate follows, unless only the connection was lost."""
         for lease in self._leases.values():
             if lease.connection is connection:
-                self._context.reactor.call_later(CERTIFICATE_DUE, lambda lease=lease: self._broken(lease))  # type: ignore[misc]
+                self._context.reactor.call_later(EXIT_REPORT_TIMEOUT_S, partial(self._broken, lease))
 
     def _broken(self, lease: WorkerLease) -> None:
         if self._leases.get(lease.id) is lease and not self._context.dead_reason:
@@ -273,10 +275,10 @@ class TaskSubmitter:
             else:
                 error = dump_error(self._crashed(task, message.cause, message.out_of_memory))
                 results.finish_with_error(task, error)
-                self._unread.failed(task, error)
+                self._unretrieved.failed(task, error)
         for task in calls:
             task.connection = task.lease = None
-        lease.pool.requeue([task for task in again + fresh if results.may_go_again(task)])
+        lease.pool.requeue([task for task in again + fresh if results.can_resend(task)])
 
     def _crashed(self, task: TaskRecord, cause: str, out_of_memory: bool) -> Exception:
         what = f"task {task.describe()} ({self._context.worker_id.hex()}/{task.seq}) did not finish: {cause}"
@@ -314,7 +316,7 @@ class TaskSubmitter:
                     waiting.append(task)
                 task.lease = None
         for lease, tasks in by_lease.items():
-            lease.pool.returned(lease, [task for task in tasks if self._results.may_go_again(task)])
+            lease.pool.returned(lease, [task for task in tasks if self._results.can_resend(task)])
 
     # ------------------------------------------------------------------ idle leases
 

@@ -21,7 +21,7 @@ from skate._worker.execution.function import limit_threads
 from skate._worker.execution.invocation import Invocation
 from skate._worker.objects.garbage import Garbage
 from skate._worker.objects.refs import ObjectEntry, RefTable
-from skate._worker.objects.values import Values, arrivals
+from skate._worker.objects.values import Values, deserialized_refs
 from skate._worker.process import current
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.current import CallInfo
@@ -71,14 +71,14 @@ class ActorInstance:
                 return  # the user's bug, which is no reason for the actor to fail
             output.names.current = " ".join(self.repr.split())
 
-    def _construct(self, met: list[ObjectEntry]) -> Any:
+    def _construct(self, received: list[ObjectEntry]) -> Any:
         cls = pickle.loads(self.spec.class_blob)
-        args, kwargs = self._arguments(met)
+        args, kwargs = self._arguments(received)
         return cls(*args, **kwargs)
 
-    async def _construct_on_loop(self, met: list[ObjectEntry]) -> Any:
+    async def _construct_on_loop(self, received: list[ObjectEntry]) -> Any:
         made = pickle.loads(self.spec.class_blob)
-        args, kwargs = self._arguments(met)
+        args, kwargs = self._arguments(received)
         cls = getattr(made, "__origin__", made)
         if not is_coroutine(cls.__init__):
             return made(*args, **kwargs)
@@ -89,9 +89,9 @@ class ActorInstance:
             await waiting
         return instance
 
-    def _arguments(self, met: list[ObjectEntry]) -> tuple[list[Any], dict[str, Any]]:
+    def _arguments(self, received: list[ObjectEntry]) -> tuple[list[Any], dict[str, Any]]:
         spec, values = self.spec, self._values
-        outer, arrivals.entries = arrivals.entries, met
+        outer, deserialized_refs.entries = deserialized_refs.entries, received
         try:
             data: bytes | memoryview = spec.args
             kind = spec.args_kind
@@ -103,7 +103,7 @@ class ActorInstance:
                 (where, values.adopt(object_id, owner)) for where, object_id, owner in spec.dependencies
             ]
         finally:
-            arrivals.entries = outer
+            deserialized_refs.entries = outer
         for where, ref in dependencies:
             value = values.get_one(ref, None)
             if isinstance(where, int):
@@ -192,26 +192,26 @@ class ActorHost(ActorInstance):
     def start(self) -> None:
         """Run the constructor and report."""
         self._prepare()
-        met: list[ObjectEntry] = []
+        received: list[ObjectEntry] = []
         raised = None
         try:
-            self.instance = self._construct(met)
+            self.instance = self._construct(received)
             self._introduce()
         except BaseException as error:
             raised = error
-        self._report(raised, met)
+        self._report(raised, received)
 
     async def start_on_loop(self) -> None:
         """Run the constructor, which may be a coroutine, on the running loop, and report."""
         self._prepare()
-        met: list[ObjectEntry] = []
+        received: list[ObjectEntry] = []
         raised = None
         try:
-            self.instance = await self._construct_on_loop(met)
+            self.instance = await self._construct_on_loop(received)
             self._introduce()
         except BaseException as error:
             raised = error
-        self._report(raised, met)
+        self._report(raised, received)
 
     def _prepare(self) -> None:
         spec = self.spec
@@ -219,7 +219,7 @@ class ActorHost(ActorInstance):
         current.call.set(CallInfo(b"", 0, f"{spec.class_name}.__init__", 1))
         limit_threads(-(-spec.running.get("CPU", 10_000) // 10_000))
 
-    def _report(self, raised: BaseException | None, met: list[ObjectEntry]) -> None:
+    def _report(self, raised: BaseException | None, received: list[ObjectEntry]) -> None:
         spec = self.spec
         error = b""
         if raised is not None:
@@ -233,7 +233,7 @@ class ActorHost(ActorInstance):
         shown = self.repr if self.repr != spec.class_name else ""
         with self._context.locked:
             self._garbage.drain()
-            for entry in met:
+            for entry in received:
                 # The creator keeps the arguments as long as the actor may need them again.
                 if not entry.gone:
                     self._refs.register(entry)

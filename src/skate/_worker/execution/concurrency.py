@@ -161,12 +161,12 @@ class ThreadedRunner:
     def run(self, connection: Connection, call: wire.Call) -> None:
         """Run one call, on a thread of its group."""
         invoker = self._invoker
-        met: list[ObjectEntry] = []
+        received: list[ObjectEntry] = []
         key = (connection.peer.id, call.seq)
         started = perf_counter()
         self._running[key] = (group_of(self._spec, call), started)
         try:
-            result = self._invoke(connection, call, met)
+            result = self._invoke(connection, call, received)
         except BaseException as error:
             result = invoker.failed(error, connection, call)
             if invoker.is_stopping:
@@ -175,14 +175,14 @@ class ThreadedRunner:
         output.flush(False)
         with self._context.locked:
             self._running.pop(key, None)
-            invoker.cancellations.over(*key)
-            if invoker.invocation.reply(connection, call, result, taken, met):
+            invoker.cancellations.call_ended(*key)
+            if invoker.invocation.reply(connection, call, result, taken, received):
                 connection.flush()
 
-    def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
+    def _invoke(self, connection: Connection, call: wire.Call, received: list[ObjectEntry]) -> Result:
         invoker, peer = self._invoker, connection.peer
         name, target = invoker.target(peer, call)
-        args, kwargs = invoker.invocation.decode_arguments(call, met)
+        args, kwargs = invoker.invocation.decode_arguments(call, received)
         if call.stream is not None:
             invoker.yielding.run(connection, call, target(*args, **kwargs))
             return wire.NONE, b"", None, None, None
@@ -281,7 +281,7 @@ class AsyncRunner:
         loop, reactor = self._loop, self._context.reactor
         asyncio.set_event_loop(loop)
         loop.add_reader(reactor.fileno(), self._read)
-        reactor.watched = reactor.polling = reactor.asleep = True
+        reactor.watched = reactor.polling = reactor.blocked_in_poll = True
         # In the loop, so that constructors may create tasks and use the running loop.
         self._tasks.add(loop.create_task(self._construct(host)))
         try:
@@ -367,14 +367,14 @@ class AsyncRunner:
 
     async def _run(self, group: str, connection: Connection, call: wire.Call) -> None:
         invoker = self._invoker
-        met: list[ObjectEntry] = []
+        received: list[ObjectEntry] = []
         key = (connection.peer.id, call.seq)
         self._running[key] = asyncio.current_task()
         started = perf_counter()
         try:
             if key in invoker.cancellations.cancelled:
                 raise asyncio.CancelledError
-            result = await self._invoke(connection, call, met)
+            result = await self._invoke(connection, call, received)
         except BaseException as error:
             result = invoker.failed(error, connection, call)
             if invoker.is_stopping:
@@ -384,16 +384,16 @@ class AsyncRunner:
         with self._context.locked:
             del self._running[key]
             invoker.cancellations.cancelled.discard(key)
-            invoker.invocation.reply(connection, call, result, taken, met)
+            invoker.invocation.reply(connection, call, result, taken, received)
         self._flush_soon()
         self._free[group] += 1
         if self._waiting[group]:
             self._begin(group, self._waiting[group].popleft())
 
-    async def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
+    async def _invoke(self, connection: Connection, call: wire.Call, received: list[ObjectEntry]) -> Result:
         invoker, peer = self._invoker, connection.peer
         name, target = invoker.target(peer, call)
-        args, kwargs = invoker.invocation.decode_arguments(call, met)
+        args, kwargs = invoker.invocation.decode_arguments(call, received)
         value: Any = target(*args, **kwargs)
         if call.stream is not None:
             await invoker.yielding.run_async(connection, call, value, self._flush_soon)

@@ -46,7 +46,7 @@ from skate._worker.process.main_thread import MainThread
 from skate._worker.process.peers import Peer
 from skate._worker.process.waiting import Waiting
 
-_WORD = struct.Struct("<8sQ")
+_SLOT = struct.Struct("<8sQ")
 #: Replies of short calls are kept together at most this long (seconds).
 _HOLD = 0.001
 _SPENT = "a function was called as often as its max_calls allows"
@@ -56,7 +56,7 @@ class Executor:
     """Runs the calls that arrive, and begins to end the process. Built by Core, which sets the hooks.
 
     Args:
-        board: shared with the daemon; at ``slot`` stands which call was begun last.
+        progress_table: shared with the daemon; at ``slot`` stands which call was begun last.
         cancel_children: cancels what a call (owner, seq, with force) that runs here has called itself.
     """
 
@@ -72,7 +72,7 @@ class Executor:
         values: Values,
         invocation: Invocation,
         yielding: Yielding,
-        board: mmap,
+        progress_table: mmap,
         slot: int,
         cancel_children: Callable[[bytes, int, bool], None],
     ) -> None:
@@ -85,8 +85,8 @@ class Executor:
         self._store = store
         self._garbage = garbage
         self._values = values
-        self._board = board
-        self._word = slot * _WORD.size
+        self._progress_table = progress_table
+        self._slot_offset = slot * _SLOT.size
         self._queue: deque[tuple[Connection, Any]] = deque()
         self._waiter: Waiter | None = None
         #: What holds users' functions: let go of by the main thread, without the lock, for ``__del__``.
@@ -101,7 +101,7 @@ class Executor:
         self._spent = ""
         self._gpus: str | None = None
         #: The main thread waits in get, its CPUs lent: what arrives cannot begin here.
-        self._lent = False
+        self._cpus_released = False
         self._stopping = False
         self._exit_code = 0
         self._last_flush = 0.0
@@ -138,7 +138,7 @@ class Executor:
             wire.ForgetFunction: self._forget,
             wire.Call: self._called,
             **self.yielding.results_table(),
-            wire.CancelCall: self.interrupts.asked,
+            wire.CancelCall: self.interrupts.cancel_requested,
         }
 
     def daemon_handlers(self) -> dict[type, Handler]:
@@ -169,7 +169,7 @@ class Executor:
         self._queue.append((connection, message))
         if self._waiter is not None:
             self._waiter.notify()
-        elif self._lent or self._reactor.background_leads:
+        elif self._cpus_released or self._reactor.background_leads:
             # What runs waits, perhaps for this very call, or takes long.
             self._give_back()
 
@@ -348,7 +348,7 @@ class Executor:
         return (
             self._running
             and self.host is None
-            and not self._lent
+            and not self._cpus_released
             and threading.current_thread() is self._main
         )
 
@@ -361,7 +361,7 @@ class Executor:
         if reactor.wait(waiter, soon):
             return True
         with locked:
-            self._lent = True
+            self._cpus_released = True
             self._give_back()
             self._daemon.send(node.Blocked(True))
             reactor.flush()
@@ -369,7 +369,7 @@ class Executor:
             return self._waiting.block_watched(waiter, deadline)
         finally:
             with locked:
-                self._lent = False
+                self._cpus_released = False
                 self._daemon.send(node.Blocked(False))
                 self._daemon.flush()
 
@@ -379,27 +379,27 @@ class Executor:
         releases = self.releases_cpus
         if releases:
             with self._context.locked:
-                self._lent = True
+                self._cpus_released = True
                 self._give_back()
                 self._reactor.flush()
         try:
             self._reactor.wait(waiter)
         finally:
             if releases:
-                self._lent = False
+                self._cpus_released = False
 
     # ------------------------------------------------------------------ calls
 
     def _run_call(self, connection: Connection, call: wire.Call) -> None:
         word = call.seq | (call.flags & wire.REPEATABLE) << 62
-        _WORD.pack_into(self._board, self._word, connection.peer.id, word)
+        _SLOT.pack_into(self._progress_table, self._slot_offset, connection.peer.id, word)
         self._caller = connection.peer.id
         self._seq = call.seq
         self._running = True
-        met: list[ObjectEntry] = []
+        received: list[ObjectEntry] = []
         started = self._started = perf_counter()
         try:
-            result = self._invoke(connection, call, met)
+            result = self._invoke(connection, call, received)
         except BaseException as error:
             result = self.failed(error, connection, call)
             if self._stopping:
@@ -412,14 +412,14 @@ class Executor:
             else:
                 self._short.discard(call.fn)
         if self.interrupts.cancelled:
-            self.interrupts.over(connection.peer.id, call.seq)
+            self.interrupts.call_ended(connection.peer.id, call.seq)
         output.flush(self.host is None)
         lock = self._context.lock
         suspend()
         lock.acquire()
         suspend()
         try:
-            if self.invocation.reply(connection, call, result, taken, met):
+            if self.invocation.reply(connection, call, result, taken, received):
                 self._flush(connection)
             if self._orphaned:
                 self._orphaned = False
@@ -446,15 +446,15 @@ class Executor:
         self._give_back()
         self._running = False
         # A retry of the last task, which has its number, may be under way: it has not begun here.
-        _WORD.pack_into(self._board, self._word, b"", 0)
+        _SLOT.pack_into(self._progress_table, self._slot_offset, b"", 0)
         self._reactor.flush()
         self._leave(reason)
 
-    def _invoke(self, connection: Connection, call: wire.Call, met: list[ObjectEntry]) -> Result:
+    def _invoke(self, connection: Connection, call: wire.Call, received: list[ObjectEntry]) -> Result:
         """Run user code. Its arguments and results live in this frame only, so that they are gone
         when the reply says which refs are still held."""
         name, target = self.target(connection.peer, call)
-        args, kwargs = self.invocation.decode_arguments(call, met)
+        args, kwargs = self.invocation.decode_arguments(call, received)
         if call.stream is not None:
             self.yielding.run(connection, call, target(*args, **kwargs))
             return wire.NONE, b"", None, None, None
@@ -491,7 +491,7 @@ class Executor:
             ):
                 now = monotonic()
                 if now - self._last_flush < _HOLD:
-                    if self._reactor.asleep:
+                    if self._reactor.blocked_in_poll:
                         self._reactor.request_turn()  # should that call take long after all
                     return
                 self._last_flush = now

@@ -34,7 +34,7 @@ def end_where_user_code_ends(runner: Any, invocation: Any) -> None:
     runner.failed = lambda error, *_: end(error)
     invocation.encode = invocation.encode_value = invocation.reply = lambda *_, **__: end(None)
     for kind in kinds:
-        kind._report = lambda _self, raised, _met: end(raised)
+        kind._report = lambda _self, raised, _received: end(raised)
 
 
 def end(error: BaseException | None) -> NoReturn:

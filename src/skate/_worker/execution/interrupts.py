@@ -64,7 +64,7 @@ class Interrupts:
 
     # ------------------------------------------------------------------ what arrives (under the lock)
 
-    def asked(self, connection: Connection, message: wire.CancelCall) -> None:
+    def cancel_requested(self, connection: Connection, message: wire.CancelCall) -> None:
         """Cancel a call that was sent here, for its caller."""
         invoker = self._invoker
         key = (connection.peer.id, message.seq)
@@ -133,7 +133,7 @@ class Interrupts:
 
     # ------------------------------------------------------------------ around calls
 
-    def over(self, owner: bytes, seq: int) -> None:
+    def call_ended(self, owner: bytes, seq: int) -> None:
         """Forget a call that ended."""
         self.cancelled.discard((owner, seq))
 

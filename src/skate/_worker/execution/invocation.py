@@ -22,7 +22,7 @@ from skate._worker.objects.garbage import Garbage
 from skate._worker.objects.object_ref import ObjectRef
 from skate._worker.objects.refs import MISSING, ObjectEntry
 from skate._worker.objects.shared_memory import NotInStore, SharedMemory
-from skate._worker.objects.values import arrivals
+from skate._worker.objects.values import deserialized_refs
 from skate._worker.process import current
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.daemon_link import DaemonLink
@@ -104,12 +104,12 @@ class Invocation:
     # ------------------------------------------------------------------ before
 
     def decode_arguments(
-        self, call: wire.Call, met: list[ObjectEntry]
+        self, call: wire.Call, received: list[ObjectEntry]
     ) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Return args and kwargs; ``met`` gets the entries of the refs that came with them."""
+        """Return args and kwargs; ``received`` gets the entries of the refs that came with them."""
         if call.kind == wire.NONE:
             return (), {}
-        outer, arrivals.entries = arrivals.entries, met
+        outer, deserialized_refs.entries = deserialized_refs.entries, received
         try:
             data: bytes | memoryview = call.args
             kind = call.kind
@@ -131,7 +131,7 @@ class Invocation:
                         kwargs[where] = value
             return args, kwargs
         finally:
-            arrivals.entries = outer
+            deserialized_refs.entries = outer
 
     def view_of_arguments(self, object_id: bytes) -> memoryview:
         """Return the arguments that were too large for a message."""
@@ -309,7 +309,7 @@ class Invocation:
         call: wire.Call,
         result: Result,
         microseconds: int,
-        met: list[ObjectEntry],
+        received: list[ObjectEntry],
     ) -> bool:
         """Send the reply, or see to it that it is sent when it may. Under the lock.
 
@@ -321,7 +321,7 @@ class Invocation:
             entries = list({id(ref._entry): ref._entry for ref in kept}.values())
             self._borrowing.keep_until_acknowledged(connection, (call.seq, -1), entries)
         self._garbage.drain()
-        if met and not self._borrowing.settle(connection, reply, met):
+        if received and not self._borrowing.settle(connection, reply, received):
             self._garbage.drain()
             self._context.reactor.flush()
             return False

@@ -46,7 +46,7 @@ class Cancelled(Protocol):
 
     cancelled: set[Key]
 
-    def over(self, owner: bytes, seq: int) -> None:
+    def call_ended(self, owner: bytes, seq: int) -> None:
         """Forget a call that ended."""
 
     def answer(self, connection: Connection, call: wire.Call) -> None:

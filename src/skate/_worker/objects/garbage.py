@@ -64,7 +64,7 @@ class Garbage:
         self.on_error_freed: Callable[[ObjectEntry], None] = _nothing
 
     def _dead_view(self) -> None:
-        if self._reactor.asleep:
+        if self._reactor.blocked_in_poll:
             self._reactor.request_turn()
 
     def drain_in_turn(self) -> None:
@@ -81,7 +81,7 @@ class Garbage:
             self._peers.forget_functions(self.dead_functions)
         while self.dead_streams:
             self.on_dead_stream(self.dead_streams.popleft())
-        if refs.untold:
+        if refs.to_notify:
             refs.tell()
         if not dead and not store.dead_views and not refs.commands:
             return

@@ -57,7 +57,7 @@ class ObjectRef(Generic[T_co]):
         except AttributeError:
             return  # half made
         home.dead_refs.append(self._entry)
-        if home.reactor.asleep:
+        if home.reactor.blocked_in_poll:
             home.reactor.request_turn()
 
     def hex(self) -> str:
@@ -142,7 +142,7 @@ class ObjectRef(Generic[T_co]):
         return self._entry.kind == ERROR
 
     def _ask(self) -> None:
-        """Say that somebody will ask for the value, or knows why not: see ``unread``."""
+        """Say that somebody will ask for the value, or knows why not: see ``unretrieved``."""
         self._entry.mark_retrieved()
 
     def _on_completed(self, py_callback: Callable[[T_co | BaseException], None]) -> None:
@@ -234,7 +234,7 @@ class _NoSession:
     def __init__(self) -> None:
         #: What ``ObjectRef.__del__`` uses; nothing is kept.
         self.dead_refs: deque[Any] = deque(maxlen=0)
-        self.reactor = SimpleNamespace(asleep=False)
+        self.reactor = SimpleNamespace(blocked_in_poll=False)
 
     def __getattr__(self, name: str) -> Any:
         raise NotConnectedError(

@@ -117,16 +117,17 @@ class ObjectEntry(msgspec.Struct, eq=False, gc=False):
     maker: Maker | str | None = None
     lineage: int = 0
     #: Its value had refs inside, which went with it.
-    hollow: bool = False
-    #: Of an error: the user is to hear of it if nobody asks for it; somebody has. See ``unread``.
-    untold: bool = False
-    asked: bool = False
+    contained_refs_released: bool = False
+    #: Of an error: see ``unretrieved``.
+    report_if_unretrieved: bool = False
+    #: The program got the value, or knows why there is none.
+    retrieved: bool = False
     #: "actor": it stands for the handles of one, ``data`` is the actor's id.
     label: str = ""
 
     def mark_retrieved(self) -> None:
         """Note that the program gets the value, or knows why there is none: its error is not reported."""
-        self.asked = True
+        self.retrieved = True
 
     def mark_exported(self) -> None:
         """Note that another process may know where the value lies."""
@@ -137,12 +138,9 @@ class ObjectEntry(msgspec.Struct, eq=False, gc=False):
         self.by_request = True
 
     @property
-    def valueless(self) -> bool:
-        """Whether a freed entry's value went with it; small ones are kept inside the entry.
-
-        One that was freed while it was made again has none either, whatever came of that.
-        """
-        return self.kind in (SHARED, PENDING) or self.hollow
+    def has_no_value(self) -> bool:
+        """Whether a freed entry's value is gone as well. Small values without refs stay in the entry."""
+        return self.kind in (SHARED, PENDING) or self.contained_refs_released
 
     def __repr__(self) -> str:
         role = "owned" if self.owner_address is None else f"borrowed({self.borrow_state})"
@@ -184,8 +182,8 @@ class RefTable:
         #: See ``drop_locals``.
         self._left = 0
         #: Who is to be told of a value, or that nothing waits any more, in that order: see ``tell``.
-        self.untold: deque[tuple[Callable[..., None], tuple[ObjectEntry, ...]]] = deque()
-        self._telling = False
+        self.to_notify: deque[tuple[Callable[..., None], tuple[ObjectEntry, ...]]] = deque()
+        self._notifying = False
 
     # ------------------------------------------------------------------ local refs and pins
 
@@ -272,7 +270,7 @@ class RefTable:
                     dropped = True
             contained, entry.contained = entry.contained, None
             if contained:
-                entry.hollow = True
+                entry.contained_refs_released = True
                 for inner in contained:
                     inner.pins -= 1
                     work.append(inner)
@@ -281,8 +279,8 @@ class RefTable:
 
     def revive(self, entry: ObjectEntry) -> None:
         """A freed object of ours is needed again, for a moment; the caller pins it."""
-        if entry.valueless:
-            entry.kind, entry.data, entry.hollow = PENDING, b"", False
+        if entry.has_no_value:
+            entry.kind, entry.data, entry.contained_refs_released = PENDING, b"", False
         entry.gone = False
         self.entries[entry.id] = entry
 
@@ -370,7 +368,7 @@ class RefTable:
 
     def _now_registered(self, entry: ObjectEntry) -> None:
         callbacks, entry.on_registered = entry.on_registered, None
-        self.untold += [(callback, ()) for callback in callbacks or ()]
+        self.to_notify += [(callback, ()) for callback in callbacks or ()]
 
     def piggyback(self, entry: ObjectEntry) -> tuple[bytes, int]:
         """The reply to the owner itself says that we still hold the ref: that registers us."""
@@ -435,16 +433,16 @@ class RefTable:
         waiters, entry.waiters = entry.waiters, None
         dependents, entry.dependents = entry.dependents, None
         if dependents is not None:
-            if len(dependents) == 1 and not self._telling and not self.untold:
+            if len(dependents) == 1 and not self._notifying and not self.to_notify:
                 # The common case, without the queue; what it leaves there is told at once all the same.
-                self._telling = True
+                self._notifying = True
                 try:
                     dependents[0](entry)
                 finally:
-                    self._telling = False
+                    self._notifying = False
             else:
-                self.untold += [(dependent, (entry,)) for dependent in dependents]
-            if self.untold:
+                self.to_notify += [(dependent, (entry,)) for dependent in dependents]
+            if self.to_notify:
                 self.tell()
         if waiters is not None:
             for waiter in waiters:
@@ -479,16 +477,16 @@ class RefTable:
         What they do may give other entries values, or free them: whoever waits for those comes later in the
         line. So a chain of calls that fail for each other may be as long as it likes.
         """
-        if self._telling:
+        if self._notifying:
             return
-        self._telling = True
-        untold = self.untold
+        self._notifying = True
+        to_notify = self.to_notify
         try:
-            while untold:
-                call, about = untold.popleft()
+            while to_notify:
+                call, about = to_notify.popleft()
                 call(*about)
         finally:
-            self._telling = False  # after an error the others are told at the next turn
+            self._notifying = False  # after an error the others are told at the next turn
 
 
 def dead_entry(object_id: bytes, owner_address: str | None, error: bytes) -> ObjectEntry:

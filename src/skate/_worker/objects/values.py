@@ -35,13 +35,13 @@ from skate._worker.process.waiting import CountWaiter, Waiting
 _VALUES = (NONE, PICKLE, BUFFERS, SHARED)
 
 
-class _Arrivals(threading.local):
-    """Entries of the refs that this thread's current deserialisation has met."""
+class _DeserializedRefs(threading.local):
+    """Entries of the refs that this thread's current deserialisation has received."""
 
     entries: list[ObjectEntry] | None = None
 
 
-arrivals = _Arrivals()
+deserialized_refs = _DeserializedRefs()
 
 
 class NotYetAgain(Exception):
@@ -273,14 +273,14 @@ class Values:
             kind = BUFFERS
         elif kind == PENDING:
             raise NotYetAgain  # another thread found it missing
-        outer, arrivals.entries = arrivals.entries, []
+        outer, deserialized_refs.entries = deserialized_refs.entries, []
         try:
             value = load_error(found) if kind == ERROR else deserialize(kind, data)
-            met = arrivals.entries
+            received = deserialized_refs.entries
         finally:
-            arrivals.entries = outer
-        if met:
-            self.protect_until_registered(met, entry)
+            deserialized_refs.entries = outer
+        if received:
+            self.protect_until_registered(received, entry)
         if kind == ERROR:
             entry.mark_retrieved()
             try:
@@ -289,10 +289,10 @@ class Values:
                 del value  # or the error and this frame keep each other, and with them refs, alive
         return value
 
-    def protect_until_registered(self, met: Sequence[ObjectEntry], outer: ObjectEntry) -> None:
+    def protect_until_registered(self, received: Sequence[ObjectEntry], outer: ObjectEntry) -> None:
         """The value of ``outer`` keeps the refs inside alive until their owners know of us."""
         with self._locked:
-            for inner in met:
+            for inner in received:
                 if inner.owner_address is not None and inner.borrow_state == UNREGISTERED:
                     self._refs.pin(outer)
                     self._refs.register(inner, lambda: self._refs.unpin(outer))
@@ -344,9 +344,9 @@ class Values:
                     entry = self._refs.borrow(object_id, owner_address, current.call.get().name)
             self._refs.add_local(entry)
         ref = make_ref(entry, self._home)
-        met = arrivals.entries
-        if met is not None:
-            met.append(entry)
+        received = deserialized_refs.entries
+        if received is not None:
+            received.append(entry)
         elif entry.owner_address is not None:
             with self._locked:
                 self._refs.register(entry)

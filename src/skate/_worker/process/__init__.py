@@ -1,1 +1,1 @@
-"""What every part of a driver or worker stands on: identity, lock, connections, signals, the main thread."""
+"""The base of every part of a driver or worker: identity, lock, connections, signals, the main thread."""

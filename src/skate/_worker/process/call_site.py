@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def call_site(depth: int, last: tuple[CodeType, int] | None = None) -> tuple[CodeType, int] | None:
-    """Return where user code called us: the first frame outside of this package, from ``depth`` on.
+    """Return where user code called the runtime: the first frame outside of this package, from ``depth`` on.
 
-    ``last``: what is returned again if it is that place, for a million calls often come from one line.
+    ``last``: the call site before, returned again if it is the same: many calls often come from one line.
     """
     try:
         frame: Any = sys._getframe(depth)

@@ -14,8 +14,8 @@ def cancelled_error(
     """Return the error of a call that was cancelled while it ran: TaskCancelledError and RayTaskError in one.
 
     Args:
-        error: what came out of it, whatever that is; None: it still runs.
-        name: what users call it.
+        error: the exception that ended it; None: it still runs.
+        name: the name that users know it by.
         task_id: its id, in hex.
         when: how far it had come, or who cancelled it, as it follows "was cancelled".
         actor: its repr and its id, if it is a method.

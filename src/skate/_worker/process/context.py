@@ -41,7 +41,7 @@ class ProcessContext:
         self.reactor = reactor
         #: Guards every table of this process.
         self.lock = reactor.lock
-        #: The same lock, for a thread of the user's that changes tables: ``with context.locked:``.
+        #: The same lock, for a user's thread that changes tables: ``with context.locked:``.
         self.locked = LockedTables(self)
         #: Where other processes reach this one.
         self.address = os.path.join(session_dir, "s", worker_id.hex())
@@ -57,7 +57,7 @@ class ProcessContext:
         self.environment = b""
         #: How the node starts workers of this process's job: JSON (see ``_launch.zygote``).
         self.job_config: dict[str, Any] = {}
-        #: What the control store shows of a driver's job: JSON.
+        #: The facts of a driver's job that the control store shows: JSON.
         self.job_facts = b""
         #: The last number that was given to a task or put.
         self.counter = 0
@@ -81,7 +81,7 @@ class ProcessContext:
             raise errors.LocalRayletDiedError(self.dead_reason)
 
     def warn(self, text: str) -> None:
-        """Show the user something on stderr that is no error (yet)."""
+        """Print a warning on stderr."""
         print(f"skate: {text}", file=sys.stderr, flush=True)
 
     def next_counter(self) -> int:

@@ -1,13 +1,14 @@
-"""This process's connection to the control store, made again when that was started anew.
+"""This process's connection to the control store, made again after a restart of the control store.
 
 ::
 
     (none) --connect--> JOINED --closed--> dial again --accepted--> JOINED: register, repeat what was not
        ^  first need       |                   |                    answered, watch the same actors
-       '-------------------'                   '--refused--> GONE: nobody starts it any more
+       '-------------------'                   '--refused--> GONE: it is not restarted any more
 
-Everything that is asked may be repeated (see ``_wire.control``), so nobody who waits for an answer notices.
-The daemon keeps the listening socket open while there is no control store: to dial is to wait in line.
+Every request may be repeated (see ``_wire.control``), so a thread that waits for an answer goes on waiting.
+The daemon keeps the listening socket open while there is no control store: a process that dials waits in its
+queue.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from skate._wire import control
 from skate._wire.codec import PROTOCOL
 from skate._worker.process.context import ProcessContext
 
-#: Whoever hangs up on us right after we dialled is dialled again after this time (seconds).
+#: A control store that hangs up right after it was dialled is dialled again after this time (seconds).
 _REDIAL_DELAY_S = 0.2
 
 
 class Asked(Waiter):
-    """One question, until it is answered."""
+    """One request, until it is answered."""
 
     __slots__ = ("number", "message", "answer", "posted")
 
@@ -41,12 +42,12 @@ class Asked(Waiter):
         self.number = number
         self.message = message
         self.answer: control.Answer | None = None
-        #: Nobody waits for the answer.
+        #: No thread waits for the answer.
         self.posted = False
 
 
 class ControlLink:
-    """Connects to the control store and asks it. What is not said to be otherwise is called under the lock.
+    """Connects to the control store and sends it requests. Under the lock, unless a method says otherwise.
 
     Core sets the hooks.
     """
@@ -54,9 +55,9 @@ class ControlLink:
     def __init__(self, context: ProcessContext) -> None:
         self._context = context
         self.connection: Connection | None = None
-        #: Why there is no control store any more, and will be none; empty: there is.
+        #: Why the control store ended for good; empty: it has not.
         self.gone = ""
-        #: Why it could not be dialled, when attempts were given up last; and attempts under way.
+        #: Why the last series of attempts to dial it was given up; and attempts under way.
         self.shortage = ""
         self._attempts: Backoff | None = None
         self._asked: dict[int, Asked] = {}
@@ -67,9 +68,9 @@ class ControlLink:
         self._entrypoint = ""
         #: Which message of the control store goes where; Core adds those of other parts.
         self.handlers: dict[type, Handler] = {control.Answer: self._answered}
-        #: Called when the process has registered with a control store that was started anew.
+        #: Called when the process has registered with a control store that was restarted.
         self.on_rejoined: Callable[[], None] = _nothing
-        #: Called when the control store is gone (empty text), or why it cannot be reached.
+        #: Called with an empty text when the control store is gone, else with why it cannot be reached.
         self.on_cut_off: Callable[[str], None] = _nothing_of
 
     # ------------------------------------------------------------------ connecting
@@ -118,7 +119,7 @@ class ControlLink:
             if descriptors.is_transient(error):
                 self._dial_later(error)
             else:
-                self._give_up(f"nobody answers there ({error.strerror or error})")
+                self._give_up(f"no process answers there ({error.strerror or error})")
             return
         self._attempts = None
         connection = self.connection
@@ -130,7 +131,7 @@ class ControlLink:
         connection.flush()
 
     def _dial_later(self, error: OSError) -> None:
-        """There is no descriptor, or the queue of a control store that is being started anew is full."""
+        """Dial again later: there is no descriptor, or the queue of a restarting control store is full."""
         if self._attempts is None:
             self._attempts = Backoff(monotonic())
         pause = self._attempts.again(monotonic())
@@ -138,7 +139,7 @@ class ControlLink:
             self._context.reactor.call_later(pause or _REDIAL_DELAY_S, self._dial)
             return
         self._attempts = None
-        # Whoever waits is told; who asks later dials again, and so do we for what nobody waits for.
+        # Waiting threads get an error. Later requests dial again, and so does a timer for posted ones.
         self.shortage = f"this process {descriptors.explain(error)}"
         for number, one in list(self._asked.items()):
             if not one.posted:
@@ -165,12 +166,12 @@ class ControlLink:
             one.notify()
         self.on_cut_off("")
 
-    # ------------------------------------------------------------------ saying
+    # ------------------------------------------------------------------ sending
 
     def send(self, message: Any) -> bool:
-        """Say something that is said anew at every connect (see ``ActorSubmitter.watch_again``).
+        """Send a message that is sent again at every connect (see ``ActorSubmitter.watch_again``).
 
-        False: the control store is gone.
+        Return False if the control store is gone.
         """
         if self._ensure():
             assert self.connection is not None
@@ -179,7 +180,7 @@ class ControlLink:
         return not self.gone
 
     def post(self, make: Callable[[int], Any]) -> bool:
-        """Ask, and do not wait: it will be done. False: the control store is gone."""
+        """Send a request without waiting for its answer. Return False if the control store is gone."""
         self._ensure()
         if self.gone:
             return False
@@ -202,7 +203,7 @@ class ControlLink:
             asked.notify()
 
     def ask(self, make: Callable[[int], Any]) -> bytes:
-        """Ask and wait for the answer; return its body. Not under the lock.
+        """Send a request, wait for the answer and return its body. Not under the lock.
 
         Raises:
             LocalRayletDiedError: the session is lost.
@@ -236,7 +237,7 @@ class ControlLink:
     # ------------------------------------------------------------------ end
 
     def close(self) -> None:
-        """Leave, without a word."""
+        """Close the connection without a message."""
         if self.connection is not None:
             self.connection.abandon()
 

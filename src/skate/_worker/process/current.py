@@ -15,15 +15,15 @@ SYSTEM_GROUP = "_ray_system"
 
 
 class _Process:
-    """One slot: a process is connected to one session at a time."""
+    """The state of this process, which is connected to one session at a time."""
 
     #: The runtime: a Core, which this module must not know.
     core: Any = None
-    #: Set in a forked child: what to say to whoever calls the API there.
+    #: Set in a forked child, where calls of the API raise.
     forked = False
-    #: GPUs that what runs here may use: ids, as CUDA_VISIBLE_DEVICES takes them.
+    #: GPUs that the code here may use: ids, as CUDA_VISIBLE_DEVICES takes them.
     gpus: tuple[str, ...] = ()
-    #: What it holds, in fixed point.
+    #: The resources of the task or actor that runs here, in fixed point.
     resources: Mapping[str, int] = {}
 
 
@@ -31,7 +31,7 @@ process = _Process()
 
 
 def see_gpus(ids_: str | None) -> None:
-    """Let what runs here from now on use these GPUs only (comma-separated ids)."""
+    """Let the code of this process use these GPUs only (comma-separated ids)."""
     process.gpus = tuple(ids_.split(",")) if ids_ else ()
     os.environ["CUDA_VISIBLE_DEVICES"] = ids_ or ""
 
@@ -85,7 +85,7 @@ class CallInfo:
         self.owner = owner
         self.seq = seq
         self.name = name
-        #: What the function is called, if the call has a name of its own; a CodeName, if it is one.
+        #: The function's name, if the call has a name of its own; a CodeName, if it is one.
         self.function = function or name
         #: How deep it is nested: 0 in a driver.
         self.depth = depth

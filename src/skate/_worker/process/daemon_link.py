@@ -24,10 +24,10 @@ class DaemonLink:
         self.send: Callable[[Any], None] = self._unconnected
         #: Sends what is queued. Under the lock.
         self.flush: Callable[[], None] = self._unconnected
-        #: What the daemon said when it took this process up; and done when it has.
+        #: The daemon's answer to the hello; and notified when it is here.
         self.welcome: node.Welcome | None = None
         self.welcomed = Waiter()
-        #: Done when the daemon has said all that it had to say to a driver that leaves.
+        #: Notified when the daemon has sent its last message to a driver that leaves.
         self.left = Waiter()
         #: Called with lines that workers print (drivers).
         self.on_log: Callable[[node.LogLines], None] = _nothing
@@ -35,7 +35,7 @@ class DaemonLink:
         self.on_stop: Callable[[node.Stopped | node.Resumed], None] = _nothing
         #: Called once, under the lock, when the connection ends, with the reason. Set by Core.
         self.on_lost: Callable[[str], None] = _nothing
-        #: By number: the answer, once it is there, and who waits for it.
+        #: By number: the answer, once it is there, and the wait for it.
         self._requests: dict[int, tuple[list[Any], Waiter]] = {}
         self._last_request = 0
 
@@ -46,7 +46,9 @@ class DaemonLink:
         """Say hello to the daemon. Under the lock.
 
         Args:
-            handlers: which of its messages goes where, beside those that are handled here.
+            sock: its socket.
+            handlers: the handlers of other parts for its messages.
+            hello: the first message.
         """
         heard = services.NODE.heard[self._context.kind]
         handlers = {
@@ -61,7 +63,7 @@ class DaemonLink:
         self.flush()
 
     def handlers(self) -> dict[type, Handler]:
-        """Return which message of the daemon is handled here."""
+        """Return the handlers of this class, by type of message."""
         return {
             node.Welcome: self._welcome,
             node.StoreReport: self._answered,
@@ -93,7 +95,7 @@ class DaemonLink:
         return self.connection is not None and not self.connection.closed
 
     def request(self, make: Callable[[int], Any], unclaimed: Callable[[Any], None] | None = None) -> Any:
-        """Ask the daemon and wait for the answer. Not under the lock.
+        """Send the daemon a request and wait for the answer. Not under the lock.
 
         Args:
             make: returns the message, given the number of the request.

@@ -1,12 +1,12 @@
-"""Memory runs out (``MemoryError``) inside the runtime itself.
+"""Deals with a ``MemoryError`` inside the runtime itself.
 
-Outside of the lock (pickling, copying, asking for shared memory) that is raised to the caller, and nothing
-has changed. Under it a table may be half changed: what it forgot is lost, and a thread that waits for it
+Outside of the lock (pickling, copying, requests for shared memory) it is raised to the caller, and nothing
+has changed. Under it a table may be half changed: a thread that waits for something that the table lost
 would wait for ever. So the process stops relying on its tables:
 
-- a worker ends, with last words for its exit report: what it ran is retried, or fails, as after any crash;
-- a driver cannot be ended for our sake: its session is lost. Every wait ends, and every call raises, with an
-  error that says so, until ``shutdown`` and ``init``.
+- a worker ends, with a line for its exit report: its calls are retried, or fail, as after any crash;
+- a driver cannot be ended for the runtime's sake: its session is lost. Every wait ends, and every call
+  raises, with an error that says so, until ``shutdown`` and ``init``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from skate._base.process import LAST_WORDS, PACKAGE
 from skate._serialize.exceptions import dump_task_error
 from skate._transport.table_lock import TableLock
 
-#: What a driver is told whose session is lost.
+#: The error text of a driver whose session is lost.
 _LOST = (
     "this process ran out of memory for skate itself, so it cannot tell any more what became of its calls, "
     "and the session is lost. Make room (del, smaller batches), then call shutdown() and init() to start "
@@ -43,9 +43,9 @@ class Exhaustible(Protocol):
 
 
 class LockedTables:
-    """The lock of a process, held by a thread of the user's that changes tables: see the module's text.
+    """Holds the lock of a process for a user's thread that changes tables, and deals with a MemoryError.
 
-    Where calls are made most, a bare lock and an ``except`` do the same, faster.
+    The busiest places use a bare lock and an ``except`` instead, which is faster.
     """
 
     __slots__ = ("_context",)
@@ -87,7 +87,7 @@ def ran_out(context: Exhaustible, error: MemoryError) -> None:
 def dump_or_end(
     context: Exhaustible, error: BaseException, name: str, actor_repr: str | None, actor_id: str | None
 ) -> tuple[bytes, list[Any]]:
-    """Return ``dump_task_error``; without the memory for that, end the process: nobody can be told."""
+    """Return ``dump_task_error``; without the memory for that, end the process: no error can be sent."""
     try:
         return dump_task_error(error, name, actor_repr, actor_id)
     except MemoryError as again:

@@ -1,4 +1,4 @@
-"""The main thread of a driver or worker: it alone gets signals, and a notebook asks questions there only."""
+"""The main thread of a driver or worker: it alone gets signals, and a notebook reads answers there only."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class MainThread:
         reactor.on_interrupt = self._interrupted_in_wait
         #: Handlers of signals that the program installed.
         self.gate = Gate(self._wake)
-        #: What the main thread is to do in its next wait for objects.
-        self._errand: Callable[[], None] | None = None
+        #: The function that the main thread calls in its next wait for objects.
+        self._callback: Callable[[], None] | None = None
 
     # ------------------------------------------------------------------ interrupts
 
     def _wake(self) -> None:
-        """Have the main thread look at its next safe point. Safe in signal handlers."""
+        """Have the main thread run handlers and callbacks at its next safe point. Safe in signal handlers."""
         self._reactor.interrupted = True
         self._reactor.nudge()
 
     def check_interrupt(self) -> None:
-        """At a safe point: run the handlers of signals that were put off; they may raise."""
+        """Run the handlers of signals that were put off; they may raise. At a safe point."""
         if in_main_thread():
             self._reactor.interrupted = False
             try:
@@ -44,35 +44,35 @@ class MainThread:
         self._reactor.on_interrupt = lambda: None
 
     def _interrupted_in_wait(self) -> None:
-        """See Reactor.on_interrupt."""
+        """Run handlers and the callback: see ``Reactor.on_interrupt``."""
         self.check_interrupt()
-        if self._errand is not None and self.main_waits():
+        if self._callback is not None and self.main_waits():
             with self._reactor.lock:
-                errand, self._errand = self._errand, None
-            if errand is not None:
-                errand()
+                callback, self._callback = self._callback, None
+            if callback is not None:
+                callback()
 
     def main_waits(self) -> bool:
         """Tell whether the main thread waits for objects."""
         return self._waiting.is_waiting(threading.main_thread().ident)
 
-    # ------------------------------------------------------------------ errands
+    # ------------------------------------------------------------------ callbacks on the main thread
 
-    def run_in_main(self, errand: Callable[[], None]) -> Callable[[], None]:
-        """Have the main thread run it when it waits for objects. Any other thread; drivers only."""
-        self._errand = errand
+    def run_callback(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have the main thread call a function when it waits for objects. Any other thread; drivers only."""
+        self._callback = callback
         self._wake()
-        return errand
+        return callback
 
-    def call_again(self) -> None:
-        """Look again whether the main thread waits: it is still to run what ``run_in_main`` was given."""
-        if self._errand is not None:
+    def wake_again(self) -> None:
+        """Wake the main thread if it has not taken the callback yet."""
+        if self._callback is not None:
             self._wake()
 
-    def forget_errand(self, errand: Callable[[], None]) -> bool:
-        """Tell whether the main thread had not begun with it, and will not."""
+    def cancel_callback(self, callback: Callable[[], None]) -> bool:
+        """Withdraw a callback; tell whether the main thread had not begun with it, and will not."""
         with self._reactor.lock:
-            forgotten = self._errand is errand
+            forgotten = self._callback is callback
             if forgotten:
-                self._errand = None
+                self._callback = None
         return forgotten

@@ -21,7 +21,7 @@ from skate._worker.process.context import ProcessContext
 
 
 class Peer:
-    """Another process, as known on one connection. What other packages keep here they alone touch."""
+    """Another process, as known on one connection. Some fields belong to other packages, as noted."""
 
     __slots__ = ("id", "address", "defined", "functions", "acks", "streams")
 
@@ -43,7 +43,7 @@ class Peer:
 
 
 class _Waiting(NamedTuple):
-    """Somebody who wants a connection, while none can be made."""
+    """The callbacks of a part that waits for a connection, while none can be made."""
 
     then: Callable[[Connection], None]
     failed: Callable[[str], None]
@@ -59,15 +59,15 @@ class Peers:
         self._listener: Listener | None = None
         #: Called, in this order and under the lock, when a connection has ended.
         self.on_closed: list[Callable[[Connection], None]] = []
-        #: By address that cannot be dialled at the moment: who waits for that.
+        #: By address that cannot be dialled at the moment: the callbacks that wait for that.
         self._dials: dict[str, list[_Waiting]] = {}
-        #: What the other parts do with the messages of other processes: filled by Core.
+        #: The other parts' handlers of messages from other processes: filled by Core.
         self.handlers: dict[type, Handler] = {}
 
     # ------------------------------------------------------------------ connections
 
     def listen(self) -> None:
-        """Let others dial this process."""
+        """Let other processes dial this one."""
         context = self._context
         acceptor = Acceptor(
             context.reactor, services.PROCESS, {wire.PeerHello: self._hello, **self.handlers}, self._closed
@@ -107,10 +107,9 @@ class Peers:
         Args:
             address: its socket.
             then: called once, under the lock, unless ``failed`` is.
-            failed: called once if it cannot be reached: with an empty text if nobody listens there, else
-            with why
-                this process could not dial for ``backoff.RETRY_TIMEOUT_S`` s ("has no file descriptors left:
-                ...").
+            failed: called once if it cannot be reached: with an empty text if no process listens there, else
+                with why this process could not dial for ``backoff.RETRY_TIMEOUT_S`` s ("has no file
+                descriptors left: ...").
             worker_id: of that process, if it is not the name of its socket.
         """
         connection = self._by_address.get(address)
@@ -142,7 +141,7 @@ class Peers:
         return connection
 
     def _dial_later(self, address: str, worker_id: bytes, attempts: Backoff, error: OSError) -> None:
-        """There is no descriptor, or the listener's queue is full: try again, for a while."""
+        """Dial again for a while: there is no descriptor, or the listener's queue is full."""
         pause = attempts.again(monotonic())
         if pause is None:
             shortage = descriptors.explain(error)
@@ -166,7 +165,7 @@ class Peers:
         self._context.reactor.call_later(pause, attempt)
 
     def _closed(self, connection: Connection) -> None:
-        """A connection ended."""
+        """Forget a connection that ended, and call ``on_closed``."""
         peer = connection.peer
         self._all.discard(connection)
         if self._by_address.get(peer.address) is connection:
@@ -174,11 +173,11 @@ class Peers:
             for other in self._all:
                 if other.peer.address == peer.address:
                     self._by_address[peer.address] = other
-        for told in self.on_closed:
-            told(connection)
+        for callback in self.on_closed:
+            callback(connection)
 
     def drain(self, worker_id: bytes) -> None:
-        """Read what a process that ended had sent before."""
+        """Read the messages that a process had sent before it ended."""
         for connection in list(self._all):
             if connection.peer.id == worker_id:
                 connection.drain()
@@ -188,7 +187,7 @@ class Peers:
         return self._by_address.get(address)
 
     def close(self) -> None:
-        """Close everything without telling anybody."""
+        """Close everything without calling ``on_closed``."""
         if self._listener is not None:
             self._listener.close()
         for connection in self._all:
@@ -202,18 +201,18 @@ class Peers:
         return self._all
 
     def adopt(self, connection: Connection) -> None:
-        """Close a connection that is not ours with the others: when the process ends, and in its forks.
+        """Close another part's connection with the others: when the process ends, and in its forks.
 
-        Whoever made it gave it a Peer, and calls ``release_adopted`` in its on_close.
+        That part gave it a Peer, and calls ``release_adopted`` in its on_close.
         """
         self._all.add(connection)
 
     def release_adopted(self, connection: Connection) -> None:
-        """The connection is closed."""
+        """Forget an adopted connection, which is closed."""
         self._all.discard(connection)
 
     def forget_functions(self, numbers: deque[int]) -> None:
-        """Remote functions of ours are gone: workers that have them need them no more."""
+        """Have workers forget remote functions of this process that are gone."""
         while numbers:
             number = numbers.popleft()
             for connection in self._all:

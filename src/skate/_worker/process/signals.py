@@ -45,7 +45,7 @@ class Gate:
     """The handlers of this process: which wait, and where they may run. Changed by the main thread only.
 
     Args:
-        on_put_off: called in the signal handler when one was put off: it wakes whoever waits.
+        on_put_off: called in the signal handler when one was put off: it wakes the threads that wait.
     """
 
     def __init__(self, on_put_off: Callable[[], None]) -> None:
@@ -56,17 +56,17 @@ class Gate:
         self._installed = False
         #: ``adopt`` is still to be called on the main thread.
         self._to_adopt = False
-        #: What calls user code: whatever is below it is the user's, until the runtime comes again.
+        #: The functions that call user code: frames above them are the user's, up to the next one of ours.
         self._boundaries = {Gate.run.__code__, _Wrapped.__call__.__code__}
         #: Called first for SIGINT: whether Ctrl-C was meant for a breakpoint.
         self.takes_interrupt: Callable[[], bool] | None = None
-        #: The main thread waits for somebody to type, in our own code: handlers run there at once.
+        #: The main thread waits for typed input, in the runtime's code: handlers run there at once.
         self.types = False
 
     # ------------------------------------------------------------------ install
 
     def install(self) -> None:
-        """Wrap the handlers that there are and those to come. On the main thread, or later by ``adopt``."""
+        """Wrap the present and all later handlers. On the main thread, or later by ``adopt``."""
         global _current
         _current = self
         self._installed = True
@@ -110,7 +110,7 @@ class Gate:
         self.run()
 
     def add_boundaries(self, codes: Iterable[CodeType]) -> None:
-        """Tell what calls user code."""
+        """Note which functions call user code."""
         self._boundaries.update(codes)
 
     # ------------------------------------------------------------------ in a handler
@@ -129,7 +129,7 @@ class Gate:
         return True
 
     def arrived(self, number: int, handler: Handler, frame: FrameType | None) -> None:
-        """A signal came. In its handler, on the main thread."""
+        """Run a handler, or put it off. In the handler of a signal that came, on the main thread."""
         if number == signal.SIGINT and self.takes_interrupt is not None and self.takes_interrupt():
             return
         forked = os.getpid() != self._pid
@@ -153,7 +153,7 @@ class Gate:
 
     def _remind(self, main: int | None) -> None:
         assert main is not None
-        # Until it is heard: one that arrives just before the thread sleeps in a system call does not wake it.
+        # Until the handler ran: a signal just before the thread sleeps in a system call does not wake it.
         while True:
             time.sleep(_REMINDER_S)
             waiting = list(self._waiting)
@@ -182,7 +182,7 @@ class Gate:
 
 
 class _Wrapped:
-    """Stands in the place of a handler."""
+    """Wraps a handler of the program."""
 
     __slots__ = ("handler",)
 

@@ -38,7 +38,7 @@ class CountWaiter(Waiter):
         self.thread = threading.get_ident()
         self.call = current.call.get()
         self.began = monotonic()
-        #: It can never end: what to raise.
+        #: The text of the error to raise, if it can never end.
         self.error = ""
 
     def one_ready(self, kind: int) -> None:

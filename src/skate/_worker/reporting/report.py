@@ -103,7 +103,7 @@ class Reporter:
                 rows = pack(self._through(list(history)))
                 self._daemon.send(node.LastRows(rows, len(history), failed))
 
-    def asked(self, connection: Connection, message: node.StateAsk) -> None:
+    def state_requested(self, connection: Connection, message: node.StateAsk) -> None:
         """The daemon asks on somebody's behalf. Under the lock."""
         try:
             threads.start("skate-report", self._answer, connection, message)

@@ -37,7 +37,7 @@ class WaitReport:
     """Shows the unfinished calls, the waits, the lanes and the parts in compiled graphs of this process.
 
     Args:
-        graphs: compiled graphs that this process has a part in; each has a ``told`` method.
+        graphs: compiled graphs that this process has a part in; each has a ``snapshot`` method.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class WaitReport:
             calls = [self._call(task, worker) for task, worker in _chosen(pending, self._waiting.waits)]
             waits = [_wait(waiter, frames, me) for waiter in self._waiting.waits]
             lanes = self._local.lanes()
-            graphs = [told | {"pid": context.pid} for graph in list(self._graphs) if (told := graph.told())]
+            parts = [part for graph in list(self._graphs) if (part := graph.snapshot())]
         frames.clear()  # this very frame is among them: a cycle that would keep user code's variables
         return {
             "process": me, "pid": context.pid, "calls": calls, "left_out": max(0, len(pending) - MOST),
-            "waits": waits, "lanes": lanes, "graphs": graphs,
+            "waits": waits, "lanes": lanes, "graphs": [part | {"pid": context.pid} for part in parts],
         }  # fmt: skip
 
     def _call(self, task: TaskRecord, worker: bytes) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Owner:
 
     def finish(self, task: TaskRecord, *, kinds: Iterable[int] = (), failed: bool = False) -> None:
         entries = task.returns
-        if task.again:
+        if task.is_reconstruction:
             entries = [e if e.gone or e.kind == PENDING else _nobodys() for e in task.returns]
         kinds = list(kinds) or [SHARED] * len(entries)
         for entry, kind in zip(entries, kinds, strict=True):
@@ -70,8 +70,8 @@ class Owner:
         pins, task.pins = task.pins, None
         for entry in pins or ():
             self.table.unpin(entry)
-        if task.again:
-            self.lineage.over(task)
+        if task.is_reconstruction:
+            self.lineage.reconstruction_finished(task)
         self.carry_out()
 
     def run(
@@ -113,7 +113,7 @@ class Owner:
         for entry in plan.revived:
             self.table.revive(entry)
         for task in plan.tasks:
-            task.again = True
+            task.is_reconstruction = True
             task.spend_retry()
         for task in plan.tasks:
             task.pins = list(task.lineage or ())
@@ -439,8 +439,11 @@ class LineageMachine(RuleBasedStateMachine):
     def finish_one(self, task: TaskRecord, small: bool = False) -> None:
         self.running.remove(task)
         failed = any(entry.kind == ERROR for entry in task.pins or ())
-        kinds = [PICKLE if small and not task.again else SHARED, *[SHARED] * (len(task.returns) - 1)]
-        if SHARED in kinds and not failed and not task.again:
+        kinds = [
+            PICKLE if small and not task.is_reconstruction else SHARED,
+            *[SHARED] * (len(task.returns) - 1),
+        ]
+        if SHARED in kinds and not failed and not task.is_reconstruction:
             self.makers.update({entry: task for entry in task.returns if not entry.gone})
         self.owner.finish(task, kinds=kinds, failed=failed)
 
@@ -473,17 +476,17 @@ class LineageMachine(RuleBasedStateMachine):
             assert task not in self.running
             for entry in self.args[task]:
                 assert not entry.gone or entry in plan.revived
-        for entry in [lost, *(entry for entry in plan.revived if entry.valueless)]:
+        for entry in [lost, *(entry for entry in plan.revived if entry.has_no_value)]:
             maker = self.makers[entry]
-            assert maker in plan.tasks or maker.again
+            assert maker in plan.tasks or maker.is_reconstruction
 
     def can_be_made(self, entry: ObjectEntry) -> bool:
         """The model: walk down to what is there."""
         task = self.makers.get(entry)
         if task is None:
             return False
-        return task.again or all(
-            not arg.gone or not arg.valueless or self.can_be_made(arg) for arg in self.args[task]
+        return task.is_reconstruction or all(
+            not arg.gone or not arg.has_no_value or self.can_be_made(arg) for arg in self.args[task]
         )
 
     # ------------------------------------------------------------------ what holds
@@ -492,7 +495,7 @@ class LineageMachine(RuleBasedStateMachine):
     def exactly_what_is_needed_is_remembered(self) -> None:
         needed: set[TaskRecord] = set()
         todo = [task for entry, task in self.makers.items() if not entry.gone]
-        todo += [task for task in self.running if task.again]
+        todo += [task for task in self.running if task.is_reconstruction]
         while todo:
             task = todo.pop()
             if task not in needed:

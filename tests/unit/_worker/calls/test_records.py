@@ -156,7 +156,7 @@ def test_what_a_worker_must_know_of_a_stream() -> None:
     one.stream.arrive(0)
     one.stream.arrive(1)
     assert one.stream_state() == (100, 2, 8), "what has arrived is skipped"
-    one.again = True
+    one.is_reconstruction = True
     assert one.stream_state() == (100, 0, 0)
     one.lost_items = {5: entry(5), 3: entry(3)}
     assert one.stream_state() == (100, 3, 0), "from the first that was lost, without waiting for takers"

@@ -31,12 +31,12 @@ def test_what_was_told_is_told_again_when_it_changed() -> None:
     one = tallies.of("f", "f", "NORMAL_TASK", shortcuts, "")
     tallies.of("g", "g", "NORMAL_TASK", {}, "")
     one.finished += 1
-    assert [row["name"] for row in tallies.told()] == ["f", "g"]
+    assert [row["name"] for row in tallies.snapshot()] == ["f", "g"]
     assert shortcuts == {}, "the next call comes here"
-    assert tallies.told() == []
+    assert tallies.snapshot() == []
     assert tallies.of("f", "f", "NORMAL_TASK", shortcuts, "") is one
     one.finished += 1
-    assert tallies.told() == [
+    assert tallies.snapshot() == [
         {"name": "f", "function": "f", "type": "NORMAL_TASK", "FINISHED": 2, "FAILED": 0}
     ]
 
@@ -78,7 +78,7 @@ class TalliesMachine(RuleBasedStateMachine):
 
     @rule()
     def tell(self) -> None:
-        self.daemon.update({row["name"]: row["FINISHED"] for row in self.tallies.told()})
+        self.daemon.update({row["name"]: row["FINISHED"] for row in self.tallies.snapshot()})
         assert self.daemon == self.counted
 
     @invariant()

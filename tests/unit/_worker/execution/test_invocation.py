@@ -49,7 +49,7 @@ class Process:
         entry.local = 1
         return entry
 
-    def met(self, owner: bytes) -> ObjectEntry:
+    def received(self, owner: bytes) -> ObjectEntry:
         entry = self.refs.borrow(ids.object_id(owner, 1), owner.decode())
         entry.local = 1
         return entry
@@ -60,8 +60,8 @@ class Process:
             return NONE, b"", None, None, None
         return PICKLE, b"refs", None, self.invocation.name_refs(0, refs), refs
 
-    def reply(self, result: Result, *met: ObjectEntry) -> bool:
-        return self.invocation.reply(self.connection, CALL, result, 5, list(met))
+    def reply(self, result: Result, *received: ObjectEntry) -> bool:
+        return self.invocation.reply(self.connection, CALL, result, 5, list(received))
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_nothing_is_kept_for_the_items_of_a_stream_whose_caller_died(
 
 
 def test_refs_of_the_caller_that_are_still_held_are_named_in_the_reply(process: Process) -> None:
-    held, dropped = process.met(CALLER), process.refs.borrow(ids.object_id(CALLER, 2), "caller")
+    held, dropped = process.received(CALLER), process.refs.borrow(ids.object_id(CALLER, 2), "caller")
     dropped.local = 1
     process.refs.drop_local(dropped)
     assert not process.reply(process.result(), held, dropped, held)
@@ -128,7 +128,7 @@ def test_refs_of_the_caller_that_are_still_held_are_named_in_the_reply(process: 
 
 
 def test_for_refs_of_others_the_reply_waits_until_their_owners_know(process: Process) -> None:
-    first, second = process.met(THIRD), process.met(b"fourth__")
+    first, second = process.received(THIRD), process.received(b"fourth__")
     assert not process.reply(process.result(), first, second)
     assert process.registering[-2:] == [first, second]
     process.refs.registered(first.id, first.epoch)
@@ -138,7 +138,7 @@ def test_for_refs_of_others_the_reply_waits_until_their_owners_know(process: Pro
 
 
 def test_a_ref_that_is_dropped_while_the_reply_waits_holds_it_up_no_longer(process: Process) -> None:
-    entry = process.met(THIRD)
+    entry = process.received(THIRD)
     process.reply(process.result(), entry)
     process.refs.drop_local(entry)
     assert [reply.seq for reply in process.sent] == [7]
@@ -146,7 +146,7 @@ def test_a_ref_that_is_dropped_while_the_reply_waits_holds_it_up_no_longer(proce
 
 def test_two_callers_one_of_them_the_owner(process: Process) -> None:
     """The third's reply waits for the owner; meanwhile a call of the owner itself ends: both get theirs."""
-    entry = process.met(THIRD)
+    entry = process.received(THIRD)
     process.reply(process.result(), entry)
     owner: list[Any] = []
     other: Any = SimpleNamespace(closed=False, peer=Peer(), send=owner.append, flush=lambda: None)

@@ -57,7 +57,7 @@ class Running(NamedTuple):
 
     caller: str
     seq: int
-    met: list[ObjectEntry]
+    received: list[ObjectEntry]
 
 
 #: What may come twice.
@@ -156,8 +156,8 @@ class Process:
             return
         if entry.kind in (ERROR, LOST):
             return
-        met = [self.adopt(*inner) for inner in self.network.values[entry.id]]
-        for inner in met:
+        received = [self.adopt(*inner) for inner in self.network.values[entry.id]]
+        for inner in received:
             if inner is None or inner.owner_address is None or inner.borrow_state != UNREGISTERED:
                 continue
             entry.pins += 1
@@ -174,17 +174,17 @@ class Process:
                 entry.pins += 1
             self.acks[caller, seq] = returned
         if not keep:
-            for entry in running.met:
+            for entry in running.received:
                 if entry in self.refs:
                     self.drop(entry)
         self.network.carry_out(self)
-        self._settle(caller, reply, running.met)
+        self._settle(caller, reply, running.received)
 
-    def _settle(self, caller: str, reply: wire.Reply, met: list[ObjectEntry]) -> None:
+    def _settle(self, caller: str, reply: wire.Reply, received: list[ObjectEntry]) -> None:
         way = self.way_of_calls(caller, dialer=False)
         borrowed: list[tuple[bytes, int]] = []
         third: list[ObjectEntry] = []
-        for entry in {id(entry): entry for entry in met}.values():
+        for entry in {id(entry): entry for entry in received}.values():
             if entry.gone or entry.owner_address is None or entry.borrow_state == REGISTERED:
                 continue
             if entry.owner_address == caller:
@@ -212,8 +212,10 @@ class Process:
 
     def receive(self, sender: str, way: int, message: Any) -> None:
         if isinstance(message, Call):
-            met = [self.adopt(*ref) for ref in message.refs]
-            self.running.append(Running(sender, message.seq, [entry for entry in met if entry is not None]))
+            received = [self.adopt(*ref) for ref in message.refs]
+            self.running.append(
+                Running(sender, message.seq, [entry for entry in received if entry is not None])
+            )
         elif isinstance(message, wire.Reply):
             self._replied(sender, message)
         elif isinstance(message, wire.ReplyAck):

@@ -198,9 +198,9 @@ def test_refs_inside_a_value_live_as_long_as_it() -> None:
     assert taken(table) == []
     table.drop_local(outer)
     assert taken(table) == [Freed(outer), Freed(inner)]
-    assert outer.hollow
-    assert outer.valueless
-    assert not inner.valueless
+    assert outer.contained_refs_released
+    assert outer.has_no_value
+    assert not inner.has_no_value
 
 
 def test_one_inside_two_values_goes_with_the_second() -> None:
@@ -525,9 +525,9 @@ def test_one_that_raises_keeps_the_news_from_nobody() -> None:
     entry.dependents = [broken, lambda ready: told.append(ready.kind)]
     with pytest.raises(KeyError):
         table.fulfil(entry, PICKLE, b"")
-    assert table.untold
+    assert table.to_notify
     table.tell()
-    assert (told, list(table.untold)) == ([PICKLE], [])
+    assert (told, list(table.to_notify)) == ([PICKLE], [])
 
 
 def test_refs_that_keep_each_other_until_they_are_registered_go_one_after_the_other() -> None:
@@ -599,7 +599,7 @@ def test_a_freed_object_that_was_small_still_has_its_value() -> None:
     entry = mine(table)
     table.fulfil(entry, PICKLE, b"small")
     table.drop_local(entry)
-    assert not entry.valueless
+    assert not entry.has_no_value
     table.revive(entry)
     assert (entry.kind, entry.data) == (PICKLE, b"small")
 
@@ -612,7 +612,7 @@ def test_a_freed_object_whose_refs_went_has_no_value_to_live_by() -> None:
     table.drop_local(inner)
     table.drop_local(outer)
     table.revive(outer)
-    assert (outer.kind, outer.data, outer.hollow) == (PENDING, b"", False)
+    assert (outer.kind, outer.data, outer.contained_refs_released) == (PENDING, b"", False)
 
 
 def test_entries_tell_what_they_are() -> None:

@@ -26,7 +26,7 @@ _MOST = 10
 _VARIABLES = ("SKATE_IGNORE_UNHANDLED_ERRORS", "RAY_IGNORE_UNHANDLED_ERRORS")
 
 
-class UnreadErrors:
+class UnretrievedErrors:
     """Shows such errors. Called under the process's lock, but for ``close``.
 
     Args:
@@ -41,25 +41,25 @@ class UnreadErrors:
         self._waiting: deque[bytes] = deque()
         self._told = 0
         #: One thread tells at a time.
-        self._telling = threading.RLock()
+        self._notifying = threading.RLock()
 
     def failed(self, task: TaskRecord, error: bytes) -> None:
         """A call is over with an error, which its result has by now."""
-        if task.cancelled or task.again or task.stream is not None or len(task.returns) != 1:
+        if task.cancelled or task.is_reconstruction or task.stream is not None or len(task.returns) != 1:
             return
         if self._context.dead_reason:
             return
         entry = task.returns[0]
-        if entry.asked:
+        if entry.retrieved:
             return
         if entry.gone:
             self._tell(error)
         else:
-            entry.untold = True
+            entry.report_if_unretrieved = True
 
     def freed(self, entry: ObjectEntry) -> None:
         """The last ref of an error is gone."""
-        if entry.untold and not entry.asked:
+        if entry.report_if_unretrieved and not entry.retrieved:
             self._tell(entry.data)
 
     def _tell(self, error: bytes) -> None:
@@ -74,7 +74,7 @@ class UnreadErrors:
                 pass  # no thread for it: see close
 
     def _print(self) -> None:
-        with self._telling:
+        with self._notifying:
             while self._waiting:
                 self._told += 1
                 error = load_error(self._waiting.popleft())
