@@ -231,7 +231,7 @@ def _check(node: DAGNode) -> None:
     if given.get("is_generator") or not isinstance(node.get_options().get("num_returns", 1), int):
         raise ValueError(f"{node._title} is a generator, which cannot be compiled: return a list instead")
     if node.num_returns < 1:
-        raise ValueError(f"{node._title} returns nothing (num_returns=0), so nobody can wait for it")
+        raise ValueError(f"{node._title} returns nothing (num_returns=0), so no program can wait for it")
     unknown = sorted(set(node.get_options()) - _OPTIONS)
     if unknown:
         raise ValueError(

@@ -250,8 +250,8 @@ class Graph:
         if room is Room.FULL:
             most = self._executions.max_inflight
             raise errors.RayCgraphCapacityExceeded(
-                f"the compiled graph has {most} executions in flight whose results nobody took, the most it "
-                "may have: get() some of them first, or compile it with a larger _max_inflight_executions"
+                f"the compiled graph has {most} executions in flight whose results were not taken, the most "
+                "it may have: get() some of them first, or compile it with a larger _max_inflight_executions"
             )
         return False
 
@@ -303,7 +303,7 @@ class Graph:
             raise errors.RayChannelError("the session of the compiled graph was shut down")
         raise errors.RayChannelTimeoutError(
             f"execution {execution} of the compiled graph had no result within {timeout:g} s; it goes "
-            "on, and get() may be called again. get(timeout=...) waits longer, -1 for ever; "
+            "on, and get() may be called again. get(timeout=...) waits longer, -1 without a limit; "
             "DAGContext.get_timeout is the default"
         )
 
@@ -396,7 +396,7 @@ class Graph:
         if self._state is not State.ASKING:
             return
         if self.abandoned:
-            self._shut(errors.RayChannelError("nobody refers to the compiled graph any more"))
+            self._shut(errors.RayChannelError("no reference to the compiled graph is left"))
             return
         error = self._death()
         if error is not None:

@@ -275,7 +275,7 @@ class Exchange:
         if serialized.refs:
             raise ValueError(
                 f"{name} has an ObjectRef or an actor handle in it ({serialized.refs[0]!r}): compiled graphs "
-                "carry values only, since nobody counts references on their channels. Pass the value "
+                "carry values only, since their channels count no references. Pass the value "
                 "(skate.get(ref)); give actors the handles they need before, in an ordinary call"
             )
         if serialized.size <= self._core.context.config.max_inline_bytes:

@@ -2,13 +2,13 @@
 
 ::
 
-    submit --> UNDER WAY --every output arrived--> THERE
+    submit --> RUNNING --every output arrived--> COMPLETE
                    |                                 |
                    |  an execution is *settled* when each of its outputs was taken or dropped,
-                   |  *covered* when it or a later one was asked for
+                   |  *covered* when it or a later one was requested
                    v                                 v
               counts as in flight,            in flight until it is covered or settled;
-              whatever happens to it          covered, not settled: *buffered*
+              in any case                     covered, not settled: *buffered*
 
 Whether there is room depends on the program's acts, never on the speed of the actors: executions whose
 results were not requested count, even if they ended long ago. Only dropped and covered ones make room when
@@ -25,7 +25,7 @@ Wake = Callable[[], None]
 
 
 class Room(Enum):
-    """Whether another execution may begin."""
+    """The answers to the question whether another execution may begin."""
 
     FREE = "free"
     #: As soon as a dropped or covered execution ends.

@@ -130,7 +130,7 @@ def round_size(size: int) -> int:
 
 
 class _Exporter(weakref.ref):  # type: ignore[type-arg]
-    """Clears the byte of a value when the array behind its views is gone."""
+    """Clears the byte of a value when the array behind its views is deleted."""
 
     __slots__ = ("mapping", "byte")
     mapping: mmap.mmap
@@ -157,7 +157,7 @@ class Windows:
             os.close(fd)
 
     def view(self, member: int, segment: int, size: int) -> memoryview:
-        """Return a read-only view of the value in a buffer. The buffer is free when all of it is gone."""
+        """Return a read-only view of the value in a buffer, which is free when the last view is deleted."""
         mapping = self._maps[member, segment]
         array = (ctypes.c_char * (len(mapping) - PAGE)).from_buffer(mapping, PAGE)
         exporter = _Exporter(array, self._ended)

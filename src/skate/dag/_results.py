@@ -99,7 +99,7 @@ class CompiledDAGRef(_Output):
             timeout = self._dag._get_timeout
         elif timeout < 0:
             if timeout != -1:
-                raise ValueError(f"timeout takes seconds, or -1 to wait for ever, got {timeout!r}")
+                raise ValueError(f"timeout takes seconds, or -1 to wait without a limit, got {timeout!r}")
             timeout = None
         value = self._dag._graph.take(self._execution, self._place, timeout)
         self._taken = True

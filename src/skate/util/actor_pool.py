@@ -156,7 +156,7 @@ class ActorPool:
         """Return the result of the earliest submission that was not returned yet.
 
         Args:
-            timeout: seconds to wait at most; None: for ever.
+            timeout: seconds to wait at most; None: no limit.
             ignore_if_timedout: give that result up if the time is up; the next call returns the
                 result of the submission after it.
 
@@ -183,7 +183,7 @@ class ActorPool:
         """Return the result of any submission, the first that is ready.
 
         Args:
-            timeout: seconds to wait at most; None: for ever.
+            timeout: seconds to wait at most; None: no limit.
             ignore_if_timedout: give up the result of the earliest submission if the time is up.
 
         Returns:

@@ -110,7 +110,7 @@ class Queue:
         Args:
             item: anything that can be pickled.
             block: wait for room if there is none.
-            timeout: seconds to wait at most; None: for ever. Without ``block`` it means nothing.
+            timeout: seconds to wait at most; None: no limit. Without ``block`` it means nothing.
 
         Raises:
             Full: there is no room, or there was none in time.
@@ -129,7 +129,7 @@ class Queue:
         Args:
             item: anything that can be pickled.
             block: wait for room if there is none.
-            timeout: seconds to wait at most; None: for ever.
+            timeout: seconds to wait at most; None: no limit.
 
         Raises:
             Full: there is no room, or there was none in time.
@@ -189,7 +189,7 @@ class Queue:
 
         Args:
             block: wait for an item if there is none.
-            timeout: seconds to wait at most; None: for ever. Without ``block`` it means nothing.
+            timeout: seconds to wait at most; None: no limit. Without ``block`` it means nothing.
 
         Returns:
             The item.
@@ -217,7 +217,7 @@ class Queue:
 
         Args:
             block: wait for an item if there is none.
-            timeout: seconds to wait at most; None: for ever.
+            timeout: seconds to wait at most; None: no limit.
 
         Returns:
             The item.

@@ -234,7 +234,7 @@ class RuntimeEnvState(Row):
     """One environment that a job, task or actor of the session named."""
 
     runtime_env: dict[str, Any] = column()
-    #: Whether workers can have it now.
+    #: True if workers can have it now.
     success: bool = column()
     #: How long its preparation took; None: it needed none, or is not done.
     creation_time_ms: float | None = column(filterable=False, shown=duration)

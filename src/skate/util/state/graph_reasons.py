@@ -37,7 +37,7 @@ def explain(name: str, members: Sequence[Plain], stacks: Mapping[int, Sequence[s
     if driver is not None and execution not in missing:
         if execution >= driver["begun"]:
             return [f"{which} has not begun"]
-        return [f"{which} is through: the value is there, or taken"]
+        return [f"{which} has finished: its value is ready, or was taken"]
     actors = [row for row in mine if row["member"]]
     makers = {number: row["makes"][number] for row in actors for number in row["makes"]}
     wanted = _names(missing.get(execution, ()), makers)

@@ -440,8 +440,8 @@ def what_is_missing(kind: type[Row], number: int) -> str:
     """Return the remark for a list that lacks ``number`` rows."""
     if kind is TaskState:
         return (
-            f"{number:,} more calls are through and no longer remembered (each process remembers its last "
-            "5,000 that went well, and that failed): `skate summary tasks` and summarize_tasks() count all"
+            f"{number:,} more calls have finished and are no longer remembered (each process remembers 5,000 "
+            "that succeeded and 5,000 that failed): `skate summary tasks` and summarize_tasks() count all"
         )
     return f"{number:,} more objects were too many to tell: ask for one with a filter on object_id"
 

@@ -116,13 +116,13 @@ class _Story:
             return f"it is none of the calls looked at; {self._facts.unseen}"
         if row is None:
             return (
-                "no task that is under way makes it: it was put(), is the item of a generator, or its task "
-                "is through since long"
+                "no unfinished task makes it: it was put(), is an item of a generator, or its task finished "
+                "long ago"
             )
         if row["state"] == "FAILED":
             error = row.get("error_type") or "an error"
-            return f"{row['name']} is through: it failed ({error}); get() raises it"
-        return f"{row['name']} is through: the value is there"
+            return f"{row['name']} has finished: it failed ({error}); get() raises the error"
+        return f"{row['name']} has finished: its value is ready"
 
     def _state(self, task: str, row: Plain, depth: int) -> list[str]:
         """Return the reason of a call's wait; the first line continues the line with its name."""
@@ -202,7 +202,7 @@ class _Story:
             return ["it waits for its actor, which this session does not know (any more)"]
         state = actor["state"]
         if state == "ALIVE":
-            return ["it waits behind earlier calls of its actor, whose arguments are not there"]
+            return ["it waits behind earlier calls of its actor, whose arguments are not ready"]
         cause = f" ({actor['death_cause']})" if actor.get("death_cause") else ""
         lines = [f"it waits for its actor {actor['class_name']}, which is {state}{cause}"]
         preparing = self._for_environment(lambda one: row["actor"] in one["actors"])
