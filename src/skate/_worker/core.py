@@ -71,11 +71,6 @@ class Kinds(NamedTuple):
     local: type[Local] = Local
 
 
-#: When a program drops a million refs, each turn counts so many of them: whoever wants the lock then waits
-#: for a millisecond, not for a second.
-_BACKLOG_A_TURN = 1000
-
-
 _REAL = Kinds()
 
 

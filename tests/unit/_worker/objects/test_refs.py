@@ -526,7 +526,7 @@ def test_one_that_raises_keeps_the_news_from_nobody() -> None:
     with pytest.raises(KeyError):
         table.fulfil(entry, PICKLE, b"")
     assert table.to_notify
-    table.tell()
+    table.notify()
     assert (told, list(table.to_notify)) == ([PICKLE], [])
 
 
