@@ -300,7 +300,7 @@ class Driver:
             with core.context.lock:
                 core.context.dead_reason = "this session was shut down"
                 if not self._roles:
-                    core.reporter.last_words()
+                    core.reporter.send_history()
                 core.daemon.send(node.Shutdown())
                 core.daemon.flush()
             core.context.reactor.wait(core.daemon.left, monotonic() + 5)

@@ -1,8 +1,8 @@
 """Prints unhandled errors of calls on stderr, so that no failure is silent.
 
 A call's error is *retrieved* when code gets or awaits its value, when the value is sent to another process,
-or when a call that depends on it fails for it. If the last ref is gone before that, the error is printed, like
-a thread's uncaught exception. Not printed are the errors of cancelled calls, of calls that ended with their
+or when a call that depends on it fails for it. If the last ref is gone before that, it is printed, as a
+thread's uncaught exception is. Not printed are the errors of cancelled calls, of calls that ended with their
 actor or session, and of calls with several results or items.
 """
 
