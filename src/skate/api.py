@@ -124,7 +124,7 @@ def init(
             ``skate.runtime_env``). Tasks and actors can have their own on top.
         mode: "inline": no processes are started; everything runs in this one, call after call, for unit
             tests and debuggers. "cluster": the real thing. None: what SKATE_MODE says, else the real
-            thing. What differs: docs/testing.md.
+            thing. docs/testing.md lists the differences.
         object_spilling_directory: where objects go when their memory is full; default: the temporary
             folder, or /var/tmp if that is memory itself.
         _system_config: knobs of ``skate._base.config``; unknown ones are ignored.

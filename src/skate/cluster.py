@@ -75,7 +75,7 @@ def stored_objects() -> tuple[dict[str, dict[str, Any]], str]:
     """Return what is in this node's store, by id in hex, and the node's id."""
     found = _connected()
     parts, _ = found.state("stored")
-    rows = {row["object_id"]: row for _, _, told in parts for row in told}
+    rows = {row["object_id"]: row for _, _, found_rows in parts for row in found_rows}
     return rows, found.identity().node_id.hex()
 
 

@@ -18,7 +18,8 @@ import psutil
 
 from skate._node.cluster.control_store_supervisor import LIMIT
 from skate._worker.process import current
-from skate.engine import RuntimeEngine, engine
+from skate.engine import engine
+from skate.engine.runtime import RuntimeEngine
 
 from . import faults
 from .processes import Roles, roles
@@ -109,7 +110,7 @@ class Killer(Steps):
 
     def _kill(self, chances: random.Random) -> None:
         chance, age, how = chances.random(), chances.random(), chances.choice(ENDS)
-        found = roles(current.require_core("kill its workers").session_dir)
+        found = roles(current.require_core("kill its workers").context.session_dir)
         workers = _by_age(found)
         if chance < 0.1 or (chance < 0.2 and not self._controls):
             pid = found.zygote
@@ -154,7 +155,7 @@ class Scarcity(Steps):
         if chance < 0.3:
             cut()
             return
-        found = roles(current.require_core("take descriptors").session_dir)
+        found = roles(current.require_core("take descriptors").context.session_dir)
         pids = [0, found.daemon, found.control, *_by_age(found)]
         over = self._over = threading.Event()
         begun = threading.Event()

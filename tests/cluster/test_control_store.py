@@ -21,7 +21,7 @@ from skate.util import state
 
 from . import processes
 from .processes import Driver, roles, run_driver
-from .test_detached import HEAD, folder, standing  # noqa: F401  (fixtures)
+from .test_detached import HEAD, standing  # noqa: F401  (a fixture)
 from .waiting import wait_for, wait_for_file, wait_until_none
 from .work import Counter, square, wait_and_return
 

@@ -1021,7 +1021,7 @@ def test_an_interrupt(inline: None, where: str) -> None:
 
     @skate.remote
     def reads() -> bytes:
-        signal.pthread_kill(main, signal.SIGINT)  # its caller stands by
+        signal.pthread_kill(main, signal.SIGINT)  # its caller pauses
         found = os.read(read_end, 1)
         record.add.remote("read")
         return found

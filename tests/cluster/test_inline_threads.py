@@ -1,4 +1,4 @@
-"""In-process mode when threads are slow: nobody stands by for ever, and nobody for itself."""
+"""In-process mode when threads are slow: a pause has a limit, and no thread pauses for itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import skate
-from skate._inline import strands
+from skate._inline import call_threads
 
 from .waiting import wait_for_file
 
@@ -29,12 +29,12 @@ class Record:
 
 
 def test_an_actor_begins_its_next_call_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nobody stands by for its first call any more: its thread must not stand by for itself."""
+    """No thread pauses for its first call any more: its thread must not pause for itself."""
     skate.init(mode="inline")
     record = Record.remote()
-    monkeypatch.setattr(strands, "PATIENCE", 0.01)
+    monkeypatch.setattr(call_threads, "MAX_PAUSE_S", 0.01)
     first = record.hold.remote(tmp_path / "go on")
-    monkeypatch.setattr(strands, "PATIENCE", 3600)
+    monkeypatch.setattr(call_threads, "MAX_PAUSE_S", 3600)
     for number in range(3):
         record.add.remote(number)
     (tmp_path / "go on").touch()

@@ -347,7 +347,7 @@ def test_refs_inside_of_arguments_are_remembered(tmp_path: Path) -> None:
 def test_nothing_is_remembered_of_what_is_gone(tmp_path: Path) -> None:
     from skate._worker.process import current
 
-    lineage = current.require_core("look").recovery.lineage
+    lineage = current.require_core("look").lineage
     ref = make.remote(str(tmp_path / "runs"), 0)
     for _ in range(5):
         ref = plus_one.remote(ref)

@@ -201,27 +201,33 @@ def test_random_programs_with_killed_workers(seed: int) -> None:
 
 
 def test_a_seed_repeats() -> None:
-    """The same moves, with the same disturbances in them."""
+    """The same moves, with the same disturbances of them."""
 
-    def steps() -> list[object]:
-        log: list[object] = []
-        with Steps(5, lambda chances: log.append(chances.random())) as disturbed:
+    def steps() -> tuple[list[str], list[float]]:
+        moves: list[str] = []
+        disturbances: list[float] = []
+        with Steps(5, lambda chances: disturbances.append(chances.random())) as disturbed:
             skate.init(num_cpus=2)
             program = Program(5, deadly=False)
             make = program.make
 
             def logged(move: Callable[[], None]) -> None:
-                log.append(getattr(move, "func", move).__name__)
+                moves.append(getattr(move, "func", move).__name__)
                 make(move)
 
             program.make = logged  # type: ignore[method-assign]
             disturbed.run(program, 60)
         skate.shutdown()
-        return log
+        return moves, disturbances
 
-    first = steps()
-    assert len([one for one in first if isinstance(one, float)]) > 20
-    assert steps() == first
+    (moves, first), (again, second) = steps(), steps()
+    assert again == moves
+    # Finalizers and handlers call whenever they like. So a disturbance within a move may come after fewer calls or
+    # with the next move, and the last one not at all.
+    count = min(len(first), len(second))
+    assert count > 20
+    assert first[:count] == second[:count]
+    assert abs(len(first) - len(second)) <= 1
 
 
 @pytest.mark.parametrize("seed", range(2000, 2000 + max(2, FAULT_RUNS // 4)))

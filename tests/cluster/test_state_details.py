@@ -397,7 +397,7 @@ def test_get_shows_everything_of_one_thing(session: Session) -> None:
 def test_kill_actor(session: Session) -> None:
     one = Actor.options(name="one", max_restarts=1).remote()
     first = skate.get(one.pid.remote())
-    assert "was told to end" in command("kill-actor", "one", session=session).stdout
+    assert "was asked to end" in command("kill-actor", "one", session=session).stdout
     assert wait_for(lambda: (state.get_actor(one._actor_id.hex()) or one).num_restarts, "the restart") == 1
     again = skate.get(one.pid.options(max_task_retries=-1).remote())
     assert again != first

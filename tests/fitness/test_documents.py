@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -40,6 +41,26 @@ def _decision_modules() -> list[str]:
     text = _section("Layers")
     listed = text[text.index("*decision modules*") :].partition(": events in")[0]
     return re.findall(r"`(\w+/[\w/]+\.py)`", listed)
+
+
+def _drawn(role: str) -> list[str]:
+    """Return the layers in the picture of a role's inside, from the top."""
+    found: list[str] = []
+    inside = False
+    for line in _section("Inside a role").split("```")[1].splitlines():
+        words = re.split(r"\s{2,}", line.strip())[0]
+        if line.startswith(" skate."):
+            inside = words == role
+        elif inside and words:
+            found.append(words)
+    return found
+
+
+@pytest.mark.parametrize("role", ["skate._worker", "skate._node"])
+def test_the_picture_of_a_role_is_that_of_its_contract(role: str) -> None:
+    contract = (ROOT / "pyproject.toml").read_text().partition(f'containers = ["{role}"]')[2]
+    (layers,) = re.findall(r"^layers = (\[.*?\])$", contract.partition("[[tool")[0], re.DOTALL | re.MULTILINE)
+    assert _drawn(role) == ast.literal_eval(layers)
 
 
 @pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"])

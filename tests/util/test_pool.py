@@ -476,7 +476,7 @@ def test_the_thread_ends_with_the_pool() -> None:
 
 
 def test_a_dropped_pool_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skate.util.multiprocessing._crew._LOOK_AROUND_S", 0.01)
+    monkeypatch.setattr("skate.util.multiprocessing._worker_group._CHECK_PERIOD_S", 0.01)
     pool = Pool(1)
     [result] = [pool.apply_async(square, (2,))]
     [thread] = [one for one in threading.enumerate() if one.name == "skate-pool"]
@@ -510,4 +510,4 @@ def test_context_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_one_process_for_each_cpu() -> None:
     with Pool() as pool:
-        assert pool._crew.size == 2
+        assert pool._workers.size == 2

@@ -113,7 +113,7 @@ class RayTaskError(RayError):
         return f"{head}\n{self.traceback_str.rstrip()}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What get() raised is of the user's type too, and stays so where it is sent.
+        # An error that get() raised has the user's type, too, and keeps it in every process.
         if reduce_task_error is not None:
             return reduce_task_error(self)
         # The runtime is not loaded: the program made the error itself.

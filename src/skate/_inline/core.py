@@ -1,4 +1,4 @@
-"""The runtime of an in-process session: the real one's tables, with the other roles played beside it."""
+"""Builds the runtime of an in-process session: a driver's tables, and stand-ins for the other roles."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from skate._base import errors, ids
 from skate._base.config import Config
 from skate._base.waits import deadlocks, situation
 from skate._control.server import ControlStore, Peer
-from skate._inline.context import Actor, HostParts
+from skate._inline.context import Actor, ActorParts
+from skate._inline.executor import InlineExecutor, InlineYielding
 from skate._inline.lanes import Key
 from skate._inline.node import InlineNode
-from skate._inline.player import InlineYielding, Player
-from skate._inline.turns import End, Turns, line
+from skate._inline.reactor import InlineReactor, LocalConnection, pair
 from skate._inline.work import Constructor, Work
 from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from skate._launch.machine import Offer
     from skate._worker.execution.actor_host import ActorInstance
 
-#: Threads that are about to end have so long at the end of a session (seconds).
-_FAREWELL_S = 1.0
+#: How long the end of a session waits for its threads.
+_JOIN_TIMEOUT_S = 1.0
 
 
 class InlinePeers(Peers):
-    """Who can be dialled: actors, by their addresses; and the worker that runs tasks."""
+    """Connects to actors by their addresses, and to the stand-in worker that runs tasks."""
 
     #: Set by InlineCore.
     node: InlineNode
@@ -60,23 +60,23 @@ class InlinePeers(Peers):
         worker_id: bytes = b"",
     ) -> None:
         """See Peers."""
-        host = self.node.host_at(address)
-        if host is not None:
-            then(host.callers)
+        actor = self.node.actor_at(address)
+        if actor is not None:
+            then(actor.callers)
         else:
             failed("")
 
-    def add(self, end: End) -> None:
-        """Have this line told of functions that are gone."""
+    def add(self, end: LocalConnection) -> None:
+        """Send over this connection, too, that a function was dropped."""
         self._all.add(end)
 
 
 class InlineTasks(TaskSubmitter):
-    """Tasks begin at once, whatever they ask for."""
+    """Begins tasks at once, without regard to their resources."""
 
-    #: Set by InlineCore: where tasks run, and the line to it.
+    #: Set by InlineCore: the node that runs tasks, and the connection to it.
     node: InlineNode
-    end: End
+    connection: LocalConnection
     _last_lease = 0
 
     def make_route(self, pool: LeasePool) -> PoolRoute:
@@ -91,12 +91,14 @@ class InlineTasks(TaskSubmitter):
         if pool.depth < 0:
             pool.depth = 0
             self.node.check(what, pool.resources, pool.environment)
-        unfit = self.node.unfit(what, pool.requirement, pool.resources)
-        if unfit:
-            self._results.finish_with_error(task, dump_error(errors.TaskUnschedulableError(unfit)))
+        infeasible_reason = self.node.infeasible_reason(what, pool.requirement, pool.resources)
+        if infeasible_reason:
+            self._results.finish_with_error(
+                task, dump_error(errors.TaskUnschedulableError(infeasible_reason))
+            )
             return
         self._last_lease += 1
-        self._send(WorkerLease(self._last_lease, self.node.task_worker_id, self.end, pool), task)
+        self._send(WorkerLease(self._last_lease, self.node.task_worker_id, self.connection, pool), task)
 
     def fail_all(self, error: bytes) -> None:
         """See TaskSubmitter."""
@@ -106,7 +108,7 @@ class InlineTasks(TaskSubmitter):
 
 
 class InlineRoute(PoolRoute):
-    """The route of the tasks of one pool: they begin at once."""
+    """The route of the tasks of one pool, which begin at once."""
 
     __slots__ = ("_tasks",)
 
@@ -119,17 +121,17 @@ class InlineRoute(PoolRoute):
         self._tasks.run(task, self.pool)
 
     def replied(self, task: TaskRecord, microseconds: int) -> None:
-        """See Route: no worker waits for more."""
+        """Do nothing: no worker waits for further tasks."""
 
     def withdraw(self, task: TaskRecord) -> None:
-        """See Route: it began at once."""
+        """Do nothing: the task began at once."""
 
 
 class InlineLocal(Local):
-    """What runs here tells itself apart as if it had processes of its own."""
+    """Answers user code about its worker and resources as if each worker were a process."""
 
     #: Set by InlineCore.
-    player: Player
+    inline_executor: InlineExecutor
     node: InlineNode
 
     def _work(self) -> Work | Constructor | None:
@@ -139,32 +141,32 @@ class InlineLocal(Local):
     def hosted(self) -> ActorInstance | None:
         """See Local."""
         work = self._work()
-        return work.host if work is not None else None  # type: ignore[return-value]  # it is a Host
+        return work.actor if work is not None else None  # type: ignore[return-value]  # it is a InlineActor
 
     def id_here(self) -> bytes:
         """See Local."""
         work = self._work()
         if work is None:
             return self._context.worker_id
-        return work.host.id if work.host is not None else self.node.task_worker_id
+        return work.actor.id if work.actor is not None else self.node.task_worker_id
 
     def assigned(self) -> tuple[Mapping[str, int], tuple[str, ...]]:
         """See Local."""
         work = self._work()
         if isinstance(work, Work):
             return work.resources, work.gpus
-        return (work.host.spec.running, work.host.gpus) if work is not None else ({}, ())
+        return (work.actor.spec.running, work.actor.gpus) if work is not None else ({}, ())
 
     def lanes(self) -> list[dict[str, Any]]:
         """See Local."""
-        return self.player.lanes(self.node.hosts.values())
+        return self.inline_executor.lanes(self.node.actors.values())
 
     def _cancelled(self) -> AbstractSet[tuple[bytes, int]] | None:
-        return self.player.cancelled if self._work() is not None else None
+        return self.inline_executor.cancelled if self._work() is not None else None
 
 
 class _Unwritten:
-    """The control store's records: a session in one process has nothing to survive."""
+    """Drops the control store's records: a session in one process survives no restart."""
 
     def put(self, kind: str, key: bytes, value: bytes) -> None:
         """See ``_control.server.Records``."""
@@ -183,8 +185,8 @@ class _Unwritten:
         """See ``_control.server.Records``."""
 
 
-class _Prompt(Turns):
-    """The control store's clock: it puts things off for news that might be overtaken; here none is."""
+class _Prompt(InlineReactor):
+    """Runs timers of the control store at once: it delays actions only for messages that may overtake."""
 
     def call_later(self, seconds: float, callback: Any) -> Any:
         """See Reactor."""
@@ -192,7 +194,7 @@ class _Prompt(Turns):
 
 
 class InlineCore(Core):
-    """The parts of an in-process session. One a process: ``current.process.core``."""
+    """Connects the parts of an in-process session. One for each process: ``current.process.core``."""
 
     #: Set by Core, of the kinds that are given to it.
     peers: InlinePeers
@@ -200,36 +202,36 @@ class InlineCore(Core):
     local: InlineLocal
 
     def __init__(self, config: Config, offer: Offer) -> None:
-        turns = self.turns = Turns("driver")
+        reactor = self.inline_reactor = InlineReactor("driver")
         # There is one process: every value lies in its owner's table.
         config = config._replace(max_inline_bytes=sys.maxsize)
         worker_id = ids.new_worker_id()
-        context = ProcessContext("driver", worker_id, f"inline-{worker_id.hex()}", config, turns)
+        context = ProcessContext("driver", worker_id, f"inline-{worker_id.hex()}", config, reactor)
         context.in_process = True
         super().__init__(context, Kinds(InlinePeers, InlineTasks, InlineLocal))
         invocation = Invocation(context, self.daemon, self.memory, self.borrowing, self.garbage)
-        self.player = Player(
-            context, turns, self.tasks, self.results, self.canceller, invocation,
+        self.inline_executor = InlineExecutor(
+            context, reactor, self.tasks, self.results, self.canceller, invocation,
             lambda invocation: InlineYielding(context, self.waiting, self.borrowing, invocation),
             offer.gpus,
         )  # fmt: skip
-        node = self.inline_node = InlineNode(context, self.refs, self.player, offer)
-        node.host_parts = HostParts(
-            context, turns, self.player, self.values, self.garbage, node, self.peers.handlers,
+        node = self.inline_node = InlineNode(context, self.refs, self.inline_executor, offer)
+        node.actor_parts = ActorParts(
+            context, reactor, self.inline_executor, self.values, self.garbage, node, self.peers.handlers,
             self._owner_ended,
         )  # fmt: skip
-        tasks_end, worker_end = line(turns, self.peers.handlers, self.player.table())
+        tasks_end, worker_end = pair(reactor, self.peers.handlers, self.inline_executor.table())
         for end, who in ((tasks_end, node.task_worker_id), (worker_end, worker_id)):
             end.peer = WorkerPeer()
             end.peer.id = who
         self.peers.node = self.task_submitter.node = self.local.node = node
-        self.task_submitter.end, self.local.player = tasks_end, self.player
+        self.task_submitter.connection, self.local.inline_executor = tasks_end, self.inline_executor
         self.peers.add(tasks_end)
-        daemon, _ = line(turns, self.daemon.handlers(), node.core_table())
+        daemon, _ = pair(reactor, self.daemon.handlers(), node.core_table())
         self.daemon.attach(daemon)
         self.waiting.block = self._block
         self.control_store: ControlStore
-        #: The session ends: nothing is sorted out any more.
+        #: The session ends: calls of ended actors need no care any more.
         self._closing = False
         #: Calls that wait without a timeout.
         self._blocked: dict[Key, CountWaiter] = {}
@@ -237,14 +239,14 @@ class InlineCore(Core):
     # ------------------------------------------------------------------ connecting
 
     def connect(self, namespace: str, entrypoint: str) -> None:
-        """Register with the control store, which is made here, and have the node do so."""
+        """Make the control store, and register the driver and the node with it."""
         context, node = self.context, self.inline_node
         context.namespace = namespace
         store = self.control_store = ControlStore(_Prompt("control store"), _Unwritten())
-        mine, its = line(self.turns, self.control.handlers, store.handlers)
+        mine, its = pair(self.inline_reactor, self.control.handlers, store.handlers)
         mine.peer, its.peer = "the control store", Peer(False)
         self.control.connection = mine
-        node_end, node_its = line(self.turns, node.control_table(), store.handlers)
+        node_end, node_its = pair(self.inline_reactor, node.control_table(), store.handlers)
         node_its.peer = Peer(False)
         node.control = node_end
         context.node_id = node.node_id
@@ -262,14 +264,14 @@ class InlineCore(Core):
     # ------------------------------------------------------------------ waiting
 
     def _block(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Block, and find out at once whether this wait can ever end: see ``Waiting.block``."""
+        """Wait; raise at once if the wait can never end. See ``Waiting.block``."""
         if (
             waiter.done
             or deadline is not None
             or not isinstance(waiter, CountWaiter)
             or not waiter.call.owner
         ):
-            return self.turns.wait(waiter, deadline)
+            return self.inline_reactor.wait(waiter, deadline)
         key = waiter.call.owner, waiter.call.seq
         with self.context.lock:
             self._blocked[key] = waiter
@@ -277,15 +279,15 @@ class InlineCore(Core):
         try:
             if stuck:
                 self._look(waiter)
-            return self.turns.wait(waiter, deadline)
+            return self.inline_reactor.wait(waiter, deadline)
         finally:
             with self.context.lock:
                 self._blocked.pop(key, None)
 
     def _may_go_on(self, start: Key) -> bool:
-        """Tell whether something goes on by itself that a waiting call may depend on. Under the lock.
+        """Tell whether a call on which a waiting call may depend can go on by itself. Under the lock.
 
-        A quick look at what is certain; ``_look`` finds the circle, and the words for it.
+        This is a quick check; ``_look`` then finds the circle and describes it.
         """
         seen: set[Key] = set()
         path = [start]
@@ -301,15 +303,15 @@ class InlineCore(Core):
         return False
 
     def _depends(self, key: Key) -> list[Key]:
-        """Return the calls any of which could let it go on. Nothing: it may do so by itself."""
+        """Return the calls any of which could let this call go on. None of them: it may go on by itself."""
         waiter = self._blocked.get(key)
         if waiter is not None:
             pending = [entry for entry in waiter.entries if entry.kind == PENDING]
-        elif key in self.player.tasks:
+        elif key in self.inline_executor.tasks:
             return []
         else:
-            for host in self.inline_node.hosts.values():
-                ahead = host.ahead_of(key)
+            for actor in self.inline_node.actors.values():
+                ahead = actor.ahead_of(key)
                 if ahead is not None:
                     return ahead
             held_back = self.tasks.unfinished.get(key[1])
@@ -320,17 +322,17 @@ class InlineCore(Core):
         return makers if len(makers) == len(pending) else []
 
     def _look(self, waiter: CountWaiter) -> None:
-        """Raise in a wait that closes a circle. Nothing changes while we look: one look is enough."""
+        """Raise in a wait that closes a circle. One look is enough, as nothing changes meanwhile."""
         for found in deadlocks(situation([self.wait_report.snapshot()])):
             if any(number == waiter.number for _, number in found.waits):
                 waiter.error = found.text
                 waiter.done = True
                 return
 
-    # ------------------------------------------------------------------ owners that end
+    # ------------------------------------------------------------------ ended owners
 
-    def _owner_ended(self, host: Actor) -> None:
-        """End the calls and actors that an actor had made which is gone. Under the lock."""
+    def _owner_ended(self, actor: Actor) -> None:
+        """End the calls and actors that an ended actor had made. Under the lock."""
         if self._closing:
             return
         me = self.context.worker_id
@@ -338,29 +340,29 @@ class InlineCore(Core):
         made_by: dict[Key, list[TaskRecord]] = {}
         for task in self.tasks.unfinished.values():
             parent = task.parent
-            caller = parent.host if isinstance(parent, (Work, Constructor)) else None
-            if caller is not None and caller.id == host.id:
+            caller = parent.actor if isinstance(parent, (Work, Constructor)) else None
+            if caller is not None and caller.id == actor.id:
                 gone.append(task)
             elif parent is not None:
                 made_by.setdefault((parent.owner, parent.seq), []).append(task)
-        for task in gone:  # it grows
+        for task in gone:  # the list grows meanwhile
             if task.unresolved >= 0:
-                self._drop(task, host)
-            if task.actor is None:  # its process would be gone, too
+                self._drop(task, actor)
+            if task.actor is None:  # its worker would have ended, too
                 gone += made_by.pop((me, task.seq), ())
-        self.control_store.owner_ended(host.id)
+        self.control_store.owner_ended(actor.id)
 
     def _drop(self, task: TaskRecord, owner: Actor) -> None:
-        """End a call that nobody can want any more."""
+        """End a call whose owner has ended."""
         key = self.context.worker_id, task.seq
         if task.connection is None:
             task.route.withdraw(task)
         else:
             task.route.replied(task, 0)
             if task.actor is None:
-                self.player.doom(key)
+                self.inline_executor.doom(key)
             else:
-                callee = self.inline_node.hosts.get(task.actor.id)
+                callee = self.inline_node.actors.get(task.actor.id)
                 if callee is not None:
                     callee.lanes.withdraw(key)
         name = task.returns[0].id.hex() if task.returns else ""
@@ -371,30 +373,34 @@ class InlineCore(Core):
     # ------------------------------------------------------------------ the end
 
     def close(self) -> None:
-        """End everything. What cannot be ended is named on stderr."""
-        strands = list(self.player.strands)
-        hosts = list(self.inline_node.hosts.values())
-        strands += [host.strand for host in hosts]
+        """End all calls and threads; name on stderr the calls that go on."""
+        call_threads = list(self.inline_executor.call_threads)
+        actors = list(self.inline_node.actors.values())
+        call_threads += [actor.call_thread for actor in actors]
         self._closing = True
         context = self.context
         with context.lock:
             if not context.dead_reason:
                 self.garbage.drain()
             self.fail_everything(context.dead_reason or "this session was shut down")
-            running = [work.name for work in self.player.tasks.values()]
-            for host in hosts:
-                running += host.running()
-                host.stop()
-            self.inline_node.hosts.clear()
-            for strand in self.player.strands:
-                strand.doom()
-                strand.retire()
-        self.turns.close()
-        deadline = monotonic() + _FAREWELL_S
-        for strand in strands:
-            if strand.thread.is_alive() and not strand.here:
-                strand.thread.join(max(0.0, deadline - monotonic()))
-        left = [strand for strand in strands if strand.thread.is_alive() and not strand.here]
+            running = [work.name for work in self.inline_executor.tasks.values()]
+            for actor in actors:
+                running += actor.running()
+                actor.stop()
+            self.inline_node.actors.clear()
+            for call_thread in self.inline_executor.call_threads:
+                call_thread.doom()
+                call_thread.retire()
+        self.inline_reactor.close()
+        deadline = monotonic() + _JOIN_TIMEOUT_S
+        for call_thread in call_threads:
+            if call_thread.thread.is_alive() and not call_thread.is_current:
+                call_thread.thread.join(max(0.0, deadline - monotonic()))
+        left = [
+            call_thread
+            for call_thread in call_threads
+            if call_thread.thread.is_alive() and not call_thread.is_current
+        ]
         if left:
             context.warn(
                 f"{len(left)} call(s) still run after shutdown(), among {', '.join(running) or 'others'}: "
@@ -404,8 +410,8 @@ class InlineCore(Core):
         self.unretrieved.close()
 
     def abandon(self) -> None:
-        """See Core: in a forked child none of the threads is there."""
+        """Drop the session in a forked child, which has none of the threads. See Core."""
         current.process.core = None
         current.process.forked = True
-        forked_child.end_where_user_code_ends(self.player, self.player.invocation)
-        self.turns.abandon()
+        forked_child.end_where_user_code_ends(self.inline_executor, self.inline_executor.invocation)
+        self.inline_reactor.abandon()

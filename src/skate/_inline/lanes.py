@@ -1,7 +1,7 @@
-"""Which of an actor's calls may begin: in the order in which they came, so many at a time. Decisions only.
+"""Decides which calls of an actor begin: in order of arrival, up to a limit at a time. Decisions only.
 
-Each concurrency group has a limit of its own; the group "" is for the rest. Nothing begins before the
-constructor is through, and nothing after ``close``.
+Each concurrency group has a limit of its own; the group "" is for all other methods. No call begins before
+the constructor has returned, and none after ``close``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class LaneRow(NamedTuple):
-    """One group as it stands."""
+    """The calls of one group at this moment."""
 
     slots: int
     running: tuple[Key, ...]
@@ -25,7 +25,7 @@ class LaneRow(NamedTuple):
 
 
 class Lanes(Generic[T]):
-    """See the module's text. ``T``: what stands for a call."""
+    """The queued and running calls of an actor, by group. ``T``: the caller's type for a call."""
 
     def __init__(self, limits: Mapping[str, int]) -> None:
         self._limits = dict(limits)
@@ -34,7 +34,7 @@ class Lanes(Generic[T]):
         self._open = False
 
     def arrive(self, key: Key, group: str, call: T) -> list[T]:
-        """A call came; return what begins now.
+        """Add a call that arrived; return the calls that begin now.
 
         Raises:
             KeyError: there is no such group.
@@ -43,19 +43,19 @@ class Lanes(Generic[T]):
         return self._begin(group)
 
     def opened(self) -> list[T]:
-        """The constructor is through: return what begins now."""
+        """Note that the constructor has returned; return the calls that begin now."""
         self._open = True
         return [call for group in self._limits for call in self._begin(group)]
 
     def ended(self, key: Key) -> list[T]:
-        """A call is over: return what begins in its place."""
+        """Remove a call that ended; return the calls that begin in its place."""
         for group, running in self._running.items():
             if running.pop(key, None) is not None:
                 return self._begin(group)
         return []
 
     def withdraw(self, key: Key) -> T | None:
-        """Forget a call that has not begun, and return it; None: there is none."""
+        """Remove a call that has not begun, and return it; None if there is none."""
         for queue in self._queued.values():
             for item in queue:
                 if item[0] == key:
@@ -64,7 +64,7 @@ class Lanes(Generic[T]):
         return None
 
     def close(self) -> list[T]:
-        """Nothing more begins: forget what is queued, and return what runs."""
+        """Let no further call begin: forget the queued calls, and return the running ones."""
         self._open = False
         for queue in self._queued.values():
             queue.clear()
@@ -78,7 +78,7 @@ class Lanes(Generic[T]):
         return None
 
     def rows(self) -> list[LaneRow]:
-        """Return every group."""
+        """Return a row for every group."""
         return [
             LaneRow(limit, tuple(self._running[group]), tuple(key for key, _ in self._queued[group]))
             for group, limit in self._limits.items()

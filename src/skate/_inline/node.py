@@ -1,4 +1,4 @@
-"""Plays the node daemon: places actors, ends them, counts what is in use."""
+"""Replaces the node daemon: places actors, ends them, counts the resources in use."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from skate._base import errors, ids
 from skate._base.config import Config
 from skate._base.kinds import ERROR
 from skate._base.resources import Resources, describe, fits, to_float
-from skate._inline.context import Actor, HostParts
-from skate._inline.host import Host
-from skate._inline.player import Player
+from skate._inline.actor import InlineActor
+from skate._inline.context import Actor, ActorParts
+from skate._inline.executor import InlineExecutor
 from skate._scheduling import requirements
 from skate._scheduling.labels import NODE_ID
 from skate._scheduling.placement import Infeasible, NodeView, place
@@ -24,39 +24,41 @@ from skate._worker.objects.refs import RefTable
 from skate._worker.process.context import ProcessContext
 
 if TYPE_CHECKING:
-    from skate._inline.turns import End
+    from skate._inline.reactor import LocalConnection
     from skate._launch.machine import Offer
 
 
 class InlineNode:
-    """See the module's text. Everything runs under the lock but what says otherwise."""
+    """The node of an in-process session. All methods run under the lock unless they say otherwise."""
 
-    def __init__(self, context: ProcessContext, refs: RefTable, player: Player, offer: Offer) -> None:
+    def __init__(
+        self, context: ProcessContext, refs: RefTable, executor: InlineExecutor, offer: Offer
+    ) -> None:
         self._context = context
         self._refs = refs
-        self._player = player
-        #: What actors get. Set by InlineCore.
-        self.host_parts: HostParts
+        self._executor = executor
+        #: The parts that actors get. Set by InlineCore.
+        self.actor_parts: ActorParts
         self.node_id = os.urandom(ids.NODE_ID_SIZE)
         #: The worker that runs the tasks, as reports show it.
         self.task_worker_id = ids.new_worker_id()
         self.resources: Resources = offer.resources
         self.labels = {**offer.labels, NODE_ID: self.node_id.hex()}
         self._capacity = offer.store_capacity
-        #: Its line to the control store.
-        self.control: End
+        #: Its connection to the control store.
+        self.control: LocalConnection
         #: Living actors, by id.
-        self.hosts: dict[bytes, Host] = {}
-        self._by_address: dict[str, Host] = {}
+        self.actors: dict[bytes, InlineActor] = {}
+        self._by_address: dict[str, InlineActor] = {}
         self._warned: set[str] = set()
         self._since = time.time()
 
     def control_table(self) -> dict[type, Handler]:
-        """Return which message of the control store goes where."""
+        """Return the handlers of the control store's messages."""
         return {control.PlaceActor: self._place, control.StopActor: self._stop}
 
     def core_table(self) -> dict[type, Handler]:
-        """Return which message of the driver goes where. There is no store: the rest needs no answer."""
+        """Return the handlers of the driver's messages. Without a store, other messages need no answer."""
         return {node.StoreStatus: self._store}
 
     def _store(self, connection: Connection, message: node.StoreStatus) -> None:
@@ -78,46 +80,52 @@ class InlineNode:
     def _place(self, connection: Connection, message: control.PlaceActor) -> None:
         spec = unpack(message.spec, type=control.ActorSpec)
         self.check(f"actor {spec.class_name}", spec.placement, spec.environment)
-        unfit = self.unfit(f"actor {spec.class_name}", spec.requirement, spec.placement)
-        if unfit:
-            error = dump_error(errors.ActorUnschedulableError(f"actor {spec.class_name}: {unfit}"))
+        infeasible_reason = self.infeasible_reason(
+            f"actor {spec.class_name}", spec.requirement, spec.placement
+        )
+        if infeasible_reason:
+            error = dump_error(
+                errors.ActorUnschedulableError(f"actor {spec.class_name}: {infeasible_reason}")
+            )
             self.control.send(control.ActorStarted(message.actor_id, message.incarnation, b"", "", error))
             return
         try:
-            host = _make_host(self.host_parts, message, spec)
+            actor = _make_actor(self.actor_parts, message, spec)
         except RuntimeError as failed:  # no thread can be started for it
             error = dump_error(errors.RaySystemError(f"actor {spec.class_name} was not started: {failed}"))
             self.control.send(control.ActorStarted(message.actor_id, message.incarnation, b"", "", error))
             return
-        self.hosts[host.actor_id] = self._by_address[host.address] = host
-        host.begin()
+        self.actors[actor.actor_id] = self._by_address[actor.address] = actor
+        actor.begin()
 
     def _stop(self, connection: Connection, message: control.StopActor) -> None:
-        host = self.hosts.get(message.actor_id)
-        if host is None or host.incarnation != message.incarnation:
+        actor = self.actors.get(message.actor_id)
+        if actor is None or actor.incarnation != message.incarnation:
             return
-        host.stop(graceful=message.graceful)
-        self.ended(host, message.cause, intended=False)
+        actor.stop(graceful=message.graceful)
+        self.ended(actor, message.cause, intended=False)
 
-    def started(self, host: Actor, error: bytes) -> None:
-        """A constructor returned, or raised ``error``."""
-        shown = host.repr if host.repr != host.spec.class_name else ""
+    def started(self, actor: Actor, error: bytes) -> None:
+        """Tell the control store that a constructor returned, or raised ``error``."""
+        shown = actor.repr if actor.repr != actor.spec.class_name else ""
         self.control.send(
-            control.ActorStarted(host.actor_id, host.incarnation, host.id, host.address, error, shown)
+            control.ActorStarted(actor.actor_id, actor.incarnation, actor.id, actor.address, error, shown)
         )
 
-    def ended(self, host: Actor, cause: str, *, intended: bool) -> None:
-        """An incarnation is over."""
-        self.hosts.pop(host.actor_id, None)
-        self._by_address.pop(host.address, None)
-        self.control.send(control.ActorEnded(host.actor_id, host.incarnation, cause, intended, *host.begun))
+    def ended(self, actor: Actor, cause: str, *, intended: bool) -> None:
+        """Forget an incarnation that ended, and tell the control store."""
+        self.actors.pop(actor.actor_id, None)
+        self._by_address.pop(actor.address, None)
+        self.control.send(
+            control.ActorEnded(actor.actor_id, actor.incarnation, cause, intended, *actor.begun)
+        )
 
-    def host_at(self, address: str) -> Host | None:
+    def actor_at(self, address: str) -> InlineActor | None:
         """Return the living incarnation of this address."""
         return self._by_address.get(address)
 
-    def unfit(self, what: str, requirement: bytes, resources: Resources) -> str:
-        """Return why this node, the only one, may never serve what has this requirement; "": it may."""
+    def infeasible_reason(self, what: str, requirement: bytes, resources: Resources) -> str:
+        """Return why this node, the only one, can never meet this requirement; "" if it can."""
         if not requirement:
             return ""
         here = NodeView(self.node_id.hex(), self.labels, self.resources, self.resources)
@@ -128,10 +136,10 @@ class InlineNode:
             self._warn(f"{what}: {found.reason}; a real session would let it wait, in-process mode runs it")
         return found.reason if found.fatal else ""
 
-    # ------------------------------------------------------------------ what is not as elsewhere
+    # ------------------------------------------------------------------ differences from a real session
 
     def check(self, what: str, resources: Resources, environment: bytes) -> None:
-        """Say so, once, if a real session would treat this task or actor in another way."""
+        """Warn, once, if a real session would treat this task or actor in another way."""
         if not fits(resources, self.resources):
             self._warn(
                 f"{what} needs {describe(resources)}, more than this session has "
@@ -151,18 +159,18 @@ class InlineNode:
     # ------------------------------------------------------------------ questions
 
     def available(self) -> Resources:
-        """Return what nobody uses."""
+        """Return the resources that no task or actor holds."""
         free = dict(self.resources)
-        held = [work.resources for work in self._player.tasks.values()]
-        held += [host.spec.running for host in self.hosts.values()]
+        held = [work.resources for work in self._executor.tasks.values()]
+        held += [actor.spec.running for actor in self.actors.values()]
         for one in held:
             for name, units in one.items():
                 free[name] = free.get(name, 0) - units
         return free
 
     def rows(self, what: str) -> list[dict[str, Any]]:
-        """Return what a daemon tells of its node: see ``_node.reporting.state``."""
-        context, tasks = self._context, self._player.tasks
+        """Return the rows that a daemon reports of its node: see ``_node.reporting.state``."""
+        context, tasks = self._context, self._executor.tasks
         if what == "store":
             used, objects = self._stored()
             return [
@@ -187,21 +195,21 @@ class InlineNode:
                 {"worker_id": self.task_worker_id.hex(), "worker_type": "WORKER", "state": "IDLE",
                  "actor_id": "", "name": "", "begun": None, "lease_owner": "", "resources": {}, **facts}
             )  # fmt: skip
-        for host in self.hosts.values():
-            owner, seq = host.begun
+        for actor in self.actors.values():
+            owner, seq = actor.begun
             rows.append(
-                {"worker_id": host.id.hex(), "worker_type": "WORKER", "state": "ACTOR",
-                 "actor_id": host.actor_id.hex(), "name": host.spec.class_name,
+                {"worker_id": actor.id.hex(), "worker_type": "WORKER", "state": "ACTOR",
+                 "actor_id": actor.actor_id.hex(), "name": actor.spec.class_name,
                  "begun": [owner.hex(), seq] if seq else None, "lease_owner": "",
-                 "resources": to_float(host.spec.running), **facts}
+                 "resources": to_float(actor.spec.running), **facts}
             )  # fmt: skip
         return rows
 
 
-def _make_host(parts: HostParts, message: control.PlaceActor, spec: control.ActorSpec) -> Host:
-    """Return the host of an actor, of the kind that it needs."""
+def _make_actor(parts: ActorParts, message: control.PlaceActor, spec: control.ActorSpec) -> InlineActor:
+    """Return a new actor, with a loop if it is async."""
     if not spec.is_async:
-        return Host(parts, message)
-    from skate._inline.loops import LoopHost  # asyncio takes a while to import
+        return InlineActor(parts, message)
+    from skate._inline.async_actor import AsyncActor  # asyncio takes a while to import
 
-    return LoopHost(parts, message)
+    return AsyncActor(parts, message)

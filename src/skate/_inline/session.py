@@ -1,4 +1,4 @@
-"""``init(mode="inline")`` and its end."""
+"""Starts and ends the session of ``init(mode="inline")``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from skate.engine.runtime import RuntimeEngine
 
 
 class InlineEngine(RuntimeEngine):
-    """Engine in the driver's own process. See Engine for what the methods do."""
+    """Engine in the driver's own process. Engine describes the methods."""
 
     def __init__(self, core: InlineCore) -> None:
         super().__init__(core)
@@ -40,7 +40,7 @@ class InlineEngine(RuntimeEngine):
 
 
 class InlineDriver:
-    """This process as everything at once. See ``_launch.connect.Driver``."""
+    """The driver of an in-process session. See ``_launch.connect.Driver``."""
 
     def __init__(self, core: InlineCore) -> None:
         self.core = core

@@ -1,10 +1,10 @@
-"""One call in this process: its strand, what it holds, and what its thread knows of it."""
+"""Describes one call in this process: its thread, its resources, and the facts that its code can ask for."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from skate._inline.turns import End
+from skate._inline.reactor import LocalConnection
 from skate._wire import control
 from skate._wire import worker as wire
 from skate._worker.process.current import CallInfo
@@ -12,11 +12,11 @@ from skate._worker.process.current import CallInfo
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from skate._inline.strands import Strand
+    from skate._inline.call_threads import CallThread
 
 
-class WorkHost(Protocol):
-    """The actor whose method a call is: ``host.Host``."""
+class WorkActor(Protocol):
+    """The actor whose method a call is: ``actor.InlineActor``."""
 
     id: bytes
     actor_id: bytes
@@ -25,19 +25,19 @@ class WorkHost(Protocol):
     spec: control.ActorSpec
 
     def left(self, error: BaseException, name: str) -> None:
-        """End the actor: a method or the constructor of it did. On its strand."""
+        """End the actor, as its method or constructor asked. On its call thread."""
 
 
 class Work(CallInfo):
-    """A call that was sent, until its reply."""
+    """A call from its arrival until its reply."""
 
     __slots__ = (
-        "end",
+        "connection",
         "call",
-        "host",
+        "actor",
         "resources",
         "gpus",
-        "strand",
+        "call_thread",
         "began",
         "target",
         "over",
@@ -46,36 +46,41 @@ class Work(CallInfo):
     )
 
     def __init__(
-        self, end: End, call: wire.Call, name: str, host: WorkHost | None, function: str = ""
+        self,
+        connection: LocalConnection,
+        call: wire.Call,
+        name: str,
+        actor: WorkActor | None,
+        function: str = "",
     ) -> None:
-        super().__init__(end.peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT, function)
-        self.end = end
+        super().__init__(connection.peer.id, call.seq, name, call.flags >> wire.DEPTH_SHIFT, function)
+        self.connection = connection
         self.call = call
         #: The actor whose method it is.
-        self.host = host
+        self.actor = actor
         self.resources: Mapping[str, int] = {}
         self.gpus: tuple[str, ...] = ()
-        self.strand: Strand | None = None
+        self.call_thread: CallThread | None = None
         self.began = 0.0
         self.target: Callable[..., Any] | None = None
-        #: Called under the lock when it is over.
+        #: Called under the lock when it has ended.
         self.over: Callable[[], None] | None = None
-        #: Its caller is gone.
+        #: Its caller has ended.
         self.unwanted = False
         #: In an async actor: the asyncio.Task.
         self.coroutine: Any = None
 
     @property
     def key(self) -> tuple[bytes, int]:
-        """What names it where it runs."""
+        """Owner and seq, which identify the call in this process."""
         return self.owner, self.seq
 
 
 class Constructor(CallInfo):
     """The constructor of an actor, as the call that runs."""
 
-    __slots__ = ("host",)
+    __slots__ = ("actor",)
 
-    def __init__(self, host: WorkHost, owner: bytes, name: str) -> None:
+    def __init__(self, actor: WorkActor, owner: bytes, name: str) -> None:
         super().__init__(owner, 1, name, 1)
-        self.host = host
+        self.actor = actor

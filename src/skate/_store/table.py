@@ -155,7 +155,8 @@ class StoreTable:
         stored = self.objects.pop(object_id, None)
         if stored is None:
             return
-        self.lost.add(object_id)
+        if not stored.freed:  # else its owner, which has ended or freed it, will never report it
+            self.lost.add(object_id)
         self.movable.pop(object_id, None)
         if stored.pins:
             self.ghosts.setdefault(object_id, []).append(stored)

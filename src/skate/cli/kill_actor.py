@@ -39,5 +39,5 @@ def run(arguments: argparse.Namespace) -> int:
     reason = f"it was killed by `skate kill-actor` (process {os.getpid()})"
     with cluster.observe(arguments.address) as session:
         session.kill_actor(bytes.fromhex(row.actor_id), arguments.no_restart, reason)
-    print(f"actor {row.class_name} ({row.actor_id}) was told to end")
+    print(f"actor {row.class_name} ({row.actor_id}) was asked to end")
     return 0

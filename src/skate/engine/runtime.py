@@ -39,7 +39,7 @@ class RuntimeEngine:
     def __init__(self, core: Core) -> None:
         self.core = core
         self._classes: WeakKeyDictionary[type, tuple[bytes, list[ObjectRef[Any]]]] = WeakKeyDictionary()
-        #: What the constructors of detached actors got, by actor.
+        #: References to the code and arguments of detached actors, by actor.
         self._detached: dict[bytes, ObjectRef[Any]] = {}
         self.session_dir = core.context.session_dir
         self.put = core.values.put

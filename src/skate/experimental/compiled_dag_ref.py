@@ -1,4 +1,4 @@
-"""What an execution of a compiled graph returns, by the names that users import them by."""
+"""Exports the results of executions of compiled graphs, under the names that users import."""
 
 from skate.dag._results import CompiledDAGFuture, CompiledDAGRef
 

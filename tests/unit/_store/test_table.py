@@ -207,8 +207,9 @@ class StoreTableMachine(RuleBasedStateMachine):
         assert one.place is not None
         if one.pins:
             one.ghosts.append((one.place, one.pins))
-        one.place, one.pins, one.freed, one.lost = None, set(), False, True
+        one.place, one.pins, one.freed, one.lost = None, set(), False, not one.freed
         assert object_id not in self.table.objects
+        self.forget_if_done(object_id)
 
     @rule(data=st.data())
     def report(self, data: st.DataObject) -> None:
@@ -547,6 +548,16 @@ def test_what_is_lost_is_not_there_and_its_memory_is_free() -> None:
     assert not table.movable
     table.lose(object_of(A))
     assert table.lost == {object_of(A)}
+
+
+def test_what_is_lost_after_its_owner_s_end_is_not_remembered() -> None:
+    """A reader's view kept it; nobody is left who could report the loss, or free it."""
+    table = StoreTable(CAPACITY)
+    create(table, B, object_of(A))
+    table.pin(C, object_of(A))
+    table.process_ended(A)
+    table.lose(object_of(A))
+    assert not table.lost
 
 
 def test_what_never_was_cannot_be_lost() -> None:

@@ -1,4 +1,4 @@
-"""What a pool works on: jobs, in chunks of calls; and how many chunks a worker may have at a time."""
+"""Defines jobs and chunks of calls, and decides how many chunks a worker may have at a time."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-#: A worker has chunks of a function known to be short for this many seconds, so many at most.
+#: A worker is sent chunks of a short function for this many seconds, and at most this number.
 _AHEAD_S = 0.004
-_MAX_AHEAD = 32
-#: What is taken for the duration (seconds) of chunks that could not be run.
-_CAREFUL_S = 1.0
+_MAX_CHUNKS_AHEAD = 32
+#: The assumed duration of chunks that could not be run.
+_ASSUMED_S = 1.0
 #: Functions whose durations are remembered.
 _MAX_FUNCTIONS = 64
 
 
 class Job(Protocol):
-    """Whose chunks these are."""
+    """The calls of one function to which chunks belong."""
 
     token: int
     form: int
-    #: What its chunks call.
+    #: The function that its chunks call.
     function: Any
 
     def argument(self) -> Any:
-        """Return what a worker is sent as the function."""
+        """Return the function as it is sent to workers."""
 
     def deliver(self, index: int, results: list[Any], failed: tuple[int, ...]) -> None:
-        """A chunk is done. Called under the crew's lock."""
+        """Take the results of a chunk. Called under the group's lock."""
 
     def call_back(self) -> None:
-        """Run the callbacks. Called on the background thread, after ``Crew.have_called_back``."""
+        """Run the callbacks. Called on the background thread, after ``WorkerGroup.have_called_back``."""
 
 
 class Chunk:
-    """Calls that a worker makes in one go."""
+    """Calls that a worker makes one after the other, with one report."""
 
     __slots__ = ("job", "index", "items")
 
@@ -45,15 +45,15 @@ class Chunk:
 
 
 class Paces:
-    """How long the chunks of a function take. Decisions only.
+    """Records how long the chunks of functions take. Decisions only.
 
-    A worker that is busy for long must not have a second chunk: another worker may be free before,
-    and what is behind may be what the first waits for. So chunks of a function are sent one by one
-    until it is known to be short.
+    A worker that is busy for long must not have a second chunk: another worker may be free before, and
+    the first chunk may wait for the second. So chunks of a function are sent one by one until it is
+    known to be short.
     """
 
     def __init__(self) -> None:
-        #: By id of a function: itself, if it lives, and the seconds to count on.
+        #: By id of a function: a weak reference to it, and the expected seconds.
         self._known: dict[int, tuple[weakref.ref[Any], float]] = {}
 
     def _seconds(self, function: Any) -> float | None:
@@ -65,21 +65,21 @@ class Paces:
         seconds = self._seconds(function)
         if seconds is None:
             return 1
-        return max(1, min(_MAX_AHEAD, int(_AHEAD_S / max(seconds, 1e-6))))
+        return max(1, min(_MAX_CHUNKS_AHEAD, int(_AHEAD_S / max(seconds, 1e-6))))
 
     def note(self, function: Any, seconds: float) -> None:
-        """A chunk took that long."""
+        """Record the duration of a chunk."""
         before = self._seconds(function)
         if before is not None:
-            # One long chunk is enough for being careful; short ones bring confidence back.
+            # One long chunk raises the estimate at once; short ones lower it slowly.
             seconds = max(seconds, 0.8 * before + 0.2 * seconds)
         elif len(self._known) >= _MAX_FUNCTIONS:
             del self._known[next(iter(self._known))]
         try:
             self._known[id(function)] = (weakref.ref(function), seconds)
         except TypeError:
-            pass  # of a type that knows no weak references: it stays unknown
+            pass  # its type allows no weak references: its duration stays unknown
 
     def distrust(self, function: Any) -> None:
-        """Chunks that travelled together failed together: send them one by one for a while."""
-        self.note(function, _CAREFUL_S)
+        """Send the chunks of a function one by one for a while, as several failed together."""
+        self.note(function, _ASSUMED_S)

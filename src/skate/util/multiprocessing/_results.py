@@ -1,4 +1,4 @@
-"""What a pool returns for calls under way."""
+"""Defines the results that a pool returns for calls in progress."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Any
 from skate import api
 from skate.util._namespaces import is_named
 from skate.util.multiprocessing._chunks import Chunk
-from skate.util.multiprocessing._crew import Crew
 from skate.util.multiprocessing._worker import EACH
+from skate.util.multiprocessing._worker_group import WorkerGroup
 
 _log = logging.getLogger(__name__)
 
-#: Chunks of an ``imap`` that are under way, or done and not yet taken, at most: times workers.
-_WINDOW = 8
+#: The most chunks of an ``imap`` for each worker that are in progress, or done and not yet taken.
+_WINDOW_CHUNKS = 8
 
 
 class _Job:
-    """Chunks that call one function. Its state is guarded by the crew's lock."""
+    """Chunks that call one function. Its state is guarded by the group's lock."""
 
-    def __init__(self, crew: Crew, function: Any, form: int, many: bool) -> None:
-        self._crew = crew
+    def __init__(self, workers: WorkerGroup, function: Any, form: int, many: bool) -> None:
+        self._workers = workers
         self.function = function
         self.form = form
-        self.token = crew.new_token()
+        self.token = workers.new_token()
         self._many = many
-        #: Refers to the function, pickled once, if several workers may need it.
+        #: A ref to the function, pickled once, if several workers may need it.
         self._shared: Any = None
 
     def argument(self) -> Any:
@@ -39,9 +39,9 @@ class _Job:
         if is_named(self.function):
             return self.function
         if not self._many:
-            return self._crew.sender.pack(self.function, "func")
+            return self._workers.sender.pack(self.function, "func")
         if self._shared is None:
-            self._shared = api.put(self._crew.sender.pack(self.function, "func"))
+            self._shared = api.put(self._workers.sender.pack(self.function, "func"))
         return self._shared
 
     def call_back(self) -> None:
@@ -49,11 +49,11 @@ class _Job:
 
 
 class AsyncResult(_Job):
-    """The result of calls that a pool makes meanwhile. Pools make it: see ``Pool.apply_async``."""
+    """The result of calls in progress. Pools make it: see ``Pool.apply_async``."""
 
     def __init__(
         self,
-        crew: Crew,
+        workers: WorkerGroup,
         function: Any,
         form: int,
         chunks: list[Sequence[Any]],
@@ -61,18 +61,18 @@ class AsyncResult(_Job):
         error_callback: Callable[[BaseException], Any] | None = None,
         single_result: bool = False,
     ) -> None:
-        super().__init__(crew, function, form, many=len(chunks) > 1)
+        super().__init__(workers, function, form, many=len(chunks) > 1)
         self._callback = callback
         self._error_callback = error_callback
         self._single_result = single_result
         self._parts: list[list[Any]] = [[]] * len(chunks)
         self._left = len(chunks)
-        #: The first chunk that has failed, and how.
+        #: The first chunk that has failed, and its error.
         self._failed_at = len(chunks)
         self._error: BaseException | None = None
         self._value: Any = []
         self._done = not chunks
-        crew.submit([Chunk(self, index, items) for index, items in enumerate(chunks)])
+        workers.submit([Chunk(self, index, items) for index, items in enumerate(chunks)])
 
     def deliver(self, index: int, results: list[Any], failed: tuple[int, ...]) -> None:
         """See Job."""
@@ -96,7 +96,7 @@ class AsyncResult(_Job):
         if (self._callback if self._error is None else self._error_callback) is None:
             self._done = True
         else:
-            self._crew.have_called_back(self)
+            self._workers.have_called_back(self)
 
     def call_back(self) -> None:
         """See Job."""
@@ -108,10 +108,10 @@ class AsyncResult(_Job):
                 assert self._error_callback is not None
                 self._error_callback(self._error)
         except Exception:
-            # Before anybody hears that the job is done.
+            # Log it before the job counts as done.
             _log.exception("a callback of a pool raised")
         finally:
-            with self._crew.changed:
+            with self._workers.changed:
                 self._done = True
 
     def wait(self, timeout: float | None = None) -> None:
@@ -123,10 +123,10 @@ class AsyncResult(_Job):
         Example:
             >>> result.wait(10)
         """
-        self._crew.drive(lambda: self._done, timeout)
+        self._workers.drive(lambda: self._done, timeout)
 
     def get(self, timeout: float | None = None) -> Any:
-        """Return what the calls returned.
+        """Return the values of the calls.
 
         Args:
             timeout: seconds to wait at most; None: for ever.
@@ -136,7 +136,7 @@ class AsyncResult(_Job):
 
         Raises:
             multiprocessing.TimeoutError: the time is up.
-            Exception: what a call raised; the cause has the traceback in the worker. With several
+            Exception: the exception of a call; its cause has the worker's traceback. With several
                 failures, the one of the first chunk. It is raised when all chunks are done.
             ActorDiedError: a worker's process ended, or the pool was terminated.
 
@@ -144,7 +144,7 @@ class AsyncResult(_Job):
             >>> pool.map_async(square, range(3)).get(timeout=10)
             [0, 1, 4]
         """
-        if not self._crew.drive(lambda: self._done, timeout):
+        if not self._workers.drive(lambda: self._done, timeout):
             raise TimeoutError(f"no result within {timeout} s")
         if self._error is not None:
             raise self._error
@@ -177,7 +177,8 @@ class AsyncResult(_Job):
 class IMapIterator(_Job):
     """Yields results while a pool works on the rest. Pools make it: see ``Pool.imap``.
 
-    The iterable is used by whoever calls ``next``, as results are taken; by ``Pool.join`` to its end.
+    The thread that calls ``next`` iterates over the iterable, as results are taken; ``Pool.join`` iterates
+    over the rest.
 
     Args:
         pool: the pool.
@@ -193,7 +194,7 @@ class IMapIterator(_Job):
         iterable: Iterable[Any],
         chunksize: int | None = None,
     ) -> None:
-        super().__init__(pool._crew, func, EACH, many=True)
+        super().__init__(pool._workers, func, EACH, many=True)
         self._chunksize = 1 if chunksize is None else chunksize
         if self._chunksize < 1:
             raise ValueError(f"chunksize must be at least 1, got {chunksize}")
@@ -203,19 +204,19 @@ class IMapIterator(_Job):
         self._sent = 0
         self._taken = 0
         self.exhausted = False
-        #: What is left of the chunk taken last, the next one last; and which of them are failures,
+        #: The remaining results of the chunk taken last, in reverse order; and the positions of failures,
         #: counted from the end.
         self._current: tuple[list[Any], frozenset[int]] = ([], frozenset())
         self._feed()
 
     def feed_all(self) -> None:
-        """Send all that is left, as the pool is about to end."""
+        """Send all remaining items, as the pool is about to end."""
         with self._turn:
             while not self.exhausted:
                 self._send_one()
 
     def _feed(self) -> None:
-        window = self._crew.size * max(_WINDOW, 2 * self._crew.paces.depth(self.function))
+        window = self._workers.size * max(_WINDOW_CHUNKS, 2 * self._workers.paces.depth(self.function))
         while not self.exhausted and self._sent - self._taken < window:
             self._send_one()
 
@@ -224,28 +225,28 @@ class IMapIterator(_Job):
         try:
             items = tuple(islice(self._items, self._chunksize))
         except Exception as error:
-            # It is raised when its turn comes, and is the last.
+            # It is raised in its turn, as the last result.
             self.exhausted = True
             self._sent += 1
-            with self._crew.changed:
+            with self._workers.changed:
                 self.deliver(index, [_Raised(error)], (0,))
             return
         if not items:
             self.exhausted = True
             return
         self._sent += 1
-        self._crew.submit([Chunk(self, index, items)])
+        self._workers.submit([Chunk(self, index, items)])
 
     def deliver(self, index: int, results: list[Any], failed: tuple[int, ...]) -> None:
         """See Job."""
         raise NotImplementedError
 
     def _available(self) -> bool:
-        """Whether the next chunk can be taken. Under the crew's lock."""
+        """Tell whether the next chunk can be taken. Under the group's lock."""
         raise NotImplementedError
 
     def _take(self) -> tuple[list[Any], tuple[int, ...]]:
-        """Take it. Under the crew's lock."""
+        """Take the next chunk. Under the group's lock."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Any]:
@@ -263,7 +264,7 @@ class IMapIterator(_Job):
         Raises:
             StopIteration: there are no more.
             multiprocessing.TimeoutError: the time is up; the result is still to come.
-            Exception: what the call raised; the iterator goes on after it.
+            Exception: the exception of the call; the iterator goes on after it.
 
         Example:
             >>> pool.imap(square, [2]).next(timeout=10)
@@ -289,20 +290,20 @@ class IMapIterator(_Job):
         self._feed()
         if self._taken == self._sent:
             raise StopIteration
-        if not self._crew.drive(self._available, timeout):
+        if not self._workers.drive(self._available, timeout):
             raise TimeoutError(f"no result within {timeout} s")
-        with self._crew.changed:
+        with self._workers.changed:
             results, failed = self._take()
         count = len(results)
         results.reverse()
         self._current = (results, frozenset([count - where for where in failed]))
         self._taken += 1
-        # The workers go on while the caller uses what it gets.
+        # The workers go on while the caller uses this result.
         self._feed()
 
 
 class _Raised(Exception):
-    """Carries what the iterable raised."""
+    """Carries the exception of the iterable."""
 
     def __init__(self, underlying: BaseException) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A pool's worker: runs chunks of calls. And what the pool and its workers say to each other."""
+"""Runs chunks of calls in a pool's worker, and defines the reports that the worker returns."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from skate.util._copies import SHARED_BYTES, Packed, all_plain, pack
 from skate.util._namespaces import Receiver
 
 #: How a chunk's items become calls: ``f(item)`` or ``f(*item)`` until one fails, ``f(item)`` for each
-#: whatever happens, or one call, the items being its args and kwargs.
+#: also after a failure, or one call, the items being its args and kwargs.
 MAP, STAR, EACH, CALL = range(4)
 
 
 class PoolTaskError(Exception):
-    """Stands for the result of a call that raised.
+    """Takes the place of the result of a call that raised.
 
     Args:
-        underlying: what it raised, on its way the exception that arrives as that.
+        underlying: the raised exception; while it is sent, a wrapper that arrives as the exception.
     """
 
     def __init__(self, underlying: BaseException | Travelling) -> None:
@@ -29,8 +29,8 @@ class PoolTaskError(Exception):
         self.underlying = underlying
 
 
-#: What a chunk came to: how many seconds it took, where in the results there are PoolTaskErrors, and
-#: the results; packed, if the receiver could write to any.
+#: The report of a chunk: its seconds, the positions of PoolTaskErrors in the results, and the results;
+#: packed, if the receiver could write to any.
 Report = tuple[float, tuple[int, ...], "list[Any] | Packed"]
 
 
@@ -67,14 +67,14 @@ class PoolWorker:
         """Run chunks of calls of one function.
 
         Args:
-            token: names the function.
-            function: the function itself, packed if it is not found by its name; None: the one that came
-                under this token last.
+            token: identifies the function.
+            function: the function itself, packed if it is not found by its name; None: the last function
+                with this token.
             form: one of the forms above.
             chunks: the items of each.
 
         Returns:
-            None: the function is not here (the actor was restarted); send it again.
+            None if the function is missing (the actor was restarted): send it again.
         """
         if function is not None:
             if isinstance(function, Packed):
@@ -95,10 +95,10 @@ def _run_chunk(function: Any, form: int, items: Sequence[Any]) -> Report:
     rest = iter(items)
     while len(results) < len(items):
         try:
-            # Whatever comes before an exception stays in the list.
+            # The results before an exception stay in the list.
             results.extend((starmap if form in (STAR, CALL) else map)(function, rest))
             if len(results) < len(items):
-                # map() took it for the end of the items.
+                # map() ended at it as at the end of the items.
                 raise RuntimeError("the function raised StopIteration")
         except Exception as error:
             failed.append(len(results))
@@ -109,7 +109,7 @@ def _run_chunk(function: Any, form: int, items: Sequence[Any]) -> Report:
 
 
 def _sent(failed: tuple[int, ...], results: list[Any]) -> tuple[tuple[int, ...], list[Any] | Packed]:
-    """Return results as they travel. If that cannot be, the chunk has failed, and no other chunk."""
+    """Return results in the form in which they are sent; if they cannot be pickled, only this chunk fails."""
     if all_plain(results):
         return failed, results
     try:
@@ -119,7 +119,7 @@ def _sent(failed: tuple[int, ...], results: list[Any]) -> tuple[tuple[int, ...],
         text = f"cannot return it: {culprit.explain(results, 'the list of results', problem)}"
         from multiprocessing import pool
 
-        library: Any = pool  # what is used of it is not in the stubs
+        library: Any = pool  # its stubs lack MaybeEncodingError
         error = Travelling(library.MaybeEncodingError(text, results))
         return tuple(range(whole)), pack([PoolTaskError(error)] * whole)
 

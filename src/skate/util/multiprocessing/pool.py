@@ -1,4 +1,4 @@
-"""Pool: the interface of ``multiprocessing.Pool``, with actors as workers."""
+"""Provides Pool: the interface of ``multiprocessing.Pool``, with actors as workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 from skate import api, cluster
 from skate.util._namespaces import Sender
-from skate.util.multiprocessing._crew import Crew
 from skate.util.multiprocessing._results import (
     AsyncResult,
     IMapIterator,
@@ -18,29 +17,30 @@ from skate.util.multiprocessing._results import (
     UnorderedIMapIterator,
 )
 from skate.util.multiprocessing._worker import CALL, MAP, STAR, PoolTaskError, PoolWorker
+from skate.util.multiprocessing._worker_group import WorkerGroup
 
 __all__ = ["AsyncResult", "IMapIterator", "OrderedIMapIterator", "Pool", "PoolTaskError",
            "UnorderedIMapIterator"]  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
-#: Without a chunksize, ``map`` makes so many chunks for each worker.
+#: The number of chunks that ``map`` makes for each worker without a chunksize.
 _CHUNKS_PER_WORKER = 4
 
 
 class Pool:
     """A pool of worker processes: a drop-in for ``multiprocessing.Pool``.
 
-    Functions, arguments and results may be anything that tasks take: closures and lambdas too, and
-    what large arrays they have is shared, not copied. A function is pickled once a call of a method
-    here. Calls whose worker dies raise ActorDiedError, and another worker takes its place.
+    Functions, arguments and results may be anything that tasks take, also closures and lambdas. Large
+    arrays in them are shared, not copied. A method of the pool pickles its function
+    once. Calls whose worker dies raise ActorDiedError, and another worker takes its place.
 
     Args:
         processes: workers; default: as many as the session has CPUs.
         initializer: called in each worker when it starts, with ``initargs``.
         initargs: its arguments.
         maxtasksperchild: chunks of calls after which a worker is replaced; default: never.
-        context: taken for the sake of ``multiprocessing``; it is not used.
+        context: accepted as in ``multiprocessing``; it is not used.
         ray_address: the session to join, if this process is in none; default: one of its own.
         ray_remote_args: options of the workers, as of ``@skate.remote``. By default they take no CPU
             from tasks.
@@ -78,15 +78,15 @@ class Pool:
             processes = max(1, int(cluster.cluster_resources().get("CPU", 1)))
         worker = api.remote(**{"num_cpus": 0, **(ray_remote_args or {})})(PoolWorker)
         sender = Sender()
-        # Once: a worker that takes the place of another starts as that did.
+        # Pickled once: a worker that replaces another starts with the same arguments.
         setup = None
         if initializer is not None:
             setup = api.put(sender.pack((initializer, tuple(initargs or ())), "(initializer, initargs)"))
-        self._crew = Crew(processes, lambda: worker.remote(setup), maxtasksperchild, sender)
+        self._workers = WorkerGroup(processes, lambda: worker.remote(setup), maxtasksperchild, sender)
         self._open = True
-        #: Of ``imap``: their iterables may have items that were not sent yet.
+        #: Iterators of ``imap``, whose iterables may have items that were not sent yet.
         self._iterators: list[IMapIterator] = []
-        weakref.finalize(self, self._crew.abandon)
+        weakref.finalize(self, self._workers.abandon)
 
     def __reduce__(self) -> NoReturn:
         raise NotImplementedError("a Pool cannot be pickled: make one where it is needed")
@@ -105,7 +105,7 @@ class Pool:
         *,
         kwds: dict[str, Any] | None = None,
     ) -> Any:
-        """Call ``func(*args, **kwargs)`` in a worker; return what it returns.
+        """Call ``func(*args, **kwargs)`` in a worker and return its value.
 
         Args:
             func: the function.
@@ -113,7 +113,7 @@ class Pool:
             kwds: what ``multiprocessing`` calls ``kwargs``.
 
         Raises:
-            Exception: what it raised, see ``AsyncResult.get``.
+            Exception: the exception of the call, see ``AsyncResult.get``.
             ValueError: the pool is closed.
 
         Example:
@@ -132,7 +132,7 @@ class Pool:
         *,
         kwds: dict[str, Any] | None = None,
     ) -> AsyncResult:
-        """Call ``func(*args, **kwargs)`` in a worker meanwhile.
+        """Call ``func(*args, **kwargs)`` in a worker, and return before it has ended.
 
         Args:
             func: the function.
@@ -152,8 +152,8 @@ class Pool:
             1024
         """
         result = self._apply(func, args, kwargs or kwds, callback, error_callback)
-        self._crew.look()
-        self._crew.need_background()
+        self._workers.look()
+        self._workers.need_background()
         return result
 
     def _apply(
@@ -161,7 +161,7 @@ class Pool:
     ) -> AsyncResult:
         self._check_open()
         items = (tuple(args or ()), dict(kwargs or {}))
-        return AsyncResult(self._crew, func, CALL, [items], callback, error, single_result=True)
+        return AsyncResult(self._workers, func, CALL, [items], callback, error, single_result=True)
 
     # ------------------------------------------------------------------ many calls
 
@@ -176,7 +176,7 @@ class Pool:
             chunksize: items that are sent to a worker at a time; default: a quarter of a worker's share.
 
         Raises:
-            Exception: what a call raised, see ``AsyncResult.get``.
+            Exception: the exception of a call, see ``AsyncResult.get``.
             ValueError: the pool is closed.
 
         Example:
@@ -194,7 +194,7 @@ class Pool:
         callback: Callable[[list[Any]], Any] | None = None,
         error_callback: Callable[[BaseException], Any] | None = None,
     ) -> AsyncResult:
-        """Call ``func`` on each item meanwhile.
+        """Call ``func`` on each item, and return before the calls have ended.
 
         Args:
             func: takes one item.
@@ -214,7 +214,7 @@ class Pool:
             [0, 1, 4]
         """
         result = self._map(func, iterable, chunksize, MAP, callback, error_callback)
-        self._crew.need_background()
+        self._workers.need_background()
         return result
 
     def starmap(
@@ -228,7 +228,7 @@ class Pool:
             chunksize: items that are sent to a worker at a time; default: a quarter of a worker's share.
 
         Raises:
-            Exception: what a call raised, see ``AsyncResult.get``.
+            Exception: the exception of a call, see ``AsyncResult.get``.
             ValueError: the pool is closed.
 
         Example:
@@ -246,7 +246,7 @@ class Pool:
         error_callback: Callable[[BaseException], Any] | None = None,
         chunksize: int | None = None,
     ) -> AsyncResult:
-        """Call ``func(*item)`` for each item meanwhile.
+        """Call ``func(*item)`` for each item, and return before the calls have ended.
 
         Args:
             func: takes as many arguments as an item has parts.
@@ -269,7 +269,7 @@ class Pool:
         if isinstance(callback, int):
             callback, chunksize = None, callback
         result = self._map(func, iterable, chunksize, STAR, callback, error_callback)
-        self._crew.need_background()
+        self._workers.need_background()
         return result
 
     def _map(
@@ -279,7 +279,7 @@ class Pool:
         if not hasattr(iterable, "__len__"):
             iterable = list(iterable)
         if size is None:
-            size = max(1, -(-len(iterable) // (self._crew.size * _CHUNKS_PER_WORKER)))
+            size = max(1, -(-len(iterable) // (self._workers.size * _CHUNKS_PER_WORKER)))
         elif size < 1:
             raise ValueError(f"chunksize must be at least 1, got {size}")
         if type(iterable) in (list, tuple, range):
@@ -287,7 +287,7 @@ class Pool:
         else:
             items = iter(iterable)
             chunks = list(iter(lambda: tuple(islice(items, size)), ()))
-        return AsyncResult(self._crew, func, form, chunks, callback, error)
+        return AsyncResult(self._workers, func, form, chunks, callback, error)
 
     # ------------------------------------------------------------------ results one by one
 
@@ -302,7 +302,8 @@ class Pool:
             chunksize: items that are sent to a worker at a time.
 
         Returns:
-            An iterator whose ``next`` has a timeout. What a call raised, it raises, and goes on.
+            An iterator whose ``next`` has a timeout. It raises the exception of a call in its turn, and
+            goes on.
 
         Raises:
             ValueError: the pool is closed, or ``chunksize`` below 1.
@@ -324,7 +325,8 @@ class Pool:
             chunksize: items that are sent to a worker at a time.
 
         Returns:
-            An iterator whose ``next`` has a timeout. What a call raised, it raises, and goes on.
+            An iterator whose ``next`` has a timeout. It raises the exception of a call in its turn, and
+            goes on.
 
         Raises:
             ValueError: the pool is closed, or ``chunksize`` below 1.
@@ -342,29 +344,29 @@ class Pool:
         made = kind(self, func, iterable, chunksize)
         self._iterators = [one for one in self._iterators if not one.exhausted]
         self._iterators.append(made)
-        self._crew.need_background()
+        self._workers.need_background()
         return made
 
     # ------------------------------------------------------------------ end
 
     def close(self) -> None:
-        """Take no more calls. Those under way go on.
+        """Accept no more calls. Calls in progress go on.
 
         Example:
             >>> pool.close()
         """
         self._open = False
-        self._crew.end()
+        self._workers.end()
 
     def terminate(self) -> None:
-        """End the workers at once; results that are not there yet raise ActorDiedError.
+        """End the workers at once; unfinished results raise ActorDiedError.
 
         Example:
             >>> pool.terminate()
         """
         self._open = False
         self._iterators.clear()
-        self._crew.terminate("the pool was terminated")
+        self._workers.terminate("the pool was terminated")
 
     def join(self) -> None:
         """Wait until all calls are done and the workers have ended. First ``close`` or ``terminate``.
@@ -380,8 +382,8 @@ class Pool:
             raise ValueError("the pool is running: close() or terminate() it before join()")
         for iterator in self._iterators:
             iterator.feed_all()
-        self._crew.drive(lambda: self._crew.idle)
-        self._crew.dismiss()
+        self._workers.drive(lambda: self._workers.idle)
+        self._workers.dismiss()
 
     def __enter__(self) -> Pool:
         self._check_open()

@@ -1,4 +1,4 @@
-"""Plays the workers: runs calls on strands, and says what became of them."""
+"""Replaces the workers: runs calls on call threads, and sends their replies."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from skate._base import errors, ids
 from skate._base.resources import UNIT
 from skate._base.user_errors import is_a
 from skate._base.waits import lane
+from skate._inline.call_threads import CallThread, Doomed
 from skate._inline.lanes import Key
-from skate._inline.strands import Doomed, Strand
-from skate._inline.turns import End, Turns, here
+from skate._inline.reactor import InlineReactor, LocalConnection, here
 from skate._inline.work import Work
 from skate._node.leases.instances import Devices
 from skate._serialize.exceptions import dump_error, dump_task_error
@@ -31,23 +31,23 @@ from skate._worker.process import current
 from skate._worker.process.cancelled import cancelled_error
 from skate._worker.process.context import ProcessContext
 
-#: A generator that is so many items ahead holds up its caller no longer.
-_AHEAD = 64
+#: The starter of a generator pauses no longer once the generator is so many items ahead.
+_MAX_ITEMS_AHEAD = 64
 
 
 class InlineYielding(Yielding):
-    """Generators: one without an end goes on by itself after a while."""
+    """Sends items of generators; a long generator lets its starter go on after a while."""
 
     def _send(self, outgoing: Outgoing, value: Any) -> None:
         super()._send(outgoing, value)
-        strand = here.sleeper
-        if outgoing.index >= _AHEAD and isinstance(strand, Strand):
-            strand.alone = True
-            strand.settle()
+        call_thread = here.sleeper
+        if outgoing.index >= _MAX_ITEMS_AHEAD and isinstance(call_thread, CallThread):
+            call_thread.alone = True
+            call_thread.settle()
 
 
 class _Function:
-    """A remote function; unpickled at its first call, as a worker does."""
+    """A remote function, unpickled at its first call, as in a worker."""
 
     __slots__ = ("message", "label", "callable")
 
@@ -66,16 +66,16 @@ class LaneRows(Protocol):
     """An actor that can show where its calls run."""
 
     def lane_rows(self) -> list[dict[str, Any]]:
-        """Return where its calls run: see ``_base.waits``. Under the lock."""
+        """Return the lanes of its calls: see ``_base.waits``. Under the lock."""
 
 
-class Player:
-    """Plays the workers: see the module's text. Tables change under the lock."""
+class InlineExecutor:
+    """Runs the calls of an in-process session. Its tables change under the lock."""
 
     def __init__(
         self,
         context: ProcessContext,
-        turns: Turns,
+        reactor: InlineReactor,
         tasks: TaskTable,
         results: Results,
         canceller: Canceller,
@@ -84,7 +84,7 @@ class Player:
         gpus: Sequence[str],
     ) -> None:
         self._context = context
-        self._turns = turns
+        self._reactor = reactor
         self._unfinished_calls = tasks
         self._results = results
         self._canceller = canceller
@@ -93,15 +93,15 @@ class Player:
         self.invocation = invocation
         self.invocation.cancelled = self.cancelled
         self.yielding = make_yielding(invocation)
-        #: Tasks that run. (Calls of actors are in their hosts.)
+        #: Running tasks. (An actor has the table of its own calls.)
         self.tasks: dict[Key, Work] = {}
         self._functions: dict[int | str, _Function] = {}
-        self._idle: list[Strand] = []
-        self.strands: set[Strand] = set()
+        self._idle: list[CallThread] = []
+        self.call_threads: set[CallThread] = set()
         self._devices = Devices(gpus)
 
     def table(self) -> dict[type, Handler]:
-        """Return which message about tasks goes where."""
+        """Return the handlers of messages about tasks."""
         return {
             wire.DefineFunction: self._define,
             wire.ForgetFunction: self._forget,
@@ -110,27 +110,27 @@ class Player:
             **self.yielding.results_table(),
         }
 
-    # ------------------------------------------------------------------ strands
+    # ------------------------------------------------------------------ call threads
 
-    def take_strand(self) -> Strand:
-        """Return a thread that has nothing to do. Under the lock."""
+    def take_call_thread(self) -> CallThread:
+        """Return an idle thread. Under the lock."""
         if self._idle:
             return self._idle.pop()
-        strand = Strand(self._turns, self._idle_again)
-        self.strands.add(strand)
-        return strand
+        call_thread = CallThread(self._reactor, self._idle_again)
+        self.call_threads.add(call_thread)
+        return call_thread
 
-    def own_strand(self) -> Strand:
+    def make_actor_thread(self) -> CallThread:
         """Return a thread for one actor alone. Under the lock."""
-        strand = Strand(self._turns, _keep)
-        self.strands.add(strand)
-        return strand
+        call_thread = CallThread(self._reactor, _keep)
+        self.call_threads.add(call_thread)
+        return call_thread
 
-    def _idle_again(self, strand: Strand) -> None:
-        strand.doomed = False
-        self._idle.append(strand)
+    def _idle_again(self, call_thread: CallThread) -> None:
+        call_thread.doomed = False
+        self._idle.append(call_thread)
 
-    # ------------------------------------------------------------------ what arrives (under the lock)
+    # ------------------------------------------------------------------ messages (under the lock)
 
     def _define(self, connection: Connection, message: wire.DefineFunction) -> None:
         self._functions[message.fn] = _Function(message)
@@ -139,7 +139,7 @@ class Player:
         self._functions.pop(message.fn, None)
 
     def _task(self, connection: Connection, call: wire.Call) -> None:
-        assert isinstance(connection, End)
+        assert isinstance(connection, LocalConnection)
         function = self._functions[call.fn]
         work = Work(connection, call, call.name or function.message.name, None, function.label)
         self.hold(work, function.message.resources)
@@ -148,14 +148,14 @@ class Player:
         self.begin(work, lambda: self.run(work, function.load))
 
     def begin(self, work: Work, job: Callable[[], None]) -> None:
-        """Have a call run on a thread that has nothing to do. Under the lock."""
+        """Run a call on an idle thread. Under the lock."""
         try:
-            strand = self.take_strand()
+            call_thread = self.take_call_thread()
         except RuntimeError as error:
             self.refuse(work, error)
             return
-        work.strand = strand
-        strand.begin(job)
+        work.call_thread = call_thread
+        call_thread.begin(job)
 
     def refuse(self, work: Work, error: RuntimeError) -> None:
         """Answer a call for which there is no thread. Under the lock."""
@@ -173,40 +173,40 @@ class Player:
             return
         self.cancelled.add(work.key)
         self.recurse(work, message)
-        assert work.strand is not None
-        work.strand.interrupt()
+        assert work.call_thread is not None
+        work.call_thread.interrupt()
         if message.force:
-            # Its process would be gone at once. Its thread here ends when it can.
+            # A real worker would be killed at once. Its thread here ends when it can.
             task = self._unfinished_calls.unfinished.get(message.seq)
             if task is not None:
                 self._results.abandon(task, cancel_error(self._context, task))
 
     def doom(self, key: Key) -> None:
-        """End a task at its next wait; nobody wants its result."""
+        """End a task at its next wait, and drop its result."""
         work = self.tasks.get(key)
         if work is not None:
             work.unwanted = True
-            assert work.strand is not None
-            work.strand.doom()
+            assert work.call_thread is not None
+            work.call_thread.doom()
 
     def recurse(self, work: Work, message: wire.CancelCall) -> None:
-        """Cancel what a cancelled call has called itself."""
+        """Cancel the calls that a cancelled call has made."""
         if message.recursive:
             self._canceller.cancel_children(*work.key, message.force)
 
-    # ------------------------------------------------------------------ what calls hold
+    # ------------------------------------------------------------------ resources of calls
 
     def hold(self, work: Work, resources: Mapping[str, int]) -> None:
-        """Count what a task holds from now on; nothing waits for it here."""
+        """Count the resources of a task that begins; no task waits for resources here."""
         work.resources = resources
         work.gpus = self.take_gpus(resources)
 
     def let_go(self, work: Work) -> None:
-        """Count it no more."""
+        """Release the resources of a task that ended."""
         self.give_gpus_back(work.gpus, work.resources)
 
     def take_gpus(self, resources: Mapping[str, int]) -> tuple[str, ...]:
-        """Return ids of GPUs for whoever asks for so many; shared with others where they do not suffice."""
+        """Take and return ids of as many GPUs as are asked for; share GPUs if too few are free."""
         units = resources.get("GPU", 0)
         if not units or not self._devices.ids:
             return ()
@@ -218,19 +218,19 @@ class Player:
         return tuple(self._devices.names(chosen))
 
     def give_gpus_back(self, gpus: Iterable[str], resources: Mapping[str, int]) -> None:
-        """Return what ``take_gpus`` gave."""
+        """Release GPUs that ``take_gpus`` returned."""
         for one in gpus:
             self._devices.free[self._devices.ids.index(one)] += min(resources.get("GPU", 0), UNIT)
 
-    # ------------------------------------------------------------------ running (on a strand)
+    # ------------------------------------------------------------------ running (on a call thread)
 
     def run(self, work: Work, load: Callable[[], Callable[..., Any]]) -> None:
-        """Run one call and say what became of it."""
-        met: list[ObjectEntry] = []
+        """Run one call and send its reply."""
+        received: list[ObjectEntry] = []
         started = work.began = perf_counter()
         token = current.call.set(work)
         try:
-            result = self._invoke(work, load, met)
+            result = self._invoke(work, load, received)
         except Doomed:
             return self._doomed(work)
         except BaseException as error:
@@ -241,10 +241,10 @@ class Player:
         finally:
             current.call.reset(token)
         taken = int((perf_counter() - started) * 1_000_000)
-        assert work.strand is not None
-        work.strand.ending = True
+        assert work.call_thread is not None
+        work.call_thread.ending = True
         with self._context.lock:
-            self._answer(work, result, taken, met)
+            self._answer(work, result, taken, received)
         return None
 
     def _doomed(self, work: Work) -> None:
@@ -252,51 +252,53 @@ class Player:
             if work.over is not None:
                 work.over()
 
-    def _answer(self, work: Work, result: Result, taken: int, met: list[ObjectEntry]) -> None:
-        if not work.end.closed and not work.unwanted:
-            self.invocation.reply(work.end, work.call, result, taken, met)
+    def _answer(self, work: Work, result: Result, taken: int, received: list[ObjectEntry]) -> None:
+        if not work.connection.closed and not work.unwanted:
+            self.invocation.reply(work.connection, work.call, result, taken, received)
         if work.over is not None:
             work.over()
 
-    def _invoke(self, work: Work, load: Callable[[], Callable[..., Any]], met: list[ObjectEntry]) -> Result:
+    def _invoke(
+        self, work: Work, load: Callable[[], Callable[..., Any]], received: list[ObjectEntry]
+    ) -> Result:
         """Run user code. Its arguments and results live in this frame only."""
         target, call = load(), work.call
-        args, kwargs = self.invocation.decode_arguments(call, met)
+        args, kwargs = self.invocation.decode_arguments(call, received)
         if call.stream is not None:
-            self.yielding.run(work.end, call, target(*args, **kwargs))
+            self.yielding.run(work.connection, call, target(*args, **kwargs))
             return wire.NONE, b"", None, None, None
-        return self.invocation.encode(work.end.peer, call, work.name, target(*args, **kwargs))
+        return self.invocation.encode(work.connection.peer, call, work.name, target(*args, **kwargs))
 
     def failed(self, error: BaseException, work: Work) -> Result | None:
-        """User code raised: return the reply that says so; None: its actor ends, and that is the reply."""
-        name, host = work.name, work.host
+        """Return the reply for an exception of user code; None if the actor ends, whose end is the reply."""
+        name, actor = work.name, work.actor
         error, before = taken_apart(error)
-        actor = (host.repr, host.actor_id.hex()) if host is not None else None
+        described = (actor.repr, actor.actor_id.hex()) if actor is not None else None
         if work.key in self.cancelled:
             when = f" while it ran in this process ({self._context.pid})"
-            cancelled = cancelled_error(error, name, ids.task_id(*work.key).hex(), when, actor)
+            cancelled = cancelled_error(error, name, ids.task_id(*work.key).hex(), when, described)
             if before is not None:
-                self.invocation.forget(work.end.peer.id, work.call, before)
+                self.invocation.forget(work.connection.peer.id, work.call, before)
             return wire.ERROR, cancelled, None, None, None
-        if host is not None:
+        if actor is not None:
             if is_a(error, SystemExit):
-                host.left(error, name)
+                actor.left(error, name)
                 return None
         elif is_a(error, SystemExit):
             return Exit(error).of_task(name)[1]
-        owner = work.end.peer.id
-        return reply_of(self.invocation, dump_task_error, owner, work.call, error, name, actor, before)
+        owner = work.connection.peer.id
+        return reply_of(self.invocation, dump_task_error, owner, work.call, error, name, described, before)
 
     # ------------------------------------------------------------------ questions
 
-    def lanes(self, hosts: Iterable[LaneRows]) -> list[dict[str, Any]]:
-        """Return where calls run: see ``_base.waits``. Under the lock."""
+    def lanes(self, actors: Iterable[LaneRows]) -> list[dict[str, Any]]:
+        """Return the lanes of all calls: see ``_base.waits``. Under the lock."""
         now, me = perf_counter(), self._context.worker_id
         found = [lane(me, 1, [(*work.key, now - work.began)], []) for work in self.tasks.values()]
-        for host in hosts:
-            found += host.lane_rows()
+        for actor in actors:
+            found += actor.lane_rows()
         return found
 
 
-def _keep(strand: Strand) -> None:
-    """An actor's strand is nobody else's."""
+def _keep(call_thread: CallThread) -> None:
+    """Keep an actor's thread out of the idle ones."""

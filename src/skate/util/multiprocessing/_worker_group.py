@@ -1,20 +1,19 @@
-"""The workers of a pool, and who waits for them.
+"""Sends a pool's chunks of calls to its workers, and delivers the results.
 
-Chunks of calls go to the worker that has least to do, one at a time, several if they are known to be
-short::
+A chunk goes to the worker that has least to do, alone or, if chunks are known to be short, with others::
 
     submit --> [backlog] --a worker is free--> [in flight] --its ref is ready--> (claimed) --> delivered
                    ^                                                                  |
                    '------------- the worker did not know the function ---------------'
 
-Whoever waits for a result drives: the thread that calls ``get`` or ``next`` waits for the refs in
-flight itself, delivers what arrives to whomever it belongs, and sends the next chunks. No result is
-handed between threads on the way. Only while nobody drives, and to run callbacks, a background
-thread works; pools that have no use for it never start it.
+The thread that waits for a result *drives*: in ``get`` or ``next`` it waits for the refs in flight
+itself, delivers arriving results to their jobs, and sends the next chunks. No result is handed between
+threads on the way. A background thread works only while no thread drives, and to run callbacks; pools
+that have no use for it never start it.
 
-Guarantee: a thread that drives sees every delivery that matters to it. The refs it waits for are all
+Guarantee: a driving thread sees every delivery that matters to it. The refs for which it waits are all
 that were in flight when it looked; chunks leave the backlog only when one of those is ready, and then
-it looks again, after waiting for whoever is delivering just then.
+it looks again, after waiting for a thread that delivers at that moment.
 """
 
 from __future__ import annotations
@@ -42,52 +41,52 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Whoever submits looks for results each time the backlog has grown by so many chunks.
-_LOOK_EVERY = 8
-#: The background thread looks on this long (seconds) whether whoever drove last goes on doing so.
+#: A submitting thread looks for results each time the backlog has grown by so many chunks.
+_LOOK_EVERY_CHUNKS = 8
+#: How long the background thread waits for the thread that drove last to drive again.
 _GRACE_S = 0.002
-#: How often (seconds) it looks whether its pool was dropped without a word.
-_LOOK_AROUND_S = 5.0
+#: How often the background thread checks whether its pool was dropped without an end.
+_CHECK_PERIOD_S = 5.0
 
 
 class _Member:
-    """One worker, as the pool sees it."""
+    """The pool's record of one worker."""
 
     __slots__ = ("actor", "in_flight", "room", "sent", "token", "lost")
 
     def __init__(self, actor: ActorHandle[Any]) -> None:
         self.actor = actor
         self.in_flight = 0
-        #: How many chunks it may have at a time, as long as those are there that it has.
+        #: How many chunks it may have at a time, until it has done those that it has.
         self.room = 1
         self.sent = 0
-        #: Of the function that it has.
+        #: The token of the function that it has.
         self.token = -1
         self.lost = False
 
 
-class Crew:
-    """See the module's text."""
+class WorkerGroup:
+    """The workers of a pool and the chunks that they are to run."""
 
     def __init__(
         self, size: int, make: Callable[[], ActorHandle[Any]], chunks_per_worker: int | None, sender: Sender
     ) -> None:
         lock = threading.RLock()
-        #: Guards everything here and the states of the jobs; notified when a job gets on.
+        #: Guards this object and the states of the jobs; notified when a job makes progress.
         self.changed = threading.Condition(lock)
-        #: Of the same lock: notified when the background thread may have something to do.
+        #: Has the same lock; notified when the background thread may have something to do.
         self._needed = threading.Condition(lock)
-        #: It sleeps until then.
+        #: The background thread waits for ``_needed``.
         self._asleep = False
         self.size = size
-        #: Pickles what goes to the workers.
+        #: Pickles functions and items for the workers.
         self.sender = sender
         self._make = make
         self._chunks_per_worker = chunks_per_worker
         self._members = [_Member(make()) for _ in range(size)]
         self._backlog: deque[Chunk] = deque()
         self._in_flight: dict[ObjectRef[Any], tuple[_Member, list[Chunk]]] = {}
-        #: Threads that are delivering a chunk.
+        #: How many threads deliver a chunk at this moment.
         self._claims = 0
         self._drivers = 0
         #: Counts ``drive`` calls.
@@ -101,41 +100,43 @@ class Crew:
         self._thread: threading.Thread | None = None
         self.paces = Paces()
 
-    # ------------------------------------------------------------------ what jobs do
+    # ------------------------------------------------------------------ for jobs
 
     def new_token(self) -> int:
-        """Return a name for a job's function."""
+        """Return a new number that identifies a job's function."""
         with self.changed:
             self._tokens += 1
             return self._tokens
 
     def submit(self, chunks: list[Chunk]) -> None:
-        """Have chunks run."""
+        """Queue chunks, and send those for which a worker is free."""
         with self.changed:
             self._backlog.extend(chunks)
             self._dispatch()
 
     def have_called_back(self, job: Job) -> None:
-        """Have the job's callbacks run. Under the lock."""
+        """Queue the job's callbacks for the background thread. Under the lock."""
         self._callbacks.append(job)
         self.need_background()
 
     def need_background(self) -> None:
-        """Somebody will leave work unwatched, or callbacks are due: have a thread that sees to it."""
+        """Start or wake the background thread: callbacks are due, or no thread may wait for results."""
         with self.changed:
             if self._thread is None and (not self._ended or self._callbacks):
                 self._thread = threads.start("skate-pool", self._background)
             self._wake_background()
 
     def end(self) -> None:
-        """Nothing new will come; the background thread ends when all is done."""
+        """Note that no more chunks come: the background thread ends when all work is done."""
         with self.changed:
             self._ended = True
             self._wake_background()
 
     def abandon(self) -> None:
-        """Nobody refers to the pool any more. For a finalizer: it may run in the middle of anything,
-        so no lock; the background thread notices when it next looks."""
+        """Mark the pool as dropped. For a finalizer, which may run at any line and so takes no lock.
+
+        The background thread notices the mark at its next check.
+        """
         self._ended = True
 
     def _wake_background(self) -> None:
@@ -145,11 +146,11 @@ class Crew:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is left to do. Under the lock."""
+        """Tell whether all work is done. Under the lock."""
         return not (self._backlog or self._in_flight or self._claims or self._callbacks or self._calling_back)
 
     def terminate(self, reason: str) -> None:
-        """Kill the workers; what is not done fails."""
+        """Kill the workers; unfinished chunks fail."""
         with self.changed:
             self._ended = True
             self._over = reason
@@ -167,7 +168,7 @@ class Crew:
                 api.kill(member.actor)
 
     def dismiss(self) -> None:
-        """Let the workers end by themselves and wait until they have. All is done."""
+        """Let the workers end by themselves, and wait until they have. For pools without work."""
         with self.changed:
             members, self._members = self._members, []
         if api.is_initialized():
@@ -178,7 +179,7 @@ class Crew:
     # ------------------------------------------------------------------ driving
 
     def drive(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Carry the pool's work on, on this thread, until ``until()``, called under the lock.
+        """Do the pool's work on this thread until ``until()``, called under the lock, is true.
 
         Returns:
             False: the time (seconds) is up.
@@ -211,14 +212,14 @@ class Crew:
                     self._wake_background()
 
     def look(self) -> None:
-        """Deliver what is ready, without waiting, if chunks wait for a worker.
+        """Deliver ready results, without waiting, if chunks wait for a worker.
 
-        Whoever submits many calls keeps the workers busy this way; the background thread would have
-        to wait for its turn of the interpreter.
+        A thread that submits many calls keeps the workers busy this way; the background thread would
+        have to wait for its turn of the interpreter.
         """
         with self.changed:
             waiting = len(self._backlog)
-            if not waiting or waiting % _LOOK_EVERY or not self._in_flight or self._drivers:
+            if not waiting or waiting % _LOOK_EVERY_CHUNKS or not self._in_flight or self._drivers:
                 return
             self._drives += 1
             refs = list(self._in_flight)
@@ -241,26 +242,26 @@ class Crew:
                 refs.clear()
                 continue
             job.call_back()
-            # A job may be gone now, and what it held with it.
+            # The job may be freed now, with all objects that it held.
             del job
 
     def _await_need(self) -> None:
-        """Wait until there is something for the background thread to do. Under the lock."""
+        """Wait until the background thread has something to do. Under the lock."""
         seen = self._drives
         while not self._callbacks and not (self._ended and self.idle):
             if self._drivers or not self._in_flight:
                 self._asleep = True
-                self._needed.wait(_LOOK_AROUND_S)
+                self._needed.wait(_CHECK_PERIOD_S)
                 self._asleep = False
             elif self._drives != seen:
-                # Somebody drove a moment ago, and perhaps is about to again: two are slower than one.
+                # A thread drove a moment ago, and may do so again: two threads are slower than one.
                 seen = self._drives
                 self._needed.wait(_GRACE_S)
             else:
                 return
 
     def _step(self, refs: list[ObjectRef[Any]], timeout: float | None) -> bool:
-        """Wait for one of the refs; deliver what is ready. False: the time is up."""
+        """Wait for one of the refs, and deliver all ready ones; return False if the time is up."""
         ready: list[ObjectRef[Any]] = []
         if api.is_initialized():
             if timeout == 0:
@@ -268,7 +269,7 @@ class Crew:
             else:
                 ready, rest = api.wait(refs, num_returns=1, timeout=timeout)
                 if ready and len(rest) >= self.size:
-                    # Workers have several chunks each: replies come together.
+                    # Workers have several chunks each: replies arrive together.
                     ready = ready + api.wait(rest, num_returns=len(rest), timeout=0)[0]
         if not api.is_initialized():
             # get() would start another session.
@@ -296,7 +297,7 @@ class Crew:
             with self.changed:
                 self._claims -= 1
                 for ref, member, parcel in claimed[len(done) :]:
-                    self._in_flight[ref] = (member, parcel)  # interrupted
+                    self._in_flight[ref] = (member, parcel)  # the thread was interrupted
                 for arrived in done:
                     self._deliver(*arrived)
                 self._dispatch()
@@ -325,7 +326,7 @@ class Crew:
                     chunk.job.deliver(chunk.index, results, failed)
 
     def _dispatch(self) -> None:
-        """Send what may be sent."""
+        """Send queued chunks to the workers that may have more."""
         backlog = self._backlog
         while backlog:
             parcel = [backlog.popleft()]
@@ -343,12 +344,12 @@ class Crew:
                 if len(parcel) == 1:
                     self._fail(parcel[0], error)
                     continue
-                # Only one of them is to blame: they go one by one from now on.
+                # One of them caused the error: send them one by one from now on.
                 backlog.extendleft(reversed(parcel))
                 self.paces.distrust(parcel[0].job.function)
 
     def _fill(self, parcel: list[Chunk], depth: int, member: _Member) -> None:
-        """Have chunks of the same function travel along, half of what the worker may have."""
+        """Add queued chunks of the same function to the parcel, up to half of the worker's depth."""
         backlog, job = self._backlog, parcel[0].job
         count = min(depth // 2, len(backlog) // self.size)
         if self._chunks_per_worker is not None:
@@ -392,7 +393,7 @@ class Crew:
         self._in_flight[ref] = (member, parcel)
 
     def _fail(self, chunk: Chunk, error: Exception) -> None:
-        """The whole chunk failed."""
+        """Deliver an error as the result of each call of a chunk."""
         if is_a(error, RayTaskError) and is_a(attributes_of(error)["cause"], Exception):
             error = own_cause(error)  # type: ignore[assignment]
         set_traceback(error, None)  # its frames hold refs
@@ -410,7 +411,7 @@ def _unpacked(reports: list[Report] | None) -> list[Any] | None:
         if isinstance(sent, Packed):
             try:
                 results = sent.load()
-            except Exception as error:  # of this chunk alone; how many results it has is for the chunk to say
+            except Exception as error:  # only this chunk fails; its number of results is known from the chunk
                 results = error
         unpacked.append((seconds, failed, results))
     return unpacked

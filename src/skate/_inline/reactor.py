@@ -1,9 +1,9 @@
-"""In place of the reactor: no sockets, no loop; what was said under the lock is done when it is released.
+"""Replaces the reactor in one process: delivers messages when the lock is released, without sockets and loop.
 
-Whoever releases the lock first delivers the messages that were sent meanwhile, in their order, then
-lets go of what ``__del__`` methods left, and then, without the lock, starts or resumes the strands that
-were called, one after the other, standing by for each. So nothing happens while a table is half
-changed, and a single user thread sees everything in one order.
+The first thread that releases the lock delivers the messages that were sent meanwhile, in their order.
+It then processes the deques that ``__del__`` methods filled. Without the lock, it starts or resumes call
+threads, one after the other, and pauses for each. So nothing happens while a table is half changed, and a
+single user thread sees everything in one order.
 """
 
 from __future__ import annotations
@@ -27,61 +27,61 @@ from skate._transport.reactor import (
 from skate._transport.table_lock import TableLock, suspend
 
 
-class Begun(Protocol):
-    """Something to be started or resumed, without the lock."""
+class Deferred(Protocol):
+    """Work that the reactor does after it has released the lock."""
 
-    def go(self, stand_by: bool) -> list[Begun]:
-        """Do it; return what else is to be done. ``stand_by``: wait until it has settled."""
+    def run_deferred(self, pause: bool) -> list[Deferred]:
+        """Do it, and return more work of this kind. ``pause``: return only after it has settled."""
 
 
 class Sleeper(Protocol):
-    """A thread that waits in its own way."""
+    """A thread with a ``wait`` of its own."""
 
     def sleep(self, waiter: Waiter, deadline: float | None) -> bool:
-        """See ``Turns.wait``."""
+        """Wait in place of ``InlineReactor.wait``."""
 
 
 class _Here(threading.local):
     sleeper: Sleeper | None = None
 
 
-#: The strand that the calling thread is, if it is one.
+#: The call thread that the calling thread is, if it is one.
 here = _Here()
 
 
-class Door:
-    """The lock. See the module's text."""
+class DeliveringLock:
+    """The process's lock; its last release delivers messages and starts deferred work."""
 
-    __slots__ = ("inner", "_turns", "_depth")
+    __slots__ = ("inner", "_reactor", "_depth")
 
-    def __init__(self, turns: Turns) -> None:
-        #: The lock without what follows its release.
+    def __init__(self, reactor: InlineReactor) -> None:
+        #: The lock itself; its release does nothing else.
         self.inner = TableLock()
-        self._turns = turns
+        self._reactor = reactor
         self._depth = 0
 
     def acquire(self) -> None:
-        """Take the lock: see TableLock."""
+        """Take the lock, as TableLock does."""
         self.inner.__enter__()
         self._depth += 1
 
     def release(self) -> None:
-        """Do what was said meanwhile, give the lock back, and start what was called."""
-        turns = self._turns
+        """Deliver the waiting messages, release the lock, and start the deferred work."""
+        reactor = self._reactor
         self._depth -= 1
-        if self._depth:  # a debugger's: what it interrupted goes on first
+        if self._depth:  # a debugger took it: the interrupted code releases it later
             self.inner.release()
             return
         suspend()
         try:
-            turns.deliver()
-            begun, turns.begun = turns.begun, []
+            reactor.deliver()
+            deferred, reactor.deferred = reactor.deferred, []
         finally:
             self.inner.__exit__(None, None, None)
-        if begun:
-            turns.start(begun)
-        if any(turns.leftovers):
-            turns.request_turn()
+        if deferred:
+            reactor.start(deferred)
+        if any(reactor.leftovers):
+            reactor.request_turn()
 
     def __enter__(self) -> None:
         self.acquire()
@@ -90,15 +90,15 @@ class Door:
         self.release()
 
 
-class Turns(Reactor):
-    """See the module's text."""
+class InlineReactor(Reactor):
+    """Delivers messages within the process and starts call threads, when its lock is released."""
 
     def __init__(self, name: str) -> None:
         # Not the reactor's own: it would open descriptors.
         self.name = name
-        self.lock = Door(self)  # type: ignore[assignment]
+        self.lock = DeliveringLock(self)  # type: ignore[assignment]
         self.on_turn: Callable[[], None] | None = None
-        #: What __del__ methods leave behind is seen to at once.
+        #: Deques that __del__ methods filled are processed at once.
         self.polling = self.blocked_in_poll = True
         self.watched = False
         self.leftovers: tuple[deque[Any], ...] = ()
@@ -106,19 +106,19 @@ class Turns(Reactor):
         self.interrupted = False
         self.on_interrupt: Callable[[], None] = lambda: None
         self.dirty: list[Flushable] = []
-        #: Said and not heard yet: to whom, and what.
-        self.messages: deque[tuple[End, Any]] = deque()
-        #: Called and not started yet.
-        self.begun: list[Begun] = []
+        #: Sent and not delivered yet: the receiver and the message.
+        self.messages: deque[tuple[LocalConnection, Any]] = deque()
+        #: To be done when the lock is released.
+        self.deferred: list[Deferred] = []
         self._stopped = False
         self._pending: dict[threading.Timer, Timer] = {}
-        #: What threads of the program sleep on.
+        #: Locks on which threads of the program sleep.
         self.sleeping: set[threading.Lock] = set()
 
     # ------------------------------------------------------------------ turning
 
     def deliver(self) -> None:
-        """Hand over what was said. Under the lock."""
+        """Deliver all messages. Under the lock."""
         messages = self.messages
         while True:
             while messages:
@@ -132,35 +132,35 @@ class Turns(Reactor):
             if not messages:
                 return
 
-    def start(self, begun: list[Begun]) -> None:
-        """Start or resume strands in their order. Without the lock."""
+    def start(self, deferred: list[Deferred]) -> None:
+        """Do deferred work in its order. Without the lock."""
         sleeper = here.sleeper
         if sleeper is not None and getattr(sleeper, "ending", False):
-            sleeper.bequeath(begun)  # type: ignore[attr-defined]
+            sleeper.pass_on(deferred)  # type: ignore[attr-defined]
             return
-        waiting = deque(begun)
+        waiting = deque(deferred)
         try:
             while waiting:
-                waiting.extend(waiting.popleft().go(True))
-        except BaseException:  # raised in this thread from outside: nobody stands by any more, but all start
+                waiting.extend(waiting.popleft().run_deferred(True))
+        except BaseException:  # raised in this thread from outside: no thread pauses any more, but all start
             for one in waiting:
-                one.go(False)
+                one.run_deferred(False)
             raise
 
     def request_turn(self) -> None:
-        """See to what is left behind, unless whoever has the lock will. Safe in ``__del__``."""
+        """Process what ``__del__`` methods left, unless the lock's holder will do so. Safe in ``__del__``."""
         inner = self.lock.inner  # type: ignore[attr-defined]
         if inner.is_owned() or not inner.try_enter():
             return
         try:
             self.deliver()
-            begun, self.begun = self.begun, []
+            deferred, self.deferred = self.deferred, []
         finally:
             inner.__exit__(None, None, None)
-        for one in begun:
-            # We may be anywhere: nobody stands by here.
-            for following in one.go(False):
-                following.go(False)
+        for one in deferred:
+            # This may run at any line of user code: do not pause.
+            for following in one.run_deferred(False):
+                following.run_deferred(False)
 
     def wake(self) -> None:
         """See Reactor."""
@@ -172,7 +172,7 @@ class Turns(Reactor):
             release(gate)
 
     def flush(self) -> None:
-        """Nothing is kept back here."""
+        """Do nothing: messages are not buffered."""
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """See Reactor: on a thread of its own."""
@@ -241,11 +241,11 @@ class Turns(Reactor):
     def abandon(self) -> None:
         """See Reactor."""
         self._stopped = True
-        self.lock = Door(self)  # type: ignore[assignment]  # whoever had it is not here
+        self.lock = DeliveringLock(self)  # type: ignore[assignment]  # its holder may not exist here
 
 
 def sleep(gate: threading.Lock, deadline: float | None) -> bool:
-    """Wait until the gate opens; False: the deadline (monotonic seconds) came first."""
+    """Wait until the gate opens; return False if the deadline (monotonic seconds) came first."""
     if deadline is None:
         return gate.acquire()
     while True:
@@ -257,23 +257,25 @@ def sleep(gate: threading.Lock, deadline: float | None) -> bool:
 
 
 def release(gate: threading.Lock) -> None:
-    """Open a gate, whoever else does so at the same time."""
+    """Open a gate, also if another thread does so at the same time."""
     try:
         gate.release()
     except RuntimeError:
         pass
 
 
-class End(Connection):
-    """One end of a line: what is sent here is heard at the other end."""
+class LocalConnection(Connection):
+    """One of two connected ends: messages sent here arrive at the other end."""
 
-    __slots__ = ("turns", "other", "table")
+    __slots__ = ("other", "table")
 
-    def __init__(self, turns: Turns, table: Mapping[type, Handler]) -> None:
+    reactor: InlineReactor
+
+    def __init__(self, reactor: InlineReactor, table: Mapping[type, Handler]) -> None:
         # Not the connection's own: there is no socket.
-        self.turns = turns
+        self.reactor = reactor
         self.table = table
-        self.other: End
+        self.other: LocalConnection
         self.out = bytearray()
         self.peer: Any = None
         self.closed = False
@@ -281,41 +283,43 @@ class End(Connection):
 
     @property
     def queued_bytes(self) -> int:
-        """Nothing waits for a kernel here."""
+        """Return 0: no message waits for the kernel."""
         return 0
 
     def send(self, message: Any) -> None:
-        """Have it heard at the other end, when the lock is released. Under the lock."""
+        """Deliver the message at the other end when the lock is released. Under the lock."""
         if not self.closed:
-            self.turns.messages.append((self.other, message))
+            self.reactor.messages.append((self.other, message))
 
     def send_now(self, message: Any) -> None:
-        """See Connection: nothing is kept back here."""
+        """Send without a delay, as ``send`` does."""
         self.send(message)
 
     def receive(self, message: Any) -> None:
-        """Call whoever sees to messages of this kind; what nobody sees to does not matter here."""
+        """Call the handler of this type of message; drop a message without a handler."""
         handler = self.table.get(type(message))
         if handler is not None:
             handler(self, message)
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: messages are not buffered."""
 
     def drain(self) -> None:
-        """What was said before is heard before."""
+        """Do nothing: messages arrive in the order in which they were sent."""
 
     def close(self, reason: str = "") -> None:
-        """Say nothing more."""
+        """Send no more messages."""
         self.closed, self.close_reason = True, reason
 
     def abandon(self) -> None:
-        """Say nothing more."""
+        """Send no more messages."""
         self.closed = True
 
 
-def line(turns: Turns, one: Mapping[type, Handler], other: Mapping[type, Handler]) -> tuple[End, End]:
-    """Return the two ends of a line, and who listens at each."""
-    ends = End(turns, one), End(turns, other)
+def pair(
+    reactor: InlineReactor, one: Mapping[type, Handler], other: Mapping[type, Handler]
+) -> tuple[LocalConnection, LocalConnection]:
+    """Return two connected ends, with the handlers of each."""
+    ends = LocalConnection(reactor, one), LocalConnection(reactor, other)
     ends[0].other, ends[1].other = ends[1], ends[0]
     return ends

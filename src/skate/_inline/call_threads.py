@@ -1,16 +1,16 @@
-"""Strands: the threads that run calls in this process, and how their starters stand by.
+"""Runs calls on threads of this process, while their starters pause.
 
 ::
 
-    starter                         strand
-    go() --gate opens-------------> runs user code
-      stands by                       |
+    starter                         call thread
+    run_deferred() --gate opens---> runs user code
+      pauses                          |
       goes on <----settled------------+-- the call ended
-                                      +-- it waits (get, wait, back-pressure); who ends the wait
-                                          stands by again, as if it had started it
-    (after PATIENCE seconds the starter goes on in any case; from then on nobody stands by for that call)
+                                      +-- it waits (get, wait, back-pressure); the thread that ends the
+                                          wait pauses again, as if it had started the call
+    (after MAX_PAUSE_S the starter goes on in any case; from then on no thread pauses for that call)
 
-While a debugger looks at a strand there is no hurry: its starter stands by as long as it takes.
+While a debugger looks at a call thread, its starter pauses without a limit.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skate._base import threads
-from skate._inline.turns import Begun, here, release, sleep
+from skate._inline.reactor import Deferred, here, release, sleep
 from skate._transport.reactor import Waiter
 
 if TYPE_CHECKING:
-    from skate._inline.turns import Turns
+    from skate._inline.reactor import InlineReactor
 
-#: A call that neither ends nor waits holds up its starter this long (seconds), and nobody after that: it
-#: may wait in its own way for something that only the starter will do.
-PATIENCE = 0.5
+#: The longest time for which a starter pauses for a call that neither ends nor waits; after that no thread
+#: pauses for the call: it may wait in its own way for something that only the starter will do.
+MAX_PAUSE_S = 0.5
 
 
 class Doomed(BaseException):
-    """What runs here was ended from outside (``kill``, ``shutdown``): unwinds user code at its next wait."""
+    """Unwinds user code at its next wait: its call was ended from outside (``kill``, ``shutdown``)."""
 
 
 class _Gate:
-    """In place of a lock that a waiter sleeps on: opening it calls the strand when the lock is free."""
+    """Replaces a lock on which a waiter sleeps: opening it resumes the call thread when the lock is free."""
 
-    __slots__ = ("_strand",)
+    __slots__ = ("_call_thread",)
 
-    def __init__(self, strand: Strand) -> None:
-        self._strand = strand
+    def __init__(self, call_thread: CallThread) -> None:
+        self._call_thread = call_thread
 
     def locked(self) -> bool:
         """See ``Waiter.open_gate``."""
@@ -50,71 +50,71 @@ class _Gate:
 
     def release(self) -> None:
         """See ``Waiter.open_gate``. Under the lock."""
-        self._strand.call()
+        self._call_thread.call()
 
 
-class Strand:
-    """A thread. It runs one job after the other, each when ``go`` is called."""
+class CallThread:
+    """A thread that runs one job after the other, each when ``run_deferred`` is called."""
 
-    def __init__(self, turns: Turns, over: Callable[[Strand], None]) -> None:
-        self._turns = turns
+    def __init__(self, reactor: InlineReactor, over: Callable[[CallThread], None]) -> None:
+        self._reactor = reactor
         self._over = over
         self._gate = threading.Lock()
         self._gate.acquire()
         self._opening = _Gate(self)
         self._job: Callable[[], None] | None = None
-        #: Of its starter; others that posted something here (loops).
+        #: Locks on which its starters pause.
         self._settling: list[threading.Lock] = []
         self._watched = False
-        self._legacy: list[Begun] = []
+        self._inherited: list[Deferred] = []
         self._trace: Any = None
-        #: ``go`` is on its way.
+        #: It is among the reactor's deferred work, to be resumed.
         self._called = False
-        #: It has no job; it is to have none any more; its thread has ended.
+        #: It has no job; it takes no further job; its thread has ended.
         self._idle = self._retired = self.gone = False
-        #: It sleeps until this is done.
+        #: It sleeps until this waiter is done.
         self._waiter: Waiter | None = None
-        #: It can take no part just now: it waits, or stands by for another one.
+        #: It cannot begin anything just now: it waits, or pauses for another thread.
         self.busy = False
-        #: It has said its last: what that begins is its starter's to start.
+        #: Its job sends its last messages: its starter does the deferred work that they cause.
         self.ending = False
-        #: What runs here is to end; or gets a KeyboardInterrupt, at its next wait.
+        #: Its call is to end, or to get a KeyboardInterrupt, at its next wait.
         self.doomed = False
         self.interrupted = False
-        #: Nobody stands by for it: its job is a loop, or takes long.
+        #: No thread pauses for it: its job is a loop, or takes long.
         self.alone = False
         self.thread = threads.start("skate-inline", self._run)
 
     @property
-    def here(self) -> bool:
-        """Whether the calling thread is this one."""
+    def is_current(self) -> bool:
+        """Tell whether the calling thread is this one."""
         return here.sleeper is self
 
     # ------------------------------------------------------------------ from outside (under the lock)
 
     def begin(self, job: Callable[[], None]) -> None:
-        """Give it a job, to be started when the lock is released."""
+        """Set its job, which starts when the lock is released."""
         self._job = job
-        self._turns.begun.append(self)
+        self._reactor.deferred.append(self)
 
     def call(self) -> None:
-        """Have it resumed when the lock is released, if it waits."""
+        """Resume it when the lock is released, if it waits."""
         if self._waiter is not None and not self._called:
             self._called = True
-            self._turns.begun.append(self)
+            self._reactor.deferred.append(self)
 
     def doom(self) -> None:
-        """End what runs here, at its next wait."""
+        """End its call at the next wait."""
         self.doomed = True
         self.call()
 
     def interrupt(self) -> None:
-        """Raise KeyboardInterrupt in what runs here, at its next wait."""
+        """Raise KeyboardInterrupt in its call at the next wait."""
         self.interrupted = True
         self.call()
 
     def retire(self) -> None:
-        """End the thread when its job is over. Under the lock."""
+        """End the thread when its job has ended. Under the lock."""
         self._retired = True
         self._job = None
         if self._idle:
@@ -122,74 +122,74 @@ class Strand:
 
     # ------------------------------------------------------------------ starting (without the lock)
 
-    def go(self, stand_by: bool) -> list[Begun]:
-        """See Begun."""
+    def run_deferred(self, pause: bool) -> list[Deferred]:
+        """Start its job, or resume it. See Deferred."""
         if self.gone:
             return []
-        # By its thread: between two jobs it is nobody's sleeper, and may begin the next of its own.
-        if not stand_by or self.alone or self.thread.ident == threading.get_ident():
+        # Between two jobs, its own thread may start its next job: it must not pause for itself.
+        if not pause or self.alone or self.thread.ident == threading.get_ident():
             self._trace = sys.gettrace()
             release(self._gate)
             return []
         self._watched = True
         self._trace = sys.gettrace()
         try:
-            self.stand_by(lambda settled: release(self._gate))
+            self.pause(lambda settled: release(self._gate))
         except BaseException:
-            for one in self._watched_no_more():
-                one.go(False)
+            for one in self._stop_watching():
+                one.run_deferred(False)
             raise
-        return self._watched_no_more()
+        return self._stop_watching()
 
-    def _watched_no_more(self) -> list[Begun]:
-        with self._turns.lock.inner:  # type: ignore[attr-defined]
+    def _stop_watching(self) -> list[Deferred]:
+        with self._reactor.lock.inner:  # type: ignore[attr-defined]
             self._watched = False
-            legacy, self._legacy = self._legacy, []
-        return legacy
+            inherited, self._inherited = self._inherited, []
+        return inherited
 
-    def stand_by(self, begin: Callable[[threading.Lock], None]) -> None:
-        """Have something begin here, and wait until the strand settles (or the lock given is released)."""
+    def pause(self, begin: Callable[[threading.Lock], None]) -> None:
+        """Call ``begin``, and wait until this call thread settles or releases the lock given to ``begin``."""
         me = here.sleeper
         was_busy = False
-        if isinstance(me, Strand):
-            # First of all: what begins may look whether it can count on us.
+        if isinstance(me, CallThread):
+            # Before anything begins: it may look whether this thread is free.
             was_busy, me.busy = me.busy, True
         try:
             settled = threading.Lock()
             settled.acquire()
             self._settling.append(settled)
             if me is None:
-                self._turns.sleeping.add(settled)  # Ctrl-C ends it, too
+                self._reactor.sleeping.add(settled)  # Ctrl-C ends the pause, too
             begin(settled)
-            while not settled.acquire(timeout=PATIENCE):
+            while not settled.acquire(timeout=MAX_PAUSE_S):
                 if not _debugged(self.thread.ident):
                     self.alone = True
                     return
         finally:
-            if isinstance(me, Strand):
+            if isinstance(me, CallThread):
                 me.busy = was_busy
             else:
-                self._turns.sleeping.discard(settled)
+                self._reactor.sleeping.discard(settled)
 
-    # ------------------------------------------------------------------ on the strand itself
+    # ------------------------------------------------------------------ on the call thread itself
 
     def settle(self) -> None:
-        """Let whoever stands by go on."""
+        """Let the pausing threads go on."""
         settling, self._settling = self._settling, []
         for one in settling:
             release(one)
 
-    def bequeath(self, begun: list[Begun]) -> None:
-        """The job's last words began this: it is started by whoever stands by, else here, after the job."""
-        self._legacy.extend(begun)
+    def pass_on(self, deferred: list[Deferred]) -> None:
+        """Leave work to the thread that pauses for this one; without one, do it here after the job."""
+        self._inherited.extend(deferred)
 
-    def take_legacy(self) -> list[Begun]:
-        """Return what was bequeathed. Under the lock."""
-        legacy, self._legacy = self._legacy, []
-        return legacy
+    def take_inherited(self) -> list[Deferred]:
+        """Return the work that was passed on. Under the lock."""
+        inherited, self._inherited = self._inherited, []
+        return inherited
 
     def sleep(self, waiter: Waiter, deadline: float | None) -> bool:
-        """See ``Turns.wait``."""
+        """Wait on this thread. See ``InlineReactor.wait``."""
         # A finalizer may wait inside another wait, at almost any line of it.
         outer, was_busy = self._waiter, self.busy
         try:
@@ -197,14 +197,14 @@ class Strand:
         finally:
             if outer is not None:
                 self._waiter, self.busy = outer, was_busy
-                release(self._gate)  # what came meanwhile was for either: it looks
+                release(self._gate)  # the outer wait checks whether it was resumed meanwhile
 
     def _sleep(self, waiter: Waiter, deadline: float | None) -> bool:
-        turns = self._turns
+        reactor = self._reactor
         while True:
-            with turns.lock:
+            with reactor.lock:
                 self._check()
-                if waiter.done or turns.stopped:
+                if waiter.done or reactor.stopped:
                     return waiter.done
                 waiter.gate = self._opening  # type: ignore[assignment]
                 self._waiter = waiter
@@ -213,13 +213,13 @@ class Strand:
             try:
                 woken = sleep(self._gate, deadline)
                 if not woken:
-                    with turns.lock.inner:  # type: ignore[attr-defined]
+                    with reactor.lock.inner:  # type: ignore[attr-defined]
                         called = self._called
                         if not called:
                             self._waiter = None
                             waiter.gate = None
                     if called:
-                        self._gate.acquire()  # it is about to be opened
+                        self._gate.acquire()  # another thread is about to open it
             finally:
                 self._called, self._waiter, self.busy = False, None, False
             if not woken:
@@ -234,15 +234,15 @@ class Strand:
             raise KeyboardInterrupt
 
     def _run(self) -> None:
-        turns = self._turns
+        reactor = self._reactor
         job: Callable[[], None] | None = None
         while True:
-            with turns.lock.inner:  # type: ignore[attr-defined]
+            with reactor.lock.inner:  # type: ignore[attr-defined]
                 self.gone = self._retired
                 self._idle = not self.gone
             if not self.gone:
                 self._gate.acquire()
-                with turns.lock.inner:  # type: ignore[attr-defined]
+                with reactor.lock.inner:  # type: ignore[attr-defined]
                     self._idle = False
                     job, self._job = self._job, None
                     self.gone = job is None
@@ -250,16 +250,16 @@ class Strand:
                 self.settle()
                 return
             traced = self._trace is not None and sys.gettrace() is None
-            # Between jobs a finalizer that runs here waits as any thread does: the gate is for the next job.
+            # Only in a job: between jobs a finalizer waits as on any thread, as the gate is for the next job.
             here.sleeper = self
             try:
                 if traced:
-                    sys.settrace(self._trace)  # breakpoints of whoever started it
+                    sys.settrace(self._trace)  # the starter's breakpoints
                 job()
             except Doomed:
                 pass
             except BaseException as bug:
-                turns.on_bug(bug)
+                reactor.on_bug(bug)
             finally:
                 if traced:
                     sys.settrace(None)
@@ -268,13 +268,13 @@ class Strand:
             self._trace = None
             self.interrupted = self.ending = self.alone = False
             self._over(self)
-            with turns.lock.inner:  # type: ignore[attr-defined]
-                mine: list[Begun] = []
+            with reactor.lock.inner:  # type: ignore[attr-defined]
+                mine: list[Deferred] = []
                 if not self._watched:
-                    mine, self._legacy = self._legacy, []
+                    mine, self._inherited = self._inherited, []
             self.settle()
             if mine:
-                turns.start(mine)
+                reactor.start(mine)
 
 
 def _debugged(ident: int | None) -> bool:

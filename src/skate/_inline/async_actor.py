@@ -1,6 +1,7 @@
-"""Async actors: their calls interleave on a loop of their own, on a thread of their own.
+"""Runs async actors: each has a loop on a thread of its own, where its calls interleave.
 
-Those of a concurrency group have a loop and a thread for themselves."""
+Each concurrency group has a loop and a thread of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from skate._inline.context import HostParts
-from skate._inline.host import Host
-from skate._inline.strands import Doomed, Strand
-from skate._inline.turns import Begun, here, release
+from skate._inline.actor import InlineActor
+from skate._inline.call_threads import CallThread, Doomed
+from skate._inline.context import ActorParts
+from skate._inline.reactor import Deferred, here, release
 from skate._inline.work import Work
 from skate._wire import control
 from skate._wire import worker as wire
@@ -24,18 +25,18 @@ from skate._worker.process import current
 
 
 class _Loop:
-    """A loop on a strand: of the calls of one concurrency group, or of those of none."""
+    """A loop on a call thread, for the calls of one concurrency group or for all others."""
 
-    def __init__(self, strand: Strand) -> None:
-        self.strand = strand
+    def __init__(self, call_thread: CallThread) -> None:
+        self.call_thread = call_thread
         self.loop = asyncio.new_event_loop()
-        #: They must not be collected while they run.
+        #: References to the running tasks, as asyncio keeps only weak ones.
         self.tasks: set[asyncio.Task[None]] = set()
-        #: What still runs on the loop is being ended.
+        #: The tasks that still run on the loop are being cancelled.
         self.closing = False
 
     def run(self, first: Callable[[], None]) -> None:
-        """Run the loop until it is told to stop; cancel what is left. The strand's job."""
+        """Run the loop until ``stop``; then cancel the remaining tasks. The job of the call thread."""
         loop = self.loop
         asyncio.set_event_loop(loop)
         loop.call_soon(first)
@@ -53,9 +54,9 @@ class _Loop:
             loop.close()
 
     def serves(self) -> None:
-        """From now on calls begin here, each with its starter standing by. On the loop."""
-        self.strand.ending = False
-        self.strand.alone = True
+        """Accept calls from now on; each starter pauses for its own call only. On the loop."""
+        self.call_thread.ending = False
+        self.call_thread.alone = True
 
     def stop(self) -> None:
         """End ``run``. Any thread."""
@@ -68,44 +69,44 @@ class _Loop:
 class _Posted:
     """A call on its way to its loop."""
 
-    def __init__(self, host: LoopHost, loop: _Loop, work: Work) -> None:
-        self._host = host
+    def __init__(self, actor: AsyncActor, loop: _Loop, work: Work) -> None:
+        self._actor = actor
         self._loop = loop
         self._work = work
 
-    def go(self, stand_by: bool) -> list[Begun]:
-        """See Begun. It has settled when its coroutine has come to its first ``await``."""
-        host, loop, strand, me = self._host, self._loop, self._loop.strand, here.sleeper
-        if not stand_by or me is strand:
-            host.post(loop, self._work, None)
+    def run_deferred(self, pause: bool) -> list[Deferred]:
+        """Post the call. See Deferred: it has settled when its coroutine comes to its first ``await``."""
+        actor, loop, call_thread, me = self._actor, self._loop, self._loop.call_thread, here.sleeper
+        if not pause or me is call_thread:
+            actor.post(loop, self._work, None)
             return []
 
         def begin(settled: threading.Lock) -> None:
-            # A loop that waits or stands by for another one takes no part: it will see to this later.
-            if strand.busy:
+            # A loop that waits or pauses for another one begins no call now, but later.
+            if call_thread.busy:
                 release(settled)
-                host.post(loop, self._work, None)
+                actor.post(loop, self._work, None)
             else:
-                host.post(loop, self._work, settled)
+                actor.post(loop, self._work, settled)
 
-        strand.stand_by(begin)
+        call_thread.pause(begin)
         return []
 
 
-class LoopHost(Host):
-    """See the module's text. Each concurrency group has a loop and a thread, from its first call on."""
+class AsyncActor(InlineActor):
+    """An async actor. Each concurrency group has a loop and a thread, from its first call on."""
 
-    def __init__(self, parts: HostParts, message: control.PlaceActor) -> None:
+    def __init__(self, parts: ActorParts, message: control.PlaceActor) -> None:
         super().__init__(parts, message)
-        self._main = _Loop(self.strand)
+        self._main = _Loop(self.call_thread)
         #: By group; changes under the lock.
         self._loops: dict[str, _Loop] = {}
         #: It ends on purpose.
         self.leaving = False
 
     def begin(self) -> None:
-        """See Host."""
-        self.strand.begin(self._serve)
+        """Start the constructor on the actor's loop."""
+        self.call_thread.begin(self._serve)
 
     def _serve(self) -> None:
         try:
@@ -122,18 +123,18 @@ class LoopHost(Host):
         loop.call_soon(self._first_step_over)
 
     def _first_step_over(self) -> None:
-        # A constructor that is a coroutine waits now: others go on meanwhile.
+        # A constructor that is a coroutine waits now: let its starter go on.
         if not self.constructed:
-            self.strand.alone = True
-            self.strand.settle()
+            self.call_thread.alone = True
+            self.call_thread.settle()
 
     async def _construct_there(self) -> None:
-        met: list[ObjectEntry] = []
+        received: list[ObjectEntry] = []
         raised = None
         current.call.set(self._constructor)
         try:
             try:
-                self.instance = await self._construct_on_loop(met)
+                self.instance = await self._construct_on_loop(received)
                 self._introduce()
             except Doomed:
                 return
@@ -141,7 +142,7 @@ class LoopHost(Host):
                 if self.stopped:
                     return
                 raised = error
-            self._report(raised, met)
+            self._report(raised, received)
         finally:
             self._serves(self._main)
             if self.stopped and not self._main.closing:
@@ -150,33 +151,33 @@ class LoopHost(Host):
     def _serves(self, loop: _Loop) -> None:
         loop.serves()
         with self._context.lock:
-            begun = loop.strand.take_legacy()
-        loop.strand.settle()
-        if begun:
-            self._turns.start(begun)
+            deferred = loop.call_thread.take_inherited()
+        loop.call_thread.settle()
+        if deferred:
+            self._reactor.start(deferred)
 
     # ------------------------------------------------------------------ calls
 
     def _start(self, work: Work) -> None:
-        self.begun = (b"", 0)  # several run at a time: nobody can say which was begun last
+        self.begun = (b"", 0)  # several calls run at a time: none of them is known to be the last
         group = self.group_of(work.call)
         try:
             loop = self._main if group not in self.spec.concurrency_groups else self._loop_of(group)
         except RuntimeError as error:
-            self._player.refuse(work, error)
+            self._executor.refuse(work, error)
             return
-        work.strand = loop.strand
-        self._turns.begun.append(_Posted(self, loop, work))
+        work.call_thread = loop.call_thread
+        self._reactor.deferred.append(_Posted(self, loop, work))
 
     def _loop_of(self, group: str) -> _Loop:
         found = self._loops.get(group)
         if found is None:
-            found = loop = self._loops[group] = _Loop(self._player.own_strand())
-            loop.strand.begin(lambda: loop.run(lambda: self._serves(loop)))
+            found = loop = self._loops[group] = _Loop(self._executor.make_actor_thread())
+            loop.call_thread.begin(lambda: loop.run(lambda: self._serves(loop)))
         return found
 
     def post(self, loop: _Loop, work: Work, settled: threading.Lock | None) -> None:
-        """Have a call begin on its loop. Any thread."""
+        """Begin a call on its loop. Any thread."""
         try:
             loop.loop.call_soon_threadsafe(self._begin_call, loop, work, settled)
         except RuntimeError:
@@ -191,38 +192,38 @@ class LoopHost(Host):
             loop.loop.call_soon(release, settled)  # behind the first step of the coroutine
 
     async def _run_call(self, work: Work) -> None:
-        player = self._player
-        met: list[ObjectEntry] = []
+        executor = self._executor
+        received: list[ObjectEntry] = []
         started = work.began = perf_counter()
         current.call.set(work)
         try:
-            if work.key in player.cancelled:
+            if work.key in executor.cancelled:
                 raise asyncio.CancelledError
-            result = await self._invoke_call(work, met)
+            result = await self._invoke_call(work, received)
         except BaseException as error:
             if self.stopped:
                 return
-            failed = player.failed(error, work)
+            failed = executor.failed(error, work)
             if failed is None:
                 return
             result = failed
         taken = int((perf_counter() - started) * 1_000_000)
         with self._context.lock:
             if not self.stopped:
-                self._invocation.reply(work.end, work.call, result, taken, met)
+                self._invocation.reply(work.connection, work.call, result, taken, received)
             self._over(work)
 
-    async def _invoke_call(self, work: Work, met: list[ObjectEntry]) -> Result:
+    async def _invoke_call(self, work: Work, received: list[ObjectEntry]) -> Result:
         call = work.call
         target = self.method(str(call.fn))
-        args, kwargs = self._invocation.decode_arguments(call, met)
+        args, kwargs = self._invocation.decode_arguments(call, received)
         value: Any = target(*args, **kwargs)
         if call.stream is not None:
-            await self._player.yielding.run_async(work.end, call, value, _nothing)
+            await self._executor.yielding.run_async(work.connection, call, value, _nothing)
             return wire.NONE, b"", None, None, None
         if inspect.isawaitable(value):
             value = await value
-        return self._invocation.encode(work.end.peer, call, work.name, value)
+        return self._invocation.encode(work.connection.peer, call, work.name, value)
 
     def _cancel_running(self, work: Work) -> None:
         def cancel() -> None:
@@ -235,20 +236,20 @@ class LoopHost(Host):
     # ------------------------------------------------------------------ the end
 
     def _part(self) -> None:
-        """See Host: when the loop has ended."""
+        """Clean up when the loop has ended."""
         self.leaving = True
 
     def _stop_calls(self, running: list[Work]) -> None:
         self.graceful = self.graceful or self.leaving
         for loop in (*self._loops.values(), self._main):
             if not self.graceful:
-                loop.strand.doom()  # if a coroutine waits in get()
+                loop.call_thread.doom()  # if a coroutine waits in get()
             loop.stop()
-            loop.strand.retire()
-            self._player.strands.discard(loop.strand)
+            loop.call_thread.retire()
+            self._executor.call_threads.discard(loop.call_thread)
 
     def _slots(self, limit: int) -> int:
-        return 0  # a coroutine may wait in many ways: nobody can say that it is blocked
+        return 0  # a coroutine may wait in many ways: it is never known to be blocked
 
 
 def _nothing() -> None:

@@ -1,4 +1,4 @@
-"""One incarnation of an actor in this process: its instance, its lanes, its thread."""
+"""Runs one incarnation of an actor in this process: its instance, its lanes, its thread."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from skate._base import errors, ids
 from skate._base.user_errors import is_a, set_traceback
 from skate._base.waits import lane
-from skate._inline.context import HostParts
+from skate._inline.call_threads import Doomed
+from skate._inline.context import ActorParts
 from skate._inline.lanes import Key, Lanes
-from skate._inline.strands import Doomed
-from skate._inline.turns import Begun, End, line
+from skate._inline.reactor import Deferred, LocalConnection, pair
 from skate._inline.work import Constructor, Work
 from skate._serialize.exceptions import dump_error, dump_task_error
 from skate._transport.connection import Connection, Handler
@@ -27,37 +27,37 @@ from skate._worker.process.current import SYSTEM_GROUP
 from skate._worker.process.peers import Peer
 
 
-class Host(ActorInstance):
-    """See the module's text. A serial actor has one strand; a threaded one takes one for each call."""
+class InlineActor(ActorInstance):
+    """An incarnation of an actor. A serial one has a call thread; a threaded one takes one for each call."""
 
-    def __init__(self, parts: HostParts, message: control.PlaceActor) -> None:
-        player = self._player = parts.player
-        self.strand = player.own_strand()  # it may raise: before anything is taken
+    def __init__(self, parts: ActorParts, message: control.PlaceActor) -> None:
+        executor = self._executor = parts.executor
+        self.call_thread = executor.make_actor_thread()  # it may raise: before anything is taken
         spec = unpack(message.spec, type=control.ActorSpec)
         super().__init__(
-            parts.context, parts.values, player.invocation, message.actor_id, message.incarnation, spec
+            parts.context, parts.values, executor.invocation, message.actor_id, message.incarnation, spec
         )
-        self._turns = parts.turns
+        self._reactor = parts.reactor
         self._garbage = parts.garbage
         self._place = parts.place
         self._on_ended = parts.on_ended
         self.id = ids.new_worker_id()
         self.address = f"{parts.context.address}/{self.id.hex()}"
-        #: It is to do nothing more.
+        #: It ends: it begins no further call.
         self.stopped = False
-        #: ... but to clean up.
+        #: It ends, but its instance may clean up.
         self.graceful = False
-        #: The call begun last, for who must decide what to repeat.
+        #: The call begun last: callers decide by it what to repeat.
         self.begun: Key = (b"", 0)
-        self.gpus = player.take_gpus(spec.running)
+        self.gpus = executor.take_gpus(spec.running)
         serial = not spec.is_async and spec.max_concurrency == 1 and not spec.concurrency_groups
         self.serial = serial
         self.lanes: Lanes[Work] = Lanes(
             {"": spec.max_concurrency, SYSTEM_GROUP: 1, **spec.concurrency_groups}
         )
-        #: The caller's end, and the actor's.
-        self.callers, self.end = line(parts.turns, parts.calls_table, self._table())
-        for end, who in ((self.callers, self.id), (self.end, parts.context.worker_id)):
+        #: The two ends of the callers' connection.
+        self.callers, self.connection = pair(parts.reactor, parts.calls_table, self._table())
+        for end, who in ((self.callers, self.id), (self.connection, parts.context.worker_id)):
             end.peer = Peer()
             end.peer.id = who
             end.peer.address = self.address
@@ -69,17 +69,17 @@ class Host(ActorInstance):
         return {
             wire.Call: self._called,
             wire.CancelCall: self._cancel,
-            **self._player.yielding.results_table(),
+            **self._executor.yielding.results_table(),
         }
 
-    # ------------------------------------------------------------------ what arrives (under the lock)
+    # ------------------------------------------------------------------ messages (under the lock)
 
     def begin(self) -> None:
-        """Have the constructor run."""
-        self.strand.begin(self.construct)
+        """Start the constructor."""
+        self.call_thread.begin(self.construct)
 
     def _called(self, connection: Connection, call: wire.Call) -> None:
-        assert isinstance(connection, End)
+        assert isinstance(connection, LocalConnection)
         method_name = f"{self.spec.class_name}.{call.fn}"
         work = Work(connection, call, call.name or method_name, self, method_name)
         work.resources, work.gpus = self.spec.running, self.gpus
@@ -107,25 +107,25 @@ class Host(ActorInstance):
 
     def _start(self, work: Work) -> None:
         self.begun = work.key
-        player = self._player
+        executor = self._executor
 
         def job() -> None:
-            player.run(work, lambda: self.method(str(work.call.fn)))
+            executor.run(work, lambda: self.method(str(work.call.fn)))
 
         if self.serial:
-            work.strand = self.strand
-            self.strand.begin(job)
+            work.call_thread = self.call_thread
+            self.call_thread.begin(job)
         else:
-            player.begin(work, job)
+            executor.begin(work, job)
 
     def _over(self, work: Work) -> None:
-        self._player.cancelled.discard(work.key)
+        self._executor.cancelled.discard(work.key)
         for one in self.lanes.ended(work.key):
             self._start(one)
 
     def _cancel(self, connection: Connection, message: wire.CancelCall) -> None:
         key = (connection.peer.id, message.seq)
-        player = self._player
+        executor = self._executor
         queued = self.lanes.withdraw(key)
         if queued is not None:
             text = f"{queued.name} was cancelled before it began"
@@ -135,22 +135,22 @@ class Host(ActorInstance):
         work = self.lanes.running(key)
         if work is None:
             return
-        player.cancelled.add(key)
-        player.recurse(work, message)
+        executor.cancelled.add(key)
+        executor.recurse(work, message)
         self._cancel_running(work)
 
     def _cancel_running(self, work: Work) -> None:
-        """A method is not interrupted: it may ask."""
+        """Do nothing: a method is not interrupted, but may ask whether it is cancelled."""
 
-    # ------------------------------------------------------------------ the constructor (on the strand)
+    # ------------------------------------------------------------------ the constructor (on its call thread)
 
     def construct(self) -> None:
         """Run the constructor and report."""
-        met: list[ObjectEntry] = []
+        received: list[ObjectEntry] = []
         raised = None
         token = current.call.set(self._constructor)
         try:
-            self.instance = self._construct(met)
+            self.instance = self._construct(received)
             self._introduce()
         except Doomed:
             return
@@ -158,9 +158,9 @@ class Host(ActorInstance):
             raised = error
         finally:
             current.call.reset(token)
-        self._report(raised, met)
+        self._report(raised, received)
 
-    def _report(self, raised: BaseException | None, met: list[ObjectEntry]) -> None:
+    def _report(self, raised: BaseException | None, received: list[ObjectEntry]) -> None:
         spec = self.spec
         error = b""
         if raised is not None:
@@ -171,7 +171,7 @@ class Host(ActorInstance):
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
             self.warn_of(name, raised)
             set_traceback(raised, None)
-        self.strand.ending = True
+        self.call_thread.ending = True
         with self._context.lock:
             self._garbage.drain()
             if self.stopped:
@@ -185,7 +185,7 @@ class Host(ActorInstance):
     # ------------------------------------------------------------------ the end
 
     def left(self, error: BaseException, name: str) -> None:
-        """A method or the constructor ended the actor. On its strand."""
+        """End the actor, as its method or constructor asked. On its call thread."""
         end = Exit(error)
         self._part()
         with self._context.lock:
@@ -200,24 +200,24 @@ class Host(ActorInstance):
         self.farewell()
 
     def stop(self, *, graceful: bool = False) -> None:
-        """Do nothing more; what waits here ends. Under the lock. ``graceful``: the instance may clean up."""
+        """End all calls and begin none. Under the lock. ``graceful``: the instance may clean up."""
         self.stopped = True
         self.graceful = graceful and self.constructed
-        self.end.close("the actor ended")
-        self._player.give_gpus_back(self.gpus, self.spec.running)
-        for outgoing in self.end.peer.streams.values():
+        self.connection.close("the actor ended")
+        self._executor.give_gpus_back(self.gpus, self.spec.running)
+        for outgoing in self.connection.peer.streams.values():
             outgoing.news()
         self._stop_calls(self.lanes.close())
         self._on_ended(self)
 
     def _stop_calls(self, running: list[Work]) -> None:
         for work in running:
-            if work.strand is not None and work.strand is not self.strand:
-                work.strand.doom()
+            if work.call_thread is not None and work.call_thread is not self.call_thread:
+                work.call_thread.doom()
         if self.graceful:
-            self.strand.begin(self._part_and_retire)
+            self.call_thread.begin(self._part_and_retire)
         else:
-            self.strand.doom()
+            self.call_thread.doom()
             self._retire()
 
     def _part_and_retire(self) -> None:
@@ -226,20 +226,22 @@ class Host(ActorInstance):
             self._retire()
 
     def _retire(self) -> None:
-        self.strand.retire()
-        self._player.strands.discard(self.strand)
-        self._turns.begun.append(self)  # the instance goes without the lock: it may have a __del__
+        self.call_thread.retire()
+        self._executor.call_threads.discard(self.call_thread)
+        self._reactor.deferred.append(self)  # drop the instance without the lock: it may have a __del__
 
-    def go(self, stand_by: bool) -> list[Begun]:
-        """See Begun: let go of the instance of an actor that ended."""
+    def run_deferred(self, pause: bool) -> list[Deferred]:
+        """Drop the instance of an actor that ended. See Deferred."""
         self.let_go()
         return []
 
     # ------------------------------------------------------------------ questions
 
     def ahead_of(self, key: Key) -> list[Key] | None:
-        """Return the calls one of which must end before a queued one may begin; none, if it may go on by
-        itself; None if it is not here. Under the lock."""
+        """Return the calls one of which must end before a queued call may begin. Under the lock.
+
+        An empty list: the call can go on by itself. None: this actor does not have the call.
+        """
         info = self._constructor
         for row in self.lanes.rows():
             if key in row.running:
@@ -251,7 +253,7 @@ class Host(ActorInstance):
         return None
 
     def lane_rows(self) -> list[dict[str, Any]]:
-        """Return where its calls run: see ``_base.waits``. Under the lock."""
+        """Return the lanes of its calls: see ``_base.waits``. Under the lock."""
         now = perf_counter()
         if self.stopped:
             return []
