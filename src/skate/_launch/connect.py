@@ -269,7 +269,7 @@ class Driver:
     def _node_lost(self, reason: str) -> None:
         """Handle the end of the daemon's connection. Called under the core's lock."""
         self.core.daemon.left.notify()
-        if self.core.context.dead_reason or self.core.context.reactor.stopped:
+        if self.core.context.dead_reason or self.core.context.reactor.is_stopped:
             return
         how = (
             self._roles and self._roles[0].poll(500)

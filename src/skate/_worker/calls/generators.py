@@ -169,7 +169,7 @@ class ObjectRefGenerator(Generic[T]):
         raise NotImplementedError(_ONE_WAY)
 
     def completed(self) -> ObjectRef[None]:
-        """Return a ref that is ready when the generator is through: None, or its exception."""
+        """Return a ref that is ready when the generator has ended: None, or its exception."""
         return self._completed
 
     def next_ready(self) -> bool:

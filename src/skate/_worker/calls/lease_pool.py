@@ -234,6 +234,6 @@ class LeasePool:
         self._demand(self, self._demanded)
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing is queued, in flight or leased."""
         return not self.queue and not self.leases

@@ -114,7 +114,7 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
     args_kind: int
     args: bytes
     returns: Sequence[ObjectEntry]
-    #: Below zero: for ever.
+    #: Below zero: any number.
     retries_left: int
     flags: int
     #: The call that made it, in this process.

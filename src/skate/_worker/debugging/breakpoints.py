@@ -208,11 +208,6 @@ class Stop:
         finally:
             self._waiter = None
 
-    @property
-    def attached(self) -> bool:
-        """Whether a terminal is attached."""
-        return self._connection is not None
-
     def attach(self) -> None:
         """Wait until a terminal is attached."""
         while True:

@@ -170,7 +170,7 @@ class Executor:
         self._queue.append((connection, message))
         if self._waiter is not None:
             self._waiter.notify()
-        elif self._cpus_released or self._reactor.background_leads:
+        elif self._cpus_released or self._reactor.is_led_in_background:
             # The running call waits, perhaps for this very call, or takes long.
             self._return_queued_tasks()
 
@@ -258,7 +258,7 @@ class Executor:
         """End this process, as the one that leased it is gone; after the task, if it owns objects."""
         if not self._running or self._caller != message.owner:
             self._daemon.send(node.ExitRefused())
-        elif self._refs.owns_any():
+        elif self._refs.has_owned():
             self._orphaned = True
         else:
             self._daemon.send(node.Leaving("the process that had sent it its task ended"))
@@ -440,7 +440,7 @@ class Executor:
         """
         connection.flush()
         self._garbage.drain()
-        if self._refs.owns_any() or connection.peer.acks:
+        if self._refs.has_owned() or connection.peer.acks:
             return
         self._running = True  # else nothing is returned
         self._return_queued_tasks()
@@ -542,7 +542,7 @@ class Executor:
         """Become an actor: construct it and serve its calls, first those that came early."""
         with self._context.locked:
             self._garbage.drain()
-            if self._refs.owns_any():
+            if self._refs.has_owned():
                 self._daemon.send(node.ActorRefused(message.actor_id, message.incarnation))
                 self._daemon.flush()
                 return

@@ -45,14 +45,14 @@ class Outgoing:
         connection.peer.streams[call.seq] = self
 
     @property
-    def stopped(self) -> bool:
+    def is_stopped(self) -> bool:
         """Whether the caller wants no more items."""
         return self.cancelled or self.connection.closed
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the generator must wait until its caller has taken items."""
-        return bool(self.limit) and self.index - self.taken >= self.limit and not self.stopped
+        return bool(self.limit) and self.index - self.taken >= self.limit and not self.is_stopped
 
     def news(self, taken: int | None = None) -> None:
         """Note that the caller took items, or (None) stopped. Under the lock."""
@@ -60,13 +60,13 @@ class Outgoing:
             self.cancelled = True
         else:
             self.taken = max(self.taken, taken)
-        if not self.full and self._wake is not None:
+        if not self.is_full and self._wake is not None:
             wake, self._wake = self._wake, None
             wake()
 
     def when_room(self, wake: Callable[[], None]) -> bool:
         """Have ``wake`` called when there is room. Return False if there is. Under the lock."""
-        if not self.full:
+        if not self.is_full:
             return False
         self._wake = wake
         return True
@@ -109,14 +109,14 @@ class Yielding:
             for value in iterator:
                 self._send(outgoing, value)
                 del value
-                if outgoing.full:
+                if outgoing.is_full:
                     waiter = Waiter()
                     with self._context.locked:
                         connection.flush()
                         waits = outgoing.when_room(waiter.notify)
                     if waits:
                         self._waiting.block(waiter, None)
-                if outgoing.stopped:
+                if outgoing.is_stopped:
                     close = getattr(iterator, "close", None)
                     if close is not None:
                         close()
@@ -140,7 +140,7 @@ class Yielding:
                 self._send(outgoing, value)
                 del value
                 flush()
-                if outgoing.full:
+                if outgoing.is_full:
                     room = asyncio.Event()
 
                     def wake(room: asyncio.Event = room) -> None:
@@ -151,7 +151,7 @@ class Yielding:
                         waits = outgoing.when_room(wake)
                     if waits:
                         await room.wait()
-                if outgoing.stopped:
+                if outgoing.is_stopped:
                     await iterator.aclose()
                     return
             if self._invocation.cancelled:

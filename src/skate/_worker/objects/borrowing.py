@@ -68,12 +68,12 @@ class Borrowing:
         """Find out whether a process lives to which no connection is left."""
         refs, address, reason = self._refs, peer.address, connection.close_reason
         owned = refs.owned_by(address)
-        if self._context.dead_reason or self._reactor.stopped:
+        if self._context.dead_reason or self._reactor.is_stopped:
             return
 
         def matters() -> bool:
             """Tell whether a part of this process must know whether the other one lives."""
-            return bool(refs.owned_by(address) or self.on_process_gone or refs.lends_to(peer.id))
+            return bool(refs.owned_by(address) or self.on_process_gone or refs.is_lending_to(peer.id))
 
         if not matters():
             return

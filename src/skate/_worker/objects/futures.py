@@ -26,7 +26,7 @@ def _future_type() -> type[Future[Any]]:
     from concurrent.futures import Future
 
     class TrueFuture(Future[Any]):
-        """A future that raises an exception whatever that exception says of its own truth."""
+        """A future that raises its exception even if that is false as a condition."""
 
         def result(self, timeout: float | None = None) -> Any:
             error = self.exception(timeout)

@@ -193,7 +193,7 @@ class RefTable:
         self.entries[object_id] = entry
         return entry
 
-    def owns_any(self) -> bool:
+    def has_owned(self) -> bool:
         """Tell whether this process owns an object that is alive."""
         return any(entry.owner_address is None for entry in self.entries.values())
 
@@ -410,7 +410,7 @@ class RefTable:
             if entry.borrowers and entry.borrowers.pop(borrower, None) is not None:
                 self._settle(entry)
 
-    def lends_to(self, borrower: bytes) -> bool:
+    def is_lending_to(self, borrower: bytes) -> bool:
         """Tell whether a process borrows anything from this one."""
         return any(entry.borrowers and borrower in entry.borrowers for entry in self.entries.values())
 
