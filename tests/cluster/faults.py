@@ -176,7 +176,7 @@ POINTS: Points = {
     # On its way out
     "to retire": ("_worker.execution.executor", "Executor", "_retire", "before"),
     "leaving told": ("_worker.execution.executor", "Executor", "_leave", "after"),
-    "asked to exit": ("_worker.execution.executor", "Executor", "_asked_to_exit", "before"),
+    "asked to exit": ("_worker.execution.executor", "Executor", "_exit_requested", "before"),
     "owner left": ("_worker.execution.executor", "Executor", "_owner_left", "before"),
 }
 

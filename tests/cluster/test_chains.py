@@ -18,7 +18,7 @@ import pytest
 
 import skate
 from skate._worker.process import current
-from skate._worker.reporting.waits import MOST
+from skate._worker.reporting.waits import MAX_CALLS
 from skate.dag import ClassMethodNode, InputNode, vis_utils
 from skate.exceptions import (
     ActorDiedError,
@@ -480,11 +480,11 @@ def test_why_a_chain_is_not_there(session: None) -> None:
     gate = Gate.options(num_cpus=0).remote()
     first = gate.passed.remote()
     refs = [first]
-    for _ in range(MOST + 2000):
+    for _ in range(MAX_CALLS + 2000):
         refs.append(add.remote(refs[-1]))
     wait_for(lambda: "it waits for more than is shown here" in why(refs[-1]), "an answer in time")
     wait_for(lambda: why(refs[1]).startswith("add was called"), "an answer in time")
-    middle = refs[MOST // 2 + 1000]
+    middle = refs[MAX_CALLS // 2 + 1000]
     wait_for(lambda: "2001 more are under way" in why(middle), "an answer in time")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(skate.wait, [middle])

@@ -30,9 +30,9 @@ class Speaker:
 """
 
 
-def run(folder: Path, body: str, *, timeout: float = 25) -> tuple[list[str], list[str]]:
+def run(folder: Path, body: str) -> tuple[list[str], list[str]]:
     """Run a driver; return the lines of its stdout and stderr."""
-    done = processes.run_driver(folder, PRINT + body, timeout=timeout)
+    done = processes.run_driver(folder, PRINT + body)
     return done.stdout.splitlines(), done.stderr.splitlines()
 
 

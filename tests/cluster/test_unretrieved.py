@@ -46,13 +46,13 @@ skate.init(num_cpus=2)
 def told(folder: Path, body: str) -> tuple[list[str], str]:
     """Run a driver; return the last lines of the errors that it was told of, and all of stderr."""
     done = processes.run_driver(folder, PREPARE + body)
-    parts = re.split(r"skate: nobody asked for this error.*\n", done.stderr)[1:]
+    parts = re.split(r"skate: this error was never retrieved.*\n", done.stderr)[1:]
     return [
         part.splitlines()[0] if "finish" in part else part.splitlines()[-1] for part in parts
     ], done.stderr
 
 
-def test_what_nobody_asks_for_is_told(tmp_path: Path) -> None:
+def test_an_error_that_is_never_retrieved_is_printed(tmp_path: Path) -> None:
     lines, _ = told(
         tmp_path,
         """
@@ -137,7 +137,7 @@ skate.get(echo.remote(1))
 def test_many_are_counted(tmp_path: Path) -> None:
     lines, stderr = told(tmp_path, "skate.wait([bad.remote('x') for _ in range(15)], num_returns=15)\n")
     assert lines[:9] == ["ValueError: x"] * 9
-    assert stderr.splitlines()[-1] == "skate: nobody asked for 5 more error(s) of calls"
+    assert stderr.splitlines()[-1] == "skate: 5 more error(s) of calls were never retrieved"
 
 
 @pytest.mark.parametrize("variable", ["SKATE_IGNORE_UNHANDLED_ERRORS", "RAY_IGNORE_UNHANDLED_ERRORS"])

@@ -169,7 +169,7 @@ class InlineActor(ActorInstance):
                 self.end_by(raised, name)
                 return
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
-            self.tell(name, raised)
+            self.warn_of(name, raised)
             set_traceback(raised, None)
         self.call_thread.ending = True
         with self._context.lock:

@@ -204,7 +204,7 @@ class CallThread:
         while True:
             with reactor.lock:
                 self._check()
-                if waiter.done or reactor.stopped:
+                if waiter.done or reactor.is_stopped:
                     return waiter.done
                 waiter.gate = self._opening  # type: ignore[assignment]
                 self._waiter = waiter

@@ -269,7 +269,7 @@ class Driver:
     def _node_lost(self, reason: str) -> None:
         """Handle the end of the daemon's connection. Called under the core's lock."""
         self.core.daemon.left.notify()
-        if self.core.context.dead_reason or self.core.context.reactor.stopped:
+        if self.core.context.dead_reason or self.core.context.reactor.is_stopped:
             return
         how = (
             self._roles and self._roles[0].poll(500)
@@ -300,7 +300,7 @@ class Driver:
             with core.context.lock:
                 core.context.dead_reason = "this session was shut down"
                 if not self._roles:
-                    core.reporter.last_words()
+                    core.reporter.send_history()
                 core.daemon.send(node.Shutdown())
                 core.daemon.flush()
             core.context.reactor.wait(core.daemon.left, monotonic() + 5)

@@ -355,12 +355,12 @@ class Reactor:
         self._unpark()
 
     @property
-    def background_leads(self) -> bool:
+    def is_led_in_background(self) -> bool:
         """Whether no user thread waits: all of them compute."""
         return self._background_leads
 
     @property
-    def stopped(self) -> bool:
+    def is_stopped(self) -> bool:
         """Whether ``stop`` was called."""
         return self._stopped
 

@@ -1,8 +1,8 @@
 """Builds the parts of a driver's or worker's runtime and connects them. It decides nothing.
 
-Parts get what they need in their constructors; a part that another one below it must call back is set as its
-hook, here. What user threads call (submit, get, put, ...) takes the process's lock for as long as tables
-change; pickling, waiting and user code happen outside of it.
+Parts get the parts that they need in their constructors; callbacks to a part above are set as hooks, here.
+The methods that user threads call (submit, get, put, ...) take the process's lock while they change tables;
+pickling, waiting and user code happen outside of it.
 """
 
 from __future__ import annotations
@@ -64,16 +64,11 @@ from skate._worker.reporting.waits import WaitReport
 
 
 class Kinds(NamedTuple):
-    """The parts of which in-process mode has kinds of its own."""
+    """The classes of the parts of which in-process mode has variants."""
 
     peers: type[Peers] = Peers
     task_submitter: type[TaskSubmitter] = TaskSubmitter
     local: type[Local] = Local
-
-
-#: When a program drops a million refs, each turn counts so many of them: whoever wants the lock then waits
-#: for a millisecond, not for a second.
-_BACKLOG_A_TURN = 1000
 
 
 _REAL = Kinds()
@@ -146,7 +141,7 @@ class Core:
             self.streams, self.results, self.actor_submitter,
         )  # fmt: skip
 
-        # What runs here, and reports.
+        # Calls that run here, and reports.
         self.local = kinds.local(context)
         self.wait_report = WaitReport(context, self.tasks, self.waiting, self.local, self.graphs)
         self.reporter = Reporter(
@@ -156,7 +151,7 @@ class Core:
         self._set_hooks()
 
     def _set_hooks(self) -> None:
-        """Connect parts with those above them, which they must not know."""
+        """Connect parts with those above them, which they must not import."""
         context, garbage = self.context, self.garbage
         context.reactor.on_turn = garbage.drain_in_turn
         context.reactor.on_bug = self._failed
@@ -173,7 +168,7 @@ class Core:
         self.control.handlers[control.ActorUpdate] = self.actor_submitter.updated
         self.control.on_rejoined = self.actor_submitter.watch_again
         self.control.on_cut_off = self.actor_submitter.cut_off
-        #: In this order: what a lost connection means for refs, then for calls, then for what runs here.
+        #: In this order: a lost connection concerns refs, then calls, then calls that run here.
         self.peers.on_closed = [
             self.borrowing.connection_closed,
             self.actor_submitter.disconnected,
@@ -191,10 +186,11 @@ class Core:
         )
 
     def add_executor(self, progress_table: mmap, slot: int) -> Executor:
-        """Build what runs calls in a worker.
+        """Build the executor of a worker.
 
         Args:
-            progress_table: shared with the daemon; at ``slot`` stands which call was begun last.
+            progress_table: shared with the daemon; ``slot`` names the call that was begun last.
+            slot: the worker's slot.
         """
         context = self.context
         invocation = Invocation(context, self.daemon, self.memory, self.borrowing, self.garbage)
@@ -205,8 +201,8 @@ class Core:
         )  # fmt: skip
         self.breakpoints = Breakpoints(context, self.daemon, executor, _load_debugger)
         executor.on_raised = self.breakpoints.look_at
-        executor.on_leave = self.reporter.tell_metrics
-        executor.on_end = self.reporter.last_words
+        executor.on_leave = self.reporter.send_metrics
+        executor.on_end = self.reporter.send_history
         self.waiting.block = executor.block
         self.daemon.on_lost = lambda reason: end_process_group()
         self.peers.on_closed.insert(-1, executor.caller_left)
@@ -243,7 +239,7 @@ class Core:
         self.daemon.connect(sock, handlers, hello)
 
     def _creator_died(self, connection: Connection, message: node.CreatorDied) -> None:
-        """Free the results that a dead worker had sealed and not replied with, after what it got out."""
+        """Read the last messages of a dead worker, then free results that it had sealed without a reply."""
         self.peers.drain(message.worker_id)
         self.memory.free_orphans(message.worker_id, message.object_ids)
 
@@ -263,7 +259,7 @@ class Core:
         self.daemon.welcomed.notify()
 
     def _failed(self, bug: BaseException) -> None:
-        """Handling a message, or a turn, raised. Under the lock."""
+        """Report an exception of a handler or a turn. Under the lock."""
         if is_a(bug, MemoryError):
             ran_out(self.context, bug)  # type: ignore[arg-type]
             return
@@ -271,7 +267,7 @@ class Core:
             print_bug(bug)
 
     def _exhausted(self, reason: str) -> None:
-        """End what can be ended: the tables may be half changed, and there may be no memory for more."""
+        """End waits and connections: tables may be half changed, and there may be no memory for more."""
         with contextlib.suppress(Exception):
             self.fail_everything(reason)
         with contextlib.suppress(Exception):
@@ -282,7 +278,7 @@ class Core:
         self.waiting.end_all()
         if self.context.in_process:
             return
-        # Nothing more is to arrive, and what works for this process ends.
+        # No message is handled any more, and the workers of this process end.
         with contextlib.suppress(Exception):
             self.peers.close()
         for connection in (self.control.connection, self.daemon.connection):
@@ -313,7 +309,7 @@ class Core:
             pass
 
     def abandon(self) -> None:
-        """Drop every connection, in a forked child of user code: nothing of this is usable there."""
+        """Drop every connection in a forked child of user code, where the runtime is not usable."""
         current.process.core = None
         current.process.forked = True
         if self.executor is not None:

@@ -23,7 +23,7 @@ from skate._worker.process import current
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.exhaustion import ran_out
 
-# Made in the zygote, once for all workers: of what peers, the daemon and the control store say.
+# Made in the zygote, once for all workers: decoders of messages from peers, the daemon, the control store.
 for _messages in (
     services.PROCESS.said["process"],
     services.NODE.heard["worker"],
@@ -74,7 +74,7 @@ def run_worker(worker_id: bytes, session: str, table_fd: int, slot: int, job: di
     job.pop("prepared", None)
     context.job_config = job
     if os.environ.get("SKATE_AS_RAY"):
-        # By name: what users see of the runtime is above it.
+        # By name: the package is above this one.
         importlib.import_module("skate.compat").install()
     core = Core(context)
     executor = core.add_executor(progress_table, slot)
@@ -101,7 +101,7 @@ def run_worker(worker_id: bytes, session: str, table_fd: int, slot: int, job: di
     except MemoryError as exhausted:
         ran_out(context, exhausted)
         raise
-    # User code's; the process ends without Python's own end.
+    # The functions of user code; the process ends without Python's own end.
     atexit._run_exitfuncs()
     if executor.host is not None:
         executor.host.forget()

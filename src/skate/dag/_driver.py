@@ -299,7 +299,7 @@ class Graph:
                 break
         with self._lock:
             self._check()
-        if self.core.context.reactor.stopped:
+        if self.core.context.reactor.is_stopped:
             raise errors.RayChannelError("the session of the compiled graph was shut down")
         raise errors.RayChannelTimeoutError(
             f"execution {execution} of the compiled graph had no result within {timeout:g} s; it goes "
@@ -449,7 +449,7 @@ class Graph:
             self._shut(errors.RayChannelError("the compiled graph was torn down. Compile it again."))
         if self._state is State.ENDED:
             return True
-        return self._wait(self._ended, monotonic() + timeout) or self.core.context.reactor.stopped
+        return self._wait(self._ended, monotonic() + timeout) or self.core.context.reactor.is_stopped
 
     @property
     def has_ended(self) -> bool:

@@ -204,7 +204,7 @@ def test_run_leads_until_it_is_stopped(stage: _Stage) -> None:
     thread = Background(stage.reactor.run)
     bell.ring()
     thread.result()
-    assert stage.reactor.stopped
+    assert stage.reactor.is_stopped
 
 
 # ---------------------------------------------------------------------- leaders and followers
@@ -468,7 +468,7 @@ def test_the_background_thread_serves_while_nobody_waits(stage: _Stage) -> None:
     bell.ring()
     meet(heard, "the background thread does not serve")
     assert bell.heard_by == ["skate-io"]
-    assert stage.reactor.background_leads
+    assert stage.reactor.is_led_in_background
 
 
 def test_who_comes_to_wait_has_the_lead_while_it_waits(stage: _Stage) -> None:
@@ -614,13 +614,13 @@ def test_closing_ends_the_background_thread() -> None:
     reactor = Reactor("test")
     reactor.start_background()
     reactor.close()
-    assert reactor.stopped
+    assert reactor.is_stopped
 
 
 def test_a_forked_child_drops_the_descriptors() -> None:
     reactor = Reactor("test")
     descriptor = reactor.fileno()
     reactor.abandon()
-    assert reactor.stopped
+    assert reactor.is_stopped
     with pytest.raises(OSError):
         select.epoll.fromfd(descriptor).poll(0)

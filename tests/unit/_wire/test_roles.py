@@ -136,7 +136,7 @@ class Control(Role):
     def state(self) -> Any:
         store = self.store
         return [[(driver, job["status"]) for driver, job in store._jobs.items()], dict(store._nodes), dict(store._actors.records), store._actors.names(),
-                self.reactor.stopped, len(store._early_lists), dict(store._watchers)]  # fmt: skip
+                self.reactor.is_stopped, len(store._early_lists), dict(store._watchers)]  # fmt: skip
 
 
 class _NoRecords:
@@ -194,7 +194,7 @@ class Node(Role):
         return [dict(leases.leases), dict(leases.free), leases.waiting,
                 [(one.id, one.state) for one in daemon.worker_table], daemon.context.clients.ids(),
                 dict(daemon.store.objects), daemon.store.allocator.used, daemon.context.closing,
-                self.reactor.stopped]  # fmt: skip
+                self.reactor.is_stopped]  # fmt: skip
 
 
 class Process(Role):

@@ -10,10 +10,10 @@ time (``out_of_order``)::
                   '--------------------------------------------------+
                                                  else: ActorUnavailableError / ActorDiedError
 
-The control store tells states; a closed connection alone only stops sending until it does. If it says
-nothing and the actor can be dialled again, only the connection was lost: what was in flight may have been
-done, and is sent again if it has retries left. An actor that cannot be dialled fails its calls; the next one
-tries again.
+The control store publishes states; a closed connection alone only stops sending until it does. If it
+publishes nothing and the actor can be dialled again, only the connection was lost: calls in flight may have
+been carried out, and are sent again if they have retries left. The calls of an actor that cannot be dialled
+fail; the next call dials again.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class ActorClient:
         self.class_name = class_name
         #: How many calls may be unfinished; below zero: any number.
         self.max_pending = -1
-        #: A call whose arguments are not ready holds up nobody.
+        #: A call whose arguments are not ready does not hold up those behind it.
         self.out_of_order = False
         self.state = "PENDING_CREATION"
         self.incarnation = -1
         self.connection: Connection | None = None
-        #: Of the living incarnation; and whether somebody is about to call ``connected`` or ``unreachable``.
+        #: Of the living incarnation; and whether the submitter is to call ``connected`` or ``unreachable``.
         self.address = ""
         self.dialling = False
         self.queue: deque[TaskRecord] = deque()
@@ -81,19 +81,19 @@ class ActorClient:
         self.cause = ""
         #: Pickled exception of the constructor.
         self.error = b""
-        #: The control store was asked to tell its states.
+        #: The control store was asked to publish its states.
         self.watched = False
         #: A ref to the actor's handle object while calls are under way: they keep the actor alive.
         self.keep: object = None
-        #: Where calls of its methods count: see ``tallies``.
+        #: The counts of calls of its methods: see ``tallies``.
         self.tallies: dict[str, Tally] = {}
-        #: That of its calls. Set by the submitter.
+        #: The route of its calls. Set by the submitter.
         self.route: Route
         self._send = send
         self._me = me
 
     def submit(self, call: TaskRecord) -> list[Command]:
-        """A call was made."""
+        """Send or queue a new call, or fail it."""
         if self.state == "DEAD":
             return [Fail(self, [call], False)]
         if self.connection is None:
@@ -108,12 +108,12 @@ class ActorClient:
         return []
 
     def let_go(self) -> None:
-        """Keep the actor alive no longer if no call is under way: then only handles do."""
+        """Release the handle if no call is under way: then only the program's handles keep the actor."""
         if not self.inflight and not self.queue:
             self.keep = None
 
     def is_dialling(self, address: str) -> bool:
-        """Tell whether somebody is to call ``connected`` or ``unreachable`` for the incarnation there."""
+        """Tell whether the submitter is to call ``connected`` or ``unreachable`` for that incarnation."""
         return self.dialling and self.state == "ALIVE" and self.address == address
 
     def _dial(self) -> list[Command]:
@@ -121,7 +121,7 @@ class ActorClient:
         return [Connect(self, self.address)]
 
     def pump(self) -> None:
-        """Send what may leave."""
+        """Send the queued calls that may leave."""
         queue = self.queue
         if self.connection is None:
             return
@@ -139,30 +139,31 @@ class ActorClient:
         self._send(self, call)
 
     def ready(self, call: TaskRecord) -> None:
-        """The last argument of a queued call got its value."""
+        """Send a queued call, whose last argument got its value, if it may leave."""
         if self.out_of_order and self.connection is not None and take_out(self.queue, call):
             self._leave(call)
         else:
             self.pump()
 
     def connected(self, connection: Connection) -> None:
-        """The living incarnation can be reached. What was in flight before was sorted out (see
-        ``broken``)."""
+        """Send queued calls on a connection to the living incarnation.
+
+        Calls that were in flight on the connection before it have been dealt with by ``broken``.
+        """
         self.connection = connection
         self.dialling = False
         self.pump()
 
     def broken(self, reason: str) -> list[Command]:
-        """The living incarnation can be dialled again: only the connection was lost, with what was in
-        flight."""
+        """Retry or fail the calls in flight: the connection was lost, but the incarnation lives."""
         if self.inflight:
             self.cause = reason
         return self._sort_out(list(self.inflight.values()), [])
 
     def disconnected(self, *, begun: bool = True) -> None:
-        """The connection closed; what that means the control store will tell, or ``broken``.
+        """Stop sending: the connection closed. The control store's next update, or ``broken``, follows.
 
-        Not ``begun``: the other side read none of what was sent on it.
+        Not ``begun``: the other side read none of the calls that were sent on it.
         """
         self.connection = None
         self.dialling = self.state == "ALIVE"
@@ -177,7 +178,7 @@ class ActorClient:
         self.queue.extendleft(reversed(calls))
 
     def unreachable(self, reason: str) -> list[Command]:
-        """The living incarnation cannot be dialled, and it makes no sense to go on trying."""
+        """Fail all calls: the living incarnation cannot be dialled, and attempts were given up."""
         self.dialling = False
         if self.state != "ALIVE" or self.connection is not None:
             return []
@@ -192,13 +193,13 @@ class ActorClient:
         return commands
 
     def withdraw(self, call: TaskRecord) -> None:
-        """A queued call failed before it left (an argument of it did): those behind it may go."""
+        """Forget a queued call that failed before it left, and send those behind it that may leave."""
         take_out(self.queue, call)
         if not self.out_of_order:
             self.pump()
 
     def updated(self, update: ActorUpdate) -> list[Command]:
-        """The control store told the state. Late and repeated news change nothing."""
+        """Apply a state that the control store published. Late and repeated updates change nothing."""
         if self.state == "DEAD" or update.incarnation < self.incarnation:
             return []
         commands: list[Command] = []
@@ -224,16 +225,16 @@ class ActorClient:
         return commands
 
     def _incarnation_died(self, update: ActorUpdate) -> list[Command]:
-        """Sort what was in flight: sent again, in order and first, or failed."""
+        """Retry the calls in flight, in order and first, or fail them."""
         self.connection = None
         self.dialling = False
         calls = list(self.inflight.values())
-        # The word names one caller's call; about the calls of the others nothing is known.
+        # The progress table names one caller's call; of the calls of the others nothing is known.
         known = update.begun_owner == self._me
         return self._sort_out(*split_begun(calls, update.begun_seq if known else None))
 
     def _sort_out(self, begun: list[TaskRecord], fresh: list[TaskRecord]) -> list[Command]:
-        """Decide about what was in flight: calls that may have begun, and calls that did not."""
+        """Retry or fail calls in flight: those that may have begun, and those that did not."""
         self.inflight.clear()
         again: list[TaskRecord] = []
         lost: list[TaskRecord] = []
@@ -244,7 +245,7 @@ class ActorClient:
         return [Fail(self, lost, True)] if lost else []
 
     def cut_off(self, reason: str) -> list[Command]:
-        """The control store is gone: whoever is not connected will hear no more news."""
+        """Fail all calls if there is no connection: the control store will publish no more states."""
         if self.connection is not None or self.state == "DEAD":
             return []
         self.cause = reason

@@ -1,4 +1,4 @@
-"""Actors: creation, calls, their news from the control store."""
+"""Sends calls to actors, and follows their states as the control store publishes them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from skate._worker.process.context import ProcessContext
 from skate._worker.process.control_link import ControlLink
 from skate._worker.process.peers import Peers
 
-#: A control store that was started anew tells of a death within its lease (seconds), and some.
-_NEWS_DUE = 60.0
-_CUT_OFF = "the control store of the session is gone, so nobody can tell where the actor is now"
+#: A control store that was restarted publishes a death within its lease (seconds), and some.
+_DEATH_NEWS_TIMEOUT_S = 60.0
+_CUT_OFF = "the control store of the session ended, so the actor's address is unknown"
 
 
 class ActorRoute:
@@ -39,7 +39,7 @@ class ActorRoute:
         self._client.ready(task)
 
     def resubmit(self, task: TaskRecord, may_go: bool) -> None:
-        """See Route: a call whose arguments are not there holds up those behind it."""
+        """See Route: a call whose arguments have no values holds up those behind it."""
         # No handle may have been left meanwhile, so that the client was forgotten.
         client = self._submitter.client(self._client.id, self._client.class_name)
         task.route = client.route
@@ -63,7 +63,7 @@ class ActorRoute:
 
 
 class ActorSubmitter:
-    """Sends calls to actors, and follows where they are. Everything runs under the process's lock."""
+    """Sends calls to actors, and follows their addresses. Under the process's lock."""
 
     def __init__(self, context: ProcessContext, control: ControlLink, peers: Peers, results: Results) -> None:
         self._context = context
@@ -82,13 +82,13 @@ class ActorSubmitter:
         return client
 
     def forget(self, actor_id: bytes) -> None:
-        """No handle of this process is left. What is in flight keeps its client by itself."""
+        """Forget an actor of which this process has no handle. Calls in flight keep their client."""
         client = self._clients.get(actor_id)
         if client is not None and not client.queue and not client.inflight:
             del self._clients[actor_id]
 
     def submit(self, call: TaskRecord, client: ActorClient) -> None:
-        """A method was called."""
+        """Send or queue a call of a method."""
         call.actor = client
         if not client.watched:
             client.watched = self._control.send(control.WatchActor(client.id))
@@ -142,7 +142,7 @@ class ActorSubmitter:
     def _dial(
         self, client: ActorClient, address: str, reason: str = "", attempts: Backoff | None = None
     ) -> None:
-        """Connect to the living incarnation. ``reason``: why the connection before ended."""
+        """Connect to the living incarnation. ``reason``: why the last connection ended."""
 
         def current() -> bool:
             return client.is_dialling(address)
@@ -163,11 +163,11 @@ class ActorSubmitter:
                 return
             # The address refuses connections: the actor died again, and the control store will publish that.
             # If it does not (the socket was removed by hand), calls must not wait for ever.
-            tries = attempts or Backoff(monotonic(), _NEWS_DUE)
+            tries = attempts or Backoff(monotonic(), _DEATH_NEWS_TIMEOUT_S)
             if tries.again(monotonic()) is None:
                 self._run(
                     client.unreachable(
-                        f"nobody answers at {address}, though its process is not known to have ended"
+                        f"no process answers at {address}, though the actor's is not known to have ended"
                     )
                 )
                 return
@@ -184,7 +184,7 @@ class ActorSubmitter:
         dead = b""
         for call in command.calls:
             if call.unresolved < 0:
-                continue  # one before it was its argument
+                continue  # it depended on a call that failed just now
             if call.cancelled:
                 error = cancel_error(self._context, call)
             elif command.unavailable or command.unsent:
@@ -221,24 +221,24 @@ class ActorSubmitter:
     # ------------------------------------------------------------------ news
 
     def updated(self, connection: Connection, message: control.ActorUpdate) -> None:
-        """The control store told an actor's state."""
+        """Apply an actor's state that the control store published."""
         client = self._clients.get(message.actor_id)
         if client is None:
             return
         if client.connection is not None and message.state != "ALIVE":
-            client.connection.drain()  # replies that it got out before it ended
+            client.connection.drain()  # replies that it sent before it ended
         commands = client.updated(message)
         for call in [call for call in client.queue if not call.unresolved]:
             self._results.can_resend(call)
         self._run(commands)
 
     def disconnected(self, connection: Connection) -> None:
-        """A process is gone; the control store will tell what that means for its actor."""
+        """Stop sending on a closed connection; the control store will publish what became of the actor."""
         for client in list(self._clients.values()):
             if client.connection is connection:
                 self._lost(client, connection)
                 if self._control.gone:
-                    self._run(client.cut_off(_CUT_OFF))  # nobody will tell what became of it
+                    self._run(client.cut_off(_CUT_OFF))  # nothing will be published
 
     def _lost(self, client: ActorClient, connection: Connection) -> None:
         refused = connection.refused
@@ -248,7 +248,7 @@ class ActorSubmitter:
                 self._run(client.unreachable(connection.close_reason))
             return
         client.disconnected()
-        if client.dialling:  # until news come, or it is clear that there are none
+        if client.dialling:  # until an update comes, or it is clear that there is none
             address, reason = client.address, f"the connection to it was lost ({connection.close_reason})"
 
             def look() -> None:
@@ -258,20 +258,20 @@ class ActorSubmitter:
             self._context.reactor.call_later(EXIT_REPORT_TIMEOUT_S, look)
 
     def watch_again(self) -> None:
-        """The control store was started anew: it is to tell the same actors' states."""
+        """Ask a control store that was restarted to publish the same actors' states."""
         for client in self._clients.values():
             if client.watched and client.state != "DEAD":
                 self._control.send(control.WatchActor(client.id))
 
     def cut_off(self, reason: str) -> None:
-        """End calls that wait for news: the control store is gone (empty text), or cannot be reached."""
+        """Fail calls that wait for an update: the control store is gone (empty text), or unreachable."""
         reason = reason or _CUT_OFF
         for client in list(self._clients.values()):
             client.watched = False
             self._run(client.cut_off(reason))
 
     def fail_all(self, reason: str) -> None:
-        """The session is gone: every call ends."""
+        """Fail every call: the session is lost."""
         for client in self._clients.values():
             client.cause = reason
             calls = [*client.inflight.values(), *client.queue]

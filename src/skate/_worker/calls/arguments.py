@@ -1,4 +1,4 @@
-"""The arguments of a call: to bytes, refs among them apart. On the calling thread, without the lock."""
+"""Encodes the arguments of a call, refs apart from values. On the calling thread, without the lock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from skate._worker.process.context import ProcessContext
 
 
 class Arguments(msgspec.Struct, eq=False):
-    """The arguments of a call as they travel."""
+    """The encoded arguments of a call."""
 
     kind: int = wire.NONE
     data: bytes = b""
@@ -52,7 +52,7 @@ class ArgumentEncoder:
     ) -> Arguments:
         """Turn arguments into bytes, refs among them into dependencies.
 
-        ``always_inline``: they are to outlive this process, however large they are.
+        ``always_inline``: they must outlive this process, however large they are.
 
         Raises:
             TypeError: one cannot be pickled; the message names the path to it.

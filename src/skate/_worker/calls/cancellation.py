@@ -1,4 +1,4 @@
-"""Cancelling calls, at their owner. Decisions and messages; the worker's part is in ``interrupts``.
+"""Cancels calls at their owner. Decisions and messages; the worker's part is in ``interrupts``.
 
 ::
 
@@ -7,12 +7,12 @@
                          a task runs: KeyboardInterrupt in it
                          a coroutine runs: CancelledError in it
                          another method runs: it may ask is_canceled()
-         --reply-------> what it says: cancelled, or (it was faster) its result
-         --GRACE without a reply------> CANCELLED for whoever waits; its worker stays busy
+         --reply-------> the outcome: cancelled, or (it was faster) its result
+         --REPLY_TIMEOUT_S without a reply -----> CANCELLED for its waiters; its worker stays busy
          --force-------> its worker is killed, if this very call runs on it --> CANCELLED
 
-A cancelled call is never run again. Nothing is done to a worker because of a call that it does not
-run: what else was sent there goes on, or is sent elsewhere.
+A cancelled call is never run again. A worker that does not run the call is left alone; other calls that were
+sent to a killed worker run elsewhere.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from skate._worker.process.context import ProcessContext
 from skate._worker.process.daemon_link import DaemonLink
 from skate._worker.process.peers import Peers
 
-#: Who waits for a cancelled task hears of it after this long, even if the task does not end (seconds).
-GRACE = 0.5
-#: A worker that does not end by itself is ended by its daemon after this long (seconds).
-_STUBBORN_S = 0.2
+#: Waits for a cancelled task end after this time, even if the task does not (seconds).
+REPLY_TIMEOUT_S = 0.5
+#: A worker that does not end by itself is ended by its daemon after this time (seconds).
+_KILL_DELAY_S = 0.2
 
 
 class Canceller:
@@ -58,11 +58,11 @@ class Canceller:
         self._results = results
 
     def handlers(self) -> dict[type, Handler]:
-        """Return what is done with the messages of other processes."""
-        return {wire.CancelTask: self._asked}
+        """Return the handlers of messages from other processes."""
+        return {wire.CancelTask: self._cancel_requested}
 
     def cancel(self, entry: ObjectEntry, force: bool, recursive: bool) -> None:
-        """Cancel what makes this object; nothing if it is there already."""
+        """Cancel the call that makes this object; do nothing if it is there already."""
         if entry.kind != PENDING and entry.task is None:
             return
         if entry.owner_address is None:
@@ -76,7 +76,7 @@ class Canceller:
 
         self._peers.reach(entry.owner_address, connected, lambda shortage: None)
 
-    def _asked(self, connection: Connection, message: wire.CancelTask) -> None:
+    def _cancel_requested(self, connection: Connection, message: wire.CancelTask) -> None:
         entry = self._refs.entries.get(message.object_id)
         if entry is not None and entry.owner_address is None:
             self.cancel(entry, message.force, message.recursive)
@@ -98,13 +98,13 @@ class Canceller:
         connection.send(wire.CancelCall(task.seq, force, recursive))
         connection.flush()
         if first:
-            self._context.reactor.call_later(GRACE, lambda: self._settle(task))
+            self._context.reactor.call_later(REPLY_TIMEOUT_S, lambda: self._end_waits(task))
         if force:
             task.killed = True
-            self._context.reactor.call_later(_STUBBORN_S, lambda: self._kill(task))
+            self._context.reactor.call_later(_KILL_DELAY_S, lambda: self._kill(task))
 
-    def _settle(self, task: TaskRecord) -> None:
-        """It still runs: have nobody wait for it any longer."""
+    def _end_waits(self, task: TaskRecord) -> None:
+        """End the waits for a task that still runs, with an error."""
         if task.connection is None:
             return
         entries = task.returns
@@ -113,14 +113,14 @@ class Canceller:
             self._refs.expect(entry, task)  # it may still be cancelled with force
 
     def _kill(self, task: TaskRecord) -> None:
-        """The worker did not end by itself: its threads are stuck in code that does not yield."""
+        """Have the daemon kill a worker that did not end: its threads are stuck in native code."""
         lease = task.lease
         if lease is not None and task.connection is not None:
             self._daemon.send(node.KillTask(lease.id, task.seq))
-            self._context.reactor.call_later(_STUBBORN_S, lambda: self._kill(task))
+            self._context.reactor.call_later(_KILL_DELAY_S, lambda: self._kill(task))
 
     def cancel_children(self, owner: bytes, seq: int, force: bool) -> None:
-        """A call that runs here was cancelled: cancel what it has called itself."""
+        """Cancel the calls that a cancelled call of this process has made."""
         for task in list(self._tasks.unfinished.values()):
             parent = task.parent
             if parent is not None and parent.seq == seq and parent.owner == owner:
@@ -128,7 +128,7 @@ class Canceller:
 
 
 def cancel_error(context: ProcessContext, task: TaskRecord, *, begun: bool = False) -> bytes:
-    """Return what ``get`` raises for a cancelled call; ``begun``: it runs, so it is a RayTaskError, too."""
+    """Return the error of a cancelled call; ``begun``: it runs, so the error is a RayTaskError, too."""
     task_id = ids.task_id(context.worker_id, task.seq).hex()
     by = f": cancel() was called in {context.kind} process {context.pid}"
     caller = current.call.get().name

@@ -1,4 +1,4 @@
-"""The code of remote functions and actor classes on its way out: pickled once, and checked."""
+"""Pickles the code of remote functions and actor classes, and checks its size."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from skate._serialize import culprit
 from skate._serialize.values import dump_code
 from skate._worker.process.context import ProcessContext
 
-#: Code of more bytes holds data that better is an object: a warning.
+#: Code of more bytes holds data that should be an object: a warning says so.
 WARN_BYTES = 10**7
-#: Code of so many bytes is refused, unless the variable of Ray's name says otherwise.
+#: Code of this many bytes is refused, unless Ray's environment variable sets another limit.
 ERROR_BYTES = 10**8
 VARIABLE = "FUNCTION_SIZE_ERROR_THRESHOLD"
 
@@ -29,7 +29,7 @@ def dump(context: ProcessContext, code: Any, name: str) -> tuple[bytes, list[Any
     Args:
         context: of this process, which warns of large ones.
         code: the function or class.
-        name: what users call it.
+        name: the name that users know it by.
 
     Raises:
         TypeError: something in it cannot be pickled: the message names the path to it.
@@ -58,7 +58,7 @@ def check_size(context: ProcessContext, code: Any, name: str, size: int) -> None
     Args:
         context: of this process, which warns.
         code: the function or class.
-        name: what users call it.
+        name: the name that users know it by.
         size: of its pickle, in bytes.
 
     Raises:

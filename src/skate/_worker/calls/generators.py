@@ -1,4 +1,4 @@
-"""What calls of generators return: iterators over refs."""
+"""Iterators over the refs of a remote generator's items, which its call returns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ONE_WAY = (
 
 
 class StreamSource(Protocol):
-    """What an ObjectRefGenerator needs of its process: ``stream_calls.StreamCalls``. Not under the lock."""
+    """The process of an ObjectRefGenerator: ``stream_calls.StreamCalls``. Not under the lock."""
 
     def drop(self, task: TaskRecord) -> None:
         """Have the stream closed: its generator object is gone. Safe in ``__del__``."""
@@ -38,7 +38,7 @@ class StreamSource(Protocol):
         """Wait until an entry has a value, or the timeout (seconds) is over."""
 
     def when_ready(self, entry: ObjectEntry, call: Callable[[], None]) -> bool:
-        """Have ``call`` called under the lock when the value is there. False: it is there already."""
+        """Have ``call`` called under the lock when the value is there. Return False if it is there now."""
 
     def stop(self, task: TaskRecord) -> None:
         """Take no more items."""
@@ -82,7 +82,7 @@ class ObjectRefGenerator(Generic[T]):
 
     @property
     def _entry(self) -> ObjectEntry:
-        """What ``wait`` looks at: the next item."""
+        """The entry of the next item, for ``wait``."""
         return self._completed._entry if self._closed else self._source.next_entry(self._task)
 
     def _take(self) -> ObjectRef[T] | None:
@@ -137,7 +137,7 @@ class ObjectRefGenerator(Generic[T]):
                 try:
                     loop.call_soon_threadsafe(there.set)
                 except RuntimeError:
-                    pass  # the loop was closed; nobody waits any more
+                    pass  # the loop was closed: no coroutine waits any more
 
             if self._source.when_ready(self._entry, ready):
                 await there.wait()
@@ -149,7 +149,7 @@ class ObjectRefGenerator(Generic[T]):
             self._source.stop(self._task)
 
     async def aclose(self) -> None:
-        """The same as ``close``, for ``contextlib.aclosing``."""
+        """Do the same as ``close``, for ``contextlib.aclosing``."""
         self.close()
 
     def send(self, value: object) -> NoReturn:
@@ -169,7 +169,7 @@ class ObjectRefGenerator(Generic[T]):
         raise NotImplementedError(_ONE_WAY)
 
     def completed(self) -> ObjectRef[None]:
-        """Return a ref that is ready when the generator is through: None, or its exception."""
+        """Return a ref that is ready when the generator has ended: None, or its exception."""
         return self._completed
 
     def next_ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""Calls of this process that are through, and how many there were: for the state API."""
+"""Remembers and counts finished calls of this process, for the state API."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from skate._worker.calls.tallies import Tallies, Tally
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.daemon_link import DaemonLink
 
-#: Calls that are through are remembered up to this number a process; those that failed are remembered apart,
-#: as many of them, so that those that went well do not displace them.
-HISTORY = 5000
+#: A process remembers this many finished calls, and as many failed ones apart, so that successful ones do not
+#: displace them.
+MAX_CALLS = 5000
 #: The daemon hears of changed counts this long after the first change (seconds).
 _COUNTS_DELAY_S = 1.0
 #: Exceptions larger than this are not remembered (bytes).
@@ -28,15 +28,15 @@ class CallHistory:
     def __init__(self, context: ProcessContext, daemon: DaemonLink) -> None:
         self._context = context
         self._daemon = daemon
-        #: Calls that are through: seq, tally, actor, worker, end (monotonic), microseconds, error, site,
+        #: Of each finished call: seq, tally, actor, worker, end (monotonic), microseconds, error, site,
         #: when it was made, attempt, the call that made it, the pool that ran it.
-        self.finished: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
-        self.failures: deque[tuple[Any, ...]] = deque(maxlen=HISTORY)
+        self.finished: deque[tuple[Any, ...]] = deque(maxlen=MAX_CALLS)
+        self.failures: deque[tuple[Any, ...]] = deque(maxlen=MAX_CALLS)
         self.tallies = Tallies()
         self._is_report_due = False
 
     def add(self, task: TaskRecord, worker: bytes, microseconds: int, error: bytes | None) -> None:
-        """Remember and count a call that is through. On the path of every call."""
+        """Remember and count a finished call. On the path of every call."""
         actor = task.actor
         if actor is None:
             function = task.function
@@ -66,8 +66,8 @@ class CallHistory:
         )  # fmt: skip
 
     def _tally_of(self, task: TaskRecord) -> Tally:
-        """Return where a call counts: the first since the last report, or with a name of its own."""
-        if not self._is_report_due and not self._context.in_process:  # there no daemon needs to hear
+        """Return the tally of a call: the first since the last report, or with a name of its own."""
+        if not self._is_report_due and not self._context.in_process:  # there is no daemon in-process
             self._is_report_due = True
             self._context.reactor.call_later(_COUNTS_DELAY_S, self.report)
         actor, function = task.actor, task.function
@@ -82,7 +82,7 @@ class CallHistory:
         return self.tallies.of(task.name, name, kind, None, key)
 
     def repeated(self, task: TaskRecord, *, failed: bool) -> None:
-        """Count a call once that was through before: it made again what was lost."""
+        """Take back one count of a call that was counted before, and ran again for a lost object."""
         if task.hidden or (task.function is not None and task.function.hidden):
             return
         tally = self._tally_of(task)
@@ -90,7 +90,7 @@ class CallHistory:
         tally.failed -= failed
 
     def report(self) -> None:
-        """Send the daemon the counts that changed, which it keeps when this process is gone."""
+        """Send the daemon the counts that changed. The daemon keeps them when this process is gone."""
         self._is_report_due = False
         if self._daemon.is_open:
             rows = self.tallies.snapshot()

@@ -1,8 +1,8 @@
-"""Which task goes to which leased worker, and how many leases to ask for. Decisions only.
+"""Chooses a leased worker for each task, and the number of leases to demand. Decisions only.
 
-One pool a resource shape. A function that is not known to be short is sent one call a worker; a
-short one is pipelined (``FunctionRecord.depth``), but never more than an even share of what waits,
-so that the last tasks do not queue behind each other while a worker idles. Effects are callbacks.
+One pool a resource shape. Calls of a function that is not known to be short are sent one a worker; those of a
+short one are pipelined (``FunctionRecord.depth``), but a worker never gets more than an even share of the
+queue, so that the last tasks do not queue behind each other while a worker idles. Effects are callbacks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class WorkerLease:
-    """A worker that is ours for now."""
+    """A worker that is leased to this process."""
 
     __slots__ = (
         "id",
@@ -38,7 +38,7 @@ class WorkerLease:
         self.connection = connection
         #: Calls sent and not answered, in the order sent.
         self.inflight: dict[int, TaskRecord] = {}
-        #: To be given back when what is in flight is through.
+        #: To be given back when its calls in flight are finished.
         self.retiring = False
         #: It returned calls because one takes long: nothing more until the next reply.
         self.slow = False
@@ -61,7 +61,7 @@ class LeasePool:
     ) -> None:
         self.shape = shape
         self.resources = resources
-        #: Of its workers; empty: that of this process.
+        #: The environment of its workers; empty: that of this process.
         self.environment = b""
         #: Which nodes may serve it: a packed Requirement; empty: any.
         self.requirement = b""
@@ -76,7 +76,7 @@ class LeasePool:
         self._demanded = 0
 
     def submit(self, task: TaskRecord) -> None:
-        """A task is ready to run."""
+        """Send or queue a task that is ready to run."""
         if not self.queue:
             function = task.function
             assert function is not None
@@ -99,10 +99,10 @@ class LeasePool:
                 self._send(best, task)
                 return
         self.queue.append(task)
-        self._ask()
+        self._demand_more()
 
-    def _wanted(self) -> int:
-        """Return how many leases the waiting and running tasks are worth."""
+    def _needed(self) -> int:
+        """Return how many leases the waiting and running tasks need."""
         count = len(self.queue)
         busy = 0
         for lease in self.leases:
@@ -115,19 +115,19 @@ class LeasePool:
         depth = first.function.depth if first is not None and first.function is not None else 1
         return busy + (count + depth - 1) // depth
 
-    def _ask(self) -> None:
-        wanted = max(self._wanted(), 1 if self.queue else 0)
-        if wanted > self._demanded:
-            self._demanded = wanted
-            self._demand(self, wanted)
+    def _demand_more(self) -> None:
+        needed = max(self._needed(), 1 if self.queue else 0)
+        if needed > self._demanded:
+            self._demanded = needed
+            self._demand(self, needed)
 
     def granted(self, lease: WorkerLease) -> None:
-        """The node gave us a worker."""
+        """Add a lease that the node granted, and send it tasks."""
         self.leases.append(lease)
         self.feed(lease)
 
     def feed(self, lease: WorkerLease) -> None:
-        """Send the lease what it may take of what waits."""
+        """Send the lease as many queued tasks as it may take."""
         queue = self.queue
         if not queue or lease.slow or lease.retiring:
             return
@@ -145,10 +145,10 @@ class LeasePool:
         if queue:
             following = queue[0].function
             if following is not None and following.depth == 1:
-                self._ask()  # what was asked for may have counted it among short ones
+                self._demand_more()  # the last demand may have counted it among short ones
 
     def replied(self, lease: WorkerLease, now: Callable[[], float]) -> None:
-        """A call of the lease is through (and out of ``inflight``)."""
+        """Send the lease more tasks: a call of it is finished (and out of ``inflight``)."""
         lease.slow = False
         if self.queue and not lease.retiring:
             self.feed(lease)
@@ -162,39 +162,41 @@ class LeasePool:
                 lease.idle_since = now()
 
     def returned(self, lease: WorkerLease, tasks: list[TaskRecord]) -> None:
-        """The worker gave calls back because the one before them takes long: run them elsewhere."""
+        """Queue tasks again that a worker returned because the one before them takes long."""
         lease.slow = bool(lease.inflight)
         self.requeue(tasks)
 
     def requeue(self, tasks: list[TaskRecord]) -> None:
-        """Tasks that were sent, and did not begin, come first again."""
+        """Queue tasks that were sent, and did not begin, before all others."""
         self.queue.extendleft(reversed(tasks))
         for lease in self.leases:
             if not lease.inflight:
                 self.feed(lease)
         if self.queue:
-            self._ask()
+            self._demand_more()
 
     def withdraw(self, task: TaskRecord) -> None:
-        """Nobody wants a task any more; nothing, if it was sent."""
+        """Forget a cancelled task; do nothing if it was sent."""
         take_out(self.queue, task)
 
     def refused(self) -> list[TaskRecord]:
-        """The node will not give what was asked for. Return the tasks that waited for it."""
+        """Return the queued tasks: the node refused the demand."""
         tasks = list(self.queue)
         self.queue.clear()
         self._demanded = len(self.leases)
         return tasks
 
     def unreachable(self) -> list[TaskRecord]:
-        """A worker that was granted cannot be dialled by this process. Ask for no more than the leases that
-        it has; without any, return the tasks that waited: they cannot be run."""
+        """Demand no more than the present leases: this process cannot dial the worker that was granted.
+
+        Without any lease, return the queued tasks: they cannot be run.
+        """
         self._demanded = len(self.leases)
         self._demand(self, self._demanded)
         return [] if self.leases else self.refused()
 
     def reclaim(self, busy: int) -> None:
-        """Others wait: idle leases go back now, ``busy`` more when they are through."""
+        """Give back idle leases now, and ``busy`` more when their calls are finished: other owners wait."""
         for lease in list(self.leases):
             if not lease.inflight and not self.queue:
                 self.give_back(lease)
@@ -204,7 +206,7 @@ class LeasePool:
                 if not lease.inflight:
                     self.give_back(lease)
         if self.queue:
-            self._ask()  # those that are to go take nothing more
+            self._demand_more()  # retiring leases take nothing more
 
     def give_back_idle(self, since: float) -> bool:
         """Give back leases idle since before ``since``; tell whether other idle ones are left."""
@@ -218,20 +220,20 @@ class LeasePool:
         return left
 
     def give_back(self, lease: WorkerLease) -> None:
-        """End the lease. What is still queued asks for another."""
+        """End the lease; demand another one for queued tasks."""
         self.leases.remove(lease)
-        self._demanded = self._wanted()
+        self._demanded = self._needed()
         self._demand(self, self._demanded)
         self._give_back(lease)
 
     def lost(self, lease: WorkerLease) -> None:
-        """The worker of the lease died; its calls are the caller's to decide about."""
+        """Forget a lease whose worker died; the caller decides about its calls."""
         if lease in self.leases:
             self.leases.remove(lease)
-        self._demanded = self._wanted()
+        self._demanded = self._needed()
         self._demand(self, self._demanded)
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing is queued, in flight or leased."""
         return not self.queue and not self.leases

@@ -1,16 +1,16 @@
-"""Which calls are remembered because lost objects can be made again by them. Decisions only.
+"""Remembers the calls by which lost objects can be made again. Decisions only.
 
 A call that may be repeated and whose result went to a node's store is kept as that result's *maker*,
-and with it, as its *lineage*, the objects it was given: not their values, those go when nobody refers
-to them, but who makes them. So chains of any depth can be made again, from the last object whose
+and with it, as its *lineage*, the objects it was given: not their values, which are freed when no ref
+is left, but their makers. So chains of any depth can be made again, from the last object whose
 value is still there::
 
     put --> a = f(put) --> b = g(a) --> c = h(b)      a, b dropped: their values are freed
                                         '- lost: plan = [h, g, f], and a and b are made on the way
 
-What cannot be made again is known at once, with the reason: values of ``put``, results of calls
-without retries left (``max_retries``), and whatever was forgotten because the lineage grew beyond its
-limit, the oldest first.
+Some objects cannot be made again, which is known at once, with the reason: values of ``put``, results of
+calls without retries left (``max_retries``), and results whose lineage was forgotten, the oldest first,
+because it grew beyond its limit.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from skate._base.kinds import SHARED
 from skate._worker.calls.records import TaskRecord
 from skate._worker.objects.refs import ObjectEntry
 
-#: What a remembered call takes, beside its arguments (bytes, roughly).
-_RECORD = 1000
+#: The size of a remembered call, beside its arguments (roughly).
+_RECORD_BYTES = 1000
 
 
 class Plan(NamedTuple):
@@ -60,7 +60,7 @@ class Lineage:
                     entry.maker = task.describe()
 
     def keep(self, task: TaskRecord, made: Iterable[ObjectEntry]) -> None:
-        """A call that may be repeated made these objects. Its arguments are pinned yet."""
+        """Remember a repeatable call that made these objects. Its arguments are still pinned."""
         for entry in made:
             if not entry.gone and entry.maker is None:
                 entry.maker = task
@@ -68,7 +68,7 @@ class Lineage:
         if task.lineage is not None or not task.makes:
             return
         task.lineage = list(task.pins or ())
-        size = _RECORD + len(task.args)
+        size = _RECORD_BYTES + len(task.args)
         for entry in task.lineage:
             entry.lineage += 1
             if entry.kind != SHARED:
@@ -80,7 +80,7 @@ class Lineage:
             self._forget(oldest)
 
     def freed(self, entry: ObjectEntry) -> None:
-        """Nobody refers to the object: what is only remembered for its sake is forgotten."""
+        """Forget the calls that are remembered only for an object that is freed."""
         todo = [entry]
         while todo:
             entry = todo.pop()
@@ -93,18 +93,18 @@ class Lineage:
                 todo += self._release(task)
 
     def reconstruction_finished(self, task: TaskRecord) -> None:
-        """A call that was repeated is through."""
+        """Note that a repeated call is finished, and forget it if it is not needed any more."""
         task.is_reconstruction = False
         if not task.makes:
             self._forget(task)
 
     def close(self, entries: Iterable[ObjectEntry]) -> None:
-        """Forget everything: the session is over, nothing is made again.
+        """Forget everything at the end of the session.
 
         Calls and what they made refer to each other, which the garbage collector does not see.
 
         Args:
-            entries: what is referred to yet.
+            entries: the entries that are left.
         """
         for entry in entries:
             entry.maker = None
@@ -133,7 +133,7 @@ class Lineage:
                 loose.append(entry)
         return loose
 
-    # ------------------------------------------------------------------ making again
+    # ------------------------------------------------------------------ reconstruction
 
     def plan(self, lost: ObjectEntry) -> Plan | str:
         """Return how to make a lost object again, or why that is not possible. Nothing changes yet."""

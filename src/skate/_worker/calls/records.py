@@ -1,4 +1,4 @@
-"""What a process remembers of its own calls: functions and tasks."""
+"""Records of a process's own calls: functions and tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class FunctionRecord:
-    """A remote function, pickled once. ``microseconds`` is a moving average of what its calls took."""
+    """A remote function, pickled once. ``microseconds`` is a moving average of the times of its calls."""
 
     __slots__ = ("number", "name", "blob", "threads", "microseconds", "depth", "refs", "max_calls", "retry",
                  "hidden", "tallies", "_dead")  # fmt: skip
@@ -35,13 +35,13 @@ class FunctionRecord:
         self.threads = threads
         #: The refs in its closure and defaults: alive as long as it is.
         self.refs = refs
-        #: A worker ends after so many of its calls; 0: it does not.
+        #: A worker ends after this many of its calls; 0: it does not.
         self.max_calls = 0
         #: See ``Call.retry``.
         self.retry: bytes | None = None
-        #: Its calls are not told of (``enable_task_events=False``).
+        #: Its calls are not reported (``enable_task_events=False``).
         self.hidden = False
-        #: Where its calls count: see ``tallies``.
+        #: The counts of its calls: see ``tallies``.
         self.tallies: dict[str, Tally] = {}
         self._dead = dead
         self.microseconds = -1.0
@@ -49,10 +49,10 @@ class FunctionRecord:
         self.depth = 1
 
     def __del__(self) -> None:
-        self._dead.append(self.number)  # workers that have it are told to forget it
+        self._dead.append(self.number)  # workers that have it get a ForgetFunction
 
     def measured(self, microseconds: int, short_us: int, max_depth: int) -> None:
-        """A call took this long: learn from it. A long call counts at once, short ones by and by."""
+        """Adapt the pipeline depth to the time of a call: at once to a long one, gradually to short ones."""
         old = self.microseconds
         if old < 0 or microseconds > 10 * old + short_us:
             new = float(microseconds)
@@ -62,7 +62,7 @@ class FunctionRecord:
         if new >= short_us:
             self.depth = 1
         else:
-            # As much as a worker does in two milliseconds: enough to hide the round trip.
+            # As many calls as a worker runs in two milliseconds: enough to hide the round trip.
             self.depth = min(self.max_calls or max_depth, max_depth, int(2000 / (new + 10)))
 
 
@@ -76,7 +76,7 @@ class ActorFacts(Protocol):
 
 
 class PoolFacts(Protocol):
-    """What a task runs on, as reports show it: a LeasePool."""
+    """The pool that runs a task, as reports show it: a LeasePool."""
 
     resources: dict[str, int]
     environment: bytes
@@ -84,7 +84,7 @@ class PoolFacts(Protocol):
 
 
 class Route(Protocol):
-    """Where a call goes: to a leased worker, or to an actor. Under the lock."""
+    """Takes a call to a leased worker, or to an actor. Under the lock."""
 
     def ready(self, task: TaskRecord) -> None:
         """Take a call whose last argument got its value."""
@@ -93,7 +93,7 @@ class Route(Protocol):
         """Take a call that runs again; ``may_go``: its arguments have values."""
 
     def replied(self, task: TaskRecord, microseconds: int) -> None:
-        """Note that a call is through where it was sent, and took this long."""
+        """Note that the process to which a call was sent replied, and that the call took this long."""
 
     def argument_failed(self, task: TaskRecord) -> None:
         """Forget a call that was not sent: an argument of it is an error."""
@@ -114,12 +114,12 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
     args_kind: int
     args: bytes
     returns: Sequence[ObjectEntry]
-    #: Below zero: for ever.
+    #: Below zero: any number.
     retries_left: int
     flags: int
     #: The call that made it, in this process.
     parent: CallInfo | None = None
-    #: Where user code made the call (see report.call_site), and when (monotonic seconds).
+    #: Where user code made the call (see ``process.call_site``), and when (monotonic seconds).
     site: tuple[CodeType, int] | None = None
     made: float = 0.0
     #: Arguments given as refs: (position or keyword, entry).
@@ -129,27 +129,27 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
     name: str | None = None
     #: The concurrency group that the caller chose.
     group: str | None = None
-    #: Arguments that have no value yet; below zero: the call is over.
+    #: The number of arguments that have no value yet; below zero: the call is over.
     unresolved: int = 0
-    #: Where it goes: set when it is made.
+    #: Set when it is made.
     route: Route = None  # type: ignore[assignment]
     #: The process that it was sent to; None: it waits here. Replies from elsewhere do not count.
     connection: Connection | None = None
-    #: Of a task: what it runs on; and the lease it was sent with, which is its route's affair.
+    #: Of a task: its pool; and the lease it was sent with, which only its route uses.
     pool: PoolFacts | None = None
     lease: Any = None
     #: Of a method: its actor.
     actor: ActorFacts | None = None
     #: Of a generator: its items.
     stream: Stream | None = None
-    #: Nobody wants it any more; and its worker is to be ended.
+    #: It was cancelled; and its worker is to be ended.
     cancelled: bool = False
     killed: bool = False
-    #: How often it was begun and failed; and whether nobody is told of it.
+    #: How many attempts failed; and whether it is left out of reports.
     attempt: int = 0
     hidden: bool = False
-    #: What it was given, as long as what it made may have to be made again; how much of that somebody
-    #: may still need; whether it runs to make it again (see ``lineage``, ``recovery``).
+    #: Its arguments, while its results may have to be made again; the number of these results; whether it
+    #: runs to make them again (see ``lineage``, ``recovery``).
     lineage: list[ObjectEntry] | None = None
     makes: int = 0
     is_reconstruction: bool = False
@@ -159,7 +159,7 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
     retry: bytes | None = None
 
     def stream_state(self) -> tuple[int, int, int] | None:
-        """Return what the worker must know of the stream."""
+        """Return the stream's first counter, the number of items to skip, and its limit, for the worker."""
         stream = self.stream
         if stream is None:
             return None
@@ -168,7 +168,7 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
         return stream.base, stream.received, stream.limit
 
     def values_to_send(self) -> list[Dependency]:
-        """Return the values of the arguments that were given as refs, as they travel; others know of them."""
+        """Return the values of the arguments that were given as refs, encoded, and note their export."""
         values: list[Dependency] = []
         for where, entry in self.dependencies or ():
             entry.mark_exported()
@@ -176,11 +176,11 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
         return values
 
     def needs(self, argument: ObjectEntry) -> bool:
-        """Tell whether this is one of its arguments that were given as refs."""
+        """Tell whether an object is one of its arguments that were given as refs."""
         return any(entry is argument for _, entry in self.dependencies or ())
 
     def describe(self) -> str:
-        """Return what users call it."""
+        """Return the name that users know it by."""
         if self.actor is not None:
             return self.name or f"{self.actor.class_name}.{self.method}"
         assert self.function is not None
@@ -199,7 +199,7 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
 
 
 def take_out(queue: deque[TaskRecord], task: TaskRecord) -> bool:
-    """Remove a call from a queue; tell whether it was there. Quick at both ends, where most are."""
+    """Remove a call from a queue; tell whether it was there. Fast at both ends, where most are."""
     if queue and queue[-1] is task:
         queue.pop()
         return True
@@ -214,7 +214,7 @@ def split_begun(calls: list[TaskRecord], begun_seq: int | None) -> tuple[list[Ta
     """Divide the calls in flight to a process that died, in the order sent: begun, and not begun.
 
     ``begun_seq`` is the one it began last, None if that is not known: then all count as begun.
-    Those before it are begun too: they were through, but their replies did not get out.
+    Those before it are begun too: they were finished, but their replies were not sent.
     """
     if begun_seq is None:
         return calls, []

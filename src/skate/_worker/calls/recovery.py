@@ -1,14 +1,14 @@
-"""Makes lost objects again: carries out what ``lineage`` decides. Everything runs under the process's lock.
+"""Makes lost objects again: carries out the plans of ``lineage``. Everything runs under the process's lock.
 
-Nobody looks for losses. Whoever finds an object missing where its owner said it was tells the owner::
+A loss is found when an object is read. A process that does not find it at its location tells the owner::
 
     get() here -------------------------.
     get() in a borrower: ObjectLost ----+--> missing(): the entry waits for a value again, and the calls of
-    a task's argument: Reply(LOST) -----'    the plan run again; who finds it missing meanwhile waits too
+    a task's argument: Reply(LOST) -----'    the plan run again; later readers wait too
 
-A second report about the same loss changes nothing: it names the place that was found empty, and the
-entry has another by then, or none. What was made again is read by request only, so it does no harm
-if a repeated call seals what was there already (``Seal.again``).
+A second report about the same loss changes nothing: it names the location that was found empty, and the
+entry has another by then, or none. Reconstructed objects are read by request only, so it does no harm
+if a repeated call seals an object that was there already (``Seal.again``).
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ class Recovery:
         self._lineage = lineage
         self._results = results
         self._waiting_with = tuple(waiting_with)
-        #: The last error that says all: what fails for it gets the same.
+        #: The last final error: calls that fail because of it get the same.
         self._final = b""
 
     # ------------------------------------------------------------------ losses
 
     def missing(self, entry: ObjectEntry, data: bytes) -> None:
-        """Somebody did not find an object where ``data`` says it lies: it gets a value again, or an error."""
+        """Reconstruct an object that is not at the location ``data``, or give it an error."""
         if entry.kind != wire.SHARED or entry.data != data or entry.gone:
-            return  # it is known already
+            return  # the loss is known already
         if entry.owner_address is not None:
             self._refs.await_again(entry)
             self._hold_back(entry)
@@ -87,7 +87,7 @@ class Recovery:
                 self._want(needed.maker, needed)
         for task in plan.tasks:
             if task.stream is not None and not task.stream.ended:
-                continue  # its first run is not through: see over()
+                continue  # its first run is not finished: see ``reconstruction_finished``
             task.is_reconstruction = True
             task.spend_retry()
         for task in plan.tasks:
@@ -95,7 +95,7 @@ class Recovery:
                 self._run_again(task)
 
     def _hold_back(self, entry: ObjectEntry) -> None:
-        """Calls that were about to be sent with the object wait for it again."""
+        """Have calls that were about to be sent with the object wait for it again."""
         for waiting_with in self._waiting_with:
             for call in waiting_with(entry):
                 self._results.wait_for_arguments(call, entry)
@@ -130,9 +130,9 @@ class Recovery:
     # ------------------------------------------------------------------ the end of a repeated call
 
     def missing_returns(self, task: TaskRecord) -> list[ObjectEntry]:
-        """Return the returns of a repeated call, with nobody's entries for those that have values.
+        """Return the returns of a repeated call, with discarding entries in place of those that have values.
 
-        What is put there is freed, unless the value that is in use lies in the store under the same id.
+        A value that a discarding entry gets is freed, unless the value in use lies in the store under its id.
         """
         return [
             entry if entry.gone or entry.kind == PENDING
@@ -141,7 +141,7 @@ class Recovery:
         ]  # fmt: skip
 
     def item_arrived(self, connection: Connection, message: wire.StreamItem, task: TaskRecord) -> None:
-        """A repeated generator yielded: most of its items are there."""
+        """Take an item of a repeated generator: a lost one is fulfilled, any other is dropped."""
         stream = task.stream
         assert stream is not None
         entry = (task.lost_items or {}).pop(message.index, None)
@@ -160,7 +160,7 @@ class Recovery:
             connection.send(wire.StreamStop(message.seq))
 
     def failed(self, task: TaskRecord, error: bytes) -> bytes:
-        """A repeated call did not get through: return the error for what it was to make."""
+        """Return the error for the objects that a repeated call should have made, but failed."""
         if error is self._final:
             return error
         if is_task_error(error):
@@ -180,7 +180,7 @@ class Recovery:
         return self._final
 
     def reconstruction_finished(self, task: TaskRecord, error: bytes = b"") -> None:
-        """A repeated call is through, or the first run of a generator whose items were lost meanwhile."""
+        """End a repeated call, or the first run of a generator whose items were lost meanwhile."""
         self._lineage.reconstruction_finished(task)
         task.flags &= ~wire.AGAIN
         items, task.lost_items = task.lost_items, None
@@ -189,6 +189,6 @@ class Recovery:
                 continue
             if error:
                 self._refs.fulfil(entry, wire.ERROR, error)
-            else:  # it was lost when its turn was over
+            else:  # it was lost after the generator had passed it
                 self._refs.mark_in_store(entry)
                 self.missing(entry, b"")

@@ -1,7 +1,7 @@
-"""How calls end: replies, errors without a reply, arguments that fail. And when they may be sent.
+"""Ends calls: by replies, errors without a reply, arguments that fail. And decides when they may be sent.
 
-Everything runs under the process's lock. What depends on where a call goes (a leased worker, an actor) is its
-route's: see ``records.Route``.
+Everything runs under the process's lock. The part that differs between leased workers and actors is in the
+call's route: see ``records.Route``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Reconstruction(Protocol):
 
 
 class Results:
-    """Ends calls, and holds them until their arguments are there. Built by Core."""
+    """Ends calls, and holds them until their arguments have values. Built by Core."""
 
     #: Set by Core, once it is built: it ends calls itself.
     recovery: Reconstruction
@@ -96,7 +96,7 @@ class Results:
             task.route.ready(task)
 
     def _failed_already(self, task: TaskRecord) -> bool:
-        """Whether an argument is an error, so that the task is one without being run."""
+        """Tell whether an argument is an error, and end the task with it if so."""
         if task.unresolved < 0:
             return True
         if task.dependencies is not None:
@@ -107,16 +107,16 @@ class Results:
         return False
 
     def _fail(self, task: TaskRecord, argument: ObjectEntry) -> None:
-        """End a call with the error that is its argument."""
+        """End a call with the error of an argument."""
         task.route.argument_failed(task)
         argument.mark_retrieved()
         self.finish_with_error(task, argument.data)
         self._unretrieved.failed(task, argument.data)
 
     def can_resend(self, task: TaskRecord) -> bool:
-        """Tell whether a call may be sent (again): its arguments have values.
+        """Tell whether a call may be sent (again), as its arguments have values.
 
-        If not, it waits for those that have none; or one is an error, and it is over (``unresolved`` below
+        If not, have it wait for those that have none; or end it, if one is an error (``unresolved`` below
         zero).
         """
         if task.dependencies is None:
@@ -127,7 +127,7 @@ class Results:
         return not task.unresolved
 
     def run_again(self, task: TaskRecord) -> None:
-        """Have a call run (again) as soon as its arguments have values."""
+        """Have a call run (again) once its arguments have values."""
         self._tasks.add(task)
         may_go = self.can_resend(task)
         if task.unresolved >= 0:
@@ -139,7 +139,7 @@ class Results:
         """End a call by its reply, or run it again. On the path of every call."""
         task = self._tasks.unfinished.get(message.seq)
         if task is None or task.connection is not connection:
-            return  # given up meanwhile
+            return  # it was abandoned meanwhile
         kind = message.kind
         if kind >= wire.RETRIABLE:
             if kind == wire.LOST:
@@ -158,7 +158,7 @@ class Results:
         contained = message.contained
         if task.stream is not None:
             last = self._streams.end(task, kind, message.data, raised=True)
-            if contained and last is not None:  # the error is a value of two refs, and so is what is in it
+            if contained and last is not None:  # the error is the value of two refs, which share its contents
                 entries = [entries[0], last]
                 contained = [*contained, *((1, *inner[1:]) for inner in contained)]
         if contained:
@@ -188,18 +188,18 @@ class Results:
             self.recovery.reconstruction_finished(task, message.data if kind == wire.ERROR else b"")
 
     def _start_next_attempt(self, connection: Connection, message: wire.Reply, task: TaskRecord) -> None:
-        """Run a call again that raised what its ``retry_exceptions`` name; this reply is forgotten."""
+        """Run a call again after a retriable exception, or a lost argument; its reply is dropped."""
         for object_id, epoch in message.borrowed or ():
             self._refs.add_borrower(object_id, connection.peer.id, epoch)
         if message.contained:
-            # Nobody takes the refs inside. Now: the next attempt's reply goes by the same number.
+            # The refs inside are dropped. Now: the next attempt's reply has the same number.
             connection.send(wire.ReplyAck(message.seq))
         task.connection = None
         task.route.replied(task, message.microseconds)
         self.run_again(task)
 
     def _argument_lost(self, connection: Connection, message: wire.Reply, task: TaskRecord) -> None:
-        """Have a call wait until its argument was made again: it could not begin. No retry is spent."""
+        """Have a call, which could not begin, wait until its argument is made again. No retry is spent."""
         object_id, data = message.data[: ids.OBJECT_ID_SIZE], message.data[ids.OBJECT_ID_SIZE :]
         for _, entry in task.dependencies or ():
             if entry.id == object_id:
@@ -207,7 +207,7 @@ class Results:
         self._start_next_attempt(connection, message, task)
 
     def _set_failed(self, entries: Sequence[ObjectEntry], message: wire.Reply) -> None:
-        """A call raised: all its returns are that error, but for what it had yielded before."""
+        """Store the error of a call in its returns, except those that it had yielded before."""
         before = message.more or []
         for entry, (kind, data) in zip(entries, before, strict=False):
             self._set_return(entry, kind, data)
@@ -233,7 +233,7 @@ class Results:
     # ------------------------------------------------------------------ ends without a reply
 
     def finish_with_error(self, task: TaskRecord, error: bytes) -> None:
-        """End a call without a reply; nothing, if it is over already."""
+        """End a call without a reply; do nothing if it is over already."""
         if task.unresolved < 0:
             return
         task.unresolved = -1
@@ -254,7 +254,7 @@ class Results:
             self.recovery.reconstruction_finished(task, error)
 
     def abandon(self, task: TaskRecord, error: bytes) -> None:
-        """End a call that still runs for whoever waits for it; its reply is still to come."""
+        """End the waits for a call that still runs; its reply is still to come."""
         if task.stream is not None:
             self._streams.end(task, wire.ERROR, error)
         else:

@@ -1,6 +1,6 @@
-"""Calls of generators at their caller: streams opened, filled, told of what was taken, ended.
+"""Opens, fills and ends the streams of remote generators at their caller, and reports taken items.
 
-Everything runs under the process's lock, but for what a generator object calls; ``streams`` decides.
+Everything runs under the process's lock, except the methods of ``StreamSource``; ``streams`` decides.
 """
 
 from __future__ import annotations
@@ -109,10 +109,10 @@ class StreamCalls:
             self.close(task)
             self._context.reactor.flush()
 
-    # ------------------------------------------------------------------ what arrives (under the lock)
+    # ------------------------------------------------------------------ messages (under the lock)
 
     def item_arrived(self, connection: Connection, message: wire.StreamItem) -> None:
-        """A generator yielded."""
+        """Take an item that a generator yielded."""
         task = self._tasks.at(connection, message.seq)
         if task is not None and task.is_reconstruction:
             self.on_repeated_item(connection, message, task)
@@ -120,7 +120,7 @@ class StreamCalls:
         stream = task.stream if task is not None else None
         entry = stream.arrive(message.index) if stream is not None else None
         if message.contained:
-            # What nobody wants is taken and dropped, as every result is.
+            # An unwanted item is taken and dropped, as every result is.
             returns = [entry if entry is not None else discarding_entry()]
             acknowledgement = wire.ReplyAck(message.seq, message.index)
             self._borrowing.take_contained(connection, message.contained, returns, acknowledgement)
@@ -136,13 +136,13 @@ class StreamCalls:
             connection.send(wire.StreamStop(message.seq))
 
     def end(self, task: TaskRecord, kind: int, data: bytes, *, raised: bool = False) -> ObjectEntry | None:
-        """The generator is through: its call's reply is here, or never will be.
+        """End a stream with its call: the reply is here, or never will be.
 
         Args:
             task: the call.
-            kind: what the reply is.
-            data: its data.
-            raised: an error is what the generator's own code raised.
+            kind: of the reply.
+            data: of the reply.
+            raised: an error was raised by the generator's own code.
 
         Returns:
             The item that is the error, if there is one.
@@ -152,9 +152,9 @@ class StreamCalls:
         if stream.ended:
             return None
         entry: ObjectEntry | None = None
-        # Of a dynamic one as well, or what it had yielded would be lost; not if it was cancelled or crashed.
-        told = stream.dynamic and raised and not task.cancelled
-        if kind == wire.ERROR and (told or not stream.dynamic):
+        # Of a dynamic one as well, or the items before it would be lost; not if it was cancelled or crashed.
+        keeps_items = stream.dynamic and raised and not task.cancelled
+        if kind == wire.ERROR and (keeps_items or not stream.dynamic):
             entry = stream.arrive(stream.received)  # the exception is the last item
             if entry is not None:
                 self._refs.fulfil(entry, kind, data)
@@ -164,7 +164,7 @@ class StreamCalls:
             self._refs.drop_local(waited_for)
         completed = task.returns[0]
         if stream.dynamic:
-            if kind != wire.ERROR or told:
+            if kind != wire.ERROR or keeps_items:
                 kind, data = self._all_items(stream, completed)
             stream.close()
         if not completed.gone:
@@ -181,7 +181,7 @@ class StreamCalls:
         return serialized.kind, serialized.to_bytes()
 
     def _send_taken(self, task: TaskRecord, stream: Stream) -> None:
-        """Let the generator go on: an item was taken."""
+        """Tell the generator that an item was taken, so that it goes on."""
         connection = task.connection
         if connection is not None and not stream.ended:
             connection.send(wire.StreamTaken(task.seq, stream.taken))
@@ -189,7 +189,7 @@ class StreamCalls:
                 self._context.reactor.request_turn()
 
     def close(self, task: TaskRecord) -> None:
-        """End a stream: nobody will take more items. Under the lock."""
+        """Close a stream, of which no more items will be taken. Under the lock."""
         stream = task.stream
         assert stream is not None
         stream.close()

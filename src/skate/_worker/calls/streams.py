@@ -1,4 +1,4 @@
-"""The results of a generator as its caller sees them, one after the other. Decisions only.
+"""Keeps the items of a remote generator in order at its caller. Decisions only.
 
 The caller owns every item. It numbers them in advance (a range of counters for each stream), so that
 a large one can be sealed under its id before the caller has heard of it::
@@ -7,8 +7,8 @@ a large one can be sealed under its id before the caller has heard of it::
                                         |
                     peek: an entry for the next item, there or not; waiting is waiting for its value
 
-A crash in the middle runs the generator again, with those skipped that have arrived: each item is
-sent once, whatever happens. An exception is the last item. Who drops the stream stops the generator.
+A crash in the middle runs the generator again, which skips the items that have arrived: each item is
+sent once, whatever happens. An exception is the last item. Dropping the stream stops the generator.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Stream:
         self._owner = owner
         self._refs = refs
         self._arrived: deque[ObjectEntry] = deque()
-        #: The entry that stands for the next item, once somebody asked for it before it was there.
+        #: The entry of the next item, once it was requested before it was there.
         self._next: ObjectEntry | None = None
         self._end: ObjectEntry | None = None
 
@@ -70,14 +70,14 @@ class Stream:
         return self._next
 
     def take(self) -> ObjectEntry | None:
-        """Return the next item, which is the caller's now; None: it is not there, or the stream ended."""
+        """Return the next item, whose ref is the caller's now; None: it is not there, or the stream ended."""
         if not self._arrived:
             return None
         self.taken += 1
         return self._arrived.popleft()
 
     def arrive(self, index: int) -> ObjectEntry | None:
-        """An item came: return the entry to be given its value. None: it is not wanted (any more)."""
+        """Return the entry that gets the value of an item that came. None: it is not wanted (any more)."""
         if self.closed or self.ended or index != self.received:
             return None
         entry, self._next = self._next or self._make(), None
@@ -86,13 +86,13 @@ class Stream:
         return entry
 
     def end(self) -> ObjectEntry | None:
-        """No more will come. Return the entry that somebody may wait for: it is to be given some value."""
+        """End the stream. Return the entry of the item that did not come, to be given some value."""
         self.ended = True
         entry, self._next = self._next, None
         return entry
 
     def close(self) -> None:
-        """Nobody wants the rest."""
+        """Drop the items that were not taken."""
         self.closed = True
         while self._arrived:
             self._refs.drop_local(self._arrived.popleft())

@@ -1,6 +1,6 @@
-"""Calls on their way out: arguments to bytes, records, submission. The busiest code of a driver.
+"""Submits calls: encodes arguments, makes records, hands them to a route. The busiest code of a driver.
 
-Pickling happens on the calling thread without the lock; everything about tables under it.
+Pickling happens on the calling thread without the lock; changes of tables under it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Submission:
         self._tasks = tasks
         self._encode = arguments.encode
         self._streams = streams
-        self._may_go = results.can_resend
+        self._can_send = results.can_resend
         self._actors = actors
         self._last_function = 0
         #: Where the last call was made, if that is recorded.
@@ -95,7 +95,7 @@ class Submission:
         entries: Sequence[ObjectEntry]
         if num_returns == 1:  # nearly always
             entry = own(ids.object_id(worker_id, seq), site)
-            entries = (entry,)  # the collector forgets a tuple of what it does not look at
+            entries = (entry,)  # the collector untracks a tuple of objects that it does not track
         else:
             entries = [own(ids.object_id(worker_id, seq, index), site) for index in range(num_returns)]
         parent = current.call.get()
@@ -111,7 +111,7 @@ class Submission:
         return task
 
     def _keep_arguments(self, task: TaskRecord, arguments: Arguments) -> None:
-        """Pin the refs that travel with the call until it is over."""
+        """Pin the refs among a call's arguments until the call is over."""
         pins: list[ObjectEntry] = [ref._entry for ref in arguments.refs]
         if arguments.blob is not None:
             pins.append(arguments.blob._entry)
@@ -154,7 +154,7 @@ class Submission:
                 task.route, task.pool = route, route.pool
                 if num_returns < 0:
                     task.stream = self._streams.open(num_returns, ahead)
-                if arguments.plain or self._may_go(task):
+                if arguments.plain or self._can_send(task):
                     route.ready(task)
             except MemoryError as error:
                 ran_out(context, error)
@@ -166,7 +166,7 @@ class Submission:
         return self._refs_of(task, num_returns)
 
     def _refs_of(self, task: TaskRecord, num_returns: int) -> Any:
-        """Return what the caller of ``.remote()`` gets; see to what is still to be sent."""
+        """Return the result of ``.remote()``; have queued messages sent."""
         reactor, home = self._reactor, self._home
         if reactor.dirty and reactor.polling:
             reactor.request_turn()
@@ -181,7 +181,7 @@ class Submission:
         else:
             made = make_refs(task.returns, home) or None
         if reactor.interrupted:
-            self._check_interrupt()  # not before somebody owns the refs
+            self._check_interrupt()  # not before the refs exist
         return made
 
     def submit_call(
@@ -231,9 +231,9 @@ class Submission:
                 if name is not None:
                     task.name = name
                 if not arguments.plain:
-                    self._may_go(task)
+                    self._can_send(task)
                 if task.unresolved >= 0:
-                    # Calls under way keep the actor alive even if every handle is gone.
+                    # Unfinished calls keep the actor alive even if every handle is gone.
                     client.keep = handle
                     self._actors.submit(task, client)
             except MemoryError as error:
@@ -249,7 +249,7 @@ class Submission:
         return self._refs_of(task, num_returns)
 
     def _wait_for_room(self, connection: Connection) -> None:
-        """Back-pressure: the peer reads more slowly than this thread submits."""
+        """Wait until a peer that reads more slowly than this thread submits has caught up."""
         waiter = Waiter()
 
         def look() -> None:

@@ -1,10 +1,9 @@
-"""How many calls of each function and method are through, and how: exact, whatever is remembered of them.
-Decisions only.
+"""Counts finished and failed calls of each function and method, exactly. Decisions only.
 
-A call counts where it was made, once, when it is through. The path of a call finds its tally in a dict of the
-function or the actor's client, under the method's name; the first call finds none there and comes here.
-Now and then the daemon is told what was counted, so that it is not gone with the process: then those dicts
-are emptied, and the next call comes here again and says so by that. Counting costs an addition.
+A call counts in the process that made it, once, when it is finished. Its path finds the tally in a dict of
+the function or the actor's client, under the method's name; the first call finds none there and comes here.
+Now and then the process sends the counts to the daemon, so that they outlive it: then those dicts are
+emptied, and the next call comes here again, which marks its tally as changed. Counting costs an addition.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class Tally:
     __slots__ = ("name", "function", "kind", "finished", "failed")
 
     def __init__(self, name: str, function: str, kind: str) -> None:
-        #: What its calls are called, and the function behind that (of a method: with its class).
+        #: The name of its calls, and the function behind that (of a method: with its class).
         self.name = name
         self.function = function
         #: NORMAL_TASK or ACTOR_TASK.
@@ -35,7 +34,7 @@ class Tallies:
 
     def __init__(self) -> None:
         self._tallies: dict[Key, Tally] = {}
-        #: Since the daemon was told last: what may have changed, and the dicts that lead there.
+        #: Tallies that may have changed since the last snapshot, and the dicts that lead to them.
         self._changed: dict[int, Tally] = {}
         self._shortcuts: list[dict[str, Tally]] = []
 
@@ -43,7 +42,11 @@ class Tallies:
         """Return a tally to count a call in.
 
         Args:
-            shortcuts: where the path of a call finds it from now on, under ``key``; None: nowhere.
+            name: of its calls.
+            function: the function behind that.
+            kind: NORMAL_TASK or ACTOR_TASK.
+            shortcuts: the dict in which the path of a call finds it from now on; None: in none.
+            key: its key there.
         """
         found = self._tallies.get((name, function, kind))
         if found is None:
@@ -61,7 +64,7 @@ class Tallies:
         return found
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """Return rows of what may have changed, for the daemon; calls to come are told of the next time."""
+        """Return the tallies that may have changed since the last snapshot, as rows for the daemon."""
         for shortcuts in self._shortcuts:
             shortcuts.clear()
         self._shortcuts.clear()
@@ -70,7 +73,7 @@ class Tallies:
         return rows
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what was counted."""
+        """Return all tallies as rows."""
         return _rows(self._tallies.values())
 
 

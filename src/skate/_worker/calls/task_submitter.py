@@ -1,4 +1,4 @@
-"""Remote functions: from ``.remote()`` to the last return, on leased workers."""
+"""Sends calls of remote functions to leased workers, and decides about them when a worker dies."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from skate._worker.process.context import ProcessContext
 from skate._worker.process.daemon_link import DaemonLink
 from skate._worker.process.peers import Peers
 
-#: When a process ended, those who were connected to it have its certificate within this time (seconds), or
-#: the news that its actor died. Else they ask, or look whether it lives.
+#: When a process ended, its peers have its exit report, or the news that its actor died, within this time
+#: (seconds). Else they ask the daemon, or dial it.
 EXIT_REPORT_TIMEOUT_S = 1.0
 
 
@@ -53,7 +53,7 @@ class PoolRoute:
             self.ready(task)
 
     def replied(self, task: TaskRecord, microseconds: int) -> None:
-        """See Route: the worker can take the next."""
+        """See Route: the worker can take the next task."""
         function = task.function
         assert function is not None
         config, lease = self._config, task.lease
@@ -64,7 +64,7 @@ class PoolRoute:
             self._submitter.arm_linger()
 
     def argument_failed(self, task: TaskRecord) -> None:
-        """See Route: the pool has only tasks whose arguments are there."""
+        """See Route: the pool has only tasks whose arguments have values."""
 
     def withdraw(self, task: TaskRecord) -> None:
         """See Route."""
@@ -73,7 +73,7 @@ class PoolRoute:
 
 
 class TaskSubmitter:
-    """Sends tasks to leased workers. Everything runs under the process's lock."""
+    """Sends tasks to leased workers. Under the process's lock."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class TaskSubmitter:
         task.connection = connection
         flags = task.flags
         if task.retries_left:
-            # Replies of short calls are kept together for a moment; one that must not run twice is not.
+            # Workers batch replies of short calls for a moment, except of calls that must not run twice.
             flags |= wire.REPEATABLE | wire.SHORT if function.depth > 1 else wire.REPEATABLE
         call = wire.Call(
             task.seq,
@@ -157,7 +157,7 @@ class TaskSubmitter:
             lease.gpus,
             task.retry if task.retries_left else None,
         )
-        if len(lease.inflight) == 1:  # in-process mode counts none: nothing is kept back there
+        if len(lease.inflight) == 1:  # in-process mode counts none, and sends at once
             connection.send_now(call)
         else:
             connection.send(call)
@@ -177,7 +177,7 @@ class TaskSubmitter:
         self._daemon.send(node.LeaseReturned(lease.id))
 
     def take_back(self, argument: ObjectEntry) -> list[TaskRecord]:
-        """Return the tasks that wait for a worker and have this argument; their pools forget them."""
+        """Take the tasks that wait for a worker and have this argument out of their pools; return them."""
         found: list[TaskRecord] = []
         for pool in self._by_shape.values():
             tasks = [task for task in pool.queue if task.needs(argument)]
@@ -188,12 +188,12 @@ class TaskSubmitter:
             found += tasks
         return found
 
-    # ------------------------------------------------------------------ what the daemon says
+    # ------------------------------------------------------------------ messages of the daemon
 
     def granted(self, connection: Connection, message: node.LeaseGranted) -> None:
-        """A worker is ours."""
+        """Connect to a worker that is leased to this process, and send it tasks."""
         pool = self._by_shape.get(message.shape)
-        if pool is None:  # nothing was asked for: somebody else can have it
+        if pool is None:  # this process demanded none
             self._daemon.send(node.LeaseReturned(message.lease))
             return
 
@@ -207,7 +207,7 @@ class TaskSubmitter:
                 self.arm_linger()
 
         def failed(shortage: str) -> None:
-            if shortage:  # else it died meanwhile, and another one is granted in its place
+            if shortage:  # else it died meanwhile, and the daemon grants another one in its place
                 for task in pool.unreachable():
                     text = f"task {task.describe()} was not sent to a worker, because this process {shortage}"
                     self._results.finish_with_error(task, dump_error(errors.RaySystemError(text)))
@@ -216,7 +216,7 @@ class TaskSubmitter:
         self._peers.reach(message.address, connected, failed, message.worker_id)
 
     def disconnected(self, connection: Connection) -> None:
-        """The connection to a worker ended. Its certificate follows, unless only the connection was lost."""
+        """Wait for the exit report of a worker whose connection ended; without one, ask the daemon."""
         for lease in self._leases.values():
             if lease.connection is connection:
                 self._context.reactor.call_later(EXIT_REPORT_TIMEOUT_S, partial(self._broken, lease))
@@ -226,7 +226,7 @@ class TaskSubmitter:
             self._daemon.send(node.LeaseBroken(lease.id, lease.connection.close_reason))
 
     def refused(self, connection: Connection, message: node.DemandRefused) -> None:
-        """The node cannot serve a shape: warn, or end its tasks."""
+        """Warn that the node cannot serve a shape, or end its tasks."""
         pool = self._by_shape.get(message.shape)
         if not message.fatal:
             name = pool.queue[0].describe() if pool is not None and pool.queue else ""
@@ -243,7 +243,7 @@ class TaskSubmitter:
             self._results.finish_with_error(task, dump_error(refused))
 
     def reclaim(self, connection: Connection, message: node.LeaseReclaim) -> None:
-        """Others wait for workers."""
+        """Give leases back for which other owners wait."""
         busy = message.busy
         for pool in self._by_shape.values():
             before = len(pool.leases)
@@ -252,12 +252,12 @@ class TaskSubmitter:
                 busy = max(0, busy - (before - len(pool.leases)))
 
     def worker_died(self, connection: Connection, message: node.WorkerDied) -> None:
-        """The daemon certifies how the worker of a lease ended: decide about its calls."""
+        """Retry or fail the calls of a lease whose worker died, by the daemon's exit report."""
         lease = self._leases.pop(message.lease, None)
         if lease is None:
             return
         results = self._results
-        lease.connection.drain()  # replies that it got out
+        lease.connection.drain()  # replies that it sent before
         calls = list(lease.inflight.values())
         lease.inflight.clear()
         lease.pool.lost(lease)
@@ -288,7 +288,7 @@ class TaskSubmitter:
         return errors.WorkerCrashedError(f"The worker died unexpectedly while executing this task: {end}")
 
     def fail_all(self, error: bytes) -> None:
-        """The daemon is gone: nothing that waits for a worker will run."""
+        """Fail all tasks: the daemon is gone."""
         for pool in self._by_shape.values():
             tasks = list(pool.queue)
             pool.queue.clear()
@@ -299,10 +299,10 @@ class TaskSubmitter:
             for task in tasks:
                 self._results.finish_with_error(task, error)
 
-    # ------------------------------------------------------------------ what workers say
+    # ------------------------------------------------------------------ messages of workers
 
     def returned(self, connection: Connection, message: wire.Returned) -> None:
-        """A worker gave calls back that it had not begun."""
+        """Queue calls again that a worker returned before it had begun them."""
         by_lease: dict[WorkerLease, list[TaskRecord]] = {}
         for seq in message.seqs:
             task = self._tasks.at(connection, seq)

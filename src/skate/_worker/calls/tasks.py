@@ -1,8 +1,8 @@
-"""The calls of this process that are not through: one table of them all. Decisions only.
+"""The table of this process's unfinished calls. Decisions only.
 
 A call enters when it is made, and leaves when its last return has a value or an error. In between it waits
-for arguments, then with its route for a worker or its actor, then it is at a process: ``connection`` says at
-which. A reply counts only if it comes from there::
+for arguments, then with its route for a worker or its actor, then it is at a process: ``connection`` leads
+there. A reply counts only if it comes on that connection::
 
     add --> [waits] --sent--> [at a process] --reply, error--> remove
                ^                     |
@@ -30,7 +30,7 @@ class TaskTable:
         self.unfinished[task.seq] = task
 
     def remove(self, task: TaskRecord) -> None:
-        """Remove a call that is through."""
+        """Remove a finished call."""
         task.connection = None
         self.unfinished.pop(task.seq, None)
 

@@ -1,9 +1,9 @@
-"""Errors that nobody asks for: told on stderr, so that no failure is silent.
+"""Prints unhandled errors of calls on stderr, so that no failure is silent.
 
-A call's error is *asked for* when somebody gets, awaits or is sent its value, or when a call that depends on
-it fails for it. If the last ref is gone before that, the error goes where a thread's uncaught exception
-goes. Not told: what was cancelled, what the end of an actor or of the session did to its calls, and calls
-with several results or items.
+A call's error is *retrieved* when code gets or awaits its value, when the value is sent to another process,
+or when a call that depends on it fails for it. If the last ref is gone before that, it is printed, as a
+thread's uncaught exception is. Not printed are the errors of cancelled calls, of calls that ended with their
+actor or session, and of calls with several results or items.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from skate._worker.objects.refs import ObjectEntry
     from skate._worker.process.context import ProcessContext
 
-#: So many errors are told in full by a process; of the others, how many there were.
-_MOST = 10
+#: A process prints this many errors in full, and the number of the others when it ends.
+_MAX_ERRORS = 10
 _VARIABLES = ("SKATE_IGNORE_UNHANDLED_ERRORS", "RAY_IGNORE_UNHANDLED_ERRORS")
 
 
 class UnretrievedErrors:
-    """Shows such errors. Called under the process's lock, but for ``close``.
+    """Prints the errors of calls that no code retrieves. Under the process's lock, except ``close``.
 
     Args:
         context: of the process.
@@ -39,12 +39,12 @@ class UnretrievedErrors:
         self._run_callback = run_callback
         self._silent = any(os.environ.get(name, "0") not in ("", "0") for name in _VARIABLES)
         self._waiting: deque[bytes] = deque()
-        self._told = 0
-        #: One thread tells at a time.
-        self._notifying = threading.RLock()
+        self._count = 0
+        #: One thread prints at a time.
+        self._printing = threading.RLock()
 
     def failed(self, task: TaskRecord, error: bytes) -> None:
-        """A call is over with an error, which its result has by now."""
+        """Note that a call failed, and that its result has the error."""
         if task.cancelled or task.is_reconstruction or task.stream is not None or len(task.returns) != 1:
             return
         if self._context.dead_reason:
@@ -53,16 +53,16 @@ class UnretrievedErrors:
         if entry.retrieved:
             return
         if entry.gone:
-            self._tell(error)
+            self._report(error)
         else:
             entry.report_if_unretrieved = True
 
     def freed(self, entry: ObjectEntry) -> None:
-        """The last ref of an error is gone."""
+        """Print an error whose last ref is gone, unless it was retrieved."""
         if entry.report_if_unretrieved and not entry.retrieved:
-            self._tell(entry.data)
+            self._report(entry.data)
 
-    def _tell(self, error: bytes) -> None:
+    def _report(self, error: bytes) -> None:
         if self._silent:
             return
         self._waiting.append(error)
@@ -71,22 +71,22 @@ class UnretrievedErrors:
                 # Not here: unpickling is the user's code.
                 self._run_callback(self._print)
             except MemoryError:
-                pass  # no thread for it: see close
+                pass  # there is no thread for it: ``close`` prints it
 
     def _print(self) -> None:
-        with self._notifying:
+        with self._printing:
             while self._waiting:
-                self._told += 1
+                self._count += 1
                 error = load_error(self._waiting.popleft())
-                if self._told <= _MOST:
+                if self._count <= _MAX_ERRORS:
                     self._context.warn(
-                        f"nobody asked for this error ({_VARIABLES[0]}=1 hides such):\n{error}"
+                        f"this error was never retrieved ({_VARIABLES[0]}=1 hides such errors):\n{error}"
                     )
 
     def close(self) -> None:
-        """Tell what is left. The connections may be closed by now."""
+        """Print the errors that are left. The connections may be closed by now."""
         self._print()
-        self._silent = True  # refs may be dropped later; there is no thread for it any more
-        if self._told > _MOST:
-            self._context.warn(f"nobody asked for {self._told - _MOST} more error(s) of calls")
-            self._told = 0
+        self._silent = True  # refs may be dropped later; there is no thread to print them any more
+        if self._count > _MAX_ERRORS:
+            self._context.warn(f"{self._count - _MAX_ERRORS} more error(s) of calls were never retrieved")
+            self._count = 0

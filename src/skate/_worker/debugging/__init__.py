@@ -1,1 +1,1 @@
-"""Breakpoints of tasks and actors, and the debugger that answers there."""
+"""Breakpoints of tasks and actors, and the debugger that runs there."""

@@ -1,4 +1,4 @@
-"""``breakpoint()`` in a worker: the thread stops, and waits until somebody attaches.
+"""Implements ``breakpoint()`` in a worker: the thread stops, and waits until a terminal attaches.
 
 ::
 
@@ -10,8 +10,8 @@
       │◄──────────────────────────────────────── Line, Detach ─────│
       goes on, Resumed ───────────────►│──────────────────────────►│ the next one
 
-The process is well all the while: it answers peers and the daemon, and can be cancelled and killed. Who
-attaches and vanishes leaves the thread stopped; it asks for somebody anew.
+The process works all the while: it answers peers and the daemon, and can be cancelled and killed. If the
+terminal vanishes, the thread stays stopped and waits for another one.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from skate._worker.process.context import ProcessContext
 from skate._worker.process.daemon_link import DaemonLink
 
 _DEBUGGER = "skate._worker.debugging.debugger"
-#: Text goes in pieces of this many characters.
-_PIECE = 16 * 1024
+#: Text is sent in pieces of this many characters.
+_PIECE_CHARS = 16 * 1024
 
-#: Turns on a look at exceptions where they are raised: ours, and Ray's.
+#: Environment variables that stop calls where they raise: ours, and Ray's.
 _POST_MORTEM = ("SKATE_POST_MORTEM", "RAY_DEBUG_POST_MORTEM")
 
 
@@ -48,7 +48,7 @@ class DebuggedCalls(Protocol):
 
     @property
     def running_call(self) -> tuple[bytes, int] | None:
-        """Owner and seq of what the main thread runs."""
+        """Owner and seq of the call that the main thread runs."""
 
     @property
     def cancellations(self) -> DebuggerSignals:
@@ -64,7 +64,7 @@ class DebuggerSignals(Protocol):
     cancelled: set[tuple[bytes, int]]
 
     def tell_debugger(self, tell: Any) -> None:
-        """Have the main thread call this, with the frame where it is, in the handler of a signal."""
+        """Have the main thread call a function, with its current frame, in the handler of a signal."""
 
     def interrupt_typed(self) -> None:
         """Raise KeyboardInterrupt at the next safe point, in a statement that was typed."""
@@ -74,8 +74,8 @@ class Breakpoints:
     """Stops threads of this worker at breakpoints, and where calls raise. Built by Core.
 
     Args:
-        load_debugger: imports the module ``debugger``, which is above this one. By need: pdb is large, and
-            most programs have no breakpoint.
+        load_debugger: imports the module ``debugger``, which is above this one, at the first breakpoint: pdb
+            is large, and most programs have none.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Breakpoints:
         self._load_debugger().post_mortem(self, error)
 
     def look_at(self, error: BaseException) -> None:
-        """Stop where a call raised, before it is answered, if the environment asks for it."""
+        """Stop where a call raised, before the reply, if the environment asks for it."""
         if type_name(error) == "BdbQuit":
             if not args_of(error):
                 ours = sys.modules.get(_DEBUGGER)
@@ -126,7 +126,7 @@ class Breakpoints:
 
 
 class Stop:
-    """One stop of one thread: its socket, and who is attached. ``close`` it."""
+    """One stop of one thread: its socket, and the attached terminal. ``close`` it."""
 
     def __init__(self, breakpoints: Breakpoints, where: str, kind: str) -> None:
         context = self._context = breakpoints.context
@@ -138,14 +138,14 @@ class Stop:
             self._path, call.name or "a thread", context.pid, call.task_id, where, kind
         )
         self._connection: Connection | None = None
-        #: What was typed; None: the end of input.
+        #: Lines that were typed; None: the end of input.
         self._typed: deque[str | None] = deque()
         self._waiter: Waiter | None = None
-        #: Called under the lock: Ctrl-C while the thread runs.
+        #: Called under the lock for Ctrl-C while the thread runs.
         self.on_interrupt: Any = None
         for stream in (sys.stdout, sys.stderr):
             try:
-                stream.flush()  # what it printed belongs before what it stops at
+                stream.flush()  # earlier output must appear before the stop
             except (OSError, ValueError, AttributeError):
                 pass
         with context.locked:
@@ -170,7 +170,7 @@ class Stop:
 
     def _attach(self, connection: Connection, message: wire.Attach) -> None:
         if self._connection is not None:
-            connection.refuse(Refused(BUSY, "came while somebody else is attached to this breakpoint"))
+            connection.refuse(Refused(BUSY, "came while another terminal is attached to this breakpoint"))
             return
         self._connection = connection
         self._notify()
@@ -200,7 +200,7 @@ class Stop:
     # ------------------------------------------------------------------ the stopped thread
 
     def _wait(self) -> None:
-        """Wait for anything new. A cancelled task's KeyboardInterrupt comes out of here."""
+        """Wait for the next message. Raises the KeyboardInterrupt of a cancelled task."""
         waiter = self._waiter
         assert waiter is not None
         try:
@@ -208,13 +208,8 @@ class Stop:
         finally:
             self._waiter = None
 
-    @property
-    def attached(self) -> bool:
-        """Whether somebody is there."""
-        return self._connection is not None
-
     def attach(self) -> None:
-        """Wait until somebody is attached."""
+        """Wait until a terminal is attached."""
         while True:
             with self._context.locked:
                 if self._connection is not None:
@@ -223,11 +218,11 @@ class Stop:
             self._wait()
 
     def write(self, text: str) -> None:
-        """Show text to whoever is attached."""
+        """Show text on the attached terminal."""
         with self._context.locked:
             if self._connection is not None:
-                for start in range(0, len(text), _PIECE):
-                    self._connection.send(wire.Output(text[start : start + _PIECE]))
+                for start in range(0, len(text), _PIECE_CHARS):
+                    self._connection.send(wire.Output(text[start : start + _PIECE_CHARS]))
                 self._connection.flush()
 
     def ask(self, prompt: str) -> str:
@@ -235,9 +230,9 @@ class Stop:
 
         Raises:
             EOFError: it is the end of input.
-            ConnectionError: whoever was attached vanished; somebody was asked for anew.
+            ConnectionError: the terminal vanished; the stop was announced again.
         """
-        asked = False
+        prompted = False
         while True:
             with self._context.locked:
                 if self._connection is None:
@@ -248,15 +243,15 @@ class Stop:
                     if line is None:
                         raise EOFError
                     return line
-                if not asked:
-                    asked = True
+                if not prompted:
+                    prompted = True
                     self._connection.send(wire.Ask(prompt))
                     self._connection.flush()
                 self._waiter = Waiter()
             self._wait()
 
     def close(self) -> None:
-        """It is over: nobody is attached any more."""
+        """End the stop, and hang up on the terminal."""
         with self._context.locked:
             self._listener.close()
             self._acceptor.close()
@@ -273,7 +268,7 @@ class Stop:
 
 
 def boundary(frame: Any, package: str) -> Any:
-    """Return the outermost frame of user code around ``frame``: what we, or nobody, called."""
+    """Return the outermost frame of user code around ``frame``: it has no caller, or a frame of ours."""
     while frame.f_back is not None and not frame.f_back.f_code.co_filename.startswith(package):
         frame = frame.f_back
     return frame

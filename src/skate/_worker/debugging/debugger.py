@@ -1,4 +1,4 @@
-"""pdb in a worker, at the far end of a ``Stop``. Imported by the first breakpoint of a process."""
+"""Runs pdb in a worker, over a ``Stop``. Imported by the first breakpoint of a process."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _active = _Active()
 
 
 def was_left() -> bool:
-    """Tell, once, whether somebody left this thread's debugger with q."""
+    """Tell, once, whether the user left this thread's debugger with q."""
     left, _active.left = _active.left, False
     return left
 
 
 def set_trace(breakpoints: Breakpoints, frame: FrameType, *, header: str | None = None) -> None:
-    """Stop at the next line of ``frame``: what ``breakpoint()`` does."""
+    """Stop at the next line of ``frame``, for ``breakpoint()``."""
     debugger = _active.debugger
     if debugger is None:
         debugger = _active.debugger = Debugger(breakpoints, boundary(frame, PACKAGE))
@@ -52,12 +52,12 @@ def set_trace(breakpoints: Breakpoints, frame: FrameType, *, header: str | None 
 
 
 def post_mortem(breakpoints: Breakpoints, error: BaseException) -> None:
-    """Look at where an exception was raised, before its call is through."""
+    """Stop where an exception was raised, before its call has ended."""
     trace = traceback_of(error)
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
         trace = trace.tb_next
     if trace is None or is_a(error, RayTaskError):
-        return  # nothing of the user's; or another task's, where there was a look already
+        return  # no frame of the user's; or the error of another task, which has stopped already
     debugger = Debugger(breakpoints, None)
     debugger.header = summary_of(error)
     debugger.reset()
@@ -68,7 +68,7 @@ def post_mortem(breakpoints: Breakpoints, error: BaseException) -> None:
 
 
 class _Channel:
-    """What pdb takes for its terminal: text up to the last newline is shown, what follows is a prompt."""
+    """The terminal of pdb: shows text up to the last newline, and takes the rest for a prompt."""
 
     encoding = "utf-8"
 
@@ -95,7 +95,7 @@ class _Channel:
 
 
 class _Interpreter(code.InteractiveConsole):
-    """``interact`` in pdb."""
+    """The interpreter of pdb's ``interact``."""
 
     def __init__(self, channel: _Channel, names: dict[str, Any]) -> None:
         super().__init__(names)
@@ -113,7 +113,7 @@ class _Interpreter(code.InteractiveConsole):
 
 
 class Debugger(pdb.Pdb):
-    """One thread's pdb, from a breakpoint to the end of the call, or until it is let go."""
+    """One thread's pdb, from a breakpoint to the end of the call, or until it continues without breaks."""
 
     def __init__(self, breakpoints: Breakpoints, outermost: FrameType | None) -> None:
         self._channel = _Channel(self)
@@ -122,7 +122,7 @@ class Debugger(pdb.Pdb):
             skip=["skate", "skate.*"], nosigint=True,
         )  # fmt: skip
         self._breakpoints = breakpoints
-        #: The call's first frame of user code. None: a look after the fact.
+        #: The call's first frame of user code. None: the call has raised already.
         self._outermost = outermost
         self._thread = threading.get_ident()
         self._stop: Stop | None = None
@@ -152,7 +152,7 @@ class Debugger(pdb.Pdb):
     # ------------------------------------------------------------------ stops
 
     def interaction(self, frame: FrameType | None, *rest: Any) -> None:
-        """Talk with whoever is attached, until the thread is to go on."""
+        """Run commands of the attached terminal, until the thread goes on."""
         trace = rest[0] if rest else None
         if self._outermost is not None and not self._within(frame):
             return  # another coroutine of the same loop
@@ -164,7 +164,7 @@ class Debugger(pdb.Pdb):
             raise
         if self.quitting or (self.stopframe is self.botframe and self.stoplineno == -1):
             if self.breaks and not self.quitting:
-                self._let_go()  # it may stop again, and asks then
+                self._let_go()  # it may stop again, and announces that then
             else:
                 self.finish()
 
@@ -196,7 +196,7 @@ class Debugger(pdb.Pdb):
         return frame is not None
 
     def get_stack(self, f: FrameType | None, t: TracebackType | None) -> Any:
-        """Return the frames of the user, and which is the current one."""
+        """Return the frames of the user, and the index of the current one."""
         stack, index = super().get_stack(f, t)
         first, end = 0, len(stack)
         for number, (frame, _) in enumerate(stack):
@@ -224,7 +224,7 @@ class Debugger(pdb.Pdb):
         return calls.running_call in calls.cancellations.cancelled
 
     def dispatch_return(self, frame: FrameType, arg: Any) -> Any:
-        """The call's own code returns: what comes next is not the user's."""
+        """Finish when the call's own code returns: the code after that is not the user's."""
         try:
             return super().dispatch_return(frame, arg)
         finally:
@@ -237,7 +237,7 @@ class Debugger(pdb.Pdb):
             stop.close()
 
     def finish(self) -> None:
-        """Trace no more, and let go of the terminal."""
+        """Trace no more, and release the terminal."""
         if _active.debugger is self:
             _active.debugger = None
         _active.left = self.quitting
@@ -259,9 +259,9 @@ class Debugger(pdb.Pdb):
             self._breakpoints.calls.cancellations.tell_debugger(self._interrupted)
 
     def _interrupted(self, frame: FrameType | None) -> None:
-        """In the signal's handler: no lock is taken here, and nothing of this is traced."""
+        """Stop where the main thread is. In the signal's handler: it takes no lock and is not traced."""
         if self._stop is None:
-            return  # it was let go meanwhile
+            return  # the terminal was released meanwhile
         if self.allow_kbdint:
             while frame is not None and frame.f_code.co_filename not in _MACHINERY:
                 if frame.f_code.co_filename.startswith(PACKAGE):
@@ -295,7 +295,7 @@ class Debugger(pdb.Pdb):
                 if not more:
                     break
         except (SyntaxError, ValueError, OverflowError):
-            pass  # it is told where it is run
+            pass  # the user sees it when the statement runs
         return text
 
     def do_interact(self, arg: str) -> Any:
@@ -310,7 +310,7 @@ class Debugger(pdb.Pdb):
             sys.stdin, sys.stdout = streams
 
     def do_EOF(self, arg: str) -> Any:
-        """Go on without the debugger: the task is not to suffer from a terminal that ends."""
+        """Go on without the debugger: the end of a terminal must not harm the task."""
         self.clear_all_breaks()
         self.set_continue()
         return 1

@@ -27,12 +27,12 @@ from skate._worker.process.context import ProcessContext
 from skate._worker.process.current import CallInfo
 from skate._worker.process.daemon_link import DaemonLink
 
-#: Characters of an instance's repr that are shown.
-_MOST_REPR = 200
+#: Errors and output show at most this many characters of an instance's repr.
+_MAX_REPR_CHARS = 200
 
 
 class ActorInstance:
-    """One incarnation of an actor: its instance, and what errors and reports call it."""
+    """One incarnation of an actor: its instance, and its name in errors and reports."""
 
     def __init__(
         self,
@@ -54,19 +54,19 @@ class ActorInstance:
         self._bound: dict[str, Callable[..., Any]] = {}
         #: The compiled graphs that it takes part in, by id (see ``skate.dag._program``).
         self.graphs: dict[bytes, Any] = {}
-        #: What errors and output call it.
+        #: Its name in errors and output.
         self.repr = spec.class_name
 
-    def tell(self, name: str, raised: BaseException) -> None:
-        """Tell of a constructor that raised: perhaps nobody calls the actor, or asks for what it calls."""
+    def warn_of(self, name: str, raised: BaseException) -> None:
+        """Print the error of a constructor, as perhaps no code calls the actor or retrieves the results."""
         self._context.warn(f"{name} raised, so the actor is dead:\n{format_error(raised).rstrip()}")
 
     def _introduce(self) -> None:
-        """Go by the instance's own repr in errors and output, if its class defines one, as Ray does."""
+        """Use the instance's own repr in errors and output, if its class defines one, as Ray does."""
         if getattr(type(self.instance), "__repr__", None) is not object.__repr__:
             try:
                 # Of a subclass of str, the characters: it is pickled.
-                self.repr = str.__str__(repr(self.instance))[:_MOST_REPR]
+                self.repr = str.__str__(repr(self.instance))[:_MAX_REPR_CHARS]
             except BaseException:
                 return  # the user's bug, which is no reason for the actor to fail
             output.names.current = " ".join(self.repr.split())
@@ -82,7 +82,7 @@ class ActorInstance:
         cls = getattr(made, "__origin__", made)
         if not is_coroutine(cls.__init__):
             return made(*args, **kwargs)
-        # Python itself would refuse what such an ``__init__`` returns.
+        # Python itself would refuse the coroutine that such an ``__init__`` returns.
         instance = cls.__new__(cls, *args, **kwargs)
         waiting = cls.__init__(instance, *args, **kwargs)
         if hasattr(waiting, "__await__"):
@@ -113,7 +113,7 @@ class ActorInstance:
         return args, kwargs
 
     def farewell(self) -> None:
-        """The process is about to end in peace: let the instance clean up, by Ray's hook."""
+        """Let the instance clean up by Ray's hook, before the process ends on purpose."""
         current.call.set(CallInfo(b"", 0, f"{self.spec.class_name}.__ray_shutdown__", 1))
         try:
             hook = getattr(self.instance, "__ray_shutdown__", None)
@@ -123,16 +123,16 @@ class ActorInstance:
 
                 asyncio.run(waiting)
         except BaseException as error:
-            report(error)  # there is nobody to raise it in
+            report(error)  # no user code is there to raise it in
 
     def forget(self) -> None:
-        """Let go of the instance: it and what it holds may have a ``__del__``, or a file to flush."""
+        """Release the instance: it and its attributes may have a ``__del__``, or a file to flush."""
         self.let_go()
         gc.collect()
         output.flush(False)
 
     def let_go(self) -> None:
-        """Keep the instance no longer."""
+        """Release the instance and its bound methods."""
         self.instance = None
         self._bound.clear()
 
@@ -165,7 +165,8 @@ class ActorHost(ActorInstance):
     """An actor that is a process of its own.
 
     Args:
-        leave_by: begins to end the process, for an exception that ends the actor, raised in what it names.
+        leave_by: begins to end the process, for an exception that ends the actor and the name of the method
+            that raised it.
     """
 
     def __init__(
@@ -228,7 +229,7 @@ class ActorHost(ActorInstance):
                 self._leave_by(raised, name)
                 return
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
-            self.tell(name, raised)
+            self.warn_of(name, raised)
             set_traceback(raised, None)
         shown = self.repr if self.repr != spec.class_name else ""
         with self._context.locked:
@@ -243,7 +244,7 @@ class ActorHost(ActorInstance):
 
 
 def _of_class(instance: Any, name: str) -> Any:
-    """Return a method of an instance: the class's, whatever the instance has under that name."""
+    """Return a method of an instance: the class's, even if the instance has an attribute of that name."""
     kind = type(instance)
     for base in kind.__mro__:
         if name in base.__dict__:

@@ -1,6 +1,6 @@
-"""Actors that run several calls at a time: on threads, or interleaved on one asyncio loop.
+"""Runs several calls of an actor at a time: on threads, or interleaved on one asyncio loop.
 
-Calls begin in the order in which they came, and end as they do. Each concurrency group has its own
+Calls begin in the order in which they came, and end in any order. Each concurrency group has its own
 limit; calls of no group share ``max_concurrency``.
 """
 
@@ -45,7 +45,7 @@ def group_of(spec: control.ActorSpec, call: wire.Call) -> str:
 
 
 def _refuse(invoker: Invoker, spec: control.ActorSpec, connection: Connection, call: wire.Call) -> None:
-    """Answer a call of a group that there is not: the caller chose it. Under the lock."""
+    """Reply with an error to a call of an unknown group, which the caller chose. Under the lock."""
     name = invoker.name_of(connection.peer, call)
     known = ", ".join(spec.concurrency_groups) or "none"
     error = ValueError(
@@ -101,9 +101,9 @@ class ThreadedRunner:
         self._invoker = invoker
         self._spec = spec
         self._groups = {name: _Threads(self, name, limit) for name, limit in limits_of(spec).items()}
-        #: The constructor is through.
+        #: The constructor has ended.
         self._ready = False
-        #: Call to its group and when it began.
+        #: Call to its group and its start.
         self._running: dict[Key, tuple[str, float]] = {}
 
     def submit(self, connection: Connection, call: wire.Call) -> None:
@@ -194,7 +194,7 @@ class AsyncRunner:
 
     The loop watches the reactor's own descriptor: the thread that runs coroutines reads the sockets
     too, and a call is not handed between threads. While user code blocks the loop, the background
-    thread leads, as everywhere.
+    thread leads, as in every process.
     """
 
     def __init__(
@@ -213,10 +213,10 @@ class AsyncRunner:
         self._incoming: deque[_Work] = deque()
         self._drain_scheduled = False
         self._flush_scheduled = False
-        #: The loop reads the sockets just now, and will look at what came in when it has.
+        #: The loop is reading the sockets, and drains the incoming calls afterwards.
         self._reading = False
         self._loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
-        #: What is here, until its reply; None: its task has not had its first turn.
+        #: Calls that have no reply yet; None: the call's task has not had its first turn.
         self._running: dict[Key, asyncio.Task[None] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._warned = False
@@ -237,13 +237,13 @@ class AsyncRunner:
                 self._loop.call_soon_threadsafe(self._drain)
 
     def lanes(self) -> list[dict[str, Any]]:
-        """See Runner. A coroutine may wait in many ways: nobody can say that it is blocked."""
+        """See Runner. No call counts as blocked, as a coroutine may wait in many ways."""
         queued = {(connection.peer.id, call.seq): None for connection, call in self._queued()}
         running = [(*key, 0.0) for key in list(self._running) if key not in queued]
         return [lane(self._context.worker_id, 0, running, queued)]
 
     def cancel(self, connection: Connection, seq: int) -> bool:
-        """See Runner. What becomes of it is decided on the loop."""
+        """See Runner. The loop decides about the call."""
         key = (connection.peer.id, seq)
         if key not in self._running:
             return False
@@ -269,7 +269,7 @@ class AsyncRunner:
     def _queued(self) -> list[_Work]:
         queued = list(self._incoming)
         for queue in self._waiting.values():
-            queued += queue  # at one go: the loop may be at work on another thread
+            queued += queue  # in one step: the loop may run on another thread
         return queued
 
     @staticmethod
@@ -290,7 +290,7 @@ class AsyncRunner:
             loop.remove_reader(reactor.fileno())
 
     def _run_until_stopped(self, where: str) -> None:
-        """Run the loop. What ends it is a task that user code made: calls see to their own errors."""
+        """Run the loop, also after a task that user code made has raised. Calls handle their own errors."""
         while True:
             try:
                 self._loop.run_forever()
@@ -299,7 +299,7 @@ class AsyncRunner:
                 if is_a(error, SystemExit):
                     self._invoker.leave_by(error, f"a task of {self._spec.class_name}{where}")
                 else:
-                    report(error)  # there is nobody to raise it in; the other calls go on
+                    report(error)  # no user code is there to raise it in; the other calls go on
 
     async def _construct(self, host: ActorHost) -> None:
         """Run the constructor and report."""
@@ -328,7 +328,7 @@ class AsyncRunner:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _read(self) -> None:
-        """Read the sockets and begin what came in, in one round of the loop."""
+        """Read the sockets and begin the calls that came in, in one round of the loop."""
         self._reading = True
         try:
             self._context.reactor.turn_if_free()
@@ -350,11 +350,11 @@ class AsyncRunner:
                 self._begin(group, work)
             else:
                 self._waiting[group].append(work)
-        # Behind the first steps of what has begun: calls that end at once are replied to in that round.
+        # After the first steps of the calls that have begun: those that end at once are replied to together.
         self._flush_soon()
 
     def _begin_elsewhere(self, group: str, work: _Work) -> None:
-        """Refuse a call of a group that is not this loop's. (See ``GroupedRunner``.)"""
+        """Refuse a call of a group of which this loop runs no calls. (See ``GroupedRunner``.)"""
         with self._context.locked:
             del self._running[work[0].peer.id, work[1].seq]
             _refuse(self._invoker, self._spec, *work)
@@ -403,7 +403,7 @@ class AsyncRunner:
         return invoker.invocation.encode(peer, call, name, value)
 
     def _flush_soon(self) -> None:
-        """One send for all replies and items of this round of the loop."""
+        """Send all replies and items of this round of the loop at its end."""
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)

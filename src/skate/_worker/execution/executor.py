@@ -46,9 +46,10 @@ from skate._worker.process.main_thread import MainThread
 from skate._worker.process.peers import Peer
 from skate._worker.process.waiting import Waiting
 
+#: A slot of the progress table: owner, seq with a flag.
 _SLOT = struct.Struct("<8sQ")
-#: Replies of short calls are kept together at most this long (seconds).
-_HOLD = 0.001
+#: Replies of short calls are batched for at most this time (seconds).
+_REPLY_BATCH_S = 0.001
 _SPENT = "a function was called as often as its max_calls allows"
 
 
@@ -56,8 +57,8 @@ class Executor:
     """Runs the calls that arrive, and begins to end the process. Built by Core, which sets the hooks.
 
     Args:
-        progress_table: shared with the daemon; at ``slot`` stands which call was begun last.
-        cancel_children: cancels what a call (owner, seq, with force) that runs here has called itself.
+        progress_table: shared with the daemon; ``slot`` names the call that was begun last.
+        cancel_children: cancels the calls that a call (owner, seq, with force) of this process has made.
     """
 
     def __init__(
@@ -89,37 +90,37 @@ class Executor:
         self._slot_offset = slot * _SLOT.size
         self._queue: deque[tuple[Connection, Any]] = deque()
         self._waiter: Waiter | None = None
-        #: What holds users' functions: let go of by the main thread, without the lock, for ``__del__``.
+        #: Objects with users' functions: the main thread drops them, without the lock, for ``__del__``.
         self._dropped: list[Any] = []
         self._running = False
-        #: Whose call runs, or ran last; and whether that process is gone.
+        #: The owner of the call that runs, or ran last; and whether that process is gone.
         self._caller = b""
         self._seq = 0
         self._started = 0.0
         self._orphaned = False
-        #: Why the process is to end after this task; "": it is not.
+        #: Why the process ends after this task; "": it does not.
         self._spent = ""
         self._gpus: str | None = None
-        #: The main thread waits in get, its CPUs lent: what arrives cannot begin here.
+        #: The main thread waits in get and has released its CPUs: no call can begin here.
         self._cpus_released = False
         self._stopping = False
         self._exit_code = 0
         self._last_flush = 0.0
-        #: Methods of the actor whose last call here was short. (Of functions their owners know.)
+        #: Methods of the actor whose last call here was short. (Owners keep that of their functions.)
         self._short: set[int | str] = set()
         self._main = threading.current_thread()
         self.title = titles.Title()
         self.invocation = invocation
         self.yielding = yielding
-        #: Called with what a call raised, before it is answered: see ``debugging.breakpoints``.
+        #: Called with the exception of a call, before the reply: see ``debugging.breakpoints``.
         self.on_raised: Callable[[BaseException], None] = _nothing_of
-        #: Called under the lock before the process says that it leaves, and when its last call is through:
+        #: Called under the lock before the process says that it leaves, and when its last call has ended:
         #: see ``reporting.report``.
         self.on_leave: Callable[[], None] = _nothing
         self.on_end: Callable[[], None] = _nothing
-        #: The actor that this process is.
+        #: The actor that runs in this process.
         self.host: ActorHost | None = None
-        #: What runs its calls, if it is not a serial one.
+        #: The runner of its calls, if it is not a serial one.
         self._runner: Runner | None = None
         self._gate = main_thread.gate
         self._gate.add_boundaries(
@@ -129,10 +130,10 @@ class Executor:
         )  # fmt: skip
         self.interrupts = Interrupts(context, daemon, self._gate, self, cancel_children)
         self.invocation.cancelled = self.interrupts.cancelled
-        self._reactor.on_background = self._give_back
+        self._reactor.on_background = self._return_queued_tasks
 
     def handlers(self) -> dict[type, Handler]:
-        """Return which message of a caller goes where."""
+        """Return the handlers of messages from callers."""
         return {
             wire.DefineFunction: self._define,
             wire.ForgetFunction: self._forget,
@@ -142,12 +143,12 @@ class Executor:
         }
 
     def daemon_handlers(self) -> dict[type, Handler]:
-        """Return which message of the daemon goes where."""
-        return {node.StartActor: self._called, node.Exit: self._asked_to_exit,
+        """Return the handlers of messages from the daemon."""
+        return {node.StartActor: self._called, node.Exit: self._exit_requested,
                 node.OwnerLeft: self._owner_left,
                 node.EndActor: lambda c, m: self._leave(m.reason)}  # fmt: skip
 
-    # ------------------------------------------------------------------ what arrives (under the lock)
+    # ------------------------------------------------------------------ messages (under the lock)
 
     def _define(self, connection: Connection, message: wire.DefineFunction) -> None:
         connection.peer.functions[message.fn] = Function(message)
@@ -156,7 +157,7 @@ class Executor:
         self._drop(connection.peer.functions.pop(message.fn, None))
 
     def _drop(self, functions: object) -> None:
-        """Have the main thread let go of users' functions. Under the lock."""
+        """Have the main thread drop users' functions. Under the lock."""
         if functions:
             self._dropped.append(functions)
             if self._waiter is not None:
@@ -169,20 +170,20 @@ class Executor:
         self._queue.append((connection, message))
         if self._waiter is not None:
             self._waiter.notify()
-        elif self._cpus_released or self._reactor.background_leads:
-            # What runs waits, perhaps for this very call, or takes long.
-            self._give_back()
+        elif self._cpus_released or self._reactor.is_led_in_background:
+            # The running call waits, perhaps for this very call, or takes long.
+            self._return_queued_tasks()
 
     def post(self, connection: Connection, work: Callable[[], None]) -> None:
-        """Run ``work`` on the main thread of a serial actor, behind what waits. Under the lock."""
+        """Run ``work`` on the main thread of a serial actor, after the queued calls. Under the lock."""
         self._called(connection, work)
 
     def has_work(self) -> bool:
-        """Tell whether the main thread of a serial actor is wanted: a call waits for it, or the end."""
+        """Tell whether a call, or the end of the process, waits for the main thread of a serial actor."""
         return bool(self._queue) or self._stopping
 
-    def _give_back(self) -> None:
-        """Return calls to their owners that wait behind one that takes long. Not those of actors."""
+    def _return_queued_tasks(self) -> None:
+        """Return tasks to their owners that are queued behind one that takes long."""
         self._show_task()
         if not self._running or self.host is not None or not self._queue:
             return
@@ -203,9 +204,9 @@ class Executor:
             self.title.show_task()
 
     def return_queued(self) -> None:
-        """Give every call back that has not begun; this process is about to end. Under the lock."""
+        """Return every call that has not begun; this process is about to end. Under the lock."""
         self._running = True
-        self._give_back()
+        self._return_queued_tasks()
 
     def withdraw(self, connection: Connection, seq: int) -> wire.Call | None:
         """Forget a call that has not begun, and return it. Under the lock."""
@@ -220,11 +221,11 @@ class Executor:
 
     @property
     def running_call(self) -> Key | None:
-        """Owner and seq of what the main thread runs."""
+        """Owner and seq of the call that the main thread runs."""
         return (self._caller, self._seq) if self._running else None
 
     def lanes(self) -> list[dict[str, Any]]:
-        """Return where calls run here, which do, and which are behind them: see ``_base.waits``."""
+        """Return the lanes of this process with their running and queued calls: see ``_base.waits``."""
         if self._runner is not None:
             return self._runner.lanes()
         running = self.running_call
@@ -233,20 +234,20 @@ class Executor:
             calls = [(*running, perf_counter() - self._started)]
         elif self.host is not None and self.host.instance is None:
             calls = [(b"", 0, 0.0)]
-        # What waits behind a task is given back and runs elsewhere; behind a method it waits.
+        # Calls behind a task are returned and run elsewhere; behind a method they wait.
         queued = [
             (connection.peer.id, call.seq) for connection, call in self._queue if isinstance(call, wire.Call)
         ]
         return [lane(self._context.worker_id, 1, calls, queued if self.host is not None else [])]
 
     def caller_left(self, connection: Connection) -> None:
-        """A caller is gone: what it still had queued here is not run, what it was sent is not made."""
+        """Drop the queued calls of a caller that is gone, and stop its generators."""
         for outgoing in connection.peer.streams.values():
             outgoing.news()
         self._drop(connection.peer.functions)
         self._queue = deque(item for item in self._queue if item[0] is not connection)
 
-    def _asked_to_exit(self, connection: Connection, message: node.Exit) -> None:
+    def _exit_requested(self, connection: Connection, message: node.Exit) -> None:
         self._garbage.drain()
         if self._running or self._queue or self._refs.entries or self._store.objects:
             self._daemon.send(node.ExitRefused())
@@ -254,10 +255,10 @@ class Executor:
         self._leave("it was idle")
 
     def _owner_left(self, connection: Connection, message: node.OwnerLeft) -> None:
-        """The process that leased this worker is gone. What others hold of it must not go with its task."""
+        """End this process, as the one that leased it is gone; after the task, if it owns objects."""
         if not self._running or self._caller != message.owner:
             self._daemon.send(node.ExitRefused())
-        elif self._refs.owns_any():
+        elif self._refs.has_owned():
             self._orphaned = True
         else:
             self._daemon.send(node.Leaving("the process that had sent it its task ended"))
@@ -278,7 +279,7 @@ class Executor:
     # ------------------------------------------------------------------ the main thread
 
     def run(self) -> int:
-        """Serve until told to end; return the exit code."""
+        """Serve until the process is to end; return the exit code."""
         reactor = self._reactor
         while not self._stopping:
             if reactor.interrupted:
@@ -320,14 +321,14 @@ class Executor:
         self._waiter = None
 
     def run_handlers(self) -> None:
-        """Run the handlers of signals that were put off, between calls. On the main thread."""
+        """Run the handlers of signals that were put off. Between calls, on the main thread."""
         try:
             self._main_thread.check_interrupt()
         except BaseException as error:
             self._handler_raised(error)
 
     def _handler_raised(self, error: BaseException) -> None:
-        """A signal's handler raised, and no call runs that could get it: end, or tell."""
+        """End the process, or warn: a signal's handler raised while no call runs that could get the error."""
         if is_a(error, SystemExit):
             self.leave_by(error, "a signal's handler")
         else:
@@ -344,7 +345,7 @@ class Executor:
     @property
     def releases_cpus(self) -> bool:
         """Whether the calling thread runs a task, which releases its CPUs when it blocks."""
-        # Released already: a signal's handler, or a finalizer, waits inside the wait.
+        # They may be released already: a signal's handler, or a finalizer, waits inside the wait.
         return (
             self._running
             and self.host is None
@@ -353,7 +354,7 @@ class Executor:
         )
 
     def _block_releasing_cpus(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Wait; after a moment give back what is queued here and release the CPUs."""
+        """Wait; after a moment return queued tasks and release the CPUs."""
         reactor, locked = self._reactor, self._context.locked
         soon = monotonic() + self._context.config.lend_after_ms / 1000
         if deadline is not None and deadline <= soon:
@@ -362,7 +363,7 @@ class Executor:
             return True
         with locked:
             self._cpus_released = True
-            self._give_back()
+            self._return_queued_tasks()
             self._daemon.send(node.Blocked(True))
             reactor.flush()
         try:
@@ -374,13 +375,13 @@ class Executor:
                 self._daemon.flush()
 
     def wait_stopped(self, waiter: Waiter) -> None:
-        """Wait at a breakpoint. What is queued behind the call is given back; its CPUs stay its own, or
-        every task of a thousand would start a process to stop in."""
+        """Wait at a breakpoint. Queued tasks are returned, but the call keeps its CPUs, or each of a thousand
+        tasks would start a process to stop in."""
         releases = self.releases_cpus
         if releases:
             with self._context.locked:
                 self._cpus_released = True
-                self._give_back()
+                self._return_queued_tasks()
                 self._reactor.flush()
         try:
             self._reactor.wait(waiter)
@@ -433,26 +434,25 @@ class Executor:
             lock.release()
 
     def _retire(self, connection: Connection, reason: str) -> None:
-        """A task was the last one of this process: end, unless objects would go too.
+        """End the process after its last task, unless it owns objects. Under the lock.
 
-        What is queued goes back to its owners; what is still under way they send elsewhere, for it has
-        not begun. Under the lock.
+        Queued tasks are returned to their owners, who send elsewhere the ones still on the way here.
         """
         connection.flush()
         self._garbage.drain()
-        if self._refs.owns_any() or connection.peer.acks:
+        if self._refs.has_owned() or connection.peer.acks:
             return
-        self._running = True  # for giving back what is queued
-        self._give_back()
+        self._running = True  # else nothing is returned
+        self._return_queued_tasks()
         self._running = False
-        # A retry of the last task, which has its number, may be under way: it has not begun here.
+        # A retry of the last task, which has its number, may be on the way: it has not begun here.
         _SLOT.pack_into(self._progress_table, self._slot_offset, b"", 0)
         self._reactor.flush()
         self._leave(reason)
 
     def _invoke(self, connection: Connection, call: wire.Call, received: list[ObjectEntry]) -> Result:
-        """Run user code. Its arguments and results live in this frame only, so that they are gone
-        when the reply says which refs are still held."""
+        """Run user code. Its arguments and results live in this frame only, so that they are gone when the
+        reply names the refs that are still held."""
         name, target = self.target(connection.peer, call)
         args, kwargs = self.invocation.decode_arguments(call, received)
         if call.stream is not None:
@@ -480,7 +480,7 @@ class Executor:
         return name, self.host.method(str(call.fn))
 
     def _flush(self, connection: Connection) -> None:
-        """Send replies now, unless the next call is of the same caller and known to be short."""
+        """Send replies now, unless the next call comes from the same caller and is known to be short."""
         queue = self._queue
         if queue and len(connection.out) < EAGER_BYTES:
             caller, following = queue[0]
@@ -490,21 +490,21 @@ class Executor:
                 and (following.flags & wire.SHORT or following.fn in self._short)
             ):
                 now = monotonic()
-                if now - self._last_flush < _HOLD:
+                if now - self._last_flush < _REPLY_BATCH_S:
                     if self._reactor.blocked_in_poll:
-                        self._reactor.request_turn()  # should that call take long after all
+                        self._reactor.request_turn()  # in case that call takes long after all
                     return
                 self._last_flush = now
         connection.flush()
 
     def name_of(self, peer: Peer, call: wire.Call) -> str:
-        """Return what users call a call that was sent here."""
+        """Return the name by which users know a call that was sent here."""
         if self.host is not None:
             return call.name or f"{self.host.spec.class_name}.{call.fn}"
         return call.name or peer.functions[call.fn].name  # type: ignore[index]
 
     def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
-        """User code raised: return the reply that says so, or begin to end the process."""
+        """Return the reply for an exception of user code, or begin to end the process."""
         error, before = taken_apart(error)
         if type(error) is ArgumentLost:
             return wire.LOST, error.what, None, None, None
@@ -530,7 +530,7 @@ class Executor:
         return reply_of(self.invocation, dump, connection.peer.id, call, error, name, actor, before)
 
     def leave_by(self, error: BaseException, name: str) -> None:
-        """A method or the constructor of the actor ended the actor: begin to end the process."""
+        """Begin to end the process: a method or the constructor of the actor ended the actor."""
         end = Exit(error)
         with self._context.locked:
             self._reactor.flush()
@@ -539,10 +539,10 @@ class Executor:
     # ------------------------------------------------------------------ becoming an actor
 
     def _become(self, message: node.StartActor) -> None:
-        """Be this actor from now on; calls that came early are its first."""
+        """Become an actor: construct it and serve its calls, first those that came early."""
         with self._context.locked:
             self._garbage.drain()
-            if self._refs.owns_any():
+            if self._refs.has_owned():
                 self._daemon.send(node.ActorRefused(message.actor_id, message.incarnation))
                 self._daemon.flush()
                 return
@@ -565,7 +565,7 @@ class Executor:
         runner.serve(host)
 
     def _make_runner(self, spec: control.ActorSpec) -> Runner | None:
-        """Return what runs the calls of an async or threaded actor; None for a serial one."""
+        """Return the runner of an async or threaded actor; None for a serial one."""
         if not spec.is_async and spec.max_concurrency == 1 and not spec.concurrency_groups:
             return None
         from skate._worker.execution import concurrency  # asyncio takes a while to import
@@ -585,7 +585,7 @@ class Executor:
 
     @property
     def runner(self) -> Runner | None:
-        """What runs the calls of an actor that is not a serial one."""
+        """The runner of an actor that is not a serial one."""
         return self._runner
 
     def wait_until_stopped(self) -> None:

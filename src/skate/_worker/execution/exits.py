@@ -1,4 +1,4 @@
-"""Tasks and actors that end their process: ``sys.exit()``, ``exit_actor()``. Each means what it does in Ray.
+"""Interprets ``sys.exit()`` and ``exit_actor()`` in tasks and actors, as Ray does.
 
 =====================  ========================================================================
 ``exit_actor()``       the actor ends for good
@@ -26,7 +26,7 @@ class ActorExit(SystemExit):
 
 
 class Exit:
-    """What an exit that user code raised means."""
+    """The meaning of an exit that user code raised."""
 
     def __init__(self, error: BaseException) -> None:
         code: object = code_of(error)
@@ -34,7 +34,7 @@ class Exit:
         #: An actor that exits so ends for good.
         self.intended = by_name or (is_a(code, int) and int.__int__(code) == 0)  # type: ignore[arg-type]
         shown = repr(code) if type(code) in _SHOWN else f"<{type_name(code)}>"
-        #: What was called.
+        #: The function that was called, in words.
         self.what = "exit_actor() was called" if by_name else f"sys.exit({shown}) was called"
         #: The process's exit code.
         self.status = status_of(error)

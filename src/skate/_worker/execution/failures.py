@@ -1,7 +1,7 @@
-"""What a call that raised is answered with, wherever it ran: workers and in-process mode share it.
+"""Makes the reply to a call that raised, in workers and in in-process mode.
 
-The exception is the user's: it is handled through ``_base.user_errors`` alone, and whatever fails on the
-way, the caller gets an error.
+The exception is the user's: it is handled through ``_base.user_errors`` alone, and if that fails, the caller
+gets an error all the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Dump = Callable[[BaseException, str, "str | None", "str | None"], "tuple[bytes, 
 
 
 def taken_apart(error: BaseException) -> tuple[BaseException, Yielded | None]:
-    """Return what user code raised, and what it had yielded before, if its number of returns is fixed."""
+    """Return the exception of user code, and the items yielded before, if its number of returns is fixed."""
     if type(error) is Stopped:
         return error.error, error.before
     return error, None
@@ -42,14 +42,14 @@ def reply_of(
         invocation: of the process.
         dump: makes bytes of the exception.
         owner: the caller.
-        call: what raised.
-        error: what it raised.
-        name: what users call it.
+        call: the call that raised.
+        error: its exception.
+        name: the name that users know it by.
         actor: its repr and its id, if it is a method.
-        before: what it had yielded, if its number of returns is fixed.
+        before: the items yielded before, if its number of returns is fixed.
 
     Raises:
-        MemoryError: there is no room even for the words.
+        MemoryError: there is no memory even for the text.
     """
     try:
         invocation.discard_results(owner, call, error)

@@ -1,4 +1,4 @@
-"""A child that user code forks inside a call: what becomes of it when that code returns to the runtime.
+"""Ends a child that user code forked inside a call, when that code returns to the runtime.
 
 In a program of its own the child would unwind the whole stack and end as Python ends: ``sys.exit(9)``
 with code 9, an exception with its traceback and code 1, after the functions registered with ``atexit``.
@@ -23,14 +23,14 @@ def end_where_user_code_ends(runner: Any, invocation: Any) -> None:
     """Have this process end when a call, or the constructor of an actor, returns or raises.
 
     Args:
-        runner: its ``failed`` is called with what a call raised.
-        invocation: what turns results and items into messages.
+        runner: its ``failed`` is called with the exception of a call.
+        invocation: the object that turns results and items into messages.
     """
     from skate._worker.execution.actor_host import ActorInstance
 
     # In-process mode has kinds of its own.
     kinds: list[Any] = ActorInstance.__subclasses__()
-    # Here, in the child: the code that the parent runs is not asked whether this is one.
+    # Here, in the child: so the parent's code need not check whether it runs in a child.
     runner.failed = lambda error, *_: end(error)
     invocation.encode = invocation.encode_value = invocation.reply = lambda *_, **__: end(None)
     for kind in kinds:
@@ -51,7 +51,7 @@ def end(error: BaseException | None) -> NoReturn:
             try:
                 stream.flush()
             except (OSError, ValueError, AttributeError):
-                pass  # closed, or nobody reads it
+                pass  # it is closed, or its reader is gone
         if error is not None and is_a(error, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGINT)
@@ -59,7 +59,7 @@ def end(error: BaseException | None) -> NoReturn:
 
 
 def _report(error: BaseException | None) -> int:
-    """Print what there is to say of an error; return the exit code."""
+    """Print an error as Python does at the end of a program; return the exit code."""
     if error is None:
         return 0
     if not is_a(error, SystemExit):

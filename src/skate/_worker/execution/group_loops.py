@@ -1,13 +1,14 @@
-"""Async actors with concurrency groups: a loop and a thread for each group, beside the main thread's.
+"""Runs async actors with concurrency groups: a loop and a thread for each group, beside the main thread's.
 
 ::
 
-    sockets ──► whoever reads them ──submit──► main thread: loop of calls of no group, constructor, reactor
-                (main thread, or               thread "skate-group-io": loop of the group "io"
-                 skate-io while it computes)   thread "skate-group-cpu": ...
+    sockets ──► reading thread ──submit──► main thread: loop of calls of no group, constructor, reactor
+                (main thread, or           thread "skate-group-io": loop of the group "io"
+                 skate-io while it         thread "skate-group-cpu": ...
+                 computes)
 
 A coroutine that blocks its loop blocks the calls of its own group, and no others. A group's thread starts at
-its first call; no call of a group begins before the constructor is through.
+its first call; no call of a group begins before the constructor has ended.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from skate._worker.execution.runner import Invoker
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.signals import Gate
 
-#: A method ended the actor while a coroutine blocks the main thread, which is to end the process: it has so
-#: long to come to an end (seconds).
+#: If a method ended the actor while a coroutine blocks the main thread, which ends the process, it gets this
+#: time to finish (seconds).
 _END_TIMEOUT_S = 1.0
 
 
@@ -70,14 +71,14 @@ class _GroupLoop(AsyncRunner):
 
 
 class GroupedRunner(AsyncRunner):
-    """See the module's text. It is the main thread's loop itself."""
+    """Runs calls of no group on the main thread's loop, and hands others to the loops of their groups."""
 
     def __init__(
         self, context: ProcessContext, gate: Gate, invoker: Invoker, spec: control.ActorSpec
     ) -> None:
         super().__init__(context, gate, invoker, spec)
         self._gate = gate
-        #: Started ones. Changes under the lock.
+        #: The loops that were started. Changes under the lock.
         self._loops: dict[str, _GroupLoop] = {}
         self._limits = limits_of(spec)
         self._limits.pop("")
@@ -116,7 +117,7 @@ class GroupedRunner(AsyncRunner):
         self._after_constructor()
 
     def _after_constructor(self) -> None:
-        """Have the groups begin with what came meanwhile. On the main thread."""
+        """Hand the groups the calls that came during the constructor. On the main thread."""
         with self._context.locked:
             self._constructed = True
             for group in self._limits:
@@ -155,6 +156,6 @@ class GroupedRunner(AsyncRunner):
             threads.start("skate-exit", self._end_if_blocked)
 
     def _end_if_blocked(self) -> None:
-        """End the process, of which the daemon knows that it leaves, if the main thread does not."""
+        """End the process, whose leave the daemon knows of, if the main thread does not."""
         if not self._left.wait(_END_TIMEOUT_S):
             end_process_group()

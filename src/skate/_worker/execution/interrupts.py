@@ -1,8 +1,8 @@
-"""Cancelling calls, in the process that runs them. The owner's part is in ``cancel``.
+"""Cancels calls in the process that runs them. The owner's part is in ``calls.cancellation``.
 
 A task runs on the main thread, where a signal raises KeyboardInterrupt: in user code at once, even
-in a system call; while the runtime's own code is under it (``get``, pickling), at its next safe
-point. A signal that comes late finds another call, or none, and does nothing.
+in a system call; in the runtime's own code (``get``, pickling), at its next safe point. A signal that
+comes late finds another call, or none, and does nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from skate._worker.process.context import ProcessContext
 from skate._worker.process.daemon_link import DaemonLink
 from skate._worker.process.signals import Gate
 
-#: After this time a signal that was not heard is sent again (seconds).
+#: A signal whose handler did not run is sent again after this time (seconds).
 _RESEND_DELAY_S = 0.05
 
 
@@ -33,7 +33,7 @@ class Interrupts:
     """Interrupts calls that run here. Its sets change under the lock, or on the thread that runs the call.
 
     Args:
-        cancel_children: cancels what a call (owner, seq, with force) has called itself.
+        cancel_children: cancels the calls that a call (owner, seq, with force) has made.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class Interrupts:
         #: Calls that run here, or are about to, and were cancelled.
         self.cancelled: set[Key] = set()
         #: The handler ran since the last call was cancelled.
-        self._heard = True
-        #: What the next signal is for, if a debugger sent it.
+        self._handled = True
+        #: Called by the handler of the next signal, if a debugger sent it.
         self.on_debugger: Callable[[Any], None] | None = None
         #: The next KeyboardInterrupt is for a statement that was typed at a breakpoint.
         self._typed = False
@@ -62,7 +62,7 @@ class Interrupts:
         """Take over SIGINT. On the main thread."""
         self._gate.set_own(signal.SIGINT, self._on_signal)
 
-    # ------------------------------------------------------------------ what arrives (under the lock)
+    # ------------------------------------------------------------------ messages (under the lock)
 
     def cancel_requested(self, connection: Connection, message: wire.CancelCall) -> None:
         """Cancel a call that was sent here, for its caller."""
@@ -78,24 +78,24 @@ class Interrupts:
                 self._recurse(key, message)
             return
         if invoker.running_call != key:
-            return  # it is through
+            return  # it has ended
         self.cancelled.add(key)
         self._recurse(key, message)
         if invoker.host is not None:
             return  # a method is not interrupted: it may ask
         if message.force:
             self._end()
-        self._heard = False
+        self._handled = False
         self._signal(key)
 
     def _signal(self, key: Key) -> None:
         ident = threading.main_thread().ident
         assert ident is not None
         signal.pthread_kill(ident, signal.SIGINT)
-        self._context.reactor.call_later(_RESEND_DELAY_S, lambda: self._look(key))
+        self._context.reactor.call_later(_RESEND_DELAY_S, lambda: self._resend(key))
 
     def tell_debugger(self, tell: Callable[[Any], None]) -> None:
-        """Have the main thread call this, with the frame where it is, in the handler of a signal."""
+        """Have the main thread call a function, with its current frame, in the handler of a signal."""
         self.on_debugger = tell
         self._wake_debugger()
 
@@ -106,9 +106,9 @@ class Interrupts:
             signal.pthread_kill(ident, signal.SIGINT)
             self._context.reactor.call_later(_RESEND_DELAY_S, self._wake_debugger)
 
-    def _look(self, key: Key) -> None:
-        """A signal that arrives just before the thread sleeps in a system call does not wake it: again."""
-        if not self._heard and key in self.cancelled and self._invoker.running_call == key:
+    def _resend(self, key: Key) -> None:
+        """Send a signal again that came just before a system call, which it does not interrupt."""
+        if not self._handled and key in self.cancelled and self._invoker.running_call == key:
             self._signal(key)
 
     def _recurse(self, key: Key, message: wire.CancelCall) -> None:
@@ -138,9 +138,9 @@ class Interrupts:
         self.cancelled.discard((owner, seq))
 
     def outcome(self, connection: Connection, call: wire.Call, error: BaseException) -> bytes | None:
-        """Return the error to reply if the call was cancelled while it ran, whatever came out of it.
+        """Return the error to reply if the call was cancelled while it ran, even if it returned a value.
 
-        A coroutine may catch its CancelledError and tidy up; what it returns or raises then, nobody wants.
+        A coroutine may catch its CancelledError and clean up; its result is dropped.
         """
         if (connection.peer.id, call.seq) not in self.cancelled:
             return None
@@ -158,7 +158,7 @@ class Interrupts:
             tell, self.on_debugger = self.on_debugger, None
             tell(frame)
             return
-        self._heard = True
+        self._handled = True
         self._gate.arrived(signum, self._raise, frame)
 
     def interrupt_typed(self) -> None:
@@ -167,7 +167,7 @@ class Interrupts:
         self._gate.put_off(signal.SIGINT, self._raise)
 
     def _raise(self, signum: int, frame: Any) -> None:
-        """In user code, or at a safe point: raise, unless what the signal was for is over."""
+        """Raise KeyboardInterrupt, unless the call has ended. In user code, or at a safe point."""
         if self._typed:
             self._typed = False
             raise KeyboardInterrupt

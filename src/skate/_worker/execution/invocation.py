@@ -1,4 +1,4 @@
-"""One call in a worker: arguments from bytes, results to bytes, and the refs that came and go."""
+"""Decodes the arguments of a call in a worker, encodes its results, and counts the refs in both."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from skate._worker.process.context import ProcessContext
 from skate._worker.process.daemon_link import DaemonLink
 from skate._worker.process.peers import Peer
 
-#: Items that follow each other closely are kept together at most this long (seconds).
-_HOLD = 0.001
+#: Items that follow each other closely are batched for at most this time (seconds).
+_ITEM_BATCH_S = 0.001
 
 Result = tuple[
     int,  # kind
@@ -49,7 +49,7 @@ class ArgumentLost(Exception):
 
 
 class Yielded:
-    """What a generator with a fixed number of returns has yielded, encoded."""
+    """The items, encoded, that a generator with a fixed number of returns has yielded."""
 
     def __init__(self) -> None:
         self.encoded: list[tuple[int, bytes]] = []
@@ -58,11 +58,11 @@ class Yielded:
 
     @property
     def sealed(self) -> list[int]:
-        """Return which of them are in the store."""
+        """The indexes of those in the store."""
         return [index for index, (kind, _) in enumerate(self.encoded) if kind == wire.SHARED]
 
     def result(self) -> Result:
-        """Return it as the whole result of a call."""
+        """Return the items as the whole result of a call."""
         (kind, data), more = self.encoded[0], self.encoded[1:]
         return kind, data, more or None, self.contained or None, self.kept or None
 
@@ -71,8 +71,8 @@ class Stopped(BaseException):
     """A generator with a fixed number of returns raised before it had yielded all of them.
 
     Args:
-        error: what it raised.
-        before: what it had yielded.
+        error: its exception.
+        before: the items yielded before.
     """
 
     def __init__(self, error: BaseException, before: Yielded) -> None:
@@ -82,7 +82,7 @@ class Stopped(BaseException):
 
 
 class Invocation:
-    """What every way of running calls (serial, threaded, async) does before and after user code."""
+    """Does the steps before and after user code for every kind of runner (serial, threaded, async)."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Invocation:
         self._borrowing = borrowing
         self._garbage = garbage
         self._last_flush = 0.0
-        #: Calls (owner, seq) whose value nobody wants any more.
+        #: Calls (owner, seq) that were cancelled.
         self.cancelled: AbstractSet[tuple[bytes, int]] = frozenset()
 
     # ------------------------------------------------------------------ before
@@ -145,9 +145,9 @@ class Invocation:
     # ------------------------------------------------------------------ after
 
     def encode(self, peer: Peer, call: wire.Call, name: str, result: Any) -> Result:
-        """Turn what user code returned into what the reply says.
+        """Encode the result of user code for the reply.
 
-        Callers keep no name for it: a returned exception has their frames in its traceback.
+        Callers keep no name for the result: a returned exception has their frames in its traceback.
         """
         if self.cancelled:
             self.check_cancelled(peer.id, call.seq)
@@ -164,18 +164,18 @@ class Invocation:
         return self._encode_many(peer.id, call, result, name)
 
     def check_cancelled(self, owner: bytes, seq: int) -> None:
-        """Raise if nobody wants the result of this call any more, which user code may have swallowed."""
+        """Raise KeyboardInterrupt again if the call was cancelled: user code may have swallowed the first."""
         if (owner, seq) in self.cancelled:
             raise KeyboardInterrupt
 
     def discard_results(self, owner: bytes, call: wire.Call, error: BaseException) -> None:
-        """Have the store drop what a call may have sealed before it ran out of memory."""
-        # Of one that runs again, some may be there from before, and needed.
+        """Have the store drop results that a call may have sealed before it ran out of memory."""
+        # A repeated call may have results there from its first run, which are needed.
         if is_a(error, MemoryError) and not call.flags & wire.AGAIN:
             self.discard([ids.object_id(owner, call.seq, index) for index in range(call.num_returns)])
 
     def discard(self, made: list[bytes]) -> None:
-        """Memory ran out, perhaps behind the seal of one of these, of which the owner will never hear."""
+        """Free objects that may have been sealed, but will not be in a reply."""
         if made:
             with self._context.locked:
                 self._daemon.send(node.Free(made, False, self._context.worker_id))
@@ -190,7 +190,7 @@ class Invocation:
         retriable: bool,
         before: Yielded | None,
     ) -> Result:
-        """Return what the reply says of an exception that was pickled. ``before``: what had been yielded."""
+        """Return the reply for a pickled exception. ``before``: the items yielded before."""
         if before is not None and (retriable or len(before.encoded) == 0):
             self.forget(owner, call, before)
             before = None
@@ -203,7 +203,7 @@ class Invocation:
         return kind, data, more, contained or None, kept or None
 
     def forget(self, owner: bytes, call: wire.Call, before: Yielded) -> None:
-        """Nobody is told of what a generator had yielded, which may be in the store."""
+        """Discard the items of a generator, which will not be in a reply and may be in the store."""
         if not call.flags & wire.AGAIN:
             self.discard([ids.object_id(owner, call.seq, index) for index in before.sealed])
 
@@ -217,9 +217,9 @@ class Invocation:
     def encode_value(
         self, object_id: bytes, result: Any, name: str, again: bool
     ) -> tuple[int, bytes, Sequence[ObjectRef[Any]]]:
-        """Turn one value into what messages say of it; large ones are sealed under that id.
+        """Encode one value for a message; a large one is sealed under that id.
 
-        ``again``: one that is sealed already stays as it is.
+        ``again``: an object that is sealed already stays as it is.
         """
         if result is None:
             return wire.NONE, b"", ()
@@ -235,7 +235,7 @@ class Invocation:
         return kind, data, serialized.refs
 
     def name_refs(self, index: int, refs: Sequence[ObjectRef[Any]]) -> list[tuple[int, bytes, str]]:
-        """Return how the reply names the refs inside a result."""
+        """Return the refs inside a result as the reply names them."""
         entries = {id(ref._entry): ref._entry for ref in refs}.values()
         address = self._context.address
         return [(index, entry.id, entry.owner_address or address) for entry in entries]
@@ -269,10 +269,10 @@ class Invocation:
             made.kept += refs
 
     def encode_yielded(self, owner: bytes, call: wire.Call, items: Any, name: str) -> Result:
-        """Encode what a generator yields, one after the other, until there are as many as were asked for.
+        """Encode the items of a generator until there are as many as its number of returns.
 
         Raises:
-            Stopped: it raised before; what it had yielded counts.
+            Stopped: it raised before; the items yielded before count.
         """
         count, made = call.num_returns, Yielded()
         try:
@@ -311,7 +311,7 @@ class Invocation:
         microseconds: int,
         received: list[ObjectEntry],
     ) -> bool:
-        """Send the reply, or see to it that it is sent when it may. Under the lock.
+        """Queue the reply, now or when the owners of its refs have acknowledged. Under the lock.
 
         Tell whether it is queued on the connection now, for the caller to flush.
         """
@@ -329,12 +329,12 @@ class Invocation:
         return True
 
     def flush_soon(self, connection: Connection) -> None:
-        """Send what is queued: at once if it was long ago, else with what follows. Under the lock.
+        """Flush at once if the last flush was long ago, else with later items. Under the lock.
 
-        What is left lies no longer than until the background thread leads: see Reactor.
+        The background thread flushes the rest when it leads: see Reactor.
         """
         now = monotonic()
-        if now - self._last_flush >= _HOLD or len(connection.out) > EAGER_BYTES:
+        if now - self._last_flush >= _ITEM_BATCH_S or len(connection.out) > EAGER_BYTES:
             self._last_flush = now
             connection.flush()
         elif self._context.reactor.polling:
@@ -342,8 +342,7 @@ class Invocation:
 
 
 def _is_the_calls(result: Any) -> bool:
-    """Whether the function that was called is what yields; else it returned somebody's generator, which
-    cannot be sent."""
+    """Tell whether a generator belongs to the function that was called. Another one cannot be sent."""
     name: str = result.gi_code.co_name
     return current.call.get().function.rpartition(".")[2] == name
 
@@ -356,6 +355,6 @@ def matches(retry: bytes, error: BaseException) -> bool:
         return is_a(error, Exception)
     try:
         kinds = pickle.loads(retry)
-    except BaseException:  # unpickling is the user's code; the caller hears of what was raised
+    except BaseException:  # unpickling is the user's code; the caller gets the call's error
         return False
     return is_any_of(error, kinds if type(kinds) is tuple else (kinds,))

@@ -1,4 +1,4 @@
-"""What runs in this process, as its own code asks for it: runtime context, reports, ``is_canceled()``."""
+"""Answers questions about the calls of this process: runtime context, reports, ``is_canceled()``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Local:
-    """What runs here. A driver runs no calls of others; a worker's are its executor's."""
+    """The calls that run here: in a worker those of its executor, in a driver none."""
 
     def __init__(self, context: ProcessContext) -> None:
         self._context = context
@@ -27,15 +27,15 @@ class Local:
         return self.executor.host if self.executor is not None else None
 
     def id_here(self) -> bytes:
-        """Return the id of the process that the caller runs in, or seems to."""
+        """Return the id of the process that the caller runs in; in-process mode gives each actor its own."""
         return self._context.worker_id
 
     def assigned(self) -> tuple[Mapping[str, int], tuple[str, ...]]:
-        """Return what the caller holds: resources in fixed point, ids of GPUs."""
+        """Return the caller's resources, in fixed point, and the ids of its GPUs."""
         return current.process.resources, current.process.gpus
 
     def lanes(self) -> list[dict[str, Any]]:
-        """Return where calls run here: see ``_base.waits``. Under the lock."""
+        """Return the lanes of this process: see ``_base.waits``. Under the lock."""
         return self.executor.lanes() if self.executor is not None else []
 
     def loop(self) -> Any:
@@ -59,5 +59,5 @@ class Local:
         return (info.owner, info.seq) in cancelled
 
     def _cancelled(self) -> AbstractSet[tuple[bytes, int]] | None:
-        """Return the calls that run here and were cancelled; None: this is no worker."""
+        """Return the running calls that were cancelled; None: this is no worker."""
         return self.executor.interrupts.cancelled if self.executor is not None else None

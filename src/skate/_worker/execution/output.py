@@ -1,4 +1,4 @@
-"""stdout and stderr of a worker: whoever prints is announced, so that lines can be prefixed."""
+"""Writes the name of the task or actor before its output, so that the daemon can prefix lines with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MARK = "\x1e"
 
 
 class NamedStream(io.TextIOWrapper):
-    """A text stream that says, before output, on whose behalf it is, if that changed."""
+    """A text stream that writes the name of the running task or actor before output, if it changed."""
 
     _announced = ""
 
@@ -38,7 +38,7 @@ class NamedStream(io.TextIOWrapper):
         return super().write(text)
 
     def end_call(self, of_task: bool) -> None:
-        """See ``flush``."""
+        """Flush text without a newline, or end the name of a task: see ``flush``."""
         if self._partial:
             self.flush()
         elif of_task and self._announced:
@@ -50,8 +50,10 @@ _streams: list[NamedStream] = []
 
 
 def flush(of_task: bool) -> None:
-    """After a call: let out what has no newline yet, for the process may be killed before the next; and what
-    a child process or native code writes during the next task shall not go by the name of this one.
+    """Flush text without a newline after a call, and end its name.
+
+    The process may be killed before the next call. Output of a child process or of native code during the
+    next task must not appear under the name of this one.
 
     Args:
         of_task: whether the call was a task; an actor keeps its name.

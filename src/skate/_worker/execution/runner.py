@@ -1,4 +1,4 @@
-"""How the parts that run an actor's calls see each other."""
+"""Interfaces between the parts that run an actor's calls."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Runner(Protocol):
         """Take a call that arrived. Under the lock, or before ``serve``."""
 
     def serve(self, host: ActorHost) -> None:
-        """Construct the actor and run its calls on and from the main thread until told to stop."""
+        """Construct the actor and run its calls on and from the main thread until ``stop``."""
 
     def cancel(self, connection: Connection, seq: int) -> bool:
         """Cancel a call; tell whether it runs, or is about to. Under the lock."""
 
     def lanes(self) -> list[dict[str, Any]]:
-        """Return what runs and what is queued: see ``_base.waits``."""
+        """Return the lanes with their running and queued calls: see ``_base.waits``."""
 
     def about_to_wait(self) -> None:
-        """Note that user code calls what blocks its thread, and has to wait. Any thread."""
+        """Note that user code is about to block its thread in a wait. Any thread."""
 
     def loop(self) -> Any:
         """Return the asyncio loop of the main thread; None: there is none."""
@@ -54,7 +54,7 @@ class Cancelled(Protocol):
 
 
 class Invoker(Protocol):
-    """What runs one call after another in this process, as its runners see it: ``executor.Executor``."""
+    """The executor of this process, as its runners see it: ``executor.Executor``."""
 
     invocation: Invocation
     yielding: Yielding
@@ -66,11 +66,11 @@ class Invoker(Protocol):
 
     @property
     def running_call(self) -> Key | None:
-        """Owner and seq of what the main thread runs."""
+        """Owner and seq of the call that the main thread runs."""
 
     @property
     def runner(self) -> Runner | None:
-        """What runs the calls of an actor that is not a serial one."""
+        """The runner of an actor that is not a serial one."""
 
     @property
     def is_stopping(self) -> bool:
@@ -80,22 +80,22 @@ class Invoker(Protocol):
         """Return the name and the code of a call, and make it the current one of this context."""
 
     def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
-        """Return the reply that says what user code raised, or begin to end the process."""
+        """Return the reply for an exception of user code, or begin to end the process."""
 
     def name_of(self, peer: Peer, call: wire.Call) -> str:
-        """Return what users call a call that was sent here."""
+        """Return the name by which users know a call that was sent here."""
 
     def withdraw(self, connection: Connection, seq: int) -> wire.Call | None:
         """Forget a call that has not begun, and return it. Under the lock."""
 
     def return_queued(self) -> None:
-        """Give every call back that has not begun; this process is about to end. Under the lock."""
+        """Return every call that has not begun; this process is about to end. Under the lock."""
 
     def leave_by(self, error: BaseException, name: str) -> None:
         """Begin to end the process: a method or the constructor of the actor ended it."""
 
     def run_handlers(self) -> None:
-        """Run the handlers of signals that were put off, between calls. On the main thread."""
+        """Run the handlers of signals that were put off. Between calls, on the main thread."""
 
     def wait_until_stopped(self) -> None:
         """Lead the reactor on this thread while others run the calls."""

@@ -1,9 +1,9 @@
-"""What ``ps``, ``top`` and ``htop`` call a worker: the task that runs, the actor, or that it is idle.
+"""Sets the title of a worker in ``ps``, ``top`` and ``htop``: the task that runs, the actor, or IDLE.
 
-Both names are written without compiled code: the thread's to ``/proc/self/comm``, the command line over the
-memory of the zygote's own, which every worker has from it. That memory is long, for the zygote's command
-line holds ``sys.path``. A task is shown once it waits, or once the background thread finds the main thread
-busy, after one or two milliseconds: calls that are shorter cost nothing.
+Both names are written without compiled code: the thread's to ``/proc/self/comm``, the command line over that
+of the zygote, which every worker inherits. It has enough room, as the zygote's command line holds
+``sys.path``. A task is shown once it waits, or once the background thread finds the main thread busy, after
+one or two milliseconds: shorter calls cost nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 
 from skate._worker.execution import output
 
-#: Bytes of a title that are shown at most.
-_LONGEST = 256
+#: A title has at most this many bytes.
+_MAX_TITLE_BYTES = 256
 
 
 def _command_line() -> tuple[int, int]:
@@ -43,7 +43,7 @@ class Title:
     """The title of this process."""
 
     def __init__(self) -> None:
-        #: Another one is shown than that of an idle worker, or actor.
+        #: A task is shown, not an idle worker or an actor.
         self.busy = False
         self._prefix = "ray" if os.environ.get("SKATE_AS_RAY") else "skate"
         self._idle = "IDLE"
@@ -55,12 +55,12 @@ class Title:
         self._show(output.names.current)
 
     def idle(self) -> None:
-        """No task runs any more. Under the lock, or before other threads can know of the title."""
+        """Show that no task runs. Under the lock, or before other threads can know of the title."""
         self.busy = False
         self._show(self._idle)
 
     def become(self, class_name: str) -> None:
-        """This process is an actor from now on."""
+        """Show the actor that this process becomes."""
         self._idle = class_name
         self.idle()
 
@@ -74,10 +74,10 @@ class Title:
             start, size = _area
             if size:
                 # Where the last byte is no zero, Linux shows the text up to the first zero, and nothing else.
-                text = text[: min(size - 2, _LONGEST)]
+                text = text[: min(size - 2, _MAX_TITLE_BYTES)]
                 _write("/proc/self/mem", text + bytes(size - len(text) - 1) + b"\1", start)
         except OSError:
-            pass  # a system that does not let it; there is nothing to be done about it
+            pass  # the system does not allow it
 
 
 def _write(path: str, data: bytes, offset: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Generators in a worker: each item is sent as it is yielded, no further ahead than its caller allows."""
+"""Runs generators in a worker, and sends each item when it is yielded, no further ahead than allowed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Outgoing:
         "base",
         "skip",
         "limit",
-        "again",
+        "is_reconstruction",
         "index",
         "taken",
         "cancelled",
@@ -36,7 +36,7 @@ class Outgoing:
         self.connection = connection
         self.seq = call.seq
         self.base, self.skip, self.limit = call.stream
-        self.again = bool(call.flags & wire.AGAIN)
+        self.is_reconstruction = bool(call.flags & wire.AGAIN)
         #: Of the next item.
         self.index = 0
         self.taken = self.skip
@@ -45,28 +45,28 @@ class Outgoing:
         connection.peer.streams[call.seq] = self
 
     @property
-    def stopped(self) -> bool:
-        """Whether nobody wants more."""
+    def is_stopped(self) -> bool:
+        """Whether the caller wants no more items."""
         return self.cancelled or self.connection.closed
 
     @property
-    def full(self) -> bool:
-        """Whether the generator is to wait until its caller has taken items."""
-        return bool(self.limit) and self.index - self.taken >= self.limit and not self.stopped
+    def is_full(self) -> bool:
+        """Whether the generator must wait until its caller has taken items."""
+        return bool(self.limit) and self.index - self.taken >= self.limit and not self.is_stopped
 
     def news(self, taken: int | None = None) -> None:
-        """The caller took items, or (None) stopped. Under the lock."""
+        """Note that the caller took items, or (None) stopped. Under the lock."""
         if taken is None:
             self.cancelled = True
         else:
             self.taken = max(self.taken, taken)
-        if not self.full and self._wake is not None:
+        if not self.is_full and self._wake is not None:
             wake, self._wake = self._wake, None
             wake()
 
     def when_room(self, wake: Callable[[], None]) -> bool:
-        """Have ``wake`` called when there is room. False: there is. Under the lock."""
-        if not self.full:
+        """Have ``wake`` called when there is room. Return False if there is. Under the lock."""
+        if not self.is_full:
             return False
         self._wake = wake
         return True
@@ -84,7 +84,7 @@ class Yielding:
         self._invocation = invocation
 
     def results_table(self) -> dict[type, Handler]:
-        """Return which message of a caller about results that were sent to it goes where."""
+        """Return the handlers of messages from callers about the results that were sent to them."""
         return {
             wire.ReplyAck: self._borrowing.acknowledged,
             wire.StreamTaken: self._stream_taken,
@@ -102,21 +102,21 @@ class Yielding:
             outgoing.news()
 
     def run(self, connection: Connection, call: wire.Call, produced: Any) -> None:
-        """Send every item of an iterable; return when it is through, or nobody wants more."""
+        """Send every item of an iterable; return at its end, or when its caller stops it."""
         outgoing = Outgoing(connection, call)
         try:
             iterator: Iterator[Any] = iter(produced)
             for value in iterator:
                 self._send(outgoing, value)
                 del value
-                if outgoing.full:
+                if outgoing.is_full:
                     waiter = Waiter()
                     with self._context.locked:
                         connection.flush()
                         waits = outgoing.when_room(waiter.notify)
                     if waits:
                         self._waiting.block(waiter, None)
-                if outgoing.stopped:
+                if outgoing.is_stopped:
                     close = getattr(iterator, "close", None)
                     if close is not None:
                         close()
@@ -129,7 +129,7 @@ class Yielding:
     async def run_async(
         self, connection: Connection, call: wire.Call, produced: Any, flush: Callable[[], None]
     ) -> None:
-        """``run`` on an asyncio loop, for async generators too. ``flush`` has what is queued sent soon."""
+        """Do ``run`` on an asyncio loop, also for async generators. ``flush`` has items sent soon."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -140,7 +140,7 @@ class Yielding:
                 self._send(outgoing, value)
                 del value
                 flush()
-                if outgoing.full:
+                if outgoing.is_full:
                     room = asyncio.Event()
 
                     def wake(room: asyncio.Event = room) -> None:
@@ -151,7 +151,7 @@ class Yielding:
                         waits = outgoing.when_room(wake)
                     if waits:
                         await room.wait()
-                if outgoing.stopped:
+                if outgoing.is_stopped:
                     await iterator.aclose()
                     return
             if self._invocation.cancelled:
@@ -168,11 +168,11 @@ class Yielding:
         object_id = item_id(connection.peer.id, outgoing.base, index)
         try:
             kind, data, refs = self._invocation.encode_value(
-                object_id, value, f"item {index}", outgoing.again
+                object_id, value, f"item {index}", outgoing.is_reconstruction
             )
             contained = self._invocation.name_refs(0, refs) if refs else None
         except MemoryError:
-            if not outgoing.again:
+            if not outgoing.is_reconstruction:
                 self._invocation.discard([object_id])
             raise
         with self._context.locked:

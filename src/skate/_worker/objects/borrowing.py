@@ -1,7 +1,7 @@
-"""References between processes: what owners and borrowers say, and what a lost connection means.
+"""Exchanges the messages of owners and borrowers, and finds out what a lost connection means for them.
 
-The states are those of ``refs``. A closed connection is no death: a process that borrows from the process
-behind it, or lends to it, dials it once more. A process that listens is alive, and one whose socket refuses
+The states are those of ``refs``. A closed connection is no death: a process that borrows from its peer, or
+owns what the peer borrows, dials it once more. A process that listens is alive, and one whose socket refuses
 has ended.
 """
 
@@ -20,11 +20,10 @@ from skate._worker.objects.refs import PENDING, REGISTERED, REGISTERING, UNREGIS
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.peers import Peer, Peers
 
-#: An object whose owner could not be reached for a while is asked for anew by who wants it so much later
-#: (seconds).
-_UNREACHED_KEPT = 1.0
+#: An owner that could not be reached is dialled again, on request, after this time (seconds).
+_UNREACHED_RETRY_S = 1.0
 
-_NOBODY = "nobody answers at its address"
+_NO_ANSWER = "no process answers at its address"
 
 
 class Borrowing:
@@ -37,13 +36,13 @@ class Borrowing:
         self._refs = refs
         #: Called with an owned object that a borrower did not find where its location says. Set by Core.
         self.on_missing: Callable[[ObjectEntry, bytes], None] = _nothing
-        #: Told the id of each process that was connected and has ended. Under the lock.
+        #: Called under the lock with the id of each process that was connected and has ended.
         self.on_process_gone: list[Callable[[bytes], object]] = []
-        #: By address to which connections were lost lately, or are refused.
+        #: By address: attempts to reach a process to which connections were lost lately, or are refused.
         self._breaks: dict[str, Backoff] = {}
 
     def handlers(self) -> dict[type, Handler]:
-        """Return what is done with the messages of owners and borrowers."""
+        """Return the handlers of messages from owners and borrowers."""
         return {
             wire.GetObject: self._get_object,
             wire.ObjectValue: self._object_value,
@@ -56,7 +55,7 @@ class Borrowing:
     # ------------------------------------------------------------------ connections that end
 
     def connection_closed(self, connection: Connection) -> None:
-        """Give up what was kept for the process, and find out whether it lives, if that matters here."""
+        """Unpin what the process had not acknowledged, and find out whether it lives, if that matters."""
         peer = connection.peer
         for kept in peer.acks.values():
             for entry in kept:
@@ -66,15 +65,15 @@ class Borrowing:
             self._last_closed(peer, connection)
 
     def _last_closed(self, peer: Peer, connection: Connection) -> None:
-        """No connection to that process is left: it ended, or only the connection did."""
+        """Find out whether a process lives to which no connection is left."""
         refs, address, reason = self._refs, peer.address, connection.close_reason
         owned = refs.owned_by(address)
-        if self._context.dead_reason or self._reactor.stopped:
+        if self._context.dead_reason or self._reactor.is_stopped:
             return
 
         def matters() -> bool:
-            """Whether anybody here wants to know what became of the process."""
-            return bool(refs.owned_by(address) or self.on_process_gone or refs.lends_to(peer.id))
+            """Tell whether a part of this process must know whether the other one lives."""
+            return bool(refs.owned_by(address) or self.on_process_gone or refs.is_lending_to(peer.id))
 
         if not matters():
             return
@@ -92,8 +91,8 @@ class Borrowing:
         def gone(why: str) -> None:
             self._breaks.pop(address, None)
             refs.borrower_died(peer.id)
-            for told in self.on_process_gone:
-                told(peer.id)
+            for callback in self.on_process_gone:
+                callback(peer.id)
             for entry in refs.owned_by(address):
                 self._owner_lost(entry, why)
 
@@ -101,25 +100,24 @@ class Borrowing:
             if not shortage:
                 gone(reason)
                 return
-            # Whether it lives nobody can tell: what it lent is asked for anew by who wants it, what it
-            # borrows stays.
+            # Whether it lives is not known: waits for its objects end with an error, and may be repeated;
+            # the objects that it borrows stay.
             self._not_reached(refs.owned_by(address), f"this process {shortage}")
-            self._reactor.call_later(_UNREACHED_KEPT, again)
+            self._reactor.call_later(_UNREACHED_RETRY_S, redial)
 
-        def again() -> None:
+        def redial() -> None:
             if matters():
                 self._peers.reach(address, self._resume, failed, peer.id)
 
         if pause is None:
             gone(f"connections to it break again and again ({reason})")
         elif pause:
-            self._reactor.call_later(pause, again)
+            self._reactor.call_later(pause, redial)
         else:
-            again()
+            redial()
 
     def _resume(self, connection: Connection) -> None:
-        """A process whose connection was lost lives: say again what it may have missed. Repeats do no
-        harm."""
+        """Repeat the messages that a living process may have missed when its connection was lost."""
         for entry in self._refs.owned_by(connection.peer.address):
             if entry.borrow_state != UNREGISTERED:
                 connection.send(wire.AddBorrower(entry.id, entry.epoch))
@@ -133,21 +131,20 @@ class Borrowing:
             self._refs.fulfil(entry, wire.ERROR, dump_error(error))
 
     def _not_reached(self, entries: list[ObjectEntry], reason: str) -> None:
-        """Nobody knows what became of the owner, since this process could not talk to it: whoever waits is
-        told.
+        """End waits for objects whose owner could not be reached, with an error.
 
-        Not for good: who asks later tries again.
+        Whether the owner lives is not known, so the error is not final: a later request dials again.
         """
         for entry in entries:
             if entry.borrow_state == REGISTERING:
-                self._refs.registered(entry.id, entry.epoch)  # replies wait for it; they shall not, for ever
+                self._refs.registered(entry.id, entry.epoch)  # replies wait for it, and must not for ever
             if entry.kind != PENDING or not entry.fetching:
                 continue
             entry.fetching = False
             error = dump_error(errors.ObjectFetchTimedOutError(entry.id.hex(), entry.owner_address, reason))
             self._refs.fulfil(entry, wire.ERROR, error)
             self._reactor.call_later(
-                _UNREACHED_KEPT,
+                _UNREACHED_RETRY_S,
                 lambda entry=entry, error=error: self._forget_error(entry, error),  # type: ignore[misc]
             )
 
@@ -158,7 +155,7 @@ class Borrowing:
     def _to_owner(
         self, entry: ObjectEntry, message: Callable[[], wire.GetObject | wire.AddBorrower | wire.ObjectLost]
     ) -> None:
-        """Say something to an object's owner, unless the entry is gone by the time that it can be reached."""
+        """Send a message to an object's owner, unless the entry is gone before the owner can be reached."""
         assert entry.owner_address is not None
 
         def connected(connection: Connection) -> None:
@@ -171,7 +168,7 @@ class Borrowing:
             if shortage:
                 self._not_reached([entry], f"its owner could not be reached, because this process {shortage}")
             else:
-                self._owner_lost(entry, _NOBODY)
+                self._owner_lost(entry, _NO_ANSWER)
 
         self._peers.reach(entry.owner_address, connected, failed)
 
@@ -185,7 +182,7 @@ class Borrowing:
         self._to_owner(entry, lambda: wire.GetObject(entry.id))
 
     def report_lost(self, entry: ObjectEntry, data: bytes) -> None:
-        """Tell the owner that the object is not where it said; it sends the value that is made again."""
+        """Tell the owner that an object is not at its location; the owner sends the value later."""
         entry.fetching = True
         self._to_owner(entry, lambda: wire.ObjectLost(entry.id, data))
 
@@ -222,11 +219,11 @@ class Borrowing:
     # ------------------------------------------------------------------ borrowing
 
     def register(self, entry: ObjectEntry) -> None:
-        """Tell the owner that we hold the ref; its acknowledgement comes back."""
+        """Tell the owner that this process holds the ref; the owner acknowledges that."""
         self._to_owner(entry, lambda: wire.AddBorrower(entry.id, entry.epoch))
 
     def release(self, entry: ObjectEntry) -> None:
-        """Tell the owner that we hold it no more."""
+        """Tell the owner that this process holds the ref no more."""
         assert entry.owner_address is not None
         connection = self._peers.connection_to(entry.owner_address)
         if connection is not None:
@@ -296,39 +293,40 @@ class Borrowing:
         connection.peer.acks[number] = entries
 
     def acknowledged(self, connection: Connection, message: wire.ReplyAck) -> None:
-        """End what ``keep_until_acknowledged`` began."""
+        """Unpin the refs that ``keep_until_acknowledged`` pinned."""
         for entry in connection.peer.acks.pop((message.seq, message.index), ()):
             self._refs.unpin(entry)
 
     def settle(self, connection: Connection, reply: wire.Reply, received: Sequence[ObjectEntry]) -> bool:
-        """See to the refs that came with a call's arguments and are still held, before its reply.
+        """Register as a borrower of the refs that came with a call's arguments and are still held.
 
-        Those of the caller are named in the reply, which registers this process with it. For others the reply
-        waits until their owners have acknowledged: the caller protects them until it has the reply.
+        The reply names the refs that the caller owns, which registers this process with it. For refs of
+        third parties the reply waits until their owners have acknowledged: the caller protects those refs
+        until it has the reply.
 
         Returns:
             False if the reply is sent here, now or later; True if the caller of this method is to send it.
         """
         caller = connection.peer.id
         borrowed: list[tuple[bytes, int]] = []
-        third: list[ObjectEntry] = []
+        third_party: list[ObjectEntry] = []
         for entry in {id(entry): entry for entry in received}.values():
             if entry.gone or entry.owner_address is None or entry.borrow_state == REGISTERED:
                 continue
             if ids.owner_of(entry.id) == caller:
                 borrowed.append(self._refs.piggyback(entry))
             else:
-                third.append(entry)
+                third_party.append(entry)
         if borrowed:
             reply = wire.Reply(
                 reply.seq, reply.kind, reply.data, reply.microseconds, reply.more, borrowed, reply.contained
             )
-        if not third:
+        if not third_party:
             if borrowed:
                 connection.send(reply)
                 connection.flush()
             return not borrowed
-        missing = len(third)
+        missing = len(third_party)
 
         def registered() -> None:
             nonlocal missing
@@ -336,7 +334,7 @@ class Borrowing:
             if not missing:
                 connection.send(reply)
 
-        for entry in third:
+        for entry in third_party:
             self._refs.register(entry, registered)
         return False
 

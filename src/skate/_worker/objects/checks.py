@@ -1,4 +1,4 @@
-"""What ``get`` and ``wait`` are given, checked before anything waits."""
+"""Checks the arguments of ``get`` and ``wait``, before anything waits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from skate._worker.objects.object_ref import ObjectRef
 
-#: What Ray's messages call it; programs match on them.
+#: The beginning of Ray's messages, on which programs match.
 _LIST = "wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator"
 
 

@@ -1,8 +1,8 @@
-"""Forks by user code: what the child can see in shared memory stays as it is until the child ends.
+"""Keeps objects in shared memory unchanged while a child that user code forked can see them.
 
 The child keeps the parent's mappings, and with them the views that existed at the fork. It holds the
-write end of a pipe; when the parent reads its end to the end, the child, and whoever it forked, is gone
-(or has executed another program, which drops the mappings as well).
+write end of a pipe; when the parent reads end of file, the child and its own children are gone (or have
+executed another program, which drops the mappings as well).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ForkGuard:
         self._seen: list[tuple[bytes, LocalObject]] = []
 
     def before(self) -> None:
-        """In the forking thread, before the fork."""
+        """Count one more view of each object that has views. In the forking thread, before the fork."""
         with self._reactor.lock:
             self._garbage.drain()
             self._seen = [item for item in self._store.objects.items() if item[1].views]
@@ -35,11 +35,11 @@ class ForkGuard:
                 local.views += 1
         try:
             self._pipe = os.pipe() if self._seen else None
-        except OSError:  # no descriptor is left to hear of the child's end by: these views last until ours
+        except OSError:  # no descriptor is left for the pipe: these views last until this process ends
             self._seen = []
 
     def after_in_parent(self) -> None:
-        """In the parent, whether or not the fork succeeded: watch for the end of the child."""
+        """Watch for the end of the child. In the parent, whether or not the fork succeeded."""
         if self._pipe is None:
             return
         read_end, write_end = self._pipe
@@ -52,7 +52,7 @@ class ForkGuard:
 
 
 class _Child:
-    """One forked child, until the pipe tells its end."""
+    """One forked child, until its end closes the pipe."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class _Child:
         reactor.register(fd, self)
 
     def handle(self, events: int) -> None:
-        """Called by the reactor: the child is gone."""
+        """End the child's views: it is gone. The reactor calls this."""
         self._reactor.unregister(self._fd)
         os.close(self._fd)
         for object_id, local in self._seen:

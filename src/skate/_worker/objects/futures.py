@@ -26,7 +26,7 @@ def _future_type() -> type[Future[Any]]:
     from concurrent.futures import Future
 
     class TrueFuture(Future[Any]):
-        """A future that raises an exception whatever that exception says of its own truth."""
+        """A future that raises its exception even if that is false as a condition."""
 
         def result(self, timeout: float | None = None) -> Any:
             error = self.exception(timeout)
@@ -37,10 +37,10 @@ def _future_type() -> type[Future[Any]]:
     return TrueFuture
 
 
-def _of_elsewhere(error: BaseException) -> BaseException:
+def _awaitable(error: BaseException) -> BaseException:
     """Return an error as ``await`` can raise it.
 
-    One of a task that stands for control here (StopIteration would be the value of the ``await``,
+    A task's exception that has another meaning here (StopIteration would be the value of the ``await``,
     CancelledError and KeyboardInterrupt would end the task or the loop that awaits) is a RayTaskError only.
     """
     if is_a(error, RayTaskError):
@@ -64,7 +64,7 @@ class Futures:
         self._callbacks: Any = None
 
     def when_ready(self, entry: ObjectEntry, call: Callable[[], None]) -> bool:
-        """Have ``call`` called under the lock when the value is there. False: it is there already."""
+        """Have ``call`` called under the lock when the value is there. Return False if it is there now."""
         with self._context.locked:
             if entry.kind != PENDING:
                 return False
@@ -91,13 +91,13 @@ class Futures:
                     if not self.when_ready(ref._entry, ready):
                         resolve()
                 except BaseException as error:
-                    future.set_exception(_of_elsewhere(shortened(error)))
+                    future.set_exception(_awaitable(shortened(error)))
 
         def ready() -> None:
             try:
                 loop.call_soon_threadsafe(resolve)
             except RuntimeError:
-                pass  # the loop was closed; nobody waits any more
+                pass  # the loop was closed: no coroutine waits any more
 
         if not self.when_ready(ref._entry, ready):
             resolve()
@@ -120,8 +120,7 @@ class Futures:
         return future
 
     def run_callback(self, callback: Callable[[], None]) -> None:
-        """Run user code on a thread of its own. Not any more once the interpreter ends: its threads have
-        ended by then, so that nobody waits."""
+        """Run user code on a thread of its own; not once the interpreter ends, as its threads have ended."""
         try:
             if self._callbacks is None:
                 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""What ended since the last turn, counted, with its consequences: values freed, owners told.
+"""Counts the refs, views and functions that ended since the last turn, frees values and informs owners.
 
 ``__del__`` may run on any thread, at any bytecode, inside the runtime's own code too. So it only appends to
 a queue, and each turn of the event loop drains the queues under the lock.
@@ -21,13 +21,13 @@ from skate._worker.objects.shared_memory import SharedMemory
 from skate._worker.process.daemon_link import DaemonLink
 from skate._worker.process.peers import Peers
 
-#: When a program drops a million refs, each turn counts so many of them: a thread that wants the lock then
+#: When a program drops a million refs, each turn counts at most this many: a thread that wants the lock then
 #: waits for a millisecond, not for a second.
-_BACKLOG_A_TURN = 1000
+_MAX_REFS_PER_TURN = 1000
 
 
 class Garbage:
-    """Drains what ``__del__`` methods left. Built by Core, which sets the hooks. Under the lock."""
+    """Drains the queues of ``__del__`` methods. Built by Core, which sets the hooks. Under the lock."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Garbage:
         self._dead_refs = home.dead_refs
         #: Numbers of remote functions that ended.
         self.dead_functions: deque[int] = deque()
-        #: Calls of generators whose items nobody will take.
+        #: Calls of generators whose remaining items will not be taken.
         self.dead_streams: deque[Any] = deque()
         store.on_dead_view = self._dead_view
         reactor.leftovers = self._dead_refs, store.dead_views, self.dead_functions, self.dead_streams
@@ -68,11 +68,11 @@ class Garbage:
             self._reactor.request_turn()
 
     def drain_in_turn(self) -> None:
-        """Drain in a turn of the event loop: not more than it has time for."""
-        self.drain(_BACKLOG_A_TURN)
+        """Drain in a turn of the event loop, as much as it has time for."""
+        self.drain(_MAX_REFS_PER_TURN)
 
     def drain(self, backlog: int | None = None) -> None:
-        """Count what ended since the last turn, and carry out what that means.
+        """Count what ended since the last turn, and carry out the commands of the ref table.
 
         ``backlog``: see ``RefTable.drop_locals``.
         """
@@ -82,7 +82,7 @@ class Garbage:
         while self.dead_streams:
             self.on_dead_stream(self.dead_streams.popleft())
         if refs.to_notify:
-            refs.tell()
+            refs.notify()
         if not dead and not store.dead_views and not refs.commands:
             return
         free: list[bytes] = []
@@ -91,7 +91,7 @@ class Garbage:
             if dead:
                 refs.drop_locals(dead, backlog)
                 if backlog:
-                    backlog = 0  # what is left has time until the next turn
+                    backlog = 0  # the rest has time until the next turn
             if store.dead_views:
                 for object_id, local in store.drain_dead():
                     self._memory.end_view(object_id, local)
@@ -112,7 +112,7 @@ class Garbage:
             self._daemon.send(node.Free(keep, True))
 
     def _freed(self, entry: ObjectEntry, free: list[bytes], keep: list[bytes]) -> None:
-        """Note what the daemon must be told of a freed object, and call the hooks."""
+        """Note which message about a freed object the daemon must get, and call the hooks."""
         kind = entry.kind
         if kind == SHARED:
             found = self._memory.free_value(entry)

@@ -1,4 +1,4 @@
-"""What an ObjectRef needs of the process that it lives in."""
+"""The process of an ObjectRef, as far as the ref needs it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FutureMaker(Protocol):
 
 
 class Home:
-    """The process of an ObjectRef, as the ref sees it. Each ref holds one."""
+    """The process of an ObjectRef, as the ref sees it. Every ref of a process refers to the same one."""
 
     __slots__ = ("context", "reactor", "refs", "dead_refs", "futures")
 

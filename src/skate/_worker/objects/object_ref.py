@@ -51,7 +51,7 @@ class ObjectRef(Generic[T_co]):
                 self._home.refs.add_local(self._entry)
 
     def __del__(self) -> None:
-        # May run on any thread, at any bytecode, inside our own code too: only append.
+        # May run on any thread, at any bytecode, inside the runtime's own code too: only append.
         try:
             home = self._home
         except AttributeError:
@@ -142,7 +142,7 @@ class ObjectRef(Generic[T_co]):
         return self._entry.kind == ERROR
 
     def _ask(self) -> None:
-        """Say that somebody will ask for the value, or knows why not: see ``unretrieved``."""
+        """Note that code will retrieve the value, or need not: its error is not reported."""
         self._entry.mark_retrieved()
 
     def _on_completed(self, py_callback: Callable[[T_co | BaseException], None]) -> None:
@@ -191,8 +191,8 @@ class ObjectRef(Generic[T_co]):
             # Without a session: an id, and the address that came with it.
             return adopt, (self._entry.id, self._entry.owner_address or "")
         if found is None:
-            # Pickled behind our back (to a file, a socket): whoever unpickles it some day must find
-            # the value, so it is kept until the job ends.
+            # Pickled by user code (to a file, a socket): a process that unpickles it later must find the
+            # value, so it is kept until the job ends.
             with home.context.locked:
                 home.refs.pin(self._entry)
         else:
@@ -213,13 +213,13 @@ def make_ref(entry: ObjectEntry, home: Home) -> ObjectRef[Any]:
 
 
 def make_refs(entries: Sequence[ObjectEntry], home: Home) -> list[ObjectRef[Any]]:
-    """``make_ref`` for several."""
+    """Return refs for several entries: see ``make_ref``."""
     refs: list[ObjectRef[Any]] = []
     try:
         for entry in entries:
             refs.append(make_ref(entry, home))
     except MemoryError:
-        home.dead_refs.extend(entries[len(refs) + 1 :])  # the others have seen to themselves
+        home.dead_refs.extend(entries[len(refs) + 1 :])  # ``__del__`` and ``make_ref`` append the others
         raise
     return refs
 
@@ -228,11 +228,13 @@ _new = ObjectRef.__new__
 
 
 class _NoSession:
-    """In the place of the runtime, for refs without one. (Not ``__getattr__`` of the ref: with that, each
-    look at any of its attributes would take twice the time.)"""
+    """Stands for the runtime in refs that have none.
+
+    A ``__getattr__`` of the ref would do as well, but doubles the time of each access to its attributes.
+    """
 
     def __init__(self) -> None:
-        #: What ``ObjectRef.__del__`` uses; nothing is kept.
+        #: For ``ObjectRef.__del__``; nothing is kept.
         self.dead_refs: deque[Any] = deque(maxlen=0)
         self.reactor = SimpleNamespace(blocked_in_poll=False)
 
@@ -268,8 +270,8 @@ def _without_session(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
 
 
 class NotConnectedError(RuntimeError, AttributeError):
-    """A ref that was made without a session was asked for what only the runtime knows."""
+    """Raised by a ref that was made without a session, for an operation that needs the runtime."""
 
 
-# The pickler finds it sooner there: a list may hold refs by the thousand.
+# The pickler finds it faster there: a list may hold thousands of refs.
 reducers[ObjectRef] = ObjectRef.__reduce__

@@ -1,4 +1,4 @@
-"""Refs that are pickled where the runtime cannot see it, and the variable that forbids it."""
+"""Refuses to pickle refs where the runtime cannot see it, if the environment forbids that."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         """See pickle.
 
         Raises:
-            OufOfBandObjectRefSerializationException: a ref is met, and the environment forbids that.
+            OufOfBandObjectRefSerializationException: the object is a ref, and the environment forbids that.
         """
         if self._forbidden:
             actor = sys.modules.get("skate.actor")  # a worker may not have it: then there are no handles
@@ -56,7 +56,7 @@ def check_code(code: Any) -> None:
     """Raise if a function or class has captured refs, and the environment forbids that.
 
     Raises:
-        OufOfBandObjectRefSerializationException: see above.
+        OufOfBandObjectRefSerializationException: it has.
     """
     if is_forbidden():
         CloudPickler(io.BytesIO()).dump(code)

@@ -1,13 +1,13 @@
-"""Who refers to which object: owner and borrower reference counts. Decisions only.
+"""Reference counts of owners and borrowers. Decisions only.
 
 Every driver and worker has one table: of the objects it owns and of those it borrows.
 
 Owner's side. An entry lives while any of these is left: *local* ObjectRefs, *pins* (it is an
 argument of a task in flight, or a ref inside another value that lives), *borrowers* (processes).
 
-Borrower's side. A ref that arrives is protected by whoever sent it: an argument by its caller until
-the reply, a ref inside a value by that value. Before that protection ends, the process must be
-registered with the owner, or have dropped the ref::
+Borrower's side. The sender of a ref protects it: the caller an argument until the reply, a value the refs
+inside it. Before that protection ends, the process must be registered with the owner, or have dropped the
+ref::
 
     UNREGISTERED --piggyback on the reply to the owner itself------------.
          |                                                               v
@@ -16,7 +16,7 @@ registered with the owner, or have dropped the ref::
 
 Epochs make it exact when messages are repeated or overtake each other on different connections: an
 owner ignores an Add whose epoch is not above that borrower's last Remove. Borrowers are a set of
-processes, never a counter. Invariant: what has a live ref anywhere is never freed; what has none is.
+processes, never a counter. Invariant: an object with a live ref anywhere is never freed; one without is.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ACTOR = "actor"
 #: Kinds of values that an entry has itself.
 _INLINE = frozenset({NONE, PICKLE, BUFFERS})
 
-#: What errors say of a value that is nowhere.
+#: The words of errors for a value that is lost.
 MISSING = "the node's store does not have it (any more)"
 
 
@@ -56,7 +56,7 @@ class Maker(Protocol):
         """Its number."""
 
     def describe(self) -> str:
-        """Return what users call it."""
+        """Return the name that users know it by."""
 
 
 class Waits(Protocol):
@@ -66,16 +66,16 @@ class Waits(Protocol):
         """Count an entry that got its value, of this kind."""
 
 
-#: Refs that a program drops between two turns while it goes on making objects: fewer than this.
-_BURST = 5000
+#: A program that goes on making objects drops fewer refs than this between two turns.
+_MAX_BURST_REFS = 5000
 
 
 class ObjectEntry(msgspec.Struct, eq=False, gc=False):
     """One object as this process sees it.
 
-    A program may hold millions, and the garbage collector would visit each of them again and again. So it
-    does not see them (``gc=False``): reference counts alone free them. An entry refers to the task that makes
-    its value, which refers to the entry: that ends when the value is there or the entry is freed. ``maker``
+    A program may hold millions, and the garbage collector would visit each of them repeatedly. So it does not
+    track them (``gc=False``): reference counts alone free them. An entry refers to the task that makes its
+    value, which refers to the entry: that cycle ends when the value is there or the entry is freed. ``maker``
     is such a cycle too: see ``Lineage.close``.
     """
 
@@ -84,7 +84,7 @@ class ObjectEntry(msgspec.Struct, eq=False, gc=False):
     owner_address: str | None
     #: ObjectRefs of this process.
     local: int = 0
-    #: Where user code made it (see process.call_site); of a borrowed one, in which task or method it came.
+    #: Where user code made it (see process.call_site); of a borrowed one, the task or method that got it.
     site: tuple[CodeType, int] | str | None = None
     kind: int = PENDING
     data: bytes = b""
@@ -116,13 +116,13 @@ class ObjectEntry(msgspec.Struct, eq=False, gc=False):
     #: and how many remembered calls were given it. See ``lineage``.
     maker: Maker | str | None = None
     lineage: int = 0
-    #: Its value had refs inside, which went with it.
+    #: Its value had refs inside, which were released with it.
     contained_refs_released: bool = False
     #: Of an error: see ``unretrieved``.
     report_if_unretrieved: bool = False
     #: The program got the value, or knows why there is none.
     retrieved: bool = False
-    #: "actor": it stands for the handles of one, ``data`` is the actor's id.
+    #: ACTOR: it stands for the handles of an actor, whose id is ``data``.
     label: str = ""
 
     def mark_retrieved(self) -> None:
@@ -151,13 +151,13 @@ class ObjectEntry(msgspec.Struct, eq=False, gc=False):
 
 
 class Freed(NamedTuple):
-    """Nobody refers to this owned object: free its value, wherever it is."""
+    """Free the value of this owned object, wherever it is: no process refers to it."""
 
     entry: ObjectEntry
 
 
 class Dropped(NamedTuple):
-    """This process refers to the borrowed object no more; tell the owner if ``tell``."""
+    """Forget this borrowed object, to which this process refers no more; tell the owner if ``tell``."""
 
     entry: ObjectEntry
     tell: bool
@@ -179,9 +179,9 @@ class RefTable:
         self.entries: dict[bytes, ObjectEntry] = {}
         self.commands: list[Command] = []
         self._epoch = 0
-        #: See ``drop_locals``.
+        #: Dead refs that the last ``drop_locals`` left in the queue.
         self._left = 0
-        #: Who is to be told of a value, or that nothing waits any more, in that order: see ``tell``.
+        #: Callbacks that ``notify`` calls, first in first out, with their arguments.
         self.to_notify: deque[tuple[Callable[..., None], tuple[ObjectEntry, ...]]] = deque()
         self._notifying = False
 
@@ -193,7 +193,7 @@ class RefTable:
         self.entries[object_id] = entry
         return entry
 
-    def owns_any(self) -> bool:
+    def has_owned(self) -> bool:
         """Tell whether this process owns an object that is alive."""
         return any(entry.owner_address is None for entry in self.entries.values())
 
@@ -206,7 +206,7 @@ class RefTable:
         entry.pins += 1
 
     def drop_local(self, entry: ObjectEntry) -> None:
-        """An ObjectRef of this process is gone."""
+        """Count one ObjectRef of this process less."""
         entry.local -= 1
         if entry.local == 0 and entry.pins == 0:
             self._settle(entry)
@@ -221,7 +221,7 @@ class RefTable:
         """
         count = len(dead)
         if backlog is not None:
-            count = min(count, backlog + min(max(0, count - self._left), _BURST))
+            count = min(count, backlog + min(max(0, count - self._left), _MAX_BURST_REFS))
         self._left = len(dead) - count
         entries = self.entries
         for _ in range(count):
@@ -237,20 +237,20 @@ class RefTable:
                 and entry.maker is None
                 and not entry.label
                 and not entry.gone
-            ):  # nearly always: a value that goes with its entry, which is no command
+            ):  # nearly always: the value is freed with its entry, and there is no command
                 entry.gone = True
                 del entries[entry.id]
             else:
                 self._settle(entry)
 
     def unpin(self, entry: ObjectEntry) -> None:
-        """A use that kept the object (an argument in flight, a value around it) is over."""
+        """End a use that kept the object (an argument in flight, a value around it)."""
         entry.pins -= 1
         if entry.pins == 0 and entry.local == 0:
             self._settle(entry)
 
     def _settle(self, entry: ObjectEntry) -> None:
-        """Free or give up the entry if nothing at all is left, and then what only it kept."""
+        """Free or drop an entry to which nothing refers, and then the entries that only it kept."""
         work = [entry]
         dropped = False
         while work:
@@ -265,7 +265,7 @@ class RefTable:
             else:
                 self.commands.append(Dropped(entry, entry.borrow_state != UNREGISTERED))
                 if entry.on_registered is not None:
-                    # Who waited for the registration need not protect what was dropped.
+                    # The waiters for the registration need not protect a dropped ref.
                     self._now_registered(entry)
                     dropped = True
             contained, entry.contained = entry.contained, None
@@ -275,17 +275,17 @@ class RefTable:
                     inner.pins -= 1
                     work.append(inner)
         if dropped:
-            self.tell()
+            self.notify()
 
     def revive(self, entry: ObjectEntry) -> None:
-        """A freed object of ours is needed again, for a moment; the caller pins it."""
+        """Take a freed object into the table again, to reconstruct another one; the caller pins it."""
         if entry.has_no_value:
             entry.kind, entry.data, entry.contained_refs_released = PENDING, b"", False
         entry.gone = False
         self.entries[entry.id] = entry
 
     def lost(self, entry: ObjectEntry) -> None:
-        """The value of an object is gone, not what refers to it: it is waited for once more."""
+        """Note that a referenced object lost its value, and wait for the value once more."""
         entry.kind, entry.data = PENDING, b""
         entry.by_request = True
         contained, entry.contained = entry.contained, None
@@ -293,7 +293,7 @@ class RefTable:
             self.unpin(inner)
 
     def replace_value(self, entry: ObjectEntry, kind: int, data: bytes) -> None:
-        """Put another value in the place of the one that there is, which keeps nothing alive any more."""
+        """Replace the value of an object, and release the refs inside the old one."""
         contained, entry.contained = entry.contained, None
         entry.kind, entry.data = kind, data
         for inner in contained or ():
@@ -304,7 +304,7 @@ class RefTable:
         entry.kind, entry.data = PENDING, b""
 
     def mark_in_store(self, entry: ObjectEntry) -> None:
-        """Note that the value was sealed, at a place that is not known."""
+        """Note that the value was sealed, at a location that is not known."""
         entry.kind, entry.data = SHARED, b""
 
     def stand_for_actor(self, entry: ObjectEntry, actor_id: bytes | None) -> None:
@@ -313,7 +313,7 @@ class RefTable:
         entry.label, entry.data = (ACTOR, actor_id) if actor_id is not None else ("", b"")
 
     def contain(self, outer: ObjectEntry, inner: list[ObjectEntry]) -> None:
-        """The value of ``outer`` has these refs inside: they live as long as it does."""
+        """Note that the value of ``outer`` has these refs inside: it keeps them alive."""
         if not inner:
             return
         for entry in inner:
@@ -331,7 +331,7 @@ class RefTable:
     def borrow(self, object_id: bytes, owner_address: str, site: str | None = None) -> ObjectEntry:
         """Return the entry of a ref that arrived. Its sender protects it until it is registered.
 
-        ``site``: in which task or method it came.
+        ``site``: the task or method that got it.
         """
         entry = self.entries.get(object_id)
         if entry is None:
@@ -341,8 +341,8 @@ class RefTable:
         return entry
 
     def register(self, entry: ObjectEntry, then: Callable[[], None] | None = None) -> None:
-        """Make the owner know of us; call ``then`` when it does (at once, if it does already), or when
-        we have dropped the ref before it could."""
+        """Register this process with the owner; call ``then`` when it is registered (at once, if it is
+        already), or when it has dropped the ref before."""
         if entry.owner_address is None or entry.borrow_state == REGISTERED or entry.gone:
             if then is not None:
                 then()
@@ -356,14 +356,14 @@ class RefTable:
             self.commands.append(Register(entry))
 
     def registered(self, object_id: bytes, epoch: int) -> ObjectEntry | None:
-        """The owner acknowledged, or is gone: either way nobody need wait any longer."""
+        """Note that the owner acknowledged, or is gone, and end the waits for that."""
         entry = self.entries.get(object_id)
         if entry is None or entry.epoch != epoch or entry.borrow_state == REGISTERED:
             return None
         entry.borrow_state = REGISTERED
         if entry.on_registered is not None:
             self._now_registered(entry)
-            self.tell()
+            self.notify()
         return entry
 
     def _now_registered(self, entry: ObjectEntry) -> None:
@@ -371,8 +371,8 @@ class RefTable:
         self.to_notify += [(callback, ()) for callback in callbacks or ()]
 
     def piggyback(self, entry: ObjectEntry) -> tuple[bytes, int]:
-        """The reply to the owner itself says that we still hold the ref: that registers us."""
-        if entry.borrow_state == UNREGISTERED:  # else somebody waits for the owner's acknowledgement
+        """Return what a reply to the owner says of the ref, which registers this process."""
+        if entry.borrow_state == UNREGISTERED:  # else the owner's acknowledgement is awaited
             entry.borrow_state = REGISTERED
         return entry.id, entry.epoch
 
@@ -405,13 +405,13 @@ class RefTable:
             self._settle(entry)
 
     def borrower_died(self, borrower: bytes) -> None:
-        """A process ended: it borrows nothing any more."""
+        """Remove a process that ended from the borrowers of every object."""
         for entry in list(self.entries.values()):
             if entry.borrowers and entry.borrowers.pop(borrower, None) is not None:
                 self._settle(entry)
 
-    def lends_to(self, borrower: bytes) -> bool:
-        """Tell whether a process borrows anything."""
+    def is_lending_to(self, borrower: bytes) -> bool:
+        """Tell whether a process borrows anything from this one."""
         return any(entry.borrowers and borrower in entry.borrowers for entry in self.entries.values())
 
     def pending(self) -> list[ObjectEntry]:
@@ -425,8 +425,8 @@ class RefTable:
     # ------------------------------------------------------------------ values
 
     def fulfil(self, entry: ObjectEntry, kind: int, data: bytes) -> None:
-        """Store a value. Threads that wait for it are woken; dependents are called, at the latest when the
-        caller of dependents is through with those before them."""
+        """Store a value, wake the threads that wait for it, and call its dependents; if dependents are being
+        called already, these come after them."""
         entry.kind = kind
         entry.data = data
         entry.task = None
@@ -434,7 +434,7 @@ class RefTable:
         dependents, entry.dependents = entry.dependents, None
         if dependents is not None:
             if len(dependents) == 1 and not self._notifying and not self.to_notify:
-                # The common case, without the queue; what it leaves there is told at once all the same.
+                # The common case, without the queue; callbacks that it leaves there are called right after.
                 self._notifying = True
                 try:
                     dependents[0](entry)
@@ -443,24 +443,24 @@ class RefTable:
             else:
                 self.to_notify += [(dependent, (entry,)) for dependent in dependents]
             if self.to_notify:
-                self.tell()
+                self.notify()
         if waiters is not None:
             for waiter in waiters:
                 waiter.one_ready(kind)
 
     def expect(self, entry: ObjectEntry, task: Any) -> None:
-        """Note which call makes the value, again."""
+        """Note which call makes the value again."""
         entry.task = task
 
     def when_ready(self, entry: ObjectEntry, call: Callable[[ObjectEntry], None]) -> None:
-        """Have ``call`` called once, with the entry, when it has a value: it has none yet."""
+        """Have ``call`` called once with the entry, which has no value yet, when it gets one."""
         if entry.dependents is None:
             entry.dependents = [call]
         else:
             entry.dependents.append(call)
 
     def await_value(self, entry: ObjectEntry, waiter: Waits) -> None:
-        """Count the entry's value, when it is there, in a thread's wait: it has none yet."""
+        """Have a thread's wait count the entry, which has no value yet, when it gets one."""
         if entry.waiters is None:
             entry.waiters = [waiter]
         else:
@@ -471,11 +471,11 @@ class RefTable:
         if entry.waiters and waiter in entry.waiters:
             entry.waiters.remove(waiter)
 
-    def tell(self) -> None:
-        """Call who is to be told something, one after the other.
+    def notify(self) -> None:
+        """Call the queued callbacks one after the other.
 
-        What they do may give other entries values, or free them: whoever waits for those comes later in the
-        line. So a chain of calls that fail for each other may be as long as it likes.
+        A callback may give other entries values, or free them: their callbacks are queued behind it. So a
+        chain of calls that fail for each other may have any length.
         """
         if self._notifying:
             return
@@ -486,14 +486,14 @@ class RefTable:
                 call, about = to_notify.popleft()
                 call(*about)
         finally:
-            self._notifying = False  # after an error the others are told at the next turn
+            self._notifying = False  # after an error the others are called in the next turn
 
 
 def dead_entry(object_id: bytes, owner_address: str | None, error: bytes) -> ObjectEntry:
-    """Return an entry of an object that cannot be reached: out of every table, with an error as its value."""
+    """Return an entry outside of the table, with an error as its value, for an unreachable object."""
     return ObjectEntry(object_id, owner_address, kind=ERROR, data=error, gone=True)
 
 
 def discarding_entry(object_id: bytes = b"") -> ObjectEntry:
-    """Return an entry that is gone already: what is put inside is dropped."""
+    """Return an entry outside of the table, which drops the values that are put into it."""
     return ObjectEntry(object_id, None, gone=True)

@@ -1,5 +1,4 @@
-"""Segments of shared memory that this process cannot have or use, because a limit of its stands in the
-way."""
+"""Deals with segments of shared memory that this process cannot attach or write, because of a limit."""
 
 from __future__ import annotations
 
@@ -16,10 +15,10 @@ Message = TypeVar("Message", node.Extent, node.Pinned)
 
 
 def attached(store: StoreClient, connection: Connection, message: Message) -> Message | node.Extent:
-    """Take over the descriptor that came with an answer of the daemon's, if one did. Under the lock.
+    """Take over the descriptor that came with an answer of the daemon, if one did. Under the lock.
 
-    If it was lost on the way, the daemon is to send it again next time. An extent goes back, and the answer
-    that is returned says why; of a pinned object the reader finds out (see ``unreadable``).
+    If it was lost on the way, the daemon is asked to send it again next time. An extent is given back, and
+    the returned answer says why; the reader of a pinned object raises ``unreadable``.
     """
     if not message.has_fd:
         return message
@@ -37,14 +36,14 @@ def attached(store: StoreClient, connection: Connection, message: Message) -> Me
 
 
 def unreadable(object_id: bytes, message: node.Pinned) -> OSError:
-    """Return why an object cannot be read whose segment's descriptor is not here."""
+    """Return the error for an object that cannot be read, as the descriptor of its segment is missing."""
     who = "this process" if message.has_fd else "the node daemon"
     shortage = descriptors.explain(OSError(errno.EMFILE, ""))
     return OSError(errno.EMFILE, f"cannot read object {object_id.hex()}: {who} {shortage}")
 
 
 def unwritable(extent: Extent, error: OSError) -> errors.ObjectStoreFullError:
-    """Return why an extent cannot be written."""
+    """Return the error for an extent that cannot be written."""
     if error.errno == errno.EFBIG:
         text = f"this process {descriptors.explain(error)}"
         return errors.ObjectStoreFullError(f"cannot store {extent.size} bytes: {text}")

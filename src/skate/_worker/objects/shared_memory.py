@@ -1,7 +1,7 @@
-"""Objects of this process in shared memory: written, viewed, pinned, moved, freed.
+"""Writes, views, pins, moves and frees objects of this process in shared memory.
 
-The node daemon owns the store; this process writes into extents that the daemon granted, and reads in place
-what is pinned for it. Extents of freed objects are kept for the next ones (see ``_store.client``).
+The node daemon owns the store; this process writes into extents that the daemon granted, and reads objects
+in place that are pinned for it. Extents of freed objects are kept for the next ones (see ``_store.client``).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from skate._worker.objects.refs import ObjectEntry, RefTable
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.daemon_link import DaemonLink
 
-#: Results up to this size have an extent asked for ahead (bytes).
-_PREFETCH_LIMIT = 32 * 1024 * 1024
+#: After a result up to this size, an extent for the next one is requested in advance.
+_MAX_PREFETCH_BYTES = 32 * 1024 * 1024
 
-#: What stands for a value in shared memory: its size, segment, offset.
+#: The location of a value in shared memory: size, segment, offset.
 _LOCATION = struct.Struct("<QIQ")
 
 
 class NotInStore(Exception):
-    """An object is not where its owner said it was; it may be made again."""
+    """An object is not at the location that its owner gave; it may be made again."""
 
     def __init__(self, object_id: bytes) -> None:
         super().__init__(object_id)
@@ -50,11 +50,11 @@ class SharedMemory:
         self._refs = refs
         self._store = store
         self._trim: Timer | None = None
-        #: Counts what was dropped, so that its memory can be used again. Under the lock; set by Core.
+        #: Counts dropped refs, so that their memory can be used again. Under the lock; set by Core.
         self.drain: Callable[[], None] = _nothing
 
     def handlers(self) -> dict[type, Handler]:
-        """Return which message of the daemon about the store goes where."""
+        """Return the handlers of the daemon's messages about the store."""
         return {
             node.Extent: self._extent,
             node.Pinned: self._pinned,
@@ -75,10 +75,15 @@ class SharedMemory:
     def store_value(
         self, object_id: bytes, serialized: Serialized, kind: type, *, mine: bool, again: bool = False
     ) -> tuple[int, bytes]:
-        """Put a value where its size belongs; return what stands for it in messages.
+        """Store a large value in shared memory; return the kind and data that stand for it in messages.
 
-        ``mine``: this process owns the object and may read it without asking. ``again``: it is made
-        in case it was lost.
+        Args:
+            object_id: its id.
+            serialized: the value.
+            kind: its type.
+            mine: this process owns the object and may read it without asking.
+            again: the call that makes it is repeated: see ``Seal.again``.
+
         Raises:
             ObjectStoreFullError: there is no room for it.
             MemoryError: this process has no memory for it; it may be sealed all the same.
@@ -100,20 +105,20 @@ class SharedMemory:
         with self._context.locked:
             local = self._store.sealed(object_id, extent, size, fresh=fresh)
             if not mine:
-                # The owner frees it, so this extent will not come back: ask for the next one now.
+                # The owner frees it, so this extent will not come back: request the next one now.
                 del self._store.objects[object_id]
-                if extent.size <= _PREFETCH_LIMIT and not self._store.cached_bytes:
+                if extent.size <= _MAX_PREFETCH_BYTES and not self._store.cached_bytes:
                     self._daemon.send(node.Allocate(0, serialized.laid_out_size))
             place = local.extent
             self._daemon.send(node.Seal(object_id, place.segment, place.offset, size, label, again))
-            # Before anybody hears of the object: if we die then, the daemon has read its seal.
+            # Before any process hears of the object: if this one dies then, the daemon has read its seal.
             self._daemon.flush()
         return SHARED, _LOCATION.pack(size, local.extent.segment, local.extent.offset)
 
     def _allocate(self, size: int) -> tuple[Extent, bool]:
-        """Return an extent, and whether its pages are still to come."""
+        """Return an extent, and whether it is fresh: its pages are not allocated yet."""
         with self._context.locked:
-            self.drain()  # what was just dropped may be what we need
+            self.drain()  # an object that was just dropped may give its extent
             extent = self._store.take_cached(size)
             if extent is not None:
                 return extent, self._store.take_fresh(extent)
@@ -129,7 +134,7 @@ class SharedMemory:
             raise segments.unwritable(extent, error) from None
 
     def prefetched(self, message: node.Extent) -> None:
-        """An extent came that was asked for ahead of need. Under the lock."""
+        """Keep an extent that was requested in advance. Under the lock."""
         if message.error:
             return
         extent = Extent(message.segment, message.offset, message.size)
@@ -145,8 +150,8 @@ class SharedMemory:
         """Return the bytes of an object that this process owns, without waiting for the pin.
 
         Only the owner frees an object, and its Free would follow this Pin on the same connection: so
-        the daemon cannot reuse the memory before it has read the Pin. Nobody else may do this, nor
-        the owner once it was asked to let the object move (see ``prepare_move``).
+        the daemon cannot reuse the memory before it has read the Pin. No other process may do this, nor
+        the owner once the daemon has requested to move the object (see ``_prepare_move``).
         """
         size, segment, offset = _LOCATION.unpack(location)
         with self._lock:
@@ -200,7 +205,7 @@ class SharedMemory:
                     self._daemon.send(node.Unpin(object_id))
 
     def _no_view(self, object_id: bytes) -> None:
-        """Making a view failed: leave nothing that only the end of one would end. Under the lock."""
+        """Release an object of which a view could not be made, if it has no other. Under the lock."""
         local = self._store.objects.get(object_id)
         if local is not None and not local.views:
             self.end_view(object_id, local)
@@ -208,7 +213,10 @@ class SharedMemory:
     # ------------------------------------------------------------------ moving
 
     def _prepare_move(self, connection: Connection, message: node.PrepareMove) -> None:
-        """Memory is short: have the daemon know what is read here, and ask it from now on."""
+        """Pin the objects that are read here, and read the others by request from now on.
+
+        The daemon is about to move them, as memory is short.
+        """
         self.drain()  # views that ended need no pin
         for object_id in message.object_ids:
             entry = self._refs.entries.get(object_id)
@@ -223,14 +231,14 @@ class SharedMemory:
             elif not local.pinned:
                 local.pinned, local.kept = True, False
                 self._daemon.send(node.Pin(0, object_id))
-                if entry is None:  # it was to be freed with its last view; that only unpins it now
+                if entry is None:  # it would be freed with its last view, which only unpins it now
                     self._daemon.send(node.Free([object_id], False))
         self._daemon.send(node.Prepared(message.object_ids))
 
     # ------------------------------------------------------------------ freeing
 
     def free_value(self, entry: ObjectEntry) -> tuple[bytes, bool] | None:
-        """An owned entry is gone: return what the daemon must be told: (id, keep the extent)."""
+        """Release a freed object; return its id for the daemon, and whether the extent is kept here."""
         if entry.kind != SHARED:
             return None
         local = self._store.objects.get(entry.id)
@@ -242,7 +250,7 @@ class SharedMemory:
         return entry.id, self._keep(entry, local)
 
     def _keep(self, entry: ObjectEntry, local: LocalObject) -> bool:
-        """Keep the extent of an object that no other process ever knew of, for the next one."""
+        """Keep the extent of an object, for the next one, if no other process ever knew of it."""
         if entry.exported or not self._store.keep(local.extent):
             return False
         if self._trim is None:
@@ -259,7 +267,7 @@ class SharedMemory:
             self._daemon.send(node.Free([object_id], False))
 
     def free_orphans(self, creator: bytes, object_ids: list[bytes]) -> None:
-        """Free those results of a dead worker that this process, its caller, never heard of."""
+        """Free the results of a dead worker of which this process, its caller, has no reply."""
         entries = self._refs.entries
         lost = [
             object_id for object_id in object_ids
@@ -276,19 +284,19 @@ class SharedMemory:
             if not self._store.cached_bytes:
                 return
             if self._context.counter != seen:
-                self._arm_trim()  # it is busy: look again later
+                self._arm_trim()  # the process is busy: later
             else:
                 self.give_extents_back()
 
         self._trim = self._context.reactor.call_later(self._context.config.store_idle_ms / 1000, trim)
 
     def _trim_extents(self, connection: Connection, message: node.TrimExtents) -> None:
-        """The store is full: let go of what is dropped, and of what is kept for later."""
+        """Free dropped objects and give kept extents back: the store is full."""
         self.drain()
         self.give_extents_back()
 
     def give_extents_back(self) -> None:
-        """Return every kept extent to the daemon. Called under the lock."""
+        """Return every kept extent to the daemon. Under the lock."""
         extents = [(extent.segment, extent.offset) for extent in self._store.drain_cache()]
         self._daemon.send(node.ReturnExtents(extents))
 

@@ -1,4 +1,4 @@
-"""Values: put, get and wait."""
+"""Stores values, waits for them and reads them: put, get and wait."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from skate._worker.process.exhaustion import ran_out
 from skate._worker.process.main_thread import MainThread
 from skate._worker.process.waiting import CountWaiter, Waiting
 
-#: What ``free`` gives up.
+#: Kinds of entries that ``free`` frees.
 _VALUES = (NONE, PICKLE, BUFFERS, SHARED)
 
 
 class _DeserializedRefs(threading.local):
-    """Entries of the refs that this thread's current deserialisation has received."""
+    """Entries of the refs that this thread's current deserialisation has produced."""
 
     entries: list[ObjectEntry] | None = None
 
@@ -45,7 +45,7 @@ deserialized_refs = _DeserializedRefs()
 
 
 class NotYetAgain(Exception):
-    """The object was lost; by now it waits for a value again, or has an error."""
+    """The object was lost; it waits for a value again by now, or has an error."""
 
 
 class Values:
@@ -111,7 +111,7 @@ class Values:
         try:
             found = self._memory.store_value(entry.id, serialized, kind, mine=True)
         except MemoryError:
-            with self._locked:  # it may have been sealed, and nobody knows where
+            with self._locked:  # it may have been sealed at an unknown location
                 self._store.objects.pop(entry.id, None)
                 self._daemon.send(node.Free([entry.id], False, self._context.worker_id))
             raise
@@ -119,7 +119,7 @@ class Values:
             self._refs.fulfil(entry, *found)
 
     def contain(self, entry: ObjectEntry, refs: Sequence[ObjectRef[Any]]) -> None:
-        """The value of ``entry`` has these refs inside. Called under the lock."""
+        """Note that the value of ``entry`` has these refs inside. Under the lock."""
         if refs:
             self._refs.contain(entry, list(dict.fromkeys([ref._entry for ref in refs])))
 
@@ -132,7 +132,7 @@ class Values:
         for entry in entries:
             if entry.kind == ERROR:
                 for other in entries:
-                    other.mark_retrieved()  # all of them, though one is raised
+                    other.mark_retrieved()  # all of them, though only one is raised
                 self.value(entry)
         return [self.value(entry, timeout) for entry in entries]
 
@@ -147,11 +147,11 @@ class Values:
         elif self._reactor.interrupted:
             self._check_interrupt()
         if entry.kind == PICKLE and entry.contained is None and entry.owner_address is None:
-            return pickle.loads(entry.data)  # the common case: no refs inside that we would have to meet
+            return pickle.loads(entry.data)  # the common case: there are no refs inside
         return self.value(entry, timeout)
 
     def _wait_one(self, entry: ObjectEntry) -> None:
-        """``wait_ready`` for one entry and without a deadline: most waits of most programs."""
+        """Do ``wait_ready`` for one entry and without a deadline: most waits of most programs."""
         context = self._context
         if context.dead_reason:
             context.check_usable()
@@ -201,11 +201,11 @@ class Values:
         """Return when ``count`` entries have values.
 
         Raises:
-            GetTimeoutError: they have not in time (only where ``on_error``).
+            GetTimeoutError: they had none in time (only where ``on_error``).
         """
         self._context.check_usable()
         if self._reactor.interrupted:
-            self._check_interrupt()  # a program that finds all of them ready reaches no wait
+            self._check_interrupt()  # a program that finds all of them ready never waits
         ready = 0
         waiter = None
         pending: list[ObjectEntry] = []
@@ -218,7 +218,7 @@ class Values:
                 else:
                     pending.append(entry)
             if ready >= count:
-                return  # nothing was asked for
+                return  # ``count`` is 0
             deadline = None if timeout is None else monotonic() + timeout
             waiter = self._waiting.begin(count - ready, on_error, pending, deadline)
             for entry in pending:
@@ -242,7 +242,7 @@ class Values:
     def value(self, entry: ObjectEntry, timeout: float | None = None) -> Any:
         """Return the value of an entry that has one; raise it if it is an error.
 
-        If it turns out to be lost, wait until it was made again, up to ``timeout`` seconds more.
+        If it turns out to be lost, wait until it is made again, up to ``timeout`` seconds more.
         """
         while True:
             try:
@@ -286,11 +286,11 @@ class Values:
             try:
                 raise value
             finally:
-                del value  # or the error and this frame keep each other, and with them refs, alive
+                del value  # or the error and this frame keep each other alive, and the refs in them
         return value
 
     def protect_until_registered(self, received: Sequence[ObjectEntry], outer: ObjectEntry) -> None:
-        """The value of ``outer`` keeps the refs inside alive until their owners know of us."""
+        """Keep ``outer`` until this process is registered with the owners of the refs inside."""
         with self._locked:
             for inner in received:
                 if inner.owner_address is not None and inner.borrow_state == UNREGISTERED:
@@ -310,7 +310,7 @@ class Values:
         for ref in first:
             if ref._entry.kind == PENDING:
                 break
-        else:  # the common case in a loop over many refs: no look at the others
+        else:  # the common case in a loop over many refs: the others are not checked
             if self._reactor.interrupted:
                 self._check_interrupt()
             return first, refs[num_returns:]
@@ -330,7 +330,7 @@ class Values:
     # ------------------------------------------------------------------ refs that arrive
 
     def adopt(self, object_id: bytes, owner_address: str) -> ObjectRef[Any]:
-        """Return a ref for an id that came from elsewhere."""
+        """Return a ref for an id that another process sent."""
         address = self._context.address
         with self._locked:
             entry = self._refs.entries.get(object_id)
@@ -358,7 +358,7 @@ class Values:
     def free(self, refs: Iterable[ObjectRef[Any]]) -> None:
         """Free owned values that are there and have no view here; their refs stand for ObjectFreedError then.
 
-        What other processes have a view of stays valid there; the daemon frees it with the last view. See
+        A view that another process has stays valid; the daemon frees the memory after the last one. See
         ``ray._private.internal_api.free``.
         """
         for ref in refs:
@@ -381,7 +381,7 @@ class Values:
 
 
 def _named(entry: ObjectEntry) -> str:
-    """Return what errors call an object that is not there yet."""
+    """Return the words of an error for an object that is not there yet."""
     if entry.task is None:
         return entry.id.hex()
     return f"what {entry.task.describe()} returns ({entry.id.hex()}; see `skate why {entry.id.hex()}`)"

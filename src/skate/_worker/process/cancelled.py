@@ -17,7 +17,7 @@ def cancelled_error(
         error: the exception that ended it; None: it still runs.
         name: the name that users know it by.
         task_id: its id, in hex.
-        when: how far it had come, or who cancelled it, as it follows "was cancelled".
+        when: the stage of the call, or the canceller, in words that follow "was cancelled".
         actor: its repr and its id, if it is a method.
     """
     text = ""

@@ -110,7 +110,7 @@ class ControlLink:
 
     def _dial(self) -> None:
         context = self._context
-        if self.connection is not None or self.gone or context.reactor.stopped:
+        if self.connection is not None or self.gone or context.reactor.is_stopped:
             return
         self._dialled = monotonic()
         try:
@@ -152,7 +152,7 @@ class ControlLink:
     def _closed(self, connection: Connection) -> None:
         self.connection = None
         context = self._context
-        if context.dead_reason or context.reactor.stopped or not (self._joined or context.is_worker):
+        if context.dead_reason or context.reactor.is_stopped or not (self._joined or context.is_worker):
             self._give_up(connection.close_reason)
         elif monotonic() - self._dialled > _REDIAL_DELAY_S:
             self._dial()

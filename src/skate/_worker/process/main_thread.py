@@ -36,7 +36,7 @@ class MainThread:
             try:
                 self.gate.run()
             finally:
-                if self.gate.waits:  # one raised, and others are behind it
+                if self.gate.has_waiting:  # one raised, and others are behind it
                     self._reactor.interrupted = True
 
     def hold_signals(self) -> None:

@@ -166,7 +166,7 @@ class Gate:
     # ------------------------------------------------------------------ at a safe point
 
     @property
-    def waits(self) -> bool:
+    def has_waiting(self) -> bool:
         """Whether a handler waits for a safe point."""
         return bool(self._waiting)
 

@@ -1,1 +1,1 @@
-"""What a process reports of itself: history, state, waits, metrics, structured logs."""
+"""Reports of a process about itself: state, waits, metrics, structured logs."""

@@ -1,8 +1,7 @@
 """Counters, gauges and histograms that the program records in this process. See ``skate.util.metrics``.
 
-One registry a process, whatever session it is connected to. Recording changes numbers under the lock of
-the tables; the daemon is told the absolute values, a few times a second at most, so that they outlive the
-process.
+One registry a process, across its sessions. Recording changes numbers under the lock of the tables; the
+process sends the absolute values to the daemon, a few times a second at most, so that they outlive it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ Tags = tuple[tuple[str, str], ...]
 
 
 class _Family:
-    """One metric: what it is, and its value for each combination of tags."""
+    """One metric: its kind and description, and its value for each combination of tags."""
 
     __slots__ = ("kind", "description", "boundaries", "values")
 
@@ -30,15 +29,15 @@ class _Family:
 
 
 class Registry:
-    """Everything that was recorded in this process."""
+    """All metrics of this process."""
 
     def __init__(self) -> None:
-        #: Guards the numbers. Never held while anything else happens.
+        #: Guards the numbers, and is held for nothing else.
         self._lock = TableLock()
         self._families: dict[str, _Family] = {}
 
     def declare(self, name: str, kind: str, description: str, boundaries: Sequence[float] = ()) -> None:
-        """A metric of that name is to be there. Again for the same is fine.
+        """Add a metric, unless it is there already.
 
         Raises:
             ValueError: the name is taken by another kind, or with other boundaries.
@@ -55,18 +54,18 @@ class Registry:
                 )
 
     def add(self, name: str, tags: Tags, value: float) -> None:
-        """Count ``value`` more."""
+        """Add to the value of a counter."""
         with self._lock:
             values = self._families[name].values
             values[tags] = values.get(tags, 0.0) + value
 
     def set(self, name: str, tags: Tags, value: float) -> None:
-        """The value is this from now on."""
+        """Set the value of a gauge."""
         with self._lock:
             self._families[name].values[tags] = value
 
     def observe(self, name: str, tags: Tags, value: float) -> None:
-        """Count an observation."""
+        """Add an observation to a histogram."""
         with self._lock:
             family = self._families[name]
             counts, total = family.values.get(tags) or ([0] * (len(family.boundaries) + 1), 0.0)
@@ -94,4 +93,4 @@ class Registry:
 
 
 registry = Registry()
-"""Of this process. A forked child of user code has a copy that nobody asks for."""
+"""The metrics of this process. The copy in a forked child of user code is not used."""

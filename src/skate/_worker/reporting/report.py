@@ -1,7 +1,7 @@
-"""What a process tells of itself when somebody asks for the state of the session.
+"""Reports the state of a process for the state API.
 
-Tables are copied under the lock, everything else happens on a thread of its own: whoever asks does not
-hold up whoever works. Rows are plain data: the daemon passes them on without looking.
+Tables are copied under the lock, everything else happens on a thread of its own, so that a report does not
+hold up the program. Rows are plain data, which the daemon passes on as they are.
 """
 
 from __future__ import annotations
@@ -42,11 +42,10 @@ from skate._worker.reporting.waits import WaitReport
 if TYPE_CHECKING:
     from types import CodeType
 
-#: Objects told of at most, the oldest first.
-_MOST_OBJECTS = 20_000
-#: The daemon is told of metrics that often at most (seconds).
-_METRICS_EVERY = 0.25
-
+#: A report has at most this many objects, the oldest first.
+_MAX_OBJECTS = 20_000
+#: The daemon gets metrics at most once in this time (seconds).
+_METRICS_PERIOD_S = 0.25
 
 _LIBRARY = os.path.dirname(traceback.__file__) + os.sep
 _DEBUGGER = (_LIBRARY + "bdb.py", _LIBRARY + "pdb.py")
@@ -76,35 +75,35 @@ class Reporter:
         self._history = history
         self._local = local
         self._wait_report = wait_report
-        #: The daemon is about to hear of metrics.
+        #: A timer is about to send metrics to the daemon.
         self._metrics_due = False
 
     def metrics_changed(self) -> None:
-        """The program counted something: tell the daemon, soon. Not under the lock."""
+        """Send the metrics to the daemon soon, as the program recorded something. Not under the lock."""
         if self._metrics_due:
             return
         with self._context.locked:
             if not self._metrics_due:
                 self._metrics_due = True
-                self._context.reactor.call_later(_METRICS_EVERY, self.tell_metrics)
+                self._context.reactor.call_later(_METRICS_PERIOD_S, self.send_metrics)
 
-    def tell_metrics(self) -> None:
-        """Tell the daemon what was counted, if it does not know. Under the lock."""
+    def send_metrics(self) -> None:
+        """Send the metrics to the daemon, if they have changed. Under the lock."""
         if self._metrics_due and self._daemon.is_open:
             self._metrics_due = False
             self._daemon.send(node.Metrics(pack(metrics.registry.rows())))
             self._daemon.flush()
 
-    def last_words(self) -> None:
-        """This process leaves: have the daemon remember the calls that it made. Under the lock."""
+    def send_history(self) -> None:
+        """Have the daemon keep the finished calls of this process, which leaves. Under the lock."""
         self._history.report()
         for failed, history in ((False, self._history.finished), (True, self._history.failures)):
             if history:
-                rows = pack(self._through(list(history)))
+                rows = pack(self._finished(list(history)))
                 self._daemon.send(node.LastRows(rows, len(history), failed))
 
     def state_requested(self, connection: Connection, message: node.StateAsk) -> None:
-        """The daemon asks on somebody's behalf. Under the lock."""
+        """Answer a request of the state API, on a thread. Under the lock."""
         try:
             threads.start("skate-report", self._answer, connection, message)
         except RuntimeError as error:
@@ -114,7 +113,7 @@ class Reporter:
     def _answer(self, connection: Connection, message: node.StateAsk) -> None:
         try:
             rows = self.rows(message.what)
-        except Exception as error:  # the answer must come, or whoever asked waits for nothing
+        except Exception as error:  # without an answer, the daemon would wait until its timeout
             rows = _failed(error)
         with self._context.locked:
             connection.send(node.StateRows(message.request, pack(rows)))
@@ -140,7 +139,7 @@ class Reporter:
     # ------------------------------------------------------------------ tasks
 
     def _counts(self) -> list[dict[str, Any]]:
-        """Return counts of calls; and rows of those that a worker has: only it knows which of them runs."""
+        """Return counts of calls; and rows of those that a worker has, as only the worker knows which run."""
         with self._context.locked:
             rows = self._history.tallies.rows()
         waiting: Counter[tuple[str, str, str, str]] = Counter()
@@ -157,13 +156,13 @@ class Reporter:
         with self._context.locked:
             history = sorted((*self._history.finished, *self._history.failures), key=_ended)
             known = sum(one["FINISHED"] + one["FAILED"] for one in self._history.tallies.rows())
-        rows = self._unfinished() + self._through(history)
+        rows = self._unfinished() + self._finished(history)
         if known > len(history):
             rows.append({"dropped": known - len(history)})
         return rows
 
     def _unfinished(self) -> list[dict[str, Any]]:
-        """Return the rows of calls that are not through."""
+        """Return the rows of unfinished calls."""
         with self._context.locked:
             facts = [
                 (task.seq, task.describe(), task.actor.id if task.actor is not None else b"",
@@ -179,8 +178,8 @@ class Reporter:
             for seq, name, actor, state, worker, site, made, attempt, parent, pool, function in facts
         ]
 
-    def _through(self, history: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
-        """Return the rows of calls that are through."""
+    def _finished(self, history: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
+        """Return the rows of finished calls."""
         wall = time.time() - monotonic()
         rows = []
         for seq, tally, actor, worker, end, microseconds, error, site, made, attempt, parent, pool in history:
@@ -238,7 +237,7 @@ class Reporter:
     # ------------------------------------------------------------------ objects
 
     def _objects(self, wanted: str) -> list[dict[str, Any]]:
-        """Return who holds what here; ``wanted``: only the object of that id (hex)."""
+        """Return the objects of this process and their references; ``wanted``: only of that id (hex)."""
         with self._context.locked:
             self._garbage.drain()
             entries = list(self._refs.entries.values())
@@ -247,7 +246,7 @@ class Reporter:
             found = [
                 (entry.id, entry.owner_address is None, entry.kind, len(entry.data), entry.local, entry.pins,
                  [one.hex() for one in entry.borrowers or ()], entry.site, _reference(entry))
-                for entry in entries[:_MOST_OBJECTS]
+                for entry in entries[:_MAX_OBJECTS]
             ]  # fmt: skip
             views = {object_id for object_id, local in self._store.objects.items() if local.views}
         host = self._local.hosted()
@@ -279,7 +278,7 @@ class Reporter:
         frames = sys._current_frames()
         for ident in list(frames):
             name = names.get(ident, "?")
-            stack = traceback.extract_stack(frames.pop(ident))  # keep none: our own is among them
+            stack = traceback.extract_stack(frames.pop(ident))  # keep none: this frame is among them
             if name in ("skate-report", "skate-io"):
                 continue
             lines = traceback.format_list(_users(stack))
@@ -299,7 +298,7 @@ class Reporter:
         for task in asyncio.all_tasks(loop):
             frames = [frame for frame in task.get_stack() if not frame.f_code.co_filename.startswith(PACKAGE)]
             coroutine: Any = task.get_coro()
-            while not frames and coroutine is not None:  # ours awaits the user's
+            while not frames and coroutine is not None:  # a coroutine of ours awaits the user's
                 frame = getattr(coroutine, "cr_frame", None)
                 if frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
                     frames = [frame]
@@ -321,7 +320,7 @@ def _state(task: TaskRecord) -> tuple[str, bytes]:
 
 
 def _ended(row: tuple[Any, ...]) -> float:
-    """Return when a remembered call was through."""
+    """Return when a remembered call ended."""
     end: float = row[4]
     return end
 
@@ -333,7 +332,7 @@ def _shown(environment: bytes) -> str:
 
 
 def _users(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
-    """Return the frames of user code, and of what it calls: not ours, nor what we call."""
+    """Return the frames of user code, and of libraries that it calls: none of ours, nor of our callees."""
     found = []
     inside = True  # the interpreter's own start counts as ours
     for one in frames:

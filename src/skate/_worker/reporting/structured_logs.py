@@ -1,4 +1,4 @@
-"""The ``logging`` of this process as ``init(logging_config=...)`` asks for it: level, text or JSON, who logs.
+"""Sets up ``logging`` in this process for ``init(logging_config=...)``: level, text or JSON, ids.
 
 Not imported unless a program asks: ``logging`` costs ten milliseconds.
 """
@@ -13,13 +13,13 @@ from skate._worker.execution.local import Local
 from skate._worker.process import current
 from skate._worker.process.context import ProcessContext
 
-#: What every record has; all else in it was put there by the program (``extra=...``).
+#: The attributes of every record; the program added all others (``extra=...``).
 STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime"}
 _TEXT = "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s"
 
 
 class _Formatter(logging.Formatter):
-    """Text or JSON, with the ids of what runs."""
+    """Formats records as text or JSON, with the ids of the job, task and actor that runs."""
 
     def __init__(self, context: ProcessContext, local: Local, as_json: bool, more: list[str]) -> None:
         super().__init__(_TEXT)
@@ -32,7 +32,7 @@ class _Formatter(logging.Formatter):
         """Return one line (and a traceback, as text)."""
         found = {name: getattr(record, name, None) for name in self._more}
         found |= {name: value for name, value in vars(record).items() if name not in STANDARD}
-        found |= self._who()
+        found |= self._ids()
         found["timestamp_ns"] = int(record.created * 1e9)
         if not self._as_json:
             return f"{super().format(record)} {' '.join(f'{name}={value}' for name, value in found.items())}"
@@ -48,7 +48,7 @@ class _Formatter(logging.Formatter):
             line["exc_text"] = self.formatException(record.exc_info)
         return json.dumps(line | found, default=str)
 
-    def _who(self) -> dict[str, str]:
+    def _ids(self) -> dict[str, str]:
         context = self._context
         found = {
             "job_id": context.job_id.hex(),
@@ -65,7 +65,7 @@ class _Formatter(logging.Formatter):
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to whatever stderr is at that moment."""
+    """Writes to the stderr of the moment."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -79,7 +79,7 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def apply(context: ProcessContext, local: Local, config: dict[str, Any]) -> None:
-    """Set up the root logger of this process, as often as wanted: the last time counts."""
+    """Set up the root logger of this process. May be repeated; the last call counts."""
     root = logging.getLogger()
     for old in [one for one in root.handlers if isinstance(one, _Handler)]:
         root.removeHandler(old)

@@ -1,4 +1,4 @@
-"""What this process tells of its waits: rows for ``_base.waits``."""
+"""Reports the waits of this process: rows for ``_base.waits``."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from skate._worker.process.call_site import written
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.waiting import CountWaiter, Waiting
 
-#: Where threads wait for objects.
+#: The module in which threads wait for objects.
 _WAITS = os.path.join(PACKAGE, "_worker", "objects", "values.py")
-#: Calls told of at most (see ``_chosen``): whoever asks waits a second, and the table is locked meanwhile.
-MOST = 5_000
+#: A report has at most this many calls (see ``_chosen``): the table is locked while they are read.
+MAX_CALLS = 5_000
 
 
 @functools.lru_cache(64)
 def _key(environment: bytes) -> str:
-    """Return what names an encoded environment in the daemon's rows."""
+    """Return the key of an encoded environment in the daemon's rows."""
     return decode(environment).key().hex() if environment else ""
 
 
@@ -37,6 +37,10 @@ class WaitReport:
     """Shows the unfinished calls, the waits, the lanes and the parts in compiled graphs of this process.
 
     Args:
+        context: of this process.
+        tasks: its unfinished calls.
+        waiting: the waits of its threads.
+        local: the calls that run here.
         graphs: compiled graphs that this process has a part in; each has a ``snapshot`` method.
     """
 
@@ -55,7 +59,7 @@ class WaitReport:
         self._graphs = graphs
 
     def snapshot(self) -> dict[str, Any]:
-        """Return them as a row. Not under the lock."""
+        """Return the report as one row. Not under the lock."""
         frames = sys._current_frames()
         context = self._context
         me = context.worker_id.hex()
@@ -70,7 +74,7 @@ class WaitReport:
             parts = [part for graph in list(self._graphs) if (part := graph.snapshot())]
         frames.clear()  # this very frame is among them: a cycle that would keep user code's variables
         return {
-            "process": me, "pid": context.pid, "calls": calls, "left_out": max(0, len(pending) - MOST),
+            "process": me, "pid": context.pid, "calls": calls, "left_out": max(0, len(pending) - MAX_CALLS),
             "waits": waits, "lanes": lanes, "graphs": [part | {"pid": context.pid} for part in parts],
         }  # fmt: skip
 
@@ -95,20 +99,20 @@ class WaitReport:
 def _chosen(
     pending: dict[int, tuple[TaskRecord, bytes]], waits: Iterable[CountWaiter]
 ) -> list[tuple[TaskRecord, bytes]]:
-    """Return the calls to tell of: if there are too many, what threads wait for, what that waits for, and so
-    on; then the oldest and the newest of the others."""
-    if len(pending) <= MOST:
+    """Return the calls to report: if there are too many, those for which threads wait, directly or not, then
+    the oldest and the newest of the others."""
+    if len(pending) <= MAX_CALLS:
         return list(pending.values())
     chosen: dict[int, None] = {}
     todo = [entry.task for waiter in waits for entry in waiter.entries if entry.task is not None]
     for task in todo:  # it grows
-        if len(chosen) == MOST:
+        if len(chosen) == MAX_CALLS:
             break
         if task.seq in pending and task.seq not in chosen:
             chosen[task.seq] = None
             todo += [entry.task for _, entry in task.dependencies or () if entry.task is not None]
     others = [seq for seq in pending if seq not in chosen]
-    room = MOST - len(chosen)
+    room = MAX_CALLS - len(chosen)
     chosen.update(dict.fromkeys(others[: room // 2]))
     chosen.update(dict.fromkeys(others[len(others) - (room - room // 2) :]))
     return [pending[seq] for seq in chosen]
@@ -128,7 +132,7 @@ def _wait(waiter: CountWaiter, frames: dict[int, Any], me: str) -> dict[str, Any
 
 
 def _where(frame: Any) -> str:
-    # What the waiting thread does just now may be to read this very question: look outside of the wait.
+    # The waiting thread may just be reading this very request, so skip its frames up to the wait.
     while frame is not None and frame.f_code.co_filename != _WAITS:
         frame = frame.f_back
     while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):

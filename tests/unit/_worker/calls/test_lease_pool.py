@@ -127,7 +127,7 @@ def test_what_the_node_refuses_is_the_callers_to_end(node: Node) -> None:
     node.pool.submit(call(1, LONG))
     node.pool.submit(call(2, LONG))
     assert seqs(node.pool.refused()) == [1, 2]
-    assert node.pool.idle
+    assert node.pool.is_idle
     node.pool.submit(call(3, LONG))
     assert node.demands == [1, 2, 1], "it is asked again"
 
@@ -254,7 +254,7 @@ def test_idle_workers_linger_and_go(node: Node) -> None:
     assert node.demand == 0
     assert not node.pool.give_back_idle(10.0)
     assert node.given_back == [early.id, late.id]
-    assert node.pool.idle
+    assert node.pool.is_idle
 
 
 def test_busy_workers_do_not_linger(node: Node) -> None:
@@ -419,7 +419,7 @@ class PoolMachine(RuleBasedStateMachine):
                     self.done.add(self.node.reply(lease))
         assert self.done == set(self.tasks)
         self.pool.give_back_idle(self.node.clock)
-        assert self.pool.idle
+        assert self.pool.is_idle
         assert self.node.demand == 0
         assert sorted(self.node.given_back) == sorted(set(self.node.given_back))
 

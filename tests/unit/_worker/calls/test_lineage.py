@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from skate._base import ids
 from skate._base.kinds import ERROR, PICKLE, SHARED
-from skate._worker.calls.lineage import _RECORD, Lineage, Plan
+from skate._worker.calls.lineage import _RECORD_BYTES, Lineage, Plan
 from skate._worker.calls.records import TaskRecord
 from skate._worker.objects.refs import PENDING, Freed, ObjectEntry, RefTable
 
@@ -138,7 +138,7 @@ def owner() -> Owner:
 def test_a_call_is_remembered_as_long_as_what_it_made(owner: Owner) -> None:
     result = owner.made()
     assert len(owner.lineage) == 1
-    assert owner.lineage.bytes == _RECORD
+    assert owner.lineage.bytes == _RECORD_BYTES
     owner.drop(result)
     assert len(owner.lineage) == owner.lineage.bytes == 0
     assert result.maker is None
@@ -171,7 +171,7 @@ class _Marker:
 
 def test_at_the_end_of_a_session_nothing_keeps_itself_alive() -> None:
     """The collector does not see calls and entries: only reference counts free them."""
-    owner = Owner(limit=2 * _RECORD)
+    owner = Owner(limit=2 * _RECORD_BYTES)
     forgotten = owner.made()
     dropped = owner.made()
     kept = owner.made(dropped)
@@ -210,7 +210,7 @@ def test_items_that_come_one_by_one_are_of_one_call(owner: Owner) -> None:
 def test_small_arguments_and_values_take_room_large_ones_do_not(owner: Owner) -> None:
     small, large = owner.put(large=False, data=bytes(300)), owner.put(data=bytes(24))
     owner.run(small, large, pickled=bytes(50))
-    assert owner.lineage.bytes == _RECORD + 50 + 300
+    assert owner.lineage.bytes == _RECORD_BYTES + 50 + 300
 
 
 def test_the_same_argument_twice(owner: Owner) -> None:
@@ -223,7 +223,7 @@ def test_the_same_argument_twice(owner: Owner) -> None:
 
 
 def test_beyond_its_limit_the_oldest_calls_are_forgotten() -> None:
-    owner = Owner(limit=3 * _RECORD)
+    owner = Owner(limit=3 * _RECORD_BYTES)
     results = [owner.made() for _ in range(5)]
     assert len(owner.lineage) == 3
     for result in results[:2]:
@@ -236,7 +236,7 @@ def test_beyond_its_limit_the_oldest_calls_are_forgotten() -> None:
 
 
 def test_what_only_a_forgotten_call_needed_is_forgotten_with_it() -> None:
-    owner = Owner(limit=2 * _RECORD)
+    owner = Owner(limit=2 * _RECORD_BYTES)
     first = owner.made()
     second = owner.made(first)
     owner.drop(first)
@@ -535,7 +535,7 @@ class LineageMachine(RuleBasedStateMachine):
 class LimitedLineageMachine(LineageMachine):
     """The same, with room for three calls: what is forgotten makes plans impossible, never wrong."""
 
-    limit = 3 * _RECORD + 500
+    limit = 3 * _RECORD_BYTES + 500
 
     def check_plan(self, lost: ObjectEntry, plan: Plan | str) -> None:
         if isinstance(plan, Plan):

@@ -440,7 +440,7 @@ def test_a_value_calls_its_dependents_and_the_threads_that_wait() -> None:
 def test_pins_and_refs_keep_an_object_until_the_last_of_them_is_gone() -> None:
     table = RefTable()
     entry = table.own(ids.object_id(ME, 1))
-    assert table.owns_any()
+    assert table.has_owned()
     table.add_local(entry)
     table.pin(entry)
     for end in (table.drop_local, table.drop_local):
@@ -448,7 +448,7 @@ def test_pins_and_refs_keep_an_object_until_the_last_of_them_is_gone() -> None:
         assert table.commands == []
     table.unpin(entry)
     assert taken(table) == [Freed(entry)]
-    assert not table.owns_any()
+    assert not table.has_owned()
 
 
 def test_another_value_lets_go_of_the_refs_inside_the_first() -> None:
@@ -526,7 +526,7 @@ def test_one_that_raises_keeps_the_news_from_nobody() -> None:
     with pytest.raises(KeyError):
         table.fulfil(entry, PICKLE, b"")
     assert table.to_notify
-    table.tell()
+    table.notify()
     assert (told, list(table.to_notify)) == ([PICKLE], [])
 
 

@@ -50,7 +50,7 @@ RUNTIME = os.path.join(PACKAGE, "_worker", "calls.py")
 def test_in_user_code_it_runs_at_once(gate: Gate, handlers: list[str]) -> None:
     raise_signal()
     assert handlers == ["early"]
-    assert not gate.waits
+    assert not gate.has_waiting
 
 
 @pytest.mark.parametrize("name", [
@@ -67,10 +67,10 @@ def test_libraries_above_the_api_are_user_code(gate: Gate, handlers: list[str], 
 def test_in_the_runtime_it_waits_for_a_safe_point(gate: Gate, handlers: list[str], name: str) -> None:
     in_file(os.path.join(PACKAGE, name), raise_signal)
     assert handlers == ["put off"]
-    assert gate.waits
+    assert gate.has_waiting
     gate.run()
     assert handlers == ["put off", "early"]
-    assert not gate.waits
+    assert not gate.has_waiting
     gate.run()
     assert handlers == ["put off", "early"]
 
@@ -223,7 +223,7 @@ def test_asyncio_s_own_handler_is_not_put_off(gate: Gate) -> None:
 
         loop.add_signal_handler(signal.SIGUSR2, callback)
         in_file(RUNTIME, lambda: signal.raise_signal(signal.SIGUSR2))
-        assert not gate.waits
+        assert not gate.has_waiting
         await heard.wait()
         loop.remove_signal_handler(signal.SIGUSR2)
         return count
