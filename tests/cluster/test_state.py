@@ -361,7 +361,7 @@ def test_the_rings_are_bounded_and_the_counts_are_exact(session: Session) -> Non
     }  # fmt: skip
     summary = state.summarize_tasks()["cluster"]
     assert (summary["total_tasks"], summary["total_actor_tasks"]) == (7513, 5500)
-    with pytest.warns(UserWarning, match="8,010 more calls are through and no longer remembered"):
+    with pytest.warns(UserWarning, match="8,010 more calls have finished and are no longer remembered"):
         state.list_tasks(_explain=True)
     assert "8,010 more calls" in command("list", "tasks", session=session).stdout
 

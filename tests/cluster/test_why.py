@@ -66,7 +66,7 @@ def test_a_running_task(gate: Path) -> None:
     assert "it runs in process" in why(ref.task_id().hex())
     gate.touch()
     assert skate.get(ref) == "held"
-    assert why(ref) == "hold is through: the value is there"
+    assert why(ref) == "hold has finished: its value is ready"
 
 
 def test_arguments(gate: Path) -> None:
@@ -168,8 +168,8 @@ def test_failures_and_others(session: Session) -> None:
     ref = fail.remote()
     with pytest.raises(KeyError):
         skate.get(ref)
-    assert why(ref) == "fail is through: it failed (KeyError); get() raises it"
-    assert "no task that is under way makes it" in why(skate.put(1))
+    assert why(ref) == "fail has finished: it failed (KeyError); get() raises the error"
+    assert "no unfinished task makes it" in why(skate.put(1))
     wrong: Any = 5
     with pytest.raises(TypeError, match="why.*ObjectRef"):
         why(wrong)
@@ -212,7 +212,7 @@ def test_a_compiled_graph(gate: Path) -> None:
     assert "execution 0 of the compiled graph" in why()
     gate.touch()
     assert [ref.get(), behind.get()] == [gate, gate]
-    assert "is through" in why(ref)
+    assert "has finished" in why(ref)
     # How it was set up is nobody's business.
     assert {row.name for row in state.list_tasks()} == {"Step.__init__"}
 

@@ -46,7 +46,7 @@ BANNED = {
     "whoever": "the process, thread or user that is meant",
 }
 #: Packages and modules whose words are not replaced yet. Take a name out when it is clean; never add one.
-NOT_YET_CLEAN = {"_node", "dag", "util"}
+NOT_YET_CLEAN = {"_node"}
 #: The words of a text: names are split at underscores and capitals.
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 #: A bare *Who* or *What* as the subject of a statement; questions may begin so.

@@ -9,7 +9,7 @@ from typing import Any
 from skate._base import errors, ids
 from skate._base.user_errors import is_a, set_traceback
 from skate._base.waits import lane
-from skate._inline.call_threads import Doomed
+from skate._inline.call_threads import Killed
 from skate._inline.context import ActorParts
 from skate._inline.lanes import Key, Lanes
 from skate._inline.reactor import Deferred, LocalConnection, pair
@@ -51,7 +51,7 @@ class InlineActor(ActorInstance):
         self.begun: Key = (b"", 0)
         self.gpus = executor.take_gpus(spec.running)
         serial = not spec.is_async and spec.max_concurrency == 1 and not spec.concurrency_groups
-        self.serial = serial
+        self.is_serial = serial
         self.lanes: Lanes[Work] = Lanes(
             {"": spec.max_concurrency, SYSTEM_GROUP: 1, **spec.concurrency_groups}
         )
@@ -63,7 +63,7 @@ class InlineActor(ActorInstance):
             end.peer.address = self.address
         self._constructor = Constructor(self, self.id, f"{spec.class_name}.__init__")
         self._made = perf_counter()
-        self.constructed = False
+        self.is_constructed = False
 
     def _table(self) -> Mapping[type, Handler]:
         return {
@@ -83,7 +83,7 @@ class InlineActor(ActorInstance):
         method_name = f"{self.spec.class_name}.{call.fn}"
         work = Work(connection, call, call.name or method_name, self, method_name)
         work.resources, work.gpus = self.spec.running, self.gpus
-        work.over = lambda: self._over(work)
+        work.on_end = lambda: self._over(work)
         group = self.group_of(call)
         try:
             begun = self.lanes.arrive(work.key, group, work)
@@ -101,7 +101,7 @@ class InlineActor(ActorInstance):
 
     def group_of(self, call: wire.Call) -> str:
         """Return the group of a call: its own, or its method's, or the default."""
-        if self.serial:
+        if self.is_serial:
             return ""  # as with the real one: it has no groups
         return call.group or str(self.spec.methods.get(str(call.fn), {}).get("concurrency_group", ""))
 
@@ -112,7 +112,7 @@ class InlineActor(ActorInstance):
         def job() -> None:
             executor.run(work, lambda: self.method(str(work.call.fn)))
 
-        if self.serial:
+        if self.is_serial:
             work.call_thread = self.call_thread
             self.call_thread.begin(job)
         else:
@@ -152,7 +152,7 @@ class InlineActor(ActorInstance):
         try:
             self.instance = self._construct(received)
             self._introduce()
-        except Doomed:
+        except Killed:
             return
         except BaseException as error:
             raised = error
@@ -166,7 +166,7 @@ class InlineActor(ActorInstance):
         if raised is not None:
             name = self._constructor.name
             if is_a(raised, SystemExit):
-                self.left(raised, name)
+                self.end_by(raised, name)
                 return
             error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
             self.warn_of(name, raised)
@@ -176,7 +176,7 @@ class InlineActor(ActorInstance):
             self._garbage.drain()
             if self.stopped:
                 return
-            self.constructed = True
+            self.is_constructed = True
             self._place.started(self, error)
             if not error:
                 for work in self.lanes.opened():
@@ -184,10 +184,10 @@ class InlineActor(ActorInstance):
 
     # ------------------------------------------------------------------ the end
 
-    def left(self, error: BaseException, name: str) -> None:
+    def end_by(self, error: BaseException, name: str) -> None:
         """End the actor, as its method or constructor asked. On its call thread."""
         end = Exit(error)
-        self._part()
+        self._clean_up()
         with self._context.lock:
             if not self.stopped:
                 self.stop()
@@ -195,16 +195,16 @@ class InlineActor(ActorInstance):
                 cause = f"{who} left: {end.what} in {name}"
                 self._place.ended(self, cause, intended=end.intended)
 
-    def _part(self) -> None:
+    def _clean_up(self) -> None:
         """Let the instance clean up (see ``farewell``), on a thread of the actor."""
         self.farewell()
 
     def stop(self, *, graceful: bool = False) -> None:
         """End all calls and begin none. Under the lock. ``graceful``: the instance may clean up."""
         self.stopped = True
-        self.graceful = graceful and self.constructed
+        self.graceful = graceful and self.is_constructed
         self.connection.close("the actor ended")
-        self._executor.give_gpus_back(self.gpus, self.spec.running)
+        self._executor.release_gpus(self.gpus, self.spec.running)
         for outgoing in self.connection.peer.streams.values():
             outgoing.news()
         self._stop_calls(self.lanes.close())
@@ -213,14 +213,14 @@ class InlineActor(ActorInstance):
     def _stop_calls(self, running: list[Work]) -> None:
         for work in running:
             if work.call_thread is not None and work.call_thread is not self.call_thread:
-                work.call_thread.doom()
+                work.call_thread.kill()
         if self.graceful:
-            self.call_thread.begin(self._part_and_retire)
+            self.call_thread.begin(self._clean_up_and_retire)
         else:
-            self.call_thread.doom()
+            self.call_thread.kill()
             self._retire()
 
-    def _part_and_retire(self) -> None:
+    def _clean_up_and_retire(self) -> None:
         self.farewell()
         with self._context.lock:
             self._retire()
@@ -247,7 +247,7 @@ class InlineActor(ActorInstance):
             if key in row.running:
                 return []
             if key in row.queued:
-                if not self.constructed:
+                if not self.is_constructed:
                     return [(info.owner, info.seq)]
                 return list(row.running) if self._slots(row.slots) else []
         return None
@@ -257,7 +257,7 @@ class InlineActor(ActorInstance):
         now = perf_counter()
         if self.stopped:
             return []
-        if not self.constructed:
+        if not self.is_constructed:
             info = self._constructor
             return [lane(self.id, 1, [(*(info.owner, info.seq), now - self._made)],
                          [key for row in self.lanes.rows() for key in row.queued])]  # fmt: skip

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from skate._inline.actor import InlineActor
-from skate._inline.call_threads import CallThread, Doomed
+from skate._inline.call_threads import CallThread, Killed
 from skate._inline.context import ActorParts
 from skate._inline.reactor import Deferred, here, release
 from skate._inline.work import Work
@@ -53,7 +53,7 @@ class _Loop:
             asyncio.set_event_loop(None)
             loop.close()
 
-    def serves(self) -> None:
+    def accept_calls(self) -> None:
         """Accept calls from now on; each starter pauses for its own call only. On the loop."""
         self.call_thread.ending = False
         self.call_thread.alone = True
@@ -102,7 +102,7 @@ class AsyncActor(InlineActor):
         #: By group; changes under the lock.
         self._loops: dict[str, _Loop] = {}
         #: It ends on purpose.
-        self.leaving = False
+        self.is_leaving = False
 
     def begin(self) -> None:
         """Start the constructor on the actor's loop."""
@@ -124,7 +124,7 @@ class AsyncActor(InlineActor):
 
     def _first_step_over(self) -> None:
         # A constructor that is a coroutine waits now: let its starter go on.
-        if not self.constructed:
+        if not self.is_constructed:
             self.call_thread.alone = True
             self.call_thread.settle()
 
@@ -136,7 +136,7 @@ class AsyncActor(InlineActor):
             try:
                 self.instance = await self._construct_on_loop(received)
                 self._introduce()
-            except Doomed:
+            except Killed:
                 return
             except BaseException as error:
                 if self.stopped:
@@ -144,12 +144,12 @@ class AsyncActor(InlineActor):
                 raised = error
             self._report(raised, received)
         finally:
-            self._serves(self._main)
+            self._accept_calls(self._main)
             if self.stopped and not self._main.closing:
                 self._main.loop.stop()
 
-    def _serves(self, loop: _Loop) -> None:
-        loop.serves()
+    def _accept_calls(self, loop: _Loop) -> None:
+        loop.accept_calls()
         with self._context.lock:
             deferred = loop.call_thread.take_inherited()
         loop.call_thread.settle()
@@ -173,7 +173,7 @@ class AsyncActor(InlineActor):
         found = self._loops.get(group)
         if found is None:
             found = loop = self._loops[group] = _Loop(self._executor.make_actor_thread())
-            loop.call_thread.begin(lambda: loop.run(lambda: self._serves(loop)))
+            loop.call_thread.begin(lambda: loop.run(lambda: self._accept_calls(loop)))
         return found
 
     def post(self, loop: _Loop, work: Work, settled: threading.Lock | None) -> None:
@@ -235,15 +235,15 @@ class AsyncActor(InlineActor):
 
     # ------------------------------------------------------------------ the end
 
-    def _part(self) -> None:
+    def _clean_up(self) -> None:
         """Clean up when the loop has ended."""
-        self.leaving = True
+        self.is_leaving = True
 
     def _stop_calls(self, running: list[Work]) -> None:
-        self.graceful = self.graceful or self.leaving
+        self.graceful = self.graceful or self.is_leaving
         for loop in (*self._loops.values(), self._main):
             if not self.graceful:
-                loop.call_thread.doom()  # if a coroutine waits in get()
+                loop.call_thread.kill()  # if a coroutine waits in get()
             loop.stop()
             loop.call_thread.retire()
             self._executor.call_threads.discard(loop.call_thread)

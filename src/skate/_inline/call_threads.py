@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MAX_PAUSE_S = 0.5
 
 
-class Doomed(BaseException):
+class Killed(BaseException):
     """Unwinds user code at its next wait: its call was ended from outside (``kill``, ``shutdown``)."""
 
 
@@ -56,9 +56,9 @@ class _Gate:
 class CallThread:
     """A thread that runs one job after the other, each when ``run_deferred`` is called."""
 
-    def __init__(self, reactor: InlineReactor, over: Callable[[CallThread], None]) -> None:
+    def __init__(self, reactor: InlineReactor, on_end: Callable[[CallThread], None]) -> None:
         self._reactor = reactor
-        self._over = over
+        self._on_end = on_end
         self._gate = threading.Lock()
         self._gate.acquire()
         self._opening = _Gate(self)
@@ -71,7 +71,7 @@ class CallThread:
         #: It is among the reactor's deferred work, to be resumed.
         self._called = False
         #: It has no job; it takes no further job; its thread has ended.
-        self._idle = self._retired = self.gone = False
+        self._idle = self._retired = self.has_ended = False
         #: It sleeps until this waiter is done.
         self._waiter: Waiter | None = None
         #: It cannot begin anything just now: it waits, or pauses for another thread.
@@ -79,7 +79,7 @@ class CallThread:
         #: Its job sends its last messages: its starter does the deferred work that they cause.
         self.ending = False
         #: Its call is to end, or to get a KeyboardInterrupt, at its next wait.
-        self.doomed = False
+        self.killed = False
         self.interrupted = False
         #: No thread pauses for it: its job is a loop, or takes long.
         self.alone = False
@@ -103,9 +103,9 @@ class CallThread:
             self._called = True
             self._reactor.deferred.append(self)
 
-    def doom(self) -> None:
+    def kill(self) -> None:
         """End its call at the next wait."""
-        self.doomed = True
+        self.killed = True
         self.call()
 
     def interrupt(self) -> None:
@@ -124,7 +124,7 @@ class CallThread:
 
     def run_deferred(self, pause: bool) -> list[Deferred]:
         """Start its job, or resume it. See Deferred."""
-        if self.gone:
+        if self.has_ended:
             return []
         # Between two jobs, its own thread may start its next job: it must not pause for itself.
         if not pause or self.alone or self.thread.ident == threading.get_ident():
@@ -227,8 +227,8 @@ class CallThread:
                 return waiter.done
 
     def _check(self) -> None:
-        if self.doomed:
-            raise Doomed
+        if self.killed:
+            raise Killed
         if self.interrupted:
             self.interrupted = False
             raise KeyboardInterrupt
@@ -238,15 +238,15 @@ class CallThread:
         job: Callable[[], None] | None = None
         while True:
             with reactor.lock.inner:  # type: ignore[attr-defined]
-                self.gone = self._retired
-                self._idle = not self.gone
-            if not self.gone:
+                self.has_ended = self._retired
+                self._idle = not self.has_ended
+            if not self.has_ended:
                 self._gate.acquire()
                 with reactor.lock.inner:  # type: ignore[attr-defined]
                     self._idle = False
                     job, self._job = self._job, None
-                    self.gone = job is None
-            if self.gone or job is None:
+                    self.has_ended = job is None
+            if self.has_ended or job is None:
                 self.settle()
                 return
             traced = self._trace is not None and sys.gettrace() is None
@@ -256,7 +256,7 @@ class CallThread:
                 if traced:
                     sys.settrace(self._trace)  # the starter's breakpoints
                 job()
-            except Doomed:
+            except Killed:
                 pass
             except BaseException as bug:
                 reactor.on_bug(bug)
@@ -267,7 +267,7 @@ class CallThread:
             here.sleeper = None
             self._trace = None
             self.interrupted = self.ending = self.alone = False
-            self._over(self)
+            self._on_end(self)
             with reactor.lock.inner:  # type: ignore[attr-defined]
                 mine: list[Deferred] = []
                 if not self._watched:

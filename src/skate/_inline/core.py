@@ -360,7 +360,7 @@ class InlineCore(Core):
         else:
             task.route.replied(task, 0)
             if task.actor is None:
-                self.inline_executor.doom(key)
+                self.inline_executor.kill(key)
             else:
                 callee = self.inline_node.actors.get(task.actor.id)
                 if callee is not None:
@@ -389,7 +389,7 @@ class InlineCore(Core):
                 actor.stop()
             self.inline_node.actors.clear()
             for call_thread in self.inline_executor.call_threads:
-                call_thread.doom()
+                call_thread.kill()
                 call_thread.retire()
         self.inline_reactor.close()
         deadline = monotonic() + _JOIN_TIMEOUT_S

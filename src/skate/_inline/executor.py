@@ -11,7 +11,7 @@ from skate._base import errors, ids
 from skate._base.resources import UNIT
 from skate._base.user_errors import is_a
 from skate._base.waits import lane
-from skate._inline.call_threads import CallThread, Doomed
+from skate._inline.call_threads import CallThread, Killed
 from skate._inline.lanes import Key
 from skate._inline.reactor import InlineReactor, LocalConnection, here
 from skate._inline.work import Work
@@ -127,7 +127,7 @@ class InlineExecutor:
         return call_thread
 
     def _idle_again(self, call_thread: CallThread) -> None:
-        call_thread.doomed = False
+        call_thread.killed = False
         self._idle.append(call_thread)
 
     # ------------------------------------------------------------------ messages (under the lock)
@@ -144,7 +144,7 @@ class InlineExecutor:
         work = Work(connection, call, call.name or function.message.name, None, function.label)
         self.hold(work, function.message.resources)
         self.tasks[work.key] = work
-        work.over = lambda: self._task_over(work)
+        work.on_end = lambda: self._task_over(work)
         self.begin(work, lambda: self.run(work, function.load))
 
     def begin(self, work: Work, job: Callable[[], None]) -> None:
@@ -165,7 +165,7 @@ class InlineExecutor:
     def _task_over(self, work: Work) -> None:
         self.tasks.pop(work.key, None)
         self.cancelled.discard(work.key)
-        self.let_go(work)
+        self.release(work)
 
     def _cancel_task(self, connection: Connection, message: wire.CancelCall) -> None:
         work = self.tasks.get((connection.peer.id, message.seq))
@@ -181,13 +181,13 @@ class InlineExecutor:
             if task is not None:
                 self._results.abandon(task, cancel_error(self._context, task))
 
-    def doom(self, key: Key) -> None:
+    def kill(self, key: Key) -> None:
         """End a task at its next wait, and drop its result."""
         work = self.tasks.get(key)
         if work is not None:
-            work.unwanted = True
+            work.caller_ended = True
             assert work.call_thread is not None
-            work.call_thread.doom()
+            work.call_thread.kill()
 
     def recurse(self, work: Work, message: wire.CancelCall) -> None:
         """Cancel the calls that a cancelled call has made."""
@@ -201,9 +201,9 @@ class InlineExecutor:
         work.resources = resources
         work.gpus = self.take_gpus(resources)
 
-    def let_go(self, work: Work) -> None:
+    def release(self, work: Work) -> None:
         """Release the resources of a task that ended."""
-        self.give_gpus_back(work.gpus, work.resources)
+        self.release_gpus(work.gpus, work.resources)
 
     def take_gpus(self, resources: Mapping[str, int]) -> tuple[str, ...]:
         """Take and return ids of as many GPUs as are asked for; share GPUs if too few are free."""
@@ -217,7 +217,7 @@ class InlineExecutor:
             self._devices.free[index] -= min(units, UNIT)
         return tuple(self._devices.names(chosen))
 
-    def give_gpus_back(self, gpus: Iterable[str], resources: Mapping[str, int]) -> None:
+    def release_gpus(self, gpus: Iterable[str], resources: Mapping[str, int]) -> None:
         """Release GPUs that ``take_gpus`` returned."""
         for one in gpus:
             self._devices.free[self._devices.ids.index(one)] += min(resources.get("GPU", 0), UNIT)
@@ -231,8 +231,8 @@ class InlineExecutor:
         token = current.call.set(work)
         try:
             result = self._invoke(work, load, received)
-        except Doomed:
-            return self._doomed(work)
+        except Killed:
+            return self._end_killed(work)
         except BaseException as error:
             failed = self.failed(error, work)
             if failed is None:
@@ -247,16 +247,16 @@ class InlineExecutor:
             self._answer(work, result, taken, received)
         return None
 
-    def _doomed(self, work: Work) -> None:
+    def _end_killed(self, work: Work) -> None:
         with self._context.lock:
-            if work.over is not None:
-                work.over()
+            if work.on_end is not None:
+                work.on_end()
 
     def _answer(self, work: Work, result: Result, taken: int, received: list[ObjectEntry]) -> None:
-        if not work.connection.closed and not work.unwanted:
+        if not work.connection.closed and not work.caller_ended:
             self.invocation.reply(work.connection, work.call, result, taken, received)
-        if work.over is not None:
-            work.over()
+        if work.on_end is not None:
+            work.on_end()
 
     def _invoke(
         self, work: Work, load: Callable[[], Callable[..., Any]], received: list[ObjectEntry]
@@ -282,7 +282,7 @@ class InlineExecutor:
             return wire.ERROR, cancelled, None, None, None
         if actor is not None:
             if is_a(error, SystemExit):
-                actor.left(error, name)
+                actor.end_by(error, name)
                 return None
         elif is_a(error, SystemExit):
             return Exit(error).of_task(name)[1]

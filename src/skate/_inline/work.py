@@ -24,7 +24,7 @@ class WorkActor(Protocol):
     gpus: tuple[str, ...]
     spec: control.ActorSpec
 
-    def left(self, error: BaseException, name: str) -> None:
+    def end_by(self, error: BaseException, name: str) -> None:
         """End the actor, as its method or constructor asked. On its call thread."""
 
 
@@ -40,9 +40,9 @@ class Work(CallInfo):
         "call_thread",
         "began",
         "target",
-        "over",
+        "on_end",
         "coroutine",
-        "unwanted",
+        "caller_ended",
     )
 
     def __init__(
@@ -64,9 +64,9 @@ class Work(CallInfo):
         self.began = 0.0
         self.target: Callable[..., Any] | None = None
         #: Called under the lock when it has ended.
-        self.over: Callable[[], None] | None = None
+        self.on_end: Callable[[], None] | None = None
         #: Its caller has ended.
-        self.unwanted = False
+        self.caller_ended = False
         #: In an async actor: the asyncio.Task.
         self.coroutine: Any = None
 

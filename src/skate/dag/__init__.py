@@ -1,4 +1,4 @@
-"""Graphs of tasks and actor calls: described first, run later, as often as one likes; and compiled.
+"""Provides graphs of tasks and actor calls, which are described once and run many times; also compiled.
 
 ::
 

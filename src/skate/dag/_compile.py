@@ -1,7 +1,7 @@
-"""From nodes to the plan of a compiled graph: who does what, and who sends what to whom. No I/O.
+"""Makes the plan of a compiled graph from its nodes: the steps of each process, and their values. No I/O.
 
-The order of the steps is that in which their nodes were bound, as far as what they need allows: the
-same for all actors (see ``_schedule``).
+The steps are in the order in which their nodes were bound, as far as their needs allow. The order is the same
+for all actors (see ``_schedule``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from skate._graph.node import DAGNode, nodes_in
 from skate._graph.output_node import MultiOutputNode
 from skate.dag._plan import Part, Plan, Slot, Source, Step
 
-#: Options of a method that mean something in a compiled graph.
+#: Options of a method that have an effect in a compiled graph.
 _OPTIONS = frozenset({"num_returns"})
 
 
@@ -53,7 +53,7 @@ class _Planner:
         #: The number of a node's value.
         self._numbers: dict[str, int] = {}
         self._last = -1
-        #: Who makes a value; and which members take it.
+        #: By number of a value: the member that makes it, and the members that take it.
         self._makers: dict[int, int] = {}
         self._takers: dict[int, set[int]] = {}
 
@@ -108,7 +108,7 @@ class _Planner:
         return numbers
 
     def _number(self, node: DAGNode) -> int:
-        """Return the number of a node's value; inputs get theirs when they are met."""
+        """Return the number of a node's value; inputs get theirs at their first use."""
         number = self._numbers.get(node._stable_uuid)
         if number is None:
             if not isinstance(node, (InputNode, InputAttributeNode)):
@@ -176,7 +176,7 @@ def _is_call(node: DAGNode) -> bool:
 
 
 def _ordered(calls: list[DAGNode]) -> list[ClassMethodNode]:
-    """Return calls so that each comes after those that it needs, and else as they were bound."""
+    """Return calls in the order in which they were bound, but each after those that it needs."""
     nodes = [node for node in calls if isinstance(node, ClassMethodNode)]
     own = {node._stable_uuid for node in nodes}
     missing: dict[str, set[str]] = {}
@@ -231,7 +231,7 @@ def _check(node: DAGNode) -> None:
     if given.get("is_generator") or not isinstance(node.get_options().get("num_returns", 1), int):
         raise ValueError(f"{node._title} is a generator, which cannot be compiled: return a list instead")
     if node.num_returns < 1:
-        raise ValueError(f"{node._title} returns nothing (num_returns=0), so nobody can wait for it")
+        raise ValueError(f"{node._title} returns nothing (num_returns=0), so no program can wait for it")
     unknown = sorted(set(node.get_options()) - _OPTIONS)
     if unknown:
         raise ValueError(

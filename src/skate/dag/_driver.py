@@ -1,13 +1,13 @@
-"""A compiled graph in the process that compiled it: its actors, its executions, its end. Effects.
+"""Runs a compiled graph in the process that compiled it: connects actors, executes, ends. Effects.
 
 ::
 
-    connect --> OPEN --shut (teardown, or nobody refers to it)--> ENDING --every actor hung up--> ENDED
+    connect --> OPEN --shut (teardown, or no reference left)--> ENDING --every actor hung up--> ENDED
                   |                                                 ^
                   '--an actor hung up--> ASKING --its death is known'
-                                         (executions that wait go on waiting)
+                                         (waits for executions go on)
 
-Ending is a half-closed connection: the actors read its end, hang up, and stay as they are otherwise.
+Ending is a half-closed connection: the actors read its end, hang up, and run on.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ if TYPE_CHECKING:
     from skate._worker.core import Core
     from skate.engine.interface import Engine
 
-#: While the control store has not told how an actor ended, it is looked at this often (seconds) ...
-_LOOK_AGAIN = 0.01
-#: ... and for this long.
-_LOOK_LONGEST = 10.0
-#: Executions that are told of at most.
-_TOLD = 1000
-#: A thread that waits for a result reads so often by itself before it waits as everything else does.
-_READS = 50
+#: How often the driver checks whether the control store has published the end of an actor ...
+_DEATH_CHECK_PERIOD_S = 0.01
+#: ... and for how long.
+_DEATH_CHECK_TIMEOUT_S = 10.0
+#: The most executions in a snapshot.
+_MAX_ROWS = 1000
+#: A thread that waits for a result reads channels itself so many times before it waits in the reactor.
+_MAX_READS = 50
 
 
 def _step(actor: Any) -> Any:
-    """Return what runs a function of ours in the actor; users are not told of it."""
+    """Return a method that runs a function of the runtime in the actor, hidden from the state API."""
     return actor.__ray_call__.options(enable_task_events=False)
 
 
 class State(Enum):
-    """See the module's text."""
+    """The states of a graph, as in the picture above."""
 
     CONNECTING = "connecting"
     OPEN = "open"
@@ -60,12 +60,12 @@ class State(Enum):
 
 
 class Graph:
-    """See the module's text.
+    """A compiled graph, as its driver runs it.
 
     Args:
-        engine: that of this process.
-        core: what it connects processes with: ``Engine.compiled_graphs``.
-        plan: what each process does.
+        engine: the engine of this process.
+        core: the runtime that connects processes: ``Engine.compiled_graphs``.
+        plan: the work of each process.
         max_inflight, max_buffered: see ``Executions``.
     """
 
@@ -75,7 +75,7 @@ class Graph:
         self._engine = engine
         self.core = core
         self._lock = self.core.context.lock
-        #: Tasks lend their CPUs while they wait; a driver need not ask.
+        #: A task releases its CPUs while it waits; a driver has none to release.
         self._wait = self.core.context.reactor.wait if self.core.executor is None else self.core.waiting.block
         self.plan = plan
         self.id = graph
@@ -84,16 +84,16 @@ class Graph:
         self._exchange = Exchange(self.core, graph, 0, buffer_size, self._arrived, self._hung_up)
         self._exchange.on_broken = self._broken
         self._state = State.CONNECTING
-        #: Outputs whose refs are gone; appended by finalizers.
+        #: Outputs whose refs were dropped; appended by finalizers.
         self.dropped: deque[tuple[int, int]] = deque()
-        #: Nobody refers to the graph: a hang-up is its end. Set by a finalizer.
+        #: No reference to the graph is left: it ends when an actor hangs up. Set by a finalizer.
         self.abandoned = False
         self._ended = Waiter()
         self._clients: dict[int, Any] = {}
         self._incarnations: dict[int, int] = {}
         self._looking_until = 0.0
-        #: Why an actor believes that another one is gone.
-        self._rumour = ""
+        #: Why an actor is suspected to be dead.
+        self._suspicion = ""
         self.core.graphs.add(self)
 
     def snapshot(self) -> dict[str, Any]:
@@ -104,14 +104,14 @@ class Graph:
             "graph": self.id.hex(),
             "member": 0,
             "begun": executions.begun,
-            "missing": [] if error is not None else executions.missing[:_TOLD],
-            "why": self._rumour,
+            "missing": [] if error is not None else executions.missing[:_MAX_ROWS],
+            "why": self._suspicion,
         }
 
     # ------------------------------------------------------------------ setting up
 
     def connect(self) -> None:
-        """Have every actor prepare, join and start.
+        """Connect all actors with each other and start their parts.
 
         Raises:
             ActorDiedError, ...: an actor could not; nothing is left of the graph then.
@@ -163,10 +163,10 @@ class Graph:
 
         Args:
             values: makes the values of the plan's sources; called when there is room.
-            timeout: seconds to wait for room that comes by itself.
+            timeout: seconds to wait for room that needs no act of the program.
 
         Raises:
-            RayCgraphCapacityExceeded, RayChannelTimeoutError: there is none.
+            RayCgraphCapacityExceeded, RayChannelTimeoutError: there is no room.
             RayError: the graph has ended.
         """
         deadline: float | None = None
@@ -181,7 +181,7 @@ class Graph:
                     self._no_room(timeout)
 
     async def begin_async(self, values: Callable[[], Sequence[Any]], timeout: float) -> int:
-        """Like ``begin``, in a coroutine."""
+        """Begin an execution from a coroutine, as ``begin`` does."""
         import asyncio
 
         while True:
@@ -237,10 +237,10 @@ class Graph:
                         one.segment.release()
 
     def _wait_for_room(self, waiter: Waiter | _AsyncWaiter) -> bool:
-        """Have the waiter notified when there is room; False: there is.
+        """Notify the waiter when there is room, or return False if there is room already.
 
         Raises:
-            RayCgraphCapacityExceeded: there will be none before results were taken.
+            RayCgraphCapacityExceeded: there will be no room before results are taken.
         """
         with self._lock:
             room = self._executions.room()
@@ -250,8 +250,8 @@ class Graph:
         if room is Room.FULL:
             most = self._executions.max_inflight
             raise errors.RayCgraphCapacityExceeded(
-                f"the compiled graph has {most} executions in flight whose results nobody took, the most it "
-                "may have: get() some of them first, or compile it with a larger _max_inflight_executions"
+                f"the compiled graph has {most} executions in flight whose results were not taken, the most "
+                "it may have: get() some of them first, or compile it with a larger _max_inflight_executions"
             )
         return False
 
@@ -263,7 +263,7 @@ class Graph:
         )
 
     def begin_one(self, value: Any) -> int | None:
-        """The short way of ``begin`` for graphs of one source that is no output; None: go the long one."""
+        """Begin an execution fast, in a graph of one source that is no output; None: use ``begin``."""
         executions = self._executions
         if self.dropped or executions.error is not None or executions.in_flight >= executions.max_inflight:
             return None
@@ -281,11 +281,11 @@ class Graph:
         return None
 
     def take(self, execution: int, place: int, timeout: float | None) -> Value:
-        """Take an output of an execution, once, as it arrived. ``timeout``: in seconds; None: for ever."""
+        """Take an output of an execution, once, as it arrived. ``timeout``: in seconds; None: no limit."""
         executions, exchange = self._executions, self._exchange
         if timeout != 0:
-            for _ in range(_READS):
-                if executions.there(execution, place) or not exchange.read_soon():
+            for _ in range(_MAX_READS):
+                if executions.is_there(execution, place) or not exchange.read_soon():
                     break
         deadline = None
         while True:
@@ -303,12 +303,12 @@ class Graph:
             raise errors.RayChannelError("the session of the compiled graph was shut down")
         raise errors.RayChannelTimeoutError(
             f"execution {execution} of the compiled graph had no result within {timeout:g} s; it goes "
-            "on, and get() may be called again. get(timeout=...) waits longer, -1 for ever; "
+            "on, and get() may be called again. get(timeout=...) waits longer, -1 without a limit; "
             "DAGContext.get_timeout is the default"
         )
 
     async def take_async(self, execution: int, place: int) -> Value:
-        """Like ``take``, in a coroutine, without a timeout."""
+        """Take an output from a coroutine, as ``take`` does, without a timeout."""
         while True:
             waiter = _AsyncWaiter()
             value = self._take(execution, place, waiter)
@@ -317,11 +317,11 @@ class Graph:
             await waiter.future
 
     def decode(self, value: Value) -> Any:
-        """Return what was taken, or raise the error that it stands for."""
+        """Return the value in a taken output, or raise its error."""
         return decode(value)
 
     def _take(self, execution: int, place: int, waiter: Waiter | _AsyncWaiter) -> Value | None:
-        """Take an output's value; None: the waiter will be notified when there is something to see."""
+        """Take an output's value, or return None and notify the waiter when it may have arrived."""
         executions = self._executions
         with self._lock:
             if self.dropped:
@@ -358,7 +358,7 @@ class Graph:
         for wake in wakes:
             wake()
 
-    # ------------------------------------------------------------------ what happens (under the lock)
+    # ------------------------------------------------------------------ events (under the lock)
 
     def _arrived(self, execution: int, number: int, value: Value) -> None:
         executions = self._executions
@@ -385,24 +385,24 @@ class Graph:
         info = self.plan.actors[member - 1]._info
         return f"{info.class_name} ({info.actor_id.hex()})"
 
-    def _ask(self, rumour: str) -> None:
-        """An actor is gone, it seems: find out how, and end the graph with that."""
+    def _ask(self, suspicion: str) -> None:
+        """Find out how an actor ended that seems dead, and end the graph with that error."""
         self._state = State.ASKING
-        self._rumour = rumour
-        self._looking_until = monotonic() + _LOOK_LONGEST
+        self._suspicion = suspicion
+        self._looking_until = monotonic() + _DEATH_CHECK_TIMEOUT_S
         self._look()
 
     def _look(self) -> None:
         if self._state is not State.ASKING:
             return
         if self.abandoned:
-            self._shut(errors.RayChannelError("nobody refers to the compiled graph any more"))
+            self._shut(errors.RayChannelError("no reference to the compiled graph is left"))
             return
         error = self._death()
         if error is not None:
             self._shut(error)
         else:
-            self.core.context.reactor.call_later(_LOOK_AGAIN, self._look)
+            self.core.context.reactor.call_later(_DEATH_CHECK_PERIOD_S, self._look)
 
     def _death(self) -> Exception | None:
         """Return how an actor of the graph ended, if that is known."""
@@ -419,11 +419,11 @@ class Graph:
                     f"{who} was restarted: {client.cause}. {advice}: compile it again.", client.id.hex()
                 )
         if core.control.gone or monotonic() > self._looking_until:
-            return errors.RayChannelError(f"{self._rumour}. {advice}: compile it again.")
+            return errors.RayChannelError(f"{self._suspicion}. {advice}: compile it again.")
         return None
 
     def _shut(self, error: Exception) -> None:
-        """End the graph: whoever waits gets the error, the actors are told."""
+        """End the graph: fail all waits with the error, and close the connections to the actors."""
         if self._state in (State.ENDING, State.ENDED):
             return
         self._state = State.ENDING
@@ -438,13 +438,13 @@ class Graph:
     # ------------------------------------------------------------------ the end
 
     def half_close(self) -> None:
-        """Let the actors read the end of their connections. Takes no lock: for finalizers too."""
+        """Close this side of the actors' connections. Takes no lock, as finalizers call it, too."""
         for connection in list(self._exchange.connections.values()):
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_WR)
 
     def end(self, timeout: float) -> bool:
-        """Tear down; tell whether every actor has hung up in that many seconds."""
+        """Tear the graph down; tell whether every actor has hung up within the timeout in seconds."""
         with self._lock:
             self._shut(errors.RayChannelError("the compiled graph was torn down. Compile it again."))
         if self._state is State.ENDED:
@@ -453,12 +453,12 @@ class Graph:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing can be executed any more."""
+        """Tell whether the graph has ended, so that nothing can be executed any more."""
         return self._executions.error is not None
 
 
 class _AsyncWaiter:
-    """A coroutine's wait; ``notify`` it from any thread."""
+    """A wait of a coroutine, which any thread may ``notify``."""
 
     def __init__(self) -> None:
         import asyncio
@@ -468,7 +468,7 @@ class _AsyncWaiter:
 
     def notify(self) -> None:
         """End the wait."""
-        with contextlib.suppress(RuntimeError):  # the loop was closed; nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop was closed: no coroutine waits any more
             self._loop.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:

@@ -1,4 +1,4 @@
-"""One member's connections of one compiled graph, and values on them. Effects; driver and actors alike."""
+"""Sends and receives values over the connections of one member of a compiled graph. Effects."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from skate.dag._memory import Segment, Segments, Windows
 if TYPE_CHECKING:
     from skate._worker.core import Core
 
-#: The kind of a value that was never pickled, or needs no unpickling any more.
+#: The kind of a value that is no pickle: never pickled, or unpickled already.
 HERE = -1
 
 #: Less than the reactor's tick.
 _MOMENT_MS = TICK_S * 500
-#: Where values keep coming, the reactor turns this often (seconds).
-_TURN_EVERY = 0.005
+#: How often the reactor turns while values keep arriving.
+_TURN_PERIOD_S = 0.005
 _FDS = socket.CMSG_SPACE(16 * 4)
-#: Never large, never with anything in them.
+#: Types whose values are small and contain no other values.
 _SCALARS = frozenset({int, float, bool, complex})
 
 Value = tuple[int, Any]
@@ -43,9 +43,9 @@ Value = tuple[int, Any]
 
 
 class Channel(Connection):
-    """A connection between two members; values take a short way through it.
+    """A connection between two members with a fast path for values.
 
-    The general way, that of Connection, does the same, and takes whatever is not a single small value.
+    Connection's own path does the same more slowly, and handles all that is not a single small value.
     """
 
     __slots__ = ("_on_value", "_whole")
@@ -60,11 +60,11 @@ class Channel(Connection):
     ) -> None:
         super().__init__(reactor, sock, handlers, on_close, receives_fds=True)
         self._on_value = on_value
-        #: What was received so far is whole frames.
+        #: Only whole frames were received so far.
         self._whole = True
 
     def handle(self, events: int) -> None:
-        """See Connection."""
+        """Read a single small value fast, and everything else as Connection does."""
         if events != select.POLLIN or not self._whole:
             super().handle(events)
             self._whole = not self._reader.rest
@@ -83,7 +83,7 @@ class Channel(Connection):
                     self._on_value(message.execution, message.number, (message.kind, message.data))
                     return
             except GARBAGE:
-                pass  # the general way says what is wrong
+                pass  # Connection's own path reports the fault
             except Exception as bug:
                 self.reactor.on_bug(bug)
                 return
@@ -91,7 +91,7 @@ class Channel(Connection):
         self._whole = not self._reader.rest
 
     def post(self, message: wire.GraphValue) -> None:
-        """Send a value now, if nothing is before it."""
+        """Send a value at once if no earlier message waits."""
         if self.out or self._chunks or self.closed or self._mute:
             self.send(message)
             return
@@ -100,14 +100,14 @@ class Channel(Connection):
         try:
             sent = self.sock.send(frame)
         except OSError:
-            sent = 0  # full, or broken: the general way tells which
+            sent = 0  # full, or broken: Connection's own path finds out
         if sent < len(frame):
             self.out += frame[sent:]
             self.flush()
 
 
 class Encoded(NamedTuple):
-    """A value on its way: inline, or in a segment."""
+    """A value to send: inline, or in a segment."""
 
     kind: int
     data: bytes
@@ -116,7 +116,7 @@ class Encoded(NamedTuple):
 
 
 class Exchange:
-    """See the module's text. Everything but ``encode`` is called under the process's lock.
+    """The connections of one member. All methods but ``encode`` are called under the process's lock.
 
     Args:
         core: the runtime of this process.
@@ -143,7 +143,7 @@ class Exchange:
         self._windows = Windows(me)
         self._on_value = on_value
         self._on_closed = on_closed
-        #: Called when an actor says that its connection to another one ended.
+        #: Called when an actor reports that its connection to another one ended.
         self.on_broken: Callable[[int, str], None] = lambda member, reason: None
         self.connections: dict[int, Channel] = {}
         self._channels: dict[int, Channel] = {}  # by descriptor
@@ -156,7 +156,7 @@ class Exchange:
     # ------------------------------------------------------------------ connections
 
     def add(self, member: int, sock: socket.socket) -> Channel:
-        """Exchange values with a member from now on."""
+        """Start to exchange values with a member over a socket."""
 
         on_value = self._on_value
 
@@ -194,7 +194,7 @@ class Exchange:
         return connection
 
     def greet(self, member: int, sock: socket.socket) -> None:
-        """Exchange values with a member that we have dialed."""
+        """Start to exchange values with a member that this one has dialed."""
         self.add(member, sock).send(wire.GraphHello(self._graph, self._me, PROTOCOL))
 
     def _ended(self, member: int, connection: Connection) -> None:
@@ -208,11 +208,11 @@ class Exchange:
             self._on_closed(member, connection.close_reason)
 
     def read_soon(self) -> bool:
-        """Wait a moment for values, not through the reactor; tell whether to look. Without the lock.
+        """Poll for values for a moment; tell whether any may have come. Without the lock.
 
-        Whoever waits for a value reads it here itself, with less ado than a turn of the reactor. Anything
-        else that the reactor has to do ends this, for the caller to go on to an ordinary wait; and where
-        values keep coming, the reactor gets a turn now and then.
+        The thread that waits for a value reads it here itself, which costs less than a turn of the reactor.
+        Any other work for the reactor ends the poll, so that the caller begins an ordinary wait; while
+        values keep arriving, the reactor gets a turn now and then.
         """
         reactor = self._core.context.reactor
         if not reactor.try_lead():
@@ -221,7 +221,7 @@ class Exchange:
         try:
             now = monotonic()
             if now > self._next_turn:
-                self._next_turn = now + _TURN_EVERY
+                self._next_turn = now + _TURN_PERIOD_S
                 reactor.turn(0)
                 found = True
             else:
@@ -240,7 +240,7 @@ class Exchange:
         return found
 
     def close(self) -> None:
-        """End every connection and give the memory up; views that are left stay valid."""
+        """Close all connections and release the memory; remaining views stay valid."""
         if self.closed:
             return
         self.closed = True
@@ -252,12 +252,12 @@ class Exchange:
     # ------------------------------------------------------------------ values
 
     def encode(self, value: Any, receivers: Sequence[int], name: str) -> Encoded:
-        """Turn a value into what messages say of it. Without the lock.
+        """Encode a value for messages, in shared memory if it is large. Without the lock.
 
         Args:
-            value: what to send.
+            value: the value to send.
             receivers: the members that get it.
-            name: what it is, for errors.
+            name: a description of the value, for errors.
 
         Raises:
             TypeError: it cannot be pickled.
@@ -275,7 +275,7 @@ class Exchange:
         if serialized.refs:
             raise ValueError(
                 f"{name} has an ObjectRef or an actor handle in it ({serialized.refs[0]!r}): compiled graphs "
-                "carry values only, since nobody counts references on their channels. Pass the value "
+                "carry values only, since their channels count no references. Pass the value "
                 "(skate.get(ref)); give actors the handles they need before, in an ordinary call"
             )
         if serialized.size <= self._core.context.config.max_inline_bytes:
@@ -283,7 +283,7 @@ class Exchange:
         size = serialized.laid_out_size
         with self._core.context.lock:
             if self.closed:
-                return Encoded(serialized.kind, b"")  # nobody will get it
+                return Encoded(serialized.kind, b"")  # no member will get it
             segment, dropped = self._segments.take(size, receivers)
             for one in dropped:
                 self._forget(one)
@@ -300,12 +300,12 @@ class Exchange:
                 self.connections[member].send(wire.GraphForget(segment.number))
 
     def send(self, execution: int, number: int, value: Encoded, receivers: Iterable[int]) -> None:
-        """Send a value to members; what must wait leaves with the next turn, or flush, of the reactor."""
+        """Send a value to members; buffered messages leave with the reactor's next turn or flush."""
         segment = value.segment
         for member in receivers:
             connection = self.connections.get(member)
             if connection is None:
-                continue  # it is gone, and with it the graph
+                continue  # it has ended, and the graph ends with it
             if segment is None:
                 connection.post(wire.GraphValue(execution, number, value.kind, value.data))
             elif member in segment.known:
@@ -323,7 +323,7 @@ def decode(value: Value) -> Any:
     """Return the value that arrived; large buffers in it are read-only views.
 
     Raises:
-        RayTaskError, ...: it stands for an error.
+        RayTaskError, ...: the value is an error.
     """
     kind, data = value
     if kind == ERROR:

@@ -1,18 +1,18 @@
-"""The executions of a compiled graph, as the driver knows them. Decisions only.
+"""Records the executions of a compiled graph in its driver. Decisions only.
 
 ::
 
-    submit --> UNDER WAY --every output arrived--> THERE
+    submit --> RUNNING --every output arrived--> COMPLETE
                    |                                 |
                    |  an execution is *settled* when each of its outputs was taken or dropped,
-                   |  *covered* when it or a later one was asked for
+                   |  *covered* when it or a later one was requested
                    v                                 v
               counts as in flight,            in flight until it is covered or settled;
-              whatever happens to it          covered, not settled: *buffered*
+              in any case                     covered, not settled: *buffered*
 
-Whether there is room depends on what the program did, never on how fast the actors were: executions
-that nobody asked for count however long they are through. Only dropped and covered ones make room by
-coming to their end, so there is something to wait for then.
+Whether there is room depends on the program's acts, never on the speed of the actors: executions whose
+results were not requested count, even if they ended long ago. Only dropped and covered ones make room when
+they end, so a wait for room makes sense only then.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Wake = Callable[[], None]
 
 
 class Room(Enum):
-    """Whether another execution may begin."""
+    """The answers to the question whether another execution may begin."""
 
     FREE = "free"
-    #: As soon as one comes to its end of which nobody asks any more.
+    #: As soon as a dropped or covered execution ends.
     LATER = "later"
     #: Not before the program takes or drops results.
     FULL = "full"
@@ -53,16 +53,16 @@ class _Execution:
         #: Outputs neither taken nor dropped.
         self.open = outputs
         self.covered = False
-        #: It is in flight: something is missing, or nobody has asked for what is there.
+        #: It is in flight: a value is missing, or its results were not requested.
         self.counts = True
         self.waiting: list[Wake] | None = None
 
 
 class Executions:
-    """See the module's text.
+    """The executions of a graph that are not over.
 
     Args:
-        outputs: the number of the value that each output of the graph is.
+        outputs: the number of each output's value.
         max_inflight: how many executions may be in flight.
         max_buffered: how many may be buffered.
     """
@@ -72,41 +72,41 @@ class Executions:
         self.max_buffered = max_buffered
         #: How many executions count as in flight.
         self.in_flight = 0
-        #: Why nothing can arrive any more.
+        #: The error after which no value can arrive any more.
         self.error: BaseException | None = None
         self._places: dict[int, list[int]] = {}
         for place, number in enumerate(outputs):
             self._places.setdefault(number, []).append(place)
         self._outputs = len(outputs)
-        #: Those that are not over.
+        #: Executions that are not over.
         self._executions: dict[int, _Execution] = {}
         self._submitted = 0
         #: Executions up to this one are covered.
         self.covered = -1
         self._waiting_for_room: list[Wake] = []
-        #: Whom to wake: to be called, and cleared, after every event.
+        #: Functions that wake waiting threads: to be called, and cleared, after every event.
         self.wake: list[Wake] = []
 
     # ------------------------------------------------------------------ state
 
     @property
     def buffered(self) -> int:
-        """How many executions have results that were passed over."""
+        """The number of executions with results that were passed over."""
         return sum(one.covered and one.open > 0 and not one.missing for one in self._executions.values())
 
     @property
     def known(self) -> int:
-        """How many executions are not over."""
+        """The number of executions that are not over."""
         return len(self._executions)
 
     @property
     def missing(self) -> list[tuple[int, list[int]]]:
-        """The executions of which something has not arrived, the oldest first, and what: its numbers."""
+        """The executions with missing values, the oldest first, and the numbers of those values."""
         return [(index, sorted(one.missing)) for index, one in self._executions.items() if one.missing]
 
     @property
     def begun(self) -> int:
-        """How many were ever begun."""
+        """The number of executions begun so far."""
         return self._submitted
 
     def room(self) -> Room:
@@ -120,7 +120,7 @@ class Executions:
     # ------------------------------------------------------------------ events
 
     def submit(self) -> int:
-        """An execution begins; return its number.
+        """Begin an execution; return its number.
 
         Raises:
             ValueError: there is no room.
@@ -134,7 +134,7 @@ class Executions:
         return execution
 
     def arrived(self, execution: int, number: int, value: Any) -> None:
-        """A value came.
+        """Record a value that arrived.
 
         Raises:
             ValueError: it is no output, or came before.
@@ -154,7 +154,7 @@ class Executions:
             self._ends(execution, one)
 
     def ask(self, execution: int) -> None:
-        """Somebody wants a result of this execution: it and all before it are covered.
+        """Cover this execution and all before it, as its result was requested.
 
         Raises:
             OverflowError: too many results would be passed over. Nothing was changed.
@@ -164,7 +164,7 @@ class Executions:
         if len(self._executions) > self.max_buffered:
             left = sum(1 for index, one in self._executions.items() if index < execution and one.open)
             if left > self.max_buffered:
-                raise OverflowError("too many executions would have results that nobody took")
+                raise OverflowError("too many executions would have results that were not taken")
         passed = range(self.covered + 1, execution)
         self.covered = execution
         for index in (*passed, execution):
@@ -174,13 +174,13 @@ class Executions:
                 if not one.missing:
                     self._ends(index, one)
 
-    def there(self, execution: int, place: int) -> bool:
+    def is_there(self, execution: int, place: int) -> bool:
         """Tell whether there is no need to wait for an output. Changes nothing: no lock is needed."""
         one = self._executions.get(execution)
         return one is None or one.outputs[place] is not Mark.PENDING
 
     def take(self, execution: int, place: int) -> Any:
-        """Return an output's value and forget it; if it is not there, return the Mark that says why."""
+        """Return an output's value and forget it, or return the Mark that says why there is none."""
         one = self._executions.get(execution)
         if one is None:
             return Mark.TAKEN
@@ -190,7 +190,7 @@ class Executions:
         return value
 
     def drop(self, execution: int, place: int) -> None:
-        """Nobody will take this output."""
+        """Drop an output that will not be taken."""
         one = self._executions.get(execution)
         if (
             one is not None
@@ -200,7 +200,7 @@ class Executions:
             self._close(execution, one, place, Mark.DROPPED)
 
     def watch(self, execution: int, wake: Wake) -> None:
-        """Wake somebody when something of this execution arrives, or nothing can any more."""
+        """Call ``wake`` after the next value of this execution, or when no value can arrive any more."""
         one = self._executions[execution]
         if one.waiting is None:
             one.waiting = [wake]
@@ -208,11 +208,11 @@ class Executions:
             one.waiting.append(wake)
 
     def watch_room(self, wake: Wake) -> None:
-        """Wake somebody when there is room, or will never be."""
+        """Call ``wake`` when there is room, or never will be."""
         self._waiting_for_room.append(wake)
 
     def fail(self, error: BaseException) -> None:
-        """Nothing will arrive any more; what is there can still be taken."""
+        """End all waits with an error; values that have arrived can still be taken."""
         if self.error is not None:
             return
         self.error = error
@@ -231,7 +231,7 @@ class Executions:
             self._ends(execution, one)
 
     def _ends(self, execution: int, one: _Execution) -> None:
-        """Nothing is missing, and it is covered or settled: it is in flight no more, or over at all."""
+        """End an execution without missing values that is covered or settled."""
         if not one.open:
             del self._executions[execution]
         if one.counts:

@@ -1,14 +1,14 @@
-"""Shared memory of a compiled graph: buffers that are written again and again, and read in place.
+"""Manages shared memory of a compiled graph: buffers that are reused, and read in place.
 
 Each member that makes large values has segments of its own: memfds, sent to a receiver once, mapped
 there once. A segment holds one value at a time::
 
     first page: a byte for each member | from the second page on: the value, in the layout of BUFFERS
 
-The writer sets the bytes of those that it sends the value to. A receiver clears its own byte when
-nothing in its process refers to the value any more: until then its views stay what they are. A
-segment whose bytes are all zero is free. So nobody needs to be told, and the byte can be cleared
-wherever the last view ends, in a finalizer too.
+The writer sets the bytes of the receivers of the value. A receiver clears its own byte when nothing in its
+process refers to the value any more; until then its views keep their contents. A segment whose bytes are all
+zero is free. So no message is needed, and the byte can be cleared where the last view ends, also in a
+finalizer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from skate._serialize.values import Serialized
 from skate._store.segment import write_fresh
 
-#: Bytes before the value; and how many members a graph can have.
+#: The number of bytes before the value, which is also the most members that a graph can have.
 PAGE = 4096
 
 
@@ -35,11 +35,11 @@ class Segment:
     def __init__(self, number: int, size: int) -> None:
         self.number = number
         self.size = size
-        # Closed when nobody uses it any more: a thread may be writing when the graph ends.
+        # Closed with the last reference: a thread may be writing when the graph ends.
         self._fd = open(os.memfd_create("skate-graph", os.MFD_CLOEXEC), "r+b", buffering=0)
         os.ftruncate(self.fd, size)
         self.mapping = mmap.mmap(self.fd, size)
-        #: Pages were written up to here.
+        #: The end of the pages that were written.
         self.touched = PAGE
         #: Members that have it mapped.
         self.known: set[int] = set()
@@ -50,12 +50,12 @@ class Segment:
         return self._fd.fileno()
 
     @property
-    def free(self) -> bool:
-        """Nobody refers to its value."""
+    def is_free(self) -> bool:
+        """Tell whether no member refers to its value."""
         return self.mapping.find(b"\1", 0, PAGE) < 0
 
     def release(self) -> None:
-        """Forget a value that was not sent."""
+        """Mark the buffer as free, as its value was not sent."""
         self.mapping[:PAGE] = bytes(PAGE)
 
     def write(self, value: Serialized) -> None:
@@ -88,16 +88,16 @@ class Segments:
         self._last = 0
 
     def take(self, size: int, receivers: Sequence[int]) -> tuple[Segment, list[Segment]]:
-        """Return a buffer for a value of this size and these members; and buffers given up for it.
+        """Return a buffer for a value of this size and these members, and the buffers dropped for it.
 
-        The tightest that is free, or a new one. In the latter case those that are free and too small
-        are given up: the values have grown.
+        The buffer is the smallest free one that is large enough, or a new one. A new one replaces the free
+        ones that are too small, as the values have grown.
         """
         wanted = PAGE + size
         best: Segment | None = None
         small: list[Segment] = []
         for segment in self._segments:
-            if segment.free:
+            if segment.is_free:
                 if segment.size < wanted:
                     small.append(segment)
                 elif best is None or segment.size < best.size:
@@ -115,11 +115,11 @@ class Segments:
 
     @property
     def count(self) -> int:
-        """How many buffers there are."""
+        """The number of buffers."""
         return len(self._segments)
 
     def close(self) -> None:
-        """Give all up; whoever has them mapped keeps them."""
+        """Drop all buffers; processes that have mapped them keep them."""
         self._segments.clear()
 
 
@@ -130,7 +130,7 @@ def round_size(size: int) -> int:
 
 
 class _Exporter(weakref.ref):  # type: ignore[type-arg]
-    """Clears the byte of a value when the array behind its views is gone."""
+    """Clears the byte of a value when the array behind its views is deleted."""
 
     __slots__ = ("mapping", "byte")
     mapping: mmap.mmap
@@ -157,7 +157,7 @@ class Windows:
             os.close(fd)
 
     def view(self, member: int, segment: int, size: int) -> memoryview:
-        """Return a read-only view of the value in a buffer. The buffer is free when all of it is gone."""
+        """Return a read-only view of the value in a buffer, which is free when the last view is deleted."""
         mapping = self._maps[member, segment]
         array = (ctypes.c_char * (len(mapping) - PAGE)).from_buffer(mapping, PAGE)
         exporter = _Exporter(array, self._ended)
@@ -166,14 +166,14 @@ class Windows:
         return memoryview(array).toreadonly().cast("B")[:size]
 
     def _ended(self, exporter: Any) -> None:
-        # May run anywhere, inside our own code too: no lock, and nothing that could be half changed.
+        # May run at any line, also of the runtime: take no lock, touch nothing that may be half changed.
         self._exporters.pop(id(exporter), None)
         exporter.mapping[exporter.byte] = 0
 
     def forget(self, member: int, segment: int) -> None:
-        """The buffer will not be used again; views of it live on."""
+        """Drop a buffer that will not be used again; views of it stay valid."""
         self._maps.pop((member, segment), None)
 
     def close(self) -> None:
-        """Forget all."""
+        """Drop all buffers."""
         self._maps.clear()

@@ -1,4 +1,4 @@
-"""What each process does in a compiled graph: plain data, sent to the actors once."""
+"""Describes the work of each process in a compiled graph: plain data, sent to the actors once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Slot(NamedTuple):
-    """Stands in arguments for the value of that number."""
+    """Takes the place of the value of that number in arguments."""
 
     number: int
 
@@ -24,12 +24,12 @@ class Step(NamedTuple):
     makes: tuple[int, ...]
     #: For each of these, the members that get it.
     receivers: tuple[tuple[int, ...], ...]
-    #: Those of them that later steps of this actor take.
+    #: The numbers of made values that later steps of this actor take.
     keeps: frozenset[int]
 
 
 class Part(NamedTuple):
-    """What one actor does."""
+    """The work of one actor."""
 
     graph: bytes
     #: Its number; the driver is 0.
@@ -37,17 +37,17 @@ class Part(NamedTuple):
     steps: tuple[Step, ...]
     #: Members that it dials.
     dials: tuple[int, ...]
-    #: How many dial it.
+    #: The number of members that dial it.
     accepts: int
     #: Bytes of a shared buffer at least.
     buffer_size: int
 
 
 class Source(NamedTuple):
-    """A value that the driver makes of what ``execute`` is given."""
+    """A value that the driver makes from the arguments of ``execute``."""
 
     number: int
-    #: The InputNode (the whole input), an InputAttributeNode, or None: a value that nobody looks at,
+    #: The InputNode (the whole input), an InputAttributeNode, or None: a value without meaning,
     #: which begins steps that take nothing else.
     node: Any
     receivers: tuple[int, ...]
@@ -62,9 +62,9 @@ class Plan(NamedTuple):
     actors: tuple[Any, ...]
     parts: tuple[Part, ...]
     sources: tuple[Source, ...]
-    #: The number of the value that each output is.
+    #: The number of each output's value.
     outputs: tuple[int, ...]
     #: Whether the graph has a MultiOutputNode: results are lists then.
     is_list: bool
-    #: What ``execute`` takes: "nothing", "one" positional argument, or "parts": any arguments.
+    #: The arguments of ``execute``: "nothing", "one" positional argument, or "parts": any arguments.
     takes: str

@@ -1,13 +1,13 @@
-"""An actor's part of a compiled graph, in the actor's process.
+"""Runs an actor's part of a compiled graph in the actor's process.
 
-Set up by three ordinary calls on the actor, each made when all actors are through with the one before::
+Three ordinary calls on the actor set it up, each made when all actors have done the one before::
 
-    prepare   listen on a socket                        (returns where)
+    prepare   listen on a socket                        (returns its path)
     join      dial the actors of higher numbers
-    start     accept those of lower numbers, which have dialed; begin
+    start     accept the actors of lower numbers, which have dialed; begin
 
-From then on values arrive under the reactor's lock, like calls, and steps run where the actor's calls
-run: on the main thread of a serial actor, between its calls; as coroutines on the loop of an async
+From then on values arrive under the reactor's lock, like calls, and steps run in the place of the actor's
+calls: on the main thread of a serial actor, between its calls; as coroutines on the loop of an async
 one; on a thread of the graph's own in a threaded one. The driver's connection ends it.
 """
 
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from skate._worker.execution.executor import Executor
 
 Made = list[tuple["Encoded | None", Value]]
-"""What a step made: for each value how it is sent (None: to nobody), and what is kept of it."""
+"""The values of a step: for each its encoded form (None: no member gets it), and the value kept here."""
 
-#: Seconds that a member may take to say who it is, after it has dialed.
-_HELLO_TIMEOUT = 10.0
+#: How long a member that has dialed may take to send its hello.
+_HELLO_TIMEOUT_S = 10.0
 
 
 def prepare(instance: Any, graph: bytes) -> str:
@@ -71,7 +71,7 @@ def start(instance: Any, graph: bytes) -> None:
 
 
 def abandon(instance: Any, graph: bytes) -> None:
-    """The graph could not be set up: forget it."""
+    """Drop the actor's part of a graph that could not be set up."""
     program = _host().graphs.get(graph)
     if program is not None:
         with program.core.context.lock:
@@ -97,14 +97,14 @@ def _host() -> ActorInstance:
 
 
 class _Passed(Exception):
-    """An input stands for an error: it is the result too."""
+    """An input is an error, which is also the result of the step."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
 
 class Program:
-    """See the module's text."""
+    """An actor's part of a compiled graph."""
 
     def __init__(self, core: Core, host: ActorInstance, graph: bytes) -> None:
         assert core.executor is not None
@@ -120,7 +120,7 @@ class Program:
         self._part: Part
         #: The step that runs or is about to.
         self._turn: Turn | None = None
-        #: The main thread runs steps or is about to: it need not be told of the next one.
+        #: The main thread runs steps or is about to: no post is needed for the next one.
         self._here = False
         self._closed = False
         #: Wakes the thread of a threaded actor.
@@ -129,7 +129,7 @@ class Program:
         self.core.graphs.add(self)
 
     def snapshot(self) -> dict[str, Any] | None:
-        """Return where the actor is, for ``util.state.why``; None: nowhere yet. Under the lock."""
+        """Return where the actor is, for ``util.state.why``; None before the start. Under the lock."""
         if not self._calls or self._closed:
             return None
         schedule = self._schedule
@@ -146,7 +146,7 @@ class Program:
     # ------------------------------------------------------------------ setting up, in calls
 
     def join(self, part: Part, paths: dict[int, str]) -> None:
-        """See ``join``."""
+        """Dial the members that this one is to dial."""
         self._part = part
         self._schedule = Schedule(
             [frozenset(step.needs) for step in part.steps], [step.keeps for step in part.steps]
@@ -173,14 +173,14 @@ class Program:
         )
 
     def start(self) -> None:
-        """See ``start``."""
+        """Accept the other members and begin."""
         assert self._listener is not None
         missing = self._part.accepts
         while missing:
             sock, _ = self._listener.accept()
             hello = _read_hello(sock, self._graph)
             if hello is None:
-                continue  # it was no member of this graph, and knows by now
+                continue  # it was no member of this graph, and was refused
             missing -= 1
             with self.core.context.lock:
                 self._exchange.add(hello.member, sock)
@@ -194,7 +194,7 @@ class Program:
             self._listener = None
             os.unlink(self.path)
 
-    # ------------------------------------------------------------------ what arrives (under the lock)
+    # ------------------------------------------------------------------ events (under the lock)
 
     def _arrived(self, execution: int, number: int, value: Value) -> None:
         self._schedule.arrived(execution, number, value)
@@ -202,7 +202,7 @@ class Program:
             self._look()
 
     def _look(self) -> None:
-        """Begin the next step if nothing runs and it has what it needs."""
+        """Begin the next step if no step runs and all its values have arrived."""
         if self._turn is None and not self._closed:
             self._turn = self._schedule.turn()
             if self._turn is not None and not self._here:
@@ -215,7 +215,7 @@ class Program:
         self._exchange.connections[0].send(wire.GraphBroken(member, reason))
 
     def close(self) -> None:
-        """End: nothing more is run or sent. Under the lock."""
+        """End this part: run and send nothing more. Under the lock."""
         if self._closed:
             return
         self._closed = True
@@ -224,13 +224,13 @@ class Program:
         if hasattr(self, "_exchange"):
             self._exchange.close()
             self._turn = None
-            self._schedule.forget()  # what it holds may be views of others' memory
+            self._schedule.forget()  # its values may be views of other members' memory
         self._gate.release()
 
-    # ------------------------------------------------------------------ where steps run
+    # ------------------------------------------------------------------ running steps
 
     def _pace(self) -> Callable[[], None]:
-        """Return what makes ``_run`` run where the actor's calls run; it is called under the lock."""
+        """Return a function that starts ``_run`` in the place of the actor's calls, under the lock."""
         runner = self._executor.runner
         if runner is None:
             return self._post
@@ -289,7 +289,7 @@ class Program:
         self._finish(turn, call, made)
 
     def _invoke(self, turn: Turn, call: _Call) -> Made:
-        # Arguments and results live in this frame only: what is not kept is gone when others are told.
+        # Arguments and results live in this frame only: values not kept are freed before others get messages.
         args, kwargs = call.arguments(turn.values)
         return self._encode(call, call.method(*args, **kwargs))
 
@@ -342,7 +342,7 @@ class Program:
         return [(Encoded(ERROR, data), (ERROR, data))] * len(call.step.makes)
 
     def _finish(self, turn: Turn, call: _Call, made: Made) -> None:
-        """Send what the step made, and begin the next one."""
+        """Send the values of a step, and begin the next one."""
         output.flush(False)
         with self.core.context.lock:
             if self._closed or not made:
@@ -362,7 +362,7 @@ class Program:
 
 
 class _Call:
-    """A step, made ready: what is called, and how its arguments come together."""
+    """A prepared step: its method, and the way to build its arguments."""
 
     def __init__(self, host: ActorInstance, step: Step) -> None:
         self.step = step
@@ -377,10 +377,10 @@ class _Call:
         self._flat = all(type(arg) is Slot or _plain(arg) for arg in (*step.args, *step.kwargs.values()))
 
     def arguments(self, values: dict[int, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments; values that arrived are unpickled, once.
+        """Return the arguments; unpickle arrived values, once.
 
         Raises:
-            _Passed: one of them stands for an error.
+            _Passed: one of them is an error.
         """
         step = self.step
         if self._single >= 0:
@@ -414,15 +414,15 @@ def _plain(arg: Any) -> bool:
 
 
 def _read_hello(sock: socket.socket, graph: bytes) -> wire.GraphHello | None:
-    """Return the first frame of a connection; nothing follows before the graph is executed.
+    """Return the hello of a connection, after which nothing follows before the graph is executed.
 
-    None: it is no member of the graph, was told so, and the socket is closed.
+    None: the peer is no member of the graph; it was refused, and the socket is closed.
     """
     handshake = Handshake(GRAPH)
     refused: Refused | None
     reader = FrameReader(MAX_HELLO)
     decode = decoder(frozenset(GRAPH.hellos))
-    sock.settimeout(_HELLO_TIMEOUT)
+    sock.settimeout(_HELLO_TIMEOUT_S)
     try:
         while data := sock.recv(4096):
             for body in reader.feed(data):
@@ -441,7 +441,7 @@ def _read_hello(sock: socket.socket, graph: bytes) -> wire.GraphHello | None:
                 sock.close()
                 return None
     except (OSError, FrameError):
-        pass  # it hung up, or says nothing that ends
+        pass  # it hung up, or sends no complete hello
     sock.close()
     return None
 

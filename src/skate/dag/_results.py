@@ -1,4 +1,4 @@
-"""What an execution of a compiled graph returns."""
+"""Defines the results of executions of compiled graphs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Executed(Protocol):
-    """The compiled graph whose result it is."""
+    """The compiled graph to which a result belongs."""
 
     _graph: Graph
     _get_timeout: float
@@ -39,7 +39,7 @@ class _Output:
 
     @property
     def state_id(self) -> str:
-        """What names the execution to ``skate.util.state.why`` and ``skate why``."""
+        """The name of the execution for ``skate.util.state.why`` and ``skate why``."""
         return f"{self._dag.get_id()}:{self._execution}"
 
     def __del__(self) -> None:
@@ -66,23 +66,23 @@ class _Output:
 
 
 class CompiledDAGRef(_Output):
-    """A result of a compiled graph, there or to come. ``get`` gives it once; ``skate.get(ref)`` does too."""
+    """A result of a compiled graph, ready or not. ``get`` and ``skate.get(ref)`` return it, once."""
 
     __module__ = "skate.experimental.compiled_dag_ref"
 
     __slots__ = ()
 
     def get(self, timeout: float | None = None) -> Any:
-        """Return the result; wait until it is there.
+        """Wait for the result and return it.
 
-        Large numpy arrays and other buffers in it are read-only views of shared memory; it is used again
+        Large numpy arrays and other buffers in it are read-only views of shared memory, which is reused
         when nothing refers to them any more.
 
         Args:
-            timeout: seconds; None: DAGContext.get_timeout; 0: do not wait; -1: wait for ever.
+            timeout: seconds; None: DAGContext.get_timeout; 0: do not wait; -1: no limit.
 
         Raises:
-            RayChannelTimeoutError: it was not there in time; ``get`` may be called again.
+            RayChannelTimeoutError: it was not ready in time; ``get`` may be called again.
             RayTaskError: a method raised; also an instance of the exception's own type.
             ActorDiedError, ActorUnavailableError: an actor of the graph died, and the graph with it.
             RayChannelError: the graph was torn down.
@@ -99,7 +99,7 @@ class CompiledDAGRef(_Output):
             timeout = self._dag._get_timeout
         elif timeout < 0:
             if timeout != -1:
-                raise ValueError(f"timeout takes seconds, or -1 to wait for ever, got {timeout!r}")
+                raise ValueError(f"timeout takes seconds, or -1 to wait without a limit, got {timeout!r}")
             timeout = None
         value = self._dag._graph.take(self._execution, self._place, timeout)
         self._taken = True
@@ -110,7 +110,7 @@ class CompiledDAGRef(_Output):
 
 
 class CompiledDAGFuture(_Output):
-    """A result of a compiled graph, to be awaited, once.
+    """A result of a compiled graph, which can be awaited once.
 
     Example:
         >>> await (await compiled.execute_async(1))

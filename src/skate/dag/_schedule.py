@@ -1,16 +1,15 @@
-"""In what order an actor runs its part of a compiled graph. Decisions only.
+"""Decides the order in which an actor runs its part of a compiled graph. Decisions only.
 
-The order is static: execution after execution, and in each the same steps in the same order, every
-one as soon as all that it needs has arrived. Values of later executions are kept until it is their
-turn::
+The order is static: execution after execution, and in each the same steps in the same order, every one as
+soon as all its values have arrived. Values of later executions are kept until their turn::
 
     arrived --> [kept, by execution] --all that the next step needs--> ready --> done
                                                                          ^         |
                                                                          '---------'  next step, or
                                                                                       next execution
 
-The order of the steps is one in which the graph's nodes come after those that they need. All actors
-have it in common, so that no two can wait for each other in a circle.
+In the order of the steps each node comes after those that it needs. All actors share this order, so that no
+two can wait for each other in a circle.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ class Turn(NamedTuple):
 
     execution: int
     step: int
-    #: What is known of this execution, by number; the step may replace entries by better ones.
+    #: The values of this execution, by number; the step may replace pickled ones by unpickled ones.
     values: dict[int, Any]
 
 
 class Schedule:
-    """One actor's part of one graph.
+    """The steps of one actor in one graph, and the values that have arrived for them.
 
     Args:
         needs: for each step, the numbers of the values that it takes.
@@ -41,7 +40,7 @@ class Schedule:
             raise ValueError("an actor of a graph has at least one step")
         self._needs = needs
         made = frozenset[int]().union(*keeps)
-        #: What comes from others.
+        #: The numbers of the values from other members.
         self._expected = frozenset[int]().union(*needs) - made
         self._values: dict[int, dict[int, Any]] = {}
         self._execution = 0
@@ -54,14 +53,14 @@ class Schedule:
 
     @property
     def waiting(self) -> int:
-        """How many executions have values here."""
+        """The number of executions with values here."""
         return len(self._values)
 
     def arrived(self, execution: int, number: int, value: Any) -> None:
-        """A value came from another process.
+        """Record a value from another process.
 
         Raises:
-            ValueError: it is not one that is expected, or it came before.
+            ValueError: the value is not expected, or has arrived before.
         """
         values = self._values.get(execution)
         if execution < self._execution or number not in self._expected or (values and number in values):
@@ -74,7 +73,7 @@ class Schedule:
 
     @property
     def missing(self) -> list[int]:
-        """The numbers of the values that the next step needs and that are not there."""
+        """The numbers of the values that the next step needs and that have not arrived."""
         return sorted(self._needs[self._step] - self._values.get(self._execution, {}).keys())
 
     @property
@@ -90,10 +89,10 @@ class Schedule:
         return Turn(self._execution, self._step, values)
 
     def done(self, turn: Turn, made: dict[int, Any]) -> None:
-        """The step has run.
+        """Record that the step has run, and go on to the next one.
 
         Args:
-            turn: what ``turn`` returned last.
+            turn: the last value of ``turn()``.
             made: the values of ``keeps``.
 
         Raises:
@@ -110,5 +109,5 @@ class Schedule:
             turn.values.update(made)
 
     def forget(self) -> None:
-        """Nothing will run any more: drop what has arrived."""
+        """Drop all values, as no further step will run."""
         self._values.clear()

@@ -1,4 +1,4 @@
-"""ClassNode and ClassMethodNode, by the names that users import them by."""
+"""Exports ClassNode and ClassMethodNode under the names that users import."""
 
 from skate._graph.class_node import ClassMethodNode, ClassNode
 

@@ -1,4 +1,4 @@
-"""CompiledDAG: a graph whose actors are connected with each other, once, for all its executions.
+"""Provides CompiledDAG, a graph whose actors are connected with each other once, for all executions.
 
 ::
 
@@ -6,10 +6,10 @@
        ▲                              └─────── value ──► actor 3 ─┤
        └───────────────────────── outputs ────────────────────────┘
 
-Two members that exchange values have one socket; large values go through shared memory that is used
-again (``_memory``). Each actor runs its steps in a fixed order as values arrive (``_schedule``,
+Two members that exchange values have one socket; large values go through shared memory that is reused
+(``_memory``). Each actor runs its steps in a fixed order as values arrive (``_schedule``,
 ``_program``). The driver numbers executions and keeps their results (``_executions``, ``_driver``).
-Nobody else is involved: no daemon, no object store, no reference counts.
+No daemon, no object store and no reference counts are involved.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _GRAPH_ID_SIZE = 16
 
 
 class CompiledDAG:
-    """A compiled graph. Made by ``DAGNode.experimental_compile``; see there for the arguments.
+    """A compiled graph. ``DAGNode.experimental_compile`` makes it and describes the arguments.
 
-    ``teardown()`` ends it, and so does dropping it and all refs that it returned.
+    ``teardown()`` ends it; it also ends when it and all refs that it returned are dropped.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class CompiledDAG:
 
     @property
     def is_teardown(self) -> bool:
-        """Whether it has ended."""
+        """Tell whether it has ended."""
         return self._graph.has_ended
 
     # ------------------------------------------------------------------ executing
@@ -110,17 +110,17 @@ class CompiledDAG:
         """Run the graph once.
 
         Args:
-            args, kwargs: what the graph's InputNode stands for. Values only, no ObjectRefs.
+            args, kwargs: the values of the graph's InputNode. No ObjectRefs.
 
         Returns:
             A CompiledDAGRef; a list of them for a MultiOutputNode. Each is to be ``get`` once, or dropped.
 
         Raises:
-            RayCgraphCapacityExceeded: as many executions as may be are under way or not taken.
+            RayCgraphCapacityExceeded: the most executions are running or not taken.
             RayChannelTimeoutError: executions whose refs were dropped did not end in time.
             RayChannelError: the graph was torn down.
             ActorDiedError, ActorUnavailableError: an actor of it died.
-            TypeError, ValueError: the arguments are not such as the graph takes.
+            TypeError, ValueError: the arguments do not fit the graph's inputs.
 
         Example:
             >>> compiled.execute(1).get()
@@ -139,7 +139,7 @@ class CompiledDAG:
         return [CompiledDAGRef(self, execution, place) for place in range(len(self._plan.outputs))]
 
     async def execute_async(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the graph once, of a coroutine.
+        """Run the graph once, from a coroutine.
 
         Args:
             args, kwargs: as with ``execute``.
@@ -195,11 +195,11 @@ class CompiledDAG:
     def teardown(self, kill_actors: bool = False) -> None:
         """End the graph. Its actors stay, and take ordinary calls as before.
 
-        Whoever waits for a result gets RayChannelError; results that are there can still be taken. A step
-        that runs is not interrupted.
+        Threads that wait for a result get RayChannelError; results that have arrived can still be taken. A
+        running step is not interrupted.
 
         Args:
-            kill_actors: end the actors too.
+            kill_actors: also end the actors.
 
         Raises:
             RayChannelTimeoutError: an actor did not hang up within DAGContext.teardown_timeout.
@@ -243,7 +243,7 @@ class CompiledDAG:
             filename: the file to write, without its ending.
             format: "dot" and "ascii" need nothing; "png", "svg", "pdf" need Graphviz's ``dot``.
             view: open the file.
-            channel_details: say at each edge how its values travel.
+            channel_details: label each edge with the way of its values.
 
         Returns:
             The drawing's source in the DOT language; for "ascii" the text itself.

@@ -1,4 +1,4 @@
-"""Names that programs written for Ray look up in nodes."""
+"""Exports names that programs written for Ray look up in nodes."""
 
 from skate._graph.constants import (
     BIND_INDEX_KEY,

@@ -1,4 +1,4 @@
-"""DAGContext: what compiled graphs take where nothing else was said."""
+"""Provides DAGContext, the default settings of compiled graphs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class DAGContext:
 
     Args:
         submit_timeout: seconds that ``execute`` waits for room.
-        get_timeout: seconds that ``get`` waits if it is not told a timeout.
+        get_timeout: seconds that ``get`` waits without a timeout of its own.
         teardown_timeout: seconds that ``teardown`` waits for the actors.
         read_iteration_timeout: accepted; nothing here reads in turns.
-        buffer_size_bytes: shared memory of a buffer for large values at first.
-        max_inflight_executions: how many executions may be under way or not taken.
-        max_buffered_results: how many results a ``get`` of a later execution may leave behind it.
+        buffer_size_bytes: the first size of a buffer for large values.
+        max_inflight_executions: the most executions that may be running or not taken.
+        max_buffered_results: the most results that a ``get`` of a later execution may pass over.
         overlap_gpu_communication: accepted; there is no such communication.
 
     Example:
@@ -46,6 +46,6 @@ _lock = threading.RLock()
 
 
 class _Current:
-    """One slot, as with ``_worker.process.current``."""
+    """Holds the settings of this process, as ``_worker.process.current`` does."""
 
     context: DAGContext | None = None

@@ -1,4 +1,4 @@
-"""DAGNode, by the name that users import it by."""
+"""Exports DAGNode under the name that users import."""
 
 from skate._graph.node import DAGNode
 

@@ -1,4 +1,4 @@
-"""FunctionNode, by the name that users import it by."""
+"""Exports FunctionNode under the name that users import."""
 
 from skate._graph.function_node import FunctionNode
 

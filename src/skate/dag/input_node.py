@@ -1,4 +1,4 @@
-"""InputNode and its parts, by the names that users import them by."""
+"""Exports InputNode and its parts under the names that users import."""
 
 from skate._graph.input_node import DAGInputData, InputAttributeNode, InputNode
 

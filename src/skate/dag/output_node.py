@@ -1,4 +1,4 @@
-"""MultiOutputNode, by the name that users import it by."""
+"""Exports MultiOutputNode under the name that users import."""
 
 from skate._graph.output_node import MultiOutputNode
 

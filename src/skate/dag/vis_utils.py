@@ -1,4 +1,4 @@
-"""Drawings of graphs, in the DOT language of Graphviz."""
+"""Draws graphs in the DOT language of Graphviz."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def plot(dag: DAGNode, to_file: str | None = None) -> str:
 
     Args:
         dag: its last node.
-        to_file: the file to write; its ending says the format (".dot" needs nothing, ".png", ".svg" and
+        to_file: the file to write; its ending is the format (".dot" needs nothing, ".png", ".svg" and
             ".pdf" need Graphviz's ``dot``). None: write nothing.
 
     Returns:
@@ -56,7 +56,7 @@ def to_dot(root: DAGNode, *, details: bool = False) -> str:
 
 
 def _edges(node: DAGNode) -> list[tuple[DAGNode, bool]]:
-    """Return what a node needs, each once, and whether it is a value or merely an order or an actor."""
+    """Return the nodes that a node needs, each once, and whether the edge is dashed: an order or an actor."""
     found: dict[str, tuple[DAGNode, bool]] = {}
     for child in nodes_in([node._bound_args, node._bound_kwargs]):
         found[child._stable_uuid] = (child, False)
@@ -68,7 +68,7 @@ def _edges(node: DAGNode) -> list[tuple[DAGNode, bool]]:
 
 
 def _way(maker: DAGNode, taker: DAGNode) -> str:
-    """Return how a value travels in a compiled graph."""
+    """Return the way of a value in a compiled graph."""
     both = [
         node._actor if isinstance(node, ClassMethodNode) and not isinstance(node._actor, ClassNode) else None
         for node in (maker, taker)
@@ -77,7 +77,7 @@ def _way(maker: DAGNode, taker: DAGNode) -> str:
 
 
 def to_text(root: DAGNode) -> str:
-    """Return a graph as lines of text, one a node."""
+    """Return a graph as text, with a line for each node."""
     order = root._in_order()
     numbers = {node._stable_uuid: index for index, node in enumerate(order)}
     lines = []

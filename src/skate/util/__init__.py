@@ -1,4 +1,4 @@
-"""Helpers on top of the public API: pools, queues, executors, and what Ray keeps in ``ray.util``.
+"""Provides helpers on top of the public API: pools, queues, executors, and the rest of ``ray.util``.
 
 Names are loaded at first use, as in ``skate`` itself.
 """

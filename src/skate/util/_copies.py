@@ -1,15 +1,15 @@
-"""Values as ``multiprocessing`` passes them: the receiver gets a copy of its own, which it may write to.
+"""Sends values as ``multiprocessing`` does: the receiver gets a copy of its own, to which it may write.
 
-A value that travels by the runtime's own way is read in place: its arrays are views into a message or
+A receiver of the runtime's usual values reads them in place: its arrays are views into a message or
 into shared memory, and read-only. Programs written for ``multiprocessing``, ``concurrent.futures`` or
-joblib write to what they get. So the helpers send values inside one of these::
+joblib write to the values that they receive. So the helpers send values inside one of these::
 
     Copy    stands for a value in a pickle and is replaced by it when it is unpickled, wherever that is
-    Packed  stays what it is until the helper's code at the other end unpacks it: see ``_namespaces``
+    Packed  is unpacked by the helper's code at the receiver: see ``_namespaces``
 
 Both copy each large buffer (of numpy arrays, data frames, ...) once, at the receiver. Arrays that are
-read-only at the sender, such as what ``get`` returns and what a data frame shows of itself, are copied there
-too: ``multiprocessing`` makes them writable on the way.
+read-only at the sender, such as results of ``get`` and arrays that a data frame shows of itself, are copied
+there, too: ``multiprocessing`` makes them writable.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from typing import Any
 
 from skate._serialize.values import PLAIN, FastPickler, collecting, serialize
 
-#: What functions capture is shared by all their calls in a worker: from this size on (bytes) it is read in
-#: place, and read-only. joblib's own processes share large arguments so, from the same size on.
+#: All calls of a function in a worker share the values that it captures: values of at least this size are
+#: read in place, and read-only. joblib's own processes share large arguments so, from the same size on.
 SHARED_BYTES = 1 << 20
 
 
 def all_plain(values: Iterable[Any]) -> bool:
-    """Tell whether nothing in these can be written to, so that they may travel as they are."""
+    """Tell whether no part of these values can be written to, so that they need no copies."""
     return PLAIN.issuperset(map(type, values))
 
 
 def thawed(obj: Any) -> Any:
-    """Return how a numpy array that is read-only is pickled, so that the receiver's is not.
+    """Return the reduction of a read-only numpy array, from which the receiver makes a writable one.
 
     For the ``reducer_override`` of picklers: NotImplemented for anything else.
     """
@@ -50,16 +50,16 @@ class _Pickler(FastPickler):
 
 
 class Copy:
-    """Stands for a value in a pickle. Unpickled, it is a copy of the value, not a Copy.
+    """Takes the place of a value in a pickle. Unpickled, it is a copy of the value, not a Copy.
 
     Args:
-        value: what to send.
+        value: the value to send.
     """
 
     __slots__ = ("__skate_value__",)
 
     def __init__(self, value: Any) -> None:
-        #: The name is what ``_serialize.culprit`` looks for.
+        #: ``_serialize.culprit`` looks for this name.
         self.__skate_value__ = value
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -75,7 +75,7 @@ _NONE = pickle.dumps(None)
 
 
 def copy_of(value: Any) -> Any:
-    """Return what to send for a value, so that its receiver may write to it."""
+    """Return the value, or a Copy of it if its receiver could write to it."""
     return value if type(value) in PLAIN else Copy(value)
 
 
@@ -89,7 +89,7 @@ class Packed:
     Args:
         data: the pickle.
         buffers: its buffers, apart.
-        refs: those inside, which are to be alive as long as this is.
+        refs: the refs inside, which live at least as long as this object.
     """
 
     __slots__ = ("data", "buffers", "refs")
@@ -106,7 +106,7 @@ class Packed:
         """Return the value, a new copy each time.
 
         Args:
-            share_from: buffers of so many bytes or more are not copied, and read-only.
+            share_from: buffers of at least so many bytes are not copied, and are read-only.
         """
         views = [memoryview(one) for one in self.buffers]
         return pickle.loads(
@@ -116,11 +116,11 @@ class Packed:
 
 
 def pack(value: Any, slow: Callable[..., pickle.Pickler] | None = None) -> Packed:
-    """Return a value pickled.
+    """Return a value in pickled form.
 
     Args:
-        value: what to send.
-        slow: makes what pickles it if it has something that no other process could import.
+        value: the value to send.
+        slow: makes the pickler for values with parts that no other process could import.
 
     Raises:
         TypeError, pickle.PicklingError, ...: it cannot be pickled.

@@ -1,4 +1,4 @@
-"""What runs the calls of an ``Executor`` in a worker process, and remembers between them."""
+"""Runs the calls of an ``Executor`` in a worker process, and keeps its state between them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from skate._base.user_errors import summary_of
 from skate.util._copies import SHARED_BYTES, Packed, copy_of
 from skate.util._namespaces import Receiver
 
-#: Executors that a process remembers. One that was forgotten is prepared anew.
-_MOST = 16
+#: How many executors a process remembers. A forgotten one is prepared again.
+_MAX_EXECUTORS = 16
 
 
 class InitializerFailed(Exception):
@@ -20,7 +20,7 @@ class InitializerFailed(Exception):
 
 
 class _Prepared:
-    """An executor as a process knows it: its globals, and what its initializer came to."""
+    """The state of an executor in this process: its globals, and whether its initializer has run."""
 
     def __init__(self) -> None:
         self.receiver = Receiver()
@@ -48,18 +48,18 @@ _known: OrderedDict[bytes, _Prepared] = OrderedDict()
 def run_task(
     executor: bytes, setup: Packed | None, call: Any, where: tuple[int | str, ...], *values: Any
 ) -> Any:
-    """Run one call.
+    """Run one call and return its result.
 
     Args:
         executor: its id.
         setup: the initializer and its arguments.
         call: the args, the function first, and kwargs; packed, if the function could write to any.
-        where: which of them were refs: positions and names.
-        values: the values of those; what is packed, such as the function of a ``map``, is unpacked.
+        where: the positions and names of the arguments that were refs.
+        values: the values of those refs; a Packed one, such as the function of a ``map``, is unpacked.
     """
     prepared = _known.setdefault(executor, _Prepared())
     _known.move_to_end(executor)
-    while len(_known) > _MOST:
+    while len(_known) > _MAX_EXECUTORS:
         _known.popitem(last=False)
     if setup is not None and not prepared.initialized:
         prepared.initialize(setup)
@@ -75,5 +75,5 @@ def run_task(
 
 
 def run_chunk(function: Callable[..., Any], chunk: tuple[tuple[Any, ...], ...]) -> list[Any]:
-    """Return what a function returns for each tuple of arguments: a chunk of a ``map``."""
+    """Call a function with each tuple of arguments, a chunk of a ``map``, and return the values."""
     return [function(*arguments) for arguments in chunk]

@@ -1,18 +1,18 @@
-"""The globals of ``__main__``, kept by a worker of a Pool or an Executor from one call to the next.
+"""Keeps the globals of ``__main__`` in a worker of a Pool or an Executor from one call to the next.
 
-Functions and classes of ``__main__`` are pickled by value, and unpickled with globals of their own. In a
-process of ``multiprocessing`` they share one module: an initializer sets a global, and the function that is
+Functions and classes of ``__main__`` are pickled by value, and unpickled with globals of their own. In
+a process of ``multiprocessing`` they share one module: an initializer sets a global, and the function that is
 mapped later reads it. Here the sender names the module instead of sending new globals, and the receiver
 keeps one namespace for each such module::
 
     Sender.pack(function) -> Packed: code, the globals it uses with the values they have at the sender,
-                             and a number for each that grows whenever the sender has bound it anew
+                             and a number for each that grows whenever the sender binds it again
     Receiver.load(Packed) -> the function, whose globals are the receiver's own
 
-A value that arrives is bound at the receiver when its name is new there, or when the sender has bound the
-name anew; never to a name that code at the receiver has bound itself. So what an initializer sets stays, a
-dict that it fills stays filled, and a function that was defined anew in a notebook is the new one. The same
-holds for attributes of classes.
+The receiver binds an arriving value when its name is new there, or when the sender has bound the name
+again; never to a name that code at the receiver has bound itself. So a global that an initializer sets
+keeps its value, a dict that it fills stays filled, and a function that a notebook defines again is the new
+one. The same holds for attributes of classes.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ _MISSING = object()
 
 
 class Sender:
-    """One end: a pool or an executor. May be used by several threads."""
+    """Packs the functions and values of a pool or an executor. Several threads may use it."""
 
     def __init__(self) -> None:
-        #: By namespace and name: what was bound to it when it was sent last, and its number.
+        #: By namespace and name: a test for the value that was sent last, and its number.
         self._sent: dict[str, dict[str, tuple[Callable[[Any], bool], int]]] = {}
         self._numbers = count(1)
         self._lock = threading.Lock()
 
     def pack(self, value: Any, name: str) -> Packed:
-        """Return a value as a ``Receiver`` takes it.
+        """Return a value in the form that a ``Receiver`` loads.
 
         Args:
-            value: what to send.
-            name: what an error calls it.
+            value: the value to send.
+            name: its name in errors.
 
         Raises:
             TypeError: it cannot be pickled; the message names the path to the part that cannot.
@@ -66,7 +66,7 @@ class Sender:
         return made
 
     def numbers(self, namespace: str, bound: dict[str, Any]) -> dict[str, int]:
-        """Return a number for each name, another than before if it is bound to something else."""
+        """Return a number for each name; it changes when the name is bound to another value."""
         numbers: dict[str, int] = {}
         with self._lock:
             sent = self._sent.setdefault(namespace, {})
@@ -79,7 +79,7 @@ class Sender:
 
 
 def _same_as(value: Any) -> Callable[[Any], bool]:
-    """Return what recognises the value, and does not keep it alive if that can be helped."""
+    """Return a test for the value; it keeps the value alive only if that cannot be referred to weakly."""
     try:
         reference = weakref.ref(value)
     except TypeError:
@@ -88,7 +88,7 @@ def _same_as(value: Any) -> Callable[[Any], bool]:
 
 
 class _Namespace:
-    """Stands for a namespace in a pickle; at the receiver it is ``Bindings``."""
+    """Takes the place of a namespace in a pickle; at the receiver it is ``Bindings``."""
 
     __slots__ = ("name",)
 
@@ -104,15 +104,15 @@ class Bindings:
 
     def __init__(self) -> None:
         self.globals: dict[str, Any] = {}
-        #: What arrived last and was bound, and its number.
+        #: By name: the value bound last from the sender, and its number.
         self._arrived: dict[str, tuple[Any, int]] = {}
 
     def choose(self, current: Any, values: dict[str, Any], numbers: dict[str, int]) -> dict[str, Any]:
-        """Return which of the values that arrived are to be bound.
+        """Return the arrived values that are to be bound.
 
         Args:
-            current: what is bound now, by name.
-            values: what arrived.
+            current: the values that are bound now, by name.
+            values: the values that arrived.
             numbers: their numbers; other names are bound in any case.
         """
         chosen: dict[str, Any] = {}
@@ -130,13 +130,13 @@ class Bindings:
 
 
 class Receiver:
-    """The other end: one worker. Namespaces live as long as it does."""
+    """Loads packed values in one worker. Its namespaces live as long as it does."""
 
     def __init__(self) -> None:
         self._bindings: dict[str, Bindings] = {}
 
     def load(self, packed: Packed, *, share_from: float = math.inf) -> Any:
-        """Return what a ``Sender`` packed; see ``Packed.load``."""
+        """Return a value that a ``Sender`` packed; see ``Packed.load``."""
         outer, _loading.receiver = _loading.receiver, self
         try:
             return packed.load(share_from=share_from)
@@ -144,12 +144,12 @@ class Receiver:
             _loading.receiver = outer
 
     def bindings(self, name: str) -> Bindings:
-        """Return a namespace."""
+        """Return the namespace of this name."""
         return self._bindings.setdefault(name, Bindings())
 
 
 class _Loading(threading.local):
-    """What this thread unpickles for."""
+    """The receiver for which this thread unpickles."""
 
     receiver: Receiver | None = None
 
@@ -171,11 +171,11 @@ def is_named(function: Any) -> bool:
 
 @lru_cache(1)
 def _pickler_class() -> Any:
-    """Return the pickler, made at first need: cloudpickle is imported for it."""
+    """Make the pickler, at its first use, as it imports cloudpickle."""
     base: Any = slow_pickler()
 
     class NamingPickler(base):  # type: ignore[misc]
-        """cloudpickle's, with names of namespaces in place of new globals."""
+        """cloudpickle's pickler, with names of namespaces in place of new globals."""
 
         def __init__(self, sender: Sender, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)

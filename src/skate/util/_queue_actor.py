@@ -1,15 +1,15 @@
-"""The actor inside a Queue: its items, and who waits for them.
+"""Holds the items of a Queue in an actor, and serves the readers and writers that wait.
 
-It hands an item to whoever has waited longest, and never leaves an item and a waiting reader side by
-side, nor room and a waiting writer::
+The actor gives an item to the reader that has waited longest. It never keeps an item while a reader
+waits, nor room while a writer waits::
 
     put --> reader waiting? ----------------------------> the reader's reply
         --> room? --> [items] --get--> the reader's reply; the first waiting writer's item moves in
         --> else wait --timeout--> False
     get --> no item: wait --timeout--> EMPTY
 
-A reader that dies leaves the line, and what it had been handed and not returned is first again: see
-``_queue_readers``.
+A reader that dies leaves the line, and the items that it received and did not return are first again:
+see ``_queue_readers``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any
 from skate.engine import require_engine
 from skate.util._queue_readers import UNTRACKED, Handed, Ticket
 
-#: How often (seconds) the actor looks which items have been returned.
-_SWEEP_S = 1.0
+#: How often the actor checks which items have been returned.
+_SWEEP_PERIOD_S = 1.0
 
 
 class _Answer(enum.Enum):
-    """What ``get`` returns in place of an item. An exception would cost a traceback at every poll."""
+    """The answer of ``get`` in place of an item. An exception would cost a traceback at every poll."""
 
     EMPTY = 0
 
@@ -37,28 +37,28 @@ EMPTY = _Answer.EMPTY
 
 
 class QueueActor:
-    """See the module's text. All methods run on the actor's loop, one at a time."""
+    """The actor of a queue. All methods run on its loop, one at a time."""
 
     def __init__(self, maxsize: int) -> None:
         self._maxsize = maxsize
         self._items: deque[Any] = deque()
-        #: Longest wait first; nobody waits while there are items.
+        #: Longest wait first; no reader waits while there are items.
         self._readers = _Line()
-        #: With the items that they bring; nobody waits while there is room.
+        #: With the items that they bring; no writer waits while there is room.
         self._writers = _Line()
         self._sweeping: asyncio.TimerHandle | None = None
-        #: Gets that wait, and those of them whose reader waits no more.
+        #: Gets that wait, and those of them whose reader has stopped waiting.
         self._getting: set[Ticket] = set()
         self._withdrawn: set[Ticket] = set()
         self._loop = asyncio.get_running_loop()
         self._handed = Handed(require_engine("hold a queue").on_process_gone(self._process_gone))
 
     def size(self) -> int:
-        """Return how many items there are."""
+        """Return the number of items."""
         return len(self._items)
 
     def put_nowait(self, item: Any) -> bool:
-        """Take an item; False: there is no room."""
+        """Take an item, or return False if there is no room."""
         if self._readers.serve(item):
             return True
         if self._maxsize > 0 and len(self._items) >= self._maxsize:
@@ -67,7 +67,7 @@ class QueueActor:
         return True
 
     def put_nowait_batch(self, items: list[Any]) -> int:
-        """Take all items and return -1, or none and return for how many there is room."""
+        """Take all items and return -1, or take none and return the number for which there is room."""
         if self._maxsize > 0 and len(self._items) + len(items) > self._maxsize:
             return self._maxsize - len(self._items)
         for item in items:
@@ -75,7 +75,7 @@ class QueueActor:
         return -1
 
     async def put(self, item: Any, timeout: float | None) -> bool:
-        """Take an item when there is room; False: the time is up."""
+        """Take an item when there is room, or return False if the time is up."""
         if self.put_nowait(item):
             return True
         served: bool = await self._writers.wait(item, timeout, False)
@@ -94,14 +94,14 @@ class QueueActor:
         return item
 
     def get_nowait_batch(self, count: int, *ticket: Any) -> list[Any] | int:
-        """Return that many items; if there are fewer, return how many there are."""
+        """Return ``count`` items, or the number of items if there are fewer."""
         if count > len(self._items):
             return len(self._items)
         items = [self._first() for _ in range(count)]
         return 0 if self._hand(ticket or UNTRACKED, *items) is EMPTY else items
 
     async def get(self, timeout: float | None, *ticket: Any) -> Any:
-        """Return the first item when there is one; EMPTY: the time is up."""
+        """Return the first item when there is one, or EMPTY if the time is up."""
         if self._items:
             return self._hand(ticket or UNTRACKED, self._first())
         if not ticket:
@@ -117,7 +117,7 @@ class QueueActor:
     # ------------------------------------------------------------------ readers that return nothing
 
     def _hand(self, ticket: Ticket, *items: Any) -> Any:
-        """Let items go to a reader; return the first, or EMPTY if the reader is gone, or there are none."""
+        """Give items to a reader; return the first, or EMPTY if the reader has died or stopped waiting."""
         if self._handed.is_gone(ticket) or ticket in self._withdrawn:
             self.give_back(*items)
             return EMPTY
@@ -129,14 +129,14 @@ class QueueActor:
         return items[0]
 
     def give_back(self, *items: Any) -> None:
-        """Take items again that their reader did not get: they are the first."""
+        """Take back items that did not reach their reader; they are the first again."""
         for index, item in enumerate(items):
             if not self._readers.serve(item):
                 self._items.extendleft(reversed(items[index:]))
                 return
 
     def withdraw(self, *ticket: Any) -> None:
-        """A reader does not wait any more, and has returned nothing."""
+        """End the wait of a reader that has returned nothing, and take back its items."""
         if self._readers.leave(lambda waiting: waiting == ticket, EMPTY):
             return
         if ticket in self._getting:  # it was served, and its coroutine has not run since
@@ -145,37 +145,37 @@ class QueueActor:
             self.give_back(*(self._handed.take_back(ticket) or ()))
 
     def _process_gone(self, process: bytes) -> None:
-        """Called under the runtime's lock."""
+        """Have the loop release a dead reader. Called under the runtime's lock."""
         try:
             self._loop.call_soon_threadsafe(self._left, process)
         except RuntimeError:
             pass  # the loop was closed: the actor ends
 
     def _left(self, reader: bytes) -> None:
-        """A process is gone."""
+        """End the waits of a process that ended, and take back its items."""
         self._readers.leave(lambda waiting: waiting[0] == reader, EMPTY)
         self.give_back(*self._handed.left(reader))
 
     def _sweep(self) -> None:
-        """Now and then, let go of what has been returned: it may be large."""
+        """Drop items that have been returned, which may be large, and schedule the next check."""
         self._sweeping = None
         if self._handed.sweep():
-            self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
+            self._sweeping = self._loop.call_later(_SWEEP_PERIOD_S, self._sweep)
 
 
 class _Line:
-    """Coroutines that wait, first come, first served."""
+    """Waiting coroutines, served in the order in which they came."""
 
     def __init__(self) -> None:
-        #: By the future that serves it: what it brought. All and only those that still wait.
+        #: The future that ends each wait, and the item or ticket of the wait. All and only current waits.
         self._waiting: OrderedDict[asyncio.Future[Any], Any] = OrderedDict()
 
     async def wait(
         self, brought: Any, timeout: float | None, late: Any, give_back: Callable[[Any], None] | None = None
     ) -> Any:
-        """Wait for ``serve``; return what it gives, or ``late`` when the time (seconds) is up.
+        """Wait for ``serve``; return its value, or ``late`` when the time (seconds) is up.
 
-        ``give_back`` gets what it gave if this was cancelled in the meantime.
+        ``give_back`` gets the value if the wait was cancelled in the meantime.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
@@ -199,14 +199,14 @@ class _Line:
             future.set_result(late)
 
     def leave(self, which: Callable[[Any], bool], late: Any) -> bool:
-        """End the waits of those who brought such; tell whether there were any."""
+        """End the waits whose item or ticket ``which`` selects; tell whether there were any."""
         leaving = [future for future, brought in self._waiting.items() if which(brought)]
         for future in leaving:
             self._leave(future, late)
         return bool(leaving)
 
     def first(self) -> asyncio.Future[Any] | None:
-        """Return who waits longest."""
+        """Return the future of the longest wait, or None."""
         while self._waiting:
             future = next(iter(self._waiting))
             if not future.done():
@@ -215,11 +215,11 @@ class _Line:
         return None
 
     def brought(self, future: asyncio.Future[Any]) -> Any:
-        """Return what a waiting one brought."""
+        """Return the item or ticket of a wait."""
         return self._waiting[future]
 
     def serve(self, value: Any) -> bool:
-        """End the longest wait with a value; False: nobody waits."""
+        """End the longest wait with a value; return False if there is none."""
         future = self.first()
         if future is None:
             return False

@@ -1,18 +1,18 @@
-"""What a queue knows of the processes that read it: which items have been returned, and who is gone.
+"""Records which items the readers of a queue have returned, so that no item is lost with a reader.
 
 An item that left the queue's actor may not have arrived: its reader can die before ``get`` returns. The
-actor cannot see from there whether it did, and a message about every item would double the price of
-``get``. So a reader says it in shared memory, which outlives it::
+actor cannot see whether it did, and a message for every item would double the cost of ``get``. So a reader
+notes it in shared memory, which outlives the reader::
 
     reader                                           actor
     take a slot; get(reader, slot, number) ------->  keeps (slot: number, items) beside the reply
     write the number into the slot, return <-------  reply
-    dies                                    ------>  slot says the number: returned, done with
+    dies                                    ------>  the slot has the number: the items were returned
                                                      else: the items go back to the head of the queue
 
-The slots of a process are a file of the session's folder, which every actor that it reads from maps. A
-number is written before ``get`` returns and after everything that may fail: an item is returned once, or
-goes to the next reader.
+The slots of a process are a file in the session's folder, which the actors of its queues map. A number is
+written before ``get`` returns, and after all steps that may fail: an item is returned once, or goes to the
+next reader.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from skate.engine import engine
 from skate.engine.interface import Engine
 
 _WORD = struct.Struct("<Q")
-#: Gets that may be under way in a process at a time. Items of others are lost with their reader.
+#: How many gets a process may have in progress. Items of further ones are lost with their reader.
 _SLOTS = 8192
 
-#: Names one get: (process, slot, number). The process is empty if its items are not followed.
+#: Identifies one get: (process, slot, number). The process is empty if its items are not tracked.
 Ticket = tuple[bytes, int, int]
 UNTRACKED: Ticket = (b"", -1, 0)
 
@@ -57,26 +57,26 @@ class Reader:
         self._numbers = count(1)
 
     def ticket(self) -> Ticket:
-        """Return the name of a get that begins."""
+        """Return the ticket of a get that begins."""
         try:
             return self._id, self._free.pop(), next(self._numbers)
         except IndexError:
             return UNTRACKED
 
     def returned(self, ticket: Ticket) -> None:
-        """What came is about to be returned to the user."""
+        """Note that the items are about to be returned to the user."""
         if ticket[0]:
             _WORD.pack_into(self._words, ticket[1] * _WORD.size, ticket[2])
             self._free.append(ticket[1])
 
     def over(self, ticket: Ticket) -> None:
-        """Nothing came, or nobody wants it."""
+        """Release the slot of a get that returns no item."""
         if ticket[0]:
             self._free.append(ticket[1])
 
 
 class _Untracked:
-    """Stands for a Reader where no process can die alone, or none can be followed."""
+    """Replaces a Reader where no process can die alone, or none can be tracked."""
 
     def ticket(self) -> Ticket:
         return UNTRACKED
@@ -88,14 +88,14 @@ class _Untracked:
 
 
 class _Mine:
-    #: Gives the engine that the reader is of.
+    #: Returns the engine to which the reader belongs.
     engine: Callable[[], Engine | None] = staticmethod(lambda: None)
     reader: Reader | _Untracked = _Untracked()
     making = threading.Lock()
 
 
 def this_process() -> Reader | _Untracked:
-    """Return the reader that this process is."""
+    """Return the reader of this process."""
     found = engine()
     if found is not _Mine.engine():
         with _Mine.making:
@@ -112,11 +112,11 @@ def _reader(found: Engine | None) -> Reader | _Untracked:
     try:
         return Reader(*followed)
     except OSError:
-        return _Untracked()  # no room, no descriptor: reading goes on
+        return _Untracked()  # no room or no descriptor: read without tracking
 
 
 class Handed:
-    """The actor's side: items that have left it and may come back. Decisions only, but for the files."""
+    """Items that have left the actor and may come back. Decisions only, except for the files."""
 
     def __init__(self, session: str) -> None:
         self._session = session
@@ -126,7 +126,7 @@ class Handed:
         self._gone: set[bytes] = set()
 
     def knows(self, ticket: Ticket) -> bool:
-        """Tell whether a reader can be followed; have its slots at hand from now on."""
+        """Tell whether a reader can be tracked, and map its slots."""
         reader = ticket[0]
         if not reader or reader in self._words:
             return bool(reader)
@@ -145,13 +145,13 @@ class Handed:
         return ticket[0] in self._gone
 
     def note(self, ticket: Ticket, items: list[Any]) -> None:
-        """Items leave for a reader. What its slot had before it has returned, or given back."""
+        """Record items that go to a reader. It has returned, or given back, the earlier items of its slot."""
         if self.knows(ticket):
             reader, slot, number = ticket
             self._out.setdefault(reader, {})[slot] = (number, items)
 
     def take_back(self, ticket: Ticket) -> list[Any] | None:
-        """A get is over without a return: return its items; None: it has none."""
+        """Remove and return the items of a get that ended without a return; None if it has none."""
         reader, slot, number = ticket
         slots = self._out.get(reader, {})
         if slots.get(slot, (0,))[0] != number:
@@ -159,7 +159,7 @@ class Handed:
         return slots.pop(slot)[1]
 
     def left(self, reader: bytes) -> list[Any]:
-        """A process is gone: return the items that it has not returned, the first that left first."""
+        """Remove and return the items that a dead process has not returned, the earliest first."""
         self._gone.add(reader)
         self._forget_returned(reader)
         lost = [
@@ -169,13 +169,13 @@ class Handed:
         if words is not None:
             words.close()
             try:
-                os.unlink(_path(self._session, reader))  # other queues that it read have it open
+                os.unlink(_path(self._session, reader))  # actors of other queues have it open
             except OSError:
                 pass
         return lost
 
     def sweep(self) -> bool:
-        """Let go of what has been returned; tell whether anything is left to look after."""
+        """Drop items that have been returned; tell whether others remain."""
         for reader in list(self._out):
             self._forget_returned(reader)
         return bool(self._out)

@@ -1,4 +1,4 @@
-"""Kinds of accelerators: values of the option ``accelerator_type``, as nodes report them.
+"""Names kinds of accelerators: values of the option ``accelerator_type``, as nodes report them.
 
 Example:
     >>> @skate.remote(num_gpus=1, accelerator_type=NVIDIA_A100)

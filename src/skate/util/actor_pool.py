@@ -1,4 +1,4 @@
-"""ActorPool: work spread over a fixed set of actors."""
+"""Provides ActorPool, which spreads work over a fixed set of actors."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from skate.actor import ActorHandle
     from skate.engine.refs import ObjectRef
 
-#: Makes one call on an actor: (actor, value) to the ref of the result.
+#: Calls a method of an actor: takes (actor, value), returns the ref of the result.
 Submit = Callable[[Any, Any], Any]
 
 
 class _Work:
-    """One value that was submitted."""
+    """A submitted value."""
 
     __slots__ = ("fn", "value", "refs")
 
     def __init__(self, fn: Submit, value: Any) -> None:
         self.fn = fn
         self.value = value
-        #: What the call returned: a ref or a list of them. None: not called yet.
+        #: The ref or the list of refs of the call. None: not called yet.
         self.refs: Any = None
 
 
@@ -34,12 +34,12 @@ class ActorPool:
     """Hands values to actors, one at a time each, and gives the results back.
 
     An actor gets its next value when a ``get_next`` (or ``get_next_unordered``, or an iteration of
-    ``map``) finds it done. An actor that died leaves the pool: the value that it worked on raises
-    ActorDiedError, the others go to the actors that are left. An actor that restarts stays. A pool is
+    ``map``) finds it done. An actor that died leaves the pool: the value on which it worked raises
+    ActorDiedError, the others go to the remaining actors. An actor that restarts stays. A pool is
     not for several threads at once.
 
     Args:
-        actors: handles of actors that nobody else is to use meanwhile.
+        actors: handles of actors, which other code should not use meanwhile.
 
     Example:
         >>> pool = skate.util.ActorPool([Resizer.remote() for _ in range(4)])
@@ -50,7 +50,7 @@ class ActorPool:
         self._idle: list[ActorHandle[Any]] = list(actors)
         #: Submitted, in order; no actor was free yet.
         self._waiting: deque[_Work] = deque()
-        #: Under way: by the ref to wait for. Work whose result was given up is here too.
+        #: Running work, by the ref to wait for; also work whose result was given up.
         self._running: dict[ObjectRef[Any], tuple[_Work, ActorHandle[Any]]] = {}
         #: Submitted, not yet returned, in the order of submission; True: done.
         self._results: dict[_Work, bool] = {}
@@ -60,11 +60,11 @@ class ActorPool:
     def map(self, fn: Submit, values: Iterable[Any]) -> Iterator[Any]:
         """Submit all values; return an iterator over the results in the order of the values.
 
-        Results of earlier submissions that nobody has taken are given up.
+        Results of earlier submissions that were not taken are given up.
 
         Args:
             fn: called as ``fn(actor, value)``; returns the ref of a method call.
-            values: what the actors work on. All are submitted before this returns.
+            values: the values to work on. All are submitted before this returns.
 
         Returns:
             An iterator; an error of a call is raised in place of its result.
@@ -81,7 +81,7 @@ class ActorPool:
 
         Args:
             fn: called as ``fn(actor, value)``; returns the ref of a method call.
-            values: what the actors work on. All are submitted before this returns.
+            values: the values to work on. All are submitted before this returns.
 
         Returns:
             An iterator; an error of a call is raised in place of its result.
@@ -108,7 +108,7 @@ class ActorPool:
 
         Args:
             fn: called as ``fn(actor, value)``, now or later; returns the ref of a method call.
-            value: what to work on.
+            value: the value to work on.
 
         Raises:
             TypeError: ``fn`` returned something else than a ref.
@@ -156,7 +156,7 @@ class ActorPool:
         """Return the result of the earliest submission that was not returned yet.
 
         Args:
-            timeout: seconds to wait at most; None: for ever.
+            timeout: seconds to wait at most; None: no limit.
             ignore_if_timedout: give that result up if the time is up; the next call returns the
                 result of the submission after it.
 
@@ -183,7 +183,7 @@ class ActorPool:
         """Return the result of any submission, the first that is ready.
 
         Args:
-            timeout: seconds to wait at most; None: for ever.
+            timeout: seconds to wait at most; None: no limit.
             ignore_if_timedout: give up the result of the earliest submission if the time is up.
 
         Returns:
@@ -226,10 +226,10 @@ class ActorPool:
         return True
 
     def _return(self, actor: ActorHandle[Any], ref: ObjectRef[Any]) -> None:
-        """Have an actor idle again whose call has ended, unless the call ended because the actor died."""
+        """Make an actor idle whose call has ended, unless the call ended because the actor died."""
         error = _death_of(actor, ref)
         if not isinstance(error, ActorDiedError):
-            # One that restarts is the last to be asked again.
+            # An actor that restarts gets work last.
             self._idle.insert(0 if error is not None else len(self._idle), actor)
             return
         self._idle = [one for one in self._idle if one != actor]
@@ -282,7 +282,7 @@ class ActorPool:
         return self._idle.pop() if self.has_free() else None
 
     def push(self, actor: ActorHandle[Any]) -> None:
-        """Add an actor to the pool; it begins with what waits.
+        """Add an actor to the pool; it begins with waiting values.
 
         Args:
             actor: the handle.
@@ -301,7 +301,7 @@ class ActorPool:
 
 
 def _death_of(actor: ActorHandle[Any], ref: ObjectRef[Any]) -> ActorDiedError | ActorUnavailableError | None:
-    """Return the error of a call if it tells that this actor is dead or restarts."""
+    """Return the error of a call if it means that this actor is dead or restarts."""
     if not ref._failed:
         return None
     try:
@@ -311,5 +311,5 @@ def _death_of(actor: ActorHandle[Any], ref: ObjectRef[Any]) -> ActorDiedError | 
         if not isinstance(error, RayTaskError) and error.actor_id == actor._actor_id.hex():
             return error
     except Exception:
-        return None  # the method raised; the pool raises it when its turn comes
+        return None  # the method raised; the pool raises its error in its turn
     return None

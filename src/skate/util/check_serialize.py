@@ -1,4 +1,4 @@
-"""Finds out what in a value keeps it from being pickled."""
+"""Finds the parts of a value that cannot be pickled."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class FailureTuple:
 
     Args:
         obj: the object itself.
-        path: the names that lead to it from what was looked at: variables, attributes, keys, indexes.
-        parent: what holds it.
+        path: the names that lead to it from the inspected value: variables, attributes, keys, indexes.
+        parent: the object that holds it.
     """
 
     def __init__(self, obj: Any, path: tuple[str, ...], parent: Any) -> None:
@@ -34,7 +34,7 @@ class FailureTuple:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Pickles as the runtime does, and takes refs for what they are there: fine."""
+    """Pickles as the runtime does, which accepts refs."""
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -55,7 +55,7 @@ def inspect_serializability(
 
     Args:
         base_obj: the function, class or value.
-        name: what to call it in the report, and the first name in each path; default: its own name, and
+        name: its name in the report, and the first name in each path; default: its own name, and
             none.
         depth: how many levels deep to look for the innermost culprits.
         print_file: where the report goes; default: standard output.
@@ -89,7 +89,7 @@ def _problem(value: Any) -> Exception | None:
 
 
 class _Report:
-    """The search and what it prints."""
+    """The search for culprits, and its printed report."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -101,7 +101,7 @@ class _Report:
         print("  " * level + text, file=self._file)
 
     def descend(self, value: Any, path: tuple[str, ...], parent: Any, depth: int, level: int) -> None:
-        """Look into what cannot be pickled; note it as a culprit if nothing inside is to blame."""
+        """Inspect a value that cannot be pickled; note it as a culprit if all its parts can be."""
         self._seen.add(id(value))
         guilty = False
         for child_name, child in _parts(value) if depth > 0 else ():
@@ -117,7 +117,7 @@ class _Report:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what pickling the value would visit, with names."""
+    """Yield the parts that pickling the value would visit, with their names."""
     if isinstance(value, FunctionType):
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
             try:

@@ -1,4 +1,4 @@
-"""Results in the order in which they become ready."""
+"""Yields results in the order in which they become ready."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skate.exceptions import GetTimeoutError
 if TYPE_CHECKING:
     from skate.engine.refs import ObjectRef
 
-#: What ``wait`` takes beside the refs and their number.
+#: The options of ``wait``, besides the refs and their number.
 _WAIT_OPTIONS = frozenset({"timeout", "fetch_local"})
 
 
@@ -62,9 +62,9 @@ def map_unordered(
     Items are taken from the iterable as results are consumed, so it may be endless.
 
     Args:
-        fn: what has ``.remote(item)``.
+        fn: a remote function or a method of an actor: an object with ``.remote(item)``.
         items: the arguments, one a call.
-        backpressure_size: calls under way, or done and not yet yielded, at most; None: no limit.
+        backpressure_size: the most calls that run or are done and not yet yielded; None: no limit.
         chunk_size: see ``as_completed``.
         yield_obj_refs: yield the refs instead of their values.
         kwargs: options of ``skate.wait``, see ``as_completed``.
@@ -102,7 +102,7 @@ def _check(function: str, chunk_size: int, kwargs: dict[str, Any]) -> None:
 
 
 class _Completion:
-    """Refs under way, and those that are ready and not yet yielded."""
+    """Refs of running calls, and refs that are ready and not yet yielded."""
 
     def __init__(
         self,
@@ -118,12 +118,12 @@ class _Completion:
         self._wait_options = wait_options
 
     def run(self, items: Iterator[Any], fn: Any, limit: int | None) -> Iterator[Any]:
-        """Yield until items and refs are used up."""
+        """Yield results until items and refs are used up."""
         while True:
             room = None if limit is None else max(0, limit - len(self._pending) - len(self._ready))
             started = [fn.remote(item) for item in islice(items, room)]
             for ref in started:
-                # The first error ends the iteration: those of the others are no news.
+                # The first error ends the iteration: do not report those of the others.
                 ref._ask()
             self._pending += started
             if not self._ready:
@@ -141,7 +141,7 @@ class _Completion:
             )
         self._ready.extend(ready)
         if rest:
-            # A look at all costs as much as a look at one: take whatever else is there.
+            # A check of all refs costs as much as one of a single ref: take all that are ready.
             ready, rest = api.wait(rest, num_returns=len(rest), timeout=0)
             self._ready.extend(ready)
         self._pending = rest
@@ -151,7 +151,7 @@ def _values(chunk: list[ObjectRef[Any]]) -> Iterator[Any]:
     try:
         values = api.get(chunk)
     except Exception:
-        # One of them is an error: those before it are still yielded.
+        # One of them is an error: yield the values before it.
         for ref in chunk:
             yield api.get(ref)
     else:

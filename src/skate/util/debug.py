@@ -1,4 +1,4 @@
-"""Messages that should appear once, however often the code runs."""
+"""Helps to log messages once, however often the code runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _PERIOD_S = 60.0
 
 
 class _Once:
-    """What this process has logged."""
+    """The messages that this process has logged, and the settings."""
 
     def __init__(self) -> None:
         self.enabled = True
         self.periodic = False
-        #: Key to when it was logged last.
+        #: The time of the last message, by key.
         self.logged: dict[str, float] = {}
 
 
@@ -25,7 +25,7 @@ def log_once(key: str) -> bool:
     """Tell whether to log now: True at the first call with this key in this process.
 
     Args:
-        key: names the message.
+        key: identifies the message.
 
     Returns:
         Whether to log. After ``enable_periodic_logging``, True again once a minute.

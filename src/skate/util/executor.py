@@ -1,4 +1,4 @@
-"""Executor: ``concurrent.futures`` on tasks."""
+"""Provides Executor: the interface of ``concurrent.futures``, on tasks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class _Call:
-    """A call that was submitted."""
+    """A submitted call."""
 
     __slots__ = ("future", "arguments", "keywords")
 
@@ -47,9 +47,9 @@ class Executor(futures.Executor):
     a process pool do.
 
     Args:
-        max_workers: calls at a time at most. None: as many as the session has room for; then nothing
-            that was submitted can be cancelled.
-        mp_context: taken for the sake of ``ProcessPoolExecutor``; it is not used.
+        max_workers: the most calls at a time. None: as many as the session has room for; then a
+            submitted call cannot be cancelled.
+        mp_context: accepted as in ``ProcessPoolExecutor``; it is not used.
         initializer: called in each worker process before the first call that runs there, with
             ``initargs``. If it raises, the executor is broken.
         initargs: its arguments.
@@ -87,7 +87,7 @@ class Executor(futures.Executor):
             options["max_calls"] = max_tasks_per_child
         self._remote = api.remote(**options)(run_task)
         self._sender = Sender()
-        #: Names the executor to the workers.
+        #: Identifies the executor to the workers.
         self._id = os.urandom(16)
         setup = None if initializer is None else (initializer, tuple(initargs))
         #: The initializer and its arguments; None: there is none. Stored at the first call.
@@ -97,14 +97,14 @@ class Executor(futures.Executor):
         self._waiting: deque[_Call] = deque()
         self._running = 0
         self._closed = False
-        #: What the initializer raised.
+        #: The exception of the initializer.
         self._broken: BaseException | None = None
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run ``fn(*args, **kwargs)`` as a task.
 
         Args:
-            fn: any function. What it captures is pickled now.
+            fn: any function. It is pickled now, with the values that it captures.
             args, kwargs: its arguments.
 
         Returns:
@@ -188,7 +188,7 @@ class Executor(futures.Executor):
                 self._waiting.clear()
         for call in cancelled:
             call.future.cancel()
-            # Tells those who wait in ``concurrent.futures.wait`` and ``as_completed``.
+            # Ends waits in ``concurrent.futures.wait`` and ``as_completed``.
             call.future.set_running_or_notify_cancel()
         if wait:
             with self._changed:
@@ -242,7 +242,7 @@ class Executor(futures.Executor):
         self._start_waiting()
 
     def _break(self, error: BaseException) -> None:
-        """The initializer raised in a worker: no call can be trusted to find what it prepares."""
+        """Fail the waiting calls, which may need the initializer that raised in a worker."""
         with self._changed:
             self._broken = self._broken or error
             waiting = list(self._waiting)
@@ -264,11 +264,11 @@ class Executor(futures.Executor):
 
 
 class _WorkerCrashed(WorkerCrashedError, BrokenProcessPool):
-    """As programs of ``concurrent.futures`` catch it; the executor itself takes further calls."""
+    """WorkerCrashedError as programs of ``concurrent.futures`` catch it; the executor takes further calls."""
 
 
 def own_error(error: BaseException) -> BaseException:
-    """Return the user's exception itself, caused by the error that tells where it was raised."""
+    """Return the user's exception itself, with the error that names its place as the cause."""
     if type(error) is WorkerCrashedError:
         return _WorkerCrashed(*error.args)
     if not is_a(error, RayTaskError):

@@ -1,8 +1,8 @@
-"""Numbers of your own, to be looked at while a program runs: counters, gauges, histograms.
+"""Provides metrics of your own: counters, gauges and histograms, to be read while a program runs.
 
-They are recorded in the process that counts, in drivers, tasks and actors alike, and put together when
-somebody looks: ``skate metrics`` prints them in the text format of Prometheus. What a worker counted is kept
-when it ends, but for the last quarter of a second if it crashed or was killed.
+Each driver, task and actor records its metrics in its own process. ``skate metrics`` collects them and prints
+them in the text format of Prometheus. A worker's values are kept when it ends, except those of the last
+quarter of a second if it crashed or was killed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Metric:
-    """What Counter, Gauge and Histogram have in common.
+    """The base of Counter, Gauge and Histogram.
 
     Args:
         name: letters, digits and underscores.
@@ -52,7 +52,7 @@ class Metric:
         registry.declare(self._name, self._kind, self._description)
 
     def set_default_tags(self, default_tags: dict[str, str]) -> Metric:
-        """Give tags that values have unless they say otherwise; return the metric.
+        """Set the tags of values that are recorded without them; return the metric.
 
         Raises:
             ValueError: a key is none of ``tag_keys``.
@@ -67,7 +67,7 @@ class Metric:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the metric was made with: "name", "description", "tag_keys", "default_tags"."""
+        """The arguments of the metric: "name", "description", "tag_keys", "default_tags"."""
         return {
             "name": self._name,
             "description": self._description,
@@ -138,7 +138,7 @@ class Gauge(Metric):
     _kind = "gauge"
 
     def set(self, value: int | float | None, tags: dict[str, str] | None = None) -> None:
-        """Say what the value is now; None changes nothing.
+        """Set the value; None changes nothing.
 
         Raises:
             ValueError: the tags are wrong.
@@ -155,7 +155,7 @@ class Gauge(Metric):
 
 
 class Histogram(Metric):
-    """How often which sizes occur: latencies, lengths.
+    """A count of values by size: latencies, lengths.
 
     Args:
         boundaries: upper ends of the buckets, above 0.
@@ -198,7 +198,7 @@ class Histogram(Metric):
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the metric was made with, "boundaries" too."""
+        """The arguments of the metric, also "boundaries"."""
         return {**super().info, "boundaries": self.boundaries}
 
     def __reduce__(self) -> tuple[Any, ...]:

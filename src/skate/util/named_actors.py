@@ -1,4 +1,4 @@
-"""Which named actors there are."""
+"""Lists the living named actors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
     """Return the names of the living named actors.
 
     Args:
-        all_namespaces: not only those of this program's namespace.
+        all_namespaces: also those of other namespaces than this program's.
 
     Returns:
         A list of names; of dicts with ``name`` and ``namespace`` if ``all_namespaces``.

@@ -1,4 +1,4 @@
-"""Where this process runs."""
+"""Finds the address of this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def get_node_ip_address(address: str | None = None) -> str:
     """Return the IP address of this machine.
 
     Args:
-        address: ``host:port`` of something in the network that is meant; the address from which this
-            machine would reach it is returned. No packet is sent. None: in a session, the address
-            that the session knows this node by; otherwise the one that leads to the internet.
+        address: ``host:port`` of another machine; the address from which this machine would reach it is
+            returned. No packet is sent. None: in a session, the session's address of this node;
+            otherwise the address that leads to the internet.
 
     Returns:
         The address in digits; 127.0.0.1 if the machine has no network.

@@ -1,4 +1,4 @@
-"""Queue: a first-in-first-out queue that tasks, actors and the driver share."""
+"""Provides Queue: a first-in-first-out queue that tasks, actors and the driver share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Empty", "Full", "Queue"]
 
-#: Readers and writers that may wait in one queue at a time: as good as no limit.
+#: The most readers and writers that may wait in one queue: more than there ever are.
 _MAX_WAITING = 1_000_000
 
 
@@ -32,12 +32,12 @@ class Full(queue.Full):
 class Queue:
     """A queue of any picklable items. Pass it to tasks and actors: all copies are the same queue.
 
-    The first in is the first out, whoever waits longest is served first. It ends when nobody refers to
-    it any more, or with ``shutdown``. An ObjectRef that is put is replaced by its value, as any
-    argument of a call; put a list of it to pass on the ref.
+    The first in is the first out, and the reader or writer that has waited longest is served first. It ends
+    when no process refers to it any more, or with ``shutdown``. An ObjectRef that is put is replaced by its
+    value, as any argument of a call; put a list of it to pass on the ref.
 
     Args:
-        maxsize: items it holds at most; 0 or less: no limit.
+        maxsize: the most items that it holds; 0 or less: no limit.
         actor_options: options of the actor that holds the items, as of ``@skate.remote``. By default
             it takes no CPU.
 
@@ -110,7 +110,7 @@ class Queue:
         Args:
             item: anything that can be pickled.
             block: wait for room if there is none.
-            timeout: seconds to wait at most; None: for ever. Without ``block`` it means nothing.
+            timeout: seconds to wait at most; None: no limit. Without ``block`` it means nothing.
 
         Raises:
             Full: there is no room, or there was none in time.
@@ -129,7 +129,7 @@ class Queue:
         Args:
             item: anything that can be pickled.
             block: wait for room if there is none.
-            timeout: seconds to wait at most; None: for ever.
+            timeout: seconds to wait at most; None: no limit.
 
         Raises:
             Full: there is no room, or there was none in time.
@@ -189,7 +189,7 @@ class Queue:
 
         Args:
             block: wait for an item if there is none.
-            timeout: seconds to wait at most; None: for ever. Without ``block`` it means nothing.
+            timeout: seconds to wait at most; None: no limit. Without ``block`` it means nothing.
 
         Returns:
             The item.
@@ -217,7 +217,7 @@ class Queue:
 
         Args:
             block: wait for an item if there is none.
-            timeout: seconds to wait at most; None: for ever.
+            timeout: seconds to wait at most; None: no limit.
 
         Returns:
             The item.
@@ -259,12 +259,12 @@ class Queue:
         return reader, ticket, ref
 
     def _receive(self, reader: Any, ticket: Ticket, ref: ObjectRef[Any], batch: bool = False) -> Any:
-        """Return what the actor answers."""
+        """Return the actor's answer."""
         try:
             return api.get(ref)
         except BaseException as error:
             if isinstance(error, Exception) and api.wait([ref], timeout=0)[0]:
-                # What cannot be unpickled counts as returned, or it would come to one reader after the other.
+                # An item that cannot be unpickled counts as returned, or it would reach every reader.
                 reader.returned(ticket)
             else:
                 self._abandon(ref, ticket, batch)
@@ -272,16 +272,16 @@ class Queue:
             raise
 
     def _abandon(self, ref: ObjectRef[Any], ticket: Ticket, batch: bool = False) -> None:
-        """Nobody waits for this reply any more: the item that came, or comes, stays in the queue."""
+        """Give up a reply: its item, arrived or not, stays in the queue."""
         actor = self._actor()
         if ticket[0]:
             actor.withdraw.remote(*ticket)
             return
 
-        # When it has come: a call with ``ref`` as its argument would hold up all later ones.
+        # After the reply: a call with ``ref`` as its argument would delay all later ones.
         def give_back(done: Future[Any]) -> None:
             answer = EMPTY if done.exception() is not None else done.result()
-            if batch:  # a number: there were fewer
+            if batch:  # a number means that there were fewer items
                 actor.give_back.remote(*(answer if isinstance(answer, list) else ()))
             elif answer is not EMPTY:
                 actor.give_back.remote(answer)
@@ -335,7 +335,7 @@ class Queue:
     # ------------------------------------------------------------------ end
 
     def shutdown(self, force: bool = False, grace_period_s: int | float = 5) -> None:
-        """End the queue. Its items are gone; whoever waits or comes later gets ActorDiedError.
+        """End the queue. Its items are lost; waiting and later readers and writers get ActorDiedError.
 
         Args:
             force: end its process at once, not after the calls that came before this one.

@@ -1,4 +1,4 @@
-"""Breakpoints in tasks and actors, by the names that Ray has for them."""
+"""Sets breakpoints in tasks and actors, under Ray's names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from skate.engine import engine
 
 
 def set_trace(breakpoint_uuid: bytes | None = None) -> None:
-    """Stop here, as ``breakpoint()`` does: in a task or actor, somebody attaches (see docs/debugging.md).
+    """Stop here, as ``breakpoint()`` does; in a task or actor, wait for a debugger (docs/debugging.md).
 
     Args:
-        breakpoint_uuid: taken for Ray's sake.
+        breakpoint_uuid: accepted as in Ray; not used.
 
     Example:
         >>> skate.util.pdb.set_trace()
@@ -25,10 +25,10 @@ def set_trace(breakpoint_uuid: bytes | None = None) -> None:
 
 
 def post_mortem() -> None:
-    """Look at the exception that is being handled, where it was raised.
+    """Debug the exception that is being handled, where it was raised.
 
     Raises:
-        ValueError: none is.
+        ValueError: no exception is being handled.
 
     Example:
         >>> try:

@@ -1,4 +1,4 @@
-"""Where tasks and actors run: values of the option ``scheduling_strategy``.
+"""Provides values of the option ``scheduling_strategy``, which says where tasks and actors run.
 
 Besides these: ``"DEFAULT"``, and ``"SPREAD"`` for on as many nodes as there are. The option
 ``label_selector`` says the same as NodeLabelSchedulingStrategy in fewer words.

@@ -1,4 +1,4 @@
-"""The user's own ways to pickle types."""
+"""Registers the user's own ways to pickle types."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 def register_serializer(
     cls: type[T], *, serializer: Callable[[T], Any], deserializer: Callable[[Any], T]
 ) -> None:
-    """Have instances of a class travel in a form of your own.
+    """Send instances of a class in a form of your own.
 
     It holds for this process: arguments and ``put`` of a driver that registered it. A task that is to
     return such instances must register the class in its process too. Unpickling needs nothing: the
@@ -22,7 +22,7 @@ def register_serializer(
     Args:
         cls: the class.
         serializer: takes an instance; returns something that can be pickled.
-        deserializer: takes what the serializer returned; returns the instance. A module-level
+        deserializer: takes the serializer's value; returns the instance. A module-level
             function of an importable module costs least.
 
     Raises:
@@ -45,7 +45,7 @@ def register_serializer(
 
 
 def deregister_serializer(cls: type) -> None:
-    """Forget what ``register_serializer`` was told about a class, in this process.
+    """Remove the serializer of a class that ``register_serializer`` added, in this process.
 
     Args:
         cls: the class; nothing happens if it was not registered.
@@ -57,9 +57,9 @@ def deregister_serializer(cls: type) -> None:
 
 
 class StandaloneSerializationContext:
-    """The user's own ways to pickle types, without a session: for code that registers them itself.
+    """Registers ways to pickle types without a session, under the names of Ray's class.
 
-    ``register_serializer`` does the same; this class has it under the names that Ray's has.
+    ``register_serializer`` does the same.
     """
 
     def _register_cloudpickle_reducer(self, cls: type, reducer: Callable[[Any], tuple[Any, ...]]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from skate._inline import call_threads
-from skate._inline.call_threads import CallThread, Doomed
+from skate._inline.call_threads import CallThread, Killed
 from skate._inline.reactor import InlineReactor, pair
 from skate._transport.reactor import Waiter
 
@@ -28,7 +28,7 @@ def call_thread(reactor: InlineReactor) -> Iterator[CallThread]:
     made = CallThread(reactor, lambda one: None)
     yield made
     with reactor.lock:
-        made.doom()
+        made.kill()
         made.retire()
     made.thread.join(10)
     assert not made.thread.is_alive()
@@ -131,7 +131,7 @@ def test_a_wait_with_a_deadline_that_is_past(reactor: InlineReactor, call_thread
         waiter.notify()  # no thread waits any more
 
 
-def test_doom_and_interrupts_reach_what_waits(reactor: InlineReactor, call_thread: CallThread) -> None:
+def test_kills_and_interrupts_reach_what_waits(reactor: InlineReactor, call_thread: CallThread) -> None:
     raised: list[type[BaseException]] = []
 
     def job() -> None:
@@ -147,8 +147,8 @@ def test_doom_and_interrupts_reach_what_waits(reactor: InlineReactor, call_threa
         call_thread.interrupt()
     assert raised == [KeyboardInterrupt]
     with reactor.lock:
-        call_thread.doom()
-    assert raised == [KeyboardInterrupt, Doomed]
+        call_thread.kill()
+    assert raised == [KeyboardInterrupt, Killed]
 
 
 def test_a_starter_pauses_for_a_limited_time(

@@ -20,11 +20,11 @@ def executions(outputs: list[int] | None = None, inflight: int = 2, buffered: in
 def test_a_result_is_taken_once() -> None:
     table = executions()
     first = table.submit()
-    assert not table.there(first, 0)
+    assert not table.is_there(first, 0)
     table.ask(first)
     assert table.take(first, 0) is Mark.PENDING
     table.arrived(first, 7, "value")
-    assert table.there(first, 0)
+    assert table.is_there(first, 0)
     assert table.take(first, 0) == "value"
     assert table.take(first, 0) is Mark.TAKEN
     assert (table.known, table.in_flight, table.buffered) == (0, 0, 0)

@@ -28,18 +28,18 @@ def test_a_value_is_read_in_place_and_frees_its_buffer_when_it_is_gone() -> None
     array = np.arange(1000)
     segment, size = put(segments, array, [2])
     attach(windows, segment)
-    assert not segment.free
+    assert not segment.is_free
     value = deserialize(BUFFERS, windows.view(1, segment.number, size))
     assert (value == array).all()
     assert not value.flags.writeable
     part = value[10:20]
     del value
     gc.collect()
-    assert not segment.free  # a slice keeps it
+    assert not segment.is_free  # a slice keeps it
     assert part.tolist() == list(range(10, 20))
     del part
     gc.collect()
-    assert segment.free
+    assert segment.is_free
 
 
 def test_every_receiver_counts() -> None:
@@ -48,9 +48,9 @@ def test_every_receiver_counts() -> None:
     readers = [Windows(2), Windows(3)]
     for windows in readers:
         attach(windows, segment)
-        assert not segment.free
+        assert not segment.is_free
         assert deserialize(BUFFERS, windows.view(1, segment.number, size)) == b"x" * 500
-    assert segment.free
+    assert segment.is_free
 
 
 def test_free_buffers_are_used_again_and_held_ones_are_not() -> None:

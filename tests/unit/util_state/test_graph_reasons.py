@@ -57,7 +57,7 @@ def test_the_end_of_the_graph_is_near() -> None:
 
 
 def test_there_or_not_begun_or_unknown() -> None:
-    assert "is through: the value is there, or taken" in told(3, driver(4))[0]
+    assert "has finished: its value is ready, or was taken" in told(3, driver(4))[0]
     assert "has not begun" in told(9, driver(4))[0]
     for name in (name_of("cd" * 16, 0), f"{GRAPH}:x"):
         assert "no process of this session has a part" in explain(name, [driver(0)], {})[0]

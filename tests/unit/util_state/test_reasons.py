@@ -73,7 +73,7 @@ def session() -> Session:
 
 
 def test_nothing_makes_it(session: Session) -> None:
-    assert "no task that is under way makes it: it was put()" in session.said(object_id(1))
+    assert "no unfinished task makes it: it was put()" in session.said(object_id(1))
 
 
 def test_it_is_there(session: Session) -> None:
@@ -82,9 +82,9 @@ def test_it_is_there(session: Session) -> None:
         task_id(2): {"name": "g", "state": "FAILED", "error_type": "ValueError"},
         task_id(3): {"name": "h", "state": "FAILED", "error_type": None},
     }
-    assert session.why(object_id(1)) == ["f is through: the value is there"]
-    assert session.why(object_id(2)) == ["g is through: it failed (ValueError); get() raises it"]
-    assert session.why(object_id(3)) == ["h is through: it failed (an error); get() raises it"]
+    assert session.why(object_id(1)) == ["f has finished: its value is ready"]
+    assert session.why(object_id(2)) == ["g has finished: it failed (ValueError); get() raises the error"]
+    assert session.why(object_id(3)) == ["h has finished: it failed (an error); get() raises the error"]
 
 
 def test_the_object_or_its_task_may_be_asked_for(session: Session) -> None:
@@ -351,6 +351,6 @@ def test_the_actor_is_dead(session: Session) -> None:
 
 def test_a_call_that_was_not_told_of(session: Session) -> None:
     """It is not said to be through, where there are more calls than were told."""
-    assert "is through since long" in session.said(object_id(9))
+    assert "finished long ago" in session.said(object_id(9))
     session.facts["unseen"] = "70000 more are under way"
     assert session.said(object_id(9)) == "it is none of the calls looked at; 70000 more are under way"

@@ -1,4 +1,4 @@
-"""Dask on skate: dask's graphs run as tasks, one each, with their results in shared memory.
+"""Runs graphs of dask on skate: a task for each node, with its result in shared memory.
 
 ::
 
@@ -36,7 +36,7 @@ from skate.util.dask.scheduler import (
     ray_dask_persist,
 )
 
-#: The same by names without Ray's.
+#: The same functions, under names without Ray's.
 enable_dask = enable_dask_on_ray
 disable_dask = disable_dask_on_ray
 dask_get = ray_dask_get

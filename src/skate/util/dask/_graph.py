@@ -1,7 +1,7 @@
-"""Dask's graphs in one form, whatever version of dask made them. No tasks of skate here.
+"""Converts graphs of all versions of dask to one form. It makes no tasks of skate.
 
-A *job* is a node of a graph: the keys that it needs, and what makes its value of theirs. It is sent
-to the worker as it is.
+A *job* is a node of a graph: the keys that it needs, and a function that computes its value from theirs. It
+is sent to the worker unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ except ImportError:  # before 2024.12
 
 
 class Value(NamedTuple):
-    """A node that has its value."""
+    """A node with a known value."""
 
     value: Any
 
@@ -33,7 +33,7 @@ class Alias(NamedTuple):
 class Job(NamedTuple):
     """A node that is computed."""
 
-    #: What it needs; the values are given to ``run`` in this order.
+    #: The keys that it needs; ``run`` gets their values in this order.
     needs: tuple[Hashable, ...]
     run: Callable[[Mapping[Hashable, Any]], Any]
 
@@ -45,7 +45,7 @@ def unify(dsk: Any, keys: Any) -> dict[Hashable, Node]:
     """Return the nodes that the keys need, each after those that it needs.
 
     Args:
-        dsk: what dask hands to a scheduler: a mapping, a HighLevelGraph, or an expression.
+        dsk: the argument that dask gives to a scheduler: a mapping, a HighLevelGraph, or an expression.
         keys: a key, or nested lists of keys.
 
     Raises:
@@ -166,7 +166,7 @@ def _in_order(nodes: dict[Hashable, Node], wanted: Iterable[Hashable]) -> dict[H
 
 
 def options_by_key(dsk: Any) -> dict[Hashable, dict[str, Any]]:
-    """Return what ``dask.annotate(ray_remote_args=...)`` says of keys, where the layers are still there."""
+    """Return the options of ``dask.annotate(ray_remote_args=...)`` by key, if the graph still has layers."""
     found: dict[Hashable, dict[str, Any]] = {}
     for layer in getattr(dsk, "layers", {}).values():
         given = getattr(layer, "annotations", None) or {}

@@ -1,4 +1,4 @@
-"""What programs can learn while a graph of dask runs on skate."""
+"""Provides callbacks that programs get while a graph of dask runs on skate."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class RayDaskCallback(Callback):  # type: ignore[misc]
     * ``ray_presubmit(task, key, deps)``: before a task is submitted. If it returns something else than
       None, the task is not submitted, and that is its result.
     * ``ray_postsubmit(task, key, deps, object_ref)``: after it was.
-    * ``ray_pretask(key, object_refs)``: in the worker, before it runs; what it returns is its ``pre_state``.
+    * ``ray_pretask(key, object_refs)``: in the worker, before it runs; its value is the ``pre_state``.
     * ``ray_posttask(key, result, pre_state)``: in the worker, after it ran.
     * ``ray_postsubmit_all(object_refs, dsk)``: after all tasks were submitted.
-    * ``ray_finish(result)``: when all results are there.
+    * ``ray_finish(result)``: when all results are ready.
 
-    Those that run in workers must be picklable.
+    Functions that run in workers must be picklable.
 
     Example:
         >>> with RayDaskCallback(ray_finish=print):
@@ -60,12 +60,12 @@ class RayDaskCallback(Callback):  # type: ignore[misc]
         RayDaskCallback.ray_active.discard(self._hooks)
 
     def register(self) -> None:
-        """Be active from now on."""
+        """Activate the callbacks."""
         RayDaskCallback.ray_active.add(self._ray_callback)
         super().register()
 
     def unregister(self) -> None:
-        """Be active no more."""
+        """Deactivate the callbacks."""
         RayDaskCallback.ray_active.discard(self._ray_callback)
         super().unregister()
 
@@ -83,7 +83,7 @@ def unpack_ray_callbacks(cbs: Iterable[Any] | None) -> dict[str, list[Any]]:
 
 @contextlib.contextmanager
 def local_ray_callbacks(callbacks: Iterable[Any] | None = None) -> Iterator[Iterable[Any]]:
-    """Use these callbacks, or, if None, take those that are active, so that graphs run inside use them not.
+    """Yield these callbacks; if None, yield the active ones and deactivate them inside ``with``.
 
     Args:
         callbacks: RayDaskCallbacks.

@@ -1,4 +1,4 @@
-"""What dask is told to do with a dataframe's graph before it runs."""
+"""Optimizes the graph of a dataframe of dask before it runs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 
 def dataframe_optimize(dsk: Any, keys: Any, **kwargs: Any) -> Any:
-    """Leave out of a dataframe's graph what its results do not need, and fuse what belongs together.
+    """Remove nodes from a dataframe's graph that its results do not need, and fuse others.
 
     For ``dask.config.set(dataframe_optimize=...)``. Since 2025 dask plans dataframes before it makes a graph
-    of them, and only leaves something out here; versions before optimize as they do by themselves. Ray's
-    version also let each output of a shuffle be an object of its own; here every node's result is one.
+    of them; then this only removes nodes. With earlier versions it calls dask's own function. Ray's version
+    also makes each output of a shuffle an object of its own; here the result of every node is one object.
 
     Args:
         dsk: the graph.
         keys: the key, or nested lists of the keys, whose values are wanted.
-        kwargs: what dask's own function takes.
+        kwargs: arguments of dask's own function.
 
     Returns:
         A graph that gives the same values.

@@ -1,4 +1,4 @@
-"""Schedulers for dask: each node of a graph is a task; refs are its edges."""
+"""Provides schedulers for dask, which run each node of a graph as a task and pass refs along its edges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skate.engine.refs import ObjectRef
 from skate.util.dask._graph import Alias, Job, Node, Value, options_by_key, unify
 from skate.util.dask.callbacks import local_ray_callbacks, unpack_ray_callbacks
 
-#: Values of these types travel inside the task; others are put into the store once, for all that need them.
+#: Values of these types are sent inside the task; others are stored once for all tasks that need them.
 _SMALL = (int, float, bool, complex, type(None))
 
 
@@ -27,7 +27,7 @@ def ray_dask_get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
             ``dask.annotate(ray_remote_args=...)`` sets those of some.
         ray_persist: return refs instead of values.
         ray_callbacks: RayDaskCallbacks; None: those that are active.
-        kwargs: what dask hands to schedulers of its own (``num_workers``, ``pool``, ...): not used.
+        kwargs: arguments for dask's own schedulers (``num_workers``, ``pool``, ...): not used.
 
     Returns:
         The values, nested as the keys are.
@@ -59,7 +59,7 @@ def ray_dask_get_sync(dsk: Any, keys: Any, **kwargs: Any) -> Any:
 
 
 def ray_dask_persist(*args: Any, **kwargs: Any) -> Any:
-    """Run collections of dask; return equal ones that hold refs of the results, which stay where they are.
+    """Run collections of dask; return equal ones that hold refs of the results, which stay in the store.
 
     Args:
         args: collections.
@@ -73,7 +73,7 @@ def ray_dask_persist(*args: Any, **kwargs: Any) -> Any:
 
 
 def _get_persisted(dsk: Any, keys: Any, **kwargs: Any) -> Any:
-    """The scheduler behind ``ray_dask_persist``."""
+    """Run a graph for ``ray_dask_persist``."""
     refs = ray_dask_get(dsk, keys, **{**kwargs, "ray_persist": True})
     return _mapped(refs, lambda one: Persisted(one) if isinstance(one, ObjectRef) else one)
 
@@ -85,8 +85,8 @@ def _mapped(values: Any, change: Callable[[Any], Any]) -> Any:
 class Persisted:
     """A result in a graph that ``ray_dask_persist`` returned.
 
-    Dask may put it inside of a task, where no ref would be replaced by its value: so whoever unpickles
-    it, that task's worker, gets the value instead.
+    Dask may put it inside a task, where no ref would be replaced by its value. So it is unpickled as the
+    value, in that task's worker.
     """
 
     def __init__(self, ref: ObjectRef[Any]) -> None:
@@ -100,9 +100,9 @@ def enable_dask_on_ray(shuffle: str | None = "tasks", use_shuffle_optimization: 
     """Make dask run everything on skate from now on, or inside ``with``.
 
     Args:
-        shuffle: how dataframes are shuffled; "tasks" is what works without a scheduler of dask's own. None:
+        shuffle: how dataframes are shuffled; "tasks" works without a scheduler of dask's own. None:
             leave it.
-        use_shuffle_optimization: accepted; dask plans shuffles itself by now.
+        use_shuffle_optimization: accepted as in Ray; dask plans shuffles itself.
 
     Returns:
         A context manager that undoes it; it need not be used.
@@ -127,7 +127,7 @@ def disable_dask_on_ray() -> Any:
 
 
 class _Submission:
-    """Tasks for the nodes of one graph."""
+    """Submits a task for each node of a graph."""
 
     def __init__(
         self,
@@ -142,12 +142,12 @@ class _Submission:
         self._hooks = hooks
         before, after = hooks["pretask"], hooks["posttask"]
         self._around = (before, after) if before or after else None
-        #: Refs, or small values themselves.
+        #: By key: the ref, or a small value itself.
         self._made: dict[Hashable, Any] = {}
         self._functions: dict[str, Any] = {}
 
     def run(self) -> dict[Hashable, Any]:
-        """Submit all; return a ref, or a small value, for each key."""
+        """Submit all nodes; return a ref, or a small value, for each key."""
         for key, node in self._nodes.items():
             if isinstance(node, Alias):
                 self._made[key] = self._made[node.key]
@@ -182,7 +182,7 @@ class _Submission:
 
 
 def _name(key: Hashable) -> str:
-    """Return what a key is called: dask's keys are names, or tuples of a name and numbers."""
+    """Return the name in a key: dask's keys are names, or tuples of a name and numbers."""
     text = str(key[0] if isinstance(key, tuple) and key else key)
     name, _, token = text.rpartition("-")
     return name if name and len(token) >= 8 else text

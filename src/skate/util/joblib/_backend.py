@@ -1,4 +1,4 @@
-"""joblib's view of skate: batches of calls as tasks, large data shared."""
+"""Implements a backend of joblib, which runs batches of calls as tasks and shares large data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STORED_BYTES = 100_000
 
 
 class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
-    """Made by joblib, one for each ``Parallel``; all its methods are called by it."""
+    """The backend. joblib makes one for each ``Parallel`` and calls all its methods."""
 
     supports_retrieve_callback = True
     supports_inner_max_num_threads = False
@@ -63,7 +63,7 @@ class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
     def configure(
         self, n_jobs: int = 1, parallel: Any = None, prefer: Any = None, require: Any = None, **kwargs: Any
     ) -> int:
-        """A call of ``Parallel`` (or a ``with`` block) begins."""
+        """Prepare for a call of ``Parallel`` (or a ``with`` block)."""
         count = self.effective_n_jobs(n_jobs)
         if count == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
@@ -78,48 +78,48 @@ class SkateBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         return Executor(self._n_jobs, ray_remote_args=self._ray_remote_args)
 
     def submit(self, func: Any, callback: Callable[[Any], Any] | None = None) -> Future[Any]:
-        """Run a batch; call back with its future."""
+        """Run a batch, and call ``callback`` with its future."""
         assert self._executor is not None
         future = self._executor.submit(_run, *self._shared.pack(func))
         if callback is not None:
             future.add_done_callback(callback)
         return future
 
-    #: What joblib before 1.5 calls it.
+    #: The name of ``submit`` in joblib before 1.5.
     apply_async = submit
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
-        """Return what a batch returned, or raise what it raised."""
+        """Return the results of a batch, or raise its exception."""
         return out.result()
 
     def start_call(self) -> None:
-        """The tasks of one call begin."""
-        # joblib leaves batches there when a call fails, and runs them in the next call of a ``with`` block.
+        """Drop old batches and shared arguments before the tasks of a call."""
+        # joblib keeps batches there when a call fails, and runs them in the next call of a ``with`` block.
         left = getattr(self.parallel, "_ready_batches", None)
         while left is not None and not left.empty():
             left.get(block=False)
         self._shared = _SharedArguments(self._share_from)
 
     def stop_call(self) -> None:
-        """They have ended."""
+        """Release the shared arguments after the tasks of a call."""
         self._shared = _SharedArguments(self._share_from)
 
     def terminate(self) -> None:
-        """The call (or ``with`` block) has ended."""
+        """Cancel waiting tasks at the end of the call (or ``with`` block)."""
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
         self.reset_batch_stats()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """A task failed: do not begin the others."""
+        """Cancel waiting tasks after one has failed."""
         self.terminate()
         if ensure_ready:
             self._executor = self._new_executor()
 
 
 def _share_from(options: dict[str, Any]) -> float:
-    """Return from which size (bytes) on tasks read arguments in place, by joblib's own options."""
+    """Return the size from which tasks read arguments in place, by joblib's options, in bytes."""
     most = options.get("max_nbytes", SHARED_BYTES)
     mode = options.get("mmap_mode", "r")
     if mode in ("r+", "w+"):
@@ -128,15 +128,15 @@ def _share_from(options: dict[str, Any]) -> float:
 
 
 class _SharedArguments:
-    """Large arguments of one call of ``Parallel``: the data that all its tasks work on."""
+    """Large arguments of one call of ``Parallel``: the common data of its tasks."""
 
     def __init__(self, share_from: float) -> None:
         self._share_from = share_from
-        #: By id: the argument, so that its id stays its own, and its ref.
+        #: By id: the argument, which keeps its id unique, and its ref.
         self._known: dict[int, tuple[Any, ObjectRef[Any]]] = {}
 
     def pack(self, batch: Any) -> tuple[Any, list[ObjectRef[Any]], float]:
-        """Return a batch with slots in place of large arguments, and the refs that belong there."""
+        """Return a batch with slots in place of large arguments, and the refs for the slots."""
         refs: list[ObjectRef[Any]] = []
         if not isinstance(getattr(batch, "items", None), list):
             return batch, refs, self._share_from
@@ -166,7 +166,7 @@ class _SharedArguments:
 
 
 def _bytes_of(argument: Any) -> int:
-    """Return the size of arrays, data frames and sparse matrices; of other things, 0."""
+    """Return the size of arrays, data frames and sparse matrices, and 0 for other objects."""
     size = getattr(argument, "nbytes", None)
     if isinstance(size, int):
         return size
@@ -177,12 +177,12 @@ def _bytes_of(argument: Any) -> int:
         if hasattr(argument, "indptr"):
             return int(argument.data.nbytes + argument.indices.nbytes)
     except Exception:
-        pass  # something else by the same name
+        pass  # an attribute of the same name with another meaning
     return 0
 
 
 def _mapped(argument: Any) -> _Mapped | None:
-    """Return what stands for an array that lies in a file: what tasks write to it, the file has."""
+    """Return a stand-in for an array that lies in a file, to which writes of tasks go; None for others."""
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(argument, numpy.ndarray) or argument.base is None:
         return None
@@ -193,7 +193,7 @@ def _mapped(argument: Any) -> _Mapped | None:
 
 
 class _Mapped:
-    """Stands for an array that lies in a file."""
+    """Takes the place of an array that lies in a file."""
 
     __slots__ = ("make", "args")
 
@@ -203,7 +203,7 @@ class _Mapped:
 
 
 class _Slot:
-    """Stands for an argument that travels as a ref."""
+    """Takes the place of an argument that is sent as a ref."""
 
     __slots__ = ("index",)
 

@@ -118,7 +118,7 @@ class AsyncResult(_Job):
         """Wait until all calls are done and the callback has run.
 
         Args:
-            timeout: seconds at most; None: for ever.
+            timeout: seconds at most; None: no limit.
 
         Example:
             >>> result.wait(10)
@@ -129,7 +129,7 @@ class AsyncResult(_Job):
         """Return the values of the calls.
 
         Args:
-            timeout: seconds to wait at most; None: for ever.
+            timeout: seconds to wait at most; None: no limit.
 
         Returns:
             The value of ``apply_async``; the list of values, in order, of ``map_async``.
@@ -259,7 +259,7 @@ class IMapIterator(_Job):
         """Return the next result.
 
         Args:
-            timeout: seconds to wait at most; None: for ever.
+            timeout: seconds to wait at most; None: no limit.
 
         Raises:
             StopIteration: there are no more.

@@ -145,7 +145,7 @@ class WorkerGroup:
             self._needed.notify()
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Tell whether all work is done. Under the lock."""
         return not (self._backlog or self._in_flight or self._claims or self._callbacks or self._calling_back)
 
@@ -233,7 +233,7 @@ class WorkerGroup:
                 self._await_need()
                 job = self._callbacks.popleft() if self._callbacks else None
                 self._calling_back = job is not None
-                if job is None and self._ended and self.idle:
+                if job is None and self._ended and self.is_idle:
                     self._thread = None
                     return
                 refs = list(self._in_flight)
@@ -248,7 +248,7 @@ class WorkerGroup:
     def _await_need(self) -> None:
         """Wait until the background thread has something to do. Under the lock."""
         seen = self._drives
-        while not self._callbacks and not (self._ended and self.idle):
+        while not self._callbacks and not (self._ended and self.is_idle):
             if self._drivers or not self._in_flight:
                 self._asleep = True
                 self._needed.wait(_CHECK_PERIOD_S)

@@ -382,7 +382,7 @@ class Pool:
             raise ValueError("the pool is running: close() or terminate() it before join()")
         for iterator in self._iterators:
             iterator.feed_all()
-        self._workers.drive(lambda: self._workers.idle)
+        self._workers.drive(lambda: self._workers.is_idle)
         self._workers.dismiss()
 
     def __enter__(self) -> Pool:

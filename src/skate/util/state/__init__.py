@@ -1,7 +1,7 @@
-"""The state of the session: which tasks, actors, objects, workers there are, and what each does.
+"""Reports the state of the session: its tasks, actors, objects and workers, and what each does.
 
-Everything is asked for when it is called: nothing is collected while nobody looks, apart from the last
-few thousand finished calls of each process.
+Each function asks the processes when it is called. Without a call nothing is collected, except the last few
+thousand finished calls of each process.
 """
 
 from __future__ import annotations

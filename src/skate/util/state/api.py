@@ -1,4 +1,4 @@
-"""``list_...``, ``get_...``, ``summarize_...``: the state of the session as lists of rows."""
+"""Provides ``list_...``, ``get_...`` and ``summarize_...``: the state of the session as lists of rows."""
 
 from __future__ import annotations
 
@@ -53,14 +53,15 @@ def list_tasks(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> list[TaskState]:
-    """Return tasks and actor calls: those under way, and the last 5,000 of each process that went well, and
-    that failed. ``summarize_tasks`` counts all.
+    """Return unfinished calls of tasks and actors, and the last finished ones of each process.
+
+    A process remembers 5,000 calls that succeeded and 5,000 that failed. ``summarize_tasks`` counts all.
 
     Args:
         address: a session's folder; None: this process's session, else the one that runs here.
         filters: ``[("state", "=", "RUNNING")]``; predicates are "=" and "!=".
-        limit: rows at most.
-        timeout, detail, raise_on_missing_output: taken for Ray's sake; rows have all columns, and
+        limit: the most rows.
+        timeout, detail, raise_on_missing_output: accepted as in Ray; rows have all columns, and
             processes that do not answer within a second are left out.
         _explain: warn if there were more calls than are remembered.
 
@@ -76,10 +77,10 @@ def list_tasks(
 
 @translated
 def why(ref: Any = None, address: str | None = None) -> str:
-    """Say why a value is not there yet: what its task waits for, what that waits for, and so on.
+    """Explain why a value is not ready yet: for what its task waits, for what that waits, and so on.
 
-    For arguments: the tasks that make them; for resources: which, and who holds them; behind other
-    calls: which; running: where, for how long, at which line, and what it waits for itself.
+    For arguments it names the tasks that make them; for resources, their holders; for a queue, the calls
+    ahead; for a running call, its process, its line, and for what it waits itself.
 
     Args:
         ref: an ObjectRef, a generator of refs, a CompiledDAGRef, or the id of an object or a task in hex;
@@ -87,12 +88,11 @@ def why(ref: Any = None, address: str | None = None) -> str:
         address: a session's folder; None: this process's session, else the one that runs here.
 
     Returns:
-        Lines of text. Nothing of it changes anything: a suspicion is shown here, and only what is
-        certain raises (DeadlockError).
+        Lines of text. The explanation may be a suspicion; only a certain deadlock raises (DeadlockError).
 
     Raises:
         RayStateApiException: there is no session.
-        TypeError: something else was given.
+        TypeError: ``ref`` is something else.
 
     Example:
         >>> print(why(ref))
@@ -135,7 +135,7 @@ def list_objects(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> list[ObjectState]:
-    """Return who holds which object, a row a process. See ``list_tasks`` for the arguments."""
+    """Return the holders of each object, a row for each process. See ``list_tasks`` for the arguments."""
     object_id = wanted_id(filters, "object_id")
     return _rows(ObjectState, address, filters, limit, lambda state: state.objects(object_id), _explain)
 
@@ -178,7 +178,7 @@ def list_jobs(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> list[JobState]:
-    """Return drivers, also those that left. See ``list_tasks`` for the arguments."""
+    """Return drivers, also ended ones. See ``list_tasks`` for the arguments."""
     return _rows(JobState, address, filters, limit, State.jobs)
 
 
@@ -192,7 +192,7 @@ def list_runtime_envs(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> list[RuntimeEnvState]:
-    """Return the environments that were named in ``runtime_env``. See ``list_tasks`` for the arguments."""
+    """Return the environments named in ``runtime_env``. See ``list_tasks`` for the arguments."""
     return _rows(RuntimeEnvState, address, filters, limit, State.runtime_envs)
 
 
@@ -220,7 +220,7 @@ def list_cluster_events(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> list[ClusterEventState]:
-    """Return what happened lately: processes died, actors restarted, memory ran short, jobs began and ended.
+    """Return recent events: processes died, actors restarted, memory ran short, jobs began and ended.
 
     The last thousand events of the node, and of the control store. See ``list_tasks`` for the arguments.
     """
@@ -277,7 +277,7 @@ def get_placement_group(
 def get_objects(
     id: str, address: str | None = None, timeout: int = 30, _explain: bool = False
 ) -> list[ObjectState]:
-    """Return who holds the object of that hex id."""
+    """Return the holders of the object of that hex id."""
     return list_objects(address, [("object_id", "=", id)], 10_000)
 
 
@@ -296,7 +296,7 @@ def summarize_tasks(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> dict[str, Any]:
-    """Return for each function or method how many calls are in which state.
+    """Return the number of calls of each function or method in each state.
 
     The numbers are exact, also of calls that ``list_tasks`` does not remember, and of those that processes
     made which have ended (of one that was killed: up to its last second).
@@ -315,7 +315,7 @@ def summarize_actors(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> dict[str, Any]:
-    """Return for each class how many actors are in which state."""
+    """Return the number of actors of each class in each state."""
     return _summary(ActorSummaries.to_summary(actors=list_actors(address, limit=_ALL)))
 
 
@@ -325,5 +325,5 @@ def summarize_objects(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> dict[str, Any]:
-    """Return for each line of code which of the objects made there are still held."""
+    """Return the objects that each line of code made and that are still held."""
     return _summary(ObjectSummaries.to_summary(objects=list_objects(address, limit=_ALL)))

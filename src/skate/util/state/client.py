@@ -1,4 +1,4 @@
-"""``StateApiClient``: the state API as an object."""
+"""Provides ``StateApiClient``, the state API as an object."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StateApiClient:
 
     Args:
         address: a session's folder; None: this process's session, else the one that runs here.
-        cookies, headers: taken for Ray's sake: nothing here goes over HTTP.
+        cookies, headers: accepted as in Ray; nothing here goes over HTTP.
 
     Example:
         >>> client = StateApiClient()
@@ -108,7 +108,7 @@ class StateApiClient:
     def get(
         self, resource: StateResource, id: str, options: GetApiOptions | None, _explain: bool = False
     ) -> Any:
-        """Return the row of that id, or None; of an object: the rows of all who hold it.
+        """Return the row of that id, or None; for an object, the rows of all its holders.
 
         Raises:
             RayStateApiException: there is no session, or things of this kind have no ids.

@@ -1,4 +1,4 @@
-"""What all rows of the state API can do, and how their columns read to people."""
+"""Provides the base of all rows of the state API, and formats their columns for people."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 
 def timestamp(milliseconds: float) -> str:
-    """Return a time of day as people read it: milliseconds since 1970, in local time."""
+    """Format a time, given in milliseconds since 1970, in local time."""
     from datetime import datetime
 
     return str(datetime.fromtimestamp(milliseconds / 1000))  # noqa: DTZ006 - local time is meant
 
 
 def launch_time(milliseconds: float) -> str:
-    """The same; -1 stands for a time that is not known."""
+    """Format a time as ``timestamp`` does, or return "" for -1, a time that is not known."""
     return "" if milliseconds == -1 else timestamp(milliseconds)
 
 
 def memory(count: float) -> str:
-    """Return bytes as people read them."""
+    """Format a number of bytes."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if count >= size:
             return f"{count / size:.3f} {unit}"
@@ -27,19 +27,19 @@ def memory(count: float) -> str:
 
 
 def duration(milliseconds: float) -> str:
-    """Return a duration as people read it."""
+    """Format a duration."""
     from datetime import timedelta
 
     return str(timedelta(milliseconds=milliseconds))
 
 
 def resources(amounts: dict[str, Any]) -> dict[str, Any]:
-    """Return amounts of resources, with bytes as people read them."""
+    """Return amounts of resources, with formatted bytes."""
     return {name: memory(amount) if "memory" in name else amount for name, amount in amounts.items()}
 
 
 def events(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return events of a task, with their times as people read them."""
+    """Return events of a task, with formatted times."""
     return [{**one, "created_ms": timestamp(one["created_ms"])} for one in found]
 
 
@@ -57,10 +57,10 @@ def column(
     """Declare a column.
 
     Args:
-        default: its value where none is given; without: it must be given.
+        default: its value where none is given; without a default it is required.
         detail: Ray has it only with ``detail=True``; rows here always have it.
         filterable: Ray can filter by it; here one can filter by any.
-        shown: turns the value into what people read.
+        shown: formats the value for people.
         factory: makes the default.
     """
     metadata = {"detail": detail, "filterable": filterable, "shown": shown}
@@ -72,7 +72,7 @@ def column(
 
 
 class Row:
-    """One thing of the session. Its columns can be read as attributes and as ``row["name"]``."""
+    """A row of a list. Its columns can be read as attributes and as ``row["name"]``."""
 
     def __getitem__(self, key: str) -> Any:
         if key not in self.columns():
@@ -89,7 +89,7 @@ class Row:
 
     @classmethod
     def list_columns(cls, detail: bool = True) -> list[str]:
-        """Return the names of the columns, in order; those of details too, or not."""
+        """Return the names of the columns, in order, with or without those of details."""
         return [one.name for one in fields(cls) if detail or not one.metadata.get("detail")]  # type: ignore[arg-type]
 
     @classmethod
@@ -114,7 +114,7 @@ class Row:
 
     @classmethod
     def humanify(cls, state: dict[str, Any]) -> dict[str, Any]:
-        """Replace times, sizes and durations in a row's dict by what people read; return the dict."""
+        """Format times, sizes and durations in a row's dict; return the dict."""
         for one in fields(cls):  # type: ignore[arg-type]
             shown, value = one.metadata.get("shown"), state.get(one.name)
             if shown is not None and value is not None:

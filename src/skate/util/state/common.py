@@ -1,4 +1,4 @@
-"""Rows of the state API, with Ray's names; and what else Ray keeps in this module.
+"""Defines the rows of the state API, and exports the other names of Ray's module.
 
 Times are milliseconds since 1970. Columns that Ray does not have come last.
 """
@@ -67,7 +67,7 @@ class TaskState(Row):
     #: NORMAL_TASK, ACTOR_TASK or ACTOR_CREATION_TASK.
     type: str = column()
     func_or_class_name: str = column()
-    #: The task that called it, or what stands for the driver: see ``TaskID.for_driver_task``.
+    #: The task that called it, or the driver's stand-in: see ``TaskID.for_driver_task``.
     parent_task_id: str | None = column()
     node_id: str | None = column(None)
     worker_id: str | None = column(None)
@@ -119,7 +119,7 @@ class ActorState(Row):
     is_detached: bool | None = column(detail=True, filterable=False)
     #: None: this version has no placement groups yet.
     placement_group_id: str | None = column(detail=True)
-    #: What the ``__repr__`` of its class says after the constructor; empty: it has none of its own.
+    #: The value of its class's ``__repr__`` after the constructor; empty: the class has none of its own.
     repr_name: str | None = column(detail=True)
     num_restarts: int = column(0, detail=True, filterable=False)
     #: 0: actors are restarted for no other reason than the end of their process, so far.
@@ -137,7 +137,7 @@ class ActorState(Row):
 
     @property
     def why_dead(self) -> str | None:
-        """What ``death_cause`` says, in words; None: it lives."""
+        """The text of ``death_cause``; None: it lives."""
         context = (self.death_cause or {}).get("actor_died_error_context") or {}
         found: str | None = context.get("error_message")
         return found
@@ -163,12 +163,12 @@ class ObjectState(Row):
     ip: str = column("127.0.0.1")
     #: memory, disk, or inline: in its owner.
     where: str = column("inline")
-    #: What the value is, if it is in shared memory.
+    #: The type of the value, if it is in shared memory.
     label: str | None = column(None)
     owned: bool = column(True)
     #: Refs in this process.
     local_refs: int = column(0)
-    #: What else keeps it there: calls in flight, values around it.
+    #: How many calls in flight and values around it keep it.
     pins: int = column(0)
     #: Processes that borrow it.
     borrowers: int = column(0)
@@ -191,9 +191,9 @@ class WorkerState(Row):
     node_id: str | None = column()
     ip: str = column()
     pid: int = column()
-    #: Its death certificate.
+    #: Its exit report.
     exit_detail: str | None = column(detail=True, filterable=False)
-    #: When it was asked for, forked, ready, and dead; -1, or for the last two 0: not known, or not yet.
+    #: When it was requested, forked, ready, and dead; -1, or 0 for the last two: not known, or not yet.
     worker_launch_time_ms: int | None = column(-1, detail=True, filterable=False, shown=launch_time)
     worker_launched_time_ms: int | None = column(-1, detail=True, filterable=False, shown=launch_time)
     start_time_ms: int | None = column(0, detail=True, filterable=False, shown=timestamp)
@@ -204,7 +204,7 @@ class WorkerState(Row):
     state: str = column("")
     job_id: str | None = column(None)
     actor_id: str | None = column(None)
-    #: What it runs.
+    #: The name of the running task.
     running: str | None = column(None)
     #: Proportional memory, bytes.
     memory: int | None = column(None, shown=memory)
@@ -234,12 +234,12 @@ class RuntimeEnvState(Row):
     """One environment that a job, task or actor of the session named."""
 
     runtime_env: dict[str, Any] = column()
-    #: Whether workers can have it now.
+    #: True if workers can have it now.
     success: bool = column()
     #: How long its preparation took; None: it needed none, or is not done.
     creation_time_ms: float | None = column(filterable=False, shown=duration)
     node_id: str = column()
-    #: Workers that live in it.
+    #: The number of workers in it.
     ref_cnt: int | None = column(detail=True, filterable=False)
     #: Why its preparation failed.
     error: str | None = column(detail=True)
@@ -258,7 +258,7 @@ class JobState(Row):
     submission_id: str | None = column(None)
     #: Its id, pid and address.
     driver_info: dict[str, Any] | None = column(None, filterable=False)
-    #: RUNNING or SUCCEEDED: how a driver ends nobody tells.
+    #: RUNNING or SUCCEEDED: no process reports how a driver ended.
     status: str = column("RUNNING")
     entrypoint: str = column("", filterable=False)
     message: str | None = column(None, filterable=False)
@@ -274,7 +274,7 @@ class JobState(Row):
 
     @classmethod
     def schema_dict(cls) -> dict[str, Any]:
-        """Return the JSON type of each column that has but one."""
+        """Return the JSON type of each column with a single type."""
         kinds = {"str": "string", "int": "integer", "bool": "boolean"}
         annotations = {name: str(kind).partition(" ")[0] for name, kind in cls.__annotations__.items()}
         return {name: kinds[kind] for name, kind in annotations.items() if kind in kinds}
@@ -298,7 +298,7 @@ class PlacementGroupState(Row):
 
 @dataclass
 class ClusterEventState(Row):
-    """Something that happened to the session: a process died, memory ran short, a job began."""
+    """One event of the session: a process died, memory ran short, a job began."""
 
     #: INFO, WARNING or ERROR.
     severity: str = column()

@@ -1,4 +1,4 @@
-"""What the state API raises."""
+"""Defines the exceptions of the state API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class RayStateApiException(Exception):
-    """The state could not be told: no session, or an argument is wrong."""
+    """The state cannot be read: there is no session, or an argument is wrong."""
 
 
 class DataSourceUnavailable(RayStateApiException):
@@ -24,7 +24,7 @@ class ServerUnavailable(RayStateApiException):
 
 
 def translated(function: F) -> F:
-    """Raise what this API raises, whatever went wrong below."""
+    """Replace the exceptions of lower layers by those of this API."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Why a result of a compiled graph is not there yet: from what its members tell. Decisions only."""
+"""Explains why a result of a compiled graph is not ready, from its members' rows. Decisions only."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ Plain = dict[str, Any]
 
 
 def name_of(graph: str, execution: int) -> str:
-    """Return what names an execution to ``why``."""
+    """Return the name of an execution for ``why``."""
     return f"{graph}:{execution}"
 
 
 def is_name(text: str) -> bool:
-    """Tell whether that is such a name, and not an object's or task's."""
+    """Tell whether a text is the name of an execution, and not an id of an object or task."""
     return ":" in text
 
 
@@ -37,7 +37,7 @@ def explain(name: str, members: Sequence[Plain], stacks: Mapping[int, Sequence[s
     if driver is not None and execution not in missing:
         if execution >= driver["begun"]:
             return [f"{which} has not begun"]
-        return [f"{which} is through: the value is there, or taken"]
+        return [f"{which} has finished: its value is ready, or was taken"]
     actors = [row for row in mine if row["member"]]
     makers = {number: row["makes"][number] for row in actors for number in row["makes"]}
     wanted = _names(missing.get(execution, ()), makers)
@@ -51,7 +51,7 @@ def explain(name: str, members: Sequence[Plain], stacks: Mapping[int, Sequence[s
 
 
 def oldest(row: Plain) -> str:
-    """Return the name of the execution that a driver's row has waited for longest; "": it waits for none."""
+    """Return the name of the execution for which a driver has waited longest, or "" if there is none."""
     return name_of(row["graph"], row["missing"][0][0]) if row["missing"] else ""
 
 

@@ -1,4 +1,4 @@
-"""``list_logs`` and ``get_log``: what processes of the session printed, from its folder."""
+"""Provides ``list_logs`` and ``get_log``, which read the logs of processes from the session's folder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from skate.util.state.exception import translated
 from skate.util.state.options import GetLogOptions
 from skate.util.state.source import State, connected
 
-#: Bytes read at a time.
-_CHUNK = 64 * 1024
-#: Seconds between two looks for more, unless something else is asked for.
-_INTERVAL = 0.2
+#: How much is read at a time.
+_CHUNK_BYTES = 64 * 1024
+#: The time between two checks for later lines, without an option of its own.
+_INTERVAL_S = 0.2
 _ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
@@ -29,13 +29,13 @@ def list_logs(
     glob_filter: str | None = None,
     timeout: int = 30,
 ) -> dict[str, list[str]]:
-    """Return the names of the session's logs, by what they are of: "worker", "node", "control", ...
+    """Return the names of the session's logs, by the kind of process: "worker", "node", "control", ...
 
     Args:
         address: a session's folder; None: this process's session, else the one that runs here.
-        node_id, node_ip: taken for Ray's sake: there is one node.
+        node_id, node_ip: accepted as in Ray: there is one node.
         glob_filter: names that match: ``"worker-*"``; None: all.
-        timeout: taken for Ray's sake.
+        timeout: accepted as in Ray; not used.
 
     Raises:
         RayStateApiException: there is no session.
@@ -74,28 +74,28 @@ def get_log(
     _interval: float | None = None,
     filter_ansi_code: bool = False,
 ) -> Iterator[str | bytes]:
-    """Return what a process printed, piece by piece.
+    """Return the output of a process, piece by piece.
 
-    Both streams of a process are in one log, in the order printed; that of a task is its process's, with
-    what other tasks printed there.
+    Both streams of a process are in one log, in the order printed. The log of a task is that of its process,
+    with the output of other tasks there.
 
     Args:
         address: a session's folder; None: this process's session, else the one that runs here.
-        node_id, node_ip, timeout: taken for Ray's sake: there is one node, and logs are read from its disk.
+        node_id, node_ip, timeout: accepted as in Ray: there is one node, and logs are read from its disk.
         filename: a name of ``list_logs``.
         actor_id, task_id: in hex; the process that runs it, or ran it last.
         pid: of a worker.
         follow: go on as more is printed, until the caller stops.
-        tail: how many of the last lines; below zero: all.
-        suffix: "out" or "err": taken for Ray's sake.
+        tail: the number of last lines; below zero: all.
+        suffix: "out" or "err": accepted as in Ray; not used.
         encoding: None: bytes.
-        errors: as ``bytes.decode`` takes it.
+        errors: as in ``bytes.decode``.
         submission_id: of a submitted job; this version has none yet.
-        attempt_number: of a task: the last one is meant, whatever is said.
-        filter_ansi_code: leave out colours and what else moves a terminal's cursor.
+        attempt_number: accepted as in Ray; the log is that of the last attempt.
+        filter_ansi_code: remove colours and other control sequences of terminals.
 
     Raises:
-        RayStateApiException: there is no session, no such log, or nothing says which is wanted.
+        RayStateApiException: there is no session, no such log, or no argument selects one.
 
     Example:
         >>> print("".join(get_log(actor_id=actor._actor_id.hex(), tail=10)))
@@ -111,10 +111,10 @@ def get_log(
 
 
 def find_log(state: State, options: GetLogOptions) -> Path:
-    """Return the log that is wanted.
+    """Return the path of the log that the options select.
 
     Raises:
-        ValueError: there is none; the message says where was looked.
+        ValueError: there is none; the message names the folder.
     """
     if options.submission_id:
         raise ValueError("this version of skate has no job submission yet, and so no logs of submitted jobs")
@@ -150,13 +150,13 @@ def _worker(state: State, options: GetLogOptions) -> str:
 def _read(
     path: Path, options: GetLogOptions, encoding: str | None, errors: str, filter_ansi_code: bool
 ) -> Iterator[str | bytes]:
-    """Give a log in pieces that end with a line, as far as lines are complete."""
+    """Yield a log in pieces that end with a line, as far as lines are complete."""
     with path.open("rb") as file:
         if options.lines >= 0:
             file.seek(_start_of_last(file, options.lines))
         rest = b""
         while True:
-            chunk = file.read(_CHUNK)
+            chunk = file.read(_CHUNK_BYTES)
             complete, newline, rest = (rest + chunk).rpartition(b"\n")
             piece = complete + newline
             if not chunk and options.media_type == "file":
@@ -168,17 +168,17 @@ def _read(
             if not chunk:
                 if options.media_type == "file":
                     return
-                select.select([], [], [], options.interval or _INTERVAL)
+                select.select([], [], [], options.interval or _INTERVAL_S)
 
 
 def _start_of_last(file: IO[bytes], lines: int) -> int:
-    """Return where the last so many lines begin."""
+    """Return the position at which the last ``lines`` lines begin."""
     end = position = file.seek(0, os.SEEK_END)
     if lines == 0:
         return end
     wanted = lines + 1  # newlines from the end, the last line's own among them
     while position > 0:
-        size = min(_CHUNK, position)
+        size = min(_CHUNK_BYTES, position)
         position -= size
         file.seek(position)
         block = file.read(size)

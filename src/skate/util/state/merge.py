@@ -1,4 +1,4 @@
-"""What the processes of a session told, put together. Decisions only: lists of plain rows in, rows out."""
+"""Merges the answers of a session's processes. Decisions only: lists of plain rows in, rows out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ R = TypeVar("R", bound=Row)
 
 Plain = dict[str, Any]
 
-#: The address of everything, in a session on one machine.
+#: The address of all processes, in a session on one machine.
 _HERE = "127.0.0.1"
 
 
@@ -48,16 +48,16 @@ def tasks(
     stopped = {task for row in workers for task in row.get("stopped_tasks", ())}
     room: Counter[str] = Counter()
     found = []
-    once = {row["task_id"]: row for row in owners}  # what was lost and made again is told of twice
+    once = {row["task_id"]: row for row in owners}  # a lost object that is made again is reported twice
     for row in sorted(once.values(), key=lambda one: one["made"]):
         state, worker, actor = row["state"], row["worker_id"], row["actor_id"]
         if state == "SUBMITTED_TO_WORKER":
-            if width.get(actor, 1) > 1:  # it runs several at a time: the first ones
+            if width.get(actor, 1) > 1:  # it runs several calls at a time: the first ones
                 room[actor] += 1
                 running = room[actor] <= width[actor]
             else:
-                word = begun.get(worker)
-                running = word is not None and _task_of(*word) == row["task_id"]
+                last = begun.get(worker)
+                running = last is not None and _task_of(*last) == row["task_id"]
             state = "RUNNING" if running else state
         selector, fallbacks = _requirement(row["requirement"])
         found.append(
@@ -100,7 +100,7 @@ def tasks(
 def _constructor(
     row: Plain, hosts: Mapping[str, str], pids: Mapping[str, int], jobs: Sequence[Plain], node: str
 ) -> TaskState:
-    """Return the creation of an actor as a task. ``hosts``: the process that each actor has."""
+    """Return the creation of an actor as a task. ``hosts``: the worker of each actor."""
     created, alive, dead = row["times"]
     over = bool(alive or row["state"] == "DEAD")
     begun = "RUNNING" if row["actor_id"] in hosts else "PENDING_NODE_ASSIGNMENT"
@@ -144,7 +144,7 @@ def _driver_task(job_id: str) -> str | None:
 
 
 def _requirement(packed: str) -> tuple[Plain | None, list[Plain] | None]:
-    """Return ``label_selector`` and ``fallback_strategy`` as they would be written."""
+    """Return ``label_selector`` and ``fallback_strategy`` as a program writes them."""
     found = requirements.decode(bytes.fromhex(packed))
     if found is None:
         return None, None
@@ -226,7 +226,7 @@ def actors(rows: Sequence[Plain], workers: Sequence[Plain], jobs: Sequence[Plain
 def objects(
     holders: Sequence[Plain], stored: Sequence[Plain], workers: Sequence[Plain], attempts: Mapping[str, int]
 ) -> list[ObjectState]:
-    """Return who holds which object: a row for each process that has refs to it or reads it."""
+    """Return a row for each object and each process that has refs to it or reads it."""
     places = {row["object_id"]: row for row in stored}
     kinds = {row["pid"]: row["worker_type"] for row in workers}
     pids = {row["worker_id"]: row["pid"] for row in workers}
@@ -291,13 +291,13 @@ def workers(
     jobs: Sequence[Plain],
     node: str,
 ) -> list[WorkerState]:
-    """Return all processes but the runtime's own: those that ended first, the newest of them last."""
+    """Return all processes except the runtime's own: first the ended ones, the newest of them last."""
     job_ids = {row["driver"]: row["job_id"] for row in jobs}
     names = {task.worker_id: task.name for task in running if task.state == "RUNNING"}
     found = []
     for row in (*dead, *rows):
         if not row["pid"]:
-            continue  # it is to be forked, or never could be
+            continue  # it is not forked yet, or its fork failed
         asked, forked, ready, ended = row["times"]
         alive = row["state"] != "DEAD"
         found.append(
@@ -346,7 +346,7 @@ def nodes(rows: Sequence[Plain]) -> list[NodeState]:
 
 
 def jobs(rows: Sequence[Plain], node: str) -> list[JobState]:
-    """Return the drivers that were or are."""
+    """Return all drivers, running and ended."""
     return [
         JobState(
             type="DRIVER",
@@ -365,7 +365,7 @@ def jobs(rows: Sequence[Plain], node: str) -> list[JobState]:
 
 
 def runtime_envs(rows: Sequence[Plain], node: str) -> list[RuntimeEnvState]:
-    """Return the environments that were named."""
+    """Return the environments that programs named."""
     return [
         RuntimeEnvState(
             runtime_env=row["runtime_env"],
@@ -381,7 +381,7 @@ def runtime_envs(rows: Sequence[Plain], node: str) -> list[RuntimeEnvState]:
 
 
 def cluster_events(rows: Sequence[Plain]) -> list[ClusterEventState]:
-    """Return what happened, the newest last."""
+    """Return the events of the session, the newest last."""
     found = []
     for row in sorted(rows, key=lambda one: one["time"]):
         name = f"{row['time']} {row['source_type']} {row['message']}"
@@ -415,17 +415,17 @@ def select(
     return chosen[:limit]
 
 
-#: What calls are counted by: the columns of a list that a count has.
+#: The columns of a count of calls, by the column of a list to which each belongs.
 _COUNTED_BY = {"name": "name", "func_or_class_name": "function", "type": "type", "state": "state"}
 
 
 def can_be_counted(filters: Iterable[tuple[str, str, Any]] | None) -> bool:
-    """Tell whether counts of calls say all that filters ask about."""
+    """Tell whether counts of calls have all columns that filters name."""
     return all(name in _COUNTED_BY for name, _, _ in filters or ())
 
 
 def counted(rows: Iterable[Plain], filters: Iterable[tuple[str, str, Any]] | None = None) -> list[Plain]:
-    """Return counts as processes tell them, a row for each name and state, if filters let it pass."""
+    """Return a row for each name and state that passes the filters, from the counts of processes."""
     found = [
         {"name": row["name"], "function": row["function"], "type": row["type"], "state": state,
          "count": count}
@@ -437,22 +437,22 @@ def counted(rows: Iterable[Plain], filters: Iterable[tuple[str, str, Any]] | Non
 
 
 def what_is_missing(kind: type[Row], number: int) -> str:
-    """Return what is said where not everything can be told."""
+    """Return the remark for a list that lacks ``number`` rows."""
     if kind is TaskState:
         return (
-            f"{number:,} more calls are through and no longer remembered (each process remembers its last "
-            "5,000 that went well, and that failed): `skate summary tasks` and summarize_tasks() count all"
+            f"{number:,} more calls have finished and are no longer remembered (each process remembers 5,000 "
+            "that succeeded and 5,000 that failed): `skate summary tasks` and summarize_tasks() count all"
         )
     return f"{number:,} more objects were too many to tell: ask for one with a filter on object_id"
 
 
 def _equal(found: Any, value: Any) -> bool:
-    """Compare as people write: ``("pid", "=", "17")`` finds 17, case does not count."""
+    """Compare loosely: ``("pid", "=", "17")`` finds 17, and case does not count."""
     return bool(found == value or str(found).lower() == str(value).lower())
 
 
 def as_summary(summary: StateSummary) -> Plain:
-    """Return a summary as Ray tells it: plain data under "cluster"."""
+    """Return a summary in Ray's form: plain data under "cluster"."""
     found: Plain = asdict(summary)["node_id_to_summary"]
     return found
 

@@ -1,4 +1,4 @@
-"""What questions to the state API can say: Ray's classes, for ``StateApiClient``."""
+"""Defines the options of ``StateApiClient``, as Ray's classes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Rows that a list has unless more are asked for.
+#: The number of rows of a list without a limit of its own.
 DEFAULT_LIMIT = 100
-#: Seconds that a question may take.
+#: The time limit of a request without one of its own, in seconds.
 DEFAULT_TIMEOUT = 30
 
 
 class StateResource(enum.Enum):
-    """What there are lists of."""
+    """The kinds of lists."""
 
     ACTORS = "actors"
     JOBS = "jobs"
@@ -28,7 +28,7 @@ class StateResource(enum.Enum):
 
 
 class SummaryResource(enum.Enum):
-    """What there are summaries of."""
+    """The kinds of summaries."""
 
     ACTORS = "actors"
     TASKS = "tasks"
@@ -37,15 +37,15 @@ class SummaryResource(enum.Enum):
 
 @dataclass
 class ListApiOptions:
-    """How a list is to be.
+    """Options of a list.
 
     Args:
-        limit: rows at most.
-        timeout: seconds that it may take.
-        detail: taken for Ray's sake; rows have all columns.
+        limit: the most rows.
+        timeout: its time limit in seconds.
+        detail: accepted as in Ray; rows have all columns.
         filters: ``[("state", "=", "RUNNING")]``; all must hold.
-        exclude_driver: taken for Ray's sake; drivers are no tasks here.
-        server_timeout_multiplier: taken for Ray's sake.
+        exclude_driver: accepted as in Ray; drivers are no tasks here.
+        server_timeout_multiplier: accepted as in Ray; not used.
 
     Raises:
         ValueError: a predicate is not "=" or "!=", or the timeout not above 0.
@@ -64,7 +64,7 @@ class ListApiOptions:
         check_filters(self.filters)
 
     def has_conflicting_filters(self) -> bool:
-        """Tell (and warn) whether one column is to have two values at once, so that no row is left."""
+        """Tell, and warn, whether filters ask for two values of one column, so that no row passes."""
         wanted: dict[str, Any] = {}
         for name, predicate, value in self.filters or ():
             if predicate == "=" and wanted.setdefault(name, value) != value:
@@ -79,7 +79,7 @@ class ListApiOptions:
 
 @dataclass
 class GetApiOptions:
-    """How one row is to be got. See ``ListApiOptions``."""
+    """Options of a request for one row. See ``ListApiOptions``."""
 
     timeout: int = DEFAULT_TIMEOUT
     server_timeout_multiplier: float = 0.8
@@ -90,7 +90,7 @@ class GetApiOptions:
 
 @dataclass
 class SummaryApiOptions:
-    """How a summary is to be. See ``ListApiOptions``.
+    """Options of a summary. See ``ListApiOptions``.
 
     Args:
         summary_by: of tasks: "func_name" or "lineage"; None: the first.
@@ -107,16 +107,16 @@ class SummaryApiOptions:
 
 @dataclass
 class GetLogOptions:
-    """Which log is wanted, and how much of it. See ``get_log``.
+    """Options that select a log and its lines. See ``get_log``.
 
     Raises:
-        ValueError: nothing says which, or something is out of range.
+        ValueError: no option selects a log, or a value is out of range.
     """
 
     timeout: int
     node_id: str | None = None
     node_ip: str | None = None
-    #: "file": what is there; "stream": go on as more comes.
+    #: "file": up to its present end; "stream": also later lines.
     media_type: str = "file"
     filename: str | None = None
     download_filename: str = "file.txt"
@@ -124,9 +124,9 @@ class GetLogOptions:
     task_id: str | None = None
     attempt_number: int = 0
     pid: int | None = None
-    #: How many of the last lines; below zero: all.
+    #: The number of last lines; below zero: all.
     lines: int = 1000
-    #: Seconds between two looks for more.
+    #: Seconds between two checks for later lines.
     interval: float | None = None
     suffix: str = "out"
     submission_id: str | None = None
@@ -157,7 +157,7 @@ def check_filters(filters: Any) -> None:
 
 
 def wanted_id(filters: Any, column: str) -> str:
-    """Return the id that filters ask for, so that nothing else need be told; empty: they do not."""
+    """Return the id that filters ask for, or ""; with an id, processes report nothing else."""
     found = [value for name, predicate, value in filters or () if name == column and predicate == "="]
     return str(found[0]).lower() if found else ""
 

@@ -1,11 +1,11 @@
-"""Metrics in the text format of Prometheus. Decisions only: plain rows in, text out."""
+"""Formats metrics as text for Prometheus. Decisions only: plain rows in, text out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: Before the names of metrics, as Ray has it, so that dashboards made for it find them.
+#: The prefix of all names, as in Ray, so that dashboards for Ray find the metrics.
 PREFIX = "ray_"
 
 
@@ -21,7 +21,7 @@ def text(rows: Iterable[Mapping[str, Any]]) -> str:
             row["name"], {"kind": row["kind"], "description": row["description"], "values": {}}
         )
         if family["kind"] != row["kind"]:
-            continue  # two processes do not agree: who came first has the name
+            continue  # two processes do not agree: the first one keeps the name
         tags = dict(row["tags"])
         if row["kind"] == "gauge":
             tags["WorkerId"] = row["worker_id"]

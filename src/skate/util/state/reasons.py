@@ -1,4 +1,4 @@
-"""Why something is not done yet: from what the processes of a session tell. Decisions only."""
+"""Explains why a call is not done yet, from the answers of a session's processes. Decisions only."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from skate.util.state import graph_reasons
 
 Plain = dict[str, Any]
 
-#: How many others are explained where something waits for many.
-_SHOWN = 3
+#: How many calls are explained of those for which one call waits.
+_MAX_SHOWN = 3
 _MUTE = "does not answer: it is stopped, or in C code that holds the interpreter"
-#: How far the search goes.
-_DEEPEST = 8
+#: How many levels of waits are explained.
+_MAX_LEVELS = 8
 
 
 class Facts(NamedTuple):
-    """What is known of a session at this moment."""
+    """The facts of a session at this moment."""
 
     situation: Situation
-    #: Rows of unfinished calls by task id (see ``_worker.reporting.waits``), and of what is through.
+    #: Rows of unfinished calls by task id (see ``_worker.reporting.waits``), and of finished ones.
     calls: Mapping[str, Plain]
     finished: Mapping[str, Plain]
     #: The daemon's rows of workers, and the control store's of actors, by their ids.
@@ -44,14 +44,14 @@ class Facts(NamedTuple):
     labels: Mapping[str, str] = {}
     #: Rows of the members of compiled graphs.
     graphs: Sequence[Plain] = ()
-    #: Processes that do not answer; their stacks may be known all the same.
+    #: Processes that do not answer; their stacks may still be known.
     silent: Collection[int] = ()
-    #: What was not told, and may have what is asked for; "": nothing.
+    #: A description of the missing answers, among which the call may be; "" if none is missing.
     unseen: str = ""
 
 
 def explain_drivers(drivers: Sequence[Plain], facts: Facts) -> list[str]:
-    """Return lines that say what the drivers of a session wait for; if none does, what is under way.
+    """Return lines that say for which objects the drivers wait, or list the running calls if none waits.
 
     Args:
         drivers: their rows (see ``_worker.reporting.waits.WaitReport.snapshot``).
@@ -77,7 +77,7 @@ def explain_drivers(drivers: Sequence[Plain], facts: Facts) -> list[str]:
 
 
 def explain(object_id: str, facts: Facts) -> list[str]:
-    """Return lines that say why an object is not there yet.
+    """Return lines that say why an object is not ready yet.
 
     Args:
         object_id: of the object, or of the task that makes it; in hex. Or an execution of a compiled graph.
@@ -92,20 +92,20 @@ class _Story:
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self._graph = Graph(facts.situation)
-        self._told: set[str] = set()
+        self._explained: set[str] = set()
 
     def task(self, task: str, depth: int) -> list[str]:
-        """Explain one call, and what it waits for."""
+        """Explain one call, and the calls for which it waits."""
         indent = "  " * depth
         row = self._facts.calls.get(task)
         if row is None:
             return [indent + self._not_under_way(task)]
         name = row["name"]
-        if task in self._told:
+        if task in self._explained:
             return [f"{indent}{name} (see above)"]
-        self._told.add(task)
+        self._explained.add(task)
         called = f"{name} was called {_ago(row['seconds'])}{' at ' + row['site'] if row['site'] else ''}"
-        if depth >= _DEEPEST:
+        if depth >= _MAX_LEVELS:
             return [f"{indent}{called}; it waits for more than is shown here"]
         lines = self._state(task, row, depth)
         return [f"{indent}{called}; {lines[0]}", *lines[1:]]
@@ -116,16 +116,16 @@ class _Story:
             return f"it is none of the calls looked at; {self._facts.unseen}"
         if row is None:
             return (
-                "no task that is under way makes it: it was put(), is the item of a generator, or its task "
-                "is through since long"
+                "no unfinished task makes it: it was put(), is an item of a generator, or its task finished "
+                "long ago"
             )
         if row["state"] == "FAILED":
             error = row.get("error_type") or "an error"
-            return f"{row['name']} is through: it failed ({error}); get() raises it"
-        return f"{row['name']} is through: the value is there"
+            return f"{row['name']} has finished: it failed ({error}); get() raises the error"
+        return f"{row['name']} has finished: its value is ready"
 
     def _state(self, task: str, row: Plain, depth: int) -> list[str]:
-        """Return what a call waits for; the first line goes on after its name."""
+        """Return the reason of a call's wait; the first line continues the line with its name."""
         if row["worker"]:
             return self._at_worker(task, row, depth)
         if row["needs"]:
@@ -141,9 +141,9 @@ class _Story:
     def others(self, tasks: Iterable[str], depth: int) -> list[str]:
         """Explain the first few of several calls, one level deeper."""
         wanted = list(dict.fromkeys(tasks))
-        lines = [line for task in wanted[:_SHOWN] for line in self.task(task, depth + 1)]
-        if len(wanted) > _SHOWN:
-            lines.append("  " * (depth + 1) + f"and {len(wanted) - _SHOWN} more")
+        lines = [line for task in wanted[:_MAX_SHOWN] for line in self.task(task, depth + 1)]
+        if len(wanted) > _MAX_SHOWN:
+            lines.append("  " * (depth + 1) + f"and {len(wanted) - _MAX_SHOWN} more")
         return lines
 
     def _at_worker(self, task: str, row: Plain, depth: int) -> list[str]:
@@ -202,7 +202,7 @@ class _Story:
             return ["it waits for its actor, which this session does not know (any more)"]
         state = actor["state"]
         if state == "ALIVE":
-            return ["it waits behind earlier calls of its actor, whose arguments are not there"]
+            return ["it waits behind earlier calls of its actor, whose arguments are not ready"]
         cause = f" ({actor['death_cause']})" if actor.get("death_cause") else ""
         lines = [f"it waits for its actor {actor['class_name']}, which is {state}{cause}"]
         preparing = self._for_environment(lambda one: row["actor"] in one["actors"])
@@ -213,14 +213,14 @@ class _Story:
                 if host.get("actor_id") == row["actor"] and host.get("state") != "DEAD":
                     return [*lines, *self._constructs(host, row, depth + 1)]
             needed = to_fixed(actor["placement"])
-            if fits(needed, to_fixed(self._facts.total)):  # to run it may need less
+            if fits(needed, to_fixed(self._facts.total)):  # a running actor may need less
                 needed = to_fixed(actor["required_resources"])
             found = self._for_resources(needed, actor.get("requirement", ""), "the actor")
             lines += [f"{indent}{line}" for line in found]
         return lines
 
     def _constructs(self, host: Plain, row: Plain, depth: int) -> list[str]:
-        """Say what the constructor of an actor does: the actor has its process already."""
+        """Explain the constructor of an actor that has its process."""
         indent, pid = "  " * depth, host["pid"]
         call = constructor(host["worker_id"])
         if self._is_mute(pid):
@@ -229,7 +229,7 @@ class _Story:
         return [f"{indent}its constructor runs in process {pid}{':' if more else ''}", *more]
 
     def _for_environment(self, is_its: Callable[[Plain], bool]) -> str:
-        """Say that an environment is not ready, or nothing."""
+        """Return that an environment is not ready, or ""."""
         for one in self._facts.environments:
             if one["state"] == "preparing" and is_its(one):
                 fields = ", ".join(sorted(one["runtime_env"]))

@@ -1,4 +1,4 @@
-"""Where the state comes from: this process's own session, or one that is looked at from outside."""
+"""Reads the state of this process's own session, or of another one as an observer."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
 
 
 class State:
-    """The state as rows, from any source."""
+    """The state of a session as rows."""
 
     def __init__(self, source: StateSource) -> None:
         self._source = source
         #: Processes that did not answer the last question.
         self.silent: list[int] = []
-        #: How much there is of the last question that nobody remembers, or that was too much to tell.
+        #: How many rows the last answer lacks: forgotten ones, and those above its limit.
         self.dropped = 0
 
     def _ask(self, what: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the rows of all processes, and those of the daemon."""
         parts, silent = self._source.state(what)
-        # Who could not answer is as good as silent.
+        # A process whose answer failed counts as silent.
         self.silent = [*silent, *(pid for pid, _, found in parts if any("failed" in row for row in found))]
-        told = [(kind, row) for _, kind, found in parts for row in found]
-        self.dropped = sum(row["dropped"] for _, row in told if "dropped" in row)
+        answers = [(kind, row) for _, kind, found in parts for row in found]
+        self.dropped = sum(row["dropped"] for _, row in answers if "dropped" in row)
         rows = [
-            row for kind, row in told if kind != "daemon" and "failed" not in row and "dropped" not in row
+            row for kind, row in answers if kind != "daemon" and "failed" not in row and "dropped" not in row
         ]
-        own = [row for kind, row in told if kind == "daemon" and "dropped" not in row]
+        own = [row for kind, row in answers if kind == "daemon" and "dropped" not in row]
         return rows, own
 
     def tasks(self) -> list[TaskState]:
@@ -58,8 +58,10 @@ class State:
         return merge.tasks(rows, workers, actors, jobs, self._node())
 
     def task_summaries(self, filters: Iterable[tuple[str, str, Any]] | None = None) -> TaskSummaries:
-        """Return how many calls of each function and method are in which state: exact, whatever is
-        remembered of them. ``filters``: those that ``merge.can_be_counted``."""
+        """Return the exact number of calls of each function and method in each state.
+
+        Calls that are no longer remembered count, too. ``filters``: those that ``merge.can_be_counted``.
+        """
         rows, own = self._ask("counts")
         counts = [row for row in (*rows, *own) if "task_id" not in row and "worker_id" not in row]
         calls = [row for row in rows if "task_id" in row]
@@ -75,7 +77,7 @@ class State:
         return merge.actors(self._source.directory("actors"), workers, self._source.directory("jobs"))
 
     def objects(self, object_id: str = "") -> list[ObjectState]:
-        """Return who holds which object. ``object_id``: only of that one."""
+        """Return the holders of each object, or of the object ``object_id`` only."""
         rows, stored = self._ask(f"objects {object_id}".rstrip())
         silent, dropped = self.silent, self.dropped
         calls, workers = self._ask("tasks")
@@ -85,7 +87,7 @@ class State:
         return merge.objects(rows, stored, workers, {row["task_id"]: row["attempt"] for row in calls})
 
     def workers(self) -> list[WorkerState]:
-        """Return drivers and workers, with their memory; those that ended first."""
+        """Return drivers and workers, with their memory; the ended ones first."""
         tasks = self.tasks()
         silent = self.silent
         _, rows = self._ask("workers")
@@ -102,11 +104,11 @@ class State:
         return merge.nodes(self._source.directory("nodes"))
 
     def jobs(self) -> list[JobState]:
-        """Return the drivers that were or are."""
+        """Return all drivers, running and ended."""
         return merge.jobs(self._source.directory("jobs"), self._node())
 
     def runtime_envs(self) -> list[RuntimeEnvState]:
-        """Return the environments that were named."""
+        """Return the environments that programs named."""
         return merge.runtime_envs(self._ask("runtime_envs")[1], self._node())
 
     def placement_groups(self) -> list[PlacementGroupState]:
@@ -114,11 +116,11 @@ class State:
         return []
 
     def cluster_events(self) -> list[ClusterEventState]:
-        """Return what happened lately, the newest last."""
+        """Return the recent events of the session, the newest last."""
         return merge.cluster_events([*self._ask("events")[1], *self._source.directory("events")])
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the metrics that programs recorded: rows of all processes, of those that ended too."""
+        """Return the metrics that programs recorded: rows of all processes, also of ended ones."""
         rows, ended = self._ask("metrics")
         return [*ended, *rows]
 
@@ -128,11 +130,11 @@ class State:
         return Path(self._source.session_dir, "logs")
 
     def breakpoints(self) -> list[dict[str, Any]]:
-        """Return who stopped where and waits for somebody to attach (or has somebody)."""
+        """Return the threads that stopped at breakpoints, attached to a terminal or not."""
         return self._ask("breakpoints")[1]
 
     def stacks(self) -> list[tuple[int, str, list[str]]]:
-        """Return what every thread of every process does: pid, what it is, stacks."""
+        """Return the stacks of all threads: a pid, a description and the stacks for each process."""
         running = {row.worker_pid: row.name for row in self.tasks() if row.state == "RUNNING"}
         parts, self.silent = self._source.state("stacks")
         names = {row["pid"]: row.get("name") or row["state"].lower()
@@ -148,8 +150,10 @@ class State:
         ]  # fmt: skip
 
     def why(self, object_id: str = "") -> list[str]:
-        """Return lines that say why an object (or what a task makes) is not there yet. Empty: what the
-        drivers wait for."""
+        """Return lines that say why an object or the result of a task is not ready yet.
+
+        Without an id they say for which objects the drivers wait.
+        """
         parts, silent = self._source.state("waits")
         mute = set(silent)
         rows = [row for _, kind, found in parts if kind != "daemon" for row in found]
@@ -181,7 +185,7 @@ class State:
         return reasons.explain_drivers(drivers, facts)
 
     def store(self) -> dict[str, Any]:
-        """Return how full the node is: memory of objects, disk, resources."""
+        """Return the node's use of object memory, disk and resources."""
         _, rows = self._ask("store")
         return rows[0]
 
@@ -192,7 +196,7 @@ class State:
 
 @contextmanager
 def connected(address: str | None = None) -> Iterator[State]:
-    """Give the state of the session that is meant: this process's own, or the one at the address."""
+    """Yield the state of this process's own session, or of the one at the address."""
     own = cluster.state_source() if address in (None, "auto") else None
     if own is not None:
         yield State(own)
@@ -202,7 +206,7 @@ def connected(address: str | None = None) -> Iterator[State]:
 
 
 def _unseen(silent: list[int], left_out: int) -> str:
-    """Say what an answer lacks: processes that said nothing, calls that were too many."""
+    """Return what an answer lacks: silent processes, and calls above the limit; "" if it is complete."""
     found = [f"process {pid} did not answer" for pid in silent]
     if left_out:
         found.append(f"{left_out} more are under way")

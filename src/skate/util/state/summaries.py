@@ -1,4 +1,4 @@
-"""Counts of tasks, actors and objects, by what they are: Ray's classes. Decisions only."""
+"""Counts tasks, actors and objects by their kind, in Ray's classes. Decisions only."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Calls nested more deeply than this are told beside each other: whoever looks at a tree recurses.
-_DEEPEST = 50
+#: Calls below this level are listed beside each other, as readers of the tree recurse.
+_MAX_LEVELS = 50
 
 
 @dataclass
@@ -20,7 +20,7 @@ class StateSummary:
 
 @dataclass
 class TaskSummaryPerFuncOrClassName:
-    """How many calls of one function or method are in which state."""
+    """The number of calls of one function or method in each state."""
 
     func_or_class_name: str
     type: str
@@ -29,17 +29,17 @@ class TaskSummaryPerFuncOrClassName:
 
 @dataclass
 class NestedTaskSummary:
-    """A task, an actor, or a group of tasks of one name, with what it called."""
+    """A task, an actor, or a group of tasks of one name, with the calls that it made."""
 
     name: str
     key: str
     #: The type of the task; ACTOR; or GROUP.
     type: str
     timestamp: int | None = None
-    #: Of itself and of all that is under it.
+    #: Of itself and of all calls under it.
     state_counts: dict[str, int] = field(default_factory=dict)
     children: list[NestedTaskSummary] = field(default_factory=list)
-    #: What there is more of: ``{"type": "task" or "actor", "id": ...}``.
+    #: The task or actor with further facts: ``{"type": "task" or "actor", "id": ...}``.
     link: dict[str, str] | None = None
 
 
@@ -69,11 +69,11 @@ class TaskSummaries:
     def to_summary_by_counts(
         cls, *, counts: Iterable[Mapping[str, Any]], tasks: Iterable[Any] = ()
     ) -> TaskSummaries:
-        """Return the counts for each function and method, from what processes counted.
+        """Return the counts for each function and method, from the counts of processes.
 
         Args:
             counts: rows of ``name``, ``type``, ``state`` and ``count``.
-            tasks: rows of calls that are in none of them.
+            tasks: rows of calls that no count includes.
         """
         found = cls.to_summary_by_func_name(tasks=tasks)
         assert isinstance(found.summary, dict)
@@ -89,7 +89,7 @@ class TaskSummaries:
 
     @classmethod
     def to_summary_by_lineage(cls, *, tasks: Iterable[Any], actors: Iterable[Any]) -> TaskSummaries:
-        """Return the tree of what called what: calls of one name under one caller are a group."""
+        """Return the tree of calls by their callers: calls of one name under one caller are a group."""
         rows = {task["task_id"]: task for task in tasks}
         kinds = Counter(task["type"] for task in rows.values())
         names = {actor["actor_id"]: actor["repr_name"] or actor["class_name"] for actor in actors}
@@ -108,13 +108,13 @@ class TaskSummaries:
 
 
 def _flattened(tops: list[str], children: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Return what is under each task: what it called, and at the deepest level whatever is under that."""
+    """Return the calls under each task: its own, and on the lowest level also all calls below those."""
     under: dict[str, list[str]] = {}
     places = [(task_id, task_id, 1) for task_id in tops]
-    for task_id, above, depth in places:  # it grows
+    for task_id, above, depth in places:  # the list grows meanwhile
         for child in children.get(task_id, ()):
             under.setdefault(above, []).append(child)
-            places.append((child, child if depth < _DEEPEST else above, depth + (depth < _DEEPEST)))
+            places.append((child, child if depth < _MAX_LEVELS else above, depth + (depth < _MAX_LEVELS)))
     return under
 
 
@@ -144,7 +144,7 @@ def _level(
 
 
 def _grouped(nodes: list[NestedTaskSummary], path: str) -> list[NestedTaskSummary]:
-    """Put those of one name under one node."""
+    """Put nodes of one name under one node."""
     by_name: defaultdict[str, list[NestedTaskSummary]] = defaultdict(list)
     for node in nodes:
         by_name[node.name].append(node)
@@ -180,14 +180,14 @@ def _around(
 
 
 def _urgency(node: NestedTaskSummary) -> tuple[int, int, int]:
-    """What runs comes first, then what failed, then what came first."""
+    """Return a key that sorts nodes with running calls first, then those with failed ones, then by time."""
     counts = node.state_counts
     return -counts.get("RUNNING", 0), -counts.get("FAILED", 0), node.timestamp or 0
 
 
 @dataclass
 class ActorSummaryPerClass:
-    """How many actors of one class are in which state."""
+    """The number of actors of one class in each state."""
 
     class_name: str
     state_counts: dict[str, int] = field(default_factory=dict)
@@ -215,11 +215,11 @@ class ActorSummaries:
 
 @dataclass
 class ObjectSummaryPerKey:
-    """What one line of code made that is still held."""
+    """The objects that one line of code made and that are still held."""
 
     total_objects: int = 0
     total_size_mb: float = 0.0
-    #: Processes that own some of it.
+    #: The number of processes that own some of them.
     total_num_workers: int = 0
     total_num_nodes: int = 0
     task_state_counts: dict[str, int] = field(default_factory=dict)
@@ -234,13 +234,13 @@ class ObjectSummaries:
     summary: dict[str, ObjectSummaryPerKey]
     total_objects: int
     total_size_mb: float
-    #: Whether anybody remembers where objects were made.
+    #: Whether the places where objects were made are recorded.
     callsite_enabled: bool
     summary_by: str = "callsite"
 
     @classmethod
     def to_summary(cls, *, objects: Iterable[Any]) -> ObjectSummaries:
-        """Return what each line of code made that is still held, the most bytes first.
+        """Return the objects that each line of code made and that are still held, the most bytes first.
 
         Objects count at their owner, once each; handles of actors do not count.
         """

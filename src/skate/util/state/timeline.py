@@ -1,4 +1,4 @@
-"""``skate.timeline``: when which worker ran what."""
+"""Provides ``skate.timeline``, a trace of the calls that each worker ran."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skate.util.state.source import connected
 
 
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
-    """Tell when which worker ran what: a Chrome trace, for chrome://tracing or ui.perfetto.dev.
+    """Return the calls of each worker as a Chrome trace, for chrome://tracing or ui.perfetto.dev.
 
     Args:
         filename: write it there, as JSON; None: return it.

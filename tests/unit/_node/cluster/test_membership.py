@@ -100,25 +100,25 @@ def test_reports_are_repeated_to_the_next_control_store(here: Node) -> None:
     here.now += 60
     here.lose()
     assert here.time_passes() == 0, "it was there for long: it is dialled at once"
-    assert STARTED in _told(here)
+    assert STARTED in _reports(here)
     here.membership.ended(ENDED)
     here.lose()
     here.time_passes()
-    assert _told(here) == [ENDED], "its end is all that matters"
+    assert _reports(here) == [ENDED], "its end is all that matters"
 
 
-def _told(here: Node) -> list[Any]:
-    """What the newest control store was told of actors when the node registered."""
+def _reports(here: Node) -> list[Any]:
+    """Return the reports about actors with which the node registered at the newest control store."""
     register = here.connections[-1].sent[0]
     assert isinstance(register, control.RegisterNode)
-    return register.told
+    return register.reports
 
 
 def test_what_happens_without_a_control_store_is_told_to_the_next(here: Node) -> None:
     here.lose()
     here.membership.ended(ENDED)
     here.time_passes()
-    assert _told(here) == [ENDED]
+    assert _reports(here) == [ENDED]
 
 
 def test_one_that_hangs_up_at_once_is_not_dialled_without_a_pause(here: Node) -> None:
