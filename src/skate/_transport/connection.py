@@ -21,7 +21,7 @@ from skate._wire.framing import MAX_FRAME, FrameError, FrameReader
 from skate._wire.handshake import BUSY, GARBLED, WRONG_PEER, Handshake, Refused, type_of
 
 #: Bytes read at once: small enough for the allocator to keep, not map and unmap, the buffer.
-CHUNK = 64 * 1024
+CHUNK_BYTES = 64 * 1024
 #: Queued frames are sent without waiting for a turn once there are this many bytes.
 EAGER_BYTES = 8 * 1024
 #: A submitter waits while more than this is queued for a peer that does not read.
@@ -207,11 +207,11 @@ class Connection:
         try:
             if self._wants_fds:
                 space = socket.CMSG_SPACE(16 * 4)
-                data, ancillary, flags, _ = self.sock.recvmsg(CHUNK, space, socket.MSG_CMSG_CLOEXEC)
+                data, ancillary, flags, _ = self.sock.recvmsg(CHUNK_BYTES, space, socket.MSG_CMSG_CLOEXEC)
                 if flags & socket.MSG_CTRUNC and not ancillary:
                     self.missed_fd()
             else:
-                data = self.sock.recv(CHUNK)
+                data = self.sock.recv(CHUNK_BYTES)
         except BlockingIOError:
             return False
         except OSError as error:

@@ -13,7 +13,7 @@ from skate._base.clock import monotonic
 from skate._serialize import culprit
 from skate._serialize.exceptions import load_error
 from skate._serialize.values import deserialize, serialize
-from skate._transport.connection import CHUNK, Connection, Handler
+from skate._transport.connection import CHUNK_BYTES, Connection, Handler
 from skate._transport.reactor import TICK_S, Reactor
 from skate._transport.spin import Spin
 from skate._wire import graph as wire
@@ -70,7 +70,7 @@ class Channel(Connection):
             self._whole = not self._reader.rest
             return
         try:
-            data, ancillary, flags, _ = self.sock.recvmsg(CHUNK, _FDS, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, flags, _ = self.sock.recvmsg(CHUNK_BYTES, _FDS, socket.MSG_CMSG_CLOEXEC)
         except OSError:
             super().handle(events)
             return

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from skate._base.clock import monotonic
 from skate._transport import connection as module
-from skate._transport.connection import CHUNK, Connection, Listener
+from skate._transport.connection import CHUNK_BYTES, Connection, Listener
 from skate._transport.dialing import dial, dial_now, listen
 from skate._transport.reactor import Reactor
 from skate._wire.codec import append_frame
@@ -184,7 +184,7 @@ def test_however_it_is_cut_it_arrives(bursts: list[list[bytes]]) -> None:
 
 def test_one_read_takes_one_chunk(pair: Pair) -> None:
     """So that one busy peer does not keep the others from being heard."""
-    pair.here.send(*numbered(3, size=CHUNK // 4))
+    pair.here.send(*numbered(3, size=CHUNK_BYTES // 4))
     pair.here.connection.flush()
     pair.there.connection.read()
     assert len(pair.there.received) == 0

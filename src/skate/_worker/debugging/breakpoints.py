@@ -63,7 +63,7 @@ class DebuggerSignals(Protocol):
 
     cancelled: set[tuple[bytes, int]]
 
-    def tell_debugger(self, tell: Any) -> None:
+    def interrupt_for_debugger(self, call: Any) -> None:
         """Have the main thread call a function, with its current frame, in the handler of a signal."""
 
     def interrupt_typed(self) -> None:

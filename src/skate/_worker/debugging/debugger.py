@@ -256,7 +256,7 @@ class Debugger(pdb.Pdb):
     def _interrupt(self) -> None:
         """Have the main thread stop where it is. Under the lock."""
         if self._thread == threading.main_thread().ident:  # another cannot be interrupted in Python
-            self._breakpoints.calls.cancellations.tell_debugger(self._interrupted)
+            self._breakpoints.calls.cancellations.interrupt_for_debugger(self._interrupted)
 
     def _interrupted(self, frame: FrameType | None) -> None:
         """Stop where the main thread is. In the signal's handler: it takes no lock and is not traced."""

@@ -64,6 +64,6 @@ def reply_of(
     except BaseException as problem:
         set_traceback(error, None)
         failed = errors.RaySystemError(
-            f"{name} raised {full_name(type(error))}, and telling of it failed: {summary_of(problem)}"
+            f"{name} raised {full_name(type(error))}, and reporting that failed: {summary_of(problem)}"
         )
         return wire.ERROR, dump_error(failed), None, None, None

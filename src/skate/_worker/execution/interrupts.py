@@ -94,9 +94,9 @@ class Interrupts:
         signal.pthread_kill(ident, signal.SIGINT)
         self._context.reactor.call_later(_RESEND_DELAY_S, lambda: self._resend(key))
 
-    def tell_debugger(self, tell: Callable[[Any], None]) -> None:
+    def interrupt_for_debugger(self, call: Callable[[Any], None]) -> None:
         """Have the main thread call a function, with its current frame, in the handler of a signal."""
-        self.on_debugger = tell
+        self.on_debugger = call
         self._wake_debugger()
 
     def _wake_debugger(self) -> None:
@@ -155,8 +155,8 @@ class Interrupts:
         if os.getpid() != self._context.pid:
             signal.default_int_handler(signum, None)  # a child that user code forked
         if self.on_debugger is not None:
-            tell, self.on_debugger = self.on_debugger, None
-            tell(frame)
+            call, self.on_debugger = self.on_debugger, None
+            call(frame)
             return
         self._handled = True
         self._gate.arrived(signum, self._raise, frame)
