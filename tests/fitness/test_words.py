@@ -45,8 +45,6 @@ BANNED = {
     "valueless": "without a value",
     "whoever": "the process, thread or user that is meant",
 }
-#: Packages and modules whose words are not replaced yet. Take a name out when it is clean; never add one.
-NOT_YET_CLEAN = {"_node"}
 #: The words of a text: names are split at underscores and capitals.
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 #: A bare *Who* or *What* as the subject of a statement; questions may begin so.
@@ -71,7 +69,6 @@ def _parts() -> dict[str, list[Path]]:
 
 
 PARTS = _parts()
-CLEAN = sorted(set(PARTS) - NOT_YET_CLEAN)
 
 
 def banned_in(text: str) -> Iterator[tuple[int, str]]:
@@ -121,15 +118,9 @@ def _faults(part: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("part", CLEAN)
+@pytest.mark.parametrize("part", sorted(PARTS))
 def test_sources_use_the_words_of_the_field(part: str) -> None:
     assert _faults(part) == []
-
-
-@pytest.mark.parametrize("part", sorted(NOT_YET_CLEAN))
-def test_the_list_of_parts_that_are_not_clean_shrinks(part: str) -> None:
-    assert part in PARTS, "it is gone: take it out of NOT_YET_CLEAN"
-    assert _faults(part), "it is clean: take it out of NOT_YET_CLEAN"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

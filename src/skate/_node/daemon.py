@@ -201,7 +201,7 @@ class Daemon:
         client.connection = self._acceptor.accept(sock, client, patient=is_lifeline)
 
     def _out_of_descriptors(self, error: OSError) -> None:
-        text = f"the node daemon {descriptors.explain(error)}. Whoever dials it waits until there are some"
+        text = f"the node daemon {descriptors.explain(error)}. Processes that dial it wait for some"
         self.context.event("ERROR", "NODES", text)
 
     def shutdown(self, reason: str) -> None:

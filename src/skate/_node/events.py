@@ -18,7 +18,7 @@ class WorkerEnded(NamedTuple):
     #: Owner and number of the task that it began last.
     begun_owner: bytes
     begun_seq: int
-    #: The actor that it was told to become, and the incarnation.
+    #: The actor that it was asked to become, and the incarnation.
     actor: tuple[bytes, int] | None = None
     #: Why it announced that it would leave; empty: it did not.
     left: str = ""

@@ -17,8 +17,8 @@ from skate._node.context import NodeContext
 from skate._transport.connection import Connection
 from skate._wire import node
 
-#: A driver with this many bytes of unread output is slow: workers wait with theirs.
-_MAX_UNREAD_OUTPUT_BYTES = 1 << 20
+#: A driver with this many bytes of output that it has not read is slow: workers wait with theirs.
+_MAX_QUEUED_OUTPUT_BYTES = 1 << 20
 
 
 class Jobs:
@@ -103,4 +103,4 @@ class Jobs:
         if driver is None:
             return True
         driver.send(node.LogLines(name, pid, is_error, text))
-        return driver.queued_bytes < _MAX_UNREAD_OUTPUT_BYTES
+        return driver.queued_bytes < _MAX_QUEUED_OUTPUT_BYTES

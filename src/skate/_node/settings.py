@@ -1,4 +1,4 @@
-"""What a daemon is started with: JSON on its command line, written by ``_launch``."""
+"""The settings that a daemon is started with: JSON on its command line, written by ``_launch``."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ Owner: the daemon's loop. An incarnation goes through::
        |                                    refuses or ends (that is reported)
        '-- stop, or it cannot be had: reported
 
-A worker that is told to become an actor may own objects that others need: it is not killed before it accepts.
+A worker asked to become an actor may own objects that others need: it is not killed before it accepts.
 An incarnation whose worker had not accepted had not begun: another worker is asked, which costs no restart,
 unless its job is over or too many workers have ended. Each incarnation is reported ended, or failed, once.
 """
@@ -37,7 +37,7 @@ class PlacementState(enum.Enum):
     """The states of an incarnation on this node; the module's text has the diagram."""
 
     WAITING = "waiting for a worker"
-    STARTING = "a worker was told to become it"
+    STARTING = "a worker was asked to become it"
     RUNNING = "the worker accepted"
 
 

@@ -1,6 +1,6 @@
 """Connects this node to the control store, and again when that was started anew.
 
-What it reported of actors is kept as long as it matters, and reported again at each connect.
+Its reports about actors are kept as long as they matter, and sent again at each connect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runtime environments: prepares what a demand needs before the lease table is told of the demand.
+"""Runtime environments: prepares what a demand needs before the demand reaches the lease table.
 
 Workers of one job in one environment form a worker pool. Its key, by which the lease table keeps them apart,
 is the job's id, followed by the environment's key if there is an environment.
@@ -37,7 +37,7 @@ from skate._wire import node
 _FOLDER = "environments"
 #: Encoded environments that are remembered with their keys: some programs make a new one for each task.
 _MAX_DECODED = 1000
-#: The drivers that wait are told of a preparation that takes longer.
+#: A preparation that takes longer is reported to the drivers that wait.
 _SLOW_PREPARATION_S = 5.0
 
 

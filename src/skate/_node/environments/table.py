@@ -32,7 +32,7 @@ class EnvironmentState(enum.Enum):
 
 
 class EnvironmentEvent(enum.Enum):
-    """What can happen to an environment."""
+    """The events of an environment."""
 
     WANTED = "wanted"
     ABANDONED = "no demand waits any more"

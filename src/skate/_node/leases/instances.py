@@ -17,7 +17,7 @@ class Devices:
 
     def __init__(self, ids: Sequence[str]) -> None:
         self.ids = list(ids)
-        #: What is free of each.
+        #: The free units of each.
         self.free = [UNIT] * len(self.ids)
 
     def choose(self, units: int) -> list[int] | None:

@@ -18,7 +18,7 @@ from skate._wire import node
 
 #: A demand that waits this long asks others for their share.
 _TIME_SLICE_S = 0.01
-#: The control store is told what is free at most this often.
+#: The free resources are reported to the control store at most this often.
 _REPORT_INTERVAL_S = 0.005
 
 

@@ -122,7 +122,7 @@ class LeaseTable:
                     break
         demand = self._demands.get((lease.owner, lease.shape))
         if demand is not None:
-            # Who gives one up stands behind the others now, or it would get it back at once.
+            # The owner that gives one up stands behind the others now, or it would get it back at once.
             self._last_order += 1
             demand.order = self._last_order
         if lease.worker and lease.worker not in self._ending:
@@ -168,7 +168,7 @@ class LeaseTable:
     def worker_ending(self, worker: bytes) -> None:
         """Grant a worker no more: it is certain to end. ``worker_lost`` follows.
 
-        What it serves goes on: its lease is its owner's until the process is gone, or the owner returns it.
+        Its calls go on: its lease is its owner's until the process is gone, or the owner returns it.
         """
         self._ending.add(worker)
         self._leaving.discard(worker)

@@ -19,7 +19,7 @@ class Process(NamedTuple):
 
     worker: bytes
     pid: int
-    #: What it runs, for people.
+    #: The name of the task or actor that it runs, for people.
     name: str
     #: Bytes of it and of what it started, without shared memory.
     size: int

@@ -1,1 +1,1 @@
-"""What a node reports: state, stacks, deadlocks, breakpoints."""
+"""The reports of a node: state, stacks, deadlocks, breakpoints."""

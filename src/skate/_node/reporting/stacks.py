@@ -19,7 +19,7 @@ _NOTHING = "  (in the runtime itself: it waits, or has nothing to do)\n"
 
 
 class Dump:
-    """What one process writes."""
+    """The stacks that one process writes."""
 
     def __init__(self, pid: int, path: str) -> None:
         self._pid = pid

@@ -38,7 +38,7 @@ _STACKS_POLL_S = 0.02
 _MAX_METRICS = 10_000
 #: Rows about calls that ended processes left behind: of calls that went well, and as much of failed ones.
 _MAX_LAST_ROWS_BYTES = 16 << 20
-#: What only the processes themselves know.
+#: The parts that only the processes themselves know.
 _ASKED = ("tasks", "counts", "objects", "stacks", "waits", "metrics")
 
 

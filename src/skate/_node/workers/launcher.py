@@ -56,7 +56,7 @@ class ProgressTable:
 
 
 class Listener(Protocol):
-    """The part of the daemon that is told what becomes of the processes."""
+    """The part of the daemon to which forks and ends of processes are reported."""
 
     def spawned(self, message: wire.Spawned) -> None:
         """A worker was forked, or could not be."""
@@ -131,7 +131,7 @@ class Launcher:
         return pending
 
     def spawn(self, worker_id: bytes, slot: int, job_config: bytes, stdout: int, stderr: int) -> None:
-        """Fork a worker; the listener is told its pid. The descriptors are closed here."""
+        """Fork a worker; its pid is reported to the listener. The descriptors are closed here."""
         spawn = wire.Spawn(worker_id, slot, job_config)
         if self._sock is None:
             self._pending.append((spawn, stdout, stderr))

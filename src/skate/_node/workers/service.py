@@ -31,7 +31,7 @@ class WorkerService:
         progress: the tasks that they began last.
         launcher: starts and ends processes; this part becomes its listener.
         jobs: take their output.
-        leases: are told which workers can be leased.
+        leases: learn which workers can be leased.
         worker_config: returns the job and the configuration of workers of a pool; None: the job is over.
         open_log: makes the log of a worker.
         count_kernel_kills: returns how many processes the kernel has ended for want of memory.

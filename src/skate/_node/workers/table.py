@@ -46,7 +46,7 @@ class WorkerProcess:
         #: Open connection, or None before the hello and after the end.
         self.connection: Any = None
         self.address = ""
-        #: (actor id, incarnation) that it was told to become.
+        #: (actor id, incarnation) that it was asked to become.
         self.actor: tuple[bytes, int] | None = None
         #: That actor is restarted if its process ends.
         self.restartable = False
@@ -59,9 +59,9 @@ class WorkerProcess:
         self.intended = False
         #: It was ended because memory ran short.
         self.out_of_memory = False
-        #: What else is known of its end: a traceback, or who ended it.
+        #: Everything else that is known of its end: a traceback, or who ended it.
         self.evidence = ""
-        #: What it runs, for logs.
+        #: The name of the task or actor that it runs, for logs.
         self.name = ""
         #: When it was asked for, forked, ready, and dead (seconds since 1970; 0: not yet), for the state API.
         self.times = [0.0, 0.0, 0.0, 0.0]
@@ -147,7 +147,7 @@ class WorkerTable:
         return worker
 
     def become_actor(self, worker_id: bytes, actor: tuple[bytes, int], name: str, restartable: bool) -> None:
-        """Note that a worker was told to become an incarnation of an actor."""
+        """Note that a worker was asked to become an incarnation of an actor."""
         worker = self._workers[worker_id]
         worker.actor, worker.name, worker.restartable = actor, name, restartable
 

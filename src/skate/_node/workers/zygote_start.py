@@ -10,7 +10,7 @@ from skate._base.spawning import spawn
 _BUFFER = 1 << 20
 
 
-def start_zygote(argv: list[str], board_fd: int, log_fd: int) -> tuple[int, socket.socket]:
+def start_zygote(argv: list[str], progress_fd: int, log_fd: int) -> tuple[int, socket.socket]:
     """Execute a zygote; return its pid and the daemon's end of the socket.
 
     It finds the other end as descriptor 3, the progress table as 4; it logs to ``log_fd``.
@@ -24,7 +24,7 @@ def start_zygote(argv: list[str], board_fd: int, log_fd: int) -> tuple[int, sock
     try:
         for sock in (ours, theirs):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        pid = spawn(argv, {3: theirs.fileno(), 4: board_fd, 1: log_fd, 2: log_fd}, session)
+        pid = spawn(argv, {3: theirs.fileno(), 4: progress_fd, 1: log_fd, 2: log_fd}, session)
     except OSError:
         ours.close()
         raise
