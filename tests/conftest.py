@@ -10,6 +10,7 @@ import contextlib
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -50,6 +51,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     for name in ADDRESSES:
         os.environ.pop(name, None)
+    # A shell starts its background jobs with SIGINT ignored; programs that tests start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     base = tempfile.gettempdir()
     # Where tests have their own folders (``tmp_path``), pytest keeps those of the last runs.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", base)
