@@ -640,7 +640,7 @@ def test_an_actor_is_killed_while_a_thread_waits(session: Session, tmp_path: Pat
         graph = last.same.bind(actor.wait_for.bind(inp)).experimental_compile()
     there = graph.execute(tmp_path / "first")
     (tmp_path / "first").touch()
-    wait_for(lambda: graph._graph._executions.there(0, 0), "the first result")
+    wait_for(lambda: graph._graph._executions.is_there(0, 0), "the first result")
     ref = graph.execute(tmp_path / "never")
     errors: list[BaseException] = []
 

@@ -364,7 +364,7 @@ def test_finalizers_that_wait(tmp_path: Path, mode: str) -> None:
             Client()
             assert skate.get(f.remote(n)) == n
             skate.get(counter.add.remote())
-            skate.wait([f.remote(n)], timeout=AGES)
+            skate.wait([f.remote(n)], timeout=3600)
         gc.set_threshold(700)
         gc.collect()
         print("done", ended, skate.get(counter.add.remote()))

@@ -87,7 +87,7 @@ def _hello(session: Session, service: services.Service, kind: str) -> tuple[str,
     folder = session["session_dir"]
     address = os.path.join(folder, "s", me.hex())
     if service is services.NODE:
-        job = {**current.require_core("have a job").job_config, "job_owner": me.hex()}
+        job = {**current.require_core("have a job").context.job_config, "job_owner": me.hex()}
         hello = node.Hello(kind, me, os.getpid(), address, PROTOCOL, json.dumps(job).encode())
         return f"{folder}/node.sock", hello
     return "", worker.PeerHello(me, address, PROTOCOL)
@@ -128,7 +128,7 @@ def test_to_a_driver(session: Session, good_as_new: None, message: type[Struct])
     """Those that only who runs calls can understand are refused."""
     peers = current.require_core("be talked to").peers
     _, hello = _hello(session, services.PROCESS, "process")
-    with Stranger(services.PROCESS, current.require_core("be talked to").address, hello) as stranger:
+    with Stranger(services.PROCESS, current.require_core("be talked to").context.address, hello) as stranger:
         for _ in range(2):
             stranger.say(stray(message))
         refused = stranger.finish()

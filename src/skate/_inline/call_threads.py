@@ -53,14 +53,30 @@ class _Gate:
         self._call_thread.call()
 
 
+class _Start:
+    """Starts a call thread's next job when the lock is free. See Deferred."""
+
+    __slots__ = ("_call_thread",)
+
+    def __init__(self, call_thread: CallThread) -> None:
+        self._call_thread = call_thread
+
+    def run_deferred(self, pause: bool) -> list[Deferred]:
+        """Start the job."""
+        return self._call_thread.start_job(pause)
+
+
 class CallThread:
-    """A thread that runs one job after the other, each when ``run_deferred`` is called."""
+    """A thread that runs one job after the other, each when ``start_job`` is called."""
 
     def __init__(self, reactor: InlineReactor, on_end: Callable[[CallThread], None]) -> None:
         self._reactor = reactor
         self._on_end = on_end
-        self._gate = threading.Lock()
+        #: It sleeps on the first in a wait, on the second between jobs. An actor's next job may begin before
+        #: the last one has returned: a wait of that one, in a finalizer, must not take its start.
+        self._gate, self._start_gate = threading.Lock(), threading.Lock()
         self._gate.acquire()
+        self._start_gate.acquire()
         self._opening = _Gate(self)
         self._job: Callable[[], None] | None = None
         #: Locks on which its starters pause.
@@ -95,7 +111,7 @@ class CallThread:
     def begin(self, job: Callable[[], None]) -> None:
         """Set its job, which starts when the lock is released."""
         self._job = job
-        self._reactor.deferred.append(self)
+        self._reactor.deferred.append(_Start(self))
 
     def call(self) -> None:
         """Resume it when the lock is released, if it waits."""
@@ -118,28 +134,44 @@ class CallThread:
         self._retired = True
         self._job = None
         if self._idle:
-            release(self._gate)
+            release(self._start_gate)
 
     # ------------------------------------------------------------------ starting (without the lock)
 
     def run_deferred(self, pause: bool) -> list[Deferred]:
-        """Start its job, or resume it. See Deferred."""
+        """Resume its job, which waits. See Deferred."""
+        return self._open(self._gate, pause)
+
+    def start_job(self, pause: bool) -> list[Deferred]:
+        """Start its next job. See Deferred."""
+        # While its last job still waits for something, the starter must not pause: that may depend on it.
+        return self._open(self._start_gate, pause and self._waiter is None)
+
+    def _open(self, gate: threading.Lock, pause: bool) -> list[Deferred]:
         if self.has_ended:
             return []
         # Between two jobs, its own thread may start its next job: it must not pause for itself.
         if not pause or self.alone or self.thread.ident == threading.get_ident():
             self._trace = sys.gettrace()
-            release(self._gate)
+            release(gate)
             return []
         self._watched = True
         self._trace = sys.gettrace()
         try:
-            self.pause(lambda settled: release(self._gate))
+            self.pause(lambda settled: release(gate))
         except BaseException:
             for one in self._stop_watching():
                 one.run_deferred(False)
             raise
         return self._stop_watching()
+
+    def _take_unwatched(self) -> list[Deferred]:
+        """Return the work that was passed on, unless a starter still pauses and will do it."""
+        with self._reactor.lock.inner:  # type: ignore[attr-defined]
+            if self._watched:
+                return []
+            inherited, self._inherited = self._inherited, []
+        return inherited
 
     def _stop_watching(self) -> list[Deferred]:
         with self._reactor.lock.inner:  # type: ignore[attr-defined]
@@ -180,7 +212,7 @@ class CallThread:
             release(one)
 
     def pass_on(self, deferred: list[Deferred]) -> None:
-        """Leave work to the thread that pauses for this one; without one, do it here after the job."""
+        """Leave work to the thread that pauses for this one. Without one, it is done here, later."""
         self._inherited.extend(deferred)
 
     def take_inherited(self) -> list[Deferred]:
@@ -209,7 +241,12 @@ class CallThread:
                 waiter.gate = self._opening  # type: ignore[assignment]
                 self._waiter = waiter
             self.busy = True
+            unwatched = self._take_unwatched()
             self.settle()
+            # A finalizer may wait while the job ends, perhaps for work that nobody else would do by then.
+            for one in unwatched:
+                for following in one.run_deferred(False):
+                    following.run_deferred(False)
             try:
                 woken = sleep(self._gate, deadline)
                 if not woken:
@@ -241,7 +278,7 @@ class CallThread:
                 self.has_ended = self._retired
                 self._idle = not self.has_ended
             if not self.has_ended:
-                self._gate.acquire()
+                self._start_gate.acquire()
                 with reactor.lock.inner:  # type: ignore[attr-defined]
                     self._idle = False
                     job, self._job = self._job, None
@@ -268,13 +305,10 @@ class CallThread:
             self._trace = None
             self.interrupted = self.ending = self.alone = False
             self._on_end(self)
-            with reactor.lock.inner:  # type: ignore[attr-defined]
-                mine: list[Deferred] = []
-                if not self._watched:
-                    mine, self._inherited = self._inherited, []
+            unwatched = self._take_unwatched()
             self.settle()
-            if mine:
-                reactor.start(mine)
+            if unwatched:
+                reactor.start(unwatched)
 
 
 def _debugged(ident: int | None) -> bool:

@@ -206,6 +206,52 @@ def test_the_starter_does_the_work_of_an_ending_job(reactor: InlineReactor, call
     other.thread.join(10)
 
 
+def test_a_job_begun_early_starts_though_the_last_one_still_waits(
+    reactor: InlineReactor, call_thread: CallThread
+) -> None:
+    """Serial actors begin the next call when one has ended; a finalizer may wait before it has returned."""
+    waiter, ended = Waiter(), threading.Event()
+
+    def first() -> None:
+        with reactor.lock:
+            call_thread.begin(ended.set)
+        assert reactor.wait(waiter)
+
+    with reactor.lock:
+        call_thread.begin(first)
+    with reactor.lock:
+        waiter.notify()
+    assert ended.wait(10)
+
+
+def test_an_ending_job_that_waits_does_the_work_that_nobody_else_will(
+    reactor: InlineReactor, call_thread: CallThread
+) -> None:
+    """Its starter pauses no more; a finalizer that waits may need what was to be passed on."""
+    other, waiter, ended = CallThread(reactor, lambda one: None), Waiter(), threading.Event()
+
+    def notify() -> None:
+        with reactor.lock:
+            waiter.notify()
+
+    def first() -> None:
+        call_thread.ending = True
+        with reactor.lock:
+            other.begin(notify)
+        assert reactor.wait(waiter)
+        ended.set()
+
+    with reactor.lock:
+        call_thread.begin(first)
+        deferred, reactor.deferred = reactor.deferred, []
+    for one in deferred:
+        one.run_deferred(False)
+    assert ended.wait(10)
+    with reactor.lock:
+        other.retire()
+    other.thread.join(10)
+
+
 def test_a_long_chain_needs_no_deep_stack(reactor: InlineReactor) -> None:
     """Each job begins the next: no thread waits for more than one other."""
     pool = [CallThread(reactor, lambda one: pool.append(one)) for _ in range(2)]
