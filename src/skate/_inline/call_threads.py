@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skate._base import threads
-from skate._inline.reactor import Deferred, here, release, sleep
+from skate._inline.reactor import Deferred, here, release, sleep, start_without_pause
 from skate._transport.reactor import Waiter
 
 if TYPE_CHECKING:
@@ -160,24 +160,19 @@ class CallThread:
         try:
             self.pause(lambda settled: release(gate))
         except BaseException:
-            for one in self._stop_watching():
-                one.run_deferred(False)
+            start_without_pause(self._stop_watching())
             raise
         return self._stop_watching()
 
     def _take_unwatched(self) -> list[Deferred]:
         """Return the work that was passed on, unless a starter still pauses and will do it."""
         with self._reactor.lock.inner:  # type: ignore[attr-defined]
-            if self._watched:
-                return []
-            inherited, self._inherited = self._inherited, []
-        return inherited
+            return [] if self._watched else self.take_inherited()
 
     def _stop_watching(self) -> list[Deferred]:
         with self._reactor.lock.inner:  # type: ignore[attr-defined]
             self._watched = False
-            inherited, self._inherited = self._inherited, []
-        return inherited
+            return self.take_inherited()
 
     def pause(self, begin: Callable[[threading.Lock], None]) -> None:
         """Call ``begin``, and wait until this call thread settles or releases the lock given to ``begin``."""
@@ -244,9 +239,7 @@ class CallThread:
             unwatched = self._take_unwatched()
             self.settle()
             # A finalizer may wait while the job ends, perhaps for work that nobody else would do by then.
-            for one in unwatched:
-                for following in one.run_deferred(False):
-                    following.run_deferred(False)
+            start_without_pause(unwatched)
             try:
                 woken = sleep(self._gate, deadline)
                 if not woken:

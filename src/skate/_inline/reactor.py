@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from skate._base.clock import monotonic
@@ -143,8 +143,7 @@ class InlineReactor(Reactor):
             while waiting:
                 waiting.extend(waiting.popleft().run_deferred(True))
         except BaseException:  # raised in this thread from outside: no thread pauses any more, but all start
-            for one in waiting:
-                one.run_deferred(False)
+            start_without_pause(waiting)
             raise
 
     def request_turn(self) -> None:
@@ -157,10 +156,7 @@ class InlineReactor(Reactor):
             deferred, self.deferred = self.deferred, []
         finally:
             inner.__exit__(None, None, None)
-        for one in deferred:
-            # This may run at any line of user code: do not pause.
-            for following in one.run_deferred(False):
-                following.run_deferred(False)
+        start_without_pause(deferred)  # this may run at any line of user code
 
     def wake(self) -> None:
         """See Reactor."""
@@ -254,6 +250,13 @@ def sleep(gate: threading.Lock, deadline: float | None) -> bool:
             return True
         if monotonic() >= deadline:
             return False
+
+
+def start_without_pause(deferred: Iterable[Deferred]) -> None:
+    """Do deferred work, and what follows from it, without a pause for any of it. Without the lock."""
+    for one in deferred:
+        for following in one.run_deferred(False):
+            following.run_deferred(False)
 
 
 def release(gate: threading.Lock) -> None:
