@@ -69,7 +69,6 @@ class LeasePool:
         self.leases: list[WorkerLease] = []
         #: How deep the deepest caller of these tasks is nested.
         self.depth = 0
-        self.warned = False
         self._send = send
         self._demand = demand
         self._give_back = give_back

@@ -256,14 +256,7 @@ class Borrowing:
         acknowledgement: wire.ReplyAck,
     ) -> None:
         """Register with the owners of the refs inside results, then release the sender's hold on them."""
-        missing = len(contained)
-
-        def registered() -> None:
-            nonlocal missing
-            missing -= 1
-            if not missing:
-                connection.send(acknowledgement)
-
+        registered = _send_after(len(contained), connection, acknowledgement)
         for index, object_id, owner_address in contained:
             if owner_address == self._context.address:
                 inner = self._refs.entries.get(object_id)
@@ -326,17 +319,25 @@ class Borrowing:
                 connection.send(reply)
                 connection.flush()
             return not borrowed
-        missing = len(third_party)
-
-        def registered() -> None:
-            nonlocal missing
-            missing -= 1
-            if not missing:
-                connection.send(reply)
-
+        registered = _send_after(len(third_party), connection, reply)
         for entry in third_party:
             self._refs.register(entry, registered)
         return False
+
+
+def _send_after(
+    count: int, connection: Connection, message: wire.Reply | wire.ReplyAck
+) -> Callable[[], None]:
+    """Return a function that sends the message at its call of this number."""
+    missing = count
+
+    def registered() -> None:
+        nonlocal missing
+        missing -= 1
+        if not missing:
+            connection.send(message)
+
+    return registered
 
 
 def _nothing(entry: ObjectEntry, location: bytes) -> None:
