@@ -1,0 +1,12 @@
+"""Blocks: Arrow tables, and everything that is done to one of them without knowing where it lives.
+
+::
+
+    tables         the only place that concatenates, slices and measures blocks
+    rows           rows (dicts) to blocks and back
+    batches        batches (numpy, pandas, pyarrow) to blocks and back
+    tensors        columns of arrays
+    sources        which rows of a block came from which file
+    builder        cuts rows and tables into blocks of a size
+    kernels        sort, partition, group, join: one block or a few in, one out
+"""

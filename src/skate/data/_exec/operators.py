@@ -1,0 +1,114 @@
+"""What a task does to blocks.
+
+A stage is a list of operators that run one after the other inside one task: each takes an iterator of blocks and
+returns one. Operators are pickled with their stage once, travel to workers, and hold no state of a run: what belongs
+to one task is in its ``TaskContext``, what belongs to one replica (instances of a user's class) in ``Replica``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A block with a word of its operator to the driver; only the last operator of a stage may return it.
+
+    Attributes:
+        block: the rows.
+        extra: ``BlockMeta.extra``: plain data.
+    """
+
+    block: pa.Table
+    extra: Any
+
+
+@dataclass(slots=True)
+class Letter:
+    """A row that failed, for the dead letters.
+
+    Attributes:
+        row: the row as a dict, or None if there is none yet (a file that could not be read).
+        error: the exception.
+        traceback_text: its traceback, formatted.
+        stage: the operator's name.
+        path: file that the row came from, or "".
+        row_id: ``"<task>:<n>"``: the n-th row of a task's input; the same in every run of a plan.
+    """
+
+    row: dict[str, Any] | None
+    error: BaseException
+    traceback_text: str
+    stage: str
+    path: str
+    row_id: str
+
+
+@dataclass(slots=True)
+class Replica:
+    """What lives as long as a process of a pool, or a task outside of pools.
+
+    Attributes:
+        instances: instance of a user's class by the position of its operator in the stage.
+    """
+
+    instances: dict[int, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class TaskContext:
+    """What an operator may know and tell while it runs; one for each task.
+
+    Attributes:
+        task_id: the task's name, the same in every run of a plan: ``"<stage>.<number>"``.
+        params: ``Bundle.params``.
+        slices: number of blocks that the first operator gets.
+        target_max_block_bytes: size at which outputs are cut.
+        replica: what outlives the task.
+        letters: rows that failed; the driver gets them with the next block.
+        spent_s: seconds by name (``"read"``, ``"run"``, ``"input"``, ...), for stats.
+        counts: counters by name (``"pickled_cells"``, ``"retries"``, ...), for stats.
+    """
+
+    task_id: str
+    params: Any = None
+    slices: int = 0
+    target_max_block_bytes: int = 128 << 20
+    replica: Replica = field(default_factory=Replica)
+    letters: list[Letter] = field(default_factory=list)
+    spent_s: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def spend(self, name: str, seconds: float) -> None:
+        """Add seconds to a name of ``spent_s``."""
+        self.spent_s[name] = self.spent_s.get(name, 0.0) + seconds
+
+
+class Operator(ABC):
+    """A step of a task: an iterator of blocks in, an iterator of blocks out.
+
+    Attributes:
+        name: for people: ``"MapBatches(embed)"``.
+        preserves_rows: row i of the output belongs to row i of the input.
+        is_deterministic: the same input gives the same output; False for samples without a seed.
+    """
+
+    name: str = ""
+    preserves_rows: bool = False
+    is_deterministic: bool = True
+
+    @abstractmethod
+    def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
+        """Return the output of one task. Lazy: take a block only when the next output needs it."""
+
+    def open(self, position: int, replica: Replica) -> None:
+        """Prepare a replica, once, before its first task: load what is expensive."""
+
+    def __repr__(self) -> str:
+        return self.name or type(self).__name__

@@ -1,0 +1,137 @@
+"""Datasources: where rows come from. The public protocol of ``ray.data.Datasource``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass
+class BlockMetadata:
+    """Facts of a block, known or expected; the public class of ``ray.data.block``.
+
+    Attributes:
+        num_rows: rows; None: not known before it is read.
+        size_bytes: bytes in memory; None: not known.
+        input_files: files that it comes from.
+        exec_stats: always None.
+    """
+
+    num_rows: int | None = None
+    size_bytes: int | None = None
+    input_files: list[str] | None = None
+    exec_stats: Any = None
+
+
+class ReadTask:
+    """A part of a datasource that one task reads.
+
+    Args:
+        read_fn: returns the blocks: tables, data frames, or dicts of columns.
+        metadata: what is expected.
+        schema: of the blocks, if known.
+        per_task_row_limit: rows after which reading may stop.
+        name: names the part in errors and row ids, the same in every run: ``"photos/1.png+62"``. None: its number.
+    """
+
+    def __init__(
+        self,
+        read_fn: Callable[[], Iterable[Any]],
+        metadata: BlockMetadata | None = None,
+        schema: pa.Schema | None = None,
+        per_task_row_limit: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        self._read_fn = read_fn
+        self.metadata = metadata or BlockMetadata()
+        self.schema = schema
+        self.per_task_row_limit = per_task_row_limit
+        self.name = name
+
+    @property
+    def read_fn(self) -> Callable[[], Iterable[Any]]:
+        """The function that reads."""
+        return self._read_fn
+
+    def __call__(self) -> Iterable[Any]:
+        return self._read_fn()
+
+
+@dataclass(frozen=True)
+class SourceHints:
+    """What the rules of the plan know about a read, and a datasource may use.
+
+    Attributes:
+        columns: columns that are needed; None: all.
+        predicate: an expression (``skate.data.expressions``) that rows must fulfil; None: none.
+        limit: rows that are enough; None: all.
+    """
+
+    columns: tuple[str, ...] | None = None
+    predicate: Any = None
+    limit: int | None = None
+
+
+class Datasource:
+    """Where rows come from. Subclass it and give it to ``read_datasource``.
+
+    Example:
+        >>> class Numbers(Datasource):
+        ...     def get_read_tasks(self, parallelism, per_task_row_limit=None, data_context=None):
+        ...         return [ReadTask(lambda: [{"n": [1, 2]}], BlockMetadata(num_rows=2))]
+        ...     def estimate_inmemory_data_size(self):
+        ...         return None
+    """
+
+    #: What the plan's rules found out (projection, predicate, limit); ``with_hints`` sets it on a copy.
+    hints: SourceHints = SourceHints()
+    #: Hints of these kinds are honoured exactly: "columns", "predicate", "limit".
+    supports: frozenset[str] = frozenset()
+
+    def get_name(self) -> str:
+        """Return a name for people: ``"Parquet"``."""
+        return type(self).__name__.removesuffix("Datasource")
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Return the bytes of all rows in memory, or None."""
+        return None
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
+        """Return the parts, in order; about ``parallelism`` of them, or as many as fit (-1)."""
+        raise NotImplementedError(f"{type(self).__name__} must define get_read_tasks")
+
+    def schema(self) -> pa.Schema | None:
+        """Return the schema if it is known without reading rows (of columns in ``hints`` alone), else None."""
+        return None
+
+    def num_rows(self) -> int | None:
+        """Return the number of rows if it is known without reading rows, else None."""
+        return None
+
+    def input_files(self) -> list[str]:
+        """Return the files that are read."""
+        return []
+
+    def fingerprint(self) -> Any:
+        """Return plain data that changes when what is read changes: for resuming writes."""
+        return self.get_name()
+
+    def with_hints(self, hints: SourceHints) -> Datasource:
+        """Return a copy with hints."""
+        from copy import copy
+
+        made = copy(self)
+        made.hints = hints
+        return made
+
+    @property
+    def should_create_reader(self) -> bool:
+        """Always False: readers of old Ray versions are not used."""
+        return False
+

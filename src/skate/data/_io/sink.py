@@ -1,0 +1,62 @@
+"""Sinks: what becomes of rows that are written."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from skate.data._exec.operators import TaskContext
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Sink(ABC):
+    """Writes blocks in tasks, and commits in the driver; picklable.
+
+    The driver calls ``start`` once before the first task and ``commit`` once after the last, or ``abort``. A task
+    may be run again, after a crash, with the same ``task.task_id``: what it writes must then replace what it wrote.
+
+    Attributes:
+        name: for people: ``"WriteParquet"``.
+        min_rows: rows that each task should get at least; None: whatever comes.
+    """
+
+    name: str = "Write"
+    min_rows: int | None = None
+
+    def start(self, schema: pa.Schema | None) -> None:
+        """Check the target and prepare it; raise before anything is read if it cannot be written to."""
+
+    def is_needed(self) -> bool:
+        """Tell whether anything is to be done at all (False: mode "ignore" and the target exists). After ``start``."""
+        return True
+
+    @abstractmethod
+    def write(self, blocks: Iterator[pa.Table], task: TaskContext) -> Any:
+        """Write the blocks of one task. Runs in a worker. Return plain data for ``commit``."""
+
+    def record(self, part: str, results: Sequence[Any]) -> None:
+        """Take a part of the source into account, in the driver: all rows that came from it are written.
+
+        Args:
+            part: the name of a read task (``ReadTask.name``, or its number): the same in every run of a plan.
+            results: what ``write`` returned for each task that wrote rows of the part.
+        """
+
+    def finished(self) -> Sequence[str]:
+        """Return the parts that an earlier run recorded, which are not read again. After ``start``."""
+        return ()
+
+    @abstractmethod
+    def commit(self, results: Sequence[Any], schema: pa.Schema | None) -> None:
+        """Make everything visible.
+
+        Args:
+            results: what ``write`` returned, of all tasks (those of an earlier run included).
+            schema: of the rows; None if there were none and it is not known.
+        """
+
+    def abort(self, error: BaseException) -> None:
+        """Remove what was written; the run failed."""
