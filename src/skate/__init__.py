@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from skate import cloudpickle as cloudpickle
     from skate import compat as compat
     from skate import dag as dag
+    from skate import data as data
     from skate import exceptions as exceptions
     from skate import experimental as experimental
     from skate import job_config as job_config
@@ -74,7 +75,7 @@ _IDS = ("ActorClassID", "ActorID", "ClusterID", "FunctionID", "JobID", "NodeID",
 _CLUSTER = ("available_resources", "cluster_resources", "nodes")
 _API = ("get", "get_actor", "init", "is_initialized", "kill",
         "cancel", "put", "remote", "shutdown", "wait")  # fmt: skip
-_MODULES = ("actor", "cloudpickle", "compat", "dag", "exceptions", "experimental", "job_config",
+_MODULES = ("actor", "cloudpickle", "compat", "dag", "data", "exceptions", "experimental", "job_config",
             "runtime_context", "runtime_env", "types", "util")  # fmt: skip
 
 #: Public name to (module, name there).
@@ -97,7 +98,7 @@ _PLACES: dict[str, tuple[str, str]] = {
 }
 
 #: Parts of Ray that are not there, and say so.
-_LATER = ("air", "autoscaler", "client", "data", "job_submission", "rllib", "serve", "train", "tune")
+_LATER = ("air", "autoscaler", "client", "job_submission", "rllib", "serve", "train", "tune")
 
 __all__ = sorted(["__commit__", *_PLACES, *_MODULES])
 

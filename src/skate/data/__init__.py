@@ -1,0 +1,95 @@
+"""skate.data: tables that are larger than memory, pipelines over files, pictures, sound and models.
+
+::
+
+    import skate.data
+
+    photos = skate.data.read_images("photos/", include_paths=True)
+    photos.map_batches(Embed, batch_size=32).write_parquet("embeddings/")
+
+The names are those of ``ray.data``. They are loaded at first use: importing this package loads neither
+pyarrow
+nor numpy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skate.data._verbs.iterators import DataIterator as DataIterator
+    from skate.data._verbs.schema import Schema as Schema
+    from skate.data.compute import ActorPoolStrategy as ActorPoolStrategy
+    from skate.data.compute import TaskPoolStrategy as TaskPoolStrategy
+    from skate.data.context import DataContext as DataContext
+    from skate.data.context import set_progress_bars as set_progress_bars
+    from skate.data.dataset import Dataset as Dataset
+    from skate.data.dataset import MaterializedDataset as MaterializedDataset
+    from skate.data.execution_options import ExecutionOptions as ExecutionOptions
+    from skate.data.execution_options import ExecutionResources as ExecutionResources
+    from skate.data.execution_options import NodeIdStr as NodeIdStr
+    from skate.data.seeds import FileShuffleConfig as FileShuffleConfig
+    from skate.data.seeds import RandomSeedConfig as RandomSeedConfig
+
+_READS = (
+    "files", "from_arrow", "from_arrow_refs", "from_blocks", "from_dask", "from_huggingface", "from_items",
+    "from_numpy", "from_numpy_refs", "from_pandas", "from_pandas_refs", "from_spark", "from_torch", "range",
+    "range_tensor", "read_audio", "read_binary_files", "read_csv", "read_datasource", "read_html",
+    "read_images", "read_json", "read_numpy", "read_parquet", "read_pdf", "read_sql", "read_text",
+    "read_tfrecords", "read_videos", "read_webdataset",
+)  # fmt: skip
+_MODULES = (
+    "aggregate", "block", "collate_fn", "compute", "context", "dataset", "datasink", "datasource", "datatype",
+    "exceptions", "execution_options", "expressions", "extensions", "grouped_data", "iterator",
+    "preprocessors", "read_api",
+)  # fmt: skip
+
+#: Public name to (module, name there).
+_PLACES: dict[str, tuple[str, str]] = {
+    **{name: ("skate.data.read_api", name) for name in _READS},
+    **{name: ("skate.data.compute", name) for name in ("ActorPoolStrategy", "TaskPoolStrategy")},
+    **{name: ("skate.data.context", name) for name in ("DataContext", "set_progress_bars")},
+    # Ray's other name for it.
+    "DatasetContext": ("skate.data.context", "DataContext"),
+    **{name: ("skate.data.dataset", name) for name in ("Dataset", "MaterializedDataset", "Schema")},
+    **{
+        name: ("skate.data.execution_options", name)
+        for name in ("ExecutionOptions", "ExecutionResources", "NodeIdStr")
+    },
+    **{name: ("skate.data.seeds", name) for name in ("FileShuffleConfig", "RandomSeedConfig")},
+    "DataIterator": ("skate.data.iterator", "DataIterator"),
+    "SaveMode": ("skate.data.datasink", "SaveMode"),
+    "Datasink": ("skate.data.datasink", "Datasink"),
+    **{name: ("skate.data.datasource", name) for name in ("Datasource", "ReadTask")},
+    "Preprocessor": ("skate.data.preprocessors", "Preprocessor"),
+}
+
+__all__ = sorted([*_PLACES, *_MODULES])
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _PLACES:
+        module, attribute = _PLACES[name]
+        found: object = getattr(import_module(module), attribute)
+    elif name in _MODULES:
+        found = import_module(f"skate.data.{name}")
+    else:
+        raise AttributeError(_absence(name))
+    globals()[name] = found
+    return found
+
+
+def _absence(name: str) -> str:
+    """Say why a name is not there: some of Ray's are left out for a reason."""
+    from skate.data._left_out import reason
+
+    why = reason(name)
+    if why:
+        return f"skate.data has no {name}: {why}"
+    return f"module 'skate.data' has no attribute {name!r}"
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
