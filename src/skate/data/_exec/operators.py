@@ -40,6 +40,8 @@ class Letter:
         stage: the operator's name.
         path: file that the row came from, or "".
         row_id: ``"<task>:<n>"``: the n-th row of a task's input; the same in every run of a plan.
+        attempts: calls that failed with the row alone.
+        is_kept: the row is to be kept; False: it is left out (``on_error="skip"``) and only counted.
     """
 
     row: dict[str, Any] | None
@@ -48,6 +50,8 @@ class Letter:
     stage: str
     path: str
     row_id: str
+    attempts: int = 1
+    is_kept: bool = True
 
 
 @dataclass(slots=True)
