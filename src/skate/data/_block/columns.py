@@ -1,0 +1,214 @@
+"""Values of Python to columns, and back: the types that rows get.
+
+A column's type follows from the kinds of its values, which one pass in C collects (``set(map(type, values))``). Values
+of one kind become that kind's type; int and float become float; any other mixture keeps each value, pickled.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from skate.data._block import tensors
+from skate.data._block.numpy_cells import is_array_like
+from skate.data._block.objects import pickled
+
+_NULL = "null"
+_INT = "int"
+_FLOAT = "float"
+_LIST = "list"
+_ARRAY = "array"
+_OTHER = "other"
+
+#: What Arrow raises for values that it cannot hold.
+_REFUSED = (pa.ArrowException, TypeError, ValueError, OverflowError)
+
+#: Name of the group of kinds that mix without loss.
+_GROUPS: dict[type, str] = {
+    type(None): _NULL,
+    bool: "bool",
+    int: _INT,
+    float: _FLOAT,
+    str: "str",
+    bytes: "bytes",
+    bytearray: "bytes",
+    memoryview: "bytes",
+    list: _LIST,
+    tuple: _LIST,
+    set: _LIST,
+    frozenset: _LIST,
+    dict: "dict",
+    datetime.datetime: "datetime",
+    datetime.date: "date",
+    datetime.time: "time",
+    datetime.timedelta: "timedelta",
+}
+
+_NUMPY_GROUPS = {"b": "bool", "i": _INT, "u": _INT, "f": _FLOAT, "U": "str", "S": "bytes", "M": "datetime64"}
+
+
+def _group(kind: type) -> str:
+    """Return the group of a type, and remember it."""
+    known = _GROUPS.get(kind)
+    if known is None:
+        known = _new_group(kind)
+        if len(_GROUPS) < 4096:
+            _GROUPS[kind] = known
+    return known
+
+
+def _new_group(kind: type) -> str:
+    if kind.__module__.partition(".")[0] == "numpy" and hasattr(kind, "dtype") and kind.__name__ != "ndarray":
+        import numpy as np
+
+        if issubclass(kind, np.generic):
+            return _NUMPY_GROUPS.get(np.dtype(kind).kind, _OTHER)
+    if kind.__module__.startswith("pandas"):
+        if kind.__name__ in ("NAType", "NaTType"):
+            return _NULL
+        if kind.__name__ == "Timestamp":
+            return "timestamp"
+    if is_array_like(kind):
+        return _ARRAY
+    for base in (str, dict, list, tuple, set, frozenset):
+        if issubclass(kind, base):
+            return _GROUPS[base] if not _is_enum(kind) else _OTHER
+    return _OTHER
+
+
+def _is_enum(kind: type) -> bool:
+    return hasattr(kind, "__members__")
+
+
+def from_values(values: Sequence[Any], column: str = "") -> pa.Array | pa.ChunkedArray:
+    """Return a column of Python values.
+
+    Args:
+        values: a list; numbers, text, bytes, times, arrays, lists, sets, dicts, anything else that can be pickled.
+        column: its name, for errors.
+
+    Returns:
+        the column; several chunks if one cannot hold the text.
+
+    Raises:
+        TypeError: a value that Arrow has no type for cannot be pickled.
+
+    Example:
+        >>> from_values([1, 2.5]).type, from_values([1, "a"]).type
+        (DataType(double), object)
+    """
+    kinds = set(map(type, values))
+    simple = _SIMPLE.get(next(iter(kinds))) if len(kinds) == 1 else None
+    if simple is not None:
+        try:
+            return pa.array(values, simple)
+        except _REFUSED:
+            pass
+    groups = set(map(_group, kinds))
+    if _NULL in groups:
+        groups.discard(_NULL)
+        if kinds - {type(None)} and any(kind is not type(None) and _group(kind) == _NULL for kind in kinds):
+            values = [None if _group(type(value)) == _NULL else value for value in values]
+    if not groups:
+        return pa.nulls(len(values))
+    try:
+        made = _of_groups(groups, values, kinds)
+    except _REFUSED:
+        made = None
+    return pickled(values, column) if made is None else made
+
+
+_SIMPLE: dict[type, pa.DataType] = {
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    bytes: pa.binary(),
+    bool: pa.bool_(),
+}
+
+
+def _of_groups(
+    groups: set[str], values: Sequence[Any], kinds: set[type]
+) -> pa.Array | pa.ChunkedArray | None:
+    """Return a column of values of some groups; None if they do not mix."""
+    if len(groups) > 1:
+        return _floats(values) if groups == {_INT, _FLOAT} else None
+    (group,) = groups
+    maker = _MAKERS.get(group)
+    if maker is not None:
+        return maker(values)
+    if group == _OTHER and len(kinds - {type(None)}) > 1:
+        return None
+    return pa.array(values)
+
+
+def _floats(values: Sequence[Any]) -> pa.Array:
+    return pa.array([None if value is None else float(value) for value in values], pa.float64())
+
+
+def _ints(values: Sequence[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except OverflowError:
+        return pa.array(values, pa.uint64())
+
+
+def _lists(values: Sequence[Any]) -> pa.Array:
+    return pa.array([list(value) if isinstance(value, frozenset) else value for value in values])
+
+
+def _arrays(values: Sequence[Any]) -> pa.Array:
+    """Return arrays: scalars if they have no dimension, lists if they are text."""
+    made = tensors.from_cells(values)
+    if made is not None:
+        return made
+    from skate.data._block.numpy_cells import as_ndarray
+
+    lists = [None if value is None else as_ndarray(value).tolist() for value in values]
+    return pa.array(lists)
+
+
+def _datetimes(values: Sequence[Any]) -> pa.Array:
+    """Return times in the coarsest of seconds, milliseconds and microseconds that keeps them."""
+    made = pa.array(values)
+    for unit in ("s", "ms"):
+        try:
+            return made.cast(pa.timestamp(unit, made.type.tz))
+        except pa.ArrowInvalid:
+            continue
+    return made
+
+
+def _datetime64s(values: Sequence[Any]) -> pa.Array:
+    import numpy as np
+
+    return pa.array(np.array([np.datetime64("NaT") if value is None else value for value in values]))
+
+
+def _timestamps(values: Sequence[Any]) -> pa.Array:
+    """Return times of pandas, which count nanoseconds."""
+    import pandas as pd
+
+    return pa.array(pd.Series(values))
+
+
+_MAKERS: dict[str, Callable[[Sequence[Any]], Any]] = {
+    _INT: _ints,
+    _LIST: _lists,
+    _ARRAY: _arrays,
+    "datetime": _datetimes,
+    "datetime64": _datetime64s,
+    "timestamp": _timestamps,
+}
+
+
+def to_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column as Python has them: arrays for tensors, None for nulls."""
+    if tensors.is_tensor(column.type):
+        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        return [cell for chunk in chunks for cell in tensors.cells(chunk)]
+    values: list[Any] = column.to_pylist()
+    return values

@@ -1,0 +1,35 @@
+"""Errors of blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class SchemaConflictError(ValueError):
+    """Blocks of one data set have types in a column that no common type can hold.
+
+    Attributes:
+        column: name of the column; fields of a struct follow with dots: ``"box.left"``.
+        left: the type seen first.
+        right: the type that does not go with it.
+
+    Example:
+        >>> unify_schemas([pa.schema({"x": pa.int64()}), pa.schema({"x": pa.string()})])
+        Traceback (most recent call last):
+        SchemaConflictError: column 'x' is int64 in one block and string in another ...
+    """
+
+    def __init__(self, column: str, left: Any, right: Any, detail: str = "") -> None:
+        self.column = column
+        self.left = left
+        self.right = right
+        self.detail = detail
+        super().__init__(column, left, right, detail)
+
+    def __str__(self) -> str:
+        reason = f" ({self.detail})" if self.detail else ""
+        return (
+            f"column {self.column!r} is {self.left} in one block and {self.right} in another{reason}: no common type "
+            f"holds both. Make the function or the files agree, or cast the column: "
+            f"map_batches(..., batch_format='pyarrow') or with_column({self.column!r}, col({self.column!r}).cast(...))"
+        )

@@ -1,0 +1,80 @@
+"""Blocks as data frames of pandas, and back; pandas is imported when a frame is asked for or came."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pyarrow as pa
+
+from skate.data._block import ndarrays
+from skate.data._block.columns import from_values
+from skate.data._block.schemas import NO_COLUMNS
+
+
+def is_frame(value: Any) -> bool:
+    """Tell whether a value is a data frame of pandas, without importing pandas."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)
+
+
+def is_extension_array(value: Any) -> bool:
+    """Tell whether a value is a Series, an Index or an array of pandas, without importing pandas."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(
+        value, (pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)
+    )
+
+
+def to_frame(block: pa.Table, writable: bool = False) -> Any:
+    """Return a block as a data frame.
+
+    Columns have Arrow's types (``int64[pyarrow]``), without copies; those of tensors and of pickled values are columns
+    of objects.
+
+    Args:
+        block: the rows.
+        writable: arrays in the cells of tensor columns can be written to; the frame itself always can.
+    """
+    import pandas as pd
+
+    columns: dict[str, Any] = {}
+    for field, column in zip(block.schema, block.columns):
+        if field.name == NO_COLUMNS:
+            continue
+        if isinstance(field.type, pa.BaseExtensionType):
+            cells = ndarrays.to_ndarray(column, writable)
+            if cells.dtype != object or cells.ndim > 1:
+                cells = ndarrays.object_array(list(cells))
+            columns[field.name] = pd.Series(cells, dtype=object)
+        else:
+            columns[field.name] = pd.Series(pd.arrays.ArrowExtensionArray(column))
+    return pd.DataFrame(columns, index=pd.RangeIndex(block.num_rows))
+
+
+def from_frame(frame: Any) -> pa.Table:
+    """Return a block of a data frame; its index is left out, NaN, NaT and NA become null.
+
+    Names of columns that are no strings become strings.
+    """
+    columns = {
+        str(name): from_series(frame.iloc[:, number], str(name)) for number, name in enumerate(frame.columns)
+    }
+    if not columns and len(frame):
+        return pa.table({NO_COLUMNS: pa.nulls(len(frame))})
+    return pa.table(columns)
+
+
+def from_series(values: Any, column: str = "") -> pa.Array | pa.ChunkedArray:
+    """Return a column of a Series, an Index, or an extension array of pandas."""
+    import pandas as pd
+
+    array = values if isinstance(values, pd.api.extensions.ExtensionArray) else values.array
+    if isinstance(array, pd.arrays.ArrowExtensionArray):
+        return array.__arrow_array__()
+    if hasattr(array, "__skate_column__"):
+        return array.__skate_column__()
+    if values.dtype == object:
+        missing = pd.isna(values)
+        return from_values([None if gone else value for value, gone in zip(values, missing)], column)
+    return pa.array(array, from_pandas=True)
