@@ -30,10 +30,11 @@ def to_batch(block: pa.Table, batch_format: str | None, writable: bool = False) 
 
     Args:
         block: the rows.
-        batch_format: ``"numpy"`` or ``"default"``: a dict of arrays, of which those of numbers, times and tensors refer
-            to the block's memory; ``"pandas"``: a data frame whose columns are Arrow's, but arrays of objects for
-            tensors; ``"pyarrow"`` or None: the table.
-        writable: the arrays can be written to: they are copied where they refer to the block. Tables never can.
+        batch_format: ``"numpy"`` or ``"default"``: a dict of arrays, of which those of numbers, times and
+            tensors refer to the block's memory; ``"pandas"``: a data frame whose columns are Arrow's, but
+            arrays of objects for tensors; ``"pyarrow"`` or None: the table.
+        writable: the arrays can be written to: they are copied where they refer to the block. Tables never
+            can.
 
     Raises:
         ValueError: there is no such format.
@@ -47,7 +48,7 @@ def to_batch(block: pa.Table, batch_format: str | None, writable: bool = False) 
         block = _without_stand_in(block)
         return {
             name: ndarrays.to_ndarray(column, writable)
-            for name, column in zip(block.column_names, block.columns)
+            for name, column in zip(block.column_names, block.columns, strict=True)
         }
     if batch_format == "pandas":
         return frames.to_frame(block, writable)
@@ -63,8 +64,8 @@ def from_batch(batch: Any, producer: str) -> pa.Table:
     """Return a block of what a user's function returned.
 
     Args:
-        batch: a dict from column to array or list, a data frame of pandas, a table or record batch of pyarrow, or a
-            table of another library that speaks Arrow's C stream interface, such as polars.
+        batch: a dict from column to array or list, a data frame of pandas, a table or record batch of
+            pyarrow, or a table of another library that speaks Arrow's C stream interface, such as polars.
         producer: name of the function, for errors.
 
     Raises:
@@ -87,7 +88,7 @@ def from_batch(batch: Any, producer: str) -> pa.Table:
     if hasattr(batch, "__arrow_c_stream__") and hasattr(batch, "columns"):
         return from_batch(pa.table(batch), producer)
     raise ValueError(
-        f"{producer} returned a {type(batch).__name__}, but a batch is a dict of columns, a pandas.DataFrame, a "
+        f"{producer} returned a {type(batch).__name__}, but a batch is a dict of columns, a DataFrame, a "
         f"pyarrow.Table, or a generator of these{_advice(batch)}"
     )
 
@@ -106,7 +107,8 @@ def _from_columns(batch: Mapping[Any, Any], producer: str) -> pa.Table:
     for name, values in batch.items():
         if not isinstance(name, str):
             raise ValueError(
-                f"{producer} returned a batch with the column {name!r}, a {type(name).__name__}: names are str"
+                f"{producer} returned a batch with the column {name!r}, a {type(name).__name__}: "
+                f"names of columns are str"
             )
         columns[name] = _column(values, name, producer)
     lengths = {name: len(column) for name, column in columns.items()}
@@ -138,8 +140,8 @@ def _column(values: Any, name: str, producer: str) -> pa.Array | pa.ChunkedArray
 
 def _scalar(value: Any, name: str, producer: str) -> ValueError:
     return ValueError(
-        f"{producer} returned a batch whose column {name!r} is a single {type(value).__name__} ({value!r:.60}), not one "
-        f"value for each row: return a list or an array, such as [value] * rows"
+        f"{producer} returned a batch whose column {name!r} is a single {type(value).__name__} "
+        f"({value!r:.60}), not one value for each row: return a list or an array, such as [value] * rows"
     )
 
 
@@ -147,7 +149,7 @@ def _check_names(names: Sequence[str], producer: str) -> None:
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if list(names).count(name) > 1})
         raise ValueError(
-            f"{producer} returned a batch with more than one column named {', '.join(map(repr, twice))}: rename them"
+            f"{producer} returned a batch with more than one column of the name {', '.join(map(repr, twice))}"
         )
 
 
@@ -156,8 +158,8 @@ def rebatch(
 ) -> Iterator[pa.Table]:
     """Yield the rows of blocks in tables of an exact number of rows, across blocks.
 
-    A batch that lies within a block is a slice of it; only those across blocks are joined. Blocks without rows are left
-    out.
+    A batch that lies within a block is a slice of it; only those across blocks are joined. Blocks without
+    rows are left out.
 
     Args:
         blocks: in order; one is taken only when the next batch needs it.

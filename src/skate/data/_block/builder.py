@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._block.rows import from_rows
-from skate.data._block.tables import compact, concat, combine, size_bytes, slice_rows
+from skate.data._block.tables import combine, compact, concat, size_bytes, slice_rows
 
 #: Rows that wait as dicts at most, until they are made columns and weighed.
 _PENDING_ROWS = 4096
@@ -20,8 +20,8 @@ _SMALL_CHUNK_BYTES = 1 << 20
 class BlockBuilder:
     """Gathers rows and tables, and cuts blocks of at least a number of bytes, measured while they are built.
 
-    A block ends as soon as it has the bytes; a table that is far larger is cut into several. A row that alone has more
-    is a block.
+    A block ends as soon as it has the bytes; a table that is far larger is cut into several. A row that alone
+    has more is a block.
 
     Args:
         target_bytes: bytes of a block.
@@ -67,7 +67,8 @@ class BlockBuilder:
     def finish(self) -> Iterator[pa.Table]:
         """Yield the blocks that are complete and the rest.
 
-        If rows came in no table but tables without rows did, one of these is yielded, so that its schema is kept.
+        If rows came in no table but tables without rows did, one of these is yielded, so that its schema is
+        kept.
         """
         if self._rows:
             self._convert()
@@ -112,7 +113,7 @@ class BlockBuilder:
 
 
 def weigh_row(row: Mapping[str, Any]) -> int:
-    """Return about how many bytes the values of a row take as columns; quick, and no less than their text and arrays."""
+    """Return about how many bytes the values of a row take as columns: no less than text and arrays do."""
     size = 0
     for value in row.values():
         kind = type(value)

@@ -1,7 +1,8 @@
 """Values of Python to columns, and back: the types that rows get.
 
-A column's type follows from the kinds of its values, which one pass in C collects (``set(map(type, values))``). Values
-of one kind become that kind's type; int and float become float; any other mixture keeps each value, pickled.
+A column's type follows from the kinds of its values, which one pass in C collects (``set(map(type,
+values))``). Values of one kind become that kind's type; int and float become float; any other mixture keeps
+each value, pickled.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._block import tensors
-from skate.data._block.numpy_cells import is_array_like
+from skate.data._block.numpy_cells import as_ndarray, is_array_like, known_times
 from skate.data._block.objects import pickled
 
 _NULL = "null"
@@ -47,7 +48,16 @@ _GROUPS: dict[type, str] = {
     datetime.timedelta: "timedelta",
 }
 
-_NUMPY_GROUPS = {"b": "bool", "i": _INT, "u": _INT, "f": _FLOAT, "U": "str", "S": "bytes", "M": "datetime64"}
+_NUMPY_GROUPS = {
+    "b": "bool",
+    "i": _INT,
+    "u": _INT,
+    "f": _FLOAT,
+    "U": "str",
+    "S": "bytes",
+    "M": "datetime64",
+    "m": "timedelta64",
+}
 
 
 def _group(kind: type) -> str:
@@ -73,21 +83,18 @@ def _new_group(kind: type) -> str:
             return "timestamp"
     if is_array_like(kind):
         return _ARRAY
-    for base in (str, dict, list, tuple, set, frozenset):
+    for base in (str, bytes, int, float, dict, list, tuple, set, frozenset):
         if issubclass(kind, base):
-            return _GROUPS[base] if not _is_enum(kind) else _OTHER
+            return _GROUPS[base]
     return _OTHER
-
-
-def _is_enum(kind: type) -> bool:
-    return hasattr(kind, "__members__")
 
 
 def from_values(values: Sequence[Any], column: str = "") -> pa.Array | pa.ChunkedArray:
     """Return a column of Python values.
 
     Args:
-        values: a list; numbers, text, bytes, times, arrays, lists, sets, dicts, anything else that can be pickled.
+        values: a list; numbers, text, bytes, times, arrays, lists, sets, dicts, anything else that can be
+            pickled.
         column: its name, for errors.
 
     Returns:
@@ -110,8 +117,9 @@ def from_values(values: Sequence[Any], column: str = "") -> pa.Array | pa.Chunke
     groups = set(map(_group, kinds))
     if _NULL in groups:
         groups.discard(_NULL)
-        if kinds - {type(None)} and any(kind is not type(None) and _group(kind) == _NULL for kind in kinds):
+        if any(kind is not type(None) and _group(kind) == _NULL for kind in kinds):  # of pandas: NA, NaT
             values = [None if _group(type(value)) == _NULL else value for value in values]
+            kinds = set(map(type, values))
     if not groups:
         return pa.nulls(len(values))
     try:
@@ -121,6 +129,7 @@ def from_values(values: Sequence[Any], column: str = "") -> pa.Array | pa.Chunke
     return pickled(values, column) if made is None else made
 
 
+#: Types of columns whose values are all of one class.
 _SIMPLE: dict[type, pa.DataType] = {
     int: pa.int64(),
     float: pa.float64(),
@@ -165,14 +174,17 @@ def _arrays(values: Sequence[Any]) -> pa.Array:
     made = tensors.from_cells(values)
     if made is not None:
         return made
-    from skate.data._block.numpy_cells import as_ndarray
-
     lists = [None if value is None else as_ndarray(value).tolist() for value in values]
     return pa.array(lists)
 
 
-def _datetimes(values: Sequence[Any]) -> pa.Array:
-    """Return times in the coarsest of seconds, milliseconds and microseconds that keeps them."""
+def _datetimes(values: Sequence[Any]) -> pa.Array | None:
+    """Return times in the coarsest of seconds, milliseconds and microseconds that keeps them.
+
+    None if some have a time zone and some have none: Arrow would take the latter for UTC.
+    """
+    if len({value.tzinfo is None for value in values if value is not None}) > 1:
+        return None
     made = pa.array(values)
     for unit in ("s", "ms"):
         try:
@@ -182,25 +194,32 @@ def _datetimes(values: Sequence[Any]) -> pa.Array:
     return made
 
 
-def _datetime64s(values: Sequence[Any]) -> pa.Array:
+def _numpy_times(values: Sequence[Any]) -> pa.Array:
     import numpy as np
 
-    return pa.array(np.array([np.datetime64("NaT") if value is None else value for value in values]))
+    missing = (
+        np.datetime64("NaT")
+        if any(isinstance(value, np.datetime64) for value in values)
+        else np.timedelta64("NaT")
+    )
+    return pa.array(known_times(np.array([missing if value is None else value for value in values])))
 
 
 def _timestamps(values: Sequence[Any]) -> pa.Array:
-    """Return times of pandas, which count nanoseconds."""
+    """Return times of pandas, which may count nanoseconds."""
     import pandas as pd
 
     return pa.array(pd.Series(values))
 
 
+#: What makes a column of a group, and returns None if it cannot; ``pa.array`` for groups that are not here.
 _MAKERS: dict[str, Callable[[Sequence[Any]], Any]] = {
     _INT: _ints,
     _LIST: _lists,
     _ARRAY: _arrays,
     "datetime": _datetimes,
-    "datetime64": _datetime64s,
+    "datetime64": _numpy_times,
+    "timedelta64": _numpy_times,
     "timestamp": _timestamps,
 }
 

@@ -29,7 +29,10 @@ class SchemaConflictError(ValueError):
     def __str__(self) -> str:
         reason = f" ({self.detail})" if self.detail else ""
         return (
-            f"column {self.column!r} is {self.left} in one block and {self.right} in another{reason}: no common type "
-            f"holds both. Make the function or the files agree, or cast the column: "
-            f"map_batches(..., batch_format='pyarrow') or with_column({self.column!r}, col({self.column!r}).cast(...))"
+            f"column {self.column!r} is {self.left} in one block and {self.right} in another{reason}: "
+            f"no common type holds both. Make the function or the files agree, or cast the column, as in "
+            f"with_column({self.column!r}, col({self.column!r}).cast(...))"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SchemaConflictError, (self.column, self.left, self.right, self.detail)

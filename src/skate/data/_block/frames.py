@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from skate.data._block import ndarrays
 from skate.data._block.columns import from_values
+from skate.data._block.numpy_cells import object_array
 from skate.data._block.schemas import NO_COLUMNS
 
 
@@ -29,8 +30,8 @@ def is_extension_array(value: Any) -> bool:
 def to_frame(block: pa.Table, writable: bool = False) -> Any:
     """Return a block as a data frame.
 
-    Columns have Arrow's types (``int64[pyarrow]``), without copies; those of tensors and of pickled values are columns
-    of objects.
+    Columns have Arrow's types (``int64[pyarrow]``), without copies; those of tensors and of pickled values
+    are columns of objects.
 
     Args:
         block: the rows.
@@ -39,13 +40,13 @@ def to_frame(block: pa.Table, writable: bool = False) -> Any:
     import pandas as pd
 
     columns: dict[str, Any] = {}
-    for field, column in zip(block.schema, block.columns):
+    for field, column in zip(block.schema, block.columns, strict=True):
         if field.name == NO_COLUMNS:
             continue
         if isinstance(field.type, pa.BaseExtensionType):
             cells = ndarrays.to_ndarray(column, writable)
             if cells.dtype != object or cells.ndim > 1:
-                cells = ndarrays.object_array(list(cells))
+                cells = object_array(list(cells))
             columns[field.name] = pd.Series(cells, dtype=object)
         else:
             columns[field.name] = pd.Series(pd.arrays.ArrowExtensionArray(column))
@@ -76,5 +77,7 @@ def from_series(values: Any, column: str = "") -> pa.Array | pa.ChunkedArray:
         return array.__skate_column__()
     if values.dtype == object:
         missing = pd.isna(values)
-        return from_values([None if gone else value for value, gone in zip(values, missing)], column)
+        return from_values(
+            [None if gone else value for value, gone in zip(values, missing, strict=True)], column
+        )
     return pa.array(array, from_pandas=True)

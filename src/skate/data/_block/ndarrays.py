@@ -17,8 +17,9 @@ __all__ = ["from_ndarray", "is_array_like", "to_ndarray"]
 def to_ndarray(column: pa.ChunkedArray, writable: bool = False) -> Any:
     """Return a column as an array with one element a row.
 
-    Numbers, times and tensors without nulls in one chunk are not copied. Integers with nulls become float64 with NaN;
-    booleans with nulls, text, bytes, lists (as arrays), structs and pickled values are arrays of objects.
+    Numbers, times and tensors without nulls in one chunk are not copied. Integers with nulls become float64
+    with NaN; booleans with nulls, text, bytes, lists (as arrays), structs and pickled values are arrays of
+    objects.
 
     Args:
         column: the values.

@@ -11,16 +11,20 @@ def object_array(values: Sequence[Any]) -> Any:
     import numpy as np
 
     made = np.empty(len(values), dtype=object)
-    made[:] = values if not _is_nested(values) else None
-    if _is_nested(values):
-        for number, value in enumerate(values):
-            made[number] = value
+    for number, value in enumerate(values):
+        made[number] = value
     return made
 
 
-def _is_nested(values: Sequence[Any]) -> bool:
-    """Tell whether assigning the values at once would spread them over further dimensions."""
-    return any(hasattr(value, "__len__") and not isinstance(value, (str, bytes)) for value in values)
+def known_times(array: Any) -> Any:
+    """Return an array of numpy's times in a unit that Arrow has: hours and the like become seconds."""
+    import numpy as np
+
+    if array.dtype.kind not in "mM" or np.datetime_data(array.dtype)[0] in ("s", "ms", "us", "ns"):
+        return array
+    if array.dtype == np.dtype("datetime64[D]"):
+        return array
+    return array.astype(f"{array.dtype.kind}8[s]")
 
 
 def is_array_like(kind: type) -> bool:
@@ -41,7 +45,10 @@ def _is_numpy_scalar(kind: type) -> bool:
 
 
 def as_ndarray(value: Any) -> Any:
-    """Return an array-like value as an array in the byte order of this machine; of torch: detached, on the CPU."""
+    """Return an array-like value as an array in the byte order of this machine.
+
+    Those of torch are detached from their graph and copied to the CPU.
+    """
     import numpy as np
 
     if hasattr(value, "detach") and hasattr(value, "cpu"):
@@ -49,4 +56,4 @@ def as_ndarray(value: Any) -> Any:
     array = np.asarray(value)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    return array
+    return known_times(array)

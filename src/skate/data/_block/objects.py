@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 
-class PickledScalar(pa.ExtensionScalar):
+class PickledScalar(pa.ExtensionScalar):  # type: ignore[misc]
     """A cell of a column of pickled values."""
 
     def as_py(self, **_: Any) -> Any:
@@ -17,7 +17,7 @@ class PickledScalar(pa.ExtensionScalar):
         return None if self.value is None else pickle.loads(self.value.as_py())
 
 
-class PickledArray(pa.ExtensionArray):
+class PickledArray(pa.ExtensionArray):  # type: ignore[misc]
     """A column of pickled values."""
 
     def to_pylist(self, **_: Any) -> list[Any]:
@@ -32,11 +32,12 @@ class PickledArray(pa.ExtensionArray):
         return object_array(self.to_pylist())
 
 
-class PickledType(pa.ExtensionType):
+class PickledType(pa.ExtensionType):  # type: ignore[misc]
     """Any Python value, pickled: what rows hold when Arrow has no type for it.
 
-    The type is not registered with Arrow: a file that says that its column is of this type yields bytes, because
-    unpickling what a stranger wrote runs the stranger's code. Blocks that travel between processes by pickle keep it.
+    The type is not registered with Arrow: a file that says that its column is of this type yields bytes,
+    because unpickling what a stranger wrote runs the stranger's code. Blocks that travel between processes by
+    pickle keep it.
     """
 
     def __init__(self) -> None:
@@ -67,14 +68,14 @@ def _pickle(value: Any) -> bytes:
     try:
         if type(value).__module__ != "__main__":
             return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception:  # noqa: S110 - the other pickler takes more, and its error is the better one
+    except Exception:  # the other pickler takes more, and its error is the better one
         pass
     from skate import cloudpickle
 
     return cloudpickle.dumps(value)
 
 
-def pickled(values: Sequence[Any], column: str = "") -> PickledArray:
+def pickled(values: Sequence[Any], column: str = "") -> pa.Array:
     """Return a column of pickled values.
 
     Args:
@@ -90,8 +91,9 @@ def pickled(values: Sequence[Any], column: str = "") -> PickledArray:
             cells.append(None if value is None else _pickle(value))
         except Exception as error:
             raise TypeError(
-                f"column {column!r} of row {number} holds a {type(value).__qualname__}, which Arrow has no type for and "
-                f"which cannot be pickled ({error}). Return numbers, text, bytes, arrays, lists or dicts instead"
+                f"column {column!r} of row {number} holds a {type(value).__qualname__}, which Arrow has "
+                f"no type for and which cannot be pickled ({error}). Return numbers, text, bytes, arrays, "
+                f"lists or dicts"
             ) from error
     storage = pa.array(cells, pa.large_binary())
     return pa.ExtensionArray.from_storage(PickledType(), storage)
@@ -111,6 +113,6 @@ def pickled_columns(block: pa.Table) -> dict[str, int]:
     """
     return {
         field.name: len(column) - column.null_count
-        for field, column in zip(block.schema, block.columns)
+        for field, column in zip(block.schema, block.columns, strict=True)
         if isinstance(field.type, PickledType)
     }

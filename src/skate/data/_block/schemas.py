@@ -30,9 +30,10 @@ def public_schema(schema: pa.Schema) -> pa.Schema:
 def unify_schemas(schemas: Iterable[pa.Schema], on_conflict: str = "error") -> pa.Schema:
     """Return the schema that holds the rows of blocks with these schemas.
 
-    A column that some blocks lack is null there. A column without any value (type null) takes the type of the others.
-    Numbers become the wider type: int and float become float64. Timestamps take the finer unit, structs have the fields
-    of all, arrays of different shapes become ragged. A column of pickled values in one block makes it one in all.
+    A column that some blocks lack is null there. A column without any value (type null) takes the type of the
+    others. Numbers become the wider type: int and float become float64. Timestamps take the finer unit,
+    structs have the fields of all, arrays of different shapes become ragged. A column of pickled values in
+    one block makes it one in all.
 
     Args:
         schemas: in the order of the blocks, which is the order of the columns.
@@ -135,7 +136,7 @@ def _merge_scalars(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
 
 
 def _is_number(type_: pa.DataType) -> bool:
-    return types.is_integer(type_) or types.is_floating(type_) or types.is_decimal(type_)
+    return bool(types.is_integer(type_) or types.is_floating(type_) or types.is_decimal(type_))
 
 
 def _is_text(type_: pa.DataType) -> bool:
@@ -220,7 +221,7 @@ def _merge_nested(left: pa.DataType, right: pa.DataType, column: str) -> pa.Data
 
 
 def _is_list(type_: pa.DataType) -> bool:
-    return types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_)
+    return bool(types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_))
 
 
 def _merge_dictionaries(left: pa.DataType, right: pa.DataType, column: str) -> pa.DataType:

@@ -1,8 +1,9 @@
 """Which rows of a block came from which file.
 
-Runs of ``(path, rows)`` lie in the metadata of the block's schema, so they go wherever the block goes. They describe
-rows in their order: an operation that moves or drops rows must write them anew (``with_sources``) or remove them
-(``without_sources``); ``slice_rows``, ``take_rows``, ``filter_rows`` and ``concat`` of ``tables`` do it.
+Runs of ``(path, rows)`` lie in the metadata of the block's schema, so they go wherever the block goes. They
+describe rows in their order: an operation that moves or drops rows must write them anew (``with_sources``) or
+remove them (``without_sources``); ``slice_rows``, ``take_rows``, ``filter_rows`` and ``concat`` of ``tables``
+do it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def with_sources(block: pa.Table, runs: Sequence[tuple[str, int]]) -> pa.Table:
 
     Args:
         block: the rows.
-        runs: path and number of rows, in the order of the rows; ``""`` stands for rows that came from no file.
+        runs: path and number of rows, in the order of the rows; ``""`` stands for rows that came from no
+            file.
 
     Raises:
         ValueError: the runs have more or fewer rows than the block.
@@ -86,8 +88,8 @@ def sources(block: pa.Table) -> list[tuple[str, int]]:
     """Return path and number of rows of each run, in the order of the rows.
 
     Returns:
-        the runs; an empty list if the block says nothing, or if its number of rows shows that rows were dropped
-        since the runs were written.
+        the runs; an empty list if the block says nothing, or if its number of rows shows that rows were
+        dropped since the runs were written.
     """
     metadata = block.schema.metadata
     encoded = metadata.get(KEY) if metadata else None

@@ -43,8 +43,8 @@ def empty(schema: pa.Schema) -> pa.Table:
 def no_columns(num_rows: int) -> pa.Table:
     """Return a block of rows without columns: ``iter_rows`` yields ``{}`` for each, batches are empty dicts.
 
-    Arrow forgets how many rows such a table has when it is sliced, so a column of nulls stands in for it; it takes no
-    memory, and ``public_schema``, rows and batches leave it out.
+    Arrow forgets how many rows such a table has when it is sliced, so a column of nulls stands in for it; it
+    takes no memory, and ``public_schema``, rows and batches leave it out.
     """
     return pa.table({NO_COLUMNS: pa.nulls(num_rows)})
 
@@ -107,8 +107,8 @@ def concat(
 ) -> pa.Table:
     """Return the rows of several blocks as one block. Values are copied only where types change.
 
-    This is the only concatenation: it gives a column whose text or bytes are more than a GiB 64-bit offsets, so that
-    no later operation on the whole column overflows.
+    This is the only concatenation: it gives a column whose text or bytes are more than a GiB 64-bit offsets,
+    so that no later operation on the whole column overflows.
 
     Args:
         blocks: in order.
@@ -268,7 +268,8 @@ def combine(block: pa.Table) -> pa.Table:
 def compact(block: pa.Table) -> pa.Table:
     """Return the block with buffers of its own if it uses less than half of those that it keeps alive.
 
-    A slice of ten rows keeps the buffers of its parent: whoever makes a block that will be kept or sent calls this.
+    A slice of ten rows keeps the buffers of its parent: whoever makes a block that will be kept or sent calls
+    this.
     """
     if size_bytes(block) * 2 >= block.get_total_buffer_size():
         return block

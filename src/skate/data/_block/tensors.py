@@ -1,8 +1,9 @@
 """Columns of arrays.
 
-Arrays of one shape are Arrow's canonical ``fixed_shape_tensor``; arrays of several shapes, also with different numbers
-of dimensions, are ``skate.ragged``: all values one after the other, and the shape of each. Both become numpy arrays
-without a copy. ``adopt`` makes them of the tensor columns that Ray wrote into parquet files.
+Arrays of one shape are Arrow's canonical ``fixed_shape_tensor``; arrays of several shapes, also with
+different numbers of dimensions, are ``skate.ragged``: all values one after the other, and the shape of each.
+Both become numpy arrays without a copy. ``adopt`` makes them of the tensor columns that Ray wrote into
+parquet files.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from skate.data._block.numpy_cells import as_ndarray, object_array
 _TENSOR_KINDS = "biufmM"
 
 
-class RaggedTensorScalar(pa.ExtensionScalar):
+class RaggedTensorScalar(pa.ExtensionScalar):  # type: ignore[misc]
     """A cell of a column of arrays of several shapes."""
 
     def as_py(self, **_: Any) -> Any:
@@ -31,7 +32,7 @@ class RaggedTensorScalar(pa.ExtensionScalar):
         return values.reshape(self.value["shape"].as_py())
 
 
-class RaggedTensorArray(pa.ExtensionArray):
+class RaggedTensorArray(pa.ExtensionArray):  # type: ignore[misc]
     """A column of arrays of several shapes."""
 
     def to_pylist(self, **_: Any) -> list[Any]:
@@ -43,7 +44,7 @@ class RaggedTensorArray(pa.ExtensionArray):
         return object_array(cells(self))
 
 
-class RaggedTensorType(pa.ExtensionType):
+class RaggedTensorType(pa.ExtensionType):  # type: ignore[misc]
     """Arrays of several shapes, of one type of values.
 
     Args:
@@ -113,7 +114,7 @@ def value_type(type_: pa.DataType) -> pa.DataType:
     return type_.value_type
 
 
-# ---------------------------------------------------------------------------------------------- from numpy
+# from numpy
 
 
 def from_ndarray(array: Any) -> pa.Array | None:
@@ -192,7 +193,7 @@ def _validity(valid: Sequence[bool] | None) -> tuple[pa.Buffer | None, int]:
     """Return the bitmap of valid rows, and the number of the others."""
     if valid is None:
         return None, 0
-    return pa.array(valid, pa.bool_()).buffers()[1], valid.count(False)  # type: ignore[attr-defined]
+    return pa.array(valid, pa.bool_()).buffers()[1], valid.count(False)
 
 
 def _fixed(flat: Any, shape: tuple[int, ...], valid: Sequence[bool] | None) -> pa.Array:
@@ -222,11 +223,11 @@ def _ragged(
     return pa.ExtensionArray.from_storage(type_, storage)
 
 
-# ---------------------------------------------------------------------------------------------- to numpy
+# to numpy
 
 
 def _values_to_numpy(values: pa.Array) -> Any:
-    """Return flat values as an array, without a copy where Arrow and numpy agree (not for booleans and nulls)."""
+    """Return flat values as an array; only booleans and values with nulls are copied."""
     return values.to_numpy(zero_copy_only=False)
 
 
@@ -248,19 +249,21 @@ def cells(array: pa.Array) -> list[Any]:
     if is_fixed(array.type):
         made = list(_fixed_to_ndarray(array))
         if array.null_count:
-            return [cell if valid else None for cell, valid in zip(made, array.is_valid().to_pylist())]
+            return [
+                cell if valid else None
+                for cell, valid in zip(made, array.is_valid().to_pylist(), strict=True)
+            ]
         return made
     storage = array.storage
     lists, shapes = storage.field("values"), storage.field("shape")
     offsets = lists.offsets.to_pylist()
     flat = _values_to_numpy(lists.values)
-    made = [
+    return [
         flat[start:stop].reshape(shape or ()) if valid else None
         for start, stop, shape, valid in zip(
-            offsets, offsets[1:], shapes.to_pylist(), array.is_valid().to_pylist()
+            offsets[:-1], offsets[1:], shapes.to_pylist(), array.is_valid().to_pylist(), strict=True
         )
     ]
-    return made
 
 
 def to_ndarray(column: pa.Array | pa.ChunkedArray) -> Any:
@@ -284,7 +287,7 @@ def to_ndarray(column: pa.Array | pa.ChunkedArray) -> Any:
     return object_array(cells(column))
 
 
-# ---------------------------------------------------------------------------------------------- changes of type
+# changes of type
 
 
 def cast(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
@@ -342,13 +345,13 @@ def from_cells_as(values: Sequence[Any], target: pa.DataType) -> pa.Array:
             if array is not None:
                 flat[number] = array
         return _fixed(flat.reshape(-1), shape, valid)
-    flat = [array.ravel() for array in arrays if array is not None]
-    made = pa.array(np.concatenate(flat) if flat else np.empty(0, dtype)).cast(target.value_type)
+    parts = [array.ravel() for array in arrays if array is not None]
+    made = pa.array(np.concatenate(parts) if parts else np.empty(0, dtype)).cast(target.value_type)
     sizes = [0 if array is None else array.size for array in arrays]
     return _ragged(made, sizes, [() if array is None else array.shape for array in arrays], valid)
 
 
-# ---------------------------------------------------------------------------------------------- Ray's files
+# Ray's files
 
 _RAY_FIXED = ("ray.data.arrow_tensor", "ray.data.arrow_tensor_v2")
 _RAY_RAGGED = "ray.data.arrow_variable_shaped_tensor"
