@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from sys import getrefcount
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +14,7 @@ from skate.data._block import frames, ndarrays
 from skate.data._block.columns import from_values
 from skate.data._block.schemas import NO_COLUMNS
 from skate.data._block.sources import without_sources
-from skate.data._block.tables import combine, concat, slice_rows
+from skate.data._block.tables import combine, concat, slice_rows, without_views
 
 #: What ``batch_format=`` may be. None: the block as it is, a ``pyarrow.Table``.
 BATCH_FORMATS: tuple[str | None, ...] = ("default", "numpy", "pandas", "pyarrow", None)
@@ -86,10 +88,10 @@ def from_batch(batch: Any, producer: str) -> pa.Table:
         _check_names([str(name) for name in batch.columns], producer)
         return frames.from_frame(batch)
     if hasattr(batch, "__arrow_c_stream__") and hasattr(batch, "columns"):
-        return from_batch(pa.table(batch), producer)
+        return without_views(from_batch(pa.table(batch), producer))
     raise ValueError(
-        f"{producer} returned a {type(batch).__name__}, but a batch is a dict of columns, a DataFrame, a "
-        f"pyarrow.Table, or a generator of these{_advice(batch)}"
+        f"{producer} returned a value of type {type(batch).__name__}, but a batch is a dict of columns, "
+        f"a DataFrame, a pyarrow.Table, or a generator of these{_advice(batch)}"
     )
 
 
@@ -105,10 +107,13 @@ def _from_columns(batch: Mapping[Any, Any], producer: str) -> pa.Table:
     """Return a block of a dict of columns."""
     columns = {}
     for name, values in batch.items():
+        flags = getattr(values, "flags", None)
+        if getattr(flags, "writeable", False) and _is_shared(values, _reference_counts(values)):
+            values = values.copy()
         if not isinstance(name, str):
             raise ValueError(
-                f"{producer} returned a batch with the column {name!r}, a {type(name).__name__}: "
-                f"names of columns are str"
+                f"{producer} returned a batch with a column whose name, {name!r}, is not of type str "
+                f"but {type(name).__name__}"
             )
         columns[name] = _column(values, name, producer)
     lengths = {name: len(column) for name, column in columns.items()}
@@ -116,6 +121,38 @@ def _from_columns(batch: Mapping[Any, Any], producer: str) -> pa.Table:
         listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
         raise ValueError(f"{producer} returned a batch whose columns differ in length: {listed} rows")
     return pa.table(columns) if columns else pa.table({})
+
+
+def _reference_counts(values: Any) -> tuple[int, int]:
+    """Return the number of references to an array and to what owns its memory."""
+    return getrefcount(values), 0 if values.base is None else getrefcount(values.base)
+
+
+@lru_cache(maxsize=1)
+def _unshared_counts() -> tuple[int, int, int]:
+    """Return the reference counts of an owning array, a view, and its base that only a batch refers to.
+
+    Versions of Python count variables differently, so a loop like that of ``_from_columns`` counts them.
+    """
+    import numpy as np
+
+    counts = []
+    for _, values in {"array": np.zeros(2), "view": np.zeros(2)[:1]}.items():
+        counts.append(_reference_counts(values))
+    return counts[0][0], counts[1][0], counts[1][1]
+
+
+def _is_shared(values: Any, counts: tuple[int, int]) -> bool:
+    """Tell whether somebody else may still write to an array of a batch.
+
+    The block would refer to the array's memory. A function that fills the same array again and again would
+    change blocks that it has returned before, so such an array is copied. The number of references shows it:
+    an array that was made for the batch has no other.
+    """
+    array, view, base = _unshared_counts()
+    if values.base is None:
+        return counts[0] > array
+    return counts[0] > view or counts[1] > base
 
 
 def _column(values: Any, name: str, producer: str) -> pa.Array | pa.ChunkedArray:
@@ -140,8 +177,9 @@ def _column(values: Any, name: str, producer: str) -> pa.Array | pa.ChunkedArray
 
 def _scalar(value: Any, name: str, producer: str) -> ValueError:
     return ValueError(
-        f"{producer} returned a batch whose column {name!r} is a single {type(value).__name__} "
-        f"({value!r:.60}), not one value for each row: return a list or an array, such as [value] * rows"
+        f"{producer} returned a batch whose column {name!r} is a single value of type "
+        f"{type(value).__name__} ({value!r:.60}), not one value for each row: return a list or an "
+        f"array, such as [value] * rows"
     )
 
 

@@ -11,6 +11,7 @@ from skate.data._block import ndarrays
 from skate.data._block.columns import from_values
 from skate.data._block.numpy_cells import object_array
 from skate.data._block.schemas import NO_COLUMNS
+from skate.data._block.tables import LARGE_COLUMN_BYTES
 
 
 def is_frame(value: Any) -> bool:
@@ -71,13 +72,26 @@ def from_series(values: Any, column: str = "") -> pa.Array | pa.ChunkedArray:
     import pandas as pd
 
     array = values if isinstance(values, pd.api.extensions.ExtensionArray) else values.array
-    if isinstance(array, pd.arrays.ArrowExtensionArray):
+    if isinstance(array.dtype, pd.ArrowDtype):
         return array.__arrow_array__()
-    if hasattr(array, "__skate_column__"):
-        return array.__skate_column__()
+    if hasattr(array, "to_arrow_tensor"):  # ``TensorArray`` of ``extensions``
+        return array.to_arrow_tensor()
     if values.dtype == object:
         missing = pd.isna(values)
         return from_values(
             [None if gone else value for value, gone in zip(values, missing, strict=True)], column
         )
-    return pa.array(array, from_pandas=True)
+    made = pa.array(values if hasattr(values, "array") else pd.Series(values), from_pandas=True)
+    return _familiar(made)
+
+
+def _familiar(made: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return text of pandas, which has 64-bit offsets, as text has elsewhere, if it is small."""
+    type_ = made.type
+    if made.nbytes >= LARGE_COLUMN_BYTES:
+        return made
+    if pa.types.is_large_string(type_):
+        return made.cast(pa.string())
+    if pa.types.is_dictionary(type_) and pa.types.is_large_string(type_.value_type):
+        return made.cast(pa.dictionary(type_.index_type, pa.string(), type_.ordered))
+    return made

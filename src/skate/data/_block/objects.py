@@ -37,7 +37,7 @@ class PickledType(pa.ExtensionType):  # type: ignore[misc]
 
     The type is not registered with Arrow: a file that says that its column is of this type yields bytes,
     because unpickling what a stranger wrote runs the stranger's code. Blocks that travel between processes by
-    pickle keep it.
+    pickle keep it; who reads a file of our own, such as a spilled block, calls ``restore``.
     """
 
     def __init__(self) -> None:
@@ -102,6 +102,21 @@ def pickled(values: Sequence[Any], column: str = "") -> pa.Array:
 def is_pickled(type_: pa.DataType) -> bool:
     """Tell whether a column of this type holds pickled values."""
     return isinstance(type_, PickledType)
+
+
+def restore(block: pa.Table) -> pa.Table:
+    """Return a block that was read from an Arrow file of our own with its columns of pickled values.
+
+    Never call it on what users read: see ``PickledType``.
+    """
+    for number, field in enumerate(block.schema):
+        if (field.metadata or {}).get(b"ARROW:extension:name") == b"skate.object":
+            chunks = [
+                pa.ExtensionArray.from_storage(PickledType(), chunk) for chunk in block.column(number).chunks
+            ]
+            column = pa.chunked_array(chunks, PickledType())
+            block = block.set_column(number, pa.field(field.name, PickledType()), column)
+    return block
 
 
 def pickled_columns(block: pa.Table) -> dict[str, int]:

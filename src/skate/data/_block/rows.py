@@ -62,7 +62,9 @@ def _check_kinds(rows: Sequence[Any]) -> None:
         return
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise TypeError(f"row {number} is a {type(row).__name__}, not a dict of columns: {row!r:.100}")
+            raise TypeError(
+                f"row {number} is of type {type(row).__name__}, not a dict of columns: {row!r:.100}"
+            )
 
 
 def _uneven(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:

@@ -14,4 +14,20 @@ def size_bytes(block: pa.Table) -> int:
         >>> size_bytes(pa.table({"x": [1, 2, 3]}))
         24
     """
-    return int(block.nbytes)
+    return sum(column_bytes(column) for column in block.columns)
+
+
+def column_bytes(column: pa.ChunkedArray) -> int:
+    """Return the bytes that a column refers to; a dictionary that chunks share counts once."""
+    if not isinstance(column.type, pa.DictionaryType):
+        return int(column.nbytes)
+    size = 0
+    seen = set()
+    for chunk in column.chunks:
+        size += chunk.indices.nbytes
+        dictionary = chunk.dictionary
+        identity = tuple(buffer and buffer.address for buffer in dictionary.buffers())
+        if identity not in seen:
+            seen.add(identity)
+            size += dictionary.nbytes
+    return size

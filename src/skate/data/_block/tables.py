@@ -13,7 +13,7 @@ from skate.data._block import sources, tensors
 from skate.data._block.errors import SchemaConflictError
 from skate.data._block.objects import is_pickled, pickled
 from skate.data._block.schemas import NO_COLUMNS, public_schema, unify_schemas
-from skate.data._block.sizes import size_bytes
+from skate.data._block.sizes import column_bytes, size_bytes
 
 __all__ = [
     "NO_COLUMNS",
@@ -29,6 +29,7 @@ __all__ = [
     "slice_rows",
     "take_rows",
     "unify_schemas",
+    "without_views",
 ]
 
 #: Bytes of a column above which a concatenation gives it 64-bit offsets: half of what 32-bit offsets reach.
@@ -146,14 +147,14 @@ def _joined_runs(blocks: Sequence[pa.Table]) -> list[tuple[str, int]]:
 
 def _with_wide_offsets(blocks: Sequence[pa.Table], schema: pa.Schema, limit: int) -> pa.Schema:
     """Return the schema with 64-bit offsets in columns that have more bytes than the limit."""
-    if sum(block.nbytes for block in blocks) <= limit:
+    if sum(map(size_bytes, blocks)) <= limit:
         return schema
     for number, field in enumerate(schema):
         wide = _wide(field.type)
         if wide == field.type:
             continue
         size = sum(
-            block.column(position).nbytes
+            column_bytes(block.column(position))
             for block in blocks
             if (position := block.schema.get_field_index(field.name)) >= 0
         )
@@ -256,6 +257,21 @@ def _cast_or_rebuild(column: pa.ChunkedArray, target: pa.DataType) -> pa.Chunked
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowInvalid):
         made = pa.array(column.to_pylist(), target)
         return made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made], target)
+
+
+def without_views(block: pa.Table) -> pa.Table:
+    """Return the block with plain text and bytes instead of view types, which many kernels do not take."""
+    for number, field in enumerate(block.schema):
+        name = str(field.type)
+        if name in ("string_view", "binary_view"):
+            column = block.column(number)
+            is_large = column_bytes(column) > LARGE_COLUMN_BYTES
+            if name == "string_view":
+                target = pa.large_string() if is_large else pa.string()
+            else:
+                target = pa.large_binary() if is_large else pa.binary()
+            block = block.set_column(number, field.with_type(target), column.cast(target))
+    return block
 
 
 def combine(block: pa.Table) -> pa.Table:
