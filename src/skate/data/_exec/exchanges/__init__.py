@@ -1,0 +1,1 @@
+"""Exchanges: operations that need rows of several tasks together."""
