@@ -2,13 +2,13 @@
 
 ::
 
-    input blocks ─► partition (a task for each bundle) ─► plan (in the driver, over facts alone) ─► merge (a task
-                    for each bundle of the plan)
+    input blocks ─► partition (a task for each bundle) ─► plan (in the driver, over facts alone) ─► merge (a
+    task                 for each bundle of the plan)
 
-``partition`` clusters the rows of one bundle so that whatever belongs together is one range of rows, and says in
-``Made.extra`` where the ranges are. ``plan`` makes bundles of these ranges. ``merge`` gets one block for each slice
-of its bundle. The executor keeps what ``partition`` made in shared memory, or in files when it is more than a part of
-the memory budget; neither operator knows.
+``partition`` clusters the rows of one bundle so that whatever belongs together is one range of rows, and says
+in ``Made.extra`` where the ranges are. ``plan`` makes bundles of these ranges. ``merge`` gets one block for
+each slice of its bundle. The executor keeps what ``partition`` made in shared memory, or in files when it is
+more than a part of the memory budget; neither operator knows.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Exchange(ABC):
 
     @abstractmethod
     def partition(self, side: int) -> Operator | None:
-        """Return the operator that runs over each bundle of input number ``side``; None: rows go as they are."""
+        """Return the operator that runs over each bundle of input number ``side``; None: rows go as they
+        are.
+        """
 
     @abstractmethod
     def plan(self, sides: Sequence[Sequence[BlockSlice]], limits: ExchangeLimits) -> list[Bundle]:

@@ -1,8 +1,9 @@
 """What a task does to blocks.
 
-A stage is a list of operators that run one after the other inside one task: each takes an iterator of blocks and
-returns one. Operators are pickled with their stage once, travel to workers, and hold no state of a run: what belongs
-to one task is in its ``TaskContext``, what belongs to one replica (instances of a user's class) in ``Replica``.
+A stage is a list of operators that run one after the other inside one task: each takes an iterator of blocks
+and returns one. Operators are pickled with their stage once, travel to workers, and hold no state of a run:
+what belongs to one task is in its ``TaskContext``, what belongs to one replica (instances of a user's class)
+in ``Replica``.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class Operator(ABC):
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
         """Return the output of one task. Lazy: take a block only when the next output needs it."""
 
-    def open(self, position: int, replica: Replica) -> None:
+    def open(self, position: int, replica: Replica) -> None:  # noqa: B027 - optional
         """Prepare a replica, once, before its first task: load what is expensive."""
 
     def __repr__(self) -> str:

@@ -24,6 +24,7 @@ class BlockMeta:
         schema: columns and types; blocks of one stage share the object.
         input_files: files that the rows came from, if they came from files.
         extra: what the last operator says of the block: offsets of partitions, samples, files written.
+        is_on_disk: the block is in a file, and takes no memory.
     """
 
     num_rows: int
@@ -31,6 +32,7 @@ class BlockMeta:
     schema: pa.Schema | None = None
     input_files: tuple[str, ...] = ()
     extra: Any = None
+    is_on_disk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ class BlockSlice:
             return self.meta.size_bytes
         return self.meta.size_bytes * self.num_rows // max(1, self.meta.num_rows)
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of memory that the range holds."""
+        return 0 if self.meta.is_on_disk else self.size_bytes
+
     def rows(self, start: int, stop: int) -> BlockSlice:
         """Return a range within this range; ``start`` and ``stop`` count from its first row."""
         return replace(self, start=self.start + start, stop=min(self.stop, self.start + stop))
@@ -92,6 +99,11 @@ class Bundle:
     def size_bytes(self) -> int:
         """Bytes of all slices."""
         return sum(piece.size_bytes for piece in self.slices)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of memory that all slices hold."""
+        return sum(piece.memory_bytes for piece in self.slices)
 
 
 def total_rows(slices: Iterable[BlockSlice]) -> int:

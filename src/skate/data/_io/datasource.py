@@ -35,7 +35,8 @@ class ReadTask:
         metadata: what is expected.
         schema: of the blocks, if known.
         per_task_row_limit: rows after which reading may stop.
-        name: names the part in errors and row ids, the same in every run: ``"photos/1.png+62"``. None: its number.
+        name: names the part in errors and row ids, the same in every run: ``"photos/1.png+62"``. None: its
+            number.
     """
 
     def __init__(
@@ -107,7 +108,9 @@ class Datasource:
         raise NotImplementedError(f"{type(self).__name__} must define get_read_tasks")
 
     def schema(self) -> pa.Schema | None:
-        """Return the schema if it is known without reading rows (of columns in ``hints`` alone), else None."""
+        """Return the schema if it is known without reading rows (of columns in ``hints`` alone), else
+        None.
+        """
         return None
 
     def num_rows(self) -> int | None:
@@ -134,4 +137,3 @@ class Datasource:
     def should_create_reader(self) -> bool:
         """Always False: readers of old Ray versions are not used."""
         return False
-

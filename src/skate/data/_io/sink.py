@@ -15,29 +15,34 @@ if TYPE_CHECKING:
 class Sink(ABC):
     """Writes blocks in tasks, and commits in the driver; picklable.
 
-    The driver calls ``start`` once before the first task and ``commit`` once after the last, or ``abort``. A task
-    may be run again, after a crash, with the same ``task.task_id``: what it writes must then replace what it wrote.
+    The driver calls ``start`` once before the first task and ``commit`` once after the last, or ``abort``. A
+    task may be run again, after a crash, with the same ``task.task_id``: what it writes must then replace
+    what it wrote.
 
     Attributes:
         name: for people: ``"WriteParquet"``.
         min_rows: rows that each task should get at least; None: whatever comes.
+        is_resumable: parts of the source are recorded as they are written, and not read again by a later run.
     """
 
     name: str = "Write"
     min_rows: int | None = None
+    is_resumable: bool = False
 
-    def start(self, schema: pa.Schema | None) -> None:
+    def start(self, schema: pa.Schema | None) -> None:  # noqa: B027 - optional
         """Check the target and prepare it; raise before anything is read if it cannot be written to."""
 
     def is_needed(self) -> bool:
-        """Tell whether anything is to be done at all (False: mode "ignore" and the target exists). After ``start``."""
+        """Tell whether anything is to be done at all (False: mode "ignore" and the target exists). After
+        ``start``.
+        """
         return True
 
     @abstractmethod
     def write(self, blocks: Iterator[pa.Table], task: TaskContext) -> Any:
         """Write the blocks of one task. Runs in a worker. Return plain data for ``commit``."""
 
-    def record(self, part: str, results: Sequence[Any]) -> None:
+    def record(self, part: str, results: Sequence[Any]) -> None:  # noqa: B027 - optional
         """Take a part of the source into account, in the driver: all rows that came from it are written.
 
         Args:
@@ -58,5 +63,5 @@ class Sink(ABC):
             schema: of the rows; None if there were none and it is not known.
         """
 
-    def abort(self, error: BaseException) -> None:
+    def abort(self, error: BaseException) -> None:  # noqa: B027 - optional
         """Remove what was written; the run failed."""

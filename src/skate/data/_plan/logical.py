@@ -1,7 +1,7 @@
 """The logical plan: what the user asked for, as a tree of frozen nodes.
 
-A node says what it does, not how: rules rewrite the tree (``rules``), ``physical`` cuts it into stages. Plans are
-never executed in place; every verb of a Dataset makes a new node above the old one.
+A node says what it does, not how: rules rewrite the tree (``rules``), ``physical`` cuts it into stages. Plans
+are never executed in place; every verb of a Dataset makes a new node above the old one.
 """
 
 from __future__ import annotations

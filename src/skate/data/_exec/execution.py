@@ -1,0 +1,239 @@
+"""Drives a scheduler and a port for a consumer, in the consumer's thread."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from skate.data._block.tables import unify_schemas
+from skate.data._exec.exchange import ExchangeLimits
+from skate.data._exec.operators import Letter
+from skate.data._exec.port import (
+    BlockMade,
+    CpusChanged,
+    Event,
+    Port,
+    ReplicaDied,
+    ReplicaReady,
+    TaskDone,
+    TaskFailed,
+)
+from skate.data._exec.scheduler import (
+    Cancel,
+    Command,
+    Fail,
+    Hold,
+    Limits,
+    PartDone,
+    Release,
+    Scheduler,
+    StartReplica,
+    StopReplica,
+    Submit,
+)
+from skate.data._exec.slices import BlockSlice
+from skate.data._exec.stages import Stage
+from skate.data._exec.statistics import Statistics
+from skate.data._io.sink import Sink
+
+#: Fractions of the memory budget: what one merge of an exchange may get.
+_MERGE_FRACTION = 8
+
+
+class Execution:
+    """One run of a plan. Iterate over it for the slices of its output; it is a context manager.
+
+    Nothing happens between two calls of ``next`` but what tasks under way do by themselves.
+
+    Args:
+        stages: the plan, cut into stages.
+        port: where tasks run. The execution closes it.
+        memory_bytes: the budget; None: what the port offers.
+        target_bytes: size at which tasks cut their output.
+        on_report: called with the rows that failed and the counters of a task, as soon as it reports them; it
+            raises if they are too many.
+        observers: called with the execution after each turn, for progress.
+
+    Attributes:
+        stats: what has happened so far.
+        letters: rows that failed and were kept; whoever made the execution fills it.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        port: Port,
+        memory_bytes: int | None = None,
+        target_bytes: int = 128 << 20,
+        on_report: Callable[[Sequence[Letter], Mapping[str, int]], None] | None = None,
+        observers: Sequence[Callable[[Execution], None]] = (),
+    ) -> None:
+        cpus = port.cpus()
+        budget = memory_bytes if memory_bytes is not None else port.memory_bytes()
+        self._sink: Sink | None = stages[-1].sink
+        if self._sink is not None:
+            self._sink.start(None)
+        exchange = ExchangeLimits(
+            max(1 << 20, min(target_bytes, budget // _MERGE_FRACTION)), max(1, int(cpus))
+        )
+        limits = Limits(budget, cpus, 0 if port.name == "local" else 1, exchange)
+        finished = self._sink.finished() if self._sink is not None else ()
+        self.stages = stages
+        self.port = port
+        self.scheduler = Scheduler(stages, limits, finished)
+        self.stats = Statistics(stages, port.name, budget)
+        self._folder = os.path.join(tempfile.gettempdir(), f"skate-data-{os.getpid()}-{id(self):x}")
+        self._on_report = on_report
+        self._observers = observers
+        self.letters: list[Letter] = []
+        self._has_begun = False
+        self._is_closed = False
+        self._is_committed = self._sink is None or not self._sink.is_needed()
+        self._error: BaseException | None = None
+        if self._is_committed and self._sink is not None:
+            self.scheduler.stop()
+        port.open(stages, target_bytes, self._folder)
+
+    def __enter__(self) -> Execution:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[BlockSlice]:
+        return self
+
+    def __next__(self) -> BlockSlice:
+        while not self.scheduler.outbox:
+            if self._error is not None:
+                raise self._error
+            if self.scheduler.is_finished or self._is_closed:
+                self._commit()
+                self.close()
+                raise StopIteration
+            self._turn()
+        piece = self.scheduler.outbox.popleft()
+        self._carry_out(self.scheduler.took(piece))
+        return piece
+
+    def _turn(self) -> None:
+        try:
+            if not self._has_begun:
+                self._has_begun = True
+                self._carry_out(self.scheduler.begin())
+                return
+            started = time.perf_counter()
+            events = self.port.wait(None)
+            self.stats.waited(time.perf_counter() - started)
+            if not events:
+                raise RuntimeError(
+                    "skate.data has nothing that runs and nothing to do, and is not finished; this is a bug "
+                    f"of skate: {self.stats.as_text()}"
+                )
+            for event in events:
+                self._happened(event)
+            for observer in self._observers:
+                observer(self)
+        except BaseException as error:
+            self._error = error
+            self.close()
+            raise
+
+    def _commit(self) -> None:
+        if self._is_committed or self._sink is None:
+            return
+        self._is_committed = True
+        schemas = [schema for _, schema in self.scheduler.extras if schema is not None]
+        try:
+            self._sink.commit(self.results(), unify_schemas(schemas) if schemas else None)
+        except BaseException as error:
+            self._error = error
+            self.close()
+            raise
+
+    def _happened(self, event: Event) -> None:
+        scheduler = self.scheduler
+        if isinstance(event, BlockMade):
+            self._reported(event.letters, {})
+            self._carry_out(scheduler.block_made(event.task, event.piece))
+        elif isinstance(event, TaskDone):
+            self.stats.task_done(event.task, event.report)
+            self._reported(event.report.letters, event.report.counts)
+            self._carry_out(scheduler.task_done(event.task, event.report.peak_bytes))
+        elif isinstance(event, TaskFailed):
+            self.stats.task_failed(event.task)
+            self._carry_out(scheduler.task_failed(event.task, event.error, event.is_crash))
+        elif isinstance(event, ReplicaReady):
+            self.stats.replica_ready(event.replica)
+            self._carry_out(scheduler.replica_ready(event.replica))
+        elif isinstance(event, ReplicaDied):
+            self.stats.replica_ended(event.replica)
+            self._carry_out(scheduler.replica_died(event.replica, event.error, event.is_crash))
+        elif isinstance(event, CpusChanged):
+            self._carry_out(scheduler.cpus_changed(event.cpus))
+
+    def _reported(self, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
+        if (letters or counts) and self._on_report is not None:
+            self._on_report(letters, counts)
+
+    def _carry_out(self, commands: Sequence[Command]) -> None:
+        port = self.port
+        failed: BaseException | None = None
+        for command in commands:
+            if isinstance(command, Submit):
+                self.stats.submitted(command)
+                port.submit(command)
+            elif isinstance(command, StartReplica):
+                self.stats.replica_started(command)
+                port.start_replica(command)
+            elif isinstance(command, StopReplica):
+                self.stats.replica_ended(command.replica)
+                port.stop_replica(command.replica)
+            elif isinstance(command, Cancel):
+                self.stats.task_failed(command.task)
+                port.cancel(command.task)
+            elif isinstance(command, Hold):
+                port.hold(command.task)
+            elif isinstance(command, Release):
+                port.release(command.task)
+            elif isinstance(command, PartDone):
+                if self._sink is not None:
+                    self._sink.record(command.part, [result for result, _ in command.results])
+            elif isinstance(command, Fail):
+                failed = command.error
+        if failed is not None:
+            raise failed
+
+    def fetch(self, piece: BlockSlice) -> pa.Table:
+        """Return the rows of a slice of the output."""
+        return self.port.fetch(piece)
+
+    def results(self) -> list[Any]:
+        """Return what the sink's ``write`` returned, of the tasks of this run."""
+        return [result for result, _ in self.scheduler.extras]
+
+    def close(self) -> None:
+        """End what is left of the execution. Slices that were taken stay valid, but for those in files."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            for command in self.scheduler.stop():
+                if isinstance(command, Cancel):
+                    self.port.cancel(command.task)
+                elif isinstance(command, StopReplica):
+                    self.stats.replica_ended(command.replica)
+                    self.port.stop_replica(command.replica)
+        finally:
+            self.port.close()
+            self.stats.ended()
+            if not self._is_committed and self._sink is not None:
+                self._is_committed = True
+                self._sink.abort(self._error or RuntimeError("the execution was stopped before its end"))
+            shutil.rmtree(self._folder, ignore_errors=True)

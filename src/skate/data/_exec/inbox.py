@@ -1,0 +1,244 @@
+"""The input of a stage: slices in, bundles out. Decisions only.
+
+Each kind of stage has an inbox of its own. An inbox knows nothing of tasks, memory or time: the scheduler
+puts in what the stages above made, in order, and takes bundles out when it can run them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from skate.data._exec.exchange import ExchangeLimits
+from skate.data._exec.slices import BlockSlice, Bundle, cut
+from skate.data._exec.stages import Kind, Stage
+
+#: Blocks below this many bytes are put together to one bundle, as far as more of them are there.
+SMALL_BYTES = 1 << 20
+
+
+class Inbox:
+    """Bundles the input of a CHAIN.
+
+    Attributes:
+        bytes: bytes of memory of all slices in it.
+        is_closed: no more input comes.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._slices: deque[tuple[str, BlockSlice]] = deque()
+        self._rows = 0
+        self._open = set(range(len(stage.inputs)))
+        self.bytes = 0
+        self.is_closed = not stage.inputs
+
+    def put(self, side: int, origin: str, piece: BlockSlice) -> None:
+        """Add a slice.
+
+        Args:
+            side: which of the stage's inputs it comes from.
+            origin: the part of the source that its rows come from; "" if that is not followed.
+            piece: the rows.
+        """
+        self._slices.append((origin, piece))
+        self._rows += piece.num_rows
+        self.bytes += piece.memory_bytes
+
+    def close(self, side: int) -> None:
+        """Note that an input has ended."""
+        self._open.discard(side)
+        self.is_closed = not self._open
+
+    def wants(self, side: int) -> bool:
+        """Tell whether slices of an input could go on now: those of a union's later inputs could not."""
+        return True
+
+    def has_bundle(self) -> bool:
+        """Tell whether ``take`` would return a bundle."""
+        if not self._slices:
+            return False
+        if self.is_closed:
+            return True
+        wanted = max(self._stage.batch_rows or 0, self._stage.min_bundle_rows)
+        return self._rows >= wanted or self._spans_origins()
+
+    def _spans_origins(self) -> bool:
+        return self._stage.is_repeatable and self._slices[0][0] != self._slices[-1][0]
+
+    def take(self) -> tuple[str, Bundle]:
+        """Remove the next bundle and return it with its origin.
+
+        A bundle is one block, or small blocks up to SMALL_BYTES, or as many as ``batch_rows`` and
+        ``min_bundle_rows`` ask for. Its rows are a multiple of ``batch_rows`` unless too few are left. The
+        bundles of a repeatable stage do not depend on how much has arrived.
+        """
+        batch_rows, least = self._stage.batch_rows, self._stage.min_bundle_rows
+        origin = self._slices[0][0]
+        taken: list[BlockSlice] = []
+        rows = size = 0
+        while self._slices:
+            next_origin, piece = self._slices[0]
+            if self._stage.is_repeatable and next_origin != origin:
+                break
+            enough = rows >= least and (not batch_rows or rows >= batch_rows)
+            if taken and enough and (self._stage.is_repeatable or size + piece.size_bytes > SMALL_BYTES):
+                break
+            self._pop()
+            taken.append(piece)
+            rows += piece.num_rows
+            size += piece.size_bytes
+        if batch_rows and rows > batch_rows and rows % batch_rows:
+            taken, left = cut(taken, [rows - rows % batch_rows])
+            for piece in reversed(left):
+                self._slices.appendleft((origin, piece))
+                self._rows += piece.num_rows
+                self.bytes += piece.memory_bytes
+        return origin, Bundle(tuple(taken))
+
+    def _pop(self) -> None:
+        _, piece = self._slices.popleft()
+        self._rows -= piece.num_rows
+        self.bytes -= piece.memory_bytes
+
+    def clear(self) -> None:
+        """Drop everything: the stage's output is not wanted any more."""
+        self._slices.clear()
+        self._rows = self.bytes = 0
+
+
+class BarrierInbox(Inbox):
+    """Collects the input of a BARRIER; makes the exchange's plan when all of it is there."""
+
+    def __init__(self, stage: Stage, limits: ExchangeLimits) -> None:
+        super().__init__(stage)
+        self._limits = limits
+        self._sides: list[list[BlockSlice]] = [[] for _ in stage.inputs]
+        self._planned: deque[Bundle] | None = None
+
+    def put(self, side: int, origin: str, piece: BlockSlice) -> None:
+        self._sides[side].append(piece)
+        self.bytes += piece.memory_bytes
+
+    def has_bundle(self) -> bool:
+        if not self.is_closed:
+            return False
+        if self._planned is None:
+            exchange = self._stage.exchange
+            assert exchange is not None
+            self._planned = deque(exchange.plan(self._sides, self._limits))
+            self._sides = [[] for _ in self._stage.inputs]
+            self.bytes = sum(bundle.memory_bytes for bundle in self._planned)
+        return bool(self._planned)
+
+    def take(self) -> tuple[str, Bundle]:
+        assert self._planned is not None
+        bundle = self._planned.popleft()
+        self.bytes = max(0, self.bytes - bundle.memory_bytes)
+        return "", bundle
+
+    def clear(self) -> None:
+        self._sides = [[] for _ in self._stage.inputs]
+        self._planned = deque()
+        self.bytes = 0
+
+
+class SourceInbox(Inbox):
+    """Hands out the numbers of the read tasks of a SOURCE; a bundle has no slices and its number as
+    params.
+    """
+
+    def __init__(self, stage: Stage, skip: Sequence[str] = ()) -> None:
+        super().__init__(stage)
+        skipped = set(skip)
+        self._numbers = deque(
+            number for number, task in enumerate(stage.read_tasks) if part_name(stage, number) not in skipped
+        )
+
+    def has_bundle(self) -> bool:
+        return bool(self._numbers)
+
+    def take(self) -> tuple[str, Bundle]:
+        number = self._numbers.popleft()
+        return part_name(self._stage, number), Bundle((), number)
+
+    def clear(self) -> None:
+        self._numbers.clear()
+
+
+class PassingInbox(Inbox):
+    """The slices of a BLOCKS, LIMIT or UNION, which go on as they are, without a task."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self._left = stage.rows
+        self._queues: list[deque[tuple[str, BlockSlice]]] = [deque() for _ in stage.inputs]
+        self._closed = [False] * len(stage.inputs)
+        self.is_full = stage.kind is Kind.LIMIT and stage.rows <= 0
+        for piece in stage.slices:
+            self._slices.append(("", piece))
+            self.bytes += piece.memory_bytes
+
+    def put(self, side: int, origin: str, piece: BlockSlice) -> None:
+        if self._stage.kind is Kind.LIMIT:
+            if self.is_full:
+                return
+            piece = piece.rows(0, self._left)
+            self._left -= piece.num_rows
+            self.is_full = self._left <= 0
+        self._queues[side].append((origin, piece))
+        self.bytes += piece.memory_bytes
+        self._advance()
+
+    def close(self, side: int) -> None:
+        self._closed[side] = True
+        super().close(side)
+        self._advance()
+
+    def wants(self, side: int) -> bool:
+        return not self._stage.is_ordered or all(self._closed[:side])
+
+    def _advance(self) -> None:
+        """Move what may go on to the front queue: an input's slices follow those of the inputs before it."""
+        for queue, closed in zip(self._queues, self._closed, strict=True):
+            self._slices.extend(queue)
+            queue.clear()
+            if not closed and self._stage.is_ordered:
+                return
+
+    def has_bundle(self) -> bool:
+        return bool(self._slices)
+
+    def take_slice(self) -> tuple[str, BlockSlice]:
+        """Remove the next slice."""
+        origin, piece = self._slices.popleft()
+        self.bytes -= piece.memory_bytes
+        return origin, piece
+
+    def clear(self) -> None:
+        self._slices.clear()
+        for queue in self._queues:
+            queue.clear()
+        self.bytes = 0
+
+
+def part_name(stage: Stage, number: int) -> str:
+    """Return the name of a read task, the same in every run of a plan."""
+    return stage.read_tasks[number].name or str(number)
+
+
+def make_inbox(stage: Stage, limits: ExchangeLimits, skip: Sequence[str] = ()) -> Inbox:
+    """Return the inbox for a stage.
+
+    Args:
+        stage: the stage.
+        limits: for a barrier's plan.
+        skip: parts of the source that an earlier run finished.
+    """
+    if stage.kind is Kind.SOURCE:
+        return SourceInbox(stage, skip)
+    if stage.kind is Kind.BARRIER:
+        return BarrierInbox(stage, limits)
+    if stage.kind is Kind.CHAIN:
+        return Inbox(stage)
+    return PassingInbox(stage)

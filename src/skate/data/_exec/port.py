@@ -1,0 +1,143 @@
+"""The calls by which an execution meets the world.
+
+Three adapters: ``local_port`` (the caller's process), ``skate_port`` (skate's public API), and, later, one
+for somebody else's cluster. A block's handle (``BlockSlice.block``) is a table, a ``FilePart`` or an object
+ref; a port takes all that its execution may hold.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from skate.data._exec.scheduler import StartReplica, Submit
+from skate.data._exec.slices import BlockSlice
+from skate.data._exec.stages import Stage
+from skate.data._exec.work import Report
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from skate.data._exec.operators import Letter
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMade:
+    """A task made a block."""
+
+    task: int
+    piece: BlockSlice
+    letters: Sequence[Letter] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDone:
+    """A task has ended well."""
+
+    task: int
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """A task raised, or a crash ended it."""
+
+    task: int
+    error: BaseException
+    is_crash: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReady:
+    """A replica has loaded."""
+
+    replica: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaDied:
+    """A replica ended by a crash, or its constructor raised."""
+
+    replica: int
+    error: BaseException
+    is_crash: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CpusChanged:
+    """Tasks may use more or fewer CPUs from now on."""
+
+    cpus: float
+
+
+Event = BlockMade | TaskDone | TaskFailed | ReplicaReady | ReplicaDied | CpusChanged
+
+
+class Port(ABC):
+    """Carries out commands of a scheduler and reports events. One thread uses it.
+
+    Attributes:
+        name: "local", "skate", ...
+    """
+
+    name: str = ""
+
+    @abstractmethod
+    def cpus(self) -> float:
+        """Return the CPUs that tasks may use."""
+
+    @abstractmethod
+    def memory_bytes(self) -> int:
+        """Return a budget for what an execution holds, if the user gave none."""
+
+    @abstractmethod
+    def open(self, stages: Sequence[Stage], target_bytes: int, folder: str) -> None:
+        """Prepare for the stages of one execution.
+
+        Args:
+            stages: all of them.
+            target_bytes: size at which tasks cut their output.
+            folder: for output that goes to files; tasks make it when they need it.
+        """
+
+    @abstractmethod
+    def submit(self, command: Submit) -> None:
+        """Run a task."""
+
+    @abstractmethod
+    def start_replica(self, command: StartReplica) -> None:
+        """Start a replica."""
+
+    @abstractmethod
+    def stop_replica(self, replica: int) -> None:
+        """End a replica, or keep it warm."""
+
+    @abstractmethod
+    def cancel(self, task: int) -> None:
+        """End a task; nothing is reported of it any more."""
+
+    @abstractmethod
+    def hold(self, task: int) -> None:
+        """Read no further blocks of a task."""
+
+    @abstractmethod
+    def release(self, task: int) -> None:
+        """Go on reading blocks of a task."""
+
+    @abstractmethod
+    def wait(self, timeout_s: float | None) -> list[Event]:
+        """Return what has happened, and wait for it if nothing has; [] when the time is up."""
+
+    @abstractmethod
+    def fetch(self, piece: BlockSlice) -> pa.Table:
+        """Return the rows of a slice."""
+
+    @abstractmethod
+    def put(self, block: pa.Table) -> Any:
+        """Return a handle of a block of the caller's, which other executions may use."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what is left of the execution."""

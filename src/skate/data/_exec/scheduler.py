@@ -1,0 +1,726 @@
+"""Decides what an execution does next: events in, commands out; no I/O, no clock, no blocks.
+
+::
+
+    SOURCE ──► CHAIN ──► BARRIER ──► LIMIT ──► outbox ──► consumer
+      tasks      tasks     tasks
+
+Rules, in the order in which they apply:
+
+1. *Demand comes from the consumer.* The stage nearest to it that has a bundle is served first; sources last.
+2. *One budget.* A task is submitted only if what it may make and use fits beside everything that is held:
+   slices in inboxes, in reorder windows and in the outbox, inputs of running tasks. The stage nearest to the
+   consumer that has a bundle and nothing running may always have one task; so an execution with work never
+   waits for nothing.
+3. *Order.* Bundles of a stage are numbered. What the tasks of an ordered stage make goes on in that order;
+   the task whose turn it is passes its blocks on at once, those of later ones are held, and their tasks are
+   held back when their part of the budget is full.
+4. *Back-pressure.* A task whose stage's output is not being taken is held: the port reads nothing of it, so
+   its process stops within its window. The task whose turn it is in a stage below which nothing runs is never
+   held.
+5. *Crashes.* A task that a crash ended is given to any process again; the rows that it had passed on are
+   skipped. A replica that died is replaced. Both are bounded; then the execution fails with the last error.
+
+A limit that has its rows closes everything above it: running tasks there are cancelled.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from skate.data._exec.exchange import ExchangeLimits
+from skate.data._exec.inbox import Inbox, PassingInbox, make_inbox
+from skate.data._exec.slices import BlockSlice, Bundle
+from skate.data._exec.stages import Kind, Stage
+
+#: How often a bundle is run again after crashes of its process.
+MAX_CRASHES = 3
+#: How many replicas of a stage may die, one after the other, without one that finishes a task.
+MAX_REPLICA_DEATHS = 3
+#: Bytes that a task is expected to make and use before one of its stage has been measured.
+FIRST_GUESS_BYTES = 64 << 20
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Run a task.
+
+    Attributes:
+        task: its number, never used again.
+        stage: index of its stage.
+        name: its name, the same in every run of a plan.
+        bundle: its input; of a source: no slices, and the number of the read task as params.
+        replica: the replica that runs it, or None.
+        skip_rows: rows of output to leave out, since they were passed on before a crash.
+        to_file: its output is to go to files.
+    """
+
+    task: int
+    stage: int
+    name: str
+    bundle: Bundle
+    replica: int | None
+    skip_rows: int
+    to_file: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StartReplica:
+    """Start a process that holds the stage's instances."""
+
+    replica: int
+    stage: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopReplica:
+    """End a replica that has nothing to do any more (it may be kept warm for another execution)."""
+
+    replica: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End a task whose output is not wanted."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Read no further blocks of a task."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Go on reading blocks of a task."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartDone:
+    """All rows that came from a part of the source have been written."""
+
+    part: str
+    results: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """End the execution with an error."""
+
+    error: BaseException
+
+
+Command = Submit | StartReplica | StopReplica | Cancel | Hold | Release | PartDone | Fail
+
+
+# ------------------------------------------------------------------------------------------------ state
+
+
+@dataclass(slots=True)
+class _Task:
+    """A task that was submitted and has not ended.
+
+    Attributes:
+        sequence: the number of its bundle in its stage.
+        passed_rows: rows of its output that were passed on, over all attempts.
+        crashes: attempts that a crash ended.
+    """
+
+    number: int
+    stage: int
+    sequence: int
+    origin: str
+    name: str
+    bundle: Bundle
+    replica: int | None = None
+    passed_rows: int = 0
+    crashes: int = 0
+    is_held: bool = False
+    expected_bytes: int = 0
+
+
+class ReplicaState(Enum):
+    """Where a replica is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+
+
+@dataclass(slots=True)
+class _Replica:
+    number: int
+    stage: int
+    state: ReplicaState = ReplicaState.STARTING
+    tasks: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Flow:
+    """What the rows of one part of the source are doing below it, for resuming."""
+
+    live_rows: int = 0
+    is_read: bool = False
+    results: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class StageState:
+    """A stage while it runs.
+
+    Attributes:
+        next_sequence: number of the next bundle.
+        turn: number of the bundle whose output may go on (ordered stages).
+        waiting: output of later bundles, by number.
+        ended: tasks that have ended and whose turn has not come, by number of the bundle.
+        retries: tasks that a crash ended, to be submitted again first.
+        waiting_bytes: bytes in ``waiting``.
+        is_done: its output has ended.
+        tasks_done, rows_out, bytes_out, blocks_out: counters.
+        peak_bytes: largest output plus working set of a finished task.
+    """
+
+    spec: Stage
+    inbox: Inbox
+    consumer: int | None
+    side: int
+    next_sequence: int = 0
+    turn: int = 0
+    waiting: dict[int, list[tuple[str, BlockSlice]]] = field(default_factory=dict)
+    ended: dict[int, _Task] = field(default_factory=dict)
+    retries: list[_Task] = field(default_factory=list)
+    running: dict[int, _Task] = field(default_factory=dict)
+    replicas: dict[int, _Replica] = field(default_factory=dict)
+    replica_deaths: int = 0
+    waiting_bytes: int = 0
+    is_done: bool = False
+    is_cut: bool = False
+    tasks_done: int = 0
+    rows_out: int = 0
+    bytes_out: int = 0
+    blocks_out: int = 0
+    peak_bytes: int = 0
+    made_by_origin: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an execution may use.
+
+    Attributes:
+        memory_bytes: the budget.
+        cpus: CPUs.
+        queued_tasks: tasks submitted beyond the free CPUs, so that none waits for the next one.
+        exchange: for plans of barriers.
+    """
+
+    memory_bytes: int
+    cpus: float
+    queued_tasks: int
+    exchange: ExchangeLimits
+
+
+class Scheduler:
+    """The state of one execution. Every method is an event and returns commands, in order.
+
+    Attributes:
+        outbox: what the consumer may take, in order; ``took`` tells that it did.
+        is_finished: all output is in the outbox.
+        extras: what the operators of the last stage said of their blocks, in the order of the output.
+    """
+
+    def __init__(self, stages: Sequence[Stage], limits: Limits, finished_parts: Sequence[str] = ()) -> None:
+        consumers: dict[int, tuple[int, int]] = {}
+        for stage in stages:
+            for side, above in enumerate(stage.inputs):
+                consumers[above] = (stage.index, side)
+        self._limits = limits
+        self.stages = [
+            StageState(
+                stage,
+                make_inbox(stage, limits.exchange, finished_parts),
+                *consumers.get(stage.index, (None, 0)),
+            )
+            for stage in stages
+        ]
+        self.outbox: deque[BlockSlice] = deque()
+        self.outbox_bytes = 0
+        self.extras: list[Any] = []
+        self.is_finished = False
+        self._commands: list[Command] = []
+        self._tasks: dict[int, _Task] = {}
+        self._replicas: dict[int, _Replica] = {}
+        self._next_task = 0
+        self._next_replica = 0
+        self._flows: dict[str, _Flow] = {}
+        self._follows = any(stage.is_repeatable for stage in stages)
+        self._failed = False
+
+    # ------------------------------------------------------------------------------------------ events
+
+    def begin(self) -> list[Command]:
+        """Start: replicas of all pools first, so that they load while sources read."""
+        for state in self.stages:
+            if state.spec.pool is not None:
+                for _ in range(state.spec.pool.initial_size):
+                    self._start_replica(state)
+        return self._decide()
+
+    def block_made(self, task: int, piece: BlockSlice) -> list[Command]:
+        """A task made a block."""
+        found = self._tasks.get(task)
+        if found is None:
+            return []
+        state = self.stages[found.stage]
+        found.passed_rows += piece.num_rows
+        state.rows_out += piece.num_rows
+        state.bytes_out += piece.size_bytes
+        state.blocks_out += 1
+        if state.spec.is_ordered and found.sequence != state.turn:
+            state.waiting.setdefault(found.sequence, []).append((found.origin, piece))
+            state.waiting_bytes += piece.memory_bytes
+        else:
+            self._pass_on(state, found.origin, piece)
+        return self._decide()
+
+    def task_done(self, task: int, peak_bytes: int = 0) -> list[Command]:
+        """A task has ended, and all that it made was reported.
+
+        Args:
+            task: its number.
+            peak_bytes: bytes of memory that it used beyond its input, with its largest output.
+        """
+        found = self._forget(task)
+        if found is None:
+            return []
+        state = self.stages[found.stage]
+        state.tasks_done += 1
+        state.replica_deaths = 0
+        state.peak_bytes = max(peak_bytes, state.peak_bytes * 7 // 8)
+        self._end_bundle(state, found)
+        return self._decide()
+
+    def task_failed(self, task: int, error: BaseException, is_crash: bool) -> list[Command]:
+        """A task raised, or its process ended.
+
+        Args:
+            task: its number.
+            error: what ``get`` raised.
+            is_crash: the process ended, or the runtime failed: the task may be run again.
+        """
+        found = self._forget(task)
+        if found is None:
+            return []
+        found.crashes += 1
+        if not is_crash or found.crashes > MAX_CRASHES:
+            return self._fail(error)
+        state = self.stages[found.stage]
+        found.replica = None
+        found.is_held = False
+        state.retries.append(found)
+        return self._decide()
+
+    def replica_ready(self, replica: int) -> list[Command]:
+        """A replica has loaded."""
+        found = self._replicas.get(replica)
+        if found is not None:
+            found.state = ReplicaState.READY
+        return self._decide()
+
+    def replica_died(self, replica: int, error: BaseException, is_crash: bool) -> list[Command]:
+        """A replica's process ended, or its constructor raised.
+
+        Its tasks are reported one by one, by ``task_failed``.
+        """
+        found = self._replicas.pop(replica, None)
+        if found is None:
+            return []
+        state = self.stages[found.stage]
+        state.replicas.pop(replica, None)
+        state.replica_deaths += 1
+        if not is_crash or state.replica_deaths > MAX_REPLICA_DEATHS:
+            return self._fail(error)
+        return self._decide()
+
+    def cpus_changed(self, cpus: float) -> list[Command]:
+        """Tasks may use more or fewer CPUs from now on."""
+        self._limits = replace(self._limits, cpus=cpus)
+        return self._decide()
+
+    def took(self, piece: BlockSlice) -> list[Command]:
+        """The consumer took a slice from the outbox."""
+        self.outbox_bytes -= piece.memory_bytes
+        return self._decide()
+
+    def stop(self) -> list[Command]:
+        """The consumer wants no more."""
+        for state in self.stages:
+            self._cut(state)
+        self.is_finished = True
+        return self._drain()
+
+    # ------------------------------------------------------------------------------------------ facts
+
+    def held_bytes(self) -> int:
+        """Return the bytes of all blocks that the execution holds."""
+        inboxes = sum(
+            state.inbox.bytes + state.waiting_bytes for state in self.stages if not state.spec.slices
+        )
+        inputs = sum(task.bundle.memory_bytes for task in self._tasks.values())
+        return inboxes + inputs + self.outbox_bytes
+
+    def running(self) -> int:
+        """Return the number of tasks that were submitted and have not ended."""
+        return len(self._tasks)
+
+    # ------------------------------------------------------------------------------------------ output
+
+    def _pass_on(self, state: StageState, origin: str, piece: BlockSlice) -> None:
+        if state.consumer is None:
+            if piece.meta.extra is not None and state.spec.sink is not None:
+                self.extras.append(piece.meta.extra)
+                if self._follows:
+                    self._flow(origin).results.append(piece.meta.extra)
+            if piece.num_rows or state.spec.sink is None:
+                self.outbox.append(piece)
+                self.outbox_bytes += piece.memory_bytes
+            return
+        below = self.stages[state.consumer]
+        if below.is_cut or state.is_cut:
+            return
+        if self._follows:
+            self._flow(origin).live_rows += piece.num_rows
+        below.inbox.put(state.side, origin, piece)
+        if isinstance(below.inbox, PassingInbox):
+            self._pass_through(below)
+
+    def _pass_through(self, state: StageState) -> None:
+        """Let slices go on through a stage that runs no tasks."""
+        inbox = state.inbox
+        assert isinstance(inbox, PassingInbox)
+        while inbox.has_bundle() and (not self._is_full(state) or self._starves_below(state)):
+            origin, piece = inbox.take_slice()
+            state.rows_out += piece.num_rows
+            state.blocks_out += 1
+            state.bytes_out += piece.size_bytes
+            self._pass_on(state, origin, piece)
+        if inbox.is_full:
+            for above in state.spec.inputs:
+                self._cut(self.stages[above])
+        if (inbox.is_closed or inbox.is_full) and not inbox.has_bundle():
+            self._finish(state)
+
+    def _starves_below(self, state: StageState) -> bool:
+        """Tell whether the stage below can do nothing without more of this one's output."""
+        if state.consumer is None:
+            return not self.outbox
+        inbox = self.stages[state.consumer].inbox
+        return inbox.wants(state.side) and not inbox.has_bundle()
+
+    def _is_wanted(self, state: StageState) -> bool:
+        """Tell whether a stage's output could reach the consumer now."""
+        while state.consumer is not None:
+            below = self.stages[state.consumer]
+            if not below.inbox.wants(state.side):
+                return False
+            state = below
+        return True
+
+    def _end_bundle(self, state: StageState, task: _Task) -> None:
+        """Note that a bundle's output is complete; let those behind it go on if it was their turn."""
+        if not state.spec.is_ordered:
+            self._close_flow(state, task)
+        else:
+            state.ended[task.sequence] = task
+            while state.turn in state.ended:
+                self._close_flow(state, state.ended.pop(state.turn))
+                state.turn += 1
+                turn = state.waiting.pop(state.turn, ())
+                state.waiting_bytes -= sum(piece.memory_bytes for _, piece in turn)
+                for origin, piece in turn:
+                    self._pass_on(state, origin, piece)
+        self._finish_if_done(state)
+
+    def _finish_if_done(self, state: StageState) -> None:
+        if state.is_done or state.running or state.retries or state.waiting:
+            return
+        if isinstance(state.inbox, PassingInbox):
+            self._pass_through(state)
+        elif state.inbox.is_closed and not state.inbox.has_bundle():
+            self._finish(state)
+
+    def _finish(self, state: StageState) -> None:
+        if state.is_done:
+            return
+        state.is_done = True
+        for replica in list(state.replicas.values()):
+            self._stop_replica(state, replica)
+        if state.consumer is None:
+            self.is_finished = True
+            return
+        below = self.stages[state.consumer]
+        below.inbox.close(state.side)
+        self._finish_if_done(below)
+
+    def _cut(self, state: StageState) -> None:
+        """End a stage whose output is not wanted, and all above it."""
+        if state.is_cut or state.is_done:
+            state.inbox.clear()
+            return
+        state.is_cut = state.is_done = True
+        state.inbox.clear()
+        state.waiting.clear()
+        state.waiting_bytes = 0
+        state.retries.clear()
+        for task in list(state.running.values()):
+            self._forget(task.number)
+            self._commands.append(Cancel(task.number))
+        for replica in list(state.replicas.values()):
+            self._stop_replica(state, replica)
+        for above in state.spec.inputs:
+            self._cut(self.stages[above])
+
+    # ------------------------------------------------------------------------------------------ resuming
+
+    def _flow(self, origin: str) -> _Flow:
+        flow = self._flows.get(origin)
+        if flow is None:
+            flow = self._flows[origin] = _Flow()
+        return flow
+
+    def _close_flow(self, state: StageState, task: _Task) -> None:
+        if not self._follows:
+            return
+        flow = self._flow(task.origin)
+        if state.spec.kind is Kind.SOURCE:
+            flow.is_read = True
+        flow.live_rows -= task.bundle.num_rows
+        if flow.is_read and not flow.live_rows:
+            del self._flows[task.origin]
+            self._commands.append(PartDone(task.origin, tuple(flow.results)))
+
+    # ------------------------------------------------------------------------------------------ decisions
+
+    def _decide(self) -> list[Command]:
+        if not self._failed and not self.is_finished:
+            for state in self.stages:
+                if isinstance(state.inbox, PassingInbox) and not state.is_done:
+                    self._pass_through(state)
+                elif state.spec.kind is Kind.SOURCE or state.inbox.is_closed:
+                    self._finish_if_done(state)
+            if not self.is_finished:
+                self._scale()
+                self._submit_all()
+                self._hold_and_release()
+                if self._submit_all():  # what was held just now may have left room for a task that must go on
+                    self._hold_and_release()
+        return self._drain()
+
+    def _drain(self) -> list[Command]:
+        commands = self._commands
+        self._commands = []
+        return commands
+
+    def _submit_all(self) -> bool:
+        """Submit all tasks that may be. Return False if there was none."""
+        count = self._next_task
+        while self._submit_one():
+            pass
+        return self._next_task > count
+
+    def _submit_one(self) -> bool:
+        room = self._limits.cpus + self._limits.queued_tasks - self._used_cpus()
+        is_first = True
+        for state in reversed(self.stages):
+            if state.is_done or not (state.retries or self._has_bundle(state)):
+                continue
+            may_force = False
+            is_wanted = self._is_wanted(state)
+            if is_first and is_wanted:
+                may_force = all(task.is_held for task in state.running.values())
+                is_first = False
+            if not may_force and state.spec.cpus > (
+                room if is_wanted else room - self._limits.queued_tasks - 1
+            ):
+                continue
+            if state.spec.max_tasks is not None and len(state.running) >= state.spec.max_tasks:
+                continue
+            replica = None
+            if state.spec.pool is not None:
+                replica = self._free_replica(state)
+                if replica is None:
+                    continue
+            if not may_force and (self._is_full(state) or not self._fits(state)):
+                continue
+            self._submit(state, replica)
+            return True
+        return False
+
+    def _used_cpus(self) -> float:
+        """Return the CPUs that running calls use; what waits in a replica behind another call uses none."""
+        used = 0.0
+        for state in self.stages:
+            if state.spec.pool is None:
+                used += state.spec.cpus * len(state.running)
+            else:
+                used += state.spec.cpus * sum(1 for replica in state.replicas.values() if replica.tasks)
+        return used
+
+    def _has_bundle(self, state: StageState) -> bool:
+        return not isinstance(state.inbox, PassingInbox) and state.inbox.has_bundle()
+
+    def _expected(self, state: StageState) -> int:
+        return (
+            state.peak_bytes if state.tasks_done else min(FIRST_GUESS_BYTES, self._limits.memory_bytes // 8)
+        )
+
+    def _fits(self, state: StageState) -> bool:
+        expected = self._expected(state) + sum(task.expected_bytes for task in self._tasks.values())
+        return self.held_bytes() + expected <= self._limits.memory_bytes
+
+    def _output_limit(self) -> int:
+        return max(1, self._limits.memory_bytes // (2 * max(1, len(self.stages))))
+
+    def _is_full(self, state: StageState) -> bool:
+        """Tell whether a stage's output is ahead of what is taken."""
+        if state.waiting_bytes > self._output_limit():
+            return True
+        if state.consumer is None:
+            return self.outbox_bytes > self._output_limit()
+        below = self.stages[state.consumer]
+        if below.spec.kind is Kind.BARRIER:
+            return False
+        return below.inbox.bytes > self._output_limit()
+
+    def _submit(self, state: StageState, replica: _Replica | None) -> None:
+        if state.retries:
+            task = min(state.retries, key=lambda one: one.sequence)
+            state.retries.remove(task)
+            task.number = self._next_task
+        else:
+            origin, bundle = state.inbox.take()
+            if state.spec.is_repeatable:
+                made = state.made_by_origin.get(origin, 0)
+                state.made_by_origin[origin] = made + 1
+                name = f"{state.spec.index}.{origin}.{made}"
+            else:
+                name = f"{state.spec.index}.{state.next_sequence}"
+            task = _Task(self._next_task, state.spec.index, state.next_sequence, origin, name, bundle)
+            state.next_sequence += 1
+        self._next_task += 1
+        task.expected_bytes = self._expected(state)
+        task.replica = replica.number if replica else None
+        if replica:
+            replica.tasks.add(task.number)
+        self._tasks[task.number] = state.running[task.number] = task
+        to_file = state.spec.keeps and self._is_barrier_full(state)
+        self._commands.append(
+            Submit(
+                task.number, state.spec.index, task.name, task.bundle, task.replica, task.passed_rows, to_file
+            )
+        )
+
+    def _is_barrier_full(self, state: StageState) -> bool:
+        assert state.consumer is not None
+        return self.stages[state.consumer].inbox.bytes > self._limits.memory_bytes // 4
+
+    def _forget(self, task: int) -> _Task | None:
+        found = self._tasks.pop(task, None)
+        if found is None:
+            return None
+        state = self.stages[found.stage]
+        del state.running[task]
+        if found.replica is not None and (replica := self._replicas.get(found.replica)):
+            replica.tasks.discard(task)
+        return found
+
+    def _hold_and_release(self) -> None:
+        """Hold tasks whose output is not being taken; keep those going on which the stages below wait."""
+        is_idle_below = not self.outbox
+        held: list[tuple[StageState, _Task]] = []
+        going = 0
+        for state in reversed(self.stages):
+            is_full = self._is_full(state)
+            is_wanted = self._is_wanted(state)
+            for task in sorted(state.running.values(), key=lambda one: one.sequence):
+                has_turn = not state.spec.is_ordered or task.sequence == state.turn
+                if is_full and not (has_turn and is_idle_below and is_wanted):
+                    held.append((state, task))
+                else:
+                    going += 1
+                    self._set_held(task, False)
+            if going:
+                is_idle_below = False
+        if not self.outbox and (going or self._has_retries()):
+            # A held task keeps its CPU: what is to go on could wait for one of them.
+            taking = [one for one in held if one[0].spec.pool is None]
+            while taking and sum(state.spec.cpus for state, _ in taking) >= self._limits.cpus:
+                freed = taking.pop(0)
+                held.remove(freed)
+                self._set_held(freed[1], False)
+        for _, task in held:
+            self._set_held(task, True)
+
+    def _has_retries(self) -> bool:
+        return any(state.retries for state in self.stages)
+
+    def _set_held(self, task: _Task, hold: bool) -> None:
+        if hold != task.is_held:
+            task.is_held = hold
+            self._commands.append(Hold(task.number) if hold else Release(task.number))
+
+    def _fail(self, error: BaseException) -> list[Command]:
+        if self._failed:
+            return self._drain()
+        self._failed = True
+        for state in self.stages:
+            self._cut(state)
+        self._commands.append(Fail(error))
+        return self._drain()
+
+    # ------------------------------------------------------------------------------------------ pools
+
+    def _free_replica(self, state: StageState) -> _Replica | None:
+        assert state.spec.pool is not None
+        ready = [
+            replica
+            for replica in state.replicas.values()
+            if replica.state is ReplicaState.READY and len(replica.tasks) < state.spec.pool.in_flight
+        ]
+        return min(ready, key=lambda replica: (len(replica.tasks), replica.number), default=None)
+
+    def _scale(self) -> None:
+        for state in self.stages:
+            pool = state.spec.pool
+            if pool is None or state.is_done:
+                continue
+            has_work = bool(state.retries) or self._has_bundle(state)
+            wanted = pool.min_size
+            if has_work:
+                wanted = max(1, wanted)
+                if all(len(replica.tasks) >= pool.in_flight for replica in state.replicas.values()):
+                    wanted = max(wanted, len(state.replicas) + 1)
+            for _ in range(min(wanted, pool.max_size) - len(state.replicas)):
+                self._start_replica(state)
+
+    def _start_replica(self, state: StageState) -> None:
+        replica = _Replica(self._next_replica, state.spec.index)
+        self._next_replica += 1
+        state.replicas[replica.number] = self._replicas[replica.number] = replica
+        self._commands.append(StartReplica(replica.number, state.spec.index))
+
+    def _stop_replica(self, state: StageState, replica: _Replica) -> None:
+        state.replicas.pop(replica.number, None)
+        self._replicas.pop(replica.number, None)
+        self._commands.append(StopReplica(replica.number))

@@ -1,0 +1,471 @@
+"""Tasks and replicas on skate, by its public API alone.
+
+A task is a streaming generator. It yields, for each block, an item of facts; a small block travels inside
+that item, a large one is the next item, which the driver passes on by reference and never fetches. The last
+item is the report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from skate import api, cloudpickle, cluster
+from skate.data._exec.local_port import spec_of
+from skate.data._exec.operators import Letter, Operator, Replica
+from skate.data._exec.port import BlockMade, Event, Port, ReplicaDied, ReplicaReady, TaskDone, TaskFailed
+from skate.data._exec.scheduler import StartReplica, Submit
+from skate.data._exec.slices import BlockMeta, BlockSlice
+from skate.data._exec.stages import Stage
+from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
+from skate.data.exceptions import DataError, describe
+from skate.engine.refs import ObjectRef, ObjectRefGenerator
+from skate.exceptions import RayTaskError
+from skate.runtime_context import get_runtime_context
+
+#: Blocks up to this size travel inside their item, and live in the driver.
+INLINE_BYTES = 64 << 10
+#: Operators up to this size, pickled, travel with each task; larger ones are fetched once by each process.
+CARRIED_BYTES = 16 << 10
+#: Bytes that a task may be ahead of the driver, and the fewest and most items.
+WINDOW_BYTES = 64 << 20
+LEAST_WINDOW, MOST_WINDOW = 4, 256
+#: Stages whose operators a process keeps.
+_KEPT_STAGES = 16
+#: Items of one task that are read before those of another one.
+_DRAINED_ITEMS = 64
+
+
+# ------------------------------------------------------------------------------------------------ in workers
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """The operators of a stage, as a task gets them: pickled, or a ref to that in a list."""
+
+    key: str
+    pickled: bytes | list[ObjectRef[bytes]]
+
+
+_stages: OrderedDict[str, tuple[tuple[Operator, ...], Replica]] = OrderedDict()
+
+
+def _operators(carried: _Carried) -> tuple[tuple[Operator, ...], Replica]:
+    """Return the operators of a stage, and what a process keeps for its tasks; opened at the first call."""
+    found = _stages.get(carried.key)
+    if found is None:
+        pickled = carried.pickled if isinstance(carried.pickled, bytes) else api.get(carried.pickled[0])
+        operators: tuple[Operator, ...] = cloudpickle.loads(pickled)
+        replica = Replica()
+        for position, operator in enumerate(operators):
+            operator.open(position, replica)
+        found = _stages[carried.key] = (operators, replica)
+        while len(_stages) > _KEPT_STAGES:
+            _stages.popitem(last=False)
+    else:
+        _stages.move_to_end(carried.key)
+    return found
+
+
+def _work(carried: _Carried, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
+    operators, replica = _operators(carried)
+    return _items(operators, spec, arguments, replica)
+
+
+def _items(
+    operators: tuple[Operator, ...], spec: TaskSpec, arguments: Sequence[pa.Table], replica: Replica
+) -> Iterator[Any]:
+    if spec.folder is not None:
+        os.makedirs(spec.folder, exist_ok=True)
+    last: pa.Schema | None = None
+    for made in run_task(operators, spec, arguments, replica):
+        made.letters[:] = [_portable(letter) for letter in made.letters]
+        if isinstance(made, Report):
+            yield made
+            return
+        meta, block = made.meta, made.block
+        if last is not None and meta.schema == last:
+            meta = replace(meta, schema=None)
+        else:
+            last = meta.schema
+        if meta.is_on_disk or meta.size_bytes <= INLINE_BYTES:
+            yield Output(meta, block, made.letters)
+        else:
+            yield Output(meta, None, made.letters)
+            yield block
+
+
+def _portable(letter: Letter) -> Letter:
+    """Return a letter that can be pickled: exceptions and rows of users may not be."""
+    try:
+        cloudpickle.dumps(letter)
+    except Exception:
+        letter.error = DataError(describe(letter.error))
+        letter.row = None if letter.row is None else {name: repr(value) for name, value in letter.row.items()}
+    return letter
+
+
+class _ReplicaProcess:
+    """The actor of a replica."""
+
+    def __init__(self, carried: _Carried) -> None:
+        self._carried = carried
+
+    def load(self) -> int:
+        """Make the instances of the user's classes. Return the process id."""
+        _operators(self._carried)
+        return os.getpid()
+
+    def work(self, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
+        """Run one task."""
+        return _work(self._carried, spec, *arguments)
+
+
+# ------------------------------------------------------------------------------------------------ warm replic
+
+
+class WarmReplicas:
+    """Keeps replicas for another execution with the same operators; one for each process that uses data."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[Any, ...], list[tuple[Any, threading.Timer]]] = {}
+
+    def keep(self, key: tuple[Any, ...], handle: Any, seconds: float) -> None:
+        """Keep an idle replica for some seconds, then end it."""
+        timer = threading.Timer(seconds, self._expire, (key, handle))
+        timer.daemon = True
+        with self._lock:
+            self._kept.setdefault(key, []).append((handle, timer))
+        timer.start()
+
+    def take(self, key: tuple[Any, ...]) -> Any:
+        """Remove a replica and return it, or None."""
+        with self._lock:
+            found = self._kept.get(key)
+            if not found:
+                return None
+            handle, timer = found.pop()
+            if not found:
+                del self._kept[key]
+        timer.cancel()
+        return handle
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of warm replicas by the name of their stage."""
+        with self._lock:
+            counts: dict[str, int] = {}
+            for key, kept in self._kept.items():
+                counts[key[0]] = counts.get(key[0], 0) + len(kept)
+            return counts
+
+    def clear(self) -> None:
+        """End all of them."""
+        with self._lock:
+            kept, self._kept = self._kept, {}
+        for replicas in kept.values():
+            for handle, timer in replicas:
+                timer.cancel()
+                _kill(handle)
+
+    def _expire(self, key: tuple[Any, ...], handle: Any) -> None:
+        with self._lock:
+            found = self._kept.get(key, [])
+            left = [one for one in found if one[0] is not handle]
+            if len(left) == len(found):
+                return
+            if left:
+                self._kept[key] = left
+            else:
+                del self._kept[key]
+        _kill(handle)
+
+
+def _kill(handle: Any) -> None:
+    try:
+        if api.is_initialized():
+            api.kill(handle)
+    except Exception:
+        pass  # of a session that has ended
+
+
+warm = WarmReplicas()
+
+
+# ------------------------------------------------------------------------------------------------ the driver'
+
+
+@dataclass(slots=True)
+class _Running:
+    """A task under way: the generator of its items; what was said of the block that is the next item."""
+
+    items: ObjectRefGenerator[Any]
+    stage: int
+    replica: int | None
+    announced: Output | None = None
+    schema: pa.Schema | None = None
+
+
+@dataclass(slots=True)
+class _Process:
+    """A replica: its actor, the call that loads it, whether that has returned."""
+
+    handle: Any
+    stage: int
+    loading: ObjectRef[int] | None
+    tasks: int = 0
+
+
+class SkatePort(Port):
+    """Runs tasks and replicas in processes of the session; starts one if there is none."""
+
+    name = "skate"
+
+    def __init__(self, linger_s: float = 0.0) -> None:
+        self._linger_s = linger_s
+        self._stages: Sequence[Stage] = ()
+        self._target_bytes = 0
+        self._folder = ""
+        self._functions: dict[int, Any] = {}
+        self._carried: dict[int, _Carried] = {}
+        self._running: dict[int, _Running] = {}
+        self._held: set[int] = set()
+        self._replicas: dict[int, _Process] = {}
+        self._events: deque[Event] = deque()
+        self._average: dict[int, float] = {}
+        self._schemas: list[pa.Schema] = []
+
+    def cpus(self) -> float:
+        if not api.is_initialized():
+            api.init()
+        return float(cluster.cluster_resources().get("CPU", 1.0))
+
+    def memory_bytes(self) -> int:
+        return int(cluster.cluster_resources().get("object_store_memory", 1 << 30))
+
+    def open(self, stages: Sequence[Stage], target_bytes: int, folder: str) -> None:
+        self._stages = stages
+        self._target_bytes = target_bytes
+        self._folder = folder
+
+    # ------------------------------------------------------------------------------------------ commands
+
+    def submit(self, command: Submit) -> None:
+        stage = self._stages[command.stage]
+        arguments: list[Any] = []
+        positions: dict[Any, int] = {}
+        inputs = []
+        for piece in command.bundle.slices:
+            where = piece.block
+            if isinstance(where, pa.Table) and piece.meta.size_bytes > INLINE_BYTES:
+                where = api.put(where)
+            if isinstance(where, ObjectRef):
+                at = positions.get(where)
+                if at is None:
+                    at = positions[where] = len(arguments)
+                    arguments.append(where)
+                where = at
+            elif isinstance(where, pa.Table) and piece.num_rows < piece.meta.num_rows:
+                where = load(where, piece.start, piece.stop)
+                piece = BlockSlice.whole(where, replace(piece.meta, num_rows=where.num_rows))
+            inputs.append(Input(where, piece.start, piece.stop))
+        folder = self._folder if command.to_file else None
+        spec = spec_of(command, stage, inputs, self._target_bytes, folder, merges=True)
+        window = self._window(command.stage)
+        if command.replica is not None:
+            process = self._replicas[command.replica]
+            process.tasks += 1
+            method = process.handle.work.options(
+                num_returns="streaming", name=f"{stage.name}", _generator_backpressure_num_objects=window
+            )
+            items = method.remote(spec, *arguments)
+        else:
+            function = self._function(command.stage)
+            items = function.options(_generator_backpressure_num_objects=window).remote(
+                self._carry(command.stage), spec, *arguments
+            )
+        self._running[command.task] = _Running(items, command.stage, command.replica)
+
+    def _function(self, index: int) -> Any:
+        found = self._functions.get(index)
+        if found is None:
+            stage = self._stages[index]
+            options = {"num_returns": "streaming", "max_retries": 0, "name": stage.name, **stage.options}
+            found = self._functions[index] = api.remote(**options)(_work)
+        return found
+
+    def _carry(self, index: int) -> _Carried:
+        found = self._carried.get(index)
+        if found is None:
+            pickled = cloudpickle.dumps(self._stages[index].operators)
+            key = hashlib.blake2b(pickled, digest_size=16).hexdigest()
+            carried = pickled if len(pickled) <= CARRIED_BYTES else [api.put(pickled)]
+            found = self._carried[index] = _Carried(key, carried)
+        return found
+
+    def _window(self, index: int) -> int:
+        average = self._average.get(index)
+        if average is None:
+            return LEAST_WINDOW * 2
+        return int(min(MOST_WINDOW, max(LEAST_WINDOW, WINDOW_BYTES / max(1.0, average))))
+
+    def start_replica(self, command: StartReplica) -> None:
+        stage = self._stages[command.stage]
+        handle = warm.take(self._warm_key(command.stage))
+        if handle is None:
+            options = {"num_cpus": 0, **stage.options}
+            handle = api.remote(**options)(_ReplicaProcess).remote(self._carry(command.stage))
+        self._replicas[command.replica] = _Process(handle, command.stage, handle.load.remote())
+
+    def _warm_key(self, index: int) -> tuple[Any, ...]:
+        stage = self._stages[index]
+        session = get_runtime_context().get_job_id()
+        return stage.name, self._carry(index).key, repr(sorted(stage.options.items(), key=str)), session
+
+    def stop_replica(self, replica: int) -> None:
+        process = self._replicas.pop(replica, None)
+        if process is None:
+            return
+        if self._linger_s > 0 and process.loading is None and not process.tasks:
+            warm.keep(self._warm_key(process.stage), process.handle, self._linger_s)
+        else:
+            _kill(process.handle)
+
+    def cancel(self, task: int) -> None:
+        running = self._running.pop(task, None)
+        self._held.discard(task)
+        if running is None:
+            return
+        if running.replica is None:
+            api.cancel(running.items)
+        running.items.close()
+
+    def hold(self, task: int) -> None:
+        self._held.add(task)
+
+    def release(self, task: int) -> None:
+        self._held.discard(task)
+
+    # ------------------------------------------------------------------------------------------ events
+
+    def wait(self, timeout_s: float | None) -> list[Event]:
+        tasks = {one.items: task for task, one in self._running.items() if task not in self._held}
+        loading = {
+            process.loading: replica
+            for replica, process in self._replicas.items()
+            if process.loading is not None
+        }
+        waitables: list[Any] = [*tasks, *loading]
+        if not waitables:
+            return []
+        ready, rest = api.wait(waitables, num_returns=1, timeout=timeout_s)
+        if ready and rest:
+            ready += api.wait(rest, num_returns=len(rest), timeout=0)[0]
+        for one in ready:
+            if one in tasks:
+                self._read(tasks[one])
+            else:
+                self._loaded(loading[one])
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def _loaded(self, replica: int) -> None:
+        process = self._replicas[replica]
+        assert process.loading is not None
+        try:
+            api.get(process.loading)
+        except Exception as error:
+            del self._replicas[replica]
+            is_crash = not isinstance(error, RayTaskError)
+            _kill(process.handle)
+            self._events.append(ReplicaDied(replica, error, is_crash))
+        else:
+            process.loading = None
+            self._events.append(ReplicaReady(replica))
+
+    def _read(self, task: int) -> None:
+        running = self._running[task]
+        for _ in range(_DRAINED_ITEMS):
+            try:
+                ref = next(running.items)
+                if running.announced is not None:
+                    # Large blocks are passed on by reference. An error instead of one shows where it is used.
+                    output, running.announced = running.announced, None
+                    self._made(task, running, output, ref)
+                else:
+                    item = api.get(ref)
+                    if isinstance(item, Report):
+                        self._ended(task)
+                        self._events.append(TaskDone(task, item))
+                        return
+                    if item.block is None:
+                        running.announced = item
+                    else:
+                        self._made(task, running, item, item.block)
+            except StopIteration:
+                self._broken(
+                    task, RuntimeError("a task of skate.data ended without its report"), is_crash=True
+                )
+                return
+            except Exception as error:
+                self._broken(task, error, is_crash=not isinstance(error, RayTaskError))
+                return
+            if not running.items.next_ready():
+                return
+
+    def _made(self, task: int, running: _Running, output: Output, block: Any) -> None:
+        meta = output.meta
+        if meta.schema is None:
+            meta = replace(meta, schema=running.schema)
+        else:
+            meta = replace(meta, schema=self._shared_schema(meta))
+            running.schema = meta.schema
+        average = self._average.get(running.stage)
+        size = float(meta.size_bytes)
+        self._average[running.stage] = size if average is None else average * 0.8 + size * 0.2
+        self._events.append(BlockMade(task, BlockSlice.whole(block, meta), output.letters))
+
+    def _shared_schema(self, meta: BlockMeta) -> pa.Schema:
+        for schema in self._schemas:
+            if schema == meta.schema:
+                return schema
+        self._schemas = [meta.schema, *self._schemas[:15]]
+        return meta.schema
+
+    def _broken(self, task: int, error: BaseException, is_crash: bool) -> None:
+        replica = self._running[task].replica
+        self._ended(task)
+        if is_crash and replica is not None and (process := self._replicas.pop(replica, None)):
+            _kill(process.handle)
+            self._events.append(ReplicaDied(replica, error, is_crash=True))
+        self._events.append(TaskFailed(task, error, is_crash))
+
+    def _ended(self, task: int) -> None:
+        running = self._running.pop(task)
+        self._held.discard(task)
+        if running.replica is not None and (process := self._replicas.get(running.replica)):
+            process.tasks -= 1
+
+    # ------------------------------------------------------------------------------------------ blocks
+
+    def fetch(self, piece: BlockSlice) -> pa.Table:
+        block = api.get(piece.block) if isinstance(piece.block, ObjectRef) else piece.block
+        return load(block, piece.start, piece.stop)
+
+    def put(self, block: pa.Table) -> Any:
+        return api.put(block)
+
+    def close(self) -> None:
+        for task in list(self._running):
+            self.cancel(task)
+        for replica in list(self._replicas):
+            self.stop_replica(replica)
+        self._events.clear()

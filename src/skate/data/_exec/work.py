@@ -1,0 +1,278 @@
+"""What a task does: read or fetch its input, run its stage's operators over it, cut and report what they
+make.
+
+Runs in the caller's process (``local_port``) or in a worker (``skate_port``); it is the same code.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from skate.data._block.batches import from_batch
+from skate.data._block.builder import BlockBuilder
+from skate.data._block.sources import sources
+from skate.data._block.tables import concat, size_bytes, slice_rows
+from skate.data._exec.operators import Letter, Made, Operator, Replica, TaskContext
+from skate.data._exec.slices import BlockMeta
+from skate.data._io.datasource import ReadTask
+
+#: Blocks of a task that are smaller than this are put together, as long as that does not delay them.
+MIN_BLOCK_BYTES = 1 << 20
+#: Seconds for which a small block may wait for another one of its task.
+MAX_DELAY_S = 0.05
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A block that lies in a file.
+
+    Attributes:
+        path: an Arrow IPC file.
+    """
+
+    path: str
+
+    def load(self) -> pa.Table:
+        """Return the block; its columns are views of the mapped file."""
+        with pa.memory_map(self.path) as source:
+            return pa.ipc.open_file(source).read_all()
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One slice of a task's input.
+
+    Attributes:
+        block: a table, a FilePart, or the position of an argument that holds the block.
+        start, stop: the rows.
+    """
+
+    block: Any
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A task as its process gets it.
+
+    Attributes:
+        name: its name, the same in every run of a plan.
+        inputs: slices of blocks; empty for a read.
+        read: what is read, or None.
+        params: ``Bundle.params``.
+        skip_rows: rows of output to leave out.
+        folder: where to put output as files, or None.
+        target_bytes: size at which output is cut.
+        merges_small: small blocks of output are put together.
+    """
+
+    name: str
+    inputs: tuple[Input, ...] = ()
+    read: ReadTask | None = None
+    params: Any = None
+    skip_rows: int = 0
+    folder: str | None = None
+    target_bytes: int = 128 << 20
+    merges_small: bool = True
+
+
+@dataclass(slots=True)
+class Report:
+    """What a task tells the driver when it ends, and, in part, with each block.
+
+    Attributes:
+        rows_in: rows of its input so far.
+        spent_s: seconds by name.
+        counts: counters by name.
+        letters: rows that failed since the last report.
+        peak_bytes: memory that it used beyond what its process had at its start.
+        pid: its process.
+    """
+
+    rows_in: int = 0
+    spent_s: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    letters: list[Letter] = field(default_factory=list)
+    peak_bytes: int = 0
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A block of a task's output.
+
+    Attributes:
+        meta: its facts.
+        block: a table or a FilePart.
+        letters: rows that failed since the last output.
+    """
+
+    meta: BlockMeta
+    block: Any
+    letters: list[Letter]
+
+
+def run_task(
+    operators: Sequence[Operator],
+    spec: TaskSpec,
+    arguments: Sequence[pa.Table],
+    replica: Replica,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Output | Report]:
+    """Run one task.
+
+    Args:
+        operators: of its stage.
+        spec: the task.
+        arguments: the blocks that ``spec.inputs`` refer to by position.
+        replica: what outlives the task.
+        clock: seconds, for the times in the report.
+
+    Returns:
+        Its output, block by block, and at last a report.
+    """
+    task = TaskContext(
+        task_id=spec.name,
+        params=spec.params,
+        slices=len(spec.inputs),
+        target_max_block_bytes=spec.target_bytes,
+        replica=replica,
+    )
+    before = _resident_bytes()
+    report = Report(pid=os.getpid())
+    source = _read(spec.read, task, clock) if spec.read is not None else _fetch(spec.inputs, arguments)
+    made: Iterator[pa.Table | Made] = _counted(source, report, task, clock)
+    for operator in operators:
+        made = operator.process(made, task)  # type: ignore[arg-type]
+    number = 0
+    skip = spec.skip_rows
+    for block, extra in _cut(made, spec, clock):
+        report.peak_bytes = max(report.peak_bytes, _resident_bytes() - before)
+        if skip:
+            if block.num_rows <= skip and extra is None:
+                skip -= block.num_rows
+                continue
+            block, skip = slice_rows(block, skip, block.num_rows), 0
+        letters, task.letters = task.letters, []
+        yield _output(block, extra, letters, spec, number)
+        number += 1
+    report.spent_s = task.spent_s
+    report.counts = task.counts
+    report.letters = task.letters
+    report.peak_bytes = max(report.peak_bytes, _resident_bytes() - before)
+    yield report
+
+
+def _output(block: pa.Table, extra: Any, letters: list[Letter], spec: TaskSpec, number: int) -> Output:
+    files = tuple(dict.fromkeys(path for path, _ in sources(block)))
+    size = size_bytes(block)
+    where: Any = block
+    if spec.folder is not None and block.num_rows:
+        path = os.path.join(spec.folder, f"{spec.name.replace(os.sep, '_')}-{number}.arrow")
+        with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, block.schema) as writer:
+            writer.write_table(block)
+        where = FilePart(path)
+    meta = BlockMeta(block.num_rows, size, block.schema, files, extra, is_on_disk=where is not block)
+    return Output(meta, where, letters)
+
+
+def _fetch(inputs: Sequence[Input], arguments: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    for piece in inputs:
+        block = arguments[piece.block] if isinstance(piece.block, int) else piece.block
+        yield load(block, piece.start, piece.stop)
+
+
+def load(block: Any, start: int, stop: int) -> pa.Table:
+    """Return rows of a block, whether it is a table or in a file."""
+    if isinstance(block, FilePart):
+        block = block.load()
+    if start == 0 and stop == block.num_rows:
+        return block
+    return slice_rows(block, start, stop)
+
+
+def _read(read: ReadTask, task: TaskContext, clock: Callable[[], float]) -> Iterator[pa.Table]:
+    function = read.read_fn
+    method = getattr(function, "read", None)
+    started = clock()
+    made: Iterable[Any] = method(task) if method is not None else read()
+    iterator = iter(made)
+    rows = 0
+    while True:
+        try:
+            block = next(iterator)
+        except StopIteration:
+            break
+        if not isinstance(block, pa.Table):
+            block = from_batch(block, "a read task")
+        if read.per_task_row_limit is not None:
+            block = slice_rows(block, 0, min(block.num_rows, read.per_task_row_limit - rows))
+        rows += block.num_rows
+        task.spend("read", clock() - started)
+        yield block
+        if read.per_task_row_limit is not None and rows >= read.per_task_row_limit:
+            return
+        started = clock()
+    task.spend("read", clock() - started)
+
+
+def _counted(
+    blocks: Iterator[pa.Table], report: Report, task: TaskContext, clock: Callable[[], float]
+) -> Iterator[pa.Table]:
+    for block in blocks:
+        report.rows_in += block.num_rows
+        yield block
+
+
+def _cut(
+    made: Iterator[pa.Table | Made], spec: TaskSpec, clock: Callable[[], float]
+) -> Iterator[tuple[pa.Table, Any]]:
+    """Cut blocks that are too large, and put small ones together unless that delays them."""
+    small: list[pa.Table] = []
+    small_bytes = 0
+    since = 0.0
+    for one in made:
+        if isinstance(one, Made):
+            if small:
+                yield concat(small), None
+                small, small_bytes = [], 0
+            yield one.block, one.extra
+            continue
+        size = size_bytes(one)
+        if size > spec.target_bytes + spec.target_bytes // 2:
+            if small:
+                yield concat(small), None
+                small, small_bytes = [], 0
+            builder = BlockBuilder(spec.target_bytes)
+            builder.add_block(one)
+            for block in builder.finish():
+                yield block, None
+            continue
+        if not spec.merges_small:
+            yield one, None
+            continue
+        if not small:
+            since = clock()
+        small.append(one)
+        small_bytes += size
+        if small_bytes >= MIN_BLOCK_BYTES or clock() - since > MAX_DELAY_S:
+            yield concat(small) if len(small) > 1 else small[0], None
+            small, small_bytes = [], 0
+    if small:
+        yield concat(small) if len(small) > 1 else small[0], None
+
+
+def _resident_bytes() -> int:
+    """Return the memory of this process that is its own: resident, without shared pages."""
+    with open("/proc/self/statm", "rb") as file:
+        fields = file.read().split()
+    return (int(fields[1]) - int(fields[2])) * _PAGE

@@ -1,0 +1,132 @@
+"""From a logical plan to an execution: rules, stages, and the port that fits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from skate.data._exec.dead_letters import ErrorBudget, ErrorPolicy
+from skate.data._exec.execution import Execution
+from skate.data._exec.hybrid_port import HybridPort
+from skate.data._exec.local_port import LocalPort
+from skate.data._exec.operators import Letter
+from skate.data._exec.port import Port
+from skate.data._exec.stages import Stage
+from skate.data._plan.logical import ActorPool, Apply, Blocks, Node, Read, Write
+from skate.data._plan.physical import Machine, repeatable, to_stages
+from skate.data._plan.rules import optimise
+
+#: Budget of an execution in the caller's process: what it reads is small, what it makes may not be.
+LOCAL_MEMORY_BYTES = 1 << 30
+
+
+@dataclass
+class Letters:
+    """The dead letters of an execution.
+
+    Attributes:
+        rows: letters of operations with ``on_error="dead_letter"``, in the order in which they came.
+    """
+
+    policies: Mapping[str, ErrorPolicy]
+    budget: ErrorBudget
+    rows: list[Letter] = field(default_factory=list)
+
+    def take(self, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
+        """Keep letters, and raise if they are too many."""
+        self.budget.take(letters, counts)
+        self.rows += [one for one in letters if self._is_kept(one)]
+        error = self.budget.exceeded()
+        if error is not None:
+            raise error
+
+    def _is_kept(self, letter: Letter) -> bool:
+        policy = self.policies.get(letter.stage)
+        return policy is None or policy.on_error == "dead_letter"
+
+
+def execute(plan: Node, context: Any) -> Execution:
+    """Return an execution of a plan that has not begun.
+
+    Args:
+        plan: the logical plan.
+        context: the DataContext.
+    """
+    plan = optimise(plan)
+    port, machine = _place(plan, context)
+    stages = to_stages(plan, machine)
+    if isinstance(plan, Write) and plan.sink.is_resumable:
+        stages = repeatable(stages)
+    letters = _letters(stages)
+    execution = Execution(
+        stages,
+        port,
+        memory_bytes=context.memory_limit_bytes,
+        target_bytes=context.target_block_bytes,
+        on_report=letters.take,
+    )
+    execution.letters = letters.rows
+    return execution
+
+
+def _place(plan: Node, context: Any) -> tuple[Port, Machine]:
+    if _needs_processes(plan) or not _is_small(plan, context.local_limit_bytes):
+        port: Port = _skate_port(context)
+        return port, Machine(port.cpus(), context=context)
+    cpus = float(len(os.sched_getaffinity(0)))
+    local = LocalPort(context.memory_limit_bytes or LOCAL_MEMORY_BYTES)
+    return HybridPort(local, lambda: _skate_port(context), cpus), Machine(
+        cpus, is_local=True, context=context
+    )
+
+
+def _skate_port(context: Any) -> Port:
+    # The session's API is imported when a plan needs processes: small plans do without.
+    from skate.data._exec.skate_port import SkatePort
+
+    return SkatePort(context.pool_linger_s)
+
+
+def _nodes(plan: Node) -> list[Node]:
+    found = [plan]
+    for node in found:
+        found.extend(node.inputs)
+    return found
+
+
+def _needs_processes(plan: Node) -> bool:
+    """Tell whether a plan has a pool, or asks for resources by name."""
+    for node in _nodes(plan):
+        resources = getattr(node, "resources", None)
+        if isinstance(node, Apply) and isinstance(node.compute, ActorPool):
+            return True
+        if resources is not None and (resources.num_gpus or resources.memory or resources.others):
+            return True
+    return False
+
+
+def _is_small(plan: Node, limit_bytes: int) -> bool:
+    """Tell whether all that a plan reads is known to be less than some bytes."""
+    total = 0
+    for node in _nodes(plan):
+        if isinstance(node, Read):
+            size = node.source.estimate_inmemory_data_size()
+            if size is None:
+                return False
+            total += size
+        elif isinstance(node, Blocks):
+            total += sum(piece.size_bytes for piece in node.slices)
+    return total < limit_bytes
+
+
+def _letters(stages: Sequence[Stage]) -> Letters:
+    policies = {}
+    for stage in stages:
+        for operator in stage.operators:
+            policy = getattr(operator, "policy", None)
+            if isinstance(policy, ErrorPolicy):
+                policies[operator.name] = policy
+    limits = {name: policy.max_errors for name, policy in policies.items()}
+    return Letters(policies, ErrorBudget(limits))

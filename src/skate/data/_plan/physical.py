@@ -1,0 +1,318 @@
+"""Cuts a logical plan into stages.
+
+What can run inside one task without waiting for another becomes one stage: a read with the functions above
+it, the merge of an exchange with the functions above that, a write with what is below it. A pool is a stage
+of its own, since its processes hold models and what is cheap should not wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from skate.data._block.tables import concat, slice_rows
+from skate.data._exec.operators import Made, Operator, TaskContext
+from skate.data._exec.stages import Kind, Pool, Stage
+from skate.data._io.sink import Sink
+from skate.data._plan.logical import (
+    ActorPool,
+    Apply,
+    Blocks,
+    Exchanged,
+    Limit,
+    Node,
+    Read,
+    Resources,
+    TaskPool,
+    Union,
+    Write,
+)
+
+
+class TakeRows(Operator):
+    """Passes the first rows of a task on and takes no more: below functions that keep the number of rows.
+
+    Args:
+        rows: how many.
+    """
+
+    preserves_rows = True
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.name = f"Take({rows})"
+
+    def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table]:
+        """Yield blocks until the rows are there."""
+        left = self.rows
+        for block in blocks:
+            yield slice_rows(block, 0, min(left, block.num_rows))
+            left -= block.num_rows
+            if left <= 0:
+                return
+
+
+class JoinBlocks(Operator):
+    """Makes one block of all blocks of a task."""
+
+    name = "Join"
+    preserves_rows = True
+
+    def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table]:
+        """Yield one block."""
+        found = list(blocks)
+        if found:
+            yield concat(found) if len(found) > 1 else found[0]
+
+
+class WriteRows(Operator):
+    """Gives the blocks of a task to a sink; its output has no rows and says what the sink returned.
+
+    Args:
+        sink: where rows go.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.name = sink.name
+
+    def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[Made]:
+        """Write the task's rows."""
+        seen: list[pa.Schema] = []
+
+        def watched() -> Iterator[pa.Table]:
+            for block in blocks:
+                if not seen:
+                    seen.append(block.schema)
+                yield block
+
+        result = self.sink.write(watched(), task)
+        yield Made(pa.table({}), (result, seen[0] if seen else None))
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the planner needs to know of where stages will run.
+
+    Attributes:
+        cpus: CPUs.
+        is_local: in the caller's process.
+        preserves_order: the user's rows are to keep their order.
+        read_parallelism: read tasks asked for where the user names no number; -1: chosen from sizes.
+        context: the DataContext, for datasources.
+    """
+
+    cpus: float
+    is_local: bool = False
+    preserves_order: bool = True
+    read_parallelism: int = -1
+    context: Any = None
+
+
+def to_stages(plan: Node, machine: Machine) -> list[Stage]:
+    """Return the stages of a plan, in an order in which inputs come first; the last one makes the output."""
+    planner = _Planner(machine)
+    planner.add(plan, rows_wanted=None)
+    return planner.stages
+
+
+class _Planner:
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.stages: list[Stage] = []
+
+    def add(self, node: Node, rows_wanted: int | None) -> int:
+        """Add the stages of a node.
+
+        Args:
+            node: the node.
+            rows_wanted: rows of the node that are enough; None: all.
+
+        Returns:
+            The index of the stage that makes the node's rows.
+        """
+        if isinstance(node, Read):
+            return self._read(node, rows_wanted)
+        if isinstance(node, Blocks):
+            return self._append(Stage(0, node.name, Kind.BLOCKS, slices=node.slices))
+        if isinstance(node, Apply):
+            wanted = rows_wanted if node.operator.preserves_rows else None
+            return self._apply(node, self.add(node.input, wanted), wanted)
+        if isinstance(node, Limit):
+            wanted = node.rows if rows_wanted is None else min(rows_wanted, node.rows)
+            below = self.add(node.input, wanted)
+            return self._append(Stage(0, node.name, Kind.LIMIT, (below,), rows=node.rows))
+        if isinstance(node, Union):
+            parts = tuple(self.add(part, rows_wanted) for part in node.parts)
+            return self._append(
+                Stage(0, node.name, Kind.UNION, parts, is_ordered=self._machine.preserves_order)
+            )
+        if isinstance(node, Exchanged):
+            return self._exchange(node)
+        if isinstance(node, Write):
+            return self._write(node)
+        raise TypeError(f"no stage for {type(node).__name__}")
+
+    def _append(self, stage: Stage) -> int:
+        index = len(self.stages)
+        self.stages.append(replace(stage, index=index))
+        return index
+
+    # ------------------------------------------------------------------------------------------ kinds
+
+    def _read(self, node: Read, rows_wanted: int | None) -> int:
+        parallelism = node.parallelism if node.parallelism > 0 else self._machine.read_parallelism
+        tasks = node.source.get_read_tasks(parallelism, rows_wanted, self._machine.context)
+        operators: tuple[Operator, ...] = () if rows_wanted is None else (TakeRows(rows_wanted),)
+        cpus, options = _resources(node.resources, is_pool=False)
+        return self._append(
+            Stage(
+                0,
+                node.name,
+                Kind.SOURCE,
+                operators=operators,
+                read_tasks=tasks,
+                max_tasks=node.max_tasks,
+                options=options,
+                cpus=cpus,
+                is_ordered=self._machine.preserves_order,
+            )
+        )
+
+    def _apply(self, node: Apply, below: int, rows_wanted: int | None) -> int:
+        stage = self.stages[below]
+        cpus, options = _resources(node.resources, is_pool=isinstance(node.compute, ActorPool))
+        if isinstance(node.compute, TaskPool) and self._can_fuse(stage, node, cpus, options):
+            self.stages[below] = replace(
+                stage, name=f"{stage.name}->{node.name}", operators=(*stage.operators, node.operator)
+            )
+            return below
+        pool = self._pool(node.compute) if isinstance(node.compute, ActorPool) else None
+        operators: tuple[Operator, ...] = (node.operator,)
+        if rows_wanted is not None and stage.kind is Kind.BLOCKS:
+            operators = (TakeRows(rows_wanted), node.operator)
+        return self._append(
+            Stage(
+                0,
+                node.name,
+                Kind.CHAIN,
+                (below,),
+                operators=operators,
+                pool=pool,
+                max_tasks=node.compute.size if isinstance(node.compute, TaskPool) else None,
+                options=options,
+                cpus=cpus,
+                batch_rows=node.batch_rows,
+                is_ordered=self._machine.preserves_order,
+            )
+        )
+
+    def _can_fuse(self, stage: Stage, node: Apply, cpus: float, options: dict[str, Any]) -> bool:
+        if stage.kind not in (Kind.SOURCE, Kind.CHAIN, Kind.BARRIER) or stage.pool is not None or stage.keeps:
+            return False
+        if stage.options != options or stage.cpus != cpus:
+            return False
+        assert isinstance(node.compute, TaskPool)
+        if node.compute.size is not None and node.compute.size != stage.max_tasks:
+            return False
+        return not (node.batch_rows and self._makes_small_inputs(stage, node.batch_rows))
+
+    def _makes_small_inputs(self, stage: Stage, batch_rows: int) -> bool:
+        """Tell whether a source's tasks are known to have fewer rows than a batch."""
+        known = [task.metadata.num_rows for task in stage.read_tasks]
+        rows = [count for count in known if count is not None]
+        return len(rows) > 1 and len(rows) == len(known) and max(rows) < batch_rows
+
+    def _pool(self, compute: ActorPool) -> Pool:
+        most = compute.max_size if compute.max_size is not None else int(self._machine.cpus)
+        most = max(1, most, compute.min_size)
+        first = compute.initial_size if compute.initial_size is not None else compute.min_size
+        return Pool(
+            compute.min_size, most, min(most, first), max(1, compute.in_flight), compute.max_concurrency
+        )
+
+    def _exchange(self, node: Exchanged) -> int:
+        inputs = []
+        for side, child in enumerate(node.sides):
+            below = self.add(child, None)
+            operator = node.exchange.partition(side)
+            if operator is not None:
+                apply = Apply(child, operator, resources=node.resources)
+                below = self._apply(apply, below, None)
+                self.stages[below] = replace(self.stages[below], keeps=True)
+            inputs.append(below)
+        cpus, options = _resources(node.resources, is_pool=False)
+        return self._append(
+            Stage(
+                0,
+                node.name,
+                Kind.BARRIER,
+                tuple(inputs),
+                operators=(node.exchange.merge() or JoinBlocks(),),
+                exchange=node.exchange,
+                options=options,
+                cpus=cpus,
+                is_ordered=node.exchange.is_ordered or self._machine.preserves_order,
+            )
+        )
+
+    def _write(self, node: Write) -> int:
+        below = self.add(node.input, None)
+        operator = WriteRows(node.sink)
+        apply = Apply(node.input, operator, TaskPool(node.max_tasks), node.resources)
+        if node.sink.min_rows is None:
+            index = self._apply(apply, below, None)
+        else:
+            cpus, options = _resources(node.resources, is_pool=False)
+            index = self._append(
+                Stage(
+                    0,
+                    node.name,
+                    Kind.CHAIN,
+                    (below,),
+                    operators=(operator,),
+                    max_tasks=node.max_tasks,
+                    options=options,
+                    cpus=cpus,
+                    min_bundle_rows=node.sink.min_rows,
+                )
+            )
+        self.stages[index] = replace(self.stages[index], sink=node.sink)
+        return index
+
+
+def _resources(resources: Resources, is_pool: bool) -> tuple[float, dict[str, Any]]:
+    """Return the CPUs that a task uses, and the options for it or its replica.
+
+    A replica takes no CPU for itself: the scheduler counts the calls that run. Else a pool that holds all
+    CPUs would starve the tasks that feed it.
+    """
+    options = dict(resources.others)
+    if resources.num_gpus:
+        options["num_gpus"] = resources.num_gpus
+    if resources.memory:
+        options["memory"] = resources.memory
+    cpus = resources.num_cpus
+    if cpus is None:
+        cpus = 0.0 if resources.num_gpus else 1.0
+    if not is_pool and resources.num_cpus is not None:
+        options["num_cpus"] = resources.num_cpus
+    return float(cpus), options
+
+
+def repeatable(stages: list[Stage]) -> list[Stage]:
+    """Return stages whose tasks never mix rows of two parts of the source, for a write that can be resumed.
+
+    Raises:
+        ValueError: the plan has a stage that needs rows of several parts together.
+    """
+    mixing = [stage.name for stage in stages if stage.kind not in (Kind.SOURCE, Kind.CHAIN)]
+    if mixing:
+        raise ValueError(
+            f"resume=True: a write can be resumed if its plan reads, maps and filters only; {mixing[0]} "
+            "needs rows of several files together. Write its result without resume, or materialise it first"
+        )
+    return [replace(stage, is_repeatable=True, is_ordered=True) for stage in stages]

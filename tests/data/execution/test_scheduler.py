@@ -1,0 +1,452 @@
+"""The scheduler against a played world: random times, sizes, crashes and consumers; nothing may be lost."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from skate.data._exec.exchange import Exchange, ExchangeLimits
+from skate.data._exec.scheduler import (
+    Cancel,
+    Fail,
+    Hold,
+    Limits,
+    PartDone,
+    Release,
+    Scheduler,
+    StartReplica,
+    StopReplica,
+    Submit,
+)
+from skate.data._exec.slices import BlockMeta, BlockSlice, Bundle
+from skate.data._exec.stages import Kind, Pool, Stage
+from skate.data._io.datasource import ReadTask
+
+MIB = 1 << 20
+
+
+class Gather(Exchange):
+    """Puts all rows into bundles of one slice each."""
+
+    name = "Gather"
+    is_ordered = True
+
+    def partition(self, side: int) -> None:
+        return None
+
+    def plan(self, sides: Any, limits: ExchangeLimits) -> list[Bundle]:
+        return [Bundle((piece,)) for side in sides for piece in side]
+
+    def merge(self) -> None:
+        return None
+
+
+@dataclass
+class Play:
+    """A task of the played world: the blocks that it will make, and when."""
+
+    command: Submit
+    blocks: list[tuple[Any, int]]
+    held: bool = False
+    stage: Stage = field(default=None)  # type: ignore[assignment]
+
+
+class World:
+    """Plays ports: every step, something happens at random.
+
+    A block is the tuple of the rows' numbers, so that what comes out can be compared with what went in.
+    """
+
+    def __init__(
+        self, seed: int, stages: list[Stage], limits: Limits, crashes: float, takes: float = 1.0
+    ) -> None:
+        self.random = random.Random(seed)
+        self.stages = stages
+        self.scheduler = Scheduler(stages, limits)
+        self.limits = limits
+        self.crashes = crashes
+        self.takes = takes
+        self.running: dict[int, Play] = {}
+        self.loading: set[int] = set()
+        self.replicas: dict[int, int] = {}
+        self.taken: list[int] = []
+        self.parts: list[str] = []
+        self.failed: BaseException | None = None
+        self.crashes_of: dict[str, int] = {}
+        self.peak = 0
+        self.inputs_seen: dict[str, int] = {}
+
+    # what tasks make: rows of their input (or of their part), cut at random but the same for every attempt
+
+    def rows_of(self, command: Submit) -> list[int]:
+        stage = self.stages[command.stage]
+        if stage.kind is Kind.SOURCE:
+            return list(stage.read_tasks[command.bundle.params].metadata.input_files or [])  # type: ignore[arg-type]
+        return [row for piece in command.bundle.slices for row in piece.block[piece.start : piece.stop]]
+
+    def blocks_of(self, command: Submit) -> list[tuple[Any, int]]:
+        rows = self.rows_of(command)
+        chooser = random.Random(f"{command.name}")
+        if chooser.random() < 0.2 and self.stages[command.stage].kind is Kind.CHAIN:
+            rows = [row for row in rows if row % 7]  # a filter
+        blocks = []
+        while rows:
+            count = chooser.randint(1, 5)
+            blocks.append((tuple(rows[:count]), chooser.randint(1, 3 * MIB)))
+            rows = rows[count:]
+        skip = command.skip_rows
+        left = []
+        for block, size in blocks:
+            gone = min(skip, len(block))
+            skip -= gone
+            if block[gone:]:
+                left.append((block[gone:], size))
+        return left
+
+    def carry_out(self, commands: list[Any]) -> None:
+        for command in commands:
+            if isinstance(command, Submit):
+                assert command.task not in self.running
+                if command.replica is not None:
+                    assert command.replica in self.replicas and command.replica not in self.loading
+                self.running[command.task] = Play(
+                    command, self.blocks_of(command), stage=self.stages[command.stage]
+                )
+            elif isinstance(command, StartReplica):
+                self.replicas[command.replica] = command.stage
+                self.loading.add(command.replica)
+            elif isinstance(command, StopReplica):
+                del self.replicas[command.replica]
+                self.loading.discard(command.replica)
+            elif isinstance(command, Cancel):
+                self.running.pop(command.task, None)  # it may have ended, and not been reported yet
+            elif isinstance(command, Hold):
+                self.running[command.task].held = True
+            elif isinstance(command, Release):
+                self.running[command.task].held = False
+            elif isinstance(command, PartDone):
+                self.parts.append(command.part)
+            elif isinstance(command, Fail):
+                self.failed = command.error
+        self.check()
+
+    def check(self) -> None:
+        scheduler = self.scheduler
+        held = scheduler.held_bytes()
+        assert held >= 0
+        self.peak = max(self.peak, held)
+        for state in scheduler.stages:
+            assert state.inbox.bytes >= 0
+            assert state.waiting_bytes >= 0
+            if state.spec.pool is not None:
+                assert len(state.replicas) <= state.spec.pool.max_size
+                for replica in state.replicas.values():
+                    assert len(replica.tasks) <= state.spec.pool.in_flight
+
+    def run(self) -> list[int]:
+        self.carry_out(self.scheduler.begin())
+        for _ in range(100_000):
+            if self.failed is not None or (self.scheduler.is_finished and not self.scheduler.outbox):
+                return self.taken
+            self.step()
+        raise AssertionError("no end")
+
+    def step(self) -> None:
+        scheduler = self.scheduler
+        moves = []
+        if scheduler.outbox and self.random.random() < self.takes:
+            moves.append(self.take)
+        if self.loading:
+            moves.append(self.load)
+        going = self.going()
+        if going:
+            moves += [lambda: self.go_on(self.random.choice(going))] * 3
+        if not moves:
+            assert scheduler.outbox, "work is left, and nothing can happen: a deadlock"
+            moves.append(self.take)
+        self.random.choice(moves)()
+
+    def going(self) -> list[int]:
+        """Tasks that can go on: not held, and with a CPU; a held task keeps the CPU that it has."""
+        free = self.limits.cpus
+        going = []
+        for task, play in self.running.items():
+            if play.command.replica is None:
+                if free < play.stage.cpus:
+                    continue  # it waits in the runtime's queue
+                free -= play.stage.cpus
+            if not play.held:
+                going.append(task)
+        return going
+
+    def take(self) -> None:
+        piece = self.scheduler.outbox.popleft()
+        self.taken += piece.block[piece.start : piece.stop]
+        self.carry_out(self.scheduler.took(piece))
+
+    def load(self) -> None:
+        replica = self.random.choice(sorted(self.loading))
+        self.loading.discard(replica)
+        if self.random.random() < self.crashes:
+            del self.replicas[replica]
+            self.carry_out(self.scheduler.replica_died(replica, RuntimeError("died"), is_crash=True))
+        else:
+            self.carry_out(self.scheduler.replica_ready(replica))
+
+    def go_on(self, task: int) -> None:
+        play = self.running[task]
+        name = play.command.name
+        if self.random.random() < self.crashes and self.crashes_of.get(name, 0) < 2:
+            self.crashes_of[name] = self.crashes_of.get(name, 0) + 1
+            del self.running[task]
+            replica = play.command.replica
+            if replica is not None and replica in self.replicas:
+                del self.replicas[replica]
+                self.carry_out(self.scheduler.replica_died(replica, RuntimeError("died"), is_crash=True))
+                for other, one in list(self.running.items()):
+                    if one.command.replica == replica:
+                        del self.running[other]
+                        self.carry_out(self.scheduler.task_failed(other, RuntimeError("died"), is_crash=True))
+            self.carry_out(self.scheduler.task_failed(task, RuntimeError("died"), is_crash=True))
+        elif play.blocks:
+            block, size = play.blocks.pop(0)
+            meta = BlockMeta(len(block), size)
+            self.carry_out(self.scheduler.block_made(task, BlockSlice.whole(block, meta)))
+        else:
+            del self.running[task]
+            self.carry_out(self.scheduler.task_done(task, self.random.randint(0, 4 * MIB)))
+
+
+def reads(rows: int, parts: int) -> list[ReadTask]:
+    tasks = []
+    for part in range(parts):
+        numbers = list(range(part * rows // parts, (part + 1) * rows // parts))
+        task = ReadTask(list, name=f"p{part}")
+        task.metadata.input_files = numbers  # type: ignore[assignment]
+        tasks.append(task)
+    return tasks
+
+
+def source(index: int, rows: int, parts: int, **more: Any) -> Stage:
+    return Stage(index, f"read{index}", Kind.SOURCE, read_tasks=reads(rows, parts), **more)
+
+
+def limits(memory: int = 64 * MIB, cpus: int = 2) -> Limits:
+    return Limits(memory, cpus, 1, ExchangeLimits(4 * MIB, cpus))
+
+
+def random_plan(chooser: random.Random) -> tuple[list[Stage], bool]:
+    """Return stages, and whether their output is ordered."""
+    ordered = chooser.random() < 0.7
+    stages = [source(0, chooser.randint(0, 60), chooser.randint(1, 8), is_ordered=ordered)]
+    is_ordered = ordered
+    for _ in range(chooser.randint(0, 4)):
+        index = len(stages)
+        kind = chooser.choice(["chain", "pool", "batch", "limit", "union", "barrier"])
+        if kind == "union":
+            stages.append(source(index, chooser.randint(0, 20), 2, is_ordered=ordered))
+            stages.append(Stage(index + 1, "union", Kind.UNION, (index - 1, index), is_ordered=ordered))
+        elif kind == "limit":
+            stages.append(Stage(index, "limit", Kind.LIMIT, (index - 1,), rows=chooser.randint(0, 40)))
+        elif kind == "barrier":
+            stages.append(
+                Stage(index, "gather", Kind.BARRIER, (index - 1,), exchange=Gather(), is_ordered=ordered)
+            )
+        else:
+            pool = None
+            if kind == "pool":
+                most = chooser.randint(1, 3)
+                pool = Pool(chooser.randint(0, most), most, chooser.randint(0, most), chooser.randint(1, 3))
+            stages.append(
+                Stage(
+                    index,
+                    kind,
+                    Kind.CHAIN,
+                    (index - 1,),
+                    pool=pool,
+                    batch_rows=chooser.randint(1, 9) if kind == "batch" else None,
+                    max_tasks=chooser.choice([None, 1, 2]) if pool is None else None,
+                    is_ordered=ordered,
+                )
+            )
+    return stages, is_ordered
+
+
+def expected(stages: list[Stage], world: World) -> list[int] | None:
+    """Return the rows of a plan without filters and limits, in order; None if it has one."""
+    rows: dict[int, list[int]] = {}
+    for stage in stages:
+        if stage.kind is Kind.LIMIT:
+            return None
+        if stage.kind is Kind.SOURCE:
+            rows[stage.index] = [row for task in stage.read_tasks for row in task.metadata.input_files or []]  # type: ignore[misc]
+        else:
+            rows[stage.index] = [row for above in stage.inputs for row in rows[above]]
+    return rows[stages[-1].index]
+
+
+@pytest.mark.parametrize("block", range(20))
+def test_random_plans_lose_nothing_and_end(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(block * 100, block * 100 + 100):
+        chooser = random.Random(seed)
+        stages, ordered = random_plan(chooser)
+        memory = chooser.choice([1 * MIB, 8 * MIB, 64 * MIB])
+        world = World(
+            seed, stages, limits(memory), chooser.choice([0.0, 0.0, 0.03]), chooser.choice([1.0, 0.2])
+        )
+        filters = world.blocks_of
+        plain = chooser.random() < 0.5
+        if plain:  # without the filter, so that the result is known
+            monkeypatch.setattr(world, "blocks_of", lambda command: unfiltered(world, command))
+        else:
+            monkeypatch.setattr(world, "blocks_of", filters)
+        taken = world.run()
+        if world.failed is not None:
+            assert world.crashes, f"seed {seed}"
+            continue
+        wanted = expected(stages, world)
+        if plain and wanted is not None:
+            assert sorted(taken) == sorted(wanted), f"seed {seed}"
+            if ordered:
+                assert taken == wanted, f"seed {seed}"
+        if stages[-1].kind is Kind.LIMIT:
+            assert len(taken) <= stages[-1].rows, f"seed {seed}"
+        assert not world.running, f"seed {seed}: tasks are left"
+        assert not world.replicas, f"seed {seed}: replicas are left"
+        assert world.scheduler.held_bytes() == 0, f"seed {seed}"
+
+
+def unfiltered(world: World, command: Submit) -> list[tuple[Any, int]]:
+    rows = world.rows_of(command)[command.skip_rows :]
+    chooser = random.Random(command.name)
+    blocks = []
+    while rows:
+        count = chooser.randint(1, 5)
+        blocks.append((tuple(rows[:count]), chooser.randint(1, 3 * MIB)))
+        rows = rows[count:]
+    return blocks
+
+
+def test_batches_have_exact_sizes_across_blocks() -> None:
+    stages = [
+        source(0, 10, 5),
+        Stage(1, "batch", Kind.CHAIN, (0,), batch_rows=4),
+    ]
+    world = World(1, stages, limits(), 0.0)
+    sizes = []
+    blocks_of = world.blocks_of
+
+    def watched(command: Submit) -> list[tuple[Any, int]]:
+        if command.stage == 1:
+            sizes.append(command.bundle.num_rows)
+        return blocks_of(command)
+
+    world.blocks_of = watched  # type: ignore[method-assign]
+    world.run()
+    assert sum(sizes) == 10
+    assert all(size % 4 == 0 for size in sizes[:-1])
+
+
+def test_a_limit_stops_what_is_above_it() -> None:
+    stages = [source(0, 1000, 200), Stage(1, "limit", Kind.LIMIT, (0,), rows=3)]
+    world = World(1, stages, limits(), 0.0)
+    assert world.run() == [0, 1, 2]
+    assert world.scheduler.stages[0].tasks_done < 10
+    assert not world.running
+
+
+def test_a_consumer_that_takes_nothing_stops_the_sources() -> None:
+    stages = [source(0, 2000, 500), Stage(1, "map", Kind.CHAIN, (0,))]
+    world = World(1, stages, limits(memory=16 * MIB), 0.0)
+    world.carry_out(world.scheduler.begin())
+    for _ in range(20_000):
+        going = world.going()
+        if not going:
+            break
+        world.go_on(world.random.choice(going))
+    else:
+        raise AssertionError("sources went on")
+    assert world.scheduler.stages[0].tasks_done < 100
+    assert world.peak < 16 * MIB + 8 * 3 * MIB
+
+
+def test_the_budget_holds_but_for_a_task_a_stage() -> None:
+    for seed in range(50):
+        stages = [source(0, 500, 100), Stage(1, "a", Kind.CHAIN, (0,)), Stage(2, "b", Kind.CHAIN, (1,))]
+        world = World(seed, stages, limits(memory=24 * MIB), 0.0, takes=0.5)
+        world.run()
+        assert world.peak <= 24 * MIB + 3 * 15 * MIB
+
+
+def test_a_crash_runs_a_bundle_again_without_repeating_rows() -> None:
+    stages = [source(0, 100, 10), Stage(1, "pool", Kind.CHAIN, (0,), pool=Pool(2, 2, 2))]
+    for seed in range(50):
+        world = World(seed, stages, limits(), 0.1)
+        world.blocks_of = lambda command, world=world: unfiltered(world, command)  # type: ignore[method-assign, misc]
+        taken = world.run()
+        if world.failed is None:
+            assert taken == list(range(100))
+
+
+def test_a_user_error_ends_the_execution_and_everything_under_way() -> None:
+    stages = [source(0, 100, 10), Stage(1, "pool", Kind.CHAIN, (0,), pool=Pool(2, 2, 2))]
+    world = World(1, stages, limits(), 0.0)
+    world.carry_out(world.scheduler.begin())
+    task = next(iter(world.running))
+    del world.running[task]
+    error = ValueError("row 3")
+    world.carry_out(world.scheduler.task_failed(task, error, is_crash=False))
+    assert world.failed is error
+    assert not world.running
+    assert not world.replicas
+
+
+def test_replicas_that_keep_dying_end_the_execution() -> None:
+    stages = [source(0, 100, 10), Stage(1, "pool", Kind.CHAIN, (0,), pool=Pool(1, 1, 1))]
+    world = World(1, stages, limits(), 1.0)
+    world.crashes_of = {f"0.{number}": 9 for number in range(10)}
+    world.run()
+    assert isinstance(world.failed, RuntimeError)
+
+
+def test_pool_replicas_start_before_anything_is_read() -> None:
+    stages = [source(0, 100, 10), Stage(1, "pool", Kind.CHAIN, (0,), pool=Pool(1, 4, 4))]
+    commands = Scheduler(stages, limits()).begin()
+    assert [type(command) for command in commands[:5]] == [StartReplica] * 4 + [Submit]
+
+
+def test_parts_are_reported_once_when_all_their_rows_are_through() -> None:
+    for seed in range(100):
+        stages = [
+            source(0, 60, 6, is_repeatable=True),
+            Stage(1, "batch", Kind.CHAIN, (0,), batch_rows=4, is_repeatable=True),
+            Stage(2, "pool", Kind.CHAIN, (1,), pool=Pool(2, 2, 2), is_repeatable=True),
+        ]
+        world = World(seed, stages, limits(), 0.02)
+        taken = world.run()
+        if world.failed is None:
+            assert sorted(world.parts) == sorted(f"p{part}" for part in range(6)), f"seed {seed}"
+            assert len(taken) == len(set(taken))
+
+
+def test_names_of_tasks_repeat_whatever_the_timing() -> None:
+    names = []
+    for seed in range(10):
+        stages = [
+            source(0, 60, 6, is_repeatable=True),
+            Stage(1, "batch", Kind.CHAIN, (0,), batch_rows=4, is_repeatable=True),
+        ]
+        world = World(seed, stages, limits(), 0.0)
+        seen: dict[str, tuple[int, ...]] = {}
+
+        def watched(command: Submit, world: World = world, seen: dict[str, tuple[int, ...]] = seen) -> Any:
+            seen[command.name] = tuple(world.rows_of(command))
+            return unfiltered(world, command)
+
+        world.blocks_of = watched  # type: ignore[method-assign, assignment]
+        world.run()
+        names.append(seen)
+    assert all(one == names[0] for one in names)
