@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from skate.data._block.kernels.arrays import as_array, counter
 from skate.data._block.kernels.grouping import Column, comparable
+
+_SORTED_PAIRS = 100_000
+"""Up to so many pairs come out in the order of the left rows; more keep the order in which the kernel
+finds them.
+"""
 
 
 def join_indices(
@@ -37,8 +43,11 @@ def join_indices(
         coalesce_keys=False,
         use_threads=False,
     )
-    columns = joined.column_names
+    sides = [side for side in ("l", "r") if side in joined.column_names]
+    if joined.num_rows <= _SORTED_PAIRS:
+        joined = joined.select(sides)
+        joined = joined.take(pc.sort_indices(joined, sort_keys=[(side, "ascending") for side in sides]))
     return (
-        as_array(joined["l"]) if "l" in columns else None,
-        as_array(joined["r"]) if "r" in columns else None,
+        as_array(joined["l"]) if "l" in sides else None,
+        as_array(joined["r"]) if "r" in sides else None,
     )
