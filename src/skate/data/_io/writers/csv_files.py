@@ -1,0 +1,116 @@
+"""CSV files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as csv
+
+from skate.data._io.commit import SaveMode
+from skate.data._io.writers.file_sink import FileSink, call_args_fn
+from skate.data._io.writers.formats import BlockFormat, BlockWriter
+from skate.data._io.writers.names import FilenameProvider
+
+
+class CSVFormat(BlockFormat):
+    """CSV.
+
+    Args:
+        arguments: of ``pyarrow.csv.CSVWriter``: ``write_options``.
+        arguments_function: makes further arguments, in the task.
+    """
+
+    extension = "csv"
+
+    def __init__(
+        self,
+        arguments: Mapping[str, Any] | None = None,
+        arguments_function: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        self.arguments = dict(arguments or {})
+        self.arguments_function = arguments_function
+
+    def describe(self) -> dict[str, Any]:
+        options = self.arguments.get("write_options")
+        known = ("include_header", "delimiter", "quoting_style")
+        return {
+            **super().describe(),
+            "write_options": {name: str(getattr(options, name, None)) for name in known} if options else None,
+        }
+
+    def check(self, schema: pa.Schema | None) -> None:
+        try:
+            csv.CSVWriter(pa.BufferOutputStream(), pa.schema([("x", pa.int64())]), **self.arguments).close()
+        except TypeError as error:
+            raise TypeError(f"arguments of write_csv for pyarrow's CSVWriter: {error}") from error
+        if schema is not None:
+            _check_columns(schema)
+
+    def open_writer(self, stream: Any, schema: pa.Schema, where: str) -> BlockWriter:
+        _check_columns(schema)
+        return _CSVWriter(
+            stream, schema, {**self.arguments, **call_args_fn(self.arguments_function, "arrow_csv_args_fn")}
+        )
+
+
+def _check_columns(schema: pa.Schema) -> None:
+    for field in schema:
+        if pa.types.is_nested(field.type) or isinstance(field.type, pa.BaseExtensionType):
+            raise ValueError(
+                f"column {field.name!r} has type {field.type}; a CSV file has numbers, text and times "
+                "only. Write "
+                "Parquet or JSON, drop the column, or turn it into text first."
+            )
+
+
+class _CSVWriter(BlockWriter):
+    def __init__(self, stream: Any, schema: pa.Schema, arguments: dict[str, Any]) -> None:
+        self._has_columns = bool(schema.names)
+        self._writer = csv.CSVWriter(stream, schema, **arguments) if self._has_columns else None
+
+    def write(self, block: pa.Table) -> None:
+        if self._writer is None:
+            raise ValueError("the rows have no columns; a CSV file cannot hold such rows. Keep one column.")
+        self._writer.write_table(block)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class CSVSink(FileSink):
+    """The sink of ``write_csv``; parameters as there.
+
+    Args:
+        path: the folder.
+        arrow_csv_args_fn: makes further arguments of pyarrow's CSVWriter, in each task.
+        arrow_csv_args: of pyarrow's CSVWriter: ``write_options``.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        filesystem: Any = None,
+        try_create_dir: bool = True,
+        arrow_open_stream_args: Mapping[str, Any] | None = None,
+        filename_provider: FilenameProvider | None = None,
+        arrow_csv_args_fn: Callable[[], dict[str, Any]] | None = None,
+        min_rows_per_file: int | None = None,
+        mode: SaveMode | str = SaveMode.APPEND,
+        resume: bool | str = False,
+        **arrow_csv_args: Any,
+    ) -> None:
+        super().__init__(
+            path,
+            CSVFormat(arrow_csv_args, arrow_csv_args_fn),
+            filesystem=filesystem,
+            try_create_dir=try_create_dir,
+            arrow_open_stream_args=arrow_open_stream_args,
+            filename_provider=filename_provider,
+            min_rows_per_file=min_rows_per_file,
+            mode=mode,
+            resume=resume,
+        )
