@@ -1,5 +1,7 @@
 """Rows to blocks and back: types, nulls, mixtures, missing keys."""
 
+# ruff: noqa: DTZ001 - times without a zone are a case
+
 import datetime as dt
 import decimal
 import enum
@@ -237,7 +239,7 @@ def holds(value, read):
 def test_every_value_comes_back(rows):
     out = list(iter_rows(from_rows(rows)))
     assert len(out) == len(rows)
-    for row, read in zip(rows, out):
+    for row, read in zip(rows, out, strict=True):
         for key, value in row.items():
             is_float = isinstance(read[key], float) and isinstance(value, int)
             assert holds(float(value) if is_float else value, read[key])

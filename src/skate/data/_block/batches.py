@@ -107,8 +107,7 @@ def _from_columns(batch: Mapping[Any, Any], producer: str) -> pa.Table:
     """Return a block of a dict of columns."""
     columns = {}
     for name, values in batch.items():
-        flags = getattr(values, "flags", None)
-        if getattr(flags, "writeable", False) and _is_shared(values, _reference_counts(values)):
+        if _is_writable(values) and _is_shared(*_reference_counts(values)):
             values = values.copy()
         if not isinstance(name, str):
             raise ValueError(
@@ -123,8 +122,13 @@ def _from_columns(batch: Mapping[Any, Any], producer: str) -> pa.Table:
     return pa.table(columns) if columns else pa.table({})
 
 
+def _is_writable(values: Any) -> bool:
+    """Tell whether values are an array of numpy that can be written to."""
+    return bool(getattr(getattr(values, "flags", None), "writeable", False))
+
+
 def _reference_counts(values: Any) -> tuple[int, int]:
-    """Return the number of references to an array and to what owns its memory."""
+    """Return the number of references to an array, and to what owns its memory if it does not."""
     return getrefcount(values), 0 if values.base is None else getrefcount(values.base)
 
 
@@ -142,7 +146,7 @@ def _unshared_counts() -> tuple[int, int, int]:
     return counts[0][0], counts[1][0], counts[1][1]
 
 
-def _is_shared(values: Any, counts: tuple[int, int]) -> bool:
+def _is_shared(references: int, base_references: int) -> bool:
     """Tell whether somebody else may still write to an array of a batch.
 
     The block would refer to the array's memory. A function that fills the same array again and again would
@@ -150,9 +154,9 @@ def _is_shared(values: Any, counts: tuple[int, int]) -> bool:
     an array that was made for the batch has no other.
     """
     array, view, base = _unshared_counts()
-    if values.base is None:
-        return counts[0] > array
-    return counts[0] > view or counts[1] > base
+    if not base_references:
+        return references > array
+    return references > view or base_references > base
 
 
 def _column(values: Any, name: str, producer: str) -> pa.Array | pa.ChunkedArray:
@@ -163,13 +167,13 @@ def _column(values: Any, name: str, producer: str) -> pa.Array | pa.ChunkedArray
         return from_values(values, name)
     if isinstance(values, (str, bytes, bytearray, Mapping)) or values is None:
         raise _scalar(values, name, producer)
+    if frames.is_extension_array(values):
+        return frames.from_series(values, name)
     if ndarrays.is_array_like(type(values)):
         made = ndarrays.from_ndarray(values, name)
         if made is None:
             raise _scalar(values, name, producer)
         return made
-    if frames.is_extension_array(values):
-        return frames.from_series(values, name)
     if isinstance(values, Sequence):
         return from_values(list(values), name)
     raise _scalar(values, name, producer)

@@ -48,9 +48,8 @@ def from_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         names, columns = _uneven(rows)
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(
-                f"keys of rows are names of columns, but {name!r} is a {type(name).__name__}: use str"
-            )
+            kind = type(name).__name__
+            raise TypeError(f"the key {name!r} of a row is of type {kind}: names of columns are str")
     if not names:
         return no_columns(len(rows))
     return pa.table(dict(zip(names, map(from_values, columns, names), strict=True)))

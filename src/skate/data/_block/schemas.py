@@ -191,7 +191,9 @@ def _merge_numbers(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
 def _merge_nested(left: pa.DataType, right: pa.DataType, column: str) -> pa.DataType | None:
     """Return the common type of tensors, lists, structs, maps or dictionaries."""
     if tensors.is_tensor(left) and tensors.is_tensor(right):
-        value = merge_types(left.value_type, right.value_type, column)
+        value = tensors.promoted(left.value_type, right.value_type)
+        if value is None:
+            value = merge_types(left.value_type, right.value_type, column)
         if tensors.is_fixed(left) and tensors.is_fixed(right) and left.shape == right.shape:
             return pa.fixed_shape_tensor(value, left.shape)
         return tensors.RaggedTensorType(value)

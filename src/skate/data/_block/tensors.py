@@ -290,6 +290,15 @@ def to_ndarray(column: pa.Array | pa.ChunkedArray) -> Any:
 # changes of type
 
 
+def promoted(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    """Return the type that numpy gives values of two types, numbers or booleans; None for others."""
+    if not all(pa.types.is_primitive(type_) and not pa.types.is_temporal(type_) for type_ in (left, right)):
+        return None
+    import numpy as np
+
+    return pa.from_numpy_dtype(np.result_type(left.to_pandas_dtype(), right.to_pandas_dtype()))
+
+
 def cast(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
     """Return a tensor column as another tensor type: promoted values, or ragged instead of fixed."""
     return pa.chunked_array([_cast_chunk(chunk, target) for chunk in column.chunks], target)
