@@ -1,0 +1,332 @@
+"""The operator that calls a user's function for batches.
+
+A batch that fails is tried again in halves, down to the rows that fail (``on_error`` other than "raise")::
+
+    256 rows fail ─► 128 pass, so the other 128 hold the row ─► 64 pass ─► ... ─► 1 fails: a letter
+
+With one bad row of n that costs about log2(n) further calls, and 2 log2(n) at most. What good halves make
+is passed on in order, once. Generators and async functions are called for each row of such a batch instead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from skate.data._block.batches import check_batch_format, from_batch, rebatch, to_batch
+from skate.data._block.sources import has_sources, sources, with_sources, without_sources
+from skate.data._block.tables import slice_rows
+from skate.data._exec.async_calls import AsyncCall
+from skate.data._exec.calls import CAUGHT, MAX_DELAY_S, Failure, FunctionOperator, Outputs, Run, with_runs
+from skate.data._exec.dead_letters import RAISE, ErrorPolicy
+from skate.data._exec.functions import UserFunction
+from skate.data._exec.held import Held
+from skate.data._exec.operators import TaskContext
+
+
+class MapBatches(FunctionOperator):
+    """Calls a function for each batch; it returns a batch, or a generator of batches.
+
+    Args:
+        function: what is called.
+        batch_size: rows of a batch, across blocks of a task; None: a block.
+        batch_format: "default", "numpy", "pandas", "pyarrow" or None.
+        zero_copy_batch: arrays may be read-only; False: they are copies that the function may change.
+        udf_modifying_row_count: False: each call returns as many rows as it got, which is checked.
+        errors: what becomes of rows that fail.
+        max_concurrency: calls of an async function at a time; None: 4.
+        sleep: waits between retries, for tests.
+
+    Example:
+        >>> double = MapBatches(UserFunction.of(lambda batch: {"x": batch["x"] * 2}), batch_size=2)
+        >>> [t.to_pydict() for t in double.process(iter([pa.table({"x": [1, 2, 3]})]), TaskContext("0.0"))]
+        [{'x': [2, 4, 6]}]
+    """
+
+    verb = "MapBatches"
+
+    def __init__(
+        self,
+        function: UserFunction,
+        batch_size: int | None = None,
+        batch_format: str | None = "default",
+        zero_copy_batch: bool = True,
+        udf_modifying_row_count: bool = True,
+        errors: ErrorPolicy = RAISE,
+        max_concurrency: int | None = None,
+        sleep: Callable[[float], Any] = time.sleep,
+    ) -> None:
+        super().__init__(function, errors, max_concurrency, sleep)
+        check_batch_format(batch_format)
+        if batch_size is not None:
+            if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+                raise TypeError(
+                    f"map_batches(batch_size={batch_size!r}): give a number of rows, or None for a block"
+                )
+            if batch_size < 1:
+                raise ValueError(f"map_batches(batch_size={batch_size}): a batch has one row at least")
+        self.batch_size = batch_size
+        self.batch_format = batch_format
+        self.zero_copy_batch = zero_copy_batch
+        self.udf_modifying_row_count = udf_modifying_row_count
+
+    @property
+    def preserves_rows(self) -> bool:  # type: ignore[override]
+        """Row i of the output belongs to row i of the input: the user says so, and no row is left out."""
+        return not self.udf_modifying_row_count and self.policy.is_raising
+
+    def key(self) -> tuple[Any, ...]:
+        """Return plain data that is equal for equal operators, for the plan's hash."""
+        return (*super().key(), self.batch_size, self.batch_format)
+
+    def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table]:
+        """Yield what the function makes of the blocks."""
+        run = Run(self, task)
+        outputs = Outputs(task)
+        try:
+            batches = self._batches(run, blocks)
+            made = self._async(run, batches) if self.function.is_async else self._sync(run, batches)
+            for table in made:
+                if run.waited_s > MAX_DELAY_S / 5:
+                    yield from outputs.flush()
+                yield from outputs.add(table)
+            yield from outputs.flush()
+        except _NotTheFunctions as passing:
+            raise passing.error from passing.error.__cause__
+        finally:
+            run.close()
+
+    def _batches(self, run: Run, blocks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, int]]:
+        """Yield the blocks of the batches, and the number of the first row of each."""
+        base = 0
+        for block in rebatch(run.blocks(blocks), self.batch_size):
+            yield block, base
+            base += block.num_rows
+
+    # ------------------------------------------------------------------ plain functions
+
+    def _sync(self, run: Run, batches: Iterator[tuple[pa.Table, int]]) -> Iterator[pa.Table]:
+        is_raising = run.policy.is_raising
+        for block, base in batches:
+            try:
+                made = self._called(run, block)
+                if not isinstance(made, Held):
+                    yield made
+                    continue
+                if is_raising and not run.policy.max_retries:
+                    yield from self._tables(run, made.rest.pop(), block)
+                    continue
+                self._hold(run, made, block)
+            except CAUGHT as error:
+                held, failure = run.retried(error, partial(self._whole, run, block))
+                if failure is not None:
+                    if is_raising:
+                        run.fail_batch(failure.error, block, base)
+                    yield from self._isolated(run, block, base, failure)
+                    continue
+                assert held is not None
+                made = held
+            yield from made
+
+    def _called(self, run: Run, block: pa.Table) -> pa.Table | Held:
+        """Call the function; return its table, or its generator (``rest``)."""
+        began = time.perf_counter()
+        try:
+            batch = to_batch(block, self.batch_format, not self.zero_copy_batch)
+        except Exception as error:
+            raise _NotTheFunctions(error) from error
+        begun = time.perf_counter()
+        result = run.call_batch(batch, block.num_rows)
+        ended = time.perf_counter()
+        spend = run.task.spend
+        spend("run", ended - begun)
+        if hasattr(result, "__next__"):
+            spend("convert", begun - began)
+            held = Held(run.task.target_max_block_bytes)
+            held.rest.append(result)
+            return held
+        made = from_batch(result, self.name)
+        self._check_rows(made.num_rows, block)
+        spend("convert", begun - began + time.perf_counter() - ended)
+        return _of_one_file(made, block)
+
+    def _check_rows(self, rows: int, block: pa.Table) -> None:
+        if not self.udf_modifying_row_count and rows != block.num_rows:
+            raise ValueError(
+                f"{self.name}: udf_modifying_row_count=False says that the function keeps the number of "
+                f"rows, but it returned {rows} rows for a batch of {block.num_rows}"
+            )
+
+    def _tables(self, run: Run, items: Iterator[Any], block: pa.Table) -> Iterator[pa.Table]:
+        """Yield the tables of a generator while it runs; its errors are raised, and those of its items."""
+        rows = 0
+        while True:
+            begun = time.perf_counter()
+            item = next(items, _END)
+            run.task.spend("run", time.perf_counter() - begun)
+            if item is _END:
+                break
+            made = from_batch(item, self.name)
+            rows += made.num_rows
+            yield _of_one_file(made, block)
+        self._check_rows(rows, block)
+
+    def _hold(self, run: Run, held: Held, block: pa.Table) -> Held:
+        """Run the generator in ``rest`` to its end, and hold what it makes."""
+        try:
+            for table in self._tables(run, held.rest.pop(), block):
+                held.add(table)
+        except BaseException:
+            held.close()
+            raise
+        return held
+
+    def _whole(self, run: Run, block: pa.Table) -> Held:
+        """Call the function, and return all that it makes."""
+        made = self._called(run, block)
+        if isinstance(made, Held):
+            return self._hold(run, made, block)
+        held = Held(run.task.target_max_block_bytes)
+        held.add(made)
+        return held
+
+    # ------------------------------------------------------------------ batches that fail
+
+    def _isolated(self, run: Run, block: pa.Table, base: int, failure: Failure) -> Iterator[pa.Table]:
+        """Yield what is made of those rows of a failed batch that pass; write letters for the others."""
+        if block.num_rows == 1:
+            run.fail(failure, block, 0, base)
+        elif self.function.is_generator:
+            # It may have worked on a part of the rows: calls for single rows are what can be told apart.
+            for index in range(block.num_rows):
+                yield from self._row(run, block, index, base)
+        else:
+            yield from self._halves(run, block, 0, block.num_rows, base)
+
+    def _halves(self, run: Run, block: pa.Table, start: int, stop: int, base: int) -> Iterator[pa.Table]:
+        """Do so for a range of two rows or more that is known to fail."""
+        middle = (start + stop) // 2
+        has_passed = yield from self._part(run, block, start, middle, base)
+        if has_passed and stop - middle > 1:
+            # So the other half is where the failing row is; a call would only show it.
+            yield from self._halves(run, block, middle, stop, base)
+        else:
+            yield from self._part(run, block, middle, stop, base)
+
+    def _part(
+        self, run: Run, block: pa.Table, start: int, stop: int, base: int
+    ) -> Generator[pa.Table, None, bool]:
+        """Do so for a range of which nothing is known; return whether all of it passed."""
+        if stop - start == 1:
+            return (yield from self._row(run, block, start, base))
+        try:
+            held = self._whole(run, slice_rows(block, start, stop))
+        except CAUGHT:
+            yield from self._halves(run, block, start, stop, base)
+            return False
+        yield from held
+        return True
+
+    def _row(self, run: Run, block: pa.Table, index: int, base: int) -> Generator[pa.Table, None, bool]:
+        """Do so for one row."""
+        row = slice_rows(block, index, index + 1)
+        try:
+            held: Held | None = self._whole(run, row)
+        except CAUGHT as error:
+            held, failure = run.retried(error, partial(self._whole, run, row))
+            if failure is not None:
+                run.fail(failure, block, index, base)
+                return False
+        assert held is not None
+        yield from held
+        return True
+
+    # ------------------------------------------------------------------ async functions
+
+    def _async(self, run: Run, batches: Iterator[tuple[pa.Table, int]]) -> Iterator[pa.Table]:
+        calls = (self._async_call(block, base) for block, base in batches)
+        is_raising = run.policy.is_raising
+        for block, base, made, failure in self._async_made(run, calls, streams=is_raising):
+            if failure is None:
+                yield from made
+            elif is_raising:
+                run.fail_batch(failure.error, block, base)
+            elif block.num_rows == 1:
+                run.fail(failure, block, 0, base)
+            else:
+                rows = (
+                    self._async_call(slice_rows(block, index, index + 1), base + index)
+                    for index in range(block.num_rows)
+                )
+                for row, number, ones, problem in self._async_made(run, rows, streams=False):
+                    if problem is None:
+                        yield from ones
+                    else:
+                        run.fail(problem, row, 0, number)
+
+    def _async_call(self, block: pa.Table, base: int) -> AsyncCall:
+        make = partial(to_batch, block, self.batch_format, not self.zero_copy_batch)
+        return AsyncCall((block, base), make)
+
+    def _async_made(
+        self, run: Run, calls: Iterator[AsyncCall], streams: bool
+    ) -> Iterator[tuple[pa.Table, int, Iterable[pa.Table], Failure | None]]:
+        """Yield (block, number of its first row, tables, None) or (..., failure), in the order of the calls.
+
+        ``streams``: tables of a generator come one by one as it makes them, else together when it is at its
+        end.
+        """
+        held = Held(run.task.target_max_block_bytes)
+        rows = 0
+        failure: Failure | None = None
+        for call, event, data in run.async_calls(lambda token: int(token[0].num_rows)).run(calls):
+            block, base = call.token
+            if event == "item" and failure is None:
+                try:
+                    made = _of_one_file(from_batch(data, self.name), block)
+                except ValueError as error:
+                    failure = Failure(error, call.attempts)
+                    continue
+                rows += made.num_rows
+                if streams:
+                    yield block, base, (made,), None
+                else:
+                    held.add(made)
+            elif event == "failed" and failure is None:
+                failure = Failure(data, call.attempts)
+            elif event == "done" and failure is None:
+                try:
+                    self._check_rows(rows, block)
+                except ValueError as error:
+                    failure = Failure(error, call.attempts)
+            if event != "item":
+                if failure is None:
+                    yield block, base, held, None
+                else:
+                    held.close()
+                    yield block, base, (), failure
+                held, rows, failure = Held(run.task.target_max_block_bytes), 0, None
+
+
+class _NotTheFunctions(BaseException):
+    """An error that is not the user's function's, on its way past what handles those."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+_END: Any = object()
+
+
+def _of_one_file(made: pa.Table, block: pa.Table) -> pa.Table:
+    """Note the file of a table if all rows of the block are of one, or are as many as those of the table."""
+    if not has_sources(block):
+        return made
+    if made.num_rows == block.num_rows:
+        return with_runs(made, block, None)
+    runs = sources(block)
+    return with_sources(made, [(runs[0][0], made.num_rows)]) if len(runs) == 1 else without_sources(made)

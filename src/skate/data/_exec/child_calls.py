@@ -1,0 +1,335 @@
+"""Calls in a child process of the task, for functions that may hang or crash: decoders of foreign bytes.
+
+::
+
+    task ──fork──► child: makes the function (the instance of a class), then serves calls
+      │  length, pickle of the row or batch  ───────────►  │
+      │  ◄───────────  length, pickle of ("value", what it returned) | ("item", ...)* ("end",) | ("error",
+      ...)
+
+A call that takes too long is ended by SIGKILL; so the next one gets a new child. The child ends when its
+parent does, even in the middle of a call that never returns.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import select
+import signal
+import struct
+import sys
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from skate import cloudpickle
+from skate.data.exceptions import RayDataUserCodeException, RowCrashedError, RowTimeoutError, wrap
+
+_LENGTH = struct.Struct("<Q")
+#: Bytes of one read.
+_CHUNK = 1 << 20
+
+
+class ChildFunction:
+    """A function that runs in a child process. Calls are made by one thread at a time.
+
+    Args:
+        make: makes the function, in the child.
+        name: names the function in errors.
+
+    Raises:
+        Exception: ``make`` raised; the first ``start`` or call raises it.
+
+    Example:
+        >>> decode = ChildFunction(lambda: decode_frames, "decode_frames")
+        >>> decode.call(row, seconds=2.0)
+    """
+
+    def __init__(self, make: Callable[[], Callable[[Any], Any]], name: str) -> None:
+        self._make = make
+        self._name = name
+        self._child: _Child | None = None
+
+    def start(self) -> None:
+        """Start the child, and wait until it has made the function."""
+        if self._child is not None and self._child.is_alive():
+            return
+        self.close()
+        child = _Child(self._make)
+        self._child = child
+        try:
+            self._receive(child, None, 0.0)
+        except BaseException:
+            self.close()
+            raise
+
+    def call(self, data: Any, seconds: float) -> Any:
+        """Call the function.
+
+        Args:
+            data: the row or batch.
+            seconds: that the call may take, and all items of a generator together.
+
+        Returns:
+            What the function returned; for a generator, a generator.
+
+        Raises:
+            RowTimeoutError: it took longer; its process was killed.
+            RowCrashedError: it ended its process.
+            Exception: what the function raised.
+        """
+        self.start()
+        child = self._child
+        assert child is not None
+        deadline = time.monotonic() + seconds
+        try:
+            child.send(_dumped(data))
+        except OSError:
+            self._crashed(child)
+        kind, value = self._receive(child, deadline, seconds)
+        if kind == "value":
+            return value
+        return self._items(child, kind, value, deadline, seconds)
+
+    def _items(self, child: _Child, kind: str, value: Any, deadline: float, seconds: float) -> Iterator[Any]:
+        is_complete = False
+        try:
+            while kind == "item":
+                yield value
+                kind, value = self._receive(child, deadline, seconds)
+            is_complete = True
+        finally:
+            if not is_complete and self._child is child:
+                self.close()  # the rest of its items is not wanted, or it is dead
+
+    def _receive(self, child: _Child, deadline: float | None, seconds: float) -> tuple[str, Any]:
+        try:
+            message = pickle.loads(child.receive(deadline))
+        except TimeoutError:
+            self.close()
+            raise RowTimeoutError(
+                f"{self._name} took longer than {seconds:g} s (timeout_per_row for each row of the call); "
+                "its process was killed"
+            ) from None
+        except EOFError:
+            self._crashed(child)
+        kind, value = message
+        if kind == "error":
+            raise value.cause if isinstance(value, RayDataUserCodeException) else value
+        return kind, value
+
+    def _crashed(self, child: _Child) -> NoReturn:
+        how = child.how_it_ended()
+        self._child = None
+        raise RowCrashedError(f"{self._name} ended its process: {how}") from None
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+
+
+class _Child:
+    """The process, seen from its parent."""
+
+    def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()  # or the child has the same text in its buffer
+            except (OSError, ValueError, AttributeError):
+                pass
+        requests, self._requests = os.pipe()
+        self._answers, answers = os.pipe()
+        life, self._life = os.pipe()
+        with warnings.catch_warnings():
+            # Other threads do not exist in the child, which needs none of them.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            _serve(make, requests, answers, life, (self._requests, self._answers, self._life))
+        for file in (requests, answers, life):
+            os.close(file)
+        self._pid = pid
+        self._owner = os.getpid()
+        self._finalizer = weakref.finalize(
+            self, _end, pid, self._owner, self._requests, self._answers, self._life
+        )
+        self._poll = select.poll()
+        self._poll.register(self._answers, select.POLLIN)
+        self._buffer = bytearray()
+
+    def is_alive(self) -> bool:
+        """Tell whether it can take a call, and is a child of this process."""
+        return self._owner == os.getpid() and self._finalizer.alive and not self._poll.poll(0)
+
+    def send(self, data: bytes) -> None:
+        """Write a message.
+
+        Raises:
+            OSError: the child is dead.
+        """
+        for part in (_LENGTH.pack(len(data)), data):
+            view = memoryview(part)
+            while view:
+                view = view[os.write(self._requests, view) :]
+
+    def receive(self, deadline: float | None) -> bytes:
+        """Read a message.
+
+        Raises:
+            TimeoutError: there is none at the deadline.
+            EOFError: the child is dead.
+        """
+        self._fill(_LENGTH.size, deadline)
+        (size,) = _LENGTH.unpack_from(self._buffer)
+        self._fill(_LENGTH.size + size, deadline)
+        data = bytes(memoryview(self._buffer)[_LENGTH.size : _LENGTH.size + size])
+        del self._buffer[: _LENGTH.size + size]
+        return data
+
+    def _fill(self, size: int, deadline: float | None) -> None:
+        while len(self._buffer) < size:
+            wait_ms = None if deadline is None else max(0.0, (deadline - time.monotonic()) * 1000)
+            if not self._poll.poll(wait_ms):
+                raise TimeoutError
+            data = os.read(self._answers, max(_CHUNK, size - len(self._buffer)))
+            if not data:
+                raise EOFError
+            self._buffer += data
+
+    def end(self) -> None:
+        """Kill it, unless it is dead."""
+        self._finalizer()
+
+    def how_it_ended(self) -> str:
+        """Wait for its end, which its closed pipe announces, and describe it."""
+        if not self._finalizer.alive:
+            return "it had been ended before"
+        status = _wait(self._pid, 1.0)
+        if status is None:
+            self.end()
+            return "it closed its files, and was killed"
+        if self._finalizer.detach() is not None:
+            for file in (self._requests, self._answers, self._life):
+                os.close(file)
+        if status < 0:
+            return "nobody knows how: another part of the program waited for it"
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+            return f"killed by {name}" + (" (too little memory?)" if number == signal.SIGKILL else "")
+        return f"it exited with code {os.WEXITSTATUS(status)}"
+
+
+def _end(pid: int, owner: int, *files: int) -> None:
+    for file in files:
+        os.close(file)
+    if os.getpid() != owner:
+        return  # a fork of the owner: the child is not its own
+    try:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ChildProcessError, ProcessLookupError):
+        pass  # another part of the program waited for it
+
+
+def _wait(pid: int, seconds: float) -> int | None:
+    """Return the status of a process that ends within so many seconds; -1: nobody knows; None: it goes on."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return -1
+        if ended:
+            return status
+        if time.monotonic() > until:
+            return None
+        select.select([], [], [], 0.001)
+
+
+# ---------------------------------------------------------------------- in the child
+
+
+def _serve(
+    make: Callable[[], Callable[[Any], Any]], requests: int, answers: int, life: int, parents: Sequence[int]
+) -> NoReturn:
+    code = 1
+    try:
+        for file in parents:
+            os.close(file)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _die_with_writer(life)
+        _loop(make, requests, answers)
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        _flush()
+        os._exit(code)
+
+
+def _die_with_writer(file: int) -> None:
+    """Have the kernel end this process, whatever it does, when the last writer of a pipe is gone."""
+    set_signal = getattr(fcntl, "F_SETSIG", None)
+    if set_signal is None:
+        return  # not Linux: the child ends when it next asks for a message
+    fcntl.fcntl(file, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(file, set_signal, signal.SIGKILL)
+    fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _loop(make: Callable[[], Callable[[Any], Any]], requests: int, answers: int) -> None:
+    try:
+        function = make()
+    except (Exception, SystemExit) as error:
+        _answer(answers, "error", wrap(error, ""))
+        return
+    _answer(answers, "value", None)
+    with os.fdopen(requests, "rb") as source:
+        while True:
+            head = source.read(_LENGTH.size)
+            if len(head) < _LENGTH.size:
+                return
+            try:
+                result = function(pickle.loads(source.read(_LENGTH.unpack(head)[0])))
+                if hasattr(result, "__next__"):
+                    for item in result:
+                        _answer(answers, "item", item)
+                    _answer(answers, "end", None)
+                else:
+                    _answer(answers, "value", result)
+                del result
+            except (Exception, SystemExit) as error:
+                _answer(answers, "error", wrap(error, ""))
+            _flush()
+
+
+def _answer(file: int, kind: str, value: Any) -> None:
+    data = _dumped((kind, value))
+    for part in (_LENGTH.pack(len(data)), data):
+        view = memoryview(part)
+        while view:
+            view = view[os.write(file, view) :]
+
+
+def _dumped(value: Any) -> bytes:
+    try:
+        return pickle.dumps(value, 5)
+    except Exception:
+        return cloudpickle.dumps(value)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass

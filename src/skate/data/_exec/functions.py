@@ -1,0 +1,338 @@
+"""Functions and classes of users, as operators carry and call them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from skate import cloudpickle
+from skate.data._block.batches import BATCH_FORMATS, from_batch, to_batch
+from skate.data.exceptions import wrap
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: What a function may return lazily.
+_MADE_BY_NEXT = "__next__"
+_CALL = "__call__"
+
+
+@dataclass(frozen=True)
+class UserFunction:
+    """A function, or a class whose instances are called, with its arguments beside a row or batch.
+
+    Attributes:
+        fn: the function or class.
+        args: positional arguments after the row or batch.
+        kwargs: keyword arguments of each call.
+        constructor_args: of a class.
+        constructor_kwargs: of a class.
+
+    Example:
+        >>> UserFunction.of(lambda row, n: {"n": n}, fn_args=[5]).instantiate()({})
+        {'n': 5}
+    """
+
+    fn: Any
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    constructor_args: tuple[Any, ...] = ()
+    constructor_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        fn: Any,
+        fn_args: Iterable[Any] | None = None,
+        fn_kwargs: Mapping[str, Any] | None = None,
+        fn_constructor_args: Iterable[Any] | None = None,
+        fn_constructor_kwargs: Mapping[str, Any] | None = None,
+        verb: str = "map",
+    ) -> UserFunction:
+        """Return what a verb was given, checked.
+
+        Args:
+            fn: a function, a class with ``__call__``, or any other callable object.
+            fn_args: positional arguments after the row or batch.
+            fn_kwargs: keyword arguments of each call.
+            fn_constructor_args: positional arguments of the class's constructor.
+            fn_constructor_kwargs: keyword arguments of the class's constructor.
+            verb: names the method in errors.
+
+        Raises:
+            TypeError: ``fn`` cannot be called, or an argument is no sequence or mapping.
+            ValueError: constructor arguments for something that is no class.
+        """
+        if not callable(fn):
+            raise TypeError(f"{verb}(fn) takes a function or a class, not a {type(fn).__name__}: {fn!r}")
+        if isinstance(fn, type):
+            if not _defines_call(fn):
+                raise TypeError(
+                    f"{verb}(fn): instances of the class {fn.__name__} cannot be called: define __call__"
+                )
+        else:
+            for name, given in (
+                ("fn_constructor_args", fn_constructor_args),
+                ("fn_constructor_kwargs", fn_constructor_kwargs),
+            ):
+                if given:
+                    raise ValueError(
+                        f"{verb}({name}=...) goes with a class, but fn is a function ({_name(fn)}): pass its "
+                        "arguments as fn_args or fn_kwargs"
+                    )
+        for name, given in (("fn_args", fn_args), ("fn_constructor_args", fn_constructor_args)):
+            if given is not None and (isinstance(given, (str, bytes)) or not isinstance(given, Iterable)):
+                raise TypeError(f"{verb}({name}=...) takes a list or tuple, not a {type(given).__name__}")
+        for name, given in (("fn_kwargs", fn_kwargs), ("fn_constructor_kwargs", fn_constructor_kwargs)):
+            if given is not None and not isinstance(given, Mapping):
+                raise TypeError(f"{verb}({name}=...) takes a dict, not a {type(given).__name__}")
+        return cls(
+            fn,
+            tuple(fn_args or ()),
+            dict(fn_kwargs or {}),
+            tuple(fn_constructor_args or ()),
+            dict(fn_constructor_kwargs or {}),
+        )
+
+    @property
+    def name(self) -> str:
+        """For people: ``"embed"``, ``"<lambda>"``, ``"Model"``."""
+        return _name(self.fn)
+
+    @property
+    def is_class(self) -> bool:
+        """Instances are called: it runs on a pool."""
+        return isinstance(self.fn, type)
+
+    @property
+    def is_async(self) -> bool:
+        """Calls return coroutines or async generators."""
+        called = _called(self.fn)
+        return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+
+    @property
+    def is_generator(self) -> bool:
+        """Calls return generators or async generators."""
+        called = _called(self.fn)
+        return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)
+
+    def key(self) -> str:
+        """Return what identifies the function in a plan's hash: it changes with its source or its arguments.
+
+        What it calls and what is in its module does not count, what it closes over does.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (
+            _identity(self.fn),
+            self.args,
+            sorted(self.kwargs.items()),
+            self.constructor_args,
+            sorted(self.constructor_kwargs.items()),
+        ):
+            digest.update(part.encode() if isinstance(part, str) else _pickled(part))
+            digest.update(b"|")
+        return f"{_qualified(self.fn)}:{digest.hexdigest()}"
+
+    def make(self) -> Any:
+        """Return the function, or a new instance of the class.
+
+        Raises:
+            Exception: the constructor raised; an instance of its type and of RayDataUserCodeException.
+        """
+        if not self.is_class:
+            return self.fn
+        try:
+            return self.fn(*self.constructor_args, **self.constructor_kwargs)
+        except (Exception, SystemExit) as error:
+            raise wrap_constructor(error, self.name) from error
+
+    def bind(self, target: Any) -> Callable[[Any], Any]:
+        """Return a callable of one argument, the row or batch, for what ``make`` returned."""
+        args, kwargs = self.args, self.kwargs
+        if not args and not kwargs:
+            return target  # type: ignore[no-any-return]
+        return lambda data: target(data, *args, **kwargs)
+
+    def instantiate(self) -> Callable[[Any], Any]:
+        """Return ``bind(make())``."""
+        return self.bind(self.make())
+
+    def __repr__(self) -> str:
+        return f"UserFunction({self.name})"
+
+
+def wrap_constructor(error: BaseException, name: str) -> Exception:
+    """Return the error of a class's constructor, which no row is to blame for."""
+    made = wrap(error, f"{name}()")
+    if hasattr(made, "message"):
+        made.message = (
+            f"the constructor of {name} raised {type(error).__name__}: {error}\n"
+            "It runs once in each replica, with fn_constructor_args and fn_constructor_kwargs."
+        )
+    return made
+
+
+# ---------------------------------------------------------------------- groups
+
+
+class GroupFunction:
+    """A user's function over groups of rows: called with the rows of a group, it yields tables.
+
+    Args:
+        function: gets the group in the batch format, and returns a batch, or a generator of some.
+        batch_format: "default" is pandas, as in Ray, whatever its documentation says.
+        zero_copy_batch: the group may be read-only.
+        stage: names the operation in errors; None: made of the function's name.
+
+    Example:
+        >>> count = GroupFunction(UserFunction.of(lambda frame: {"n": [len(frame)]}))
+        >>> [table.to_pylist() for table in count(pyarrow.table({"a": [1, 2]}))]
+        [[{'n': 2}]]
+    """
+
+    def __init__(
+        self,
+        function: UserFunction,
+        batch_format: str | None = "default",
+        zero_copy_batch: bool = True,
+        stage: str | None = None,
+    ) -> None:
+        self.function = function
+        self.batch_format = "pandas" if batch_format == "default" else batch_format
+        if self.batch_format is not None:
+            check_batch_format(self.batch_format, "map_groups")
+        self.zero_copy_batch = zero_copy_batch
+        self.stage = stage or f"MapGroups({function.name})"
+        self._call: Callable[[Any], Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Instances of the user's class are made where they run.
+        return {**self.__dict__, "_call": None}
+
+    def open(self) -> None:
+        """Make the instance of a class now instead of at the first group."""
+        if self._call is None:
+            self._call = self.function.instantiate()
+
+    def key(self) -> str:
+        """Return what identifies it in a plan's hash."""
+        return f"{self.function.key()}:{self.batch_format}"
+
+    def __call__(self, group: pa.Table) -> Iterator[pa.Table]:
+        self.open()
+        assert self._call is not None
+        batch = to_batch(group, self.batch_format, writable=not self.zero_copy_batch)
+        try:
+            result = self._call(batch)
+            if self.function.is_async:
+                result = asyncio.run(_awaited(result))
+            for made in results_of(result):
+                yield from_batch(made, self.stage)
+        except (Exception, SystemExit) as error:
+            first = _first_row(group)
+            raise wrap(error, self.stage, first) from error
+
+
+async def _awaited(result: Any) -> Any:
+    if hasattr(result, "__aiter__"):
+        return iter([item async for item in result])
+    return await result
+
+
+def _first_row(group: pa.Table) -> dict[str, Any] | None:
+    from skate.data._block.rows import iter_rows
+
+    try:
+        return next(iter_rows(group.slice(0, 1)), None)
+    except Exception:
+        return None
+
+
+def results_of(result: Any) -> Iterator[Any]:
+    """Return an iterator over what a call returned: the items of a generator, or the one value."""
+    return result if hasattr(result, _MADE_BY_NEXT) else iter((result,))
+
+
+def check_batch_format(batch_format: Any, verb: str) -> None:
+    """Raise ValueError for a batch format that there is not."""
+    if batch_format not in BATCH_FORMATS:
+        known = ", ".join(repr(name) for name in BATCH_FORMATS)
+        raise ValueError(f"{verb}(batch_format={batch_format!r}): the formats are {known}")
+
+
+# ---------------------------------------------------------------------- what identifies a function
+
+
+def _defines_call(kind: type) -> bool:
+    return any(_CALL in base.__dict__ for base in kind.__mro__)
+
+
+def _called(fn: Any) -> Any:
+    """Return the function whose code runs in a call."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if isinstance(fn, type):
+        return getattr(fn, _CALL, fn)
+    if inspect.isfunction(fn) or inspect.ismethod(fn) or inspect.isbuiltin(fn):
+        return fn
+    return getattr(type(fn), _CALL, fn)
+
+
+def _unwrapped(fn: Any) -> Any:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return fn
+
+
+def _name(fn: Any) -> str:
+    fn = _unwrapped(fn)
+    found = getattr(fn, "__name__", None)
+    return str(found) if found else type(fn).__name__
+
+
+def _qualified(fn: Any) -> str:
+    fn = _unwrapped(fn)
+    where = fn if hasattr(fn, "__qualname__") else type(fn)
+    return f"{where.__module__}.{where.__qualname__}"
+
+
+def _identity(fn: Any) -> str | bytes:
+    """Return the source of a plain function or class without state; else its pickle."""
+    if inspect.isfunction(fn) and not fn.__closure__ and not fn.__defaults__ and not fn.__kwdefaults__:
+        # Two lambdas of one line have the same source.
+        if fn.__name__ != "<lambda>":
+            source = _source(fn)
+            if source is not None:
+                return source
+        return _code_identity(fn.__code__)
+    if isinstance(fn, type) and not fn.__qualname__.startswith("<"):
+        source = _source(fn)
+        if source is not None:
+            return source
+    return _pickled(fn)
+
+
+def _source(fn: Any) -> str | None:
+    try:
+        return textwrap.dedent(inspect.getsource(fn))
+    except (OSError, TypeError, SyntaxError):
+        return None  # typed at a prompt, or compiled
+
+
+def _code_identity(code: Any) -> str:
+    consts = [_code_identity(one) if inspect.iscode(one) else repr(one) for one in code.co_consts]
+    return repr((code.co_code, consts, code.co_names, code.co_varnames))
+
+
+def _pickled(value: Any) -> bytes:
+    try:
+        return cloudpickle.dumps(value)
+    except Exception:
+        # It cannot travel, so the run fails with a better error; for the hash its type is enough.
+        return f"unpicklable {type(value).__qualname__}".encode()

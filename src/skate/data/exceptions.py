@@ -1,0 +1,465 @@
+"""The errors of ``skate.data``.
+
+::
+
+    DataError                   data, options or limits are at fault
+    ├── SchemaMismatchError     blocks that should go together have columns of different types
+    ├── RowTimeoutError         a call took longer than ``timeout_per_row`` allows
+    ├── RowCrashedError         a call ended its process
+    ├── UserExitError           a call ended with ``sys.exit``
+    └── TooManyErrorsError      more rows failed than ``max_errors`` allows
+    RayDataUserCodeException    a user's function raised; also an instance of the type that it raised
+
+An error of a user's function reaches the caller as an instance of its own type, so ``except KeyError``
+works, and says which row of which file failed in which operation. ``__cause__`` is the exception itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+import weakref
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+from skate import cloudpickle
+from skate.exceptions import RayTaskError, UserCodeException
+
+__all__ = [
+    "DataError",
+    "ExecutionTimeoutError",
+    "RayDataUserCodeException",
+    "RowCrashedError",
+    "RowTimeoutError",
+    "SchemaMismatchError",
+    "SystemException",
+    "TooManyErrorsError",
+    "UserCodeException",
+    "UserExitError",
+    "omit_traceback_stdout",
+]
+
+#: Most cells of a row that a message shows (count), and most characters of each.
+_MAX_CELLS = 4
+_MAX_CELL_TEXT = 60
+#: Most characters of an exception's own text in a message.
+_MAX_ERROR_TEXT = 2000
+#: Attributes that each user code error has of its own.
+_FIELDS = ("stage", "row", "path", "row_id", "cause", "traceback_str", "message")
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class DataError(Exception):
+    """Base of the errors of ``skate.data`` that are not an exception of a user's function."""
+
+
+class SchemaMismatchError(DataError, ValueError):
+    """Blocks that belong to one data set have columns of types that do not go together."""
+
+
+class RowTimeoutError(DataError, TimeoutError):
+    """A user's function took longer than ``timeout_per_row`` allows; its process was killed."""
+
+
+class RowCrashedError(DataError):
+    """A user's function ended its process: by a signal (a crash, too little memory), or it exited."""
+
+
+class UserExitError(DataError):
+    """A user's function called ``sys.exit`` or raised SystemExit.
+
+    Args:
+        code: what it was given.
+    """
+
+    def __init__(self, code: Any = None) -> None:
+        super().__init__(code)
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"the function called sys.exit({'' if self.code is None else repr(self.code)})"
+
+
+class TooManyErrorsError(DataError):
+    """More rows failed than ``max_errors`` allows."""
+
+
+class SystemException(Exception):
+    """Never raised: Ray's name for an error of its own internals, for programs that import it."""
+
+
+class ExecutionTimeoutError(Exception):
+    """An execution made no progress for as long as its context allows."""
+
+
+class UserTraceback(Exception):
+    """The traceback of an exception that came from another process, as text: the cause of that exception."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text.rstrip()}\n"
+
+
+class RayDataUserCodeException(UserCodeException):
+    """A user's function raised.
+
+    What is raised is an instance of a subclass that derives from the function's own exception type as well,
+    with the same ``args`` and attributes.
+
+    Attributes:
+        stage: the operation: ``"Map(parse)"``.
+        row: the row as it was before the call; None for a batch.
+        path: file that the row came from, or "".
+        row_id: ``"<task>:<n>"``, or ``"<task>:<first>-<last>"`` for a batch.
+        cause: the exception that the function raised.
+        traceback_str: its traceback, formatted where it was raised.
+
+    Example:
+        >>> try:
+        ...     skate.data.from_items([{"n": 0}]).map(lambda row: {"x": 1 / row["n"]}).take()
+        ... except ZeroDivisionError as error:
+        ...     print(error.stage, error.row)
+        Map(<lambda>) {'n': 0}
+    """
+
+    stage: str
+    row: Mapping[str, Any] | None
+    path: str
+    row_id: str
+    cause: BaseException
+    traceback_str: str
+    message: str
+
+    # Python and the runtime set attributes of an exception; a class of a user may refuse or hide them.
+    __getattribute__ = BaseException.__getattribute__
+    __setattr__ = BaseException.__setattr__
+    __delattr__ = BaseException.__delattr__
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass  # the constructor of the user's type is not ours to call: ``wrap`` fills the fields
+
+    def __getattr__(self, name: str) -> Any:
+        # Slots, and what the class of the user computes in its own ``__getattr__``.
+        cause = self.__dict__.get("cause")
+        if cause is None or (name.startswith("__") and name.endswith("__")):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(cause, name)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return self.__dict__.get("message") or Exception.__str__(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        held = self.__dict__
+        fields = {name: held.get(name) for name in _FIELDS if name not in ("cause", "row")}
+        return _rebuild, (
+            _packed(self.cause),
+            _packed_value(self.row),
+            fields,
+            isinstance(self, RayTaskError),
+        )
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return self.__reduce__()  # not the one of the user's type
+
+
+# ---------------------------------------------------------------------- making them
+
+
+def wrap(
+    error: BaseException,
+    stage: str,
+    row: Mapping[str, Any] | None = None,
+    path: str = "",
+    row_id: str = "",
+    text: str | None = None,
+) -> Exception:
+    """Return the error of a user's function as its caller should see it.
+
+    Args:
+        error: what the function raised; one that is wrapped already is returned as it is.
+        stage: the operation: ``"Map(parse)"``.
+        row: the row that it was called for; None: a batch, or there was none yet.
+        path: file that the row came from, or "".
+        row_id: ``"<task>:<n>"`` or, for a batch, ``"<task>:<first>-<last>"``.
+        text: the traceback, if it is known as text alone; None: that of ``error``.
+
+    Returns:
+        An instance of RayDataUserCodeException and, if Python allows it, of the type of ``error``.
+
+    Example:
+        >>> isinstance(wrap(KeyError("a"), "Map(f)", {"b": 1}, "", "0.0:7"), KeyError)
+        True
+    """
+    if isinstance(error, RayDataUserCodeException):
+        return error
+    if isinstance(error, SystemExit):
+        error = _as_cause(UserExitError(error.code), error)
+    traceback_str = traceback_text(error) if text is None else text
+    fields = {
+        "stage": stage,
+        "path": path,
+        "row_id": row_id,
+        "traceback_str": traceback_str,
+        "message": _message(error, stage, row, path, row_id),
+    }
+    return _made(error, row, fields, as_task=False)
+
+
+def for_caller(error: BaseException) -> BaseException:
+    """Return an error as the call that consumes a data set should raise it.
+
+    Programs written for Ray catch RayTaskError, so a user's error becomes an instance of that, too. Do this
+    last, in
+    the driver: inside a task the runtime takes a RayTaskError for the error of another task.
+    """
+    if not isinstance(error, RayDataUserCodeException) or isinstance(error, RayTaskError):
+        return error
+    held = error.__dict__
+    fields = {name: held.get(name) for name in _FIELDS if name not in ("cause", "row")}
+    made = _made(error.cause, error.row, fields, as_task=True)
+    return made.with_traceback(error.__traceback__)
+
+
+def describe(error: BaseException) -> str:
+    """Return type and text of an exception in a line or a few; never raises.
+
+    Example:
+        >>> describe(KeyError("a"))
+        "KeyError: 'a'"
+    """
+    if isinstance(error, RayDataUserCodeException):
+        error = error.cause
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException as problem:
+        text = f"(its text raises {type(problem).__name__})"
+    if len(text) > _MAX_ERROR_TEXT:
+        text = f"{text[:_MAX_ERROR_TEXT]}... ({len(text)} characters)"
+    return f"{name}: {text}" if text else name
+
+
+def type_name(error: BaseException) -> str:
+    """Return the qualified name of an exception's type, the user's own: ``"json.JSONDecodeError"``."""
+    kind = type(error.cause if isinstance(error, RayDataUserCodeException) else error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return the formatted traceback of an exception, from the first frame outside of ``skate.data``."""
+    try:
+        return "".join(traceback.format_exception(type(error), error, _outside(error.__traceback__)))
+    except BaseException:
+        return describe(error) + "\n"
+
+
+def omit_traceback_stdout(fn: _Function) -> _Function:
+    """Return a function that does the same: Ray's decorator that shortens logs; here they are short."""
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return fn(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+# ---------------------------------------------------------------------- the text
+
+
+def _message(error: BaseException, stage: str, row: Mapping[str, Any] | None, path: str, row_id: str) -> str:
+    task, _, number = row_id.rpartition(":")
+    what = ""
+    if number:
+        first, _, last = number.partition("-")
+        where = f"row {first}" if not last or first == last else f"a batch, rows {first} to {last}"
+        what = f" at {where} of task {task}" if task else f" at {where}"
+    source = f", from {path}" if path else ""
+    shown = f" ({preview(row)})" if row else ""
+    more_time = "; to allow more time, a larger timeout_per_row" if isinstance(error, RowTimeoutError) else ""
+    return (
+        f"{describe(error)}\n"
+        f"{stage} failed{what}{source}{shown}. To go on without such rows and keep them for later, use "
+        f'on_error="dead_letter"; to leave them out, on_error="skip"{more_time}.'
+    )
+
+
+def preview(row: Mapping[str, Any]) -> str:
+    """Return the first cells of a row, shortened.
+
+    Example:
+        >>> preview({"id": 7, "text": "x" * 100})
+        "id=7, text='xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'"
+    """
+    cells = [f"{name}={_cell(value)}" for name, value in list(row.items())[:_MAX_CELLS]]
+    if len(row) > _MAX_CELLS:
+        cells.append(f"{len(row) - _MAX_CELLS} more")
+    return ", ".join(cells)
+
+
+def _cell(value: Any) -> str:
+    try:
+        if isinstance(value, (bytes, bytearray)):
+            return f"<{len(value)} bytes>"
+        if isinstance(value, str):
+            return (
+                repr(value)
+                if len(value) < _MAX_CELL_TEXT
+                else f"{value[: _MAX_CELL_TEXT - 4]!r}"[:-1] + "...'"
+            )
+        shape = getattr(value, "shape", None)
+        if isinstance(shape, tuple) and shape:
+            return f"<{getattr(value, 'dtype', type(value).__name__)} array {'x'.join(map(str, shape))}>"
+        if isinstance(value, (list, tuple, dict, set)):
+            return f"<{type(value).__name__} of {len(value)}>" if len(value) > 4 else _short(repr(value))
+        return _short(repr(value))
+    except BaseException:
+        return f"<{type(value).__name__}>"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_CELL_TEXT else text[: _MAX_CELL_TEXT - 3] + "..."
+
+
+def _outside(trace: TracebackType | None) -> TracebackType | None:
+    first = trace
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("skate.data."):
+        trace = trace.tb_next
+    return trace if trace is not None else first
+
+
+# ---------------------------------------------------------------------- both types in one
+
+#: The classes by the id of the user's type, which they keep alive as long as an instance lives.
+_kinds: weakref.WeakValueDictionary[tuple[int, bool], Any] = weakref.WeakValueDictionary()
+
+
+def _made(error: BaseException, row: Any, fields: Mapping[str, Any], as_task: bool) -> Exception:
+    try:
+        made = _instance(_kind(type(error), as_task), error)
+    except BaseException:
+        # The type forbids subclasses, or its layout does not go with others: the cause has it at least.
+        made = _instance(_kind(None, as_task), error)
+    held = made.__dict__
+    held.update(getattr(error, "__dict__", {}))
+    held.update(fields)
+    held["row"] = row
+    held["cause"] = error
+    if as_task:
+        held.update(function_name=fields["stage"], proctitle=None, pid=None, ip=None, actor_repr=None)
+        held["actor_id"] = None
+    return _as_cause(made, error)
+
+
+def _as_cause(made: Exception, cause: BaseException) -> Exception:
+    made.__cause__ = cause
+    return made
+
+
+def _kind(cause: type[BaseException] | None, as_task: bool) -> Any:
+    key = (id(cause), as_task)
+    kind = _kinds.get(key)
+    if kind is None:
+        bases: tuple[type, ...] = (RayDataUserCodeException, *((RayTaskError,) if as_task else ()))
+        name = "UserCodeException"
+        if cause is not None and not any(issubclass(base, cause) for base in bases):
+            bases, name = (*bases, cause), f"{name}({cause.__name__})"
+        kind = _kinds[key] = type(name, bases, {"__module__": __name__, "__qualname__": name})
+    return kind
+
+
+def _native(kind: type) -> Any:
+    """Return the built-in exception type whose layout a class has."""
+    while kind.__module__ != "builtins":
+        kind = kind.__base__  # type: ignore[assignment]
+    return kind
+
+
+def _instance(kind: Any, error: BaseException) -> Exception:
+    """Make an instance with the ``args`` of an error; no code of the user's class runs."""
+    native = _native(kind)
+    made: Exception = native.__new__(kind, *error.args)
+    native.__init__(made, *error.args)
+    return made
+
+
+# ---------------------------------------------------------------------- between processes
+
+
+def _packed(error: BaseException) -> tuple[str, Any]:
+    """Return an exception as data that always pickles: whole, in parts, or as text."""
+    kind = type(error)
+    hooks = ("__reduce__", "__reduce_ex__", "__setstate__", "__getstate__")
+    own = any(
+        name in base.__dict__ for base in kind.__mro__ if base.__module__ != "builtins" for name in hooks
+    )
+    try:
+        if own:
+            whole = cloudpickle.dumps(error)
+            cloudpickle.loads(whole)
+            return "whole", whole
+        # A constructor often takes something else than ``args``: made again without it.
+        parts = cloudpickle.dumps((kind, [_packed_value(one) for one in error.args],
+                                   {k: _packed_value(v) for k, v in vars(error).items()}))  # fmt: skip
+        cloudpickle.loads(parts)
+        return "parts", parts
+    except BaseException:
+        return "text", describe(error)
+
+
+def _packed_value(value: Any) -> tuple[bool, Any]:
+    if value is None or type(value) in (int, float, str, bool, bytes):
+        return False, value
+    try:
+        return True, cloudpickle.dumps(value)
+    except BaseException:
+        return False, _short(_cell(value))
+
+
+def _unpacked_value(packed: tuple[bool, Any]) -> Any:
+    pickled, value = packed
+    if not pickled:
+        return value
+    try:
+        return cloudpickle.loads(value)
+    except BaseException as problem:
+        return f"<cannot be unpickled here: {type(problem).__name__}>"
+
+
+def _unpacked(packed: tuple[str, Any]) -> BaseException:
+    form, data = packed
+    if form == "text":
+        return UserCodeException(f"{data} (the exception itself cannot be pickled)")
+    try:
+        found = cloudpickle.loads(data)
+        if form == "whole":
+            return found if isinstance(found, BaseException) else UserCodeException(repr(found))
+        kind, args, attributes = found
+        native = _native(kind)
+        values = [_unpacked_value(one) for one in args]
+        error: BaseException = native.__new__(kind, *values)
+        native.__init__(error, *values)
+        error.__dict__.update((name, _unpacked_value(value)) for name, value in attributes.items())
+        return error
+    except BaseException as problem:
+        return UserCodeException(f"an exception that cannot be unpickled here ({describe(problem)})")
+
+
+def _rebuild(
+    packed: tuple[str, Any], row: tuple[bool, Any], fields: dict[str, Any], as_task: bool
+) -> Exception:
+    cause = _unpacked(packed)
+    cause.__cause__ = UserTraceback(fields["traceback_str"])
+    return _made(cause, _unpacked_value(row), fields, as_task)
