@@ -16,28 +16,6 @@ from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
 
 
-def spec_of(
-    command: Submit,
-    stage: Stage,
-    inputs: Sequence[Input],
-    target_bytes: int,
-    folder: str | None,
-    merges: bool,
-) -> TaskSpec:
-    """Return the task of a command, as its process gets it."""
-    read = stage.read_tasks[command.bundle.params] if stage.kind is Kind.SOURCE else None
-    return TaskSpec(
-        name=command.name,
-        inputs=tuple(inputs),
-        read=read,
-        params=None if read is not None else command.bundle.params,
-        skip_rows=command.skip_rows,
-        folder=folder,
-        target_bytes=target_bytes,
-        merges_small=merges and not stage.is_repeatable,
-    )
-
-
 class LocalPort(Port):
     """Runs tasks one item at a time, as the consumer asks for them.
 
@@ -70,7 +48,16 @@ class LocalPort(Port):
     def submit(self, command: Submit) -> None:
         stage = self._stages[command.stage]
         inputs = [Input(piece.block, piece.start, piece.stop) for piece in command.bundle.slices]
-        spec = spec_of(command, stage, inputs, self._target_bytes, None, merges=False)
+        read = stage.read_tasks[command.bundle.params] if stage.kind is Kind.SOURCE else None
+        spec = TaskSpec(
+            name=command.name,
+            inputs=tuple(inputs),
+            read=read,
+            params=None if read is not None else command.bundle.params,
+            skip_rows=command.skip_rows,
+            target_bytes=self._target_bytes,
+            merges_small=False,
+        )
         try:
             replica = self._replica(command)
         except Exception as error:

@@ -18,13 +18,13 @@ from typing import Any
 import pyarrow as pa
 
 from skate import api, cloudpickle, cluster
-from skate.data._exec.local_port import spec_of
 from skate.data._exec.operators import Letter, Operator, Replica
 from skate.data._exec.port import BlockMade, Event, Port, ReplicaDied, ReplicaReady, TaskDone, TaskFailed
 from skate.data._exec.scheduler import StartReplica, Submit
 from skate.data._exec.slices import BlockMeta, BlockSlice
-from skate.data._exec.stages import Stage
+from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
+from skate.data._io.datasource import ReadTask
 from skate.data.exceptions import DataError, describe
 from skate.engine.refs import ObjectRef, ObjectRefGenerator
 from skate.exceptions import RayTaskError
@@ -48,25 +48,34 @@ _DRAINED_ITEMS = 64
 
 @dataclass(frozen=True, slots=True)
 class _Carried:
-    """The operators of a stage, as a task gets them: pickled, or a ref to that in a list."""
+    """The operators and read tasks of a stage, as a task gets them: pickled, or a ref to that in a list."""
 
     key: str
     pickled: bytes | list[ObjectRef[bytes]]
 
 
-_stages: OrderedDict[str, tuple[tuple[Operator, ...], Replica]] = OrderedDict()
+@dataclass(slots=True)
+class _Loaded:
+    """A stage in a process, opened."""
+
+    operators: tuple[Operator, ...]
+    read_tasks: Sequence[ReadTask]
+    replica: Replica
 
 
-def _operators(carried: _Carried) -> tuple[tuple[Operator, ...], Replica]:
-    """Return the operators of a stage, and what a process keeps for its tasks; opened at the first call."""
+_stages: OrderedDict[str, _Loaded] = OrderedDict()
+
+
+def _loaded(carried: _Carried) -> _Loaded:
+    """Return a stage as this process has it; the first call opens it."""
     found = _stages.get(carried.key)
     if found is None:
         pickled = carried.pickled if isinstance(carried.pickled, bytes) else api.get(carried.pickled[0])
-        operators: tuple[Operator, ...] = cloudpickle.loads(pickled)
-        replica = Replica()
-        for position, operator in enumerate(operators):
-            operator.open(position, replica)
-        found = _stages[carried.key] = (operators, replica)
+        operators, read_tasks = cloudpickle.loads(pickled)
+        found = _Loaded(operators, read_tasks, Replica())
+        for position, operator in enumerate(found.operators):
+            operator.open(position, found.replica)
+        _stages[carried.key] = found
         while len(_stages) > _KEPT_STAGES:
             _stages.popitem(last=False)
     else:
@@ -75,17 +84,16 @@ def _operators(carried: _Carried) -> tuple[tuple[Operator, ...], Replica]:
 
 
 def _work(carried: _Carried, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
-    operators, replica = _operators(carried)
-    return _items(operators, spec, arguments, replica)
+    return _items(_loaded(carried), spec, arguments)
 
 
-def _items(
-    operators: tuple[Operator, ...], spec: TaskSpec, arguments: Sequence[pa.Table], replica: Replica
-) -> Iterator[Any]:
+def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Iterator[Any]:
+    if isinstance(spec.read, int):
+        spec = spec._replace(read=stage.read_tasks[spec.read])
     if spec.folder is not None:
         os.makedirs(spec.folder, exist_ok=True)
     last: pa.Schema | None = None
-    for made in run_task(operators, spec, arguments, replica):
+    for made in run_task(stage.operators, spec, arguments, stage.replica):
         made.letters[:] = [_portable(letter) for letter in made.letters]
         if isinstance(made, Report):
             yield made
@@ -120,7 +128,7 @@ class _ReplicaProcess:
 
     def load(self) -> int:
         """Make the instances of the user's classes. Return the process id."""
-        _operators(self._carried)
+        _loaded(self._carried)
         return os.getpid()
 
     def work(self, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
@@ -215,12 +223,14 @@ class _Running:
 
 @dataclass(slots=True)
 class _Process:
-    """A replica: its actor, the call that loads it, whether that has returned."""
+    """A replica: its actor, the call that loads it until that has returned, and its method with a window."""
 
     handle: Any
     stage: int
     loading: ObjectRef[int] | None
     tasks: int = 0
+    work: Any = None
+    window: int = 0
 
 
 class SkatePort(Port):
@@ -233,7 +243,7 @@ class SkatePort(Port):
         self._stages: Sequence[Stage] = ()
         self._target_bytes = 0
         self._folder = ""
-        self._functions: dict[int, Any] = {}
+        self._functions: dict[tuple[int, int], Any] = {}
         self._carried: dict[int, _Carried] = {}
         self._running: dict[int, _Running] = {}
         self._held: set[int] = set()
@@ -277,34 +287,45 @@ class SkatePort(Port):
                 piece = BlockSlice.whole(where, replace(piece.meta, num_rows=where.num_rows))
             inputs.append(Input(where, piece.start, piece.stop))
         folder = self._folder if command.to_file else None
-        spec = spec_of(command, stage, inputs, self._target_bytes, folder, merges=True)
+        number = command.bundle.params if stage.kind is Kind.SOURCE else None
+        spec = TaskSpec(
+            name=command.name,
+            inputs=tuple(inputs),
+            read=number,
+            params=None if number is not None else command.bundle.params,
+            skip_rows=command.skip_rows,
+            folder=folder,
+            target_bytes=self._target_bytes,
+            merges_small=not stage.is_repeatable,
+        )
         window = self._window(command.stage)
         if command.replica is not None:
             process = self._replicas[command.replica]
             process.tasks += 1
-            method = process.handle.work.options(
-                num_returns="streaming", name=f"{stage.name}", _generator_backpressure_num_objects=window
-            )
-            items = method.remote(spec, *arguments)
+            if process.window != window:
+                process.window = window
+                process.work = process.handle.work.options(
+                    num_returns="streaming", name=stage.name, _generator_backpressure_num_objects=window
+                )
+            items = process.work.remote(spec, *arguments)
         else:
-            function = self._function(command.stage)
-            items = function.options(_generator_backpressure_num_objects=window).remote(
-                self._carry(command.stage), spec, *arguments
-            )
+            function = self._function(command.stage, window)
+            items = function.remote(self._carry(command.stage), spec, *arguments)
         self._running[command.task] = _Running(items, command.stage, command.replica)
 
-    def _function(self, index: int) -> Any:
-        found = self._functions.get(index)
+    def _function(self, index: int, window: int) -> Any:
+        found = self._functions.get((index, window))
         if found is None:
             stage = self._stages[index]
             options = {"num_returns": "streaming", "max_retries": 0, "name": stage.name, **stage.options}
-            found = self._functions[index] = api.remote(**options)(_work)
+            options["_generator_backpressure_num_objects"] = window
+            found = self._functions[index, window] = api.remote(**options)(_work)
         return found
 
     def _carry(self, index: int) -> _Carried:
         found = self._carried.get(index)
         if found is None:
-            pickled = cloudpickle.dumps(self._stages[index].operators)
+            pickled = cloudpickle.dumps((self._stages[index].operators, list(self._stages[index].read_tasks)))
             key = hashlib.blake2b(pickled, digest_size=16).hexdigest()
             carried = pickled if len(pickled) <= CARRIED_BYTES else [api.put(pickled)]
             found = self._carried[index] = _Carried(key, carried)
@@ -314,7 +335,8 @@ class SkatePort(Port):
         average = self._average.get(index)
         if average is None:
             return LEAST_WINDOW * 2
-        return int(min(MOST_WINDOW, max(LEAST_WINDOW, WINDOW_BYTES / max(1.0, average))))
+        items = min(MOST_WINDOW, max(LEAST_WINDOW, int(WINDOW_BYTES / max(1.0, average))))
+        return int(1 << (items.bit_length() - 1))  # few different ones
 
     def start_replica(self, command: StartReplica) -> None:
         stage = self._stages[command.stage]
@@ -356,23 +378,26 @@ class SkatePort(Port):
     # ------------------------------------------------------------------------------------------ events
 
     def wait(self, timeout_s: float | None) -> list[Event]:
-        tasks = {one.items: task for task, one in self._running.items() if task not in self._held}
-        loading = {
-            process.loading: replica
-            for replica, process in self._replicas.items()
-            if process.loading is not None
-        }
-        waitables: list[Any] = [*tasks, *loading]
-        if not waitables:
-            return []
-        ready, rest = api.wait(waitables, num_returns=1, timeout=timeout_s)
-        if ready and rest:
-            ready += api.wait(rest, num_returns=len(rest), timeout=0)[0]
-        for one in ready:
-            if one in tasks:
-                self._read(tasks[one])
-            else:
-                self._loaded(loading[one])
+        while not self._events:
+            tasks = {one.items: task for task, one in self._running.items() if task not in self._held}
+            loading = {
+                process.loading: replica
+                for replica, process in self._replicas.items()
+                if process.loading is not None
+            }
+            waitables: list[Any] = [*tasks, *loading]
+            if not waitables:
+                break
+            ready, rest = api.wait(waitables, num_returns=1, timeout=timeout_s)
+            if not ready:
+                break
+            if rest:
+                ready += api.wait(rest, num_returns=len(rest), timeout=0)[0]
+            for one in ready:
+                if isinstance(one, ObjectRefGenerator):
+                    self._read(tasks[one])  # the first half of a block makes no event yet
+                else:
+                    self._loaded(loading[one])
         events = list(self._events)
         self._events.clear()
         return events

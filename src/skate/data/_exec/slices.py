@@ -34,6 +34,16 @@ class BlockMeta:
     extra: Any = None
     is_on_disk: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:  # several times faster than what dataclasses do
+        return BlockMeta, (
+            self.num_rows,
+            self.size_bytes,
+            self.schema,
+            self.input_files,
+            self.extra,
+            self.is_on_disk,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BlockSlice:

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -46,8 +46,7 @@ class FilePart:
             return pa.ipc.open_file(source).read_all()
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """One slice of a task's input.
 
     Attributes:
@@ -60,14 +59,13 @@ class Input:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSpec:
+class TaskSpec(NamedTuple):
     """A task as its process gets it.
 
     Attributes:
         name: its name, the same in every run of a plan.
         inputs: slices of blocks; empty for a read.
-        read: what is read, or None.
+        read: what is read, or its number among the stage's read tasks, or None.
         params: ``Bundle.params``.
         skip_rows: rows of output to leave out.
         folder: where to put output as files, or None.
@@ -77,7 +75,7 @@ class TaskSpec:
 
     name: str
     inputs: tuple[Input, ...] = ()
-    read: ReadTask | None = None
+    read: ReadTask | int | None = None
     params: Any = None
     skip_rows: int = 0
     folder: str | None = None
@@ -106,8 +104,7 @@ class Report:
     pid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """A block of a task's output.
 
     Attributes:
@@ -149,6 +146,7 @@ def run_task(
     )
     before = _resident_bytes()
     report = Report(pid=os.getpid())
+    assert not isinstance(spec.read, int)
     source = _read(spec.read, task, clock) if spec.read is not None else _fetch(spec.inputs, arguments)
     made: Iterator[pa.Table | Made] = _counted(source, report, task, clock)
     for operator in operators:
