@@ -89,7 +89,8 @@ class Report:
 
     Attributes:
         rows_in: rows of its input so far.
-        spent_s: seconds by name.
+        spent_s: seconds by name; "total": all of the task's time in its process, "blocked": the part of it in
+            which it waited for somebody to take its output.
         counts: counters by name.
         letters: rows that failed since the last report.
         peak_bytes: memory that it used beyond what its process had at its start.
@@ -144,6 +145,7 @@ def run_task(
         target_max_block_bytes=spec.target_bytes,
         replica=replica,
     )
+    began = clock()
     before = _resident_bytes()
     report = Report(pid=os.getpid())
     assert not isinstance(spec.read, int)
@@ -161,8 +163,12 @@ def run_task(
                 continue
             block, skip = slice_rows(block, skip, block.num_rows), 0
         letters, task.letters = task.letters, []
-        yield _output(block, extra, letters, spec, number)
+        output = _output(block, extra, letters, spec, number)
         number += 1
+        paused = clock()
+        yield output
+        task.spend("blocked", clock() - paused)
+    task.spend("total", clock() - began)
     report.spent_s = task.spent_s
     report.counts = task.counts
     report.letters = task.letters
