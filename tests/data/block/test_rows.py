@@ -148,7 +148,7 @@ def test_local_classes_and_functions_are_kept():
 
 
 def test_what_cannot_be_pickled_names_column_and_row():
-    with pytest.raises(TypeError, match=r"column 'x' of row 1 holds a .*generator"):
+    with pytest.raises(TypeError, match=r"column 'x': row 1 holds a .*generator"):
         column(1, (number for number in range(3)))
 
 

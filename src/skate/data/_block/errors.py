@@ -36,3 +36,24 @@ class SchemaConflictError(ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SchemaConflictError, (self.column, self.left, self.right, self.detail)
+
+
+class ArrowConversionError(TypeError):
+    """A value has no place in a column: Arrow has no type for it, and it cannot be pickled.
+
+    Args:
+        data_str: what is wrong, or the value as text.
+        column_name: name of the column.
+        pa_type: the column's type, if it is known.
+    """
+
+    def __init__(self, data_str: str, column_name: str | None = None, pa_type: Any = None) -> None:
+        self.data_str = data_str
+        self.column_name = column_name
+        self.pa_type = pa_type
+        super().__init__(data_str, column_name, pa_type)
+
+    def __str__(self) -> str:
+        column = "" if self.column_name is None else f"column {self.column_name!r}: "
+        type_ = "" if self.pa_type is None else f" (type {self.pa_type})"
+        return f"{column}{self.data_str}{type_}"

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from skate.data._block.errors import ArrowConversionError
+
 
 class PickledScalar(pa.ExtensionScalar):  # type: ignore[misc]
     """A cell of a column of pickled values."""
@@ -83,17 +85,17 @@ def pickled(values: Sequence[Any], column: str = "") -> pa.Array:
         column: its name, for the error.
 
     Raises:
-        TypeError: a value cannot be pickled.
+        ArrowConversionError: a value cannot be pickled; a TypeError.
     """
     cells: list[bytes | None] = []
     for number, value in enumerate(values):
         try:
             cells.append(None if value is None else _pickle(value))
         except Exception as error:
-            raise TypeError(
-                f"column {column!r} of row {number} holds a {type(value).__qualname__}, which Arrow has "
-                f"no type for and which cannot be pickled ({error}). Return numbers, text, bytes, arrays, "
-                f"lists or dicts"
+            raise ArrowConversionError(
+                f"row {number} holds a {type(value).__qualname__}, which Arrow has no type for and which "
+                f"cannot be pickled ({error}). Return numbers, text, bytes, arrays, lists or dicts",
+                column,
             ) from error
     storage = pa.array(cells, pa.large_binary())
     return pa.ExtensionArray.from_storage(PickledType(), storage)

@@ -26,7 +26,7 @@ def column_bytes(column: pa.ChunkedArray) -> int:
     for chunk in column.chunks:
         size += chunk.indices.nbytes
         dictionary = chunk.dictionary
-        identity = tuple(buffer and buffer.address for buffer in dictionary.buffers())
+        identity = tuple(0 if buffer is None else buffer.address for buffer in dictionary.buffers())
         if identity not in seen:
             seen.add(identity)
             size += dictionary.nbytes

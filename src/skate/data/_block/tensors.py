@@ -163,7 +163,8 @@ def from_cells(values: Sequence[Any]) -> pa.Array | None:
     has_nulls = len(present) < len(arrays)
     if len(shapes) == 1:
         (shape,) = shapes
-        if shape and prod(shape):
+        # A null takes as much memory as an array in a column of one shape: not if most are null.
+        if shape and prod(shape) and 2 * len(present) >= len(arrays):
             if not has_nulls:
                 return _fixed(_stack(present, shape, dtype), shape, None)
             flat = np.zeros((len(arrays), *shape), dtype)
