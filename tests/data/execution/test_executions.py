@@ -285,9 +285,16 @@ def test_a_consumer_that_stops_stops_the_sources(far: Any, tmp_path: Path) -> No
             file.write("x")
         return rows
 
-    with execute(Apply(far(4000, 400), Map(noted)), Settings()) as execution:
+    class Noted(Instance):
+        def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table]:
+            for block in blocks:
+                noted([])
+                yield block
+
+    plan = Apply(far(800, 400, row_bytes=1 << 20), Noted())
+    with execute(plan, Settings(memory_limit_bytes=64 << 20)) as execution:
         next(execution)
-    assert len((tmp_path / "tasks").read_text()) < 100
+    assert len((tmp_path / "tasks").read_text()) < 100, "2 MiB a task, 64 MiB in all"
     with pytest.raises(StopIteration):
         next(execution)
 

@@ -110,7 +110,7 @@ class Execution:
         return self
 
     def __next__(self) -> BlockSlice:
-        while not self.scheduler.outbox:
+        while self._is_closed or not self.scheduler.outbox:
             if self._error is not None:
                 raise self._error
             if self.scheduler.is_finished or self._is_closed:
