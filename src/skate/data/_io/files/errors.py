@@ -1,0 +1,88 @@
+"""Errors of reading: they name the file, and what to do."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+ON_ERROR = ("raise", "skip", "dead_letter")
+
+
+class FileReadError(ValueError):
+    """A file could not be read or decoded; ``__cause__`` is the decoder's own error.
+
+    Attributes:
+        path: the file.
+        reason: what was wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"cannot read {self.path}: {self.reason}. "
+            "Pass on_error='skip' or 'dead_letter' to go on without such files."
+        )
+
+
+class FileTooLargeError(FileReadError):
+    """A file is larger than a limit: ``max_file_bytes``, ``max_pixels``, ..."""
+
+
+def named(error: Exception, path: str) -> Exception:
+    """Return an error that names the file: the error itself if it does already."""
+    if isinstance(error, FileReadError) or (isinstance(error, (OSError, ImportError)) and path in str(error)):
+        return error
+    if isinstance(error, (ImportError, MemoryError)):
+        return error  # not the file's fault
+    made = FileReadError(path, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    made.__cause__ = error
+    return made
+
+
+def require(module: str, user: str, extra: str) -> Any:
+    """Import an optional library.
+
+    Args:
+        module: its name, as imported.
+        user: who needs it: ``"read_images"``.
+        extra: the extra of ``skate-runtime`` that installs it: ``"data-images"``.
+
+    Raises:
+        ImportError: it is not installed; the message says which extra installs it.
+    """
+    try:
+        found: ModuleType = importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{user} needs {module.partition('.')[0]}, which cannot be imported ({error}): "
+            f"pip install 'skate-runtime[{extra}]'"
+        ) from error
+    return found
+
+
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raise ValueError, naming the option, unless the value is one of the choices."""
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {listed}, not {value!r}")
+
+
+def check_type(name: str, value: Any, types: type | tuple[type, ...], wanted: str) -> None:
+    """Raise TypeError, naming the option, unless the value is of one of the types; a bool is no number."""
+    allowed = types if isinstance(types, tuple) else (types,)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        raise TypeError(f"{name} must be {wanted}, not {value!r} of type {type(value).__name__}")
+
+
+def check_positive(name: str, value: Any, *, integer: bool = True) -> None:
+    """Raise, naming the option, unless the value is None or a number above 0."""
+    if value is None:
+        return
+    check_type(name, value, int if integer else (int, float), "a positive number")
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0, not {value!r}")

@@ -1,0 +1,403 @@
+"""Datasources of files: listing, bundles, read ahead, blocks. A format adds how one file becomes rows.
+
+::
+
+    paths ─► Listing ─► pack ─► ReadTask(FileRead) ─► (worker) read_ahead ─► read_file ─► Output ─► blocks
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from typing import Any
+
+import pyarrow as pa
+
+from skate.data._exec.operators import TaskContext
+from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask, SourceHints
+from skate.data._io.files.bundles import BundleLimits, Piece, name_of, pack
+from skate.data._io.files.errors import ON_ERROR, check_choice, check_positive, check_type
+from skate.data._io.files.filesystem import FileEntry
+from skate.data._io.files.listing import Listing, check_extensions, check_paths
+from skate.data._io.files.output import Output, Rejections
+from skate.data._io.files.partitioning import Partitioning, PathPartitionParser, arrow_type_of
+from skate.data._io.files.reading import InputFile, check_size, codec_of, read_ahead
+from skate.data._io.files.shuffling import check_shuffle, shuffled
+
+# Files of which an estimate of the size is made; a longer listing counts as at least that much.
+_ESTIMATED_FILES = 10_000
+
+
+class FileBasedDatasource(Datasource):
+    """Rows of files. Subclass it and define ``_read_stream``, as for Ray's class of this name.
+
+    Args:
+        paths: a file, folder or glob (``*``, ``**``), or a list of them; local paths, or URLs of one scheme.
+        filesystem: of pyarrow or fsspec; None: found by the paths.
+        schema: schema of the rows, if known.
+        open_stream_args: ``{"compression": ...}``: how files are compressed; by default as their extension
+            says.
+        meta_provider: accepted, without effect: sizes come with the listing.
+        partition_filter: a ``PathPartitionFilter``, or a function from a list of paths to those that are
+            read.
+        partitioning: a ``Partitioning``: columns made of folders' names.
+        ignore_missing_paths: leave out paths that do not exist.
+        shuffle: ``"files"`` or a ``FileShuffleConfig``: read files in a random order.
+        include_paths: add a column ``path``.
+        file_extensions: read only files whose names end so, such as ``["csv", "csv.gz"]``; None: all.
+        on_error: what a file that cannot be read does: ``"raise"`` ends the job, ``"skip"`` leaves the file
+            out, ``"dead_letter"`` leaves it out and keeps a note of it.
+        max_file_bytes: files above this many bytes, compressed or not, count as unreadable; None: no limit.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        ValueError: there is no file, or an option has a wrong value; its name is in the message.
+        TypeError: an option is of the wrong type.
+
+    Example:
+        >>> class Hex(FileBasedDatasource):
+        ...     def _read_stream(self, f, path):
+        ...         yield pa.table({"hex": [f.readall().hex()]})
+    """
+
+    #: What names must end with by default; files that are named themselves are read whatever they are called.
+    default_extensions: tuple[str, ...] | None = None
+    #: How much one task reads.
+    limits: BundleLimits = BundleLimits()
+    #: ``read_file`` decodes from memory: files are read whole, ahead.
+    reads_whole_files: bool = True
+    #: ``read_file`` adds the columns that paths give itself.
+    adds_constants: bool = False
+    #: Rows of each file, if that is certain.
+    rows_per_file: int | None = None
+    #: Bytes in memory for a byte of a file, about.
+    memory_per_byte: float = 1.0
+
+    def __init__(
+        self,
+        paths: Any,
+        *,
+        filesystem: Any = None,
+        schema: pa.Schema | None = None,
+        open_stream_args: Mapping[str, Any] | None = None,
+        meta_provider: Any = None,
+        partition_filter: Any = None,
+        partitioning: Partitioning | None = None,
+        ignore_missing_paths: bool = False,
+        shuffle: Any = None,
+        include_paths: bool = False,
+        file_extensions: Any = None,
+        on_error: str = "raise",
+        max_file_bytes: int | None = None,
+        skip_paths: Iterable[str] | None = None,
+    ) -> None:
+        check_type("ignore_missing_paths", ignore_missing_paths, bool, "True or False")
+        check_type("include_paths", include_paths, bool, "True or False")
+        check_choice("on_error", on_error, ON_ERROR)
+        check_positive("max_file_bytes", max_file_bytes)
+        check_shuffle(shuffle)
+        if partitioning is not None:
+            check_type("partitioning", partitioning, Partitioning, "a skate.data.datasource.Partitioning")
+        if open_stream_args is not None:
+            check_type("open_stream_args", open_stream_args, Mapping, "a dict")
+        self._schema = schema
+        self._stream_args = dict(open_stream_args or {})
+        self._partitioning = partitioning
+        self._parser = PathPartitionParser(partitioning) if partitioning is not None else None
+        self._shuffle = shuffle
+        self._include_paths = include_paths
+        self._on_error = on_error
+        self._max_file_bytes = max_file_bytes
+        extensions = check_extensions(file_extensions)
+        by_default = check_extensions(self.default_extensions)
+        self._listing: Listing | None = Listing(
+            check_paths(paths),
+            filesystem,
+            extensions=extensions,
+            extensions_of_files_too=extensions != by_default,
+            keep=_keeper(partition_filter, skip_paths),
+            ignore_missing_paths=ignore_missing_paths,
+        )
+        self._filesystem = self._listing.filesystem
+
+    # ------------------------------------------------------------------ what a format defines
+
+    def _read_stream(self, f: Any, path: str) -> Iterator[Any]:
+        """Yield tables, data frames or dicts of columns of a file; ``f`` is a ``pyarrow.NativeFile``."""
+        raise NotImplementedError(f"{type(self).__name__} must define _read_stream(f, path)")
+
+    def read_file(self, file: InputFile, rejections: Rejections) -> Iterator[pa.Table | Mapping[str, Any]]:
+        """Yield the rows of a file, as tables or as dicts.
+
+        Args:
+            file: the file, or a part of it.
+            rejections: where rows go that are bad while the rest of the file is good.
+        """
+        from skate.data._block.batches import from_batch
+
+        with file.open_stream() as stream:
+            for made in self._read_stream(stream, file.path):
+                yield (
+                    made
+                    if isinstance(made, pa.Table)
+                    else from_batch(made, f"{type(self).__name__}._read_stream")
+                )
+
+    def file_schema(self) -> pa.Schema | None:
+        """Return the schema of the rows of files if it is known without reading, without columns of paths."""
+        return self._schema
+
+    def is_splittable(self) -> bool:
+        """Tell whether a large file that is not compressed may be cut into ranges of bytes."""
+        return False
+
+    def _may_cut(self, entry: FileEntry) -> bool:
+        return self.is_splittable() and codec_of(entry.path, self._stream_args) is None
+
+    # ------------------------------------------------------------------ the datasource
+
+    @property
+    def listing(self) -> Listing:
+        """The files; in the driver alone."""
+        if self._listing is None:
+            raise RuntimeError("a datasource lists its files in the driver; this copy is in a worker")
+        return self._listing
+
+    def _for_workers(self) -> FileBasedDatasource:
+        """Return a copy without the listing: a task carries it, and its own files beside it."""
+        made = copy(self)
+        made._listing = None
+        return made
+
+    @staticmethod
+    def resolve_compression(path: str, open_args: Mapping[str, Any]) -> str | None:
+        """Return the name of the compression of a file, by the arguments or by its extension."""
+        return codec_of(path, dict(open_args))
+
+    def get_read_tasks(
+        self, parallelism: int = -1, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
+        """Return the parts, in order; reads the whole listing."""
+        return list(self.iter_read_tasks(parallelism, per_task_row_limit, data_context))
+
+    def iter_read_tasks(
+        self, parallelism: int = -1, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> Iterator[ReadTask]:
+        """Yield the parts, in order, while the listing is read.
+
+        Args:
+            parallelism: number of parts wanted; -1: by the sizes of files.
+            per_task_row_limit: rows after which each part may stop.
+            data_context: its ``_execution_idx`` counts executions, for ``shuffle``.
+        """
+        listing = self.listing
+        entries: Iterable[FileEntry] = listing
+        if self._shuffle is not None:
+            entries = shuffled(listing.all(), self._shuffle, getattr(data_context, "_execution_idx", 0))
+        if self.hints.predicate is not None and self._parser is not None:
+            entries = self._matching(entries)
+        source = self._for_workers()
+        seen: set[str] = set()
+        bundles = pack(entries, self.limits, may_cut=self._may_cut, parallelism=parallelism)
+        for bundle in bundles:
+            name = name_of(bundle, listing.relative(bundle[0].entry.path))
+            unique, number = name, 2
+            while unique in seen:  # a file that is named twice is read twice
+                unique, number = f"{name}#{number}", number + 1
+            seen.add(unique)
+            yield ReadTask(
+                FileRead(source, bundle, per_task_row_limit),
+                BlockMetadata(
+                    num_rows=self._rows_of(len(bundle)),
+                    size_bytes=int(sum(piece.size for piece in bundle) * self.memory_per_byte),
+                    input_files=[piece.entry.path for piece in bundle],
+                ),
+                per_task_row_limit=per_task_row_limit,
+                name=unique,
+            )
+
+    def _matching(self, entries: Iterable[FileEntry]) -> Iterator[FileEntry]:
+        parser, predicate = self._parser, self.hints.predicate
+        assert parser is not None
+        known: dict[str, bool] = {}
+        for entry in entries:
+            folder = entry.path.rpartition("/")[0]
+            if folder not in known:
+                known[folder] = parser.evaluate_predicate_on_partition(entry.path, predicate)
+            if known[folder]:
+                yield entry
+
+    def _rows_of(self, files: int) -> int | None:
+        if self.rows_per_file is None or self._on_error != "raise" or self.hints != SourceHints():
+            return None
+        return files * self.rows_per_file
+
+    def num_rows(self) -> int | None:
+        """Return the number of rows if every file has a certain number."""
+        return self._rows_of(len(self.listing.all())) if self.rows_per_file is not None else None
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Return the expected bytes of all rows; of a very long listing, at least as many."""
+        total = 0
+        for number, entry in enumerate(self.listing):
+            if number >= _ESTIMATED_FILES:
+                break
+            total += entry.size
+        return int(total * self.memory_per_byte)
+
+    def schema(self) -> pa.Schema | None:
+        """Return the schema if it is known without reading rows."""
+        known = self.file_schema()
+        if known is None:
+            return None
+        for name, (_, type_) in self.constants(next(iter(self.listing)).path).items():
+            position = known.get_field_index(name)
+            known = (
+                known.set(position, pa.field(name, type_))
+                if position >= 0
+                else known.append(pa.field(name, type_))
+            )
+        columns = self.hints.columns
+        return known if columns is None else pa.schema([known.field(name) for name in columns])
+
+    def input_files(self) -> list[str]:
+        """Return the paths of all files; reads the whole listing."""
+        return [entry.path for entry in self.listing.all()]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return a digest of paths, sizes and times of change, and the options."""
+        digest = hashlib.blake2b(digest_size=16)
+        count = size = 0
+        for entry in self.listing.all():
+            digest.update(f"{self.listing.relative(entry.path)}\0{entry.size}\0{entry.mtime_ns}\n".encode())
+            count += 1
+            size += entry.size
+        hidden = {"_listing", "_filesystem", "_parser", "hints"}
+        return {
+            "source": self.get_name(),
+            "filesystem": self._filesystem.describe(),
+            "root": self.listing.root,
+            "files": count,
+            "bytes": size,
+            "digest": digest.hexdigest(),
+            "options": {
+                name.lstrip("_"): plain(value)
+                for name, value in sorted(self.__dict__.items())
+                if name not in hidden
+            },
+        }
+
+    def constants(self, path: str) -> dict[str, tuple[Any, pa.DataType]]:
+        """Return the columns that a path gives: value and type by name."""
+        found: dict[str, tuple[Any, pa.DataType]] = {}
+        if self._parser is not None:
+            for name, value in self._parser(path).items():
+                found[name] = (value, arrow_type_of(self._partitioning, name))
+        if self._include_paths:
+            found["path"] = (path, pa.string())
+        return found
+
+
+class FileRead:
+    """The read function of a bundle of files; picklable.
+
+    Args:
+        source: knows the format.
+        pieces: the files.
+        row_limit: rows after which reading may stop.
+    """
+
+    def __init__(
+        self, source: FileBasedDatasource, pieces: Sequence[Piece], row_limit: int | None = None
+    ) -> None:
+        self._source = source
+        self._pieces = list(pieces)
+        limits = [limit for limit in (row_limit, source.hints.limit) if limit is not None]
+        self._limit = min(limits) if limits else None
+
+    def __call__(self) -> Iterator[pa.Table]:
+        """Return the blocks. Letters are lost: ``read`` keeps them."""
+        return self.read(TaskContext("read"))
+
+    def read(self, task: TaskContext) -> Iterator[pa.Table]:
+        """Return the blocks of a task, and put failures into its letters."""
+        source = self._source
+        rejections = Rejections(source._on_error, task, f"Read{source.get_name()}")
+        output = Output(
+            task.target_max_block_bytes, self._limit, None if source.adds_constants else source.constants
+        )
+        loaded_pieces = (
+            read_ahead(source._filesystem, self._pieces, source._max_file_bytes)
+            if source.reads_whole_files
+            else ((piece, None) for piece in self._pieces)
+        )
+        try:
+            while not output.is_full:
+                began = time.perf_counter()
+                following = next(loaded_pieces, None)
+                task.spend("read", time.perf_counter() - began)
+                if following is None:
+                    break
+                yield from self._read_one(following[0], following[1], output, rejections)
+        finally:
+            close = getattr(loaded_pieces, "close", None)
+            if close is not None:
+                close()
+        yield from output.finish()
+
+    def _read_one(
+        self, piece: Piece, loaded: Any, output: Output, rejections: Rejections
+    ) -> Iterator[pa.Table]:
+        source, path = self._source, piece.entry.path
+        try:
+            output.begin(path)
+            if isinstance(loaded, Exception):
+                raise loaded
+            check_size(piece, source._max_file_bytes)
+            codec = codec_of(path, source._stream_args)
+            file = InputFile(source._filesystem, piece, loaded, codec, source._max_file_bytes)
+            for made in source.read_file(file, rejections):
+                yield from output.add(made)
+                if output.is_full:
+                    break
+        except Exception as error:
+            rejections.reject(error, path)
+
+
+def plain(value: Any) -> Any:
+    """Return an option as plain data that is the same in every process, for fingerprints."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(str(item) for item in value)
+    if isinstance(value, pa.Schema):
+        return str(value)
+    name = getattr(value, "__qualname__", None)
+    if name is not None:
+        return f"{getattr(value, '__module__', '')}:{name}"
+    fields = getattr(value, "__dataclass_fields__", None)
+    if fields is not None:
+        return {field: plain(getattr(value, field)) for field in fields}
+    return type(value).__qualname__
+
+
+def _keeper(partition_filter: Any, skip_paths: Iterable[str] | None) -> Callable[[str], bool] | None:
+    """Return a function that tells by its path whether a file is read; None: all are."""
+    if skip_paths is not None:
+        skipped = {str(path).partition("://")[2] or str(path) for path in skip_paths}
+        after = _keeper(partition_filter, None)
+        return lambda path: path not in skipped and (after is None or after(path))
+    if partition_filter is None:
+        return None
+    if not callable(partition_filter):
+        raise TypeError(f"partition_filter must be a PathPartitionFilter, not {partition_filter!r}")
+    apply = getattr(partition_filter, "apply", None)
+    if callable(apply):
+        return lambda path: bool(apply(path))
+    return lambda path: bool(partition_filter([path]))

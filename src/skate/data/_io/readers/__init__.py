@@ -1,0 +1,1 @@
+"""Readers: one format a module, each a datasource with the options of ``skate.data.read_<format>``."""

@@ -1,0 +1,34 @@
+"""Files as they are: a row a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from skate.data._io.files.bundles import BundleLimits
+from skate.data._io.files.file_source import FileBasedDatasource
+from skate.data._io.files.output import Rejections
+from skate.data._io.files.reading import InputFile
+
+
+class BinaryDatasource(FileBasedDatasource):
+    """The bytes of files: a column ``bytes``, a row for each file.
+
+    Compressed files (``.gz``, ``.bz2``, ``.zst``, ``.lz4``, ``.br``) are decompressed, as Ray does; with
+    ``open_stream_args={"compression": None}`` they are not.
+
+    Args:
+        paths: see ``FileBasedDatasource``.
+        **options: of ``FileBasedDatasource``.
+    """
+
+    limits = BundleLimits(most_bytes=64 << 20, most_files=1000, least_bytes=4 << 20)
+    rows_per_file = 1
+
+    def file_schema(self) -> pa.Schema:
+        return pa.schema([("bytes", pa.binary())])
+
+    def read_file(self, file: InputFile, rejections: Rejections) -> Iterator[pa.Table | Mapping[str, Any]]:
+        yield {"bytes": file.read()}
