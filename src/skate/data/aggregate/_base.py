@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from skate.data._block.kernels.arrays import plain, take
+from skate.data._block.kernels.arrays import column_of, plain, take
 from skate.data._block.kernels.grouping import Groups
 
 
@@ -209,16 +209,13 @@ class VectorizedAggregateFnV2(AggregateFnV2):
         """Return the column to aggregate.
 
         Raises:
-            ValueError: no column was named, or there is none of that name.
+            ValueError: no column was named.
+            MissingColumnError: there is none of that name.
         """
         name = self._target_col_name
         if name is None:
             raise ValueError(f"{type(self).__name__} needs a column: {type(self).__name__}('name')")
-        if name not in block.column_names:
-            raise ValueError(
-                f"{self.name}: there is no column {name!r}; the columns are {block.column_names}"
-            )
-        return plain(block[name])
+        return plain(column_of(block, name, self.name))
 
     def aggregate_block(self, block: pa.Table) -> Any:
         """Return the partial results of a block as a list of values."""

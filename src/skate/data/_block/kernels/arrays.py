@@ -7,10 +7,43 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skate.data._block.schemas import NO_COLUMNS
 from skate.data._block.sources import without_sources
 
 _LARGE_BYTES = 1 << 30
 """A column of more bytes gets 64-bit offsets before its rows are gathered; 32-bit ones end at 2 GiB."""
+
+
+class MissingColumnError(KeyError, ValueError):
+    """A block has no column of a name.
+
+    Attributes:
+        column: the name.
+        columns: the names that there are.
+        verb: what asked for it.
+    """
+
+    def __init__(self, column: str, columns: Sequence[str], verb: str) -> None:
+        self.column = column
+        self.columns = list(columns)
+        self.verb = verb
+        super().__init__(column, self.columns, verb)
+
+    def __str__(self) -> str:
+        return f"{self.verb}: there is no column {self.column!r}; the columns are {self.columns}"
+
+
+def column_of(table: pa.Table, name: str, verb: str) -> pa.ChunkedArray:
+    """Return a column.
+
+    Raises:
+        MissingColumnError: there is none of that name.
+    """
+    position = table.schema.get_field_index(name)
+    if position < 0:
+        names = [name for name in table.column_names if name != NO_COLUMNS]
+        raise MissingColumnError(name, names, verb)
+    return table.column(position)
 
 
 def counter(length: int, start: int = 0) -> pa.Array:

@@ -13,6 +13,7 @@ call of zlib a value.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
@@ -60,6 +61,11 @@ def hash_text(text: str) -> int:
     """Return a stable 64-bit hash of one text."""
     data = text.encode()
     return mix_one(zlib.crc32(data) | zlib.adler32(data) << 32 ^ len(data) * _GOLDEN)
+
+
+def fresh_seed() -> int:
+    """Return a seed nobody chose, small enough to be typed in again."""
+    return int.from_bytes(os.urandom(4), "little")
 
 
 def random_numbers(seed: int, name: str, length: int, start: int = 0) -> pa.Array:

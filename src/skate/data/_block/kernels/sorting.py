@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skate.data._block.kernels.arrays import counter, is_nested, plain
+from skate.data._block.kernels.arrays import column_of, counter, is_nested, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,9 @@ def key_column(table: pa.Table, name: str, verb: str) -> pa.ChunkedArray:
     """Return a column that rows are compared by.
 
     Raises:
-        ValueError: there is no such column.
+        MissingColumnError: there is no such column.
     """
-    if name not in table.column_names:
-        raise ValueError(f"{verb}: there is no column {name!r}; the columns are {table.column_names}")
-    return plain(table[name])
+    return plain(column_of(table, name, verb))
 
 
 def sort_indices(table: pa.Table, keys: Sequence[SortKey]) -> pa.Array:

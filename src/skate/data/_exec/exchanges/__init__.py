@@ -6,7 +6,7 @@ from skate.data._exec.exchanges.groups import MapGroups
 from skate.data._exec.exchanges.in_process import output_schema, run_exchange
 from skate.data._exec.exchanges.join import JOIN_TYPES, Join
 from skate.data._exec.exchanges.repartition import HashRepartition, Repartition
-from skate.data._exec.exchanges.shuffle import Shuffle, fresh_seed
+from skate.data._exec.exchanges.shuffle import Shuffle
 from skate.data._exec.exchanges.sort import Sort, TopK
 from skate.data._exec.exchanges.zip import Zip
 
@@ -22,7 +22,6 @@ __all__ = [
     "Sort",
     "TopK",
     "Zip",
-    "fresh_seed",
     "output_schema",
     "run_exchange",
     "unique",

@@ -277,8 +277,8 @@ def _output_names(left: Sequence[str], right: Sequence[str], join: Join) -> _Nam
     clashes = [name for name in kept if name in left]
     if clashes and not join.left_suffix and not join.right_suffix:
         raise ValueError(
-            f"join: both sides have columns {clashes} besides the keys; give left_suffix= or right_suffix=, or "
-            "rename or drop them before"
+            f"join: both sides have columns {clashes} besides the keys; give left_suffix= or right_suffix=, "
+            "or rename or drop them before"
         )
     left_names = {
         name: name + (join.left_suffix or "") if name in clashes and name not in join.on else name
@@ -315,8 +315,8 @@ def _same_types(
             type_ = merge_types(left_key.type, right_key.type, name)
         except SchemaConflictError as error:
             raise ValueError(
-                f"join: key {name!r} is {left_key.type} on the left side and {right_name!r} is {right_key.type} "
-                "on the right side, which no type holds both; cast one of them, as in "
+                f"join: key {name!r} is {left_key.type} on the left side and {right_name!r} is "
+                f"{right_key.type} on the right side, which no type holds both; cast one of them, as in "
                 f"with_column({name!r}, col({name!r}).cast(...))"
             ) from error
         type_ = pa.int8() if pa.types.is_null(type_) else type_

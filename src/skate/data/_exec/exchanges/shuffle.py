@@ -7,7 +7,6 @@ numbers, whatever the number of workers or the cut into bundles.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skate.data._block.kernels.arrays import as_array, take
-from skate.data._block.kernels.hashing import bucket_of, random_numbers
+from skate.data._block.kernels.hashing import bucket_of, fresh_seed, random_numbers
 from skate.data._block.tables import concat
 from skate.data._exec.exchange import Exchange, ExchangeLimits
 from skate.data._exec.exchanges.partitions import (
@@ -29,11 +28,6 @@ from skate.data._exec.operators import Made, Operator, TaskContext
 from skate.data._exec.slices import BlockSlice, Bundle
 
 _RANDOM = "__skate_random__"
-
-
-def fresh_seed() -> int:
-    """Return a seed nobody chose, small enough to be typed in again."""
-    return int.from_bytes(os.urandom(4), "little")
 
 
 @dataclass(frozen=True)
