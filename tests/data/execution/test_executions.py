@@ -41,6 +41,8 @@ class Settings:
     local_limit_bytes: int = 32 << 20
     target_block_bytes: int = 128 << 20
     pool_linger_s: float = 0.0
+    progress: str = "auto"
+    enable_progress_bars: bool = True
 
 
 class Numbers(Datasource):

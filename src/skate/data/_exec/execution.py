@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -46,6 +46,16 @@ from skate.data._io.sink import Sink
 _MERGE_FRACTION = 8
 
 
+class Observer(Protocol):
+    """Looks at an execution, for progress."""
+
+    def __call__(self, execution: Execution) -> None:
+        """Look at it; events were taken in."""
+
+    def ended(self, execution: Execution) -> None:
+        """Look at it for the last time."""
+
+
 class Execution:
     """One run of a plan. Iterate over it for the slices of its output; it is a context manager.
 
@@ -58,7 +68,7 @@ class Execution:
         target_bytes: size at which tasks cut their output.
         on_report: called with the rows that failed and the counters of a task, as soon as it reports them; it
             raises if they are too many.
-        observers: called with the execution after each turn, for progress.
+        observer: called with the execution after each turn, and at its end.
 
     Attributes:
         stats: what has happened so far.
@@ -72,7 +82,7 @@ class Execution:
         memory_bytes: int | None = None,
         target_bytes: int = 128 << 20,
         on_report: Callable[[Sequence[Letter], Mapping[str, int]], None] | None = None,
-        observers: Sequence[Callable[[Execution], None]] = (),
+        observer: Observer | None = None,
     ) -> None:
         cpus = port.cpus()
         budget = memory_bytes if memory_bytes is not None else port.memory_bytes()
@@ -87,12 +97,13 @@ class Execution:
         self.stages = stages
         self.port = port
         self.scheduler = Scheduler(stages, limits, finished)
-        self.stats = Statistics(stages, port.name, budget)
+        self.stats = Statistics(stages, port.name, budget, cpus)
         self._folder = os.path.join(tempfile.gettempdir(), f"skate-data-{os.getpid()}-{id(self):x}")
         self._on_report = on_report
-        self._observers = observers
+        self._observer = observer
         self.letters: list[Letter] = []
         self._has_begun = False
+        self._taken_at: float | None = None
         self._is_closed = False
         self._is_committed = self._sink is None or not self._sink.is_needed()
         self._error: BaseException | None = None
@@ -110,6 +121,9 @@ class Execution:
         return self
 
     def __next__(self) -> BlockSlice:
+        if self._taken_at is not None:
+            self.stats.consumer_s += time.perf_counter() - self._taken_at
+            self._taken_at = None
         while self._is_closed or not self.scheduler.outbox:
             if self._error is not None:
                 raise self._error
@@ -120,6 +134,7 @@ class Execution:
             self._turn()
         piece = self.scheduler.outbox.popleft()
         self._carry_out(self.scheduler.took(piece))
+        self._taken_at = time.perf_counter()
         return piece
 
     def _turn(self) -> None:
@@ -138,8 +153,8 @@ class Execution:
                 )
             for event in events:
                 self._happened(event)
-            for observer in self._observers:
-                observer(self)
+            if self._observer is not None:
+                self._observer(self)
         except BaseException as error:
             self._error = error
             self.close()
@@ -233,6 +248,8 @@ class Execution:
         finally:
             self.port.close()
             self.stats.ended()
+            if self._observer is not None:
+                self._observer.ended(self)
             if not self._is_committed and self._sink is not None:
                 self._is_committed = True
                 self._sink.abort(self._error or RuntimeError("the execution was stopped before its end"))

@@ -64,6 +64,23 @@ class Span:
     failed: bool
 
 
+@dataclass(slots=True)
+class ReplicaStatistics:
+    """The life of a replica.
+
+    Attributes:
+        stage: index of its stage.
+        started_s, ready_s, ended_s: seconds since the execution began; None: not yet.
+        spent_s: seconds of its tasks by what they did.
+    """
+
+    stage: int
+    started_s: float
+    ready_s: float | None = None
+    ended_s: float | None = None
+    spent_s: dict[str, float] = field(default_factory=dict)
+
+
 #: Spans that are kept; later ones are counted only, so that a driver's memory does not grow with its tasks.
 MOST_SPANS = 20_000
 
@@ -74,7 +91,10 @@ class Statistics:
     Attributes:
         stages: numbers by stage.
         spans: the first MOST_SPANS tasks that ended.
+        replicas: lives of replicas, by number.
         waited_s: seconds that the driver waited for events.
+        consumer_s: seconds that the consumer spent between taking one slice and asking for the next.
+        cpus: CPUs that tasks may use.
         port: where tasks ran.
         memory_bytes: the budget.
     """
@@ -84,6 +104,7 @@ class Statistics:
         stages: Sequence[Stage],
         port: str,
         memory_bytes: int,
+        cpus: float = 1.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._clock = clock
@@ -91,10 +112,12 @@ class Statistics:
         self._ended: float | None = None
         self._specs = stages
         self._tasks: dict[int, tuple[Submit, float]] = {}
-        self._replicas: dict[int, tuple[int, float]] = {}
         self.stages = [StageStatistics(stage.name, stage.kind.value) for stage in stages]
         self.spans: list[Span] = []
+        self.replicas: dict[int, ReplicaStatistics] = {}
         self.waited_s = 0.0
+        self.consumer_s = 0.0
+        self.cpus = cpus
         self.port = port
         self.memory_bytes = memory_bytes
 
@@ -122,8 +145,11 @@ class Statistics:
         stage.rows_in += report.rows_in
         stage.busy_s += self.now() - started
         stage.peak_bytes = max(stage.peak_bytes, report.peak_bytes)
+        replica = self.replicas.get(command.replica) if command.replica is not None else None
         for name, seconds in report.spent_s.items():
             stage.spent_s[name] = stage.spent_s.get(name, 0.0) + seconds
+            if replica is not None:
+                replica.spent_s[name] = replica.spent_s.get(name, 0.0) + seconds
         for name, count in report.counts.items():
             stage.counts[name] = stage.counts.get(name, 0) + count
         self._span(command, started, report.pid, report.rows_in, failed=False)
@@ -146,17 +172,22 @@ class Statistics:
     def replica_started(self, command: StartReplica) -> None:
         """Count a replica."""
         self.stages[command.stage].replicas_started += 1
-        self._replicas[command.replica] = (command.stage, self.now())
+        self.replicas[command.replica] = ReplicaStatistics(command.stage, self.now())
 
     def replica_ready(self, replica: int) -> None:
         """Note that a replica has loaded."""
-        found = self._replicas.get(replica)
-        if found is not None and len(self.spans) < MOST_SPANS:
-            self.spans.append(Span(found[0], "load", found[1], self.now(), replica, 0, 0, False))
+        found = self.replicas.get(replica)
+        if found is None:
+            return
+        found.ready_s = self.now()
+        if len(self.spans) < MOST_SPANS:
+            self.spans.append(Span(found.stage, "load", found.started_s, found.ready_s, replica, 0, 0, False))
 
     def replica_ended(self, replica: int) -> None:
         """Note that a replica is no more."""
-        self._replicas.pop(replica, None)
+        found = self.replicas.get(replica)
+        if found is not None and found.ended_s is None:
+            found.ended_s = self.now()
 
     def waited(self, seconds: float) -> None:
         """Add seconds that the driver waited."""

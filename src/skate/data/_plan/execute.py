@@ -14,6 +14,7 @@ from skate.data._exec.local_port import LocalPort
 from skate.data._exec.operators import Letter
 from skate.data._exec.port import Port
 from skate.data._exec.stages import Stage
+from skate.data._insight.progress import make_progress
 from skate.data._plan.logical import ActorPool, Apply, Blocks, Node, Read, Write
 from skate.data._plan.physical import Machine, repeatable, to_stages
 from skate.data._plan.rules import optimise
@@ -66,6 +67,7 @@ def execute(plan: Node, context: Any) -> Execution:
         memory_bytes=context.memory_limit_bytes,
         target_bytes=context.target_block_bytes,
         on_report=letters.take,
+        observer=make_progress(context.progress if context.enable_progress_bars else "off"),
     )
     execution.letters = letters.rows
     return execution
