@@ -29,7 +29,9 @@ SINKS = {"parquet": ParquetSink, "csv": CSVSink, "json": JSONSink}
 
 def rows_of(part: str, rows: int) -> pa.Table:
     """Return the rows of a part of the source."""
-    return pa.table({"part": [part] * rows, "row": list(range(rows)), "text": [f"{part}/{n}" * 3 for n in range(rows)]})
+    return pa.table(
+        {"part": [part] * rows, "row": list(range(rows)), "text": [f"{part}/{n}" * 3 for n in range(rows)]}
+    )
 
 
 def tasks_of(parts: Sequence[str], rows: int, mixes: bool) -> list[tuple[list[str], list[pa.Table]]]:
@@ -91,7 +93,9 @@ def run(order: dict[str, Any]) -> list[str]:
     options = order.get("options", {})
     sink = SINKS[order.get("format", "parquet")](order["path"], resume=order.get("resume", True), **options)
     if order.get("resume", True):
-        sink.identify(order.get("plan", {"operators": ["read"], "source": [[part, 1] for part in order["parts"]]}))
+        sink.identify(
+            order.get("plan", {"operators": ["read"], "source": [[part, 1] for part in order["parts"]]})
+        )
     return play(sink, order["parts"], order["rows"], order.get("threads", 2), order.get("mixes", False))
 
 

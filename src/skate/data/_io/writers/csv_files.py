@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from skate.data._io.commit import SaveMode
+from skate.data._io.commit_plan import plain
 from skate.data._io.writers.file_sink import FileSink, call_args_fn
 from skate.data._io.writers.formats import BlockFormat, BlockWriter
 from skate.data._io.writers.names import FilenameProvider
@@ -32,13 +33,19 @@ class CSVFormat(BlockFormat):
         self.arguments = dict(arguments or {})
         self.arguments_function = arguments_function
 
-    def describe(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
+        # pyarrow's options cannot be pickled.
         options = self.arguments.get("write_options")
-        known = ("include_header", "delimiter", "quoting_style")
-        return {
-            **super().describe(),
-            "write_options": {name: str(getattr(options, name, None)) for name in known} if options else None,
-        }
+        return {**self.__dict__, "arguments": {**self.arguments, "write_options": _as_dict(options)}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        options = self.arguments.pop("write_options", None)
+        if options is not None:
+            self.arguments["write_options"] = csv.WriteOptions(**options)
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "arguments": plain(self.__getstate__()["arguments"])}
 
     def check(self, schema: pa.Schema | None) -> None:
         try:
@@ -53,6 +60,17 @@ class CSVFormat(BlockFormat):
         return _CSVWriter(
             stream, schema, {**self.arguments, **call_args_fn(self.arguments_function, "arrow_csv_args_fn")}
         )
+
+
+def _as_dict(options: Any) -> dict[str, Any] | None:
+    """Return the parameters of pyarrow's options for writing."""
+    if options is None:
+        return None
+    return {
+        name: getattr(options, name)
+        for name in dir(options)
+        if not name.startswith("_") and name != "validate"
+    }
 
 
 def _check_columns(schema: pa.Schema) -> None:
