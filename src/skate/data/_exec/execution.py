@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from skate.data._block.tables import unify_schemas
 from skate.data._exec.exchange import ExchangeLimits
 from skate.data._exec.operators import Letter
 from skate.data._exec.port import (
@@ -87,8 +86,6 @@ class Execution:
         cpus = port.cpus()
         budget = memory_bytes if memory_bytes is not None else port.memory_bytes()
         self._sink: Sink | None = stages[-1].sink
-        if self._sink is not None:
-            self._sink.start(None)
         exchange = ExchangeLimits(
             max(1 << 20, min(target_bytes, budget // _MERGE_FRACTION)), max(1, int(cpus))
         )
@@ -105,10 +102,7 @@ class Execution:
         self._has_begun = False
         self._taken_at: float | None = None
         self._is_closed = False
-        self._is_committed = self._sink is None or not self._sink.is_needed()
         self._error: BaseException | None = None
-        if self._is_committed and self._sink is not None:
-            self.scheduler.stop()
         port.open(stages, target_bytes, self._folder)
 
     def __enter__(self) -> Execution:
@@ -128,7 +122,6 @@ class Execution:
             if self._error is not None:
                 raise self._error
             if self.scheduler.is_finished or self._is_closed:
-                self._commit()
                 self.close()
                 raise StopIteration
             self._turn()
@@ -155,18 +148,6 @@ class Execution:
                 self._happened(event)
             if self._observer is not None:
                 self._observer(self)
-        except BaseException as error:
-            self._error = error
-            self.close()
-            raise
-
-    def _commit(self) -> None:
-        if self._is_committed or self._sink is None:
-            return
-        self._is_committed = True
-        schemas = [schema for _, schema in self.scheduler.extras if schema is not None]
-        try:
-            self._sink.commit(self.results(), unify_schemas(schemas) if schemas else None)
         except BaseException as error:
             self._error = error
             self.close()
@@ -229,9 +210,12 @@ class Execution:
         """Return the rows of a slice of the output."""
         return self.port.fetch(piece)
 
-    def results(self) -> list[Any]:
-        """Return what the sink's ``write`` returned, of the tasks of this run."""
-        return [result for result, _ in self.scheduler.extras]
+    def results(self) -> list[tuple[Any, pa.Schema | None]]:
+        """Return what the sink's ``write`` returned for each task of this run, with the schema of its rows.
+
+        The sink was started before the execution was made; whoever did that commits it.
+        """
+        return self.scheduler.extras
 
     def close(self) -> None:
         """End what is left of the execution. Slices that were taken stay valid, but for those in files."""
@@ -250,7 +234,4 @@ class Execution:
             self.stats.ended()
             if self._observer is not None:
                 self._observer.ended(self)
-            if not self._is_committed and self._sink is not None:
-                self._is_committed = True
-                self._sink.abort(self._error or RuntimeError("the execution was stopped before its end"))
             shutil.rmtree(self._folder, ignore_errors=True)
