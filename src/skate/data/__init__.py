@@ -76,19 +76,18 @@ def __getattr__(name: str) -> object:
     elif name in _MODULES:
         found = import_module(f"skate.data.{name}")
     else:
-        raise AttributeError(_absence(name))
+        raise _absence(name)
     globals()[name] = found
     return found
 
 
-def _absence(name: str) -> str:
+def _absence(name: str) -> Exception:
     """Say why a name is not there: some of Ray's are left out for a reason."""
-    from skate.data._left_out import reason
+    from skate.data._left_out import reason, refuse
 
-    why = reason(name)
-    if why:
-        return f"skate.data has no {name}: {why}"
-    return f"module 'skate.data' has no attribute {name!r}"
+    if reason(name) is not None:
+        return refuse(name)
+    return AttributeError(f"module 'skate.data' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -58,9 +58,13 @@ def reason(name: str) -> str | None:
     return _REASONS.get(name)
 
 
-def refuse(name: str) -> NotImplementedError:
-    """Return the error of a function that is left out."""
-    return NotImplementedError(f"{name} is not in skate.data: {_REASONS[name]}.")
+class LeftOutError(NotImplementedError, AttributeError):
+    """A name of Ray Data's that is left out; ``hasattr`` is False for it."""
+
+
+def refuse(name: str) -> LeftOutError:
+    """Return the error of a name that is left out."""
+    return LeftOutError(f"{name} is not in skate.data: {_REASONS[name]}.")
 
 
 def names() -> list[str]:

@@ -390,14 +390,29 @@ class DataContext:
         return True
 
     @property
-    def max_block_bytes(self) -> int:
+    def executions(self) -> int:
+        """How many executions began under these settings; what is drawn anew in each counts on it."""
+        return int(self.__dict__.get("_execution_idx", 0))
+
+    @executions.setter
+    def executions(self, value: int) -> None:
+        self._execution_idx = value
+
+    @property
+    def target_block_bytes(self) -> int:
         """``target_max_block_size``, or a number that no block reaches."""
         return self.target_max_block_size or (1 << 62)
 
 
 DataContext._types = {one.name: str(one.type) for one in fields(DataContext)}
 
-_SETTABLE = ("shuffle_strategy", "hash_shuffle_compression", "use_external_hash_shuffle", "checkpoint_config")
+_SETTABLE = (
+    "shuffle_strategy",
+    "hash_shuffle_compression",
+    "use_external_hash_shuffle",
+    "checkpoint_config",
+    "executions",
+)
 
 #: The least value of a number.
 _LEAST: dict[str, float] = {

@@ -1,0 +1,45 @@
+"""Where data sets come from: ``range``, ``read_*``, ``from_*``."""
+
+from __future__ import annotations
+
+from skate.data.read_api._memory import (
+    from_arrow,
+    from_arrow_refs,
+    from_blocks,
+    from_dask,
+    from_huggingface,
+    from_items,
+    from_numpy,
+    from_numpy_refs,
+    from_pandas,
+    from_pandas_refs,
+    from_spark,
+    from_torch,
+    range,
+    range_tensor,
+    read_datasource,
+)
+from skate.data.read_api._tables import read_csv, read_json, read_numpy, read_parquet, read_text
+
+__all__ = [
+    "from_arrow",
+    "from_arrow_refs",
+    "from_blocks",
+    "from_dask",
+    "from_huggingface",
+    "from_items",
+    "from_numpy",
+    "from_numpy_refs",
+    "from_pandas",
+    "from_pandas_refs",
+    "from_spark",
+    "from_torch",
+    "range",
+    "range_tensor",
+    "read_csv",
+    "read_datasource",
+    "read_json",
+    "read_numpy",
+    "read_parquet",
+    "read_text",
+]
