@@ -19,7 +19,8 @@ from __future__ import annotations
 import functools
 import traceback
 import weakref
-from collections.abc import Callable, Mapping
+from asyncio import CancelledError
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -334,10 +335,9 @@ def _short(text: str) -> str:
 
 
 def _outside(trace: TracebackType | None) -> TracebackType | None:
-    first = trace
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("skate.data."):
         trace = trace.tb_next
-    return trace if trace is not None else first
+    return trace
 
 
 # ---------------------------------------------------------------------- both types in one
@@ -364,8 +364,13 @@ def _made(error: BaseException, row: Any, fields: Mapping[str, Any], as_task: bo
 
 
 def _as_cause(made: Exception, cause: BaseException) -> Exception:
-    made.__cause__ = cause
+    set_field(made, "__cause__", cause)
     return made
+
+
+def set_field(error: BaseException, name: str, value: Any) -> None:
+    """Set a field of an exception (``__cause__``, ``__traceback__``), whatever its class says to that."""
+    BaseException.__setattr__(error, name, value)
 
 
 def _kind(cause: type[BaseException] | None, as_task: bool) -> Any:
@@ -374,6 +379,9 @@ def _kind(cause: type[BaseException] | None, as_task: bool) -> Any:
     if kind is None:
         bases: tuple[type, ...] = (RayDataUserCodeException, *((RayTaskError,) if as_task else ()))
         name = "UserCodeException"
+        # One that ends a generator or a coroutine may not be raised as an error in one.
+        if cause is not None and issubclass(cause, (StopIteration, StopAsyncIteration, CancelledError)):
+            cause = None
         if cause is not None and not any(issubclass(base, cause) for base in bases):
             bases, name = (*bases, cause), f"{name}({cause.__name__})"
         kind = _kinds[key] = type(name, bases, {"__module__": __name__, "__qualname__": name})
@@ -389,10 +397,31 @@ def _native(kind: type) -> Any:
 
 def _instance(kind: Any, error: BaseException) -> Exception:
     """Make an instance with the ``args`` of an error; no code of the user's class runs."""
-    native = _native(kind)
-    made: Exception = native.__new__(kind, *error.args)
-    native.__init__(made, *error.args)
+    args, fields = _parts(error)
+    made: Exception = _bare(kind, args)
+    for name, value in fields.items():
+        try:
+            set_field(made, name, value)
+        except Exception:
+            pass  # read-only
     return made
+
+
+def _bare(kind: type, args: Sequence[Any]) -> Any:
+    native = _native(kind)
+    made = native.__new__(kind, *args)
+    native.__init__(made, *args)
+    return made
+
+
+def _parts(error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what the built-in type of an exception makes an equal one of: arguments and attributes."""
+    try:
+        # Not ``args``, which lacks the file of an OSError.
+        _, args, *state = _native(type(error)).__reduce__(error)
+    except Exception:
+        return error.args, dict(vars(error))
+    return args, dict(state[0]) if state and state[0] else {}
 
 
 # ---------------------------------------------------------------------- between processes
@@ -411,8 +440,9 @@ def _packed(error: BaseException) -> tuple[str, Any]:
             cloudpickle.loads(whole)
             return "whole", whole
         # A constructor often takes something else than ``args``: made again without it.
-        parts = cloudpickle.dumps((kind, [_packed_value(one) for one in error.args],
-                                   {k: _packed_value(v) for k, v in vars(error).items()}))  # fmt: skip
+        args, fields = _parts(error)
+        packed = {name: _packed_value(value) for name, value in fields.items()}
+        parts = cloudpickle.dumps((kind, [_packed_value(one) for one in args], packed))
         cloudpickle.loads(parts)
         return "parts", parts
     except BaseException:
@@ -447,11 +477,9 @@ def _unpacked(packed: tuple[str, Any]) -> BaseException:
         if form == "whole":
             return found if isinstance(found, BaseException) else UserCodeException(repr(found))
         kind, args, attributes = found
-        native = _native(kind)
-        values = [_unpacked_value(one) for one in args]
-        error: BaseException = native.__new__(kind, *values)
-        native.__init__(error, *values)
-        error.__dict__.update((name, _unpacked_value(value)) for name, value in attributes.items())
+        error: BaseException = _bare(kind, [_unpacked_value(one) for one in args])
+        for name, value in attributes.items():
+            set_field(error, name, _unpacked_value(value))
         return error
     except BaseException as problem:
         return UserCodeException(f"an exception that cannot be unpickled here ({describe(problem)})")
@@ -461,5 +489,5 @@ def _rebuild(
     packed: tuple[str, Any], row: tuple[bool, Any], fields: dict[str, Any], as_task: bool
 ) -> Exception:
     cause = _unpacked(packed)
-    cause.__cause__ = UserTraceback(fields["traceback_str"])
+    set_field(cause, "__cause__", UserTraceback(fields["traceback_str"]))
     return _made(cause, _unpacked_value(row), fields, as_task)

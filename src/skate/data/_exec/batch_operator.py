@@ -1,11 +1,11 @@
 """The operator that calls a user's function for batches.
 
-A batch that fails is tried again in halves, down to the rows that fail (``on_error`` other than "raise")::
+A batch that fails is searched by halves for the first row that fails (``on_error`` other than "raise")::
 
-    256 rows fail ─► 128 pass, so the other 128 hold the row ─► 64 pass ─► ... ─► 1 fails: a letter
+    256 rows fail ─► 128 pass ─► 64 fail ─► 32 pass ─► ... ─► row 161 fails: a letter ─► rows 162 to 255 pass
 
-With one bad row of n that costs about log2(n) further calls, and 2 log2(n) at most. What good halves make
-is passed on in order, once. Generators and async functions are called for each row of such a batch instead.
+A bad row in a batch of n costs about log2(n) + 2 further calls. What good rows make is passed on in order,
+once. Generators and async functions are called for each row of such a batch instead.
 """
 
 from __future__ import annotations
@@ -205,44 +205,69 @@ class MapBatches(FunctionOperator):
             for index in range(block.num_rows):
                 yield from self._row(run, block, index, base)
         else:
-            yield from self._halves(run, block, 0, block.num_rows, base)
+            yield from self._searched(run, block, base)
 
-    def _halves(self, run: Run, block: pa.Table, start: int, stop: int, base: int) -> Iterator[pa.Table]:
-        """Do so for a range of two rows or more that is known to fail."""
-        middle = (start + stop) // 2
-        has_passed = yield from self._part(run, block, start, middle, base)
-        if has_passed and stop - middle > 1:
-            # So the other half is where the failing row is; a call would only show it.
-            yield from self._halves(run, block, middle, stop, base)
-        else:
-            yield from self._part(run, block, middle, stop, base)
+    def _searched(self, run: Run, block: pa.Table, base: int) -> Iterator[pa.Table]:
+        """Do so by search: halves find the first failing row of a range; then the rest is a range."""
+        rows = block.num_rows
+        start, step = 0, rows
+        good = bad = 0  # rows: the good ones are those since the last bad one
+        is_known_to_fail, is_limited = True, False
+        while start < rows:
+            stop = min(rows, start + step)
+            error: BaseException | None = None  # of a range that is down to one row
+            if not is_known_to_fail:
+                made = self._tried(run, block, start, stop)
+                if isinstance(made, BaseException):
+                    error = made
+                else:
+                    yield from made
+                    good += stop - start
+                    start = stop
+                    step = step if is_limited else step * 2
+                    continue
+            is_known_to_fail = False
+            largest = 1
+            while stop - start > 1:
+                middle = (start + stop) // 2
+                made = self._tried(run, block, start, middle)
+                if isinstance(made, BaseException):
+                    error, stop = made, middle
+                else:
+                    yield from made
+                    good += middle - start
+                    largest = max(largest, middle - start)
+                    error, start = None, middle  # the other half is where the failing row is
+            has_passed = yield from self._row(run, block, start, base, error)
+            start += 1
+            if has_passed:
+                is_limited, step = True, largest  # so the range failed for its size
+            else:
+                # One bad row is likely to be the only one; after some, as many rows as lay between them.
+                bad += 1
+                step = min(step, rows if bad == 1 else max(1, 2 * good))
+                good = 0
 
-    def _part(
-        self, run: Run, block: pa.Table, start: int, stop: int, base: int
-    ) -> Generator[pa.Table, None, bool]:
-        """Do so for a range of which nothing is known; return whether all of it passed."""
-        if stop - start == 1:
-            return (yield from self._row(run, block, start, base))
+    def _tried(self, run: Run, block: pa.Table, start: int, stop: int) -> Held | BaseException:
+        """Return what the function makes of a range of rows, or its error."""
         try:
-            held = self._whole(run, slice_rows(block, start, stop))
-        except CAUGHT:
-            yield from self._halves(run, block, start, stop, base)
-            return False
-        yield from held
-        return True
-
-    def _row(self, run: Run, block: pa.Table, index: int, base: int) -> Generator[pa.Table, None, bool]:
-        """Do so for one row."""
-        row = slice_rows(block, index, index + 1)
-        try:
-            held: Held | None = self._whole(run, row)
+            return self._whole(run, slice_rows(block, start, stop))
         except CAUGHT as error:
-            held, failure = run.retried(error, partial(self._whole, run, row))
+            return error
+
+    def _row(
+        self, run: Run, block: pa.Table, index: int, base: int, error: BaseException | None = None
+    ) -> Generator[pa.Table, None, bool]:
+        """Do so for one row, of which ``error`` is known already; return whether it passed."""
+        made: Held | BaseException | None = error or self._tried(run, block, index, index + 1)
+        if isinstance(made, BaseException):
+            row = slice_rows(block, index, index + 1)
+            made, failure = run.retried(made, partial(self._whole, run, row))
             if failure is not None:
                 run.fail(failure, block, index, base)
                 return False
-        assert held is not None
-        yield from held
+        assert isinstance(made, Held)
+        yield from made
         return True
 
     # ------------------------------------------------------------------ async functions

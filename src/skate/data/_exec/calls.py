@@ -31,7 +31,7 @@ from skate.data._exec.child_calls import ChildFunction
 from skate.data._exec.dead_letters import RAISE, SEEN, ErrorPolicy
 from skate.data._exec.functions import UserFunction
 from skate.data._exec.operators import Letter, Operator, Replica, TaskContext
-from skate.data.exceptions import RayDataUserCodeException, UserExitError, traceback_text, wrap
+from skate.data.exceptions import RayDataUserCodeException, UserExitError, set_field, traceback_text, wrap
 
 #: Errors of user code; everything else (KeyboardInterrupt, GeneratorExit) is not the code's own.
 CAUGHT = (Exception, SystemExit, asyncio.CancelledError)
@@ -307,7 +307,7 @@ class Failure:
         self.attempts = attempts
         if self.error is not error:
             self.error.__cause__ = error
-            self.error.__traceback__ = error.__traceback__
+            self.error.__traceback__ = error.__traceback__  # of ours: it takes attributes
 
 
 def error_of(made: BaseException, error: BaseException) -> BaseException:
@@ -320,7 +320,7 @@ def forget_frames(error: BaseException | None) -> None:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        error.__traceback__ = None
+        set_field(error, "__traceback__", None)
         error = error.__cause__ or error.__context__
 
 

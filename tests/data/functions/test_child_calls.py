@@ -1,0 +1,260 @@
+"""timeout_per_row: functions that hang or crash take a child process with them, and nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from skate.data._exec.child_calls import ChildFunction
+from skate.data._exec.dead_letters import ErrorPolicy
+from skate.data._exec.functions import UserFunction
+from skate.data._exec.map_operators import FilterRows, FlatMap, MapBatches, MapRows
+from skate.data._exec.operators import Replica, TaskContext
+from skate.data.exceptions import RowCrashedError, RowTimeoutError, UserExitError
+
+of = UserFunction.of
+#: Seconds that no call takes but those that hang: the machine may be busy.
+LONG = 20.0
+QUICK = ErrorPolicy.of("map", on_error="dead_letter", timeout_per_row=0.3)
+SLOW = ErrorPolicy.of("map", on_error="dead_letter", timeout_per_row=LONG)
+
+
+def hang():
+    while True:
+        pass
+
+
+def hang_in_c():
+    ctypes.CDLL(None).pause()
+
+
+def abort():
+    faulthandler.disable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.abort()
+
+
+def segfault():
+    faulthandler.disable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.string_at(0)
+
+
+def ways(row, way):
+    if row["x"] == 2:
+        way()
+    return row
+
+
+@pytest.mark.parametrize(
+    ("way", "kind", "text", "policy"),
+    [
+        (hang, RowTimeoutError, "longer than 0.3 s", QUICK),
+        (hang_in_c, RowTimeoutError, "killed", QUICK),
+        (segfault, RowCrashedError, "SIGSEGV", SLOW),
+        (lambda: os._exit(3), RowCrashedError, "exited with code 3", SLOW),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), RowCrashedError, "SIGKILL.*memory", SLOW),
+        (abort, RowCrashedError, "SIGABRT", SLOW),
+        (lambda: sys.exit(4), UserExitError, r"sys.exit\(4\)", SLOW),
+        (lambda: {}["k"], KeyError, "k", SLOW),
+    ],
+    ids=["hang", "hang-c", "segfault", "exit", "kill", "abort", "sys.exit", "raise"],
+)
+def test_only_that_row_is_lost(run, make_numbers, way, kind, text, policy):
+    found = run(MapRows(of(ways, [way]), policy), *make_numbers(3, 2))
+    assert found.column() == [0, 1, 3, 4]
+    (letter,) = found.letters
+    assert letter.row_id == "0.0:2"
+    assert isinstance(letter.error, kind)
+    with pytest.raises(kind, match=text):
+        raise letter.error
+
+
+def test_all_operators(run, make_numbers):
+    def leave(x):
+        if x == 2:
+            os._exit(1)
+
+    def rows(row):
+        yield row
+        leave(row["x"])
+        yield row
+
+    def truth(row):
+        leave(row["x"])
+        return True
+
+    def batch(batch):
+        for x in batch["x"].tolist():
+            leave(x)
+        return {"x": batch["x"], "big": np.zeros((len(batch["x"]), 100_000))}
+
+    tables = make_numbers(4)
+    assert run(FlatMap(of(rows), SLOW), *tables).column() == [0, 0, 1, 1, 3, 3]
+    assert run(FilterRows(of(truth), SLOW), *tables).column() == [0, 1, 3]
+    for size in (None, 3):
+        found = run(MapBatches(of(batch), size, errors=SLOW), *tables)
+        assert found.column() == [0, 1, 3] and found.failed == ["0.0:2"]
+
+
+def test_raise(run, make_numbers):
+    policy = ErrorPolicy.of("map", timeout_per_row=LONG)
+    with pytest.raises(RowCrashedError, match="row 2 of task 0.0") as caught:
+        run(MapRows(of(ways, [lambda: os._exit(1)]), policy), *make_numbers(3))
+    assert caught.value.row == {"x": 2, "s": "2"}
+
+
+def test_traceback_of_the_child_is_in_the_letter(run, make_numbers):
+    found = run(MapRows(of(ways, [lambda: {}["k"]]), SLOW), *make_numbers(3))
+    assert "in ways" in found.letters[0].traceback_text
+
+
+def test_time_limit_counts_for_each_row_of_a_batch(run, make_numbers):
+    class Deadlines(ChildFunction):
+        seen = []
+
+        def call(self, data, seconds):
+            self.seen.append(seconds)
+            return super().call(data, seconds)
+
+    from skate.data._exec import calls
+
+    kept, calls.ChildFunction = calls.ChildFunction, Deadlines
+    try:
+        policy = ErrorPolicy.of("map", timeout_per_row=2.0)
+        run(MapBatches(of(lambda b: b), 3, errors=policy), *make_numbers(4))
+    finally:
+        calls.ChildFunction = kept
+    assert Deadlines.seen == [6.0, 2.0]
+
+
+class Loads:
+    def __init__(self, fail=False):
+        if fail:
+            raise OSError("no weights")
+        self.n = 0
+
+    def __call__(self, row):
+        self.n += 1
+        if row["x"] == 2:
+            os._exit(1)
+        return {"x": row["x"], "n": self.n, "pid": os.getpid()}
+
+
+def test_instance_lives_in_the_child_and_is_made_again(run, make_numbers):
+    replica = Replica()
+    operator = MapRows(of(Loads), SLOW)
+    operator.open(0, replica)
+    found = run(operator, *make_numbers(5), task=TaskContext("0.0", replica=replica))
+    assert found.column("n") == [1, 2, 1, 2]
+    assert len(set(found.column("pid"))) == 2 and os.getpid() not in found.column("pid")
+    found = run(operator, *make_numbers(1), task=TaskContext("0.1", replica=replica))
+    assert found.column("n") == [3]
+    replica.instances[0].close()
+
+
+def test_constructor_error(run, make_numbers):
+    with pytest.raises(OSError, match="no weights"):
+        MapRows(of(Loads, None, None, [True]), SLOW).open(0, Replica())
+
+
+def children():
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        return set(file.read().split())
+
+
+def test_no_child_stays(run, make_numbers):
+    before = children()
+    run(MapRows(of(lambda row: row), SLOW), *make_numbers(3))
+    run(MapRows(of(ways, [hang]), QUICK), *make_numbers(3))
+    output = FlatMap(of(lambda row: iter([row] * 10_000)), SLOW).process(
+        iter(make_numbers(3)), TaskContext("0.0")
+    )
+    next(output)
+    output.close()
+    child = ChildFunction(lambda: len, "len")
+    assert child.call([1, 2], LONG) == 2
+    del child, output
+    gc.collect()
+    assert children() <= before
+
+
+def test_child_ends_with_its_parent_even_while_it_hangs(tmp_path):
+    script = textwrap.dedent("""
+        import os, sys, threading, time
+        from skate.data._exec.child_calls import ChildFunction
+
+        def hang(path):
+            with open(path, "w") as file:
+                file.write(str(os.getpid()))
+            while True:
+                pass
+
+        threading.Thread(target=lambda: ChildFunction(lambda: hang, "hang").call(sys.argv[1], 1e6), daemon=True).start()
+        while not os.path.exists(sys.argv[1]) or not os.path.getsize(sys.argv[1]):
+            time.sleep(0.01)
+        os.kill(os.getpid(), 9)
+    """)
+    path = tmp_path / "pid"
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=60)
+    pid = int(path.read_text())
+    until = time.monotonic() + 20
+    while time.monotonic() < until and is_running(pid):
+        time.sleep(0.01)
+    assert not is_running(pid)
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_from_another_thread(run, make_numbers):
+    """The thread that started the child may end before it."""
+    replica = Replica()
+    operator = MapRows(of(Loads), SLOW)
+    thread = threading.Thread(target=operator.open, args=(0, replica))
+    thread.start()
+    thread.join()
+    assert run(operator, *make_numbers(1), task=TaskContext("0.0", replica=replica)).column("n") == [1]
+    replica.instances[0].close()
+
+
+def test_large_values_both_ways(run, make_numbers):
+    child = ChildFunction(lambda: lambda data: (data, data), "twice")
+    data = np.arange(3 << 20)
+    first, second = child.call(data, LONG)
+    assert (first == data).all() and (second == data).all()
+    child.close()
+
+
+def test_what_cannot_be_sent_back_is_an_error_of_the_row(run, make_numbers):
+    found = run(MapRows(of(lambda row: {"l": threading.Lock()} if row["x"] else row), SLOW), *make_numbers(2))
+    assert found.column() == [0] and found.failed == ["0.0:1"]
+
+
+def test_text_is_printed_once(capfd, run, make_numbers):
+    print("before")
+
+    def says(row):
+        print("row", row["x"])
+        return row
+
+    run(MapRows(of(says), SLOW), *make_numbers(2))
+    sys.stdout.flush()
+    assert capfd.readouterr().out.split("\n") == ["before", "row 0", "row 1", ""]
