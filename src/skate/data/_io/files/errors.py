@@ -6,6 +6,8 @@ import importlib
 from types import ModuleType
 from typing import Any
 
+#: Errors that are no file's fault: they end a read whatever ``on_error`` says.
+NOT_OF_FILES = (ImportError, MemoryError, NotImplementedError)
 ON_ERROR = ("raise", "skip", "dead_letter")
 
 
@@ -37,8 +39,8 @@ def named(error: Exception, path: str) -> Exception:
     """Return an error that names the file: the error itself if it does already."""
     if isinstance(error, FileReadError) or (isinstance(error, (OSError, ImportError)) and path in str(error)):
         return error
-    if isinstance(error, (ImportError, MemoryError)):
-        return error  # not the file's fault
+    if isinstance(error, NOT_OF_FILES):
+        return error
     made = FileReadError(path, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
     made.__cause__ = error
     return made

@@ -13,7 +13,7 @@ from skate.data._block.builder import BlockBuilder
 from skate.data._block.sources import with_sources
 from skate.data._block.tables import slice_rows
 from skate.data._exec.operators import Letter, TaskContext
-from skate.data._io.files.errors import named
+from skate.data._io.files.errors import NOT_OF_FILES, named
 
 
 class Rejections:
@@ -45,7 +45,7 @@ class Rejections:
             row: the row, if it is one row of the file that failed.
         """
         told = named(error, path)
-        if self.raises or isinstance(told, (ImportError, MemoryError)):  # neither is the fault of a file
+        if self.raises or isinstance(told, NOT_OF_FILES):
             if told is error:
                 raise error
             raise told from error

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from skate.data._block.batches import from_batch
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import check_type, require
+from skate.data._io.files.errors import FileTooLargeError, check_type, require
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile
@@ -47,7 +47,10 @@ class NumpyDatasource(FileBasedDatasource):
         import numpy as np
 
         with file.open() as stream:
-            loaded = np.load(stream, **self._load_args)
+            try:
+                loaded = np.load(stream, **self._load_args)
+            except MemoryError as error:
+                raise FileTooLargeError(file.path, f"it does not fit into memory: {error}") from error
             if isinstance(loaded, np.ndarray):
                 yield from_batch({"data": np.atleast_1d(loaded)}, "read_numpy")
                 return

@@ -98,7 +98,7 @@ class ParquetDatasource(FileBasedDatasource):
         """Return the schema of the first file that can be read."""
         for number, entry in enumerate(self.listing):
             try:
-                with self._opened(InputFile(self._filesystem, Piece(entry), None, None, None)) as file:
+                with self._opened_path(entry.path) as file:
                     return _bare(adopted_schema(file.schema_arrow))
             except Exception as error:
                 if self._on_error == "raise":
@@ -171,30 +171,30 @@ class ParquetDatasource(FileBasedDatasource):
 
     def _rows_in(self, entry: FileEntry) -> int:
         try:
-            with self._opened(InputFile(self._filesystem, Piece(entry), None, None, None)) as file:
+            with self._opened_path(entry.path) as file:
                 return int(file.metadata.num_rows)
         except Exception as error:
             raise FileReadError(entry.path, f"{type(error).__name__}: {error}") from error
 
     # ------------------------------------------------------------------ rows
 
-    def _opened(self, file: InputFile) -> Any:
+    def _opened_path(self, path: str) -> Any:
         args = dict(self._file_args)
         if isinstance(self._filesystem, LocalFileSystem):
-            return pq.ParquetFile(file.path, **args)
+            return pq.ParquetFile(path, **args)
         args.setdefault("pre_buffer", True)
-        return pq.ParquetFile(self._filesystem.arrow().open_input_file(file.path), **args)
+        return pq.ParquetFile(self._filesystem.arrow().open_input_file(path), **args)
 
     def read_file(self, file: InputFile, rejections: Rejections) -> Iterator[pa.Table | Mapping[str, Any]]:
         constants = self.constants(file.path)
-        with self._opened(file) as parquet:
+        with self._opened_path(file.path) as parquet:
             metadata, schema = parquet.metadata, parquet.schema_arrow
             made = {*constants, "row_hash"} if self._row_hash else {*constants}
             wanted = self._to_read(schema.names, made)
             read = [name for name in wanted if schema.get_field_index(name) >= 0]
             lacking = {name: _type_in(self._first_schema, name) for name in wanted if name not in read}
             groups = list(_row_groups_of(metadata, file.piece))
-            if not groups and file.piece.part == 0:
+            if metadata.num_rows == 0 and file.piece.part == 0:
                 empty = adopt(schema.empty_table()).select(read)
                 yield self._finished(empty, lacking, constants, file.path, 0)
             matching = None

@@ -14,13 +14,13 @@ import msgspec
 import pyarrow as pa
 
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import FileTooLargeError, check_positive, check_type, require
+from skate.data._io.files.errors import NOT_OF_FILES, FileTooLargeError, check_positive, check_type, require
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile, check_not_empty
 from skate.data._io.readers.images import MAX_PIXELS, decode_image
 
-_NAME = re.compile(r"^((?:.*/|)[^./][^.]*)[.]([^/]*)$")
+_NAME = re.compile(r"^((?:.*/)?[^./]+)[.]([^/]*)$")
 _TEXTS = frozenset(("txt", "text", "transcript"))
 _NUMBERS = frozenset(("cls", "cls2", "index", "inx", "id", "count"))
 _JSON = frozenset(("json", "jsn"))
@@ -106,7 +106,7 @@ class WebDatasetDatasource(FileBasedDatasource):
         for sample in self._samples(file):
             try:
                 yield self._decoded(sample, file.path)
-            except (ImportError, MemoryError, GeneratorExit):
+            except NOT_OF_FILES:
                 raise
             except Exception as error:
                 told = ValueError(f"sample {sample['__key__']!r}: {type(error).__name__}: {error}")
@@ -184,7 +184,7 @@ class WebDatasetDatasource(FileBasedDatasource):
             is_raw = isinstance(value, bytes) and not name.startswith("__")
             try:
                 made[name] = self._member(name.rpartition(".")[2], value, step, path) if is_raw else value
-            except (ImportError, MemoryError):
+            except NOT_OF_FILES:
                 raise
             except Exception as error:
                 raise ValueError(f"member {name!r}: {error}") from error
