@@ -210,6 +210,26 @@ class Execution:
         """Return the rows of a slice of the output."""
         return self.port.fetch(piece)
 
+    def pieces_before(self, name: str) -> list[BlockSlice]:
+        """Return slices that lie before a stage now, or, for ``""``, before the consumer. Any thread may call
+        it.
+
+        Args:
+            name: a part of the stage's name.
+
+        Raises:
+            ValueError: there is no such stage, or more than one.
+        """
+        if not name:
+            return list(self.scheduler.outbox)
+        found = [state for state in self.scheduler.stages if state.spec.inputs and name in state.spec.name]
+        if len(found) != 1:
+            names = [state.spec.name for state in self.scheduler.stages if state.spec.inputs]
+            raise ValueError(
+                f"{len(found)} stages with an input have {name!r} in their name; they are {names}"
+            )
+        return found[0].inbox.slices()
+
     def results(self) -> list[tuple[Any, pa.Schema | None]]:
         """Return what the sink's ``write`` returned for each task of this run, with the schema of its rows.
 

@@ -101,6 +101,10 @@ class Inbox:
         self._rows -= piece.num_rows
         self.bytes -= piece.memory_bytes
 
+    def slices(self) -> list[BlockSlice]:
+        """Return what is in it, for people who look."""
+        return [piece for _, piece in list(self._slices)]
+
     def clear(self) -> None:
         """Drop everything: the stage's output is not wanted any more."""
         self._slices.clear()
@@ -136,6 +140,10 @@ class BarrierInbox(Inbox):
         bundle = self._planned.popleft()
         self.bytes = max(0, self.bytes - bundle.memory_bytes)
         return "", bundle
+
+    def slices(self) -> list[BlockSlice]:
+        planned = [piece for bundle in list(self._planned or ()) for piece in bundle.slices]
+        return [piece for side in self._sides for piece in list(side)] + planned
 
     def clear(self) -> None:
         self._sides = [[] for _ in self._stage.inputs]
