@@ -274,7 +274,7 @@ class BlockAccessor:
         pairs = [(key, "ascending") if isinstance(key, str) else tuple(key) for key in keys]
         for name, _ in pairs:
             self._position(name)
-        return self.take(pc.sort_indices(self._block, sort_keys=pairs, null_placement="at_end"))
+        return self.take(pc.sort_indices(self._block, sort_keys=pairs))
 
     def zip(self, other: Any) -> pa.Table:
         """Return the columns of both blocks; names that both have get ``_1`` in the other.

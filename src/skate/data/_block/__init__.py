@@ -8,5 +8,11 @@
     tensors        columns of arrays
     sources        which rows of a block came from which file
     builder        cuts rows and tables into blocks of a size
+    schemas        the one schema of blocks that were made apart
+    objects        columns of values that Arrow has no type for
     kernels        sort, partition, group, join: one block or a few in, one out
 """
+
+from skate.data._block import pandas_later
+
+pandas_later.postpone()

@@ -61,6 +61,9 @@ class PickledType(pa.ExtensionType):  # type: ignore[misc]
     def __reduce__(self) -> tuple[Any, ...]:
         return PickledType, ()
 
+    def __hash__(self) -> int:
+        return hash("skate.object")
+
     def __str__(self) -> str:
         return "object"
 

@@ -138,7 +138,8 @@ class TensorArray(ExtensionArray):  # type: ignore[misc]
     """A column of arrays for data frames. Blocks take it as a column of tensors.
 
     Args:
-        values: an array whose first dimension counts the rows, or arrays, one a row; None in a row is missing.
+        values: an array whose first dimension counts the rows, or arrays, one a row; None stands for a
+            missing one.
 
     Example:
         >>> frame = pd.DataFrame({"image": TensorArray(np.zeros((3, 8, 8), np.uint8))})
@@ -274,7 +275,7 @@ class TensorArray(ExtensionArray):  # type: ignore[misc]
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         """Return the arrays with values of another dtype, or as objects or text."""
         if isinstance(dtype, TensorDtype):
-            return TensorArray(self._values.astype(dtype.element_dtype))
+            return self._with_values_of(dtype.element_dtype)
         dtype = pd.api.types.pandas_dtype(dtype)
         if isinstance(dtype, ExtensionDtype):
             return super().astype(dtype, copy=copy)
@@ -282,7 +283,12 @@ class TensorArray(ExtensionArray):  # type: ignore[misc]
             return object_array(list(self._values))
         if dtype.kind in "US":
             return np.array([str(cell) for cell in self._values], dtype=dtype)
-        return TensorArray(self._values.astype(dtype, copy=copy))
+        return self._with_values_of(dtype)
+
+    def _with_values_of(self, dtype: Any) -> TensorArray:
+        if self._values.dtype != object:
+            return TensorArray(self._values.astype(dtype))
+        return TensorArray([None if cell is None else cell.astype(dtype) for cell in self._values])
 
     def all(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         """Return whether all values are true; along an axis, as numpy does."""
@@ -336,10 +342,10 @@ class TensorArray(ExtensionArray):  # type: ignore[misc]
     __floordiv__, __rfloordiv__ = _operation("floordiv"), _reflected("floordiv")
     __mod__, __rmod__ = _operation("mod"), _reflected("mod")
     __and__, __or__ = _operation("and_"), _operation("or_")
-    __eq__, __ne__ = _operation("eq"), _operation("ne")  # type: ignore[assignment]
+    __eq__, __ne__ = _operation("eq"), _operation("ne")
     __lt__, __le__ = _operation("lt"), _operation("le")
     __gt__, __ge__ = _operation("gt"), _operation("ge")
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _gathered(cells: list[Any]) -> Any:

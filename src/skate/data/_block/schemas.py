@@ -22,7 +22,7 @@ def public_schema(schema: pa.Schema) -> pa.Schema:
     """Return a schema as people see it: without metadata of ours and without the stand-in for no columns."""
     if schema.metadata and KEY in schema.metadata:
         left = {key: value for key, value in schema.metadata.items() if key != KEY}
-        schema = schema.with_metadata(left or None)
+        schema = schema.with_metadata(left) if left else schema.remove_metadata()
     position = schema.get_field_index(NO_COLUMNS)
     return schema if position < 0 else schema.remove(position)
 

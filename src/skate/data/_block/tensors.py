@@ -79,6 +79,9 @@ class RaggedTensorType(pa.ExtensionType):  # type: ignore[misc]
     def __reduce__(self) -> tuple[Any, ...]:
         return RaggedTensorType, (self._value_type, self.storage_type)
 
+    def __hash__(self) -> int:
+        return hash(("skate.ragged", self._value_type))
+
     def __str__(self) -> str:
         return f"ragged_tensor[{self._value_type}]"
 
