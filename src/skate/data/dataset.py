@@ -19,6 +19,7 @@ from skate.data._verbs.sampling import Sampling
 from skate.data._verbs.schema import Schema
 from skate.data._verbs.splitting import Splitting
 from skate.data._verbs.transformation import Transformation
+from skate.data._verbs.watching import Watching
 from skate.data._verbs.writing import Writing
 
 __all__ = ["Dataset", "MaterializedDataset", "RefBundle", "Schema"]
@@ -37,6 +38,7 @@ class Dataset(
     Conversion,
     Writing,
     ExecutionFacts,
+    Watching,
     Inspection,
 ):
     """A table that is larger than memory, made when it is needed.

@@ -118,7 +118,7 @@ class Conversion(Core):
         return self._refs(convert)
 
     def _refs(self, convert: Callable[[pa.Table], Any] | None) -> list[Any]:
-        with running.run(self._plan, self._context, self._ended) as execution:
+        with running.run(self._plan, self._context, self._watch) as execution:
             if convert is None:
                 return [_ref(execution, piece) for piece in execution if piece.num_rows]
             return [api.put(convert(execution.fetch(piece))) for piece in execution if piece.num_rows]
@@ -129,7 +129,7 @@ class Conversion(Core):
         Yields:
             A bundle of one block each.
         """
-        with running.run(self._plan, self._context, self._ended) as execution:
+        with running.run(self._plan, self._context, self._watch) as execution:
             for piece in execution:
                 meta = BlockMetadata(piece.num_rows, piece.size_bytes, list(piece.meta.input_files))
                 yield RefBundle(((_ref(execution, piece), meta),), piece.meta.schema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,6 +16,19 @@ from skate.data.context import DataContext
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """What is left of an execution.
+
+    Attributes:
+        stats: its figures; they grow while it runs.
+        letters: the rows that failed.
+    """
+
+    stats: Any
+    letters: list[Any]
 
 
 class Core:
@@ -33,10 +47,11 @@ class Core:
         self._uuid = uuid.uuid4().hex
         # What executions told; a pickled copy does without.
         self._known: dict[str, Any] = {}
-        self._last: Any = None
+        self._last: LastRun | None = None
+        self._running: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_known": {}, "_last": None}
+        return {**self.__dict__, "_known": {}, "_last": None, "_running": None}
 
     # ------------------------------------------------------------------ data sets from this one
 
@@ -62,16 +77,19 @@ class Core:
 
     # ------------------------------------------------------------------ executions
 
-    def _ended(self, execution: Any) -> None:
-        self._last = execution
+    def _watch(self, execution: Any) -> None:
+        """Keep what an execution tells of itself; called when it begins, and with None when it has ended."""
+        self._running = execution
+        if execution is not None:
+            self._last = LastRun(execution.stats, execution.letters)
 
     def _tables(self, plan: Node | None = None) -> Generator[pa.Table, None, None]:
         """Run this Dataset, or another plan in its place, and yield blocks; closing it stops the run."""
-        return running.tables(self._plan if plan is None else plan, self._context, self._ended)
+        return running.tables(self._plan if plan is None else plan, self._context, self._watch)
 
     def _slices(self, plan: Node | None = None) -> list[BlockSlice]:
         """Run this Dataset, or another plan in its place, and return its slices."""
-        return running.slices(self._plan if plan is None else plan, self._context, self._ended)
+        return running.slices(self._plan if plan is None else plan, self._context, self._watch)
 
     def _once(self, key: str, find: Callable[[], Any]) -> Any:
         """Return a fact of this Dataset, found out at the first call."""

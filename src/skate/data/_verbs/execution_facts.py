@@ -11,7 +11,7 @@ from skate.data._plan.logical import Blocks, Node, Read
 from skate.data._plan.physical import Machine, to_stages
 from skate.data._plan.rules import optimise
 from skate.data._verbs import facts, from_memory, printing, randomness
-from skate.data._verbs.core import Core
+from skate.data._verbs.core import Core, LastRun
 
 
 class ExecutionFacts(Core):
@@ -45,6 +45,11 @@ class ExecutionFacts(Core):
         """
         return {} if self._last is None else dict(self._last.stats.as_data())
 
+    def _run(self, verb: str) -> LastRun:
+        if self._last is None:
+            raise RuntimeError(f"{verb}() tells of the last execution: run the data set first")
+        return self._last
+
     def dead_letters(self) -> Any:
         """Return the rows that failed in the last execution, where ``on_error="dead_letter"`` said so.
 
@@ -59,9 +64,7 @@ class ExecutionFacts(Core):
             >>> decoded = ds.map(decode, on_error="dead_letter").materialize()
             >>> decoded.dead_letters().select_columns(["path", "error"]).show()
         """
-        if self._last is None:
-            raise RuntimeError("dead_letters() tells of the last execution: run the data set first")
-        table = letters_to_table(list(getattr(self._last, "letters", ())))
+        table = letters_to_table(list(self._run("dead_letters").letters))
         return self._held([from_memory.whole(table, table)], table.schema, "DeadLetters")
 
     def retry(self, dead_letters: Any) -> Any:

@@ -79,7 +79,7 @@ class Inspection(Core):
         return count
 
     def _counted(self, plan: Any) -> int:
-        with running.run(plan, self._context, self._ended) as execution:
+        with running.run(plan, self._context, self._watch) as execution:
             return sum(piece.num_rows for piece in execution)
 
     def size_bytes(self) -> int:
@@ -94,7 +94,7 @@ class Inspection(Core):
         return size
 
     def _measured(self) -> int:
-        with running.run(self._plan, self._context, self._ended) as execution:
+        with running.run(self._plan, self._context, self._watch) as execution:
             return sum(piece.size_bytes for piece in execution)
 
     def num_blocks(self) -> int:

@@ -18,18 +18,18 @@ from skate.data._verbs.randomness import for_execution
 from skate.data.context import DataContext
 from skate.data.exceptions import for_caller
 
-#: Called with an execution when it has ended, however it ended.
-Ended = Callable[[Any], None]
+#: Called with an execution that begins, and with None when it has ended.
+Watch = Callable[[Execution | None], None]
 
 
 @contextmanager
-def run(plan: Node, context: DataContext, ended: Ended | None = None) -> Iterator[Execution]:
+def run(plan: Node, context: DataContext, watch: Watch | None = None) -> Iterator[Execution]:
     """Run a plan for the time of a ``with`` block; leaving it early stops what still runs.
 
     Args:
         plan: what to run.
         context: the settings.
-        ended: gets the execution afterwards, for its figures and dead letters.
+        watch: gets the execution, for its figures and dead letters.
 
     Yields:
         The execution: an iterator of slices of blocks.
@@ -38,12 +38,13 @@ def run(plan: Node, context: DataContext, ended: Ended | None = None) -> Iterato
         Exception: what a user's function raised, as an instance of its own type; see
         ``skate.data.exceptions``.
     """
-    execution = None
     number = context.executions
-    if ended is not None:
+    if watch is not None:
         context.executions = number + 1
     try:
         with execute(for_execution(plan, number), context) as execution:
+            if watch is not None:
+                watch(execution)
             yield execution
     except Exception as error:
         raised = for_caller(error)
@@ -51,13 +52,13 @@ def run(plan: Node, context: DataContext, ended: Ended | None = None) -> Iterato
             raise
         raise raised from raised.__cause__
     finally:
-        if execution is not None and ended is not None:
-            ended(execution)
+        if watch is not None:
+            watch(None)
 
 
-def slices(plan: Node, context: DataContext, ended: Ended | None = None) -> list[BlockSlice]:
+def slices(plan: Node, context: DataContext, watch: Watch | None = None) -> list[BlockSlice]:
     """Run a plan and return all its slices; they stay valid."""
-    with run(plan, context, ended) as execution:
+    with run(plan, context, watch) as execution:
         return [_kept(execution, piece) for piece in execution]
 
 
@@ -81,8 +82,8 @@ def moved(piece: BlockSlice, table: pa.Table, block: Any) -> BlockSlice:
     return BlockSlice.whole(block, meta)
 
 
-def tables(plan: Node, context: DataContext, ended: Ended | None = None) -> Generator[pa.Table, None, None]:
+def tables(plan: Node, context: DataContext, watch: Watch | None = None) -> Generator[pa.Table, None, None]:
     """Run a plan and yield its blocks as tables; closing the generator stops it."""
-    with run(plan, context, ended) as execution:
+    with run(plan, context, watch) as execution:
         for piece in execution:
             yield execution.fetch(piece)

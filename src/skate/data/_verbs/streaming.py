@@ -121,7 +121,7 @@ class _Coordinator:
         self._execution: Any = None
         self._is_turning = False
         self._error: BaseException | None = None
-        self._stats = ""
+        self._stats: Any = None
 
     def begin(self, index: int) -> int:
         """Wait until all consumers are here, and return the number of the epoch that begins."""
@@ -137,7 +137,7 @@ class _Coordinator:
                 self._waiting.clear()
                 self._dealer = Dealer(self._n, self._equal)
                 self._error = None
-                self._running = running.run(self._plan, self._context, self._ended)
+                self._running = running.run(self._plan, self._context, self._watch)
                 self._execution = self._running.__enter__()
                 self._changed.notify_all()
                 return epoch
@@ -223,11 +223,12 @@ class _Coordinator:
         return None if found is None else found.base_schema
 
     def stats(self) -> str:
-        """Return what the last epoch that ended did."""
-        return self._stats
+        """Return what the last epoch did, or has done so far."""
+        return "" if self._stats is None else str(self._stats.as_text())
 
-    def _ended(self, execution: Any) -> None:
-        self._stats = execution.stats.as_text()
+    def _watch(self, execution: Any) -> None:
+        if execution is not None:
+            self._stats = execution.stats
 
 
 def _sendable(execution: Any, piece: BlockSlice) -> BlockSlice:
@@ -284,7 +285,7 @@ class SplitIterator(DataIterator):
         return None if found is None else Schema(found)
 
     def stats(self) -> str:
-        """Return what the last epoch that ended did, of all iterators together."""
+        """Return what the last epoch did, or has done so far, of all iterators together."""
         return str(api.get(self._coordinator.stats.remote()))
 
     def get_context(self) -> DataContext:

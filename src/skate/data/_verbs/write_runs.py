@@ -52,7 +52,7 @@ def write(
         if letters is not None:
             letters.start(None)
         results: list[Any] = []
-        with running.run(node, dataset._context, dataset._ended) as execution:
+        with running.run(node, dataset._context, dataset._watch) as execution:
             for _ in execution:
                 pass
             for result, seen in execution.results():

@@ -8,8 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._io.datasource import Datasource
+from skate.data._io.readers.memory import RangeDatasource
 from skate.data._verbs import from_memory
 from skate.data._verbs import resources as options
+from skate.data.context import DataContext
 from skate.data.dataset import Dataset, MaterializedDataset
 from skate.data.read_api._made import held, made
 
@@ -27,7 +29,7 @@ def range(
         n: how many.
         parallelism: the old spelling of ``override_num_blocks``.
         concurrency: most read tasks at a time.
-        override_num_blocks: number of blocks, exactly, if there are so many rows.
+        override_num_blocks: number of blocks, about: each has as many rows, rounded down, as that says.
 
     Returns:
         A Dataset.
@@ -41,9 +43,8 @@ def range(
     """
     return made(
         "range",
-        from_memory.RangeSource(_rows("range", n)),
-        parallelism=parallelism,
-        override_num_blocks=override_num_blocks,
+        RangeDatasource(_rows("range", n)),
+        override_num_blocks=_range_blocks("range", n, parallelism, override_num_blocks),
         concurrency=concurrency,
     )
 
@@ -63,7 +64,7 @@ def range_tensor(
         shape: of each array.
         parallelism: the old spelling of ``override_num_blocks``.
         concurrency: most read tasks at a time.
-        override_num_blocks: number of blocks, exactly, if there are so many rows.
+        override_num_blocks: number of blocks, about: each has as many rows, rounded down, as that says.
 
     Returns:
         A Dataset.
@@ -80,9 +81,8 @@ def range_tensor(
         raise ValueError(f"range_tensor(shape=) must be a tuple of lengths, got {shape!r}")
     return made(
         "range_tensor",
-        from_memory.RangeSource(_rows("range_tensor", n), lengths),
-        parallelism=parallelism,
-        override_num_blocks=override_num_blocks,
+        RangeDatasource(_rows("range_tensor", n), column="data", tensor_shape=lengths),
+        override_num_blocks=_range_blocks("range_tensor", n, parallelism, override_num_blocks),
         concurrency=concurrency,
     )
 
@@ -333,6 +333,12 @@ def _rows(verb: str, n: Any) -> int:
     if rows < 0:
         raise ValueError(f"{verb}(n) must be at least 0, got {rows}")
     return rows
+
+
+def _range_blocks(verb: str, n: Any, old: int, override_num_blocks: int | None) -> int:
+    """Return the number of read tasks of a range: as many as Ray, so that slow functions run in parallel."""
+    wanted = options.parallelism(verb, old, override_num_blocks)
+    return wanted if wanted != -1 else max(1, min(int(n), DataContext.get_current().read_op_min_num_blocks))
 
 
 def _blocks(verb: str, override_num_blocks: int | None) -> int | None:

@@ -1,0 +1,146 @@
+"""What an execution does and did: limits, predictions, rows under way, traces and pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from skate.data._block.rows import iter_rows
+from skate.data._insight.limits import Why, why
+from skate.data._insight.picture import picture
+from skate.data._insight.prediction import Prediction, predict
+from skate.data._insight.trace import trace_events
+from skate.data._plan.logical import Blocks, Limit, Node, Read
+from skate.data._verbs import facts, randomness, running
+from skate.data._verbs.core import Core
+
+
+class Watching(Core):
+    """``why``, ``predict``, ``peek``, ``timeline``, ``plot_run``."""
+
+    def why(self) -> Why:
+        """Return what limits this data set's execution, or limited its last one.
+
+        Returns:
+            Which stage limits, and what the time of each replica went into; ``print`` shows it. It can be
+            called from another thread while the data set runs.
+
+        Raises:
+            RuntimeError: the data set has not run.
+
+        Example:
+            >>> embedded = ds.map_batches(Embed, batch_size=32).materialize()
+            >>> print(embedded.why())
+        """
+        return why(self._observed("why").stats)
+
+    def predict(self, sample: int = 100) -> Prediction:
+        """Run the plan over the first rows of its source, and return what all of it will need.
+
+        Args:
+            sample: rows to read.
+
+        Returns:
+            Seconds, memory and the stage that will limit; seconds only if the source knows its number of
+            rows.
+
+        Raises:
+            ValueError: the data set has several sources, or none.
+
+        Example:
+            >>> print(ds.map(decode).predict())
+        """
+        sources = [node for node in facts.nodes(self._plan) if isinstance(node, (Read, Blocks))]
+        if len(sources) != 1:
+            raise ValueError(f"predict() takes a data set with one source; this one has {len(sources)}")
+        if isinstance(sample, bool) or not isinstance(sample, int) or sample < 1:
+            raise ValueError(f"predict(sample={sample!r}): give a number of rows from 1")
+        plan = randomness.replaced(self._plan, sources[0], Limit(sources[0], sample))
+        with running.run(plan, self._context) as execution:
+            for _ in execution:
+                pass
+        stats = execution.stats
+        rows = max((stage.rows_in for stage in stats.stages), default=0)
+        return predict(stats, min(sample, rows) or sample, facts.known_rows(sources[0]), _cpus())
+
+    def peek(self, stage: str, n: int = 3) -> list[dict[str, Any]]:
+        """Return rows that lie at this moment before a stage of the running execution.
+
+        Call it from another thread while the data set is iterated over or written.
+
+        Args:
+            stage: a part of the stage's name: ``"MapBatches(embed)"``; ``""``: rows that the consumer takes
+                next.
+            n: most rows.
+
+        Raises:
+            RuntimeError: the data set is not running.
+            ValueError: there is no such stage, or more than one; the text names them.
+
+        Example:
+            >>> ds.peek("embed", n=1)
+        """
+        execution = self._running
+        if execution is None:
+            raise RuntimeError(
+                "peek() looks at an execution that runs: call it from another thread meanwhile"
+            )
+        pieces = execution.pieces_before(stage)
+        rows: list[dict[str, Any]] = []
+        for piece in pieces:
+            rows += list(iter_rows(execution.fetch(piece.rows(0, n - len(rows)))))
+            if len(rows) >= n:
+                break
+        return rows
+
+    def timeline(self, filename: str | os.PathLike[str] | None = None) -> list[dict[str, Any]] | None:
+        """Return the tasks of the last execution as events of Chrome's trace format, or write them to a file.
+
+        Args:
+            filename: a file for chrome://tracing or Perfetto; None: return the events.
+
+        Raises:
+            RuntimeError: the data set has not run.
+        """
+        events = trace_events(self._observed("timeline").stats)
+        if filename is None:
+            return events
+        Path(filename).write_text(json.dumps(events))
+        return None
+
+    def plot_run(self, filename: str | os.PathLike[str] | None = None) -> str:
+        """Return a picture of the last execution as SVG: a lane for each process, a bar for each task.
+
+        Args:
+            filename: a file to write it to, as well.
+
+        Raises:
+            RuntimeError: the data set has not run.
+
+        Example:
+            >>> ds.materialize().plot_run("run.svg")
+        """
+        drawn = picture(self._observed("plot_run").stats, self._name or _title(self._plan))
+        if filename is not None:
+            Path(filename).write_text(drawn)
+        return drawn
+
+    def _observed(self, verb: str) -> Any:
+        """Return the execution that runs, or what is left of the last one."""
+        found = self._running if self._running is not None else self._last
+        if found is None:
+            raise RuntimeError(
+                f"{verb}() tells of an execution: run the data set first, or call it while it runs"
+            )
+        return found
+
+
+def _title(plan: Node) -> str:
+    names = [node.name for node in facts.nodes(plan)]
+    return " > ".join(names)
+
+
+def _cpus() -> float:
+    return float(len(os.sched_getaffinity(0)))
