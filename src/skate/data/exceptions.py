@@ -226,12 +226,14 @@ def for_caller(error: BaseException) -> BaseException:
     last, in
     the driver: inside a task the runtime takes a RayTaskError for the error of another task.
     """
+    while isinstance(error, RayTaskError) and isinstance(error.cause, RayDataUserCodeException):
+        error = error.cause  # it came from a worker: said in the words of the runtime
     if not isinstance(error, RayDataUserCodeException) or isinstance(error, RayTaskError):
         return error
     held = error.__dict__
     fields = {name: held.get(name) for name in _FIELDS if name not in ("cause", "row")}
-    made = _made(error.cause, error.row, fields, as_task=True)
-    return made.with_traceback(error.__traceback__)
+    # Without the frames of the executor: those of the user's function are its cause's.
+    return _made(error.cause, error.row, fields, as_task=True)
 
 
 def describe(error: BaseException) -> str:

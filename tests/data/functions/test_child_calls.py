@@ -153,6 +153,18 @@ class Loads:
         return {"x": row["x"], "n": self.n, "pid": os.getpid()}
 
 
+def test_calls_while_a_generator_is_read():
+    child = ChildFunction(lambda: lambda n: iter(range(n)) if n else "none", "numbers")
+    items = child.call(4, LONG)
+    assert next(items) == 0
+    assert child.call(0, LONG) == "none"
+    assert list(items) == [1, 2, 3]
+    rest = child.call(3, LONG)
+    other = child.call(2, LONG)
+    assert (list(rest), list(other)) == ([0, 1, 2], [0, 1])
+    child.close()
+
+
 def test_instance_lives_in_the_child_and_is_made_again(run, make_numbers):
     replica = Replica()
     operator = MapRows(of(Loads), SLOW)
@@ -233,6 +245,37 @@ def test_from_another_thread(run, make_numbers):
     thread.join()
     assert run(operator, *make_numbers(1), task=TaskContext("0.0", replica=replica)).column("n") == [1]
     replica.instances[0].close()
+
+
+class Spreads:
+    def __call__(self, row):
+        for i in range(3000):
+            if row["x"] == 1 and i == 2999:
+                os._exit(1)
+            yield {"x": row["x"], "i": i}
+
+
+@pytest.mark.parametrize("fn", [Spreads, Spreads()], ids=["class", "object"])
+def test_tasks_in_turns_on_one_replica(make_numbers, fn):
+    """The local port takes an item of one task, then one of another."""
+    replica = Replica()
+    policy = ErrorPolicy.of("map", on_error="dead_letter", timeout_per_row=LONG)
+    operator = FlatMap(of(fn), policy)
+    tasks = [TaskContext(f"0.{n}", replica=replica, target_max_block_bytes=1) for n in range(3)]
+    outputs = [operator.process(iter(make_numbers(3)), task) for task in tasks]
+    found = [[], [], []]
+    going = {0, 1, 2}
+    while going:
+        for n in sorted(going):
+            table = next(outputs[n], None)
+            if table is None:
+                going.discard(n)
+            else:
+                found[n] += zip(table["x"].to_pylist(), table["i"].to_pylist(), strict=True)
+    assert found == [[(x, i) for x in (0, 2) for i in range(3000)]] * 3
+    assert [[letter.row_id for letter in task.letters] for task in tasks] == [[f"0.{n}:1"] for n in range(3)]
+    for one in replica.instances.values():
+        one.close()
 
 
 def test_large_values_both_ways(run, make_numbers):

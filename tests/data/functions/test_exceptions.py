@@ -181,6 +181,16 @@ def test_ray_task_error_for_callers():
     assert for_caller(other) is other
 
 
+def test_what_comes_from_a_worker_says_the_same():
+    made = wrap(raised(KeyError("a")), "Map(f)", {"id": 1}, "", "0.0:1")
+    came = skate.exceptions.RayTaskError("task", "trace", made).as_instanceof_cause()
+    assert isinstance(came, KeyError) and str(came) != str(made)
+    found = for_caller(came)
+    assert str(found) == str(made)
+    assert isinstance(found, skate.exceptions.RayTaskError) and isinstance(found, KeyError)
+    assert found.cause is made.cause
+
+
 def test_exit_is_an_error_with_its_code():
     made = wrap(SystemExit(3), "Map(f)")
     assert not isinstance(made, SystemExit)

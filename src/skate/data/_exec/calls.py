@@ -125,13 +125,19 @@ class FunctionOperator(Operator):
 
     def _make_opened(self) -> Opened:
         function = self.function
-        if self.policy.timeout_per_row is not None and not function.is_async:
+        if self.in_child and not function.is_class:
+            return Opened(self._token, None)
+        if self.in_child:
             child = ChildFunction(function.instantiate, self.name)
-            if function.is_class:
-                child.start()
+            child.start()
             return Opened(self._token, None, child=child)
         thread = LoopThread(self.name) if function.is_async and function.is_class else None
         return Opened(self._token, function.instantiate(), thread)
+
+    @property
+    def in_child(self) -> bool:
+        """Calls run in a child process."""
+        return self.policy.timeout_per_row is not None and not self.function.is_async
 
     def opened(self, replica: Replica) -> Opened:
         """Return what ``open`` made in a replica, or make it."""
@@ -164,6 +170,10 @@ class Run:
         self._next_base = 0
         self._opened = operator.opened(task.replica)
         self._thread = self._opened.thread
+        self._child = self._opened.child
+        if operator.in_child and self._child is None:
+            # Of this pass alone: tasks that share a replica may run in turns.
+            self._child = ChildFunction(operator.function.instantiate, operator.name)
         self.call = self._opened.call or partial(self._in_child, 1)
 
     # ------------------------------------------------------------------ input
@@ -190,7 +200,7 @@ class Run:
     # ------------------------------------------------------------------ calls
 
     def _in_child(self, rows: int, data: Any) -> Any:
-        child, seconds = self._opened.child, self.policy.timeout_per_row
+        child, seconds = self._child, self.policy.timeout_per_row
         assert child is not None
         assert seconds is not None
         return child.call(data, seconds * rows)
@@ -221,8 +231,8 @@ class Run:
         if not self.operator.function.is_class:
             if self._thread is not None:
                 self._thread.close()
-            if self._opened.child is not None:
-                self._opened.child.close()
+            if self._child is not None:
+                self._child.close()
 
     # ------------------------------------------------------------------ errors
 

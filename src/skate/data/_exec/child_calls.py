@@ -23,6 +23,7 @@ import sys
 import time
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -53,6 +54,7 @@ class ChildFunction:
         self._make = make
         self._name = name
         self._child: _Child | None = None
+        self._streaming: _Items | None = None
 
     def start(self) -> None:
         """Start the child, and wait until it has made the function."""
@@ -82,6 +84,8 @@ class ChildFunction:
             RowCrashedError: it ended its process.
             Exception: what the function raised.
         """
+        if self._streaming is not None:
+            self._streaming.gather()  # of another task of the replica, which goes on later
         self.start()
         child = self._child
         assert child is not None
@@ -93,7 +97,8 @@ class ChildFunction:
         kind, value = self._receive(child, deadline, seconds)
         if kind == "value":
             return value
-        return self._items(child, kind, value, deadline, seconds)
+        self._streaming = _Items(self._items(child, kind, value, deadline, seconds))
+        return self._streaming
 
     def _items(self, child: _Child, kind: str, value: Any, deadline: float, seconds: float) -> Iterator[Any]:
         is_complete = False
@@ -103,6 +108,7 @@ class ChildFunction:
                 kind, value = self._receive(child, deadline, seconds)
             is_complete = True
         finally:
+            self._streaming = None
             if not is_complete and self._child is child:
                 self.close()  # the rest of its items is not wanted, or it is dead
 
@@ -132,6 +138,32 @@ class ChildFunction:
         if self._child is not None:
             self._child.end()
             self._child = None
+
+
+class _Items(Iterator[Any]):
+    """The items of a generator in the child; those that are gathered early are kept."""
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._items = items
+        self._kept: deque[Any] = deque()
+        self._error: BaseException | None = None
+
+    def __next__(self) -> Any:
+        if self._kept:
+            return self._kept.popleft()
+        if self._error is not None:
+            raise self._error
+        return next(self._items)
+
+    def gather(self) -> None:
+        """Take all items now, and the error at their end: the child is wanted for another call."""
+        try:
+            self._kept.extend(self._items)
+        except (Exception, SystemExit) as error:
+            self._error = error
+
+    def __del__(self) -> None:
+        self._items.close()  # type: ignore[attr-defined]
 
 
 class _Child:
