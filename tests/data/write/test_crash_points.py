@@ -147,6 +147,7 @@ def test_a_write_without_resume_leaves_all_or_nothing(
         assert files_below(path) == ["old.txt"]
 
 
+@pytest.mark.time_limit(240)  # the disk syncs, many times
 def test_killed_at_random_moments(server: conftest.Server, tmp_path: Path) -> None:
     """Thirty kills, spread over a write; each run goes on where the last one was killed."""
     path = tmp_path / "out"

@@ -40,7 +40,6 @@ from skate.data._io.writers.tfrecords import TFRecordSink
 from skate.data._io.writers.webdataset import WebDatasetSink
 from skate.data.datasink import FilenameProvider
 
-
 NOON = datetime.datetime.fromisoformat("2026-01-02T12:04:05.000600")
 
 
@@ -329,6 +328,13 @@ def test_images(tmp_path: Path) -> None:
     write(ImageSink(str(tmp_path / "e"), "x"), schema=pa.schema([("x", pa.binary())]))
     assert not files(tmp_path / "e")
     assert (tmp_path / "e").is_dir()
+
+
+def test_many_files_of_a_task_are_synced_together(tmp_path: Path) -> None:
+    sink = ImageSink(str(tmp_path), "image", resume=True)
+    sink.identify({})
+    write(sink, [from_rows([{"image": np.full((2, 2), n, np.uint8)} for n in range(40)])])
+    assert len(list(tmp_path.glob("*.png"))) == 40
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,8 @@ class JobFiles:
         """Note that parts of the source are written."""
         assert self.lock is not None
         if self._manifest is None:
-            self._manifest = _Manifest(self.store, self.name(f"manifest-{self.lock.fence}"))
+            name = self.name(f"manifest-{self.lock.fence}")
+            self._manifest = _Manifest(self.store, name, self.staged)
         self._manifest.append({"parts": list(parts), "results": list(results)})
 
     # -- the commit ----------------------------------------------------------------------------------------
@@ -312,6 +313,9 @@ class JobFiles:
             "plan": digest(plan),
             "facts": {"files": len(files), "rows": rows, "bytes": sum(file[2] for file in files)},
         }
+        if self.is_resumable:
+            for fence in self.store.names(self.name("staged")):
+                self.store.sync(self.name(f"staged/{fence}"))
         crash_point("before_list")
         self.store.write(self.name("list.json"), json.dumps(self._list).encode(), sync=self.is_resumable)
         crash_point("after_list")
@@ -404,9 +408,10 @@ class JobFiles:
 class _Manifest:
     """Records of one driver; synced in groups."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str, staged: str) -> None:
         self._store = store
         self._name = name
+        self._staged = staged
         self._synced = time.monotonic()
         self._waiting: list[bytes] = []
         self._objects = 0
@@ -431,6 +436,7 @@ class _Manifest:
     def _sync(self) -> None:
         if self._waiting:
             if self._descriptor is not None:
+                self._store.sync(self._staged)  # the folders that the records name
                 os.fsync(self._descriptor)
             else:
                 # Remote files cannot grow: each group of records is a file.

@@ -160,15 +160,13 @@ class StagedTask:
         result["files"] = len(self._names)
         result["bytes"] = sum(file.size for file in self._store.walk(self._folder))
         if self.staging.sync:
-            for name in self._names:
-                self._store.sync(f"{self._folder}/{name}")
-            for folder in self._folders:
-                self._store.sync(f"{self._folder}/{folder}".rstrip("/"))
+            self._store.sync_all(
+                [f"{self._folder}/{name}" for name in (*self._names, *self._folders)], self._folder
+            )
         crash_point("staged_before_rename")
         if self._folder != self._final:
+            # The driver syncs the folder above, for several tasks together.
             self._store.rename(self._folder, self._final)
-            if self.staging.sync:
-                self._store.sync(self.staging.folder)
         crash_point("staged_after_rename")
         result["dir"] = self._final
         return result

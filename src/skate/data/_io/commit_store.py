@@ -8,6 +8,7 @@ closed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import shutil
@@ -21,6 +22,8 @@ from skate.data._io.files.filesystem import ArrowFileSystem, FileSystem, LocalFi
 #: Storage that has no folders: a key with slashes needs none.
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 _ATTEMPTS = 20
+#: Files that are synced by a call each; of more, all of the filesystem is, in one call.
+_SYNCED_ONE_BY_ONE = 16
 
 
 class StoredFile(NamedTuple):
@@ -105,6 +108,11 @@ class Store(ABC):
 
     def sync(self, name: str) -> None:  # noqa: B027 - nothing to do on remote storage
         """Make a file's bytes, or a folder's names, survive a power cut."""
+
+    def sync_all(self, names: list[str], folder: str) -> None:
+        """Make files and folders below a folder survive a power cut."""
+        for name in names:
+            self.sync(name.rstrip("/"))
 
     def missing(self) -> list[str]:
         """Return the folders that making the target would make, the innermost first; paths."""
@@ -219,6 +227,22 @@ class LocalStore(Store):
         descriptor = os.open(self.path(name), os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
             os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def sync_all(self, names: list[str], folder: str) -> None:
+        if len(names) <= _SYNCED_ONE_BY_ONE or not self._sync_filesystem(folder):
+            super().sync_all(names, folder)
+
+    def _sync_filesystem(self, folder: str) -> bool:
+        """Write everything that waits for the disk, where the system has a call for it."""
+        try:
+            call = ctypes.CDLL(None, use_errno=True).syncfs
+        except (OSError, AttributeError, TypeError):
+            return False
+        descriptor = os.open(self.path(folder), os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            return bool(call(descriptor) == 0)
         finally:
             os.close(descriptor)
 
