@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from skate.data._block.batches import from_batch
 from skate.data._block.builder import BlockBuilder
+from skate.data._block.objects import restore
 from skate.data._block.sources import sources
 from skate.data._block.tables import concat, size_bytes, slice_rows
 from skate.data._exec.operators import Letter, Made, Operator, Replica, TaskContext
@@ -43,7 +44,7 @@ class FilePart:
     def load(self) -> pa.Table:
         """Return the block; its columns are views of the mapped file."""
         with pa.memory_map(self.path) as source:
-            return pa.ipc.open_file(source).read_all()
+            return restore(pa.ipc.open_file(source).read_all())
 
 
 class Input(NamedTuple):
