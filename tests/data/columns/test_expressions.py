@@ -44,7 +44,7 @@ TABLE = pa.table(
         "l": [[1, 2], [], None, [3]],
         "st": [{"p": 1}, {"p": 2}, None, {"p": 3}],
         "f": [1.5, math.nan, None, 2.0],
-        "t": pa.array([dt.datetime(2020, 5, 17, 13, 30, 5)] * 4),
+        "t": pa.array([dt.datetime(2020, 5, 17, 13, 30, 5)] * 4),  # noqa: DTZ001
         "m": pa.array([[("k", 1)], [], None, [("q", 2), ("r", 3)]], pa.map_(pa.string(), pa.int64())),
         "c": pa.array(["u", "v", None, "u"]).dictionary_encode(),
     }
@@ -113,7 +113,7 @@ def test_operators_are_those_of_python(pairs, operator, cut, is_float):
     )
     table = pa.concat_tables([table.slice(0, cut), table.slice(cut)])
     found = values(apply(operator, col("a"), col("b")), table)
-    for (a, b), value in zip(pairs, found):
+    for (a, b), value in zip(pairs, found, strict=False):
         if is_float and operator in ("//", "%") and b == 0:
             continue  # floats follow IEEE there
         expected = python_value(operator, a, b)
@@ -123,7 +123,7 @@ def test_operators_are_those_of_python(pairs, operator, cut, is_float):
     with_literal = values(apply(operator, col("a"), 3), table)
     assert with_literal == [python_value(operator, a, 3) for a, _ in pairs]
     swapped = values(apply(operator, 3, col("a")), table)
-    for (a, _), value in zip(pairs, swapped):
+    for (a, _), value in zip(pairs, swapped, strict=False):
         if not (operator in ("//", "%", "/") and a == 0):
             assert value == python_value(operator, 3, a)
 
@@ -202,7 +202,7 @@ def test_text_lists_structs_maps_and_times():
     assert values(col("m").map.values(), TABLE.slice(1)) == [[], None, [2, 3]]
     assert values(col("t").dt.year())[0] == 2020
     assert values(col("t").dt.strftime("%Y/%m"))[0] == "2020/05"
-    assert values(col("t").dt.floor("hour"))[0] == dt.datetime(2020, 5, 17, 13)
+    assert values(col("t").dt.floor("hour"))[0] == dt.datetime(2020, 5, 17, 13)  # noqa: DTZ001
     assert values(col("a").abs()) == [1, 2, None, 7]
     assert values(col("a") ** 2) == [1, 4, None, 49]
     assert values(col("b").power(-1))[0] == 0.5
@@ -217,9 +217,9 @@ def test_text_lists_structs_maps_and_times():
         *(
             lambda e, name=name: getattr(e.str, name)()
             for name in (
-                "len byte_len lower upper capitalize title swapcase reverse strip lstrip rstrip split_whitespace "
-                "is_alnum is_alpha is_ascii is_decimal is_digit is_lower is_numeric is_printable is_space is_title "
-                "is_upper"
+                "len byte_len lower upper capitalize title swapcase reverse strip lstrip rstrip "
+                "split_whitespace is_alnum is_alpha is_ascii is_decimal is_digit is_lower is_numeric "
+                "is_printable is_space is_title is_upper"
             ).split()
         ),
         lambda e: e.str.contains("a"),
@@ -231,7 +231,8 @@ def test_text_lists_structs_maps_and_times():
         lambda e: e.str.repeat(2),
         *(
             lambda e, name=name: getattr(e, name)()
-            for name in "abs negate sign ceil floor round trunc sqrt exp ln log10 log2 sin cos tan asin acos atan is_nan".split()
+            for name in "abs negate sign ceil floor round trunc sqrt exp ln log10 log2 sin cos tan asin
+            acos atan is_nan".split()
         ),
         lambda e: e.power(2),
         *(lambda e, name=name: getattr(e.dt, name)() for name in "year month day hour minute second".split()),

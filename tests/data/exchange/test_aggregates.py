@@ -50,14 +50,14 @@ ROWS = st.lists(
 
 
 def table_of(rows):
-    columns = list(zip(*rows)) or [(), (), ()]
+    columns = list(zip(*rows, strict=False)) or [(), (), ()]
     types = (pa.string(), pa.float64(), pa.int64())
-    return pa.table({n: pa.array(c, t) for n, c, t in zip(("s", "f", "v"), columns, types)})
+    return pa.table({n: pa.array(c, t) for n, c, t in zip(("s", "f", "v"), columns, types, strict=False)})
 
 
 def cut(table, edges):
     edges = [0, *sorted(edge % (table.num_rows + 1) for edge in edges), table.num_rows]
-    return [[table.slice(a, b - a)] for a, b in zip(edges, edges[1:])]
+    return [[table.slice(a, b - a)] for a, b in zip(edges, edges[1:], strict=False)]
 
 
 def rows_of(parts):
@@ -138,7 +138,7 @@ AGGREGATES = (
 def assert_row(row, expected):
     row = dict(row)
     counter = row["value_counter(v)"]
-    row["value_counter(v)"] = dict(zip(counter["values"], counter["counts"]))
+    row["value_counter(v)"] = dict(zip(counter["values"], counter["counts"], strict=False))
     found = row["unique(v)"]
     row["unique(v)"] = sorted(value for value in found if value is not None) + [None] * (None in found)
     for name, value in expected.items():
@@ -348,7 +348,7 @@ def test_quantiles_of_a_sketch_are_within_their_bound():
         [ApproximateQuantile("v", quantiles, quantile_precision=400)], table, range(0, 200_000, 7_000)
     )
     ordered = np.sort(values)
-    for q, value in zip(quantiles, found["approx_quantile(v)"]):
+    for q, value in zip(quantiles, found["approx_quantile(v)"], strict=False):
         rank = np.searchsorted(ordered, value) / len(values)
         assert abs(rank - q) <= math.log2(len(values) / 400) / 400
     exact = one([ApproximateQuantile("v", [0.5])], pa.table({"v": [3.0, None, 1.0, 2.0, math.nan]}), [2])
@@ -362,7 +362,9 @@ def test_top_values_are_exact_while_they_fit_and_bounded_beyond():
     assert exact == [{"v": "a", "count": 500}, {"v": "b", "count": 300}]
     small = one([ApproximateTopK("v", 2, log_capacity=4)], table, [100, 500])["approx_topk(v)"]
     assert [entry["v"] for entry in small] == ["a", "b"]
-    assert all(true - 1_000 / 16 <= entry["count"] <= true for entry, true in zip(small, (500, 300)))
+    assert all(
+        true - 1_000 / 16 <= entry["count"] <= true for entry, true in zip(small, (500, 300), strict=False)
+    )
     lists = pa.table({"v": [[1, 2], [1], None]})
     assert one([ApproximateTopK("v", 1, encode_lists=True)], lists)["approx_topk(v)"] == [
         {"v": 1, "count": 2}

@@ -37,11 +37,14 @@ ROWS = st.lists(
 
 
 def table_of(rows):
-    columns = list(zip(*rows)) or [(), (), ()]
+    columns = list(zip(*rows, strict=False)) or [(), (), ()]
     types = (pa.int64(), pa.float64(), pa.string())
     return pa.table(
         {
-            **{name: pa.array(column, type_) for name, column, type_ in zip("kfs", columns, types)},
+            **{
+                name: pa.array(column, type_)
+                for name, column, type_ in zip("kfs", columns, types, strict=False)
+            },
             "row": pa.array(range(len(rows)), pa.int64()),
         }
     )
@@ -49,7 +52,7 @@ def table_of(rows):
 
 def cut(table, edges):
     edges = [0, *sorted(edge % (table.num_rows + 1) for edge in edges), table.num_rows]
-    return [[table.slice(a, b - a)] for a, b in zip(edges, edges[1:])]
+    return [[table.slice(a, b - a)] for a, b in zip(edges, edges[1:], strict=False)]
 
 
 def rows_of(parts):
@@ -160,7 +163,9 @@ def test_equal_keys_share_a_block(rows, edges, key, blocks):
 
 
 def test_hashes_are_those_of_every_run():
-    """Resumed runs need the partitions of the run before: change these numbers only with the format of runs."""
+    """Resumed runs need the partitions of the run before: change these numbers only with the format of
+    runs.
+    """
     assert hash_rows([pa.array([1, 2, None])]).to_pylist() == [
         6238072747940578789,
         15839785061582574730,

@@ -38,7 +38,7 @@ def cut_tables(draw, columns, max_rows=40):
 def cuts(draw, table):
     edges = sorted(draw(st.lists(st.integers(0, table.num_rows), max_size=4)))
     edges = [0, *edges, table.num_rows]
-    blocks = [table.slice(a, b - a) for a, b in zip(edges, edges[1:])]
+    blocks = [table.slice(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
     at = draw(st.integers(0, len(blocks)))
     return [bundle for bundle in (blocks[:at], blocks[at:]) if bundle] or [[table]]
 

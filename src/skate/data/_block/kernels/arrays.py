@@ -81,9 +81,9 @@ def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     type_ = column.type
     if pa.types.is_dictionary(type_):
         return plain(column.cast(type_.value_type))
-    if type_ == pa.string_view():
+    if str(type_) == "string_view":
         return column.cast(pa.string())
-    if type_ == pa.binary_view():
+    if str(type_) == "binary_view":
         return column.cast(pa.binary())
     if pa.types.is_float16(type_):
         return column.cast(pa.float32())

@@ -109,7 +109,23 @@ class Groups:
         if is_nested(column.type):
             raise pa.ArrowNotImplementedError(f"there is no {function} of values of type {column.type}")
         options = pc.ScalarAggregateOptions(skip_nulls=skip_nulls, min_count=1)
-        return self._reduce(column, function, options)
+        try:
+            return self._reduce(column, function, options)
+        except pa.ArrowNotImplementedError:  # text, before pyarrow 20
+            return self._extreme_by_order(column, function, skip_nulls)
+
+    def _extreme_by_order(self, column: Column, function: str, skip_nulls: bool) -> pa.Array:
+        """Return extremes of values that have an order but no kernel for it."""
+        if self.num_rows == 0:
+            return pa.nulls(self.count, column.type)
+        ids = pa.repeat(pa.scalar(0, pa.int32()), self.num_rows) if self.ids is None else self.ids
+        direction = "ascending" if function == "min" else "descending"
+        table = pa.table({"g": ids, "v": column})
+        order = pc.sort_indices(table, sort_keys=[("g", "ascending"), ("v", direction)])
+        best = as_array(table["v"]).take(order).take(self.offsets.slice(0, self.count))
+        if skip_nulls or column.null_count == 0:
+            return best
+        return pc.if_else(pc.equal(self.valid(column), self.sizes), best, pa.scalar(None, best.type))
 
     def valid(self, column: Column) -> pa.Array:
         """Return how many values of each group are not null, as int64."""

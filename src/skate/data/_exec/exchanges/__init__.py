@@ -5,6 +5,7 @@ from skate.data._exec.exchanges.duplicates import DropDuplicates, unique
 from skate.data._exec.exchanges.groups import MapGroups
 from skate.data._exec.exchanges.in_process import output_schema, run_exchange
 from skate.data._exec.exchanges.join import JOIN_TYPES, Join
+from skate.data._exec.exchanges.near_duplicates import NearDuplicates
 from skate.data._exec.exchanges.repartition import HashRepartition, Repartition
 from skate.data._exec.exchanges.shuffle import Shuffle
 from skate.data._exec.exchanges.sort import Sort, TopK
@@ -17,6 +18,7 @@ __all__ = [
     "HashRepartition",
     "Join",
     "MapGroups",
+    "NearDuplicates",
     "Repartition",
     "Shuffle",
     "Sort",
