@@ -133,6 +133,20 @@ def test_pipes_are_left_out_and_broken_links_are_not(tmp_path: Path) -> None:
     assert names(Listing([str(tmp_path)])) == ["x", "y"]
 
 
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    from skate.data._io.readers.binary import BinaryDatasource
+
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this filesystem has no such names")
+    source = BinaryDatasource(tmp_path, include_paths=True)
+    [task] = pickle.loads(pickle.dumps(source.get_read_tasks()))
+    [block] = task()
+    assert block["path"].to_pylist() == [f"{tmp_path}/caf\ufffd"]
+    assert source.fingerprint()["files"] == 1
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
 def test_unreadable_folder(tmp_path: Path) -> None:
     make(tmp_path, "a/x")
@@ -147,14 +161,14 @@ def test_unreadable_folder(tmp_path: Path) -> None:
 def test_only_the_first_file_is_looked_at_by_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make(tmp_path, *(f"{number:03}" for number in range(300)))
+    make(tmp_path, *(f"{number:04}" for number in range(1200)))
     listing = Listing([str(tmp_path)])
     assert len(listing._known) == 1
     for position, _ in enumerate(listing):
         if position == 10:
             break
-    assert len(listing._known) == 11
-    assert len(listing.all()) == 300
+    assert len(listing._known) == 501
+    assert len(listing.all()) == 1200
 
 
 def test_relative_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,7 +254,7 @@ def test_videos(tmp_path: Path, read: Read) -> None:
     rows = read(VideoDatasource(tmp_path, include_timestamps=True)).rows
     assert [row["frame_index"] for row in rows] == list(range(20))
     assert rows[0]["frame"].shape == (48, 64, 3) and rows[0]["frame"].dtype == np.uint8
-    assert [int(round(row["frame"].mean() / 10)) for row in rows] == list(range(20))
+    assert [round(row["frame"].mean() / 10) for row in rows] == list(range(20))
     np.testing.assert_allclose(
         [row["frame_timestamp"] for row in rows], [[n / 10, (n + 1) / 10] for n in range(20)]
     )

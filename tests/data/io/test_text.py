@@ -301,6 +301,17 @@ def test_tasks_pickle_without_the_listing(tmp_path: Path) -> None:
     assert block["text"].to_pylist() == ["9", "10", "11"]
 
 
+def test_a_limit_needs_no_further_files(tmp_path: Path) -> None:
+    from skate.data._io.datasource import SourceHints
+
+    for number in range(100):
+        (tmp_path / f"{number:03}").write_text(str(number))
+    source = BinaryDatasource(tmp_path).with_hints(SourceHints(limit=25))
+    tasks = source.get_read_tasks(10)
+    assert [task.metadata.num_rows for task in tasks] == [10, 10, 10]
+    assert sum(block.num_rows for task in tasks for block in task()) == 30
+
+
 def test_a_datasource_pickles_with_its_listing(tmp_path: Path, read: Read) -> None:
     import pickle
 

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
@@ -16,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._exec.operators import TaskContext
-from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask, SourceHints
+from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask
 from skate.data._io.files.bundles import BundleLimits, Piece, name_of, pack
 from skate.data._io.files.errors import ON_ERROR, check_choice, check_positive, check_type
-from skate.data._io.files.filesystem import FileEntry
+from skate.data._io.files.filesystem import FileEntry, pack_entries, unpack_entries
 from skate.data._io.files.listing import Listing, check_extensions, check_paths
 from skate.data._io.files.output import Output, Rejections
 from skate.data._io.files.partitioning import Partitioning, PathPartitionParser, arrow_type_of
@@ -200,6 +199,7 @@ class FileBasedDatasource(Datasource):
             entries = self._matching(entries)
         source = self._for_workers()
         seen: set[str] = set()
+        rows = 0
         bundles = pack(entries, self.limits, may_cut=self._may_cut, parallelism=parallelism)
         for bundle in bundles:
             name = name_of(bundle, listing.relative(bundle[0].entry.path))
@@ -207,16 +207,11 @@ class FileBasedDatasource(Datasource):
             while unique in seen:  # a file that is named twice is read twice
                 unique, number = f"{name}#{number}", number + 1
             seen.add(unique)
-            yield ReadTask(
-                FileRead(source, bundle, per_task_row_limit),
-                BlockMetadata(
-                    num_rows=self._rows_of(len(bundle)),
-                    size_bytes=int(sum(piece.size for piece in bundle) * self.memory_per_byte),
-                    input_files=[piece.entry.path for piece in bundle],
-                ),
-                per_task_row_limit=per_task_row_limit,
-                name=unique,
-            )
+            read = FileRead(source, bundle, per_task_row_limit)
+            yield FileReadTask(read, per_task_row_limit, unique)
+            rows += source.rows_of(len(bundle)) or 0
+            if self.hints.limit is not None and rows >= self.hints.limit:
+                return  # the files that follow are not needed
 
     def _matching(self, entries: Iterable[FileEntry]) -> Iterator[FileEntry]:
         parser, predicate = self._parser, self.hints.predicate
@@ -229,14 +224,15 @@ class FileBasedDatasource(Datasource):
             if known[folder]:
                 yield entry
 
-    def _rows_of(self, files: int) -> int | None:
-        if self.rows_per_file is None or self._on_error != "raise" or self.hints != SourceHints():
+    def rows_of(self, files: int) -> int | None:
+        """Return the rows of a number of files, if that is certain."""
+        if self.rows_per_file is None or self._on_error != "raise" or self.hints.predicate is not None:
             return None
         return files * self.rows_per_file
 
     def num_rows(self) -> int | None:
         """Return the number of rows if every file has a certain number."""
-        return self._rows_of(len(self.listing.all())) if self.rows_per_file is not None else None
+        return self.rows_of(len(self.listing.all())) if self.rows_per_file is not None else None
 
     def estimate_inmemory_data_size(self) -> int | None:
         """Return the expected bytes of all rows; of a very long listing, at least as many."""
@@ -271,7 +267,11 @@ class FileBasedDatasource(Datasource):
         digest = hashlib.blake2b(digest_size=16)
         count = size = 0
         for entry in self.listing.all():
-            digest.update(f"{self.listing.relative(entry.path)}\0{entry.size}\0{entry.mtime_ns}\n".encode())
+            digest.update(
+                f"{self.listing.relative(entry.path)}\0{entry.size}\0{entry.mtime_ns}\n".encode(
+                    "utf-8", "surrogatepass"
+                )
+            )
             count += 1
             size += entry.size
         hidden = {"_listing", "_filesystem", "_parser", "hints"}
@@ -296,8 +296,34 @@ class FileBasedDatasource(Datasource):
             for name, value in self._parser(path).items():
                 found[name] = (value, arrow_type_of(self._partitioning, name))
         if self._include_paths:
-            found["path"] = (path, pa.string())
+            found["path"] = (as_text(path), pa.string())
         return found
+
+
+class FileReadTask(ReadTask):
+    """A bundle of files; its metadata is made when it is asked for, and does not travel.
+
+    Args:
+        read: the read function.
+        row_limit: rows after which reading may stop.
+        name: see ``ReadTask``.
+    """
+
+    def __init__(self, read: FileRead, row_limit: int | None, name: str) -> None:
+        self._read_fn = read
+        self.schema = None
+        self.per_task_row_limit = row_limit
+        self.name = name
+
+    @property
+    def metadata(self) -> BlockMetadata:  # type: ignore[override]
+        """What is expected."""
+        read: Any = self._read_fn
+        return BlockMetadata(
+            num_rows=read.source.rows_of(len(read.pieces)),
+            size_bytes=int(sum(piece.size for piece in read.pieces) * read.source.memory_per_byte),
+            input_files=[piece.entry.path for piece in read.pieces],
+        )
 
 
 class FileRead:
@@ -312,10 +338,28 @@ class FileRead:
     def __init__(
         self, source: FileBasedDatasource, pieces: Sequence[Piece], row_limit: int | None = None
     ) -> None:
-        self._source = source
-        self._pieces = list(pieces)
+        self.source = source
+        self.pieces = list(pieces)
         limits = [limit for limit in (row_limit, source.hints.limit) if limit is not None]
         self._limit = min(limits) if limits else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        parts = [(piece.part, piece.parts) for piece in self.pieces]
+        whole = all(part == (0, 1) for part in parts)
+        entries = pack_entries([piece.entry for piece in self.pieces])
+        return {
+            "source": self.source,
+            "limit": self._limit,
+            "entries": entries,
+            "parts": None if whole else parts,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.source = state["source"]
+        self._limit = state["limit"]
+        entries = unpack_entries(state["entries"])
+        parts = state["parts"] or [(0, 1)] * len(entries)
+        self.pieces = [Piece(entry, *part) for entry, part in zip(entries, parts, strict=True)]
 
     def __call__(self) -> Iterator[pa.Table]:
         """Return the blocks. Letters are lost: ``read`` keeps them."""
@@ -323,21 +367,19 @@ class FileRead:
 
     def read(self, task: TaskContext) -> Iterator[pa.Table]:
         """Return the blocks of a task, and put failures into its letters."""
-        source = self._source
+        source = self.source
         rejections = Rejections(source._on_error, task, f"Read{source.get_name()}")
         output = Output(
             task.target_max_block_bytes, self._limit, None if source.adds_constants else source.constants
         )
         loaded_pieces = (
-            read_ahead(source._filesystem, self._pieces, source._max_file_bytes)
+            read_ahead(source._filesystem, self.pieces, source._max_file_bytes)
             if source.reads_whole_files
-            else ((piece, None) for piece in self._pieces)
+            else ((piece, None) for piece in self.pieces)
         )
         try:
             while not output.is_full:
-                began = time.perf_counter()
                 following = next(loaded_pieces, None)
-                task.spend("read", time.perf_counter() - began)
                 if following is None:
                     break
                 yield from self._read_one(following[0], following[1], output, rejections)
@@ -350,7 +392,7 @@ class FileRead:
     def _read_one(
         self, piece: Piece, loaded: Any, output: Output, rejections: Rejections
     ) -> Iterator[pa.Table]:
-        source, path = self._source, piece.entry.path
+        source, path = self.source, piece.entry.path
         try:
             output.begin(path)
             if isinstance(loaded, Exception):
@@ -364,6 +406,11 @@ class FileRead:
                     break
         except Exception as error:
             rejections.reject(error, path)
+
+
+def as_text(path: str) -> str:
+    """Return a path as text: bytes of names that are no UTF-8 become U+FFFD."""
+    return path if path.isascii() else path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def plain(value: Any) -> Any:

@@ -13,12 +13,21 @@ import posixpath
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
 from skate.data._io.files.errors import check_type
-from skate.data._io.files.filesystem import FileEntry, FileSystem, is_hidden, resolve
+from skate.data._io.files.filesystem import (
+    FileEntry,
+    FileSystem,
+    is_hidden,
+    pack_entries,
+    resolve,
+    unpack_entries,
+)
 
+_READ_AT_A_TIME = 500
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -87,23 +96,23 @@ class Listing:
         roots = [root for path in resolved for root in self._roots(path, ignore_missing_paths)]
         self.root = _common_folder([path if is_dir else posixpath.dirname(path) for path, is_dir in roots])
         self._rest: Iterator[FileEntry] | None = self._walk(roots)
-        if self._take(0) is None:
+        if not self._read_more(1):
             self._raise_nothing_found()
 
     def __getstate__(self) -> dict[str, Any]:
         # A plan that is pickled keeps what was found: listing again elsewhere might find something else.
-        self.all()
-        return {"filesystem": self.filesystem, "root": self.root, "_known": self._known}
+        return {"filesystem": self.filesystem, "root": self.root, "_known": pack_entries(self.all())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._known = unpack_entries(state["_known"])
         self._lock = threading.Lock()
         self._rest = None
 
     def __iter__(self) -> Iterator[FileEntry]:
         position = 0
-        while (entry := self._take(position)) is not None:
-            yield entry
+        while position < len(self._known) or self._read_more(_READ_AT_A_TIME):
+            yield self._known[position]
             position += 1
 
     def all(self) -> list[FileEntry]:
@@ -118,17 +127,16 @@ class Listing:
         """Return a path as seen from the folder that all files have in common."""
         return path[len(self.root) :].lstrip("/") if path.startswith(self.root) else path
 
-    def _take(self, position: int) -> FileEntry | None:
-        if position < len(self._known):
-            return self._known[position]
+    def _read_more(self, count: int) -> bool:
+        """Take up to ``count`` more files; return whether there was one."""
         with self._lock:
-            while position >= len(self._known) and self._rest is not None:
-                entry = next(self._rest, None)
-                if entry is None:
-                    self._rest = None
-                else:
-                    self._known.append(entry)
-            return self._known[position] if position < len(self._known) else None
+            if self._rest is None:
+                return False
+            found = list(islice(self._rest, count))
+            self._known.extend(found)
+            if len(found) < count:
+                self._rest = None
+            return bool(found)
 
     def _roots(self, path: str, ignore_missing: bool) -> list[tuple[str, bool]]:
         kind = self.filesystem.kind(path)

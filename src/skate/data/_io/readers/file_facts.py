@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
 from skate.data._io.files.bundles import BundleLimits
 from skate.data._io.files.errors import check_type
-from skate.data._io.files.file_source import FileBasedDatasource
+from skate.data._io.files.file_source import FileBasedDatasource, as_text
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile
 
@@ -33,6 +34,7 @@ class FilesDatasource(FileBasedDatasource):
     reads_whole_files = False
     rows_per_file = 1
     memory_per_byte = 0.0
+    _row_bytes = 200
 
     def __init__(self, paths: Any, *, detect_type: bool = True, **options: Any) -> None:
         check_type("detect_type", detect_type, bool, "True or False")
@@ -42,13 +44,17 @@ class FilesDatasource(FileBasedDatasource):
     def get_name(self) -> str:
         return "Files"
 
+    def estimate_inmemory_data_size(self) -> int:
+        """Return the expected bytes of all rows; of a very long listing, at least as many."""
+        return sum(self._row_bytes for _ in islice(self.listing, 10_000))
+
     def file_schema(self) -> pa.Schema:
         fields = [("path", pa.string()), ("size", pa.int64()), ("mtime", pa.timestamp("us", "UTC"))]
         return pa.schema([*fields, *([("type", pa.string())] if self._detect_type else [])])
 
     def read_file(self, file: InputFile, rejections: Rejections) -> Iterator[pa.Table | Mapping[str, Any]]:
         entry = file.piece.entry
-        row: dict[str, Any] = {"path": entry.path, "size": entry.size}
+        row: dict[str, Any] = {"path": as_text(entry.path), "size": entry.size}
         row["mtime"] = (
             pa.scalar(entry.mtime_ns // 1000, pa.timestamp("us", "UTC")).as_py() if entry.mtime_ns else None
         )
