@@ -38,7 +38,7 @@ class PlanChanged(CommitError):
 
 
 class SaveMode(str, Enum):
-    """What a write does if its target exists.
+    """The choices for a write whose target exists.
 
     Attributes:
         APPEND: add files; what is there stays. The default.
@@ -111,7 +111,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What happened."""
+    """Facts that the effects report."""
 
     TASKS_FINISHED = "all tasks finished"
     LISTED = "files listed"
@@ -124,7 +124,7 @@ class Event(Enum):
 
 
 class Command(Enum):
-    """What is to be done."""
+    """Steps that the effects perform."""
 
     LIST = "write the list of files"
     PLACE = "rename staged files into the target"
@@ -188,7 +188,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Found:
-    """What an earlier run of a write left.
+    """The files that an earlier run of a write left.
 
     Attributes:
         has_plan: it wrote its plan.

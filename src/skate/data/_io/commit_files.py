@@ -43,7 +43,7 @@ _REMOTE_THREADS = 16
 
 @dataclass
 class WriteFacts:
-    """What a write did, for statistics.
+    """Files and rows of a write, for statistics.
 
     Attributes:
         files: files in the target that it wrote.
@@ -62,7 +62,7 @@ class WriteFacts:
 
 @dataclass
 class Recorded:
-    """What the manifests of earlier drivers say.
+    """The contents of the manifests of earlier drivers.
 
     Attributes:
         parts: parts of the source, in the order of the records.

@@ -21,7 +21,7 @@ HIDDEN = "_skate"
 
 
 class TaskResult(TypedDict):
-    """What a task wrote: plain data.
+    """The files of a task, as plain data.
 
     Attributes:
         dir: the folder of its staged files; "" if it wrote none.
@@ -47,7 +47,7 @@ class Staging:
         folder: for the folders of tasks.
         write_uuid: names the write in file names; an interrupted write keeps it when it is resumed.
         first_task: number of this driver's first task; earlier drivers of the write had those below.
-        sync: files must survive a power cut before the driver is told of them.
+        sync: files must survive a power cut before the driver learns of them.
         open_arguments: pyarrow's arguments for opening a file.
     """
 

@@ -26,7 +26,7 @@ W = TypeVar("W")
 
 @dataclass
 class WriteResult(Generic[W]):
-    """What a whole write did, for ``Datasink.on_write_complete``.
+    """The outcome of a whole write, for ``Datasink.on_write_complete``.
 
     Attributes:
         num_rows: rows that the tasks got.
@@ -50,7 +50,7 @@ class WriteResult(Generic[W]):
 
 @dataclass
 class WriteContext:
-    """What ``Datasink.write`` may know of its task.
+    """The facts of a task for ``Datasink.write``.
 
     Attributes:
         task_idx: number of the task, the same when it runs again.
@@ -93,7 +93,7 @@ class Datasink(Generic[W]):
             ctx: a WriteContext: ``ctx.task_idx`` is the number of the task.
 
         Returns:
-            What ``on_write_complete`` needs of it; it is pickled.
+            A value for ``on_write_complete``; it is pickled.
         """
         raise NotImplementedError(f"{type(self).__name__} must define write")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from skate.data._block.tables import public_schema
 from skate.data._exec.operators import TaskContext
 from skate.data._io.commit import SaveMode, save_mode
 from skate.data._io.commit_files import JobFiles, WriteFacts
@@ -126,7 +127,7 @@ class FileSink(Sink):
         self._identity = plain(plan)
 
     def start(self, schema: pa.Schema | None) -> None:
-        self._schema = schema
+        self._schema = schema = None if schema is None else public_schema(schema)
         self._form.check(schema)
         self._check_names()
         plan: dict[str, Any] | None = None
@@ -211,22 +212,20 @@ class FileSink(Sink):
             if result is not None:
                 unique[result["dir"] or f"task {result['task']}"] = result
         if not any(result["files"] for result in unique.values()):
-            unique.update(self._write_empty(schema, unique))
+            unique.update(self._write_empty(schema))
         files.finish(list(unique.values()), self._mode is SaveMode.OVERWRITE, self._plan)
         self.facts = files.facts
 
-    def _write_empty(
-        self, schema: pa.Schema | None, results: Mapping[str, TaskResult]
-    ) -> dict[str, TaskResult]:
+    def _write_empty(self, schema: pa.Schema | None) -> dict[str, TaskResult]:
         """Write one file without rows, unless the target has files to which none are added."""
         assert self._staging is not None
         if self._mode is not SaveMode.OVERWRITE and any(
             name[:1] not in "_." for name in self._store.names("")
         ):
             return {}
-        number = max((result["task"] + 1 for result in results.values()), default=self._staging.first_task)
-        with StagedTask(self._staging, number) as files:
-            known = schema if schema is not None else self._schema
+        # No task has a file, so the first one's name is free.
+        with StagedTask(self._staging, 0) as files:
+            known = public_schema(schema) if schema is not None else self._schema
             self._form.write_empty(known, files, self.names_of(files))
             result = files.finish()
         return {result["dir"]: result} if result["dir"] else {}

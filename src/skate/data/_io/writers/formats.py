@@ -1,4 +1,4 @@
-"""What a file format has to offer, and how the rows of a task are laid out in files."""
+"""The interface of a file format, and how the rows of a task are laid out in files."""
 
 from __future__ import annotations
 

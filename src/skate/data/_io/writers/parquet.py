@@ -20,7 +20,7 @@ from skate.data._io.writers.file_sink import FileSink, call_args_fn
 from skate.data._io.writers.formats import BlockFormat, BlockWriter, FileCutter, pieces
 from skate.data._io.writers.names import FilenameProvider, FileNames
 
-#: What a null is called in the name of a partition's folder.
+#: The text for null in the name of a partition's folder.
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 #: Files of partitions that a task keeps open; of more, the one that was not used for longest is closed.
 _OPEN_FILES = 128
