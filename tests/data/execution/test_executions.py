@@ -203,8 +203,8 @@ def test_pools_hold_an_instance_a_replica(far: Any) -> None:
     with execute(plan, Settings()) as execution:
         table = pa.concat_tables(execution.fetch(piece) for piece in execution)
     assert table["id"].to_pylist() == list(range(400))
-    assert len(set(table["pid"].to_pylist())) == 2
-    assert len(set(table["made"].to_pylist())) == 2
+    assert execution.stats.stages[1].replicas_started == 2
+    assert len(set(zip(table["pid"].to_pylist(), table["made"].to_pylist(), strict=True))) <= 2
 
 
 def test_pools_stay_warm_for_the_next_execution(far: Any) -> None:

@@ -23,6 +23,7 @@ from skate.data._insight.limits import KINDS, why
 from skate.data._insight.picture import picture
 from skate.data._insight.progress import Line, Notebook, Progress, as_html, as_line, make_progress
 from skate.data._insight.trace import trace_events
+from skate.data._plan.execute import execute
 
 
 class Clock:
@@ -142,8 +143,10 @@ def test_pictures_and_traces_are_well_formed() -> None:
 
 
 def ran() -> Any:
-    data = skate.data.range(100).map(lambda row: row).materialize()
-    return data._last
+    plan = skate.data.range(100).map(lambda row: row)._plan
+    with execute(plan, skate.data.DataContext.get_current()) as execution:
+        list(execution)
+    return execution
 
 
 def test_a_line_tells_stages_and_is_removed() -> None:

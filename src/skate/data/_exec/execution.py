@@ -67,6 +67,7 @@ class Execution:
         target_bytes: size at which tasks cut their output.
         on_report: called with the rows that failed and the counters of a task, as soon as it reports them; it
             raises if they are too many.
+        on_end: called when all output was made; it raises if something is wrong after all.
         observer: called with the execution after each turn, and at its end.
 
     Attributes:
@@ -81,6 +82,7 @@ class Execution:
         memory_bytes: int | None = None,
         target_bytes: int = 128 << 20,
         on_report: Callable[[Sequence[Letter], Mapping[str, int]], None] | None = None,
+        on_end: Callable[[], None] | None = None,
         observer: Observer | None = None,
     ) -> None:
         cpus = port.cpus()
@@ -97,6 +99,7 @@ class Execution:
         self.stats = Statistics(stages, port.name, budget, cpus)
         self._folder = os.path.join(tempfile.gettempdir(), f"skate-data-{os.getpid()}-{id(self):x}")
         self._on_report = on_report
+        self._on_end = on_end
         self._observer = observer
         self.letters: list[Letter] = []
         self._has_begun = False
@@ -146,6 +149,8 @@ class Execution:
                 )
             for event in events:
                 self._happened(event)
+            if self.scheduler.is_finished and self._on_end is not None:
+                self._on_end()
             if self._observer is not None:
                 self._observer(self)
         except BaseException as error:

@@ -554,6 +554,8 @@ class Scheduler:
                 room if is_wanted else room - self._limits.queued_tasks - 1
             ):
                 continue
+            if state.spec.kind is Kind.SOURCE and 0 < state.spec.rows <= state.rows_out and state.running:
+                continue  # it may have made what is enough; the tasks under way will tell
             if state.spec.max_tasks is not None and len(state.running) >= state.spec.max_tasks:
                 continue
             replica = None

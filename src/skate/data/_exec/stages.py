@@ -60,7 +60,7 @@ class Stage:
         cpus: CPUs that a running task uses, for the scheduler's own count.
         batch_rows: bundles have a multiple of this many rows, but for the last; None: whatever comes.
         min_bundle_rows: bundles have at least this many rows, but for the last.
-        rows: of LIMIT.
+        rows: of LIMIT: the rows that go on. Of a source: rows that are enough; 0: all are wanted.
         exchange: of BARRIER.
         keeps: what a barrier above collects: its output may go to files.
         is_ordered: the order of the bundles is the order of the output.

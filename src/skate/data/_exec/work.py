@@ -248,14 +248,14 @@ def _cut(
     for one in made:
         if isinstance(one, Made):
             if small:
-                yield concat(small), None
+                yield _together(small), None
                 small, small_bytes = [], 0
             yield one.block, one.extra
             continue
         size = size_bytes(one)
         if size > spec.target_bytes + spec.target_bytes // 2:
             if small:
-                yield concat(small), None
+                yield _together(small), None
                 small, small_bytes = [], 0
             builder = BlockBuilder(spec.target_bytes)
             builder.add_block(one)
@@ -270,10 +270,15 @@ def _cut(
         small.append(one)
         small_bytes += size
         if small_bytes >= MIN_BLOCK_BYTES or clock() - since > MAX_DELAY_S:
-            yield concat(small) if len(small) > 1 else small[0], None
+            yield _together(small), None
             small, small_bytes = [], 0
     if small:
-        yield concat(small) if len(small) > 1 else small[0], None
+        yield _together(small), None
+
+
+def _together(blocks: Sequence[pa.Table]) -> pa.Table:
+    """Return one block of several; where their types have none in common, a column holds what it is given."""
+    return concat(blocks, on_conflict="object")
 
 
 def _resident_bytes() -> int:

@@ -43,7 +43,15 @@ class Letters:
         if error is not None:
             raise error
 
+    def finish(self) -> None:
+        """Raise if the letters are too many for all the rows that there were."""
+        error = self.budget.exceeded(is_finished=True)
+        if error is not None:
+            raise error
+
     def _is_kept(self, letter: Letter) -> bool:
+        if not letter.is_kept:
+            return False
         policy = self.policies.get(letter.stage)
         return policy is None or policy.on_error == "dead_letter"
 
@@ -67,6 +75,7 @@ def execute(plan: Node, context: Any) -> Execution:
         memory_bytes=context.memory_limit_bytes,
         target_bytes=context.target_block_bytes,
         on_report=letters.take,
+        on_end=letters.finish,
         observer=make_progress(context.progress if context.enable_progress_bars else "off"),
     )
     execution.letters = letters.rows

@@ -8,6 +8,7 @@ of its own, since its processes hold models and what is cheap should not wait fo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,6 +124,7 @@ class _Planner:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.stages: list[Stage] = []
+        self._names: dict[str, int] = {}
 
     def add(self, node: Node, rows_wanted: int | None) -> int:
         """Add the stages of a node.
@@ -178,11 +180,22 @@ class _Planner:
                 max_tasks=node.max_tasks,
                 options=options,
                 cpus=cpus,
+                rows=rows_wanted or 0,
                 is_ordered=self._machine.preserves_order,
             )
         )
 
+    def _named(self, node: Apply) -> Apply:
+        """Return a node whose operator has a name of its own: figures and limits of errors go by name."""
+        count = self._names[node.operator.name] = self._names.get(node.operator.name, 0) + 1
+        if count == 1:
+            return node
+        operator = copy(node.operator)
+        operator.name = f"{node.operator.name}#{count}"
+        return replace(node, operator=operator)
+
     def _apply(self, node: Apply, below: int, rows_wanted: int | None) -> int:
+        node = self._named(node)
         stage = self.stages[below]
         cpus, options = _resources(node.resources, is_pool=isinstance(node.compute, ActorPool))
         if isinstance(node.compute, TaskPool) and self._can_fuse(stage, node, cpus, options):
