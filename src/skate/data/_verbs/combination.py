@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
+from skate.data._block.schemas import unify_schemas
+from skate.data._block.tables import cast_to
+from skate.data._exec.column_operators import ColumnOperator
 from skate.data._exec.exchanges.join import Join
 from skate.data._exec.exchanges.zip import Zip
 from skate.data._notices import deprecated, without_effect
-from skate.data._plan.logical import Exchanged, Union
+from skate.data._plan.logical import Apply, Exchanged, Node, Union
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options
 from skate.data._verbs.core import Core, check_columns, check_same_kind
+from skate.data.expressions import RowPlace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,7 +29,8 @@ class Combination(Core):
     def union(self, *other: Any) -> Self:
         """Return the rows of this and other data sets, one data set after the other.
 
-        Columns that one of them lacks are null in its rows.
+        Columns that one of them lacks are null in its rows, if the columns of all are known; otherwise
+        rows keep the columns that they have.
 
         Args:
             other: data sets, or lists of them.
@@ -33,10 +40,12 @@ class Combination(Core):
 
         Raises:
             TypeError: something that is no data set.
+            SchemaConflictError: a column has types that do not go together; it is a ValueError.
         """
         others = [one for given in other for one in (given if isinstance(given, (list, tuple)) else (given,))]
         check_same_kind("union", others)
-        return self._over(Union((self._plan, *(one._plan for one in others))))
+        parts = [self._plan, *(one._plan for one in others)]
+        return self._over(Union(tuple(_aligned(parts, self._context.on_schema))))
 
     def zip(self, *other: Any) -> Self:
         """Return the i-th rows of this and other data sets as one row.
@@ -130,6 +139,37 @@ class Combination(Core):
                 f"join(): both sides have columns {both}: give left_suffix= or right_suffix=, or rename "
                 f"them first"
             )
+
+
+class Align(ColumnOperator):
+    """Gives blocks the columns of a schema; those that are missing are null.
+
+    Args:
+        schema: the columns.
+    """
+
+    preserves_rows = True
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.columns = schema
+        self.name = "Align"
+
+    def apply(self, block: pa.Table, rows: RowPlace) -> pa.Table:
+        """Return the block in the schema."""
+        return cast_to(block, self.columns)
+
+
+def _aligned(parts: list[Node], on_schema: str) -> list[Node]:
+    """Return the parts of a union with the same columns, where all columns are known without running."""
+    known = [facts.known_schema(part) for part in parts]
+    schemas = [schema for schema in known if schema is not None]
+    if len(schemas) < len(parts) or all(schema.equals(schemas[0]) for schema in schemas):
+        return parts
+    whole = unify_schemas(schemas, "object" if on_schema == "object" else "error")
+    return [
+        part if schema.equals(whole) else Apply(part, Align(whole))
+        for part, schema in zip(parts, schemas, strict=True)
+    ]
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:
