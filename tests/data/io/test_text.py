@@ -547,6 +547,19 @@ def test_csv_cut_in_the_middle_of_compression(tmp_path: Path, read: Read) -> Non
     assert len(read(CSVDatasource(tmp_path, on_error="dead_letter")).letters) == 1
 
 
+def test_rows_before_a_failure_are_kept_and_counted(
+    tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_reader, "_CHUNK_BYTES", 10_000)
+    noise = "\n".join(str(hash((number, 1)) % 1_000_003) for number in range(100_000))
+    packed = gzip.compress(f"a\n{noise}\n".encode())
+    (tmp_path / "a.csv.gz").write_bytes(packed[: len(packed) // 2])
+    result = read(CSVDatasource(tmp_path, on_error="dead_letter"))
+    [letter] = result.letters
+    assert len(result.rows) > 1000
+    assert f"(after {len(result.rows)} rows, which are kept)" in str(letter.error)
+
+
 def test_files_whose_columns_differ(tmp_path: Path, read: Read) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     (tmp_path / "b.csv").write_text("b,c\n3.5,x\n")

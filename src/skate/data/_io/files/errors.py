@@ -35,13 +35,22 @@ class FileTooLargeError(FileReadError):
     """A file is larger than a limit: ``max_file_bytes``, ``max_pixels``, ..."""
 
 
-def named(error: Exception, path: str) -> Exception:
-    """Return an error that names the file: the error itself if it does already."""
+def named(error: Exception, path: str, rows_before: int = 0) -> Exception:
+    """Return an error that names the file: the error itself if it does already.
+
+    Args:
+        error: what went wrong.
+        path: the file.
+        rows_before: rows of the file that were read before.
+    """
     if isinstance(error, FileReadError) or (isinstance(error, (OSError, ImportError)) and path in str(error)):
         return error
     if isinstance(error, NOT_OF_FILES):
         return error
-    made = FileReadError(path, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if rows_before:
+        reason += f" (after {rows_before} rows, which are kept)"
+    made = FileReadError(path, reason)
     made.__cause__ = error
     return made
 

@@ -405,7 +405,7 @@ class FileRead:
                 if output.is_full:
                     break
         except Exception as error:
-            rejections.reject(error, path)
+            rejections.reject(error, path, rows_before=output.rows_of_file)
 
 
 def as_text(path: str) -> str:

@@ -56,13 +56,14 @@ class FileSystem(ABC):
 
     read_threads: int = 0
 
-    @abstractmethod
     def kind(self, path: str) -> str | None:
         """Return ``"file"``, ``"dir"``, or None if there is nothing."""
+        [found] = self.look([path])
+        return "file" if isinstance(found, FileEntry) else found
 
     @abstractmethod
-    def entry(self, path: str) -> FileEntry:
-        """Return the facts of a file; raise FileNotFoundError if it is none."""
+    def look(self, paths: Sequence[str]) -> list[FileEntry | str | None]:
+        """Return for each path the facts of the file, ``"dir"`` for a folder, or None if there is nothing."""
 
     @abstractmethod
     def children(self, folder: str) -> list[tuple[str, bool]]:
@@ -100,16 +101,17 @@ def is_hidden(name: str) -> bool:
 class LocalFileSystem(FileSystem):
     """Files of this machine."""
 
-    def kind(self, path: str) -> str | None:
-        try:
-            mode = os.stat(path).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return "dir" if stat.S_ISDIR(mode) else "file"
-
-    def entry(self, path: str) -> FileEntry:
-        facts = os.stat(path)
-        return FileEntry(path, facts.st_size, facts.st_mtime_ns)
+    def look(self, paths: Sequence[str]) -> list[FileEntry | str | None]:
+        found: list[FileEntry | str | None] = []
+        for path in paths:
+            try:
+                facts = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                found.append(None)
+                continue
+            is_dir = stat.S_ISDIR(facts.st_mode)
+            found.append("dir" if is_dir else FileEntry(path, facts.st_size, facts.st_mtime_ns))
+        return found
 
     def children(self, folder: str) -> list[tuple[str, bool]]:
         with os.scandir(folder) as found:
@@ -212,19 +214,15 @@ class ArrowFileSystem(FileSystem):
     def describe(self) -> str:
         return str(getattr(self._filesystem, "type_name", None) or getattr(self._filesystem, "protocol", ""))
 
-    def kind(self, path: str) -> str | None:
+    def look(self, paths: Sequence[str]) -> list[FileEntry | str | None]:
         from pyarrow.fs import FileType
 
-        found = self.arrow().get_file_info([path])[0].type
-        return {FileType.File: "file", FileType.Directory: "dir"}.get(found)
-
-    def entry(self, path: str) -> FileEntry:
-        from pyarrow.fs import FileType
-
-        info = self.arrow().get_file_info([path])[0]
-        if info.type == FileType.NotFound:
-            raise FileNotFoundError(2, "No such file", path)
-        return _entry_of(info)
+        # One call for all: pyarrow asks object stores in parallel.
+        kinds = {FileType.Directory: "dir", FileType.NotFound: None}
+        return [
+            kinds[info.type] if info.type in kinds else _entry_of(info)
+            for info in self.arrow().get_file_info(list(paths))
+        ]
 
     def children(self, folder: str) -> list[tuple[str, bool]]:
         from pyarrow.fs import FileSelector, FileType

@@ -93,8 +93,10 @@ class Listing:
         self._keep = keep
         self._lock = threading.Lock()
         self._known: list[FileEntry] = []
-        roots = [root for path in resolved for root in self._roots(path, ignore_missing_paths)]
-        self.root = _common_folder([path if is_dir else posixpath.dirname(path) for path, is_dir in roots])
+        roots = self._roots(resolved, ignore_missing_paths)
+        self.root = _common_folder(
+            [path if isinstance(found, str) else posixpath.dirname(path) for path, found in roots]
+        )
         self._rest: Iterator[FileEntry] | None = self._walk(roots)
         if not self._read_more(1):
             self._raise_nothing_found()
@@ -138,25 +140,29 @@ class Listing:
                 self._rest = None
             return bool(found)
 
-    def _roots(self, path: str, ignore_missing: bool) -> list[tuple[str, bool]]:
-        kind = self.filesystem.kind(path)
-        if kind is not None:
-            return [(path, kind == "dir")]
-        if _MAGIC.search(path):
-            found = expand_glob(self.filesystem, path)
-            if found:
-                return found
-        if ignore_missing:
-            return []
-        reason = "No file matches" if _MAGIC.search(path) else "No such file or directory"
-        raise FileNotFoundError(2, f"{reason} (pass ignore_missing_paths=True to leave it out)", path)
+    def _roots(self, paths: Sequence[str], ignore_missing: bool) -> list[tuple[str, FileEntry | str]]:
+        """Return what paths and globs lead to: files with their facts, and folders."""
+        roots: list[tuple[str, FileEntry | str]] = []
+        for path, found in zip(paths, self.filesystem.look(paths), strict=True):
+            if found is not None:
+                roots.append((path, found))
+                continue
+            matches = expand_glob(self.filesystem, path) if _MAGIC.search(path) else []
+            looked = self.filesystem.look(matches)
+            roots.extend(
+                (match, seen) for match, seen in zip(matches, looked, strict=True) if seen is not None
+            )
+            if not matches and not ignore_missing:
+                reason = "No file matches" if _MAGIC.search(path) else "No such file or directory"
+                raise FileNotFoundError(2, f"{reason} (pass ignore_missing_paths=True to leave it out)", path)
+        return roots
 
-    def _walk(self, roots: list[tuple[str, bool]]) -> Iterator[FileEntry]:
-        for path, is_dir in roots:
-            if is_dir:
+    def _walk(self, roots: list[tuple[str, FileEntry | str]]) -> Iterator[FileEntry]:
+        for path, found in roots:
+            if isinstance(found, str):
                 yield from self.filesystem.walk(path, self._wanted)
             elif self._wanted_file(path):
-                yield self.filesystem.entry(path)
+                yield found
 
     def _wanted(self, path: str) -> bool:
         if self._extensions is not None and not path.lower().endswith(self._extensions):
@@ -180,8 +186,8 @@ class Listing:
         raise ValueError(f"No files found under {shown}. {hints}.")
 
 
-def expand_glob(filesystem: FileSystem, pattern: str) -> list[tuple[str, bool]]:
-    """Return what a pattern matches, in order of paths, and whether each is a folder.
+def expand_glob(filesystem: FileSystem, pattern: str) -> list[str]:
+    """Return the files and folders that a pattern matches, in order of paths.
 
     ``*``, ``?`` and ``[...]`` match within a name, ``**`` any number of folders. Names that begin with ``_``
     or ``.`` match only a pattern that begins alike.
@@ -190,18 +196,18 @@ def expand_glob(filesystem: FileSystem, pattern: str) -> list[tuple[str, bool]]:
     first = next(index for index, segment in enumerate(segments) if _MAGIC.search(segment))
     base = "/".join(segments[:first])
     base = base if base or not pattern.startswith("/") else "/"
-    found: dict[str, bool] = {}
+    found: set[str] = set()
     if base and filesystem.kind(base) != "dir":
         return []
     _match(filesystem, base, [segment for segment in segments[first:] if segment], found)
-    return sorted(found.items(), key=lambda item: item[0])
+    return sorted(found)
 
 
-def _match(filesystem: FileSystem, folder: str, segments: list[str], found: dict[str, bool]) -> None:
+def _match(filesystem: FileSystem, folder: str, segments: list[str], found: set[str]) -> None:
     segment, rest = segments[0], segments[1:]
     if segment == "**":
         if not rest:
-            found[folder] = True
+            found.add(folder)
             return
         _match(filesystem, folder, rest, found)
     elif not _MAGIC.search(segment):
@@ -210,7 +216,7 @@ def _match(filesystem: FileSystem, folder: str, segments: list[str], found: dict
         if kind == "dir" and rest:
             _match(filesystem, path, rest, found)
         elif kind is not None and not rest:
-            found[path] = kind == "dir"
+            found.add(path)
         return
     for name, is_dir in filesystem.children(folder):
         if is_hidden(name) and not segment.startswith(name[0]):
@@ -221,7 +227,7 @@ def _match(filesystem: FileSystem, folder: str, segments: list[str], found: dict
                 _match(filesystem, path, segments, found)
         elif fnmatch.fnmatchcase(name, segment):
             if not rest:
-                found[path] = is_dir
+                found.add(path)
             elif is_dir:
                 _match(filesystem, path, rest, found)
 

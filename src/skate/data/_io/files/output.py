@@ -36,15 +36,18 @@ class Rejections:
         """Whether the first failure ends the task."""
         return self.on_error == "raise"
 
-    def reject(self, error: Exception, path: str, row: Mapping[str, Any] | None = None) -> None:
+    def reject(
+        self, error: Exception, path: str, row: Mapping[str, Any] | None = None, rows_before: int = 0
+    ) -> None:
         """Raise the error, with the name of the file, or make a letter of it and return.
 
         Args:
             error: what went wrong.
             path: the file.
             row: the row, if it is one row of the file that failed.
+            rows_before: rows of the file that were read before it failed.
         """
-        told = named(error, path)
+        told = named(error, path, 0 if self.raises else rows_before)
         if self.raises or isinstance(told, NOT_OF_FILES):
             if told is error:
                 raise error
