@@ -60,18 +60,38 @@ class Groups:
         self.ids = ids
         self.count = count
         self.num_rows = num_rows
+        self._distinct: pa.Array | None = None
 
     @classmethod
     def by(cls, columns: Sequence[Column], num_rows: int) -> Groups:
         """Return the groups of rows with equal values in some columns; without columns, one group."""
         if not columns:
             return cls.single(num_rows)
+        if len(columns) == 1:
+            return cls._by_one(columns[0], num_rows)
         ids, count = _codes(comparable(columns[0]))
         for column in columns[1:]:
             other, width = _codes(comparable(column))
             pairs = pc.add(pc.multiply(ids.cast(pa.int64()), width), other.cast(pa.int64()))
             ids, count = _codes(pairs)
         return cls(ids, count, num_rows)
+
+    @classmethod
+    def _by_one(cls, column: Column, num_rows: int) -> Groups:
+        """Return the groups of one column, with its distinct values, which the encoding gives for nothing."""
+        column = as_array(comparable(column))
+        if pa.types.is_null(column.type):
+            return cls(*_codes(column), num_rows)
+        encoded = column.dictionary_encode(null_encoding="encode")
+        groups = cls(encoded.indices, len(encoded.dictionary), num_rows)
+        groups._distinct = encoded.dictionary
+        return groups
+
+    def keys(self, columns: Sequence[Column]) -> list[Column]:
+        """Return the value of each group in the columns that the groups were made by."""
+        if self._distinct is not None and self._distinct.type == columns[0].type:
+            return [self._distinct]
+        return [column.take(self.first) for column in columns]
 
     @classmethod
     def single(cls, num_rows: int) -> Groups:

@@ -29,7 +29,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _BASE = 0xD1342543DE82EF95
 _BASE_INVERSE = pow(_BASE, -1, 1 << 64)
 _NULL_HASH = 0x7FB5D329728EA185
-_LONG = 128
+_LONG = 48
 _WINDOW = 1 << 18
 """Bytes of text that are hashed at a time; their powers stay in the processor's cache."""
 
@@ -239,7 +239,7 @@ def _window(data: pa.Array, offsets: pa.Array, base: int) -> pa.Array:
         up = pc.cumulative_prod(pa.repeat(_u64(_BASE), length + 1))
         inverse = pc.cumulative_prod(pa.repeat(_u64(_BASE_INVERSE), length + 1))
         down = pa.concat_arrays([pa.array([1], _U64), inverse])
-    terms = pc.multiply(pc.add(data.slice(base, length).cast(_U64), _u64(1)), up.slice(0, length))
+    terms = pc.multiply(data.slice(base, length).cast(_U64), up.slice(0, length))
     sums = pa.concat_arrays([pa.array([0], _U64), pc.cumulative_sum(terms)])
     edges = pc.subtract(offsets, base).cast(_U64)
     at_edges = sums.take(edges)

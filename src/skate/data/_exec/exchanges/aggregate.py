@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from skate.data._block.kernels.arrays import take, take_column
+from skate.data._block.kernels.arrays import take
 from skate.data._block.kernels.grouping import Groups
 from skate.data._block.kernels.hashing import bucket_of, hash_rows
 from skate.data._block.kernels.sorting import SortKey, sort_indices
@@ -91,7 +91,7 @@ class _Step(Operator):
         groups = Groups.by(keys, table.num_rows)
         if groups.count == table.num_rows and self.keys:
             return table
-        columns = {f"k{number}": take_column(key, groups.first) for number, key in enumerate(keys)}
+        columns = {f"k{number}": key for number, key in enumerate(groups.keys(keys))}
         for number, aggregate in enumerate(self.aggregates):
             inputs = _columns_of(table, number)
             for part, column in enumerate(aggregate.combine_partials(groups, inputs)):
@@ -132,7 +132,7 @@ class _Partial(_Step):
     def _partial(self, block: pa.Table) -> pa.Table:
         keys = key_columns(block, self.keys, "groupby")
         groups = Groups.by(keys, block.num_rows)
-        columns = {f"k{number}": take_column(key, groups.first) for number, key in enumerate(keys)}
+        columns = {f"k{number}": key for number, key in enumerate(groups.keys(keys))}
         for number, aggregate in enumerate(self.aggregates):
             for part, column in enumerate(aggregate.partial(groups, block, self.keys)):
                 columns[f"a{number}.{part}"] = column
