@@ -314,7 +314,8 @@ def test_batches_keep_notes_of_files():
 @settings(deadline=None)
 @given(
     st.lists(
-        st.lists(st.one_of(st.none(), st.integers(), st.floats(allow_nan=False)), max_size=7), max_size=7
+        st.lists(st.one_of(st.none(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False)), max_size=7),
+        max_size=7,
     ),
     st.integers(1, 9),
     st.booleans(),

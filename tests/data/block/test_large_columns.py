@@ -1,4 +1,4 @@
-"""Blocks of more text than 32-bit offsets reach: three GiB of memory, so only in ``make soak-data``."""
+"""Blocks of more text than 32-bit offsets reach: 3.3 GiB of memory at most, so only in ``make soak-data``."""
 
 import os
 
@@ -12,8 +12,15 @@ from skate.data._block.tables import combine, concat, size_bytes, slice_rows, ta
 
 pytestmark = pytest.mark.skipif(
     "SKATE_SOAK_DATA" not in os.environ,
-    reason="takes 3 GiB of memory: set SKATE_SOAK_DATA=1, as make soak-data does",
+    reason="takes 3.3 GiB of memory: set SKATE_SOAK_DATA=1, as make soak-data does",
 )
+
+
+@pytest.fixture(autouse=True)
+def memory_given_back():
+    yield
+    pa.default_memory_pool().release_unused()
+
 
 TEXT = "x" * (1 << 26)
 

@@ -187,11 +187,19 @@ def test_cast_refuses_to_drop_columns_and_to_overflow():
     )
 
 
-def test_big_ints_become_floats_without_an_error():
-    assert concat([pa.table({"x": [2**60 + 1]}), pa.table({"x": [0.5]})]).column("x").to_pylist() == [
-        2.0**60,
-        0.5,
-    ]
+def test_big_ints_do_not_become_other_numbers():
+    parts = [pa.table({"x": [2**60 + 1]}), pa.table({"x": [0.5]}), pa.table({"x": [None, 3]})]
+    with pytest.raises(SchemaConflictError, match="column 'x' is int64 in one block and double in another"):
+        concat(parts)
+    whole = concat(parts, on_conflict="object")
+    assert whole.column("x").to_pylist() == [2**60 + 1, 0.5, None, 3]
+    parts = [with_sources(part, [(path, part.num_rows)]) for part, path in zip(parts, "abc", strict=True)]
+    assert sources(concat(parts, on_conflict="object")) == [("a", 1), ("b", 1), ("c", 2)]
+
+
+def test_tensors_that_become_objects_stay_arrays():
+    whole = concat([from_rows([{"x": np.zeros((2, 2))}]), from_rows([{"x": "a"}])], on_conflict="object")
+    assert np.array_equal(whole.column("x").to_pylist()[0], np.zeros((2, 2)))
 
 
 def test_dictionaries():

@@ -13,6 +13,8 @@ from skate.data._block.tables import combine, compact, concat, size_bytes, slice
 
 #: Rows that wait as dicts at most, until they are made columns and weighed.
 _PENDING_ROWS = 4096
+#: Kinds of values that take 8 bytes or less.
+_SMALL = frozenset((int, float, bool, type(None)))
 #: Chunks that are smaller than this are joined when a block is made.
 _SMALL_CHUNK_BYTES = 1 << 20
 
@@ -114,20 +116,20 @@ class BlockBuilder:
 
 def weigh_row(row: Mapping[str, Any]) -> int:
     """Return about how many bytes the values of a row take as columns: no less than text and arrays do."""
-    size = 0
+    size = 8 * len(row)
     for value in row.values():
         kind = type(value)
-        if kind is int or kind is float or value is None:
-            size += 8
-        elif kind is str or kind is bytes:
-            size += len(value) + 4
-        else:
+        if kind is str or kind is bytes:
+            size += len(value)
+        elif kind not in _SMALL:
             size += _weigh(value)
     return size
 
 
 def _weigh(value: Any) -> int:
     """Return about how many bytes a value takes."""
+    if type(value) in _SMALL:
+        return 8
     if isinstance(value, (str, bytes, bytearray)):
         return len(value) + 4
     if isinstance(value, Mapping):
@@ -140,4 +142,4 @@ def _weigh(value: Any) -> int:
     size = getattr(value, "nbytes", None)
     if isinstance(size, int):
         return size
-    return 8 if value is None or isinstance(value, (int, float)) else getsizeof(value, 64)
+    return getsizeof(value, 64)

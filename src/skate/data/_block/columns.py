@@ -154,8 +154,12 @@ def _of_groups(
     return pa.array(values)
 
 
-def _floats(values: Sequence[Any]) -> pa.Array:
-    return pa.array([None if value is None else float(value) for value in values], pa.float64())
+def _floats(values: Sequence[Any]) -> pa.Array | None:
+    """Return integers and floats as floats; None if an integer is too large for that, as ids may be."""
+    floats = [None if value is None else float(value) for value in values]
+    if any(value != number and value == value for value, number in zip(values, floats, strict=True)):
+        return None
+    return pa.array(floats, pa.float64())
 
 
 def _ints(values: Sequence[Any]) -> pa.Array:

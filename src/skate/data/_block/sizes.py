@@ -14,7 +14,9 @@ def size_bytes(block: pa.Table) -> int:
         >>> size_bytes(pa.table({"x": [1, 2, 3]}))
         24
     """
-    return sum(column_bytes(column) for column in block.columns)
+    if block.num_columns and block.column(0).num_chunks > 1:  # chunks may share a dictionary
+        return sum(column_bytes(column) for column in block.columns)
+    return int(block.nbytes)
 
 
 def column_bytes(column: pa.ChunkedArray) -> int:

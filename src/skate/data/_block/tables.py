@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from skate.data._block import sources, tensors
+from skate.data._block.columns import to_values
 from skate.data._block.errors import SchemaConflictError
-from skate.data._block.objects import is_pickled, pickled
+from skate.data._block.objects import PickledType, is_pickled, pickled
 from skate.data._block.schemas import NO_COLUMNS, public_schema, unify_schemas
 from skate.data._block.sizes import column_bytes, size_bytes
 
@@ -127,14 +128,26 @@ def concat(
         return blocks[0]
     if not blocks:
         return pa.table({})
-    schema = unify_schemas([block.schema for block in blocks], on_conflict)
+    schemas = [block.schema for block in blocks]
+    first = schemas[0]
+    if not first.metadata and all(schema.equals(first, check_metadata=True) for schema in schemas):
+        made = pa.concat_tables(blocks)
+        wide = _with_wide_offsets([made], first, large_column_bytes)
+        return made if wide is first else cast_to(made, wide)
+    schema = unify_schemas(schemas, on_conflict)
     schema = _with_wide_offsets(blocks, schema, large_column_bytes)
     runs = _joined_runs(blocks)
     metadata = {key: value for key, value in (schema.metadata or {}).items() if key != sources.KEY}
     schema = schema.with_metadata(metadata or None)
-    made = pa.concat_tables(
-        [cast_to(block, schema).replace_schema_metadata(schema.metadata) for block in blocks]
-    )
+    try:
+        parts = [cast_to(block, schema).replace_schema_metadata(schema.metadata) for block in blocks]
+    except SchemaConflictError as error:
+        position = schema.get_field_index(error.column)
+        if on_conflict != "object" or position < 0 or is_pickled(schema.field(position).type):
+            raise
+        schema = schema.set(position, pa.field(error.column, PickledType()))
+        return concat([cast_to(block, schema) for block in blocks], on_conflict, large_column_bytes)
+    made = pa.concat_tables(parts)
     return sources.set_runs(made, runs) if runs else made
 
 
@@ -234,11 +247,9 @@ def cast_column(column: pa.ChunkedArray, target: pa.DataType, name: str) -> pa.C
         return pa.chunked_array([nulls(len(column), target)])
     try:
         if is_pickled(target):
-            return pa.chunked_array([pickled(chunk.to_pylist(), name) for chunk in column.chunks], target)
+            return pa.chunked_array([pickled(to_values(chunk), name) for chunk in column.chunks], target)
         if tensors.is_tensor(source) and tensors.is_tensor(target):
             return tensors.cast(column, target)
-        if types.is_integer(source) and types.is_floating(target):
-            return column.cast(target, safe=False)
         return _cast_or_rebuild(column, target)
     except (
         pa.ArrowInvalid,
