@@ -231,8 +231,9 @@ def test_text_lists_structs_maps_and_times():
         lambda e: e.str.repeat(2),
         *(
             lambda e, name=name: getattr(e, name)()
-            for name in "abs negate sign ceil floor round trunc sqrt exp ln log10 log2 sin cos tan asin
-            acos atan is_nan".split()
+            for name in (
+                "abs negate sign ceil floor round trunc sqrt exp ln log10 log2 sin cos tan asin acos atan is_nan"
+            ).split()
         ),
         lambda e: e.power(2),
         *(lambda e, name=name: getattr(e.dt, name)() for name in "year month day hour minute second".split()),
