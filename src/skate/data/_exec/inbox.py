@@ -61,7 +61,7 @@ class Inbox:
         if self.is_closed:
             return True
         wanted = max(self._stage.batch_rows or 0, self._stage.min_bundle_rows)
-        return self._rows >= wanted or self._spans_origins()
+        return (self._rows >= wanted and self.bytes >= self._stage.min_bundle_bytes) or self._spans_origins()
 
     def _spans_origins(self) -> bool:
         return self._stage.is_repeatable and self._slices[0][0] != self._slices[-1][0]
@@ -69,11 +69,15 @@ class Inbox:
     def take(self) -> tuple[str, Bundle]:
         """Remove the next bundle and return it with its origin.
 
-        A bundle is one block, or small blocks up to SMALL_BYTES, or as many as ``batch_rows`` and
-        ``min_bundle_rows`` ask for. Its rows are a multiple of ``batch_rows`` unless too few are left. The
-        bundles of a repeatable stage do not depend on how much has arrived.
+        A bundle is one block, or small blocks up to SMALL_BYTES, or as many as the stage asks for. Its rows are
+        a multiple of ``batch_rows`` unless too few are left. The bundles of a repeatable stage do not depend
+        on how much has arrived.
         """
-        batch_rows, least = self._stage.batch_rows, self._stage.min_bundle_rows
+        batch_rows, least, least_bytes = (
+            self._stage.batch_rows,
+            self._stage.min_bundle_rows,
+            self._stage.min_bundle_bytes,
+        )
         origin = self._slices[0][0]
         taken: list[BlockSlice] = []
         rows = size = 0
@@ -81,7 +85,7 @@ class Inbox:
             next_origin, piece = self._slices[0]
             if self._stage.is_repeatable and next_origin != origin:
                 break
-            enough = rows >= least and (not batch_rows or rows >= batch_rows)
+            enough = rows >= least and size >= least_bytes and (not batch_rows or rows >= batch_rows)
             if taken and enough and (self._stage.is_repeatable or size + piece.size_bytes > SMALL_BYTES):
                 break
             self._pop()

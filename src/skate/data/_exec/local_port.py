@@ -13,7 +13,7 @@ from skate.data._exec.port import BlockMade, Event, Port, ReplicaDied, ReplicaRe
 from skate.data._exec.scheduler import StartReplica, Submit
 from skate.data._exec.slices import BlockSlice
 from skate.data._exec.stages import Kind, Stage
-from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
+from skate.data._exec.work import FilePart, Input, Output, Report, TaskSpec, load, run_task
 
 
 class LocalPort(Port):
@@ -47,7 +47,7 @@ class LocalPort(Port):
 
     def submit(self, command: Submit) -> None:
         stage = self._stages[command.stage]
-        inputs = [Input(piece.block, piece.start, piece.stop) for piece in command.bundle.slices]
+        inputs = [Input(_here(piece.block), piece.start, piece.stop) for piece in command.bundle.slices]
         read = stage.read_tasks[command.bundle.params] if stage.kind is Kind.SOURCE else None
         spec = TaskSpec(
             name=command.name,
@@ -116,7 +116,7 @@ class LocalPort(Port):
         return [BlockMade(task, BlockSlice.whole(item.block, item.meta), item.letters)]
 
     def fetch(self, piece: BlockSlice) -> pa.Table:
-        return load(piece.block, piece.start, piece.stop)
+        return load(_here(piece.block), piece.start, piece.stop)
 
     def put(self, block: pa.Table) -> Any:
         return block
@@ -126,6 +126,15 @@ class LocalPort(Port):
             self.cancel(task)
         self._replicas.clear()
         self._shared.clear()
+
+
+def _here(block: Any) -> Any:
+    """Return a block that this process can read: one in shared memory, of an earlier execution, is mapped."""
+    if isinstance(block, (pa.Table, FilePart)):
+        return block
+    from skate import api
+
+    return api.get(block)
 
 
 def _opened(stage: Stage) -> Replica:

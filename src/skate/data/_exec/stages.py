@@ -59,7 +59,7 @@ class Stage:
         options: for ``.options()`` of its tasks or replicas.
         cpus: CPUs that a running task uses, for the scheduler's own count.
         batch_rows: bundles have a multiple of this many rows, but for the last; None: whatever comes.
-        min_bundle_rows: bundles have at least this many rows, but for the last.
+        min_bundle_rows, min_bundle_bytes: bundles have at least as much, but for the last.
         rows: of LIMIT: the rows that go on. Of a source: rows that are enough; 0: all are wanted.
         exchange: of BARRIER.
         keeps: what a barrier above collects: its output may go to files.
@@ -82,6 +82,7 @@ class Stage:
     cpus: float = 1.0
     batch_rows: int | None = None
     min_bundle_rows: int = 0
+    min_bundle_bytes: int = 0
     rows: int = 0
     exchange: Exchange | None = None
     keeps: bool = False

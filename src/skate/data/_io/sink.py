@@ -22,11 +22,15 @@ class Sink(ABC):
     Attributes:
         name: for people: ``"WriteParquet"``.
         min_rows: rows that each task should get at least; None: whatever comes.
+        min_bytes: bytes in memory that each task should get at least; None: whatever comes.
+        one_task: a single task gets all rows.
         is_resumable: parts of the source are recorded as they are written, and not read again by a later run.
     """
 
     name: str = "Write"
     min_rows: int | None = None
+    min_bytes: int | None = None
+    one_task: bool = False
     is_resumable: bool = False
 
     def start(self, schema: pa.Schema | None) -> None:  # noqa: B027 - optional

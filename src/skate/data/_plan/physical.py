@@ -32,6 +32,9 @@ from skate.data._plan.logical import (
     Write,
 )
 
+#: Bytes up to which rows of the caller's process are written by one task.
+SMALL_WRITE_BYTES = 32 << 20
+
 
 class TakeRows(Operator):
     """Passes the first rows of a task on and takes no more: below functions that keep the number of rows.
@@ -276,7 +279,8 @@ class _Planner:
         below = self.add(node.input, None)
         operator = WriteRows(node.sink)
         apply = Apply(node.input, operator, TaskPool(node.max_tasks), node.resources)
-        if node.sink.min_rows is None:
+        rows, size = self._least_write(node.sink)
+        if not rows and not size:
             index = self._apply(apply, below, None)
         else:
             cpus, options = _resources(node.resources, is_pool=False)
@@ -290,11 +294,23 @@ class _Planner:
                     max_tasks=node.max_tasks,
                     options=options,
                     cpus=cpus,
-                    min_bundle_rows=node.sink.min_rows,
+                    min_bundle_rows=rows,
+                    min_bundle_bytes=size,
                 )
             )
         self.stages[index] = replace(self.stages[index], sink=node.sink)
         return index
+
+    def _least_write(self, sink: Sink) -> tuple[int, int]:
+        """Return the rows and bytes that each task of a write gets at least; without either it is fused.
+
+        Small data, which is read in the caller's process, goes to one file.
+        """
+        if sink.one_task:
+            return 1 << 62, 0
+        if sink.min_rows or sink.min_bytes:
+            return sink.min_rows or 0, sink.min_bytes or 0
+        return 0, SMALL_WRITE_BYTES if self._machine.is_local and not sink.is_resumable else 0
 
 
 def _resources(resources: Resources, is_pool: bool) -> tuple[float, dict[str, Any]]:
