@@ -94,6 +94,63 @@ def test_read_ahead_keeps_order_and_reports_errors(tmp_path: Path) -> None:
                 assert data == bytes([number]) * number
 
 
+def test_errors_that_pass_are_tried_again() -> None:
+    from skate.data._io.files.retrying import Retries
+
+    waits: list[float] = []
+    calls = 0
+
+    def fails_twice() -> str:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise OSError("AWS Error SLOW_DOWN during GetObject")
+        return "done"
+
+    assert Retries(["SLOW_DOWN"], waits.append).call(fails_twice) == "done"
+    assert len(waits) == 2 and waits[0] < waits[1]
+    calls = 0
+    assert Retries(["AWS.*DOWN", "["], waits.append).call(fails_twice) == "done"
+    calls = 0
+    with pytest.raises(OSError):
+        Retries(["other"], waits.append).call(fails_twice)
+    assert calls == 1
+    calls = -100
+    with pytest.raises(OSError):
+        Retries(["SLOW"], waits.append).call(fails_twice)
+    assert calls == -90
+
+
+def test_reads_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from skate.data._io.files import retrying
+
+    class Context:
+        retried_io_errors = ("come back",)
+
+    refused = set()
+
+    class Busy(LocalFileSystem):
+        read_threads = 2
+
+        def read(self, path: str, size: int) -> bytes:
+            if path not in refused:
+                refused.add(path)
+                raise OSError("busy, come back")
+            return super().read(path, size)
+
+    monkeypatch.setattr(retrying, "_FIRST_WAIT_S", 0.0)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    paths = [str(tmp_path)]
+    [task] = TextDatasource(paths, filesystem=Busy()).get_read_tasks(data_context=Context())
+    assert [row for block in task() for row in block["text"].to_pylist()] == ["a", "b", "c"]
+    assert len(refused) == 3
+    refused.clear()
+    [task] = TextDatasource(paths, filesystem=Busy()).get_read_tasks()
+    with pytest.raises(ValueError, match="busy"):
+        list(task())
+
+
 def test_read_ahead_ends_its_threads_when_it_is_left(tmp_path: Path) -> None:
     import threading
 
@@ -400,6 +457,12 @@ def test_broken_lines_are_letters_and_the_others_rows(tmp_path: Path, read: Read
     assert "line 5" in str(result.letters[2].error)
 
 
+def test_a_file_without_any_json_is_one_letter(tmp_path: Path, read: Read) -> None:
+    (tmp_path / "a.json").write_text("<p>\n" * 1000)
+    [letter] = read(JSONDatasource(tmp_path, on_error="dead_letter")).letters
+    assert letter.row is None and "none of 1000 lines is a JSON object; line 1: " in str(letter.error)
+
+
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0\0", b"[1, 2", b"nonsense", b'[{"a": 1}, {"a": '])
 def test_json_that_is_none(tmp_path: Path, read: Read, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
@@ -528,6 +591,13 @@ def test_csv_rows_of_wrong_width(tmp_path: Path, read: Read) -> None:
     result = read(CSVDatasource(tmp_path, on_error="dead_letter"))
     assert result.rows == [{"a": 1, "b": 2}, {"a": 7, "b": 8}]
     assert [letter.row for letter in result.letters] == [{"line": "3"}, {"line": "4,5,6"}]
+
+
+def test_csv_rows_that_are_no_text_are_not_lost_silently(tmp_path: Path, read: Read) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n\xff\n3,4\n")
+    result = read(CSVDatasource(tmp_path, on_error="dead_letter"))
+    assert len(result.rows) + len(result.letters) >= 1
+    assert [letter.path for letter in result.letters] == [str(tmp_path / "a.csv")]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n\0\xff\xfe,\xff\n1\n", b"a,b\n1\n"])

@@ -23,6 +23,7 @@ from skate.data._io.files.listing import Listing, check_extensions, check_paths
 from skate.data._io.files.output import Output, Rejections
 from skate.data._io.files.partitioning import Partitioning, PathPartitionParser, arrow_type_of
 from skate.data._io.files.reading import InputFile, check_size, codec_of, read_ahead
+from skate.data._io.files.retrying import Retries
 from skate.data._io.files.shuffling import check_shuffle, shuffled
 
 # Files of which an estimate of the size is made; a longer listing counts as at least that much.
@@ -109,6 +110,7 @@ class FileBasedDatasource(Datasource):
         self._include_paths = include_paths
         self._on_error = on_error
         self._max_file_bytes = max_file_bytes
+        self._retries = Retries()
         extensions = check_extensions(file_extensions)
         by_default = check_extensions(self.default_extensions)
         self._listing: Listing | None = Listing(
@@ -189,7 +191,8 @@ class FileBasedDatasource(Datasource):
         Args:
             parallelism: number of parts wanted; -1: by the sizes of files.
             per_task_row_limit: rows after which each part may stop.
-            data_context: its ``_execution_idx`` counts executions, for ``shuffle``.
+            data_context: its ``_execution_idx`` counts executions, for ``shuffle``; errors that contain one
+                of its ``retried_io_errors`` are tried again.
         """
         listing = self.listing
         entries: Iterable[FileEntry] = listing
@@ -198,6 +201,7 @@ class FileBasedDatasource(Datasource):
         if self.hints.predicate is not None and self._parser is not None:
             entries = self._matching(entries)
         source = self._for_workers()
+        source._retries = Retries(getattr(data_context, "retried_io_errors", None) or ())
         seen: set[str] = set()
         rows = 0
         bundles = pack(entries, self.limits, may_cut=self._may_cut, parallelism=parallelism)
@@ -274,7 +278,7 @@ class FileBasedDatasource(Datasource):
             )
             count += 1
             size += entry.size
-        hidden = {"_listing", "_filesystem", "_parser", "hints"}
+        hidden = {"_listing", "_filesystem", "_parser", "_retries", "hints"}
         return {
             "source": self.get_name(),
             "filesystem": self._filesystem.describe(),
@@ -373,7 +377,7 @@ class FileRead:
             task.target_max_block_bytes, self._limit, None if source.adds_constants else source.constants
         )
         loaded_pieces = (
-            read_ahead(source._filesystem, self.pieces, source._max_file_bytes)
+            read_ahead(source._filesystem, self.pieces, source._max_file_bytes, source._retries)
             if source.reads_whole_files
             else ((piece, None) for piece in self.pieces)
         )
@@ -399,7 +403,9 @@ class FileRead:
                 raise loaded
             check_size(piece, source._max_file_bytes)
             codec = codec_of(path, source._stream_args)
-            file = InputFile(source._filesystem, piece, loaded, codec, source._max_file_bytes)
+            file = InputFile(
+                source._filesystem, piece, loaded, codec, source._max_file_bytes, source._retries
+            )
             for made in source.read_file(file, rejections):
                 yield from output.add(made)
                 if output.is_full:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 from skate.data._io.files.bundles import Piece
 from skate.data._io.files.errors import FileReadError, FileTooLargeError
 from skate.data._io.files.filesystem import FileSystem, LocalFileSystem
+from skate.data._io.files.retrying import Retries
 
 #: Files up to this size are read whole by readers that can decode from memory; larger ones are opened.
 WHOLE_FILE_BYTES = 64 << 20
@@ -53,6 +54,7 @@ class InputFile:
         data: bytes | None,
         codec: str | None,
         max_file_bytes: int | None,
+        retries: Retries | None = None,
     ) -> None:
         self.filesystem = filesystem
         self.piece = piece
@@ -60,6 +62,7 @@ class InputFile:
         self.codec = codec
         self._data = data
         self._max_bytes = max_file_bytes
+        self._retries = retries or Retries()
 
     @property
     def extension(self) -> str:
@@ -77,13 +80,13 @@ class InputFile:
             return self._decompressed()
         if self._data is not None:
             return self._data
-        return self.filesystem.read(self.path, self.piece.entry.size)
+        return self._retries.call(lambda: self.filesystem.read(self.path, self.piece.entry.size))
 
     def open(self) -> BinaryIO:
         """Open the file as it is, to read and seek."""
         if self._data is not None:
             return io.BytesIO(self._data)
-        return self.filesystem.open(self.path)
+        return self._retries.call(lambda: self.filesystem.open(self.path))
 
     def open_stream(self) -> Any:
         """Open the file, decompressed, to read from start to end: a ``pyarrow.NativeFile``."""
@@ -94,7 +97,7 @@ class InputFile:
         elif isinstance(self.filesystem, LocalFileSystem):
             raw = pa.OSFile(self.path, "rb")
         else:
-            raw = self.filesystem.arrow().open_input_stream(self.path)
+            raw = self._retries.call(lambda: self.filesystem.arrow().open_input_stream(self.path))
         return raw if self.codec is None else pa.CompressedInputStream(raw, self.codec)
 
     def _decompressed(self) -> bytes:
@@ -122,7 +125,10 @@ Loaded = tuple[Piece, "bytes | Exception | None"]
 
 
 def read_ahead(
-    filesystem: FileSystem, pieces: Sequence[Piece], max_file_bytes: int | None = None
+    filesystem: FileSystem,
+    pieces: Sequence[Piece],
+    max_file_bytes: int | None = None,
+    retries: Retries | None = None,
 ) -> Iterator[Loaded]:
     """Yield each piece with its file's bytes, or None if it is too large to hold, or the error of reading it.
 
@@ -133,14 +139,16 @@ def read_ahead(
         filesystem: where the files are.
         pieces: what to read.
         max_file_bytes: limit of a file; larger ones give a FileTooLargeError.
+        retries: which errors are tried again; None: none.
     """
+    again = retries or Retries()
 
     def load(piece: Piece) -> bytes | Exception | None:
         try:
             check_size(piece, max_file_bytes)
             if not piece.is_whole or piece.entry.size > WHOLE_FILE_BYTES:
                 return None
-            return filesystem.read(piece.entry.path, piece.entry.size)
+            return again.call(lambda: filesystem.read(piece.entry.path, piece.entry.size))
         except Exception as error:
             return error
 

@@ -106,6 +106,8 @@ class AudioDatasource(FileBasedDatasource):
             if not container.streams.audio:
                 raise FileReadError(path, "it has no sound")
             sound = container.streams.audio[0]
+            if sound.codec_context is None:
+                raise FileReadError(path, "FFmpeg has no decoder for its sound")
             rate = sound.rate
             resampler = av.AudioResampler(format="fltp")
             for frame in container.decode(sound):

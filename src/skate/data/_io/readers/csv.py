@@ -79,11 +79,8 @@ class CSVDatasource(FileBasedDatasource):
 
     def read_file(self, file: InputFile, rejections: Rejections) -> Iterator[pa.Table | Mapping[str, Any]]:
         check_not_empty(file, "CSV file: it has not even a header")
-        parse_options = self._parse_options
-        if not rejections.raises:
-            parse_options = copy.copy(parse_options)
-            parse_options.invalid_row_handler = _RejectingHandler(file.path, rejections)
-        parser = _Parser(self._read_options, parse_options, self._convert_options)
+        handler = None if rejections.raises else _RejectingHandler(file.path, rejections)
+        parser = _Parser(self._read_options, self._parse_options, self._convert_options, handler)
         piece = file.piece
         if not piece.is_whole:
             yield from self._part(file, parser)
@@ -134,10 +131,11 @@ class _RejectingHandler:
 class _Parser:
     """Parses the chunks of one file: the first has the header, its types hold for the next."""
 
-    def __init__(self, read_options: Any, parse_options: Any, convert_options: Any) -> None:
+    def __init__(self, read_options: Any, parse_options: Any, convert_options: Any, handler: Any) -> None:
         self._read_options = read_options
         self._parse_options = parse_options
         self._convert_options = convert_options
+        self._handler = handler
         self._names: list[str] | None = None
         self._types: dict[str, pa.DataType] = {}
         quote = parse_options.quote_char
@@ -184,7 +182,15 @@ class _Parser:
         return table
 
     def _read(self, data: bytes, read_options: Any, convert_options: Any) -> pa.Table:
-        return pacsv.read_csv(pa.BufferReader(data), read_options, self._parse_options, convert_options)
+        try:
+            return pacsv.read_csv(pa.BufferReader(data), read_options, self._parse_options, convert_options)
+        except pa.ArrowInvalid:
+            # pyarrow calls the handler with the row's text, and loses the row if that is no UTF-8.
+            if self._handler is None or not (read_options.encoding != "utf8" or _is_utf8(data)):
+                raise
+        parse_options = copy.copy(self._parse_options)
+        parse_options.invalid_row_handler = self._handler
+        return pacsv.read_csv(pa.BufferReader(data), read_options, parse_options, convert_options)
 
     def _names_of(self, data: bytes, table: pa.Table) -> list[str]:
         """Return the names of all columns of the file, also of those that ``include_columns`` leaves out."""
@@ -194,3 +200,11 @@ class _Parser:
         read_options = copy.copy(self._read_options)
         read_options.block_size = max(len(head) + 1, 1 << 16)
         return list(self._read(head, read_options, pacsv.ConvertOptions()).column_names)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -145,6 +145,8 @@ class JSONDatasource(FileBasedDatasource):
         self, data: bytes, path: str, rejections: Rejections, lines_before: int, after: str
     ) -> Iterator[pa.Table]:
         good: list[dict[str, Any]] = []
+        bad: list[tuple[ValueError, str]] = []
+        any_good = False
         for number, line in enumerate(data.split(b"\n"), start=lines_before + 1):
             if not line.strip():
                 continue
@@ -156,12 +158,19 @@ class JSONDatasource(FileBasedDatasource):
                 text = line.decode("utf-8", "replace")
                 told = ValueError(f"line {number}{after}: {error}: {text[:200]}")
                 told.__cause__ = error
-                rejections.reject(told, path, {"line": text})
+                bad.append((told, text))
+                if rejections.raises:
+                    raise told from error
             else:
+                any_good = True
                 good.append(row)
                 if len(good) >= _ROWS_AT_A_TIME:
                     yield self._table(good)
                     good = []
+        if len(bad) > 1 and not any_good:  # another kind of file: one letter, not one for each line
+            raise ValueError(f"none of {len(bad)} lines is a JSON object; {bad[0][0]}") from bad[0][0]
+        for told, text in bad:
+            rejections.reject(told, path, {"line": text})
         if good:
             yield self._table(good)
 

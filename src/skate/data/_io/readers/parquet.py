@@ -183,7 +183,9 @@ class ParquetDatasource(FileBasedDatasource):
         if isinstance(self._filesystem, LocalFileSystem):
             return pq.ParquetFile(path, **args)
         args.setdefault("pre_buffer", True)
-        return pq.ParquetFile(self._filesystem.arrow().open_input_file(path), **args)
+        return self._retries.call(
+            lambda: pq.ParquetFile(self._filesystem.arrow().open_input_file(path), **args)
+        )
 
     def read_file(self, file: InputFile, rejections: Rejections) -> Iterator[pa.Table | Mapping[str, Any]]:
         constants = self.constants(file.path)

@@ -71,6 +71,8 @@ class VideoDatasource(FileBasedDatasource):
             if not container.streams.video:
                 raise FileReadError(file.path, "it has no pictures")
             video = container.streams.video[0]
+            if video.codec_context is None:
+                raise FileReadError(file.path, "FFmpeg has no decoder for its pictures")
             video.thread_type = "AUTO"
             pixels = (video.codec_context.width or 0) * (video.codec_context.height or 0)
             if pixels > self._max_pixels:
