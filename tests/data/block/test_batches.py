@@ -211,6 +211,16 @@ def test_tables_of_others():
     assert from_batch(pa.record_batch({"a": [1]}), "f").to_pylist() == [{"a": 1}]
 
 
+def test_tables_of_frames_lose_the_metadata_of_the_frame():
+    table = pa.Table.from_pandas(pd.DataFrame({"x": [1]}))
+    assert from_batch(table, "f").schema.metadata is None
+    assert from_batch(table.replace_schema_metadata({"a": "b", "pandas": "{}"}), "f").schema.metadata == {
+        b"a": b"b"
+    }
+    plain = pa.table({"x": [1]})
+    assert from_batch(plain, "f") is plain
+
+
 @pytest.mark.parametrize(
     ("batch", "message"),
     [

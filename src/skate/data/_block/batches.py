@@ -79,7 +79,7 @@ def from_batch(batch: Any, producer: str) -> pa.Table:
     """
     if isinstance(batch, pa.Table):
         _check_names(batch.column_names, producer)
-        return batch
+        return _without_frame_metadata(batch)
     if isinstance(batch, Mapping):
         return _from_columns(batch, producer)
     if isinstance(batch, pa.RecordBatch):
@@ -93,6 +93,15 @@ def from_batch(batch: Any, producer: str) -> pa.Table:
         f"{producer} returned a value of type {type(batch).__name__}, but a batch is a dict of columns, "
         f"a DataFrame, a pyarrow.Table, or a generator of these{_advice(batch)}"
     )
+
+
+def _without_frame_metadata(table: pa.Table) -> pa.Table:
+    """Return a table without pandas' description of the frame that it was, which no longer fits what follows."""
+    metadata = table.schema.metadata
+    if not metadata or b"pandas" not in metadata:
+        return table
+    left = {key: value for key, value in metadata.items() if key != b"pandas"}
+    return table.replace_schema_metadata(left or None)
 
 
 def _advice(batch: Any) -> str:
