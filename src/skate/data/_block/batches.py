@@ -96,7 +96,7 @@ def from_batch(batch: Any, producer: str) -> pa.Table:
 
 
 def _without_frame_metadata(table: pa.Table) -> pa.Table:
-    """Return a table without pandas' description of the frame that it was, which no longer fits what follows."""
+    """Return a table without pandas' description of the frame that it was; it need not fit what follows."""
     metadata = table.schema.metadata
     if not metadata or b"pandas" not in metadata:
         return table
