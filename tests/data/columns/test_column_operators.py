@@ -8,6 +8,7 @@ import cloudpickle
 import pyarrow as pa
 import pytest
 
+from skate.data._block.kernels.arrays import MissingColumnError
 from skate.data._block.rows import iter_rows
 from skate.data._block.sources import sources, with_sources
 from skate.data._exec.column_operators import (
@@ -156,3 +157,12 @@ def test_operators_travel():
         copy = pickle.loads(cloudpickle.dumps(operator))
         assert run(copy) == run(operator)
         assert repr(copy) == repr(operator)
+
+
+def test_the_error_of_a_missing_column_travels():
+    error = MissingColumnError("z", ["a"], "sort")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.column, copy.columns, copy.verb) == ("z", ["a"], "sort")
+    assert str(copy) == "sort: there is no column 'z'; the columns are ['a']"
+    assert isinstance(copy, KeyError)
+    assert isinstance(copy, ValueError)

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from skate.data._block.kernels.arrays import column_of, plain, take
 from skate.data._block.kernels.grouping import Groups
+from skate.data._block.rows import from_rows
 
 
 class AggregateFn:
@@ -251,12 +252,9 @@ def group_tables(groups: Groups, block: pa.Table) -> Iterator[pa.Table]:
         yield ordered.slice(start, stop - start)
 
 
-def values_array(values: list[Any]) -> pa.Array:
-    """Return results of user functions as a column; numpy scalars and arrays are taken by their values."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        return pa.array([value.tolist() if hasattr(value, "tolist") else value for value in values])
+def values_array(values: list[Any]) -> pa.Array | pa.ChunkedArray:
+    """Return results of user functions as a column, of whatever types rows may have."""
+    return from_rows([{"value": value} for value in values])["value"] if values else pa.nulls(0)
 
 
 def _key(rows: pa.Table, keys: Sequence[str]) -> Any:

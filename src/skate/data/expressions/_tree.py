@@ -21,13 +21,14 @@ from skate.data.expressions._namespaces import (
     StructNamespace,
 )
 from skate.data.expressions._operations import BINARY, UNARY, Operation
+from skate.data.expressions._operators import Operators
 from skate.data.expressions._values import Column, RowPlace, Value, arrow_type, as_column
 
 Text: TypeAlias = str
 """Inside of ``Expr``, ``str`` is the namespace."""
 
 
-class Expr(Mathematics["Expr"]):
+class Expr(Operators["Expr"], Mathematics["Expr"]):
     """An expression over the columns of a block: immutable, picklable.
 
     Operators build larger expressions; nothing is computed until a verb evaluates it. ``/`` divides as
@@ -169,72 +170,6 @@ class Expr(Mathematics["Expr"]):
     def _binary(self, operation: Operation, other: Any, swapped: bool = False) -> Expr:
         right = as_expr(other)
         return BinaryExpr(operation, right, self) if swapped else BinaryExpr(operation, self, right)
-
-    def __add__(self, other: Any) -> Expr:
-        return self._binary(Operation.ADD, other)
-
-    def __radd__(self, other: Any) -> Expr:
-        return self._binary(Operation.ADD, other, swapped=True)
-
-    def __sub__(self, other: Any) -> Expr:
-        return self._binary(Operation.SUB, other)
-
-    def __rsub__(self, other: Any) -> Expr:
-        return self._binary(Operation.SUB, other, swapped=True)
-
-    def __mul__(self, other: Any) -> Expr:
-        return self._binary(Operation.MUL, other)
-
-    def __rmul__(self, other: Any) -> Expr:
-        return self._binary(Operation.MUL, other, swapped=True)
-
-    def __truediv__(self, other: Any) -> Expr:
-        return self._binary(Operation.DIV, other)
-
-    def __rtruediv__(self, other: Any) -> Expr:
-        return self._binary(Operation.DIV, other, swapped=True)
-
-    def __floordiv__(self, other: Any) -> Expr:
-        return self._binary(Operation.FLOORDIV, other)
-
-    def __rfloordiv__(self, other: Any) -> Expr:
-        return self._binary(Operation.FLOORDIV, other, swapped=True)
-
-    def __mod__(self, other: Any) -> Expr:
-        return self._binary(Operation.MOD, other)
-
-    def __rmod__(self, other: Any) -> Expr:
-        return self._binary(Operation.MOD, other, swapped=True)
-
-    def __gt__(self, other: Any) -> Expr:
-        return self._binary(Operation.GT, other)
-
-    def __lt__(self, other: Any) -> Expr:
-        return self._binary(Operation.LT, other)
-
-    def __ge__(self, other: Any) -> Expr:
-        return self._binary(Operation.GE, other)
-
-    def __le__(self, other: Any) -> Expr:
-        return self._binary(Operation.LE, other)
-
-    def __eq__(self, other: Any) -> Expr:  # type: ignore[override]
-        return self._binary(Operation.EQ, other)
-
-    def __ne__(self, other: Any) -> Expr:  # type: ignore[override]
-        return self._binary(Operation.NE, other)
-
-    def __and__(self, other: Any) -> Expr:
-        return self._binary(Operation.AND, other)
-
-    def __rand__(self, other: Any) -> Expr:
-        return self._binary(Operation.AND, other, swapped=True)
-
-    def __or__(self, other: Any) -> Expr:
-        return self._binary(Operation.OR, other)
-
-    def __ror__(self, other: Any) -> Expr:
-        return self._binary(Operation.OR, other, swapped=True)
 
     def __invert__(self) -> Expr:
         return UnaryExpr(Operation.NOT, self)

@@ -1,7 +1,11 @@
 """Kernels: what exchanges and aggregates do to whole columns, on pyarrow alone.
 
 ``hashing`` gives rows a hash that is the same in every process and version, ``sorting`` an order,
-``grouping`` the number of their group, ``joining`` their partners; ``arrays`` holds what all of them
-need, ``near`` finds texts and pictures that almost equal each other. ``base`` names the kernels that a
-faster library may replace.
+``grouping`` the number of their group, ``joining`` their partners; ``arrays`` holds what all of them need,
+``near`` finds texts and pictures that almost equal each other.
+
+A faster library would go behind ``sorting.sort_indices`` and ``joining.join_indices``: each takes key
+columns alone and returns row numbers. Polars was measured there: 2.4 times faster on integer keys, 1.4 times
+at joins, slower on text. It is not used: it starts threads of its own in every worker, which do not survive
+a fork, and its import costs what it saves on a block.
 """
