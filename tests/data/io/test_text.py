@@ -295,6 +295,18 @@ def test_binary_files_with_paths_and_partitions(tmp_path: Path, read: Read) -> N
     assert len(by_list.input_files()) == 1
 
 
+def test_paths_that_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.chdir(tmp_path)
+    source = TextDatasource(tmp_path, skip_paths=["a", str(tmp_path / "b")])
+    assert source.input_files() == [str(tmp_path / "c")]
+    with pytest.raises(TypeError, match="skip_paths"):
+        TextDatasource(tmp_path, skip_paths="a")
+    with pytest.raises(ValueError, match="partition_filter or skip_paths"):
+        TextDatasource(tmp_path, skip_paths=["a", "b", "c"])
+
+
 def test_folders_as_labels(tmp_path: Path, read: Read) -> None:
     for name in ("cat/1", "dog/2"):
         (tmp_path / name).parent.mkdir()

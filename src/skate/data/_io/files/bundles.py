@@ -18,6 +18,8 @@ from skate.data._io.files.filesystem import FileEntry
 _WHOLE_LISTING = 4096
 # Tasks that a listing should make if its files are large enough: enough for most machines, and for even ends.
 _WANTED_TASKS = 64
+# The constructor of a named tuple is a Python function; there is a call for each of many files.
+_new_tuple = tuple.__new__
 
 
 class Piece(NamedTuple):
@@ -106,8 +108,9 @@ def _pack_up_to(
 ) -> Iterator[list[Piece]]:
     bundle: list[Piece] = []
     size = 0
+    large, most_files = 2 * limits.most_bytes, limits.most_files
     for entry in entries:
-        if entry.size >= 2 * limits.most_bytes and may_cut(entry):
+        if entry.size >= large and may_cut(entry):
             if bundle:
                 yield bundle
                 bundle, size = [], 0
@@ -115,10 +118,10 @@ def _pack_up_to(
             for part in range(parts):
                 yield [Piece(entry, part, parts)]
             continue
-        if bundle and (size + entry.size > target or len(bundle) >= limits.most_files):
+        if bundle and (size + entry.size > target or len(bundle) >= most_files):
             yield bundle
             bundle, size = [], 0
-        bundle.append(Piece(entry))
+        bundle.append(_new_tuple(Piece, (entry, 0, 1)))
         size += entry.size
     if bundle:
         yield bundle

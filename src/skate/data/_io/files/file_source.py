@@ -18,7 +18,7 @@ from skate.data._exec.operators import TaskContext
 from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask
 from skate.data._io.files.bundles import BundleLimits, Piece, name_of, pack
 from skate.data._io.files.errors import ON_ERROR, check_choice, check_positive, check_type
-from skate.data._io.files.filesystem import FileEntry, pack_entries, unpack_entries
+from skate.data._io.files.filesystem import FileEntry, pack_entries, resolve, unpack_entries
 from skate.data._io.files.listing import Listing, check_extensions, check_paths
 from skate.data._io.files.output import Output, Rejections
 from skate.data._io.files.partitioning import Partitioning, PathPartitionParser, arrow_type_of
@@ -50,6 +50,7 @@ class FileBasedDatasource(Datasource):
         on_error: what a file that cannot be read does: ``"raise"`` ends the job, ``"skip"`` leaves the file
             out, ``"dead_letter"`` leaves it out and keeps a note of it.
         max_file_bytes: files above this many bytes, compressed or not, count as unreadable; None: no limit.
+        skip_paths: files that are left out.
 
     Raises:
         FileNotFoundError: a path does not exist.
@@ -118,7 +119,7 @@ class FileBasedDatasource(Datasource):
             filesystem,
             extensions=extensions,
             extensions_of_files_too=extensions != by_default,
-            keep=_keeper(partition_filter, skip_paths),
+            keep=_keeper(partition_filter, skip_paths, filesystem),
             ignore_missing_paths=ignore_missing_paths,
         )
         self._filesystem = self._listing.filesystem
@@ -440,11 +441,14 @@ def plain(value: Any) -> Any:
     return type(value).__qualname__
 
 
-def _keeper(partition_filter: Any, skip_paths: Iterable[str] | None) -> Callable[[str], bool] | None:
+def _keeper(
+    partition_filter: Any, skip_paths: Iterable[str] | None, filesystem: Any
+) -> Callable[[str], bool] | None:
     """Return a function that tells by its path whether a file is read; None: all are."""
     if skip_paths is not None:
-        skipped = {str(path).partition("://")[2] or str(path) for path in skip_paths}
-        after = _keeper(partition_filter, None)
+        check_type("skip_paths", skip_paths, (list, tuple, set, frozenset), "a list of paths")
+        skipped = set(resolve([str(path) for path in skip_paths], filesystem)[1])
+        after = _keeper(partition_filter, None, filesystem)
         return lambda path: path not in skipped and (after is None or after(path))
     if partition_filter is None:
         return None

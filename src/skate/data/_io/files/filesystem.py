@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
 
 _LOCAL_SCHEMES = ("file", "local")
+# The constructor of a named tuple is a Python function; there is a call for each of many files.
+_new_tuple = tuple.__new__
 
 
 class FileEntry(NamedTuple):
@@ -136,7 +138,7 @@ class LocalFileSystem(FileSystem):
                     yield FileEntry(entry.path, 0, 0)
                     continue
                 if stat.S_ISREG(facts.st_mode):  # pipes and sockets would block for ever
-                    yield FileEntry(entry.path, facts.st_size, facts.st_mtime_ns)
+                    yield _new_tuple(FileEntry, (entry.path, facts.st_size, facts.st_mtime_ns))
             else:
                 pending.pop()
 

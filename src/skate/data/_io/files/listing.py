@@ -112,9 +112,9 @@ class Listing:
         self._rest = None
 
     def __iter__(self) -> Iterator[FileEntry]:
-        position = 0
-        while position < len(self._known) or self._read_more(_READ_AT_A_TIME):
-            yield self._known[position]
+        position, known = 0, self._known
+        while position < len(known) or self._read_more(_READ_AT_A_TIME):
+            yield known[position]
             position += 1
 
     def all(self) -> list[FileEntry]:

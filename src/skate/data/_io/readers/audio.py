@@ -94,7 +94,7 @@ class AudioDatasource(FileBasedDatasource):
                 return self._decode_by_ffmpeg(stream, path)
             except FileReadError:
                 raise
-            except Exception as other:
+            except Exception as other:  # also a MemoryError: broken headers ask for any number of bytes
                 raise FileReadError(path, f"libsndfile: {error}; FFmpeg: {other}") from other
 
     def _decode_by_ffmpeg(self, stream: BinaryIO, path: str) -> tuple[Any, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -66,6 +67,14 @@ class VideoDatasource(FileBasedDatasource):
 
     def read_file(self, file: InputFile, rejections: Rejections) -> Iterator[pa.Table | Mapping[str, Any]]:
         check_not_empty(file, "video")
+        try:
+            yield from self._rows(file)
+        except MemoryError as error:  # broken headers ask for any number of bytes
+            raise FileTooLargeError(
+                file.path, f"FFmpeg asked for more memory than there is: {error}"
+            ) from error
+
+    def _rows(self, file: InputFile) -> Iterator[dict[str, Any]]:
         av = require("av", "read_videos", "data-video")
         with file.open() as stream, av.open(stream) as container:
             if not container.streams.video:
@@ -73,7 +82,7 @@ class VideoDatasource(FileBasedDatasource):
             video = container.streams.video[0]
             if video.codec_context is None:
                 raise FileReadError(file.path, "FFmpeg has no decoder for its pictures")
-            video.thread_type = "AUTO"
+            video.codec_context.thread_count = 1  # a task has one CPU; other files are other tasks
             pixels = (video.codec_context.width or 0) * (video.codec_context.height or 0)
             if pixels > self._max_pixels:
                 raise FileTooLargeError(
@@ -84,16 +93,21 @@ class VideoDatasource(FileBasedDatasource):
     def _frames(self, container: Any, video: Any, path: str) -> Iterator[dict[str, Any]]:
         rate = float(video.average_rate or video.guessed_rate or 0) or None
         kept = seen = 0
-        next_time = None
+        first = next_time = None
         for index, frame in enumerate(container.decode(video)):
             seen = index + 1
+            if frame.width * frame.height > self._max_pixels:
+                raise FileTooLargeError(
+                    path,
+                    f"frame {index} has {frame.width} x {frame.height} pixels, max_pixels is {self._max_pixels}",
+                )
             start = frame.time if frame.time is not None else (index / rate if rate else 0.0)
             if self._fps is not None:
-                next_time = start if next_time is None else next_time
+                if first is None or next_time is None:
+                    first = next_time = start
                 if start < next_time - 1e-9:
                     continue
-                while next_time <= start + 1e-9:
-                    next_time += 1 / self._fps
+                next_time = first + (math.floor((start - first) * self._fps + 1e-6) + 1) / self._fps
             kept += 1
             if (kept - 1) % self._stride:
                 continue
