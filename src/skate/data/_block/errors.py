@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from skate.data.exceptions import SchemaMismatchError
 
-class SchemaConflictError(ValueError):
+
+class SchemaConflictError(SchemaMismatchError):
     """Blocks of one data set have types in a column that no common type can hold.
 
     Attributes:

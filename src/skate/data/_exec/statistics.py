@@ -229,4 +229,5 @@ class Statistics:
                 f"  {number} {stage.name}: {stage.tasks_done} tasks, {stage.rows_in:,} rows in"
                 + (f", {spent}" if spent else "")
             )
+            lines += [f"      {name}: {count:,}" for name, count in sorted(stage.counts.items())]
         return "\n".join(lines)

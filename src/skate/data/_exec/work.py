@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from skate.data._block.batches import from_batch
 from skate.data._block.builder import BlockBuilder
-from skate.data._block.objects import restore
+from skate.data._block.objects import pickled_columns, restore
 from skate.data._block.sources import sources
 from skate.data._block.tables import concat, size_bytes, slice_rows
 from skate.data._exec.operators import Letter, Made, Operator, Replica, TaskContext
@@ -164,7 +164,7 @@ def run_task(
                 continue
             block, skip = slice_rows(block, skip, block.num_rows), 0
         letters, task.letters = task.letters, []
-        output = _output(block, extra, letters, spec, number)
+        output = _output(block, extra, letters, spec, number, task.counts)
         number += 1
         paused = clock()
         yield output
@@ -177,9 +177,13 @@ def run_task(
     yield report
 
 
-def _output(block: pa.Table, extra: Any, letters: list[Letter], spec: TaskSpec, number: int) -> Output:
+def _output(
+    block: pa.Table, extra: Any, letters: list[Letter], spec: TaskSpec, number: int, counts: dict[str, int]
+) -> Output:
     files = tuple(dict.fromkeys(path for path, _ in sources(block)))
     size = size_bytes(block)
+    for name, cells in pickled_columns(block).items():
+        counts[f"pickled cells of {name}"] = counts.get(f"pickled cells of {name}", 0) + cells
     where: Any = block
     if spec.folder is not None and block.num_rows:
         path = os.path.join(spec.folder, f"{spec.name.replace(os.sep, '_')}-{number}.arrow")
