@@ -49,6 +49,12 @@ _REASONS: dict[str, str] = {
         ("serialize_lineage", "deserialize_lineage"),
         "a Dataset pickles as it is: pickle.dumps(ds) holds its plan and no rows",
     ),
+    **dict.fromkeys(
+        ("to_dask", "to_spark"), "write_parquet(path) and read it there, or go by to_pandas for small data"
+    ),
+    "summary": "call aggregate(Count(), Mean('x'), Std('x'), ...), or to_pandas().describe() for small data",
+    "DatasetSummary": "Dataset.summary is left out: call aggregate(Count(), Mean('x'), Std('x'), ...)",
+    "has_serializable_lineage": "a Dataset pickles as it is: pickle.dumps(ds)",
     **dict.fromkeys(("get_internal_block_refs",), "use iter_internal_ref_bundles or to_arrow_refs"),
 }  # fmt: skip
 

@@ -275,6 +275,8 @@ class DataContext:
         if name in _NOT_NEEDED and "_ready" in vars(self) and value != getattr(self, name, None):
             without_effect(f"DataContext.{name}", _NOT_NEEDED[name])
         object.__setattr__(self, name, value)
+        if name == "enable_rich_progress_bars" and value is True and self.progress == "auto":
+            self.progress = "rich"
 
     def __post_init__(self) -> None:
         self._kv: dict[str, Any] = {}
@@ -488,7 +490,7 @@ def set_progress_bars(enabled: bool) -> bool:
         enabled: whether it is shown.
 
     Returns:
-        What held before.
+        The state before.
     """
     context = DataContext.get_current()
     before, context.enable_progress_bars = context.enable_progress_bars, enabled

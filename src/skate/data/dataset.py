@@ -11,6 +11,7 @@ from skate.data._verbs.combination import Combination
 from skate.data._verbs.consumption import Consumption
 from skate.data._verbs.conversion import Conversion, RefBundle
 from skate.data._verbs.core import Core
+from skate.data._verbs.duplicates import Duplicates
 from skate.data._verbs.execution_facts import ExecutionFacts
 from skate.data._verbs.inspection import Inspection
 from skate.data._verbs.loops import Loops
@@ -31,6 +32,7 @@ class Dataset(
     Combination,
     Ordering,
     Sampling,
+    Duplicates,
     Aggregation,
     Consumption,
     Loops,

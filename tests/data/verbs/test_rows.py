@@ -447,6 +447,21 @@ def test_drop_duplicates() -> None:
         ds.drop_duplicates([])
 
 
+def test_near_duplicates() -> None:
+    words = " ".join(f"w{n}" for n in range(60))
+    ds = table(id=[1, 2, 3, 4], text=[words, words + " more", "something else entirely, of six words", None])
+    assert ids(ds.near_duplicates("text", 0.7)) == [1, 3, 4]
+    marked = ds.near_duplicates("text", 0.7, mark="like").take_all()
+    assert [row["like"] for row in marked] == [None, 0, None, None]
+    for options in (
+        {"column": "nothing"},
+        {"column": "text", "threshold": 0},
+        {"column": "text", "kind": "x"},
+    ):
+        with pytest.raises(ValueError, match="near_duplicates"):
+            ds.near_duplicates(**options)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     keys=st.lists(st.one_of(st.none(), st.integers(0, 5)), max_size=50),

@@ -132,6 +132,13 @@ def test_a_checkpoint_config_points_to_resume() -> None:
     DataContext.get_current().checkpoint_config = None
 
 
+def test_rich_progress_is_one_of_the_views() -> None:
+    context = DataContext.get_current()
+    context.enable_rich_progress_bars = True
+    assert context.progress == "rich"
+    assert DataContext(progress="off", enable_rich_progress_bars=True).progress == "off"
+
+
 def test_set_progress_bars_returns_what_held_before() -> None:
     assert set_progress_bars(False) is True
     assert set_progress_bars(True) is False

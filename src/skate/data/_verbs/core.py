@@ -1,4 +1,4 @@
-"""What every verb of a Dataset stands on: a plan, settings, a name, and what was found out about it."""
+"""The base of all verbs of a Dataset: a plan, settings, a name, and facts that were found out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LastRun:
-    """What is left of an execution.
+    """The figures and failed rows of an execution.
 
     Attributes:
         stats: its figures; they grow while it runs.
@@ -45,7 +45,7 @@ class Core:
         self._context = context
         self._name = name
         self._uuid = uuid.uuid4().hex
-        # What executions told; a pickled copy does without.
+        # Facts that executions found out; a pickled copy does without.
         self._known: dict[str, Any] = {}
         self._last: LastRun | None = None
         self._running: Any = None

@@ -1,4 +1,4 @@
-"""What a data set would do and did: plans, figures of its last execution, rows that failed."""
+"""Plans of a data set, figures of its last execution, and rows that failed."""
 
 from __future__ import annotations
 

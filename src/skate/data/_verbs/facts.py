@@ -1,4 +1,4 @@
-"""What a plan tells without being run: rows, bytes, columns, files."""
+"""Facts of a plan that is not run: rows, bytes, columns, files."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _applied(operator: Operator, schema: pa.Schema) -> pa.Schema | None:
     try:
         return _bare(operator.schema(schema))
     except _NO_SCHEMA:
-        # What is wrong shows when the plan runs.
+        # The fault shows when the plan runs.
         return None
 
 

@@ -141,7 +141,7 @@ def shuffled(
 
 
 class _Failed:
-    """What the thread raised."""
+    """An error that the thread raised."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error

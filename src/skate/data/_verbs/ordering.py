@@ -1,4 +1,4 @@
-"""The order of rows and how they are cut into blocks: sort, shuffle, repartition, limit, duplicates."""
+"""The order of rows and how they are cut into blocks: sort, shuffle, repartition, limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from skate.data._block.kernels.sorting import sort_keys
-from skate.data._exec.exchanges.duplicates import DropDuplicates
 from skate.data._exec.exchanges.repartition import HashRepartition, Repartition
 from skate.data._exec.exchanges.sort import Sort
 from skate.data._plan.logical import Exchanged, Limit
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Ordering(Core):
-    """``limit``, ``sort``, ``random_shuffle``, ``repartition``, ``drop_duplicates``."""
+    """``limit``, ``sort``, ``random_shuffle``, ``repartition``."""
 
     def limit(self, limit: int) -> Self:
         """Return the first rows; what makes the others does not run.
@@ -176,25 +175,3 @@ class Ordering(Core):
         return self._over(
             Exchanged((self._plan,), Repartition(num_blocks, target_num_rows_per_block, strict))
         )
-
-    def drop_duplicates(self, on: str | Sequence[str] | None = None) -> Self:
-        """Return the first row of all that are equal in some columns.
-
-        Args:
-            on: a column or several; None: all. Nulls are equal to each other.
-
-        Returns:
-            A Dataset; nothing runs yet.
-
-        Raises:
-            ValueError: no such column.
-
-        Example:
-            >>> ds.drop_duplicates("sha256")
-        """
-        names = None if on is None else (on,) if isinstance(on, str) else tuple(on)
-        if names is not None:
-            if not names:
-                raise ValueError("drop_duplicates(on=) needs a column, or None for all columns")
-            check_columns(self, "drop_duplicates", names)
-        return self._over(Exchanged((self._plan,), DropDuplicates(names)))

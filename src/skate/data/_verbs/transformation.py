@@ -144,7 +144,7 @@ class Transformation(Core):
     ) -> Self:
         """Call a function for each row; it returns any number of new rows, as a list or a generator.
 
-        What a generator yields goes on while it runs, so a row may become more rows than fit into memory.
+        Rows that a generator yields go on while it runs, so a row may become more than fit into memory.
 
         Args: see ``map``.
 

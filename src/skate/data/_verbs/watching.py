@@ -1,4 +1,4 @@
-"""What an execution does and did: limits, predictions, rows under way, traces and pictures."""
+"""Views of an execution: limits, predictions, rows under way, traces and pictures."""
 
 from __future__ import annotations
 

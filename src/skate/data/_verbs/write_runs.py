@@ -103,7 +103,7 @@ def _key(thing: Any) -> Any:
     if callable(key):
         return key()
     if isinstance(thing, Node):
-        # What lies below is listed on its own.
+        # Nodes below are listed on their own.
         bare = {name: None for name in ("input", "parts", "sides") if hasattr(thing, name)}
         return repr(replace(thing, **bare))
     return repr(thing)
