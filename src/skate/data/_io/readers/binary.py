@@ -12,6 +12,9 @@ from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile
 
+# Larger files are blocks' parts as they were read; smaller ones are put together, which copies them.
+_COPIED_BYTES = 1 << 20
+
 
 class BinaryDatasource(FileBasedDatasource):
     """The bytes of files: a column ``bytes``, a row for each file.
@@ -31,4 +34,13 @@ class BinaryDatasource(FileBasedDatasource):
         return pa.schema([("bytes", pa.binary())])
 
     def read_file(self, file: InputFile, rejections: Rejections) -> Iterator[pa.Table | Mapping[str, Any]]:
-        yield {"bytes": file.read()}
+        data = file.read()
+        yield {"bytes": data} if len(data) < _COPIED_BYTES else pa.table({"bytes": _without_copy(data)})
+
+
+def _without_copy(data: bytes) -> pa.Array:
+    """Return a column of one value that refers to the bytes."""
+    is_wide = len(data) >= 1 << 31
+    offsets = pa.array([0, len(data)], pa.int64() if is_wide else pa.int32()).buffers()[1]
+    type_ = pa.large_binary() if is_wide else pa.binary()
+    return pa.Array.from_buffers(type_, 1, [None, offsets, pa.py_buffer(data)])

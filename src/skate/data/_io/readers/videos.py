@@ -99,7 +99,8 @@ class VideoDatasource(FileBasedDatasource):
             if frame.width * frame.height > self._max_pixels:
                 raise FileTooLargeError(
                     path,
-                    f"frame {index} has {frame.width} x {frame.height} pixels, max_pixels is {self._max_pixels}",
+                    f"frame {index} has {frame.width} x {frame.height} pixels, "
+                    f"max_pixels is {self._max_pixels}",
                 )
             start = frame.time if frame.time is not None else (index / rate if rate else 0.0)
             if self._fps is not None:
