@@ -13,6 +13,8 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
 
+# A call of the system returns at most 2 GiB; joining two answers would hold a file twice.
+_MOST_OF_ONE_CALL = 1 << 30
 _LOCAL_SCHEMES = ("file", "local")
 # The constructor of a named tuple is a Python function; there is a call for each of many files.
 _new_tuple = tuple.__new__
@@ -146,6 +148,9 @@ class LocalFileSystem(FileSystem):
         return open(path, "rb")
 
     def read(self, path: str, size: int) -> bytes:
+        if size >= _MOST_OF_ONE_CALL:
+            with open(path, "rb", buffering=0) as stream:
+                return cast(bytes, stream.readall())
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
             data = os.read(descriptor, size + 1)
