@@ -150,7 +150,7 @@ class LocalFileSystem(FileSystem):
     def read(self, path: str, size: int) -> bytes:
         if size >= _MOST_OF_ONE_CALL:
             with open(path, "rb", buffering=0) as stream:
-                return cast(bytes, stream.readall())
+                return stream.readall()
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
             data = os.read(descriptor, size + 1)
