@@ -69,9 +69,9 @@ class Inbox:
     def take(self) -> tuple[str, Bundle]:
         """Remove the next bundle and return it with its origin.
 
-        A bundle is one block, or small blocks up to SMALL_BYTES, or as many as the stage asks for. Its rows are
-        a multiple of ``batch_rows`` unless too few are left. The bundles of a repeatable stage do not depend
-        on how much has arrived.
+        A bundle is one block, or small blocks up to SMALL_BYTES, or as many as the stage asks for. Its rows
+        are a multiple of ``batch_rows`` unless too few are left. The bundles of a repeatable stage do not
+        depend on how much has arrived.
         """
         batch_rows, least, least_bytes = (
             self._stage.batch_rows,

@@ -153,7 +153,7 @@ def run_task(
     source = _read(spec.read, task, clock) if spec.read is not None else _fetch(spec.inputs, arguments)
     made: Iterator[pa.Table | Made] = _counted(source, report, task, clock)
     for operator in operators:
-        made = operator.process(made, task)  # type: ignore[arg-type]
+        made = operator.process(made, task)
     number = 0
     skip = spec.skip_rows
     for block, extra in _cut(made, spec, clock):
