@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import os
 import threading
 from collections.abc import Iterator
@@ -267,9 +266,7 @@ class DataContext:
     def __setattr__(self, name: str, value: Any) -> None:
         kind = self._types.get(name)
         if kind is None and name not in _SETTABLE and not name.startswith("_"):
-            near = difflib.get_close_matches(name, [*self._types, *_SETTABLE], n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            suspicious(f"DataContext.{name}", f"DataContext has no setting {name!r}{hint}")
+            suspicious(f"DataContext.{name}", f"DataContext has no setting {name!r}{_near(name)}")
         if kind is not None:
             _check(name, value, kind)
         if name in _NOT_NEEDED and "_ready" in vars(self) and value != getattr(self, name, None):
@@ -283,9 +280,9 @@ class DataContext:
         self._ready = True
 
     def __getattr__(self, name: str) -> Any:
-        near = difflib.get_close_matches(name, [*self._types, *_SETTABLE], n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near and not name.startswith("_") else ""
-        raise AttributeError(f"DataContext has no setting {name!r}{hint}")
+        if name.startswith("_"):  # asked for by copy and pickle, often
+            raise AttributeError(name)
+        raise AttributeError(f"DataContext has no setting {name!r}{_near(name)}")
 
     @staticmethod
     def get_current() -> DataContext:
@@ -424,6 +421,14 @@ _LEAST: dict[str, float] = {
     "max_errored_blocks": -1,
     "max_tasks_in_flight_per_actor": 1, "memory_limit_bytes": 1, "local_limit_bytes": 0, "pool_linger_s": 0,
 }  # fmt: skip
+
+
+def _near(name: str) -> str:
+    """Return a question with the settings that a wrong name may stand for, or nothing."""
+    import difflib
+
+    near = difflib.get_close_matches(name, [*DataContext._types, *_SETTABLE], n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _check(name: str, value: Any, kind: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,10 @@ def fresh_settings() -> Iterator[None]:
     """Each test has settings of its own, and hears every notice again."""
     _notices.said.forget()
     before = DataContext.get_current()
-    DataContext._set_current(DataContext())
+    context = DataContext()
+    if os.environ.get("SKATE_DATA_PORT") == "skate":
+        context.local_limit_bytes = 0  # whatever runs, runs on a session
+    DataContext._set_current(context)
     yield
     DataContext._set_current(before)
 

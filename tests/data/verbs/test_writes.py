@@ -120,9 +120,6 @@ def test_rows_that_failed_are_written_too(tmp_path: Path) -> None:
     assert fixed.retry(letters)._plan is not None
 
 
-@pytest.mark.xfail(
-    reason="the scheduler's names of repeatable tasks end in a number that sinks take for the task's"
-)
 def test_a_write_can_be_resumed(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from skate import api
+import skate
 from skate.data._block.batches import from_batch
 from skate.data._block.builder import BlockBuilder
 from skate.data._block.tables import concat, size_bytes, slice_rows
@@ -88,7 +88,7 @@ def of_refs(refs: Any, label: str, kind: str) -> Blocks:
     """
     given = list(refs) if isinstance(refs, (list, tuple)) else [refs]
     slices = []
-    for ref, value in zip(given, api.get(given), strict=True):
+    for ref, value in zip(given, skate.get(given), strict=True):
         if kind == "arrow":
             for table in tables_of_arrow(value):
                 slices.append(whole(ref if table is value else table, table))

@@ -9,7 +9,6 @@ from typing import Any
 from skate.data._exec.dead_letters import letters_to_table
 from skate.data._exec.operators import TaskContext
 from skate.data._io.sink import Sink
-from skate.data._io.writers.parquet import ParquetSink
 from skate.data._plan.logical import Apply, Exchanged, Node, Read, Write
 from skate.data._verbs import facts, running
 from skate.data._verbs import resources as options
@@ -44,7 +43,7 @@ def write(
     if identify is not None and sink.is_resumable:
         identify(identity(dataset._plan))
     schema = facts.known_schema(dataset._plan)
-    letters = None if dead_letter is None else ParquetSink(dead_letter)
+    letters = None if dead_letter is None else _letter_sink(dead_letter)
     sink.start(schema)
     if not sink.is_needed():
         return
@@ -68,7 +67,13 @@ def write(
         raise
 
 
-def _write_letters(sink: ParquetSink, found: Any) -> None:
+def _letter_sink(path: str) -> Sink:
+    from skate.data._io.writers.parquet import ParquetSink
+
+    return ParquetSink(path)
+
+
+def _write_letters(sink: Sink, found: Any) -> None:
     table = letters_to_table(found)
     result = sink.write(iter([table]), TaskContext("letters.0"))
     sink.commit([result], table.schema)

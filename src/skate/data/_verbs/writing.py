@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skate.data._io.commit import SaveMode
-from skate.data._io.writers.csv_files import CSVSink
-from skate.data._io.writers.datasinks import Datasink, DatasinkSink
-from skate.data._io.writers.images import ImageSink
-from skate.data._io.writers.json_lines import JSONSink
-from skate.data._io.writers.names import FilenameProvider
-from skate.data._io.writers.numpy_files import NumpySink
-from skate.data._io.writers.parquet import ParquetSink
-from skate.data._io.writers.sql import SQLSink
-from skate.data._io.writers.tfrecords import TFRecordSink
-from skate.data._io.writers.webdataset import WebDatasetSink
 from skate.data._notices import deprecated
 from skate.data._verbs.core import Core
 from skate.data._verbs.write_runs import write
+
+if TYPE_CHECKING:
+    from skate.data._io.writers.datasinks import Datasink
+    from skate.data._io.writers.names import FilenameProvider
+
+# Sinks are imported by the verb that needs them: a program writes one format, or none.
 
 
 class Writing(Core):
@@ -81,6 +77,8 @@ class Writing(Core):
         Example:
             >>> ds.write_parquet("embeddings/", mode="overwrite")
         """
+        from skate.data._io.writers.parquet import ParquetSink
+
         if catalog is not None:
             raise NotImplementedError(
                 "write_parquet(catalog=) is left out: catalogues are services. Give a path"
@@ -134,6 +132,8 @@ class Writing(Core):
         Example:
             >>> ds.write_csv("prices/")
         """
+        from skate.data._io.writers.csv_files import CSVSink
+
         sink = CSVSink(
             path,
             filesystem=filesystem,
@@ -180,6 +180,8 @@ class Writing(Core):
         Example:
             >>> ds.write_json("events/")
         """
+        from skate.data._io.writers.json_lines import JSONSink
+
         sink = JSONSink(
             path,
             filesystem=filesystem,
@@ -224,6 +226,8 @@ class Writing(Core):
         Example:
             >>> ds.write_numpy("vectors/", column="embedding")
         """
+        from skate.data._io.writers.numpy_files import NumpySink
+
         sink = NumpySink(
             path,
             column=column,
@@ -267,6 +271,8 @@ class Writing(Core):
         Example:
             >>> ds.write_images("thumbnails/", column="image", file_format="jpeg")
         """
+        from skate.data._io.writers.images import ImageSink
+
         sink = ImageSink(
             path,
             column,
@@ -310,6 +316,8 @@ class Writing(Core):
         Example:
             >>> ds.write_tfrecords("records/")
         """
+        from skate.data._io.writers.tfrecords import TFRecordSink
+
         sink = TFRecordSink(
             path,
             tf_schema=tf_schema,
@@ -353,6 +361,8 @@ class Writing(Core):
         Example:
             >>> ds.write_webdataset("shards/")
         """
+        from skate.data._io.writers.webdataset import WebDatasetSink
+
         sink = WebDatasetSink(
             path,
             filesystem=filesystem,
@@ -386,6 +396,8 @@ class Writing(Core):
         Example:
             >>> ds.write_sql("INSERT INTO words VALUES (?, ?)", lambda: sqlite3.connect("words.db"))
         """
+        from skate.data._io.writers.sql import SQLSink
+
         write(self, "write_sql", SQLSink(sql, connection_factory), ray_remote_args, concurrency)
 
     def write_datasink(
@@ -405,6 +417,8 @@ class Writing(Core):
         Raises:
             TypeError: no Datasink.
         """
+        from skate.data._io.writers.datasinks import Datasink, DatasinkSink
+
         if not isinstance(datasink, Datasink):
             raise TypeError(f"write_datasink() takes a skate.data.Datasink, got {datasink!r:.80}")
         write(self, "write_datasink", DatasinkSink(datasink), ray_remote_args, concurrency)
