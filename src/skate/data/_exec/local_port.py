@@ -57,6 +57,7 @@ class LocalPort(Port):
             skip_rows=command.skip_rows,
             target_bytes=self._target_bytes,
             merges_small=False,
+            number=command.number,
         )
         try:
             replica = self._replica(command)

@@ -72,6 +72,8 @@ class TaskContext:
 
     Attributes:
         task_id: the task's name, the same in every run of a plan: ``"<stage>.<number>"``.
+        number: of the task among those of its stage in this run, the same when it runs again; None: the one
+            in its name.
         params: ``Bundle.params``.
         slices: number of blocks that the first operator gets.
         target_max_block_bytes: size at which outputs are cut.
@@ -85,6 +87,7 @@ class TaskContext:
     params: Any = None
     slices: int = 0
     target_max_block_bytes: int = 128 << 20
+    number: int | None = None
     replica: Replica = field(default_factory=Replica)
     letters: list[Letter] = field(default_factory=list)
     spent_s: dict[str, float] = field(default_factory=dict)

@@ -60,6 +60,7 @@ class Submit:
         replica: the replica that runs it, or None.
         skip_rows: rows of output to leave out, since they were passed on before a crash.
         to_file: its output is to go to files.
+        number: of the task among those of its stage, the same when it runs again.
     """
 
     task: int
@@ -69,6 +70,7 @@ class Submit:
     replica: int | None
     skip_rows: int
     to_file: bool
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -629,7 +631,14 @@ class Scheduler:
         to_file = state.spec.keeps and self._is_barrier_full(state)
         self._commands.append(
             Submit(
-                task.number, state.spec.index, task.name, task.bundle, task.replica, task.passed_rows, to_file
+                task.number,
+                state.spec.index,
+                task.name,
+                task.bundle,
+                task.replica,
+                task.passed_rows,
+                to_file,
+                task.sequence,
             )
         )
 

@@ -297,6 +297,7 @@ class SkatePort(Port):
             folder=folder,
             target_bytes=self._target_bytes,
             merges_small=not stage.is_repeatable,
+            number=command.number,
         )
         window = self._window(command.stage)
         if command.replica is not None:

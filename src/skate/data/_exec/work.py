@@ -65,6 +65,7 @@ class TaskSpec(NamedTuple):
 
     Attributes:
         name: its name, the same in every run of a plan.
+        number: of the task among those of its stage, the same when it runs again.
         inputs: slices of blocks; empty for a read.
         read: what is read, or its number among the stage's read tasks, or None.
         params: ``Bundle.params``.
@@ -82,6 +83,7 @@ class TaskSpec(NamedTuple):
     folder: str | None = None
     target_bytes: int = 128 << 20
     merges_small: bool = True
+    number: int | None = None
 
 
 @dataclass(slots=True)
@@ -144,6 +146,7 @@ def run_task(
         params=spec.params,
         slices=len(spec.inputs),
         target_max_block_bytes=spec.target_bytes,
+        number=spec.number,
         replica=replica,
     )
     began = clock()

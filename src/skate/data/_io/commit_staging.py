@@ -62,9 +62,14 @@ class Staging:
         """Return a copy that opens files with arguments."""
         return replace(self, open_arguments=tuple(arguments.items()))
 
-    def begin(self, task_id: str) -> StagedTask:
-        """Return the files of one attempt of a task, to be used in a ``with`` statement."""
-        return StagedTask(self, self.first_task + task_number(task_id))
+    def begin(self, task_id: str, number: int | None = None) -> StagedTask:
+        """Return the files of one attempt of a task, to be used in a ``with`` statement.
+
+        Args:
+            task_id: its name.
+            number: its number; None: the one in its name.
+        """
+        return StagedTask(self, self.first_task + (task_number(task_id) if number is None else number))
 
 
 def task_number(task_id: str) -> int:

@@ -184,7 +184,8 @@ class DatasinkSink(Sink):
 
     def write(self, blocks: Iterator[pa.Table], task: TaskContext) -> dict[str, Any]:
         counted = _Counted(blocks)
-        context = WriteContext(task_number(task.task_id), self.name, task)
+        number = task_number(task.task_id) if task.number is None else task.number
+        context = WriteContext(number, self.name, task)
         value = self.datasink.write(counted, context)
         return {"rows": counted.rows, "bytes": counted.bytes, "value": value}
 

@@ -181,7 +181,7 @@ class FileSink(Sink):
         """Return the files of one attempt of a task, for a ``with`` statement."""
         if self._staging is None:
             raise RuntimeError(f"{self.name} was not started: call start() before write()")
-        return self._staging.begin(task.task_id)
+        return self._staging.begin(task.task_id, task.number)
 
     def names_of(self, files: StagedTask) -> FileNames:
         """Return the names for a task's files."""
