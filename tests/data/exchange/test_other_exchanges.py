@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skate.data._block.kernels.hashing import hash_rows, random_numbers
+from skate.data._block.kernels.sorting import sort_keys
 from skate.data._block.tables import concat
 from skate.data._exec.exchange import ExchangeLimits
 from skate.data._exec.exchanges import (
@@ -19,6 +20,7 @@ from skate.data._exec.exchanges import (
     MapGroups,
     Repartition,
     Shuffle,
+    Sort,
     Zip,
     output_schema,
     run_exchange,
@@ -308,3 +310,28 @@ def test_exchanges_travel_and_have_keys_of_their_own(exchange):
     table = pa.table({"k": [1, 2]})
     sides = [[[table]], [[table]]] if isinstance(exchange, Zip) else [[[table]]]
     assert concat([b for part in run_exchange(copy, sides) for b in part]).num_rows == 2
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        MapGroups(("k",), lambda group: iter([group.slice(0, 1)])),
+        HashRepartition(("k",), 8),
+        Repartition(8),
+        Shuffle(1),
+        Sort(sort_keys("k")),
+        DropDuplicates(("k",)),
+        Zip(),
+    ],
+    ids=lambda exchange: exchange.name,
+)
+def test_blocks_take_nothing_of_their_parents_along(exchange):
+    """A slice that is pickled takes its parent's buffers along, once for each chunk."""
+    table = pa.table({"k": range(40_000), "x": range(40_000)})
+    bundles = [[table.slice(start, 5_000)] for start in range(0, 40_000, 5_000)]
+    sides = [bundles, bundles] if isinstance(exchange, Zip) else [bundles]
+    parts = run_exchange(exchange, sides, ExchangeLimits(100_000, 4), target_max_block_bytes=50_000)
+    blocks = [block for part in parts for block in part]
+    assert len(blocks) > 2
+    sent = sum(len(pickle.dumps(block, 5)) for block in blocks)
+    assert sent <= 2 * sum(block.nbytes for block in blocks) + 4_096 * len(blocks)

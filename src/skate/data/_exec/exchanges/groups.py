@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from skate.data._block.kernels.arrays import take
 from skate.data._block.kernels.grouping import Groups
-from skate.data._block.tables import concat, size_bytes, slice_rows
+from skate.data._block.tables import combine, compact, concat, size_bytes, slice_rows
 from skate.data._exec.exchange import Exchange, ExchangeLimits
 from skate.data._exec.exchanges.partitions import (
     Cluster,
@@ -76,7 +76,8 @@ class _CallGroups(Operator):
 
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
         """Yield what the function yields, small blocks joined."""
-        return groups_of_blocks(self._results(blocks, task), task.target_max_block_bytes)
+        for block in groups_of_blocks(self._results(blocks, task), task.target_max_block_bytes):
+            yield compact(combine(block))
 
     def _results(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table]:
         every = list(blocks)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from skate.data._block.kernels.arrays import column_of
-from skate.data._block.tables import concat, filter_rows
+from skate.data._block.tables import compact, concat, filter_rows
 from skate.data._exec.exchange import Exchange, ExchangeLimits
 from skate.data._exec.exchanges.partitions import groups_of_blocks
 from skate.data._exec.operators import Made, Operator, TaskContext
@@ -136,7 +136,7 @@ class _Sign(Operator):
         near = _near()
         for block in groups_of_blocks(blocks, task.target_max_block_bytes):
             column = column_of(block, self.column, "near_duplicates")
-            yield Made(block, _Kind(is_signatures=False))
+            yield Made(compact(block), _Kind(is_signatures=False))
             if self.kind == "text":
                 signatures, has_one = near.text_signatures(column)
                 columns = {

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from skate.data._block.kernels.arrays import offsets_of, take
 from skate.data._block.kernels.hashing import bucket_of, hash_rows
 from skate.data._block.kernels.sorting import key_column
-from skate.data._block.tables import concat, filter_rows, size_bytes, slice_rows
+from skate.data._block.tables import compact, concat, filter_rows, size_bytes, slice_rows
 from skate.data._exec.exchange import ExchangeLimits
 from skate.data._exec.operators import Made, Operator, TaskContext
 from skate.data._exec.slices import BlockSlice, Bundle
@@ -75,13 +75,16 @@ def groups_of_blocks(blocks: Iterator[pa.Table], target_bytes: int) -> Iterator[
 
 
 def cut_blocks(table: pa.Table, target_bytes: int) -> Iterator[pa.Table]:
-    """Cut a table into blocks of about ``target_bytes``; one of up to half more stays whole."""
+    """Cut a table into blocks of about ``target_bytes``; one of up to half more stays whole.
+
+    Each has buffers of its own: a slice that is sent takes its parent's buffers along, once for each chunk.
+    """
     size = size_bytes(table)
     pieces = 1 if size <= target_bytes * 3 // 2 else math.ceil(size / target_bytes)
     pieces = min(pieces, max(1, table.num_rows))
     for piece in range(pieces):
         start, stop = piece * table.num_rows // pieces, (piece + 1) * table.num_rows // pieces
-        yield slice_rows(table, start, stop)
+        yield compact(slice_rows(table, start, stop))
 
 
 def cluster(table: pa.Table, numbers: pa.Array, buckets: int) -> tuple[pa.Table, Offsets]:
@@ -95,7 +98,7 @@ def cluster(table: pa.Table, numbers: pa.Array, buckets: int) -> tuple[pa.Table,
     if len(counted) > 1:
         narrow = numbers.cast(pa.uint8()) if buckets <= 256 else numbers.cast(pa.uint16())
         table = take(table, pc.array_sort_indices(narrow))
-    return table, Offsets(tuple(offsets_of(counts)))
+    return compact(table), Offsets(tuple(offsets_of(counts)))
 
 
 def key_columns(table: pa.Table, keys: Sequence[str], verb: str) -> list[pa.ChunkedArray]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from skate.data._block.kernels.arrays import take
 from skate.data._block.kernels.sorting import SortKey, sort_indices
-from skate.data._block.tables import concat, slice_rows
+from skate.data._block.tables import compact, concat, slice_rows
 from skate.data._exec.exchange import Exchange, ExchangeLimits
 from skate.data._exec.exchanges.partitions import (
     BUCKETS,
@@ -140,7 +140,7 @@ class _Resize(Operator):
                 if schema is None:
                     schema = rest = next(blocks, pa.table({}))
                 parts = [slice_rows(schema, 0, 0)]
-            yield concat([part for part in parts if part.num_rows] or parts[:1])
+            yield compact(concat([part for part in parts if part.num_rows] or parts[:1]))
 
 
 @dataclass(frozen=True)
@@ -199,4 +199,4 @@ class _Join(Operator):
         table = concat(every)
         if self.keys:
             table = take(table, sort_indices(table, [SortKey(key) for key in self.keys]))
-        yield table
+        yield compact(table)

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from skate.data._block.kernels.arrays import as_array, offsets_of, plain, take
 from skate.data._block.kernels.sorting import SortKey, is_identity, sort_indices
-from skate.data._block.tables import concat, slice_rows
+from skate.data._block.tables import compact, concat, slice_rows
 from skate.data._exec.exchange import Exchange, ExchangeLimits
 from skate.data._exec.exchanges.partitions import (
     Offsets,
@@ -164,7 +164,7 @@ class _SortRun(Operator):
         """Yield sorted runs with samples of their keys, or with offsets of the boundaries."""
         for table in groups_of_blocks(blocks, task.target_max_block_bytes):
             order = sort_indices(table, self.keys)
-            run = table if is_identity(order) else take(table, order)
+            run = compact(table) if is_identity(order) else take(table, order)
             if self.boundaries is not None:
                 yield Made(run, _offsets_at(run, self.keys[0], self.boundaries))
             else:
