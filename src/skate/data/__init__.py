@@ -58,8 +58,10 @@ _PLACES: dict[str, tuple[str, str]] = {
     },
     **{name: ("skate.data.seeds", name) for name in ("FileShuffleConfig", "RandomSeedConfig")},
     "DataIterator": ("skate.data.iterator", "DataIterator"),
-    "SaveMode": ("skate.data.datasink", "SaveMode"),
-    "Datasink": ("skate.data.datasink", "Datasink"),
+    **{
+        name: ("skate.data.datasink", name)
+        for name in ("BlockBasedFileDatasink", "Datasink", "RowBasedFileDatasink", "SaveMode")
+    },
     **{name: ("skate.data.datasource", name) for name in ("Datasource", "ReadTask")},
     "Preprocessor": ("skate.data.preprocessors", "Preprocessor"),
 }
