@@ -23,7 +23,7 @@ from skate.data._exec.scheduler import (
 )
 from skate.data._exec.slices import BlockMeta, BlockSlice, Bundle
 from skate.data._exec.stages import Kind, Pool, Stage
-from skate.data._io.datasource import ReadTask
+from skate.data._io.datasource import ReadTask, ReadTasks
 
 MIB = 1 << 20
 
@@ -220,14 +220,14 @@ class World:
             self.carry_out(self.scheduler.task_done(task, self.random.randint(0, 4 * MIB)))
 
 
-def reads(rows: int, parts: int) -> list[ReadTask]:
+def reads(rows: int, parts: int) -> ReadTasks:
     tasks = []
     for part in range(parts):
         numbers = list(range(part * rows // parts, (part + 1) * rows // parts))
         task = ReadTask(list, name=f"p{part}")
         task.metadata.input_files = numbers  # type: ignore[assignment]
         tasks.append(task)
-    return tasks
+    return ReadTasks(tasks)
 
 
 def source(index: int, rows: int, parts: int, **more: Any) -> Stage:

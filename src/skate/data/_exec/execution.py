@@ -41,6 +41,8 @@ from skate.data._exec.stages import Stage
 from skate.data._exec.statistics import Statistics
 from skate.data._io.sink import Sink
 
+#: Read tasks that wait at least, as long as a source makes more, and how many are made at a time.
+_LEAST_LISTED, _LISTED_AT_A_TIME = 8, 16
 #: Fractions of the memory budget: what one merge of an exchange may get.
 _MERGE_FRACTION = 8
 
@@ -138,6 +140,8 @@ class Execution:
             if not self._has_begun:
                 self._has_begun = True
                 self._carry_out(self.scheduler.begin())
+            self._list()
+            if self.scheduler.outbox or self.scheduler.is_finished:
                 return
             started = time.perf_counter()
             events = self.port.wait(None)
@@ -157,6 +161,14 @@ class Execution:
             self._error = error
             self.close()
             raise
+
+    def _list(self) -> None:
+        """Make further read tasks of sources that have few left: listings go on while rows are read."""
+        while wanted := self.scheduler.sources_to_list(_LEAST_LISTED):
+            for index in wanted:
+                tasks = self.stages[index].read_tasks
+                tasks.make(len(tasks) + _LISTED_AT_A_TIME)
+                self._carry_out(self.scheduler.listed(index))
 
     def _happened(self, event: Event) -> None:
         scheduler = self.scheduler

@@ -156,16 +156,33 @@ class BarrierInbox(Inbox):
 
 
 class SourceInbox(Inbox):
-    """Hands out the numbers of the read tasks of a SOURCE; a bundle has no slices and its number as
-    params.
+    """Hands out the numbers of the read tasks of a SOURCE.
+
+    A bundle has no slices and its number as params.
     """
 
     def __init__(self, stage: Stage, skip: Sequence[str] = ()) -> None:
         super().__init__(stage)
-        skipped = set(skip)
-        self._numbers = deque(
-            number for number, task in enumerate(stage.read_tasks) if part_name(stage, number) not in skipped
-        )
+        self._skipped = set(skip)
+        self._numbers: deque[int] = deque()
+        self._seen = 0
+        self._is_cut = False
+        self.listed()
+
+    def listed(self) -> None:
+        """Take tasks in that were made since the last call."""
+        tasks = self._stage.read_tasks
+        self.is_closed = tasks.is_complete or self._is_cut
+        if self._is_cut:
+            return
+        for number in range(self._seen, len(tasks)):
+            if part_name(self._stage, number) not in self._skipped:
+                self._numbers.append(number)
+        self._seen = len(tasks)
+
+    def waiting(self) -> int:
+        """Return the number of tasks that wait."""
+        return len(self._numbers)
 
     def has_bundle(self) -> bool:
         return bool(self._numbers)
@@ -176,6 +193,7 @@ class SourceInbox(Inbox):
 
     def clear(self) -> None:
         self._numbers.clear()
+        self._is_cut = self.is_closed = True
 
 
 class PassingInbox(Inbox):

@@ -33,7 +33,7 @@ from enum import Enum
 from typing import Any
 
 from skate.data._exec.exchange import ExchangeLimits
-from skate.data._exec.inbox import Inbox, PassingInbox, make_inbox
+from skate.data._exec.inbox import Inbox, PassingInbox, SourceInbox, make_inbox
 from skate.data._exec.slices import BlockSlice, Bundle
 from skate.data._exec.stages import Kind, Stage
 
@@ -278,6 +278,23 @@ class Scheduler:
                 for _ in range(state.spec.pool.initial_size):
                     self._start_replica(state)
         return self._decide()
+
+    def listed(self, stage: int) -> list[Command]:
+        """More read tasks of a source have been made, or all of them."""
+        inbox = self.stages[stage].inbox
+        assert isinstance(inbox, SourceInbox)
+        inbox.listed()
+        return self._decide()
+
+    def sources_to_list(self, least: int) -> list[int]:
+        """Return the sources of which fewer than ``least`` tasks wait, and more may be made."""
+        return [
+            state.spec.index
+            for state in self.stages
+            if isinstance(state.inbox, SourceInbox)
+            and not state.inbox.is_closed
+            and state.inbox.waiting() < least
+        ]
 
     def block_made(self, task: int, piece: BlockSlice) -> list[Command]:
         """A task made a block."""

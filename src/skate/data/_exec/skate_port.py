@@ -287,12 +287,17 @@ class SkatePort(Port):
                 piece = BlockSlice.whole(where, replace(piece.meta, num_rows=where.num_rows))
             inputs.append(Input(where, piece.start, piece.stop))
         folder = self._folder if command.to_file else None
-        number = command.bundle.params if stage.kind is Kind.SOURCE else None
+        is_read = stage.kind is Kind.SOURCE
+        read: ReadTask | int | None = None
+        if is_read:
+            # Given tasks may be closures, which are dear to pickle: they went with the operators.
+            number = command.bundle.params
+            read = number if stage.read_tasks.is_given else stage.read_tasks[number]
         spec = TaskSpec(
             name=command.name,
             inputs=tuple(inputs),
-            read=number,
-            params=None if number is not None else command.bundle.params,
+            read=read,
+            params=None if is_read else command.bundle.params,
             skip_rows=command.skip_rows,
             folder=folder,
             target_bytes=self._target_bytes,
@@ -326,7 +331,9 @@ class SkatePort(Port):
     def _carry(self, index: int) -> _Carried:
         found = self._carried.get(index)
         if found is None:
-            pickled = cloudpickle.dumps((self._stages[index].operators, list(self._stages[index].read_tasks)))
+            stage = self._stages[index]
+            given = list(stage.read_tasks) if stage.read_tasks.is_given else []
+            pickled = cloudpickle.dumps((stage.operators, given))
             key = hashlib.blake2b(pickled, digest_size=16).hexdigest()
             carried = pickled if len(pickled) <= CARRIED_BYTES else [api.put(pickled)]
             found = self._carried[index] = _Carried(key, carried)

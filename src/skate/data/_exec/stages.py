@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from skate.data._exec.exchange import Exchange
 from skate.data._exec.operators import Operator
 from skate.data._exec.slices import BlockSlice
-from skate.data._io.datasource import ReadTask
+from skate.data._io.datasource import ReadTasks
 from skate.data._io.sink import Sink
 
 
@@ -74,7 +73,7 @@ class Stage:
     kind: Kind
     inputs: tuple[int, ...] = ()
     operators: tuple[Operator, ...] = ()
-    read_tasks: Sequence[ReadTask] = ()
+    read_tasks: ReadTasks = field(default_factory=lambda: ReadTasks([]))
     slices: tuple[BlockSlice, ...] = ()
     pool: Pool | None = None
     max_tasks: int | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,6 +60,42 @@ class ReadTask:
 
     def __call__(self) -> Iterable[Any]:
         return self._read_fn()
+
+
+class ReadTasks(Sequence[ReadTask]):
+    """The read tasks of a source, made as they are needed: a listing of many files goes on while rows are read.
+
+    Args:
+        tasks: makes them, in order.
+
+    Attributes:
+        is_complete: all of them are made.
+        is_given: they were made before: a list.
+    """
+
+    def __init__(self, tasks: Iterable[ReadTask]) -> None:
+        self.is_given = self.is_complete = isinstance(tasks, list)
+        self._made: list[ReadTask] = tasks if isinstance(tasks, list) else []
+        self._rest: Iterator[ReadTask] = iter(()) if self.is_given else iter(tasks)
+
+    def make(self, count: int) -> None:
+        """Make tasks until there are ``count``, or no more."""
+        while len(self._made) < count and not self.is_complete:
+            task = next(self._rest, None)
+            if task is None:
+                self.is_complete = True
+            else:
+                self._made.append(task)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    @overload
+    def __getitem__(self, number: int) -> ReadTask: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[ReadTask]: ...
+    def __getitem__(self, number: int | slice) -> ReadTask | list[ReadTask]:
+        return self._made[number]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from skate.data._block.tables import concat, slice_rows
 from skate.data._exec.operators import Made, Operator, TaskContext
 from skate.data._exec.stages import Kind, Pool, Stage
+from skate.data._io.datasource import ReadTasks
 from skate.data._io.sink import Sink
 from skate.data._plan.logical import (
     ActorPool,
@@ -170,7 +171,13 @@ class _Planner:
 
     def _read(self, node: Read, rows_wanted: int | None) -> int:
         parallelism = node.parallelism if node.parallelism > 0 else self._machine.read_parallelism
-        tasks = node.source.get_read_tasks(parallelism, rows_wanted, self._machine.context)
+        source = node.source
+        if rows_wanted is not None:
+            hints = source.hints
+            limit = rows_wanted if hints.limit is None else min(rows_wanted, hints.limit)
+            source = source.with_hints(replace(hints, limit=limit))
+        make = getattr(source, "iter_read_tasks", source.get_read_tasks)
+        tasks = ReadTasks(make(parallelism, rows_wanted, self._machine.context))
         operators: tuple[Operator, ...] = () if rows_wanted is None else (TakeRows(rows_wanted),)
         cpus, options = _resources(node.resources, is_pool=False)
         return self._append(
@@ -238,6 +245,7 @@ class _Planner:
 
     def _makes_small_inputs(self, stage: Stage, batch_rows: int) -> bool:
         """Tell whether a source's tasks are known to have fewer rows than a batch."""
+        stage.read_tasks.make(2)
         known = [task.metadata.num_rows for task in stage.read_tasks]
         rows = [count for count in known if count is not None]
         return len(rows) > 1 and len(rows) == len(known) and max(rows) < batch_rows
