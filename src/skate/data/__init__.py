@@ -25,9 +25,43 @@ if TYPE_CHECKING:
     from skate.data.context import set_progress_bars as set_progress_bars
     from skate.data.dataset import Dataset as Dataset
     from skate.data.dataset import MaterializedDataset as MaterializedDataset
+    from skate.data.datasink import Datasink as Datasink
+    from skate.data.datasink import SaveMode as SaveMode
+    from skate.data.datasource import Datasource as Datasource
+    from skate.data.datasource import ReadTask as ReadTask
     from skate.data.execution_options import ExecutionOptions as ExecutionOptions
     from skate.data.execution_options import ExecutionResources as ExecutionResources
     from skate.data.execution_options import NodeIdStr as NodeIdStr
+    from skate.data.read_api import files as files
+    from skate.data.read_api import from_arrow as from_arrow
+    from skate.data.read_api import from_arrow_refs as from_arrow_refs
+    from skate.data.read_api import from_blocks as from_blocks
+    from skate.data.read_api import from_dask as from_dask
+    from skate.data.read_api import from_huggingface as from_huggingface
+    from skate.data.read_api import from_items as from_items
+    from skate.data.read_api import from_numpy as from_numpy
+    from skate.data.read_api import from_numpy_refs as from_numpy_refs
+    from skate.data.read_api import from_pandas as from_pandas
+    from skate.data.read_api import from_pandas_refs as from_pandas_refs
+    from skate.data.read_api import from_spark as from_spark
+    from skate.data.read_api import from_torch as from_torch
+    from skate.data.read_api import range as range
+    from skate.data.read_api import range_tensor as range_tensor
+    from skate.data.read_api import read_audio as read_audio
+    from skate.data.read_api import read_binary_files as read_binary_files
+    from skate.data.read_api import read_csv as read_csv
+    from skate.data.read_api import read_datasource as read_datasource
+    from skate.data.read_api import read_html as read_html
+    from skate.data.read_api import read_images as read_images
+    from skate.data.read_api import read_json as read_json
+    from skate.data.read_api import read_numpy as read_numpy
+    from skate.data.read_api import read_parquet as read_parquet
+    from skate.data.read_api import read_pdf as read_pdf
+    from skate.data.read_api import read_sql as read_sql
+    from skate.data.read_api import read_text as read_text
+    from skate.data.read_api import read_tfrecords as read_tfrecords
+    from skate.data.read_api import read_videos as read_videos
+    from skate.data.read_api import read_webdataset as read_webdataset
     from skate.data.seeds import FileShuffleConfig as FileShuffleConfig
     from skate.data.seeds import RandomSeedConfig as RandomSeedConfig
 
