@@ -11,7 +11,7 @@ import pytest
 from skate.data._block.kernels.arrays import MissingColumnError
 from skate.data._block.rows import iter_rows
 from skate.data._block.sources import sources, with_sources
-from skate.data._exec.column_operators import (
+from skate.data._operators.column_operators import (
     AddConstant,
     AddRowIds,
     Drop,
@@ -23,7 +23,7 @@ from skate.data._exec.column_operators import (
     UniqueOfBlock,
     WithColumns,
 )
-from skate.data._exec.operators import TaskContext
+from skate.data._task.operators import TaskContext
 from skate.data.expressions import col, lit, star, udf, unnest
 
 TABLE = pa.table({"a": [1, None, 3], "b": ["x", "y", None], "st": [{"p": 1, "q": 2}, None, {"p": 3, "q": 4}]})

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skate.data._block.tables import concat
-from skate.data._exec.exchange import ExchangeLimits
-from skate.data._exec.exchanges import Aggregate, output_schema, run_exchange
+from skate.data._operators.exchanges import Aggregate, output_schema, run_exchange
+from skate.data._task.exchange import ExchangeLimits
 from skate.data.aggregate import (
     AbsMax,
     AggregateFn,

@@ -14,8 +14,8 @@ from PIL import Image
 
 from skate.data._block.kernels import near
 from skate.data._block.rows import from_rows
-from skate.data._exec.exchange import ExchangeLimits
-from skate.data._exec.exchanges import NearDuplicates, output_schema, run_exchange
+from skate.data._operators.exchanges import NearDuplicates, output_schema, run_exchange
+from skate.data._task.exchange import ExchangeLimits
 
 
 def rows_of(parts):

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from skate.data._block.kernels.hashing import hash_rows, random_numbers
 from skate.data._block.kernels.sorting import sort_keys
 from skate.data._block.tables import concat
-from skate.data._exec.exchange import ExchangeLimits
-from skate.data._exec.exchanges import (
+from skate.data._operators.exchanges import (
     DropDuplicates,
     HashRepartition,
     MapGroups,
@@ -26,6 +25,7 @@ from skate.data._exec.exchanges import (
     run_exchange,
     unique,
 )
+from skate.data._task.exchange import ExchangeLimits
 
 LIMITS = st.builds(ExchangeLimits, st.sampled_from([64, 300, 1 << 20]), st.integers(1, 4))
 ROWS = st.lists(

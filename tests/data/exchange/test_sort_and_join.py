@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from skate.data._block.kernels.sorting import sort_keys
 from skate.data._block.tables import concat
-from skate.data._exec.exchange import ExchangeLimits
-from skate.data._exec.exchanges import JOIN_TYPES, Join, Sort, TopK, output_schema, run_exchange
-from skate.data._exec.slices import Bundle
+from skate.data._operators.exchanges import JOIN_TYPES, Join, Sort, TopK, output_schema, run_exchange
+from skate.data._task.exchange import ExchangeLimits
+from skate.data._task.slices import Bundle
 
 KEYS = st.sampled_from([None, 0, 1, 2, 3, -5, 7])
 FLOATS = st.sampled_from([None, math.nan, 0.0, -0.0, 1.5, -2.0, math.inf])

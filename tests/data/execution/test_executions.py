@@ -14,10 +14,7 @@ import pyarrow as pa
 import pytest
 
 import skate
-from skate.data._exec.exchange import Exchange, ExchangeLimits
 from skate.data._exec.execution import Execution
-from skate.data._exec.operators import Made, Operator, Replica, TaskContext
-from skate.data._exec.slices import BlockSlice, Bundle
 from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask
 from skate.data._plan.execute import execute
 from skate.data._plan.logical import (
@@ -31,6 +28,9 @@ from skate.data._plan.logical import (
     TaskPool,
     Union,
 )
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Made, Operator, Replica, TaskContext
+from skate.data._task.slices import BlockSlice, Bundle
 
 
 @dataclass
@@ -343,7 +343,7 @@ def test_an_empty_source_gives_nothing(numbers: Any) -> None:
 
 def test_slices_within_a_block_are_rows_of_it() -> None:
     table = pa.table({"id": list(range(10))})
-    from skate.data._exec.slices import BlockMeta, cut
+    from skate.data._task.slices import BlockMeta, cut
 
     piece = BlockSlice.whole(table, BlockMeta(10, 80))
     parts = cut([piece, piece], [3, 12])

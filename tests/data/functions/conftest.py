@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from skate.data._block.rows import iter_rows
-from skate.data._exec.dead_letters import ErrorPolicy
-from skate.data._exec.functions import UserFunction
-from skate.data._exec.operators import Operator, TaskContext
+from skate.data._operators.dead_letters import ErrorPolicy
+from skate.data._operators.functions import UserFunction
+from skate.data._task.operators import Operator, TaskContext
 
 
 class Ran:

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from skate.data._exec.dead_letters import ErrorPolicy
-from skate.data._exec.functions import UserFunction
-from skate.data._exec.map_operators import FilterRows, FlatMap, MapBatches, MapRows
-from skate.data._exec.operators import Replica, TaskContext
+from skate.data._operators.dead_letters import ErrorPolicy
+from skate.data._operators.functions import UserFunction
+from skate.data._operators.map_operators import FilterRows, FlatMap, MapBatches, MapRows
+from skate.data._task.operators import Replica, TaskContext
 from skate.data.exceptions import RowTimeoutError
 
 of = UserFunction.of

@@ -17,11 +17,11 @@ import time
 import numpy as np
 import pytest
 
-from skate.data._exec.child_calls import ChildFunction
-from skate.data._exec.dead_letters import ErrorPolicy
-from skate.data._exec.functions import UserFunction
-from skate.data._exec.map_operators import FilterRows, FlatMap, MapBatches, MapRows
-from skate.data._exec.operators import Replica, TaskContext
+from skate.data._operators.child_calls import ChildFunction
+from skate.data._operators.dead_letters import ErrorPolicy
+from skate.data._operators.functions import UserFunction
+from skate.data._operators.map_operators import FilterRows, FlatMap, MapBatches, MapRows
+from skate.data._task.operators import Replica, TaskContext
 from skate.data.exceptions import RowCrashedError, RowTimeoutError, UserExitError
 
 of = UserFunction.of
@@ -129,7 +129,7 @@ def test_time_limit_counts_for_each_row_of_a_batch(run, make_numbers):
             self.seen.append(seconds)
             return super().call(data, seconds)
 
-    from skate.data._exec import calls
+    from skate.data._operators import calls
 
     kept, calls.ChildFunction = calls.ChildFunction, Deadlines
     try:
@@ -206,7 +206,7 @@ def test_no_child_stays(run, make_numbers):
 def test_child_ends_with_its_parent_even_while_it_hangs(tmp_path):
     script = textwrap.dedent("""
         import os, sys, threading, time
-        from skate.data._exec.child_calls import ChildFunction
+        from skate.data._operators.child_calls import ChildFunction
 
         def hang(path):
             with open(path, "w") as file:

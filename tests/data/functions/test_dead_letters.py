@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skate.data._block.rows import from_rows, iter_rows
-from skate.data._exec.dead_letters import ErrorBudget, ErrorPolicy, letters_to_table, rows_of
-from skate.data._exec.operators import Letter
+from skate.data._operators.dead_letters import ErrorBudget, ErrorPolicy, letters_to_table, rows_of
+from skate.data._task.operators import Letter
 from skate.data.exceptions import TooManyErrorsError, wrap
 
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skate.data._block.sources import with_sources
-from skate.data._exec.dead_letters import ErrorPolicy
-from skate.data._exec.functions import UserFunction
-from skate.data._exec.map_operators import FilterRows, FlatMap, MapBatches, MapRows
-from skate.data._exec.operators import TaskContext
+from skate.data._operators.dead_letters import ErrorPolicy
+from skate.data._operators.functions import UserFunction
+from skate.data._operators.map_operators import FilterRows, FlatMap, MapBatches, MapRows
+from skate.data._task.operators import TaskContext
 from skate.data.exceptions import RayDataUserCodeException, UserExitError
 
 of = UserFunction.of
@@ -413,7 +413,7 @@ def test_letters_do_not_keep_what_the_function_held(run, make_numbers):
 
 
 def test_pandas_that_is_missing_is_no_error_of_rows(run, make_numbers, monkeypatch):
-    from skate.data._exec import batch_operator
+    from skate.data._operators import batch_operator
 
     def missing(*args):
         raise ImportError("pandas is not installed")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from skate import cloudpickle
-from skate.data._exec.functions import GroupFunction, UserFunction
+from skate.data._operators.functions import GroupFunction, UserFunction
 from skate.data.exceptions import RayDataUserCodeException
 
 

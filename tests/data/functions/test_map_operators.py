@@ -13,10 +13,10 @@ from skate import cloudpickle
 from skate.data._block.rows import from_rows, iter_rows
 from skate.data._block.sources import source_of, sources, with_sources
 from skate.data._block.tables import concat
-from skate.data._exec.dead_letters import ErrorPolicy
-from skate.data._exec.functions import UserFunction
-from skate.data._exec.map_operators import FilterRows, FlatMap, MapBatches, MapRows
-from skate.data._exec.operators import Replica, TaskContext
+from skate.data._operators.dead_letters import ErrorPolicy
+from skate.data._operators.functions import UserFunction
+from skate.data._operators.map_operators import FilterRows, FlatMap, MapBatches, MapRows
+from skate.data._task.operators import Replica, TaskContext
 
 of = UserFunction.of
 

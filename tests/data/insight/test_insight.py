@@ -15,7 +15,6 @@ import pytest
 
 import skate.data
 from skate.data._exec.scheduler import StartReplica, Submit
-from skate.data._exec.slices import Bundle
 from skate.data._exec.stages import Kind, Pool, Stage
 from skate.data._exec.statistics import Statistics
 from skate.data._exec.work import Report
@@ -24,6 +23,7 @@ from skate.data._insight.picture import picture
 from skate.data._insight.progress import Line, Notebook, Progress, as_html, as_line, make_progress
 from skate.data._insight.trace import trace_events
 from skate.data._plan.execute import execute
+from skate.data._task.slices import Bundle
 
 
 class Clock:

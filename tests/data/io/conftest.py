@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from skate.data._block.rows import iter_rows
-from skate.data._exec.operators import TaskContext
+from skate.data._task.operators import TaskContext
 
 
 class Reads:

@@ -271,7 +271,7 @@ def test_some_frames(tmp_path: Path, read: Read) -> None:
 
 
 def test_frames_come_before_the_video_ends(tmp_path: Path) -> None:
-    from skate.data._exec.operators import TaskContext
+    from skate.data._task.operators import TaskContext
 
     video(tmp_path / "a.mp4", frames=100)
     [task] = VideoDatasource(tmp_path).get_read_tasks()

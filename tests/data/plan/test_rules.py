@@ -12,7 +12,7 @@ import pytest
 
 import skate.data
 from skate.data import Dataset
-from skate.data._exec.exchanges.sort import TopK
+from skate.data._operators.exchanges.sort import TopK
 from skate.data._plan import execute as executing
 from skate.data._plan.logical import Apply, Exchanged, Limit, Node, Read
 from skate.data._plan.rules import RULES, optimise

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import skate
 import skate.data
-from skate.data._exec.slices import BlockMeta, BlockSlice, total_rows
+from skate.data._task.slices import BlockMeta, BlockSlice, total_rows
 from skate.data._verbs.streaming import Dealer
 
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from skate.data._exec.operators import TaskContext
 from skate.data._io.commit import PartLedger
 from skate.data._io.sink import Sink
 from skate.data._io.writers.csv_files import CSVSink
 from skate.data._io.writers.json_lines import JSONSink
 from skate.data._io.writers.parquet import ParquetSink
+from skate.data._task.operators import TaskContext
 
 SINKS = {"parquet": ParquetSink, "csv": CSVSink, "json": JSONSink}
 

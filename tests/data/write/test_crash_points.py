@@ -19,11 +19,11 @@ import play
 import pyarrow.parquet as pq
 import pytest
 
-from skate.data._exec.operators import TaskContext
 from skate.data._io import commit
 from skate.data._io.commit_points import POINTS, VARIABLE
 from skate.data._io.commit_staging import HIDDEN
 from skate.data._io.writers.parquet import ParquetSink
+from skate.data._task.operators import TaskContext
 
 PARTS = [f"part-{number}" for number in range(6)]
 ROWS = 40

@@ -14,11 +14,11 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
-from skate.data._exec.operators import TaskContext
 from skate.data._io.sink import Sink
 from skate.data._io.writers.datasinks import DatasinkSink
 from skate.data._io.writers.json_lines import JSONSink
 from skate.data._io.writers.parquet import ParquetSink
+from skate.data._task.operators import TaskContext
 from skate.data.datasink import (
     BlockBasedFileDatasink,
     CommitError,

@@ -27,7 +27,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from skate.data._block.rows import from_rows
-from skate.data._exec.operators import TaskContext
 from skate.data._io.sink import Sink
 from skate.data._io.writers.crc32c import _update, crc32c
 from skate.data._io.writers.csv_files import CSVSink
@@ -38,6 +37,7 @@ from skate.data._io.writers.parquet import NULL_PARTITION, ParquetSink, split_by
 from skate.data._io.writers.sql import SQLSink
 from skate.data._io.writers.tfrecords import TFRecordSink
 from skate.data._io.writers.webdataset import WebDatasetSink
+from skate.data._task.operators import TaskContext
 from skate.data.datasink import FilenameProvider
 
 NOON = datetime.datetime.fromisoformat("2026-01-02T12:04:05.000600")

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from skate.data._exec.operators import TaskContext
 from skate.data._io.commit_staging import HIDDEN
 from skate.data._io.sink import Sink
 from skate.data._io.writers.csv_files import CSVSink
 from skate.data._io.writers.json_lines import JSONSink
 from skate.data._io.writers.parquet import ParquetSink
+from skate.data._task.operators import TaskContext
 from skate.data.datasink import CommitError, FilenameProvider, PlanChanged, SaveMode
 
 SCHEMA = pa.schema([("x", pa.int64())])

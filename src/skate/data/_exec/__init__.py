@@ -2,10 +2,11 @@
 
 ::
 
-    slices        a block and its facts, as the driver knows it; ranges of rows of one
-    operators     what a task does to blocks, as the planner composes it
-    work          the worker's side: read, apply operators, cut, report
+    stages        a plan as an execution runs it
+    inbox         the input of a stage: slices in, bundles out
     scheduler     decides what runs next: events in, commands out; no I/O, no clock
-    port          the calls by which an execution meets the world; local_port, skate_port
+    work          the worker's side: read, apply operators, cut, report
+    port          the calls by which an execution meets the world; local_port, hybrid_port, skate_port
+    statistics    counts what happens
     execution     drives a scheduler and a port for a consumer
 """

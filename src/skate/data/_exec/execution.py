@@ -11,8 +11,6 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from skate.data._exec.exchange import ExchangeLimits
-from skate.data._exec.operators import Letter
 from skate.data._exec.port import (
     BlockMade,
     CpusChanged,
@@ -36,10 +34,12 @@ from skate.data._exec.scheduler import (
     StopReplica,
     Submit,
 )
-from skate.data._exec.slices import BlockSlice
 from skate.data._exec.stages import Stage
 from skate.data._exec.statistics import Statistics
 from skate.data._io.sink import Sink
+from skate.data._task.exchange import ExchangeLimits
+from skate.data._task.operators import Letter
+from skate.data._task.slices import BlockSlice
 
 #: Read tasks that wait at least, as long as a source makes more, and how many are made at a time.
 _LEAST_LISTED, _LISTED_AT_A_TIME = 8, 16

@@ -17,8 +17,8 @@ import pyarrow as pa
 from skate.data._exec.local_port import LocalPort
 from skate.data._exec.port import CpusChanged, Event, Port
 from skate.data._exec.scheduler import StartReplica, Submit
-from skate.data._exec.slices import BlockSlice
 from skate.data._exec.stages import Stage
+from skate.data._task.slices import BlockSlice
 
 #: Seconds of work in the caller's process before further tasks go elsewhere.
 PATIENCE_S = 0.2

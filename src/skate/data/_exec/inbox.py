@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from skate.data._exec.exchange import ExchangeLimits
-from skate.data._exec.slices import BlockSlice, Bundle, cut
 from skate.data._exec.stages import Kind, Stage
+from skate.data._task.exchange import ExchangeLimits
+from skate.data._task.slices import BlockSlice, Bundle, cut
 
 #: Blocks below this many bytes are put together to one bundle, as far as more of them are there.
 SMALL_BYTES = 1 << 20

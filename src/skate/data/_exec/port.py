@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from skate.data._exec.scheduler import StartReplica, Submit
-from skate.data._exec.slices import BlockSlice
 from skate.data._exec.stages import Stage
 from skate.data._exec.work import Report
+from skate.data._task.slices import BlockSlice
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from skate.data._exec.operators import Letter
+    from skate.data._task.operators import Letter
 
 
 @dataclass(frozen=True, slots=True)

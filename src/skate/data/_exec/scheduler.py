@@ -32,10 +32,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from skate.data._exec.exchange import ExchangeLimits
 from skate.data._exec.inbox import Inbox, PassingInbox, SourceInbox, make_inbox
-from skate.data._exec.slices import BlockSlice, Bundle
 from skate.data._exec.stages import Kind, Stage
+from skate.data._task.exchange import ExchangeLimits
+from skate.data._task.slices import BlockSlice, Bundle
 
 #: How often a bundle is run again after crashes of its process.
 MAX_CRASHES = 3

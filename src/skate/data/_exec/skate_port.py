@@ -18,13 +18,13 @@ from typing import Any
 import pyarrow as pa
 
 from skate import api, cloudpickle, cluster
-from skate.data._exec.operators import Letter, Operator, Replica
 from skate.data._exec.port import BlockMade, Event, Port, ReplicaDied, ReplicaReady, TaskDone, TaskFailed
 from skate.data._exec.scheduler import StartReplica, Submit
-from skate.data._exec.slices import BlockMeta, BlockSlice
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
 from skate.data._io.datasource import ReadTask
+from skate.data._task.operators import Letter, Operator, Replica
+from skate.data._task.slices import BlockMeta, BlockSlice
 from skate.data.exceptions import DataError, describe
 from skate.engine.refs import ObjectRef, ObjectRefGenerator
 from skate.exceptions import RayTaskError

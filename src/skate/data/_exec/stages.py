@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from skate.data._exec.exchange import Exchange
-from skate.data._exec.operators import Operator
-from skate.data._exec.slices import BlockSlice
 from skate.data._io.datasource import ReadTasks
 from skate.data._io.sink import Sink
+from skate.data._task.exchange import Exchange
+from skate.data._task.operators import Operator
+from skate.data._task.slices import BlockSlice
 
 
 class Kind(Enum):

@@ -19,9 +19,9 @@ from skate.data._block.builder import BlockBuilder
 from skate.data._block.objects import pickled_columns, restore
 from skate.data._block.sources import sources
 from skate.data._block.tables import concat, size_bytes, slice_rows
-from skate.data._exec.operators import Letter, Made, Operator, Replica, TaskContext
-from skate.data._exec.slices import BlockMeta
 from skate.data._io.datasource import ReadTask
+from skate.data._task.operators import Letter, Made, Operator, Replica, TaskContext
+from skate.data._task.slices import BlockMeta
 
 #: Blocks of a task that are smaller than this are put together, as long as that does not delay them.
 MIN_BLOCK_BYTES = 1 << 20

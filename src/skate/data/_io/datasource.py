@@ -63,7 +63,7 @@ class ReadTask:
 
 
 class ReadTasks(Sequence[ReadTask]):
-    """The read tasks of a source, made as they are needed: a listing of many files goes on while rows are read.
+    """The read tasks of a source, made as they are needed: a listing goes on while rows are read.
 
     Args:
         tasks: makes them, in order.

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skate.data._exec.operators import TaskContext
+from skate.data._task.operators import TaskContext
 
 if TYPE_CHECKING:
     import pyarrow as pa

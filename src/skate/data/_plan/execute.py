@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from skate.data._exec.dead_letters import ErrorBudget, ErrorPolicy
 from skate.data._exec.execution import Execution
 from skate.data._exec.hybrid_port import HybridPort
 from skate.data._exec.local_port import LocalPort
-from skate.data._exec.operators import Letter
 from skate.data._exec.port import Port
 from skate.data._exec.stages import Stage
 from skate.data._insight.progress import make_progress
+from skate.data._operators.dead_letters import ErrorBudget, ErrorPolicy
 from skate.data._plan.logical import ActorPool, Apply, Blocks, Node, Read, Write
 from skate.data._plan.physical import Machine, repeatable, to_stages
 from skate.data._plan.rules import optimise
+from skate.data._task.operators import Letter
 
 #: Budget of an execution in the caller's process: what it reads is small, what it makes may not be.
 LOCAL_MEMORY_BYTES = 1 << 30

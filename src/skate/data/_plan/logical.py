@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from skate.data._exec.exchange import Exchange
-from skate.data._exec.operators import Operator
-from skate.data._exec.slices import BlockSlice
+from skate.data._task.exchange import Exchange
+from skate.data._task.operators import Operator
+from skate.data._task.slices import BlockSlice
 
 if TYPE_CHECKING:
     import pyarrow as pa

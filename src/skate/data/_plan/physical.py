@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._block.tables import concat, slice_rows
-from skate.data._exec.operators import Made, Operator, TaskContext
 from skate.data._exec.stages import Kind, Pool, Stage
 from skate.data._io.datasource import ReadTasks
 from skate.data._io.sink import Sink
@@ -32,6 +31,7 @@ from skate.data._plan.logical import (
     Union,
     Write,
 )
+from skate.data._task.operators import Made, Operator, TaskContext
 
 #: Bytes up to which rows of the caller's process are written by one task.
 SMALL_WRITE_BYTES = 32 << 20

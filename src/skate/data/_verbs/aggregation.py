@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from skate.data._block.rows import iter_rows
-from skate.data._exec.exchanges.aggregate import Aggregate
-from skate.data._exec.exchanges.duplicates import unique
+from skate.data._operators.exchanges.aggregate import Aggregate
+from skate.data._operators.exchanges.duplicates import unique
 from skate.data._plan.logical import Exchanged
 from skate.data._verbs.core import Core, check_columns
 from skate.data._verbs.grouped import GroupedData, check_aggregates, value_columns

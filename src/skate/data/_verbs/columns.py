@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from skate.data._block.batches import from_batch
-from skate.data._exec.column_operators import ColumnOperator, Drop, FilterExpr, Rename, Select, WithColumns
 from skate.data._notices import deprecated
+from skate.data._operators.column_operators import (
+    ColumnOperator,
+    Drop,
+    FilterExpr,
+    Rename,
+    Select,
+    WithColumns,
+)
 from skate.data._plan.logical import Apply
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from skate.data._block.schemas import unify_schemas
 from skate.data._block.tables import cast_to
-from skate.data._exec.column_operators import ColumnOperator
-from skate.data._exec.exchanges.join import Join
-from skate.data._exec.exchanges.zip import Zip
 from skate.data._notices import deprecated, without_effect
+from skate.data._operators.column_operators import ColumnOperator
+from skate.data._operators.exchanges.join import Join
+from skate.data._operators.exchanges.zip import Zip
 from skate.data._plan.logical import Apply, Exchanged, Node, Union
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options

@@ -16,7 +16,7 @@ from skate.data._verbs import facts
 from skate.data._verbs.core import Core
 
 if TYPE_CHECKING:
-    from skate.data._exec.slices import BlockSlice
+    from skate.data._task.slices import BlockSlice
 
 
 class Consumption(Core):

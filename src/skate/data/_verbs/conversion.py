@@ -11,8 +11,8 @@ import pyarrow as pa
 import skate
 from skate.data._block.batches import to_batch
 from skate.data._block.tables import concat, empty
-from skate.data._exec.slices import BlockSlice
 from skate.data._io.datasource import BlockMetadata
+from skate.data._task.slices import BlockSlice
 from skate.data._verbs import facts, running
 from skate.data._verbs.consumption import check_limit, checked, up_to
 from skate.data._verbs.core import Core

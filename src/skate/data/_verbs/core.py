@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from skate.data._exec.slices import BlockSlice
 from skate.data._plan.logical import Blocks, Node
+from skate.data._task.slices import BlockSlice
 from skate.data._verbs import facts, running
 from skate.data.context import DataContext
 

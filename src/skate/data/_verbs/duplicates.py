@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from skate.data._exec.exchanges.duplicates import DropDuplicates
-from skate.data._exec.exchanges.near_duplicates import NearDuplicates
+from skate.data._operators.exchanges.duplicates import DropDuplicates
+from skate.data._operators.exchanges.near_duplicates import NearDuplicates
 from skate.data._plan.logical import Exchanged
 from skate.data._verbs.core import Core, check_columns
 

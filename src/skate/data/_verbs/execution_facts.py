@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from skate.data._block.rows import iter_rows
-from skate.data._exec.dead_letters import letters_to_table, rows_of
+from skate.data._operators.dead_letters import letters_to_table, rows_of
 from skate.data._plan.logical import Blocks, Node, Read
 from skate.data._plan.physical import Machine, to_stages
 from skate.data._plan.rules import optimise

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from skate.data._block.schemas import public_schema, unify_schemas
-from skate.data._exec.column_operators import ColumnOperator
-from skate.data._exec.exchange import Exchange
-from skate.data._exec.exchanges import output_schema
-from skate.data._exec.exchanges.aggregate import Aggregate
-from skate.data._exec.exchanges.groups import MapGroups
-from skate.data._exec.exchanges.repartition import HashRepartition, Repartition
-from skate.data._exec.exchanges.shuffle import Shuffle
-from skate.data._exec.exchanges.sort import Sort
-from skate.data._exec.map_operators import FilterRows
-from skate.data._exec.operators import Operator
+from skate.data._operators.column_operators import ColumnOperator
+from skate.data._operators.exchanges import output_schema
+from skate.data._operators.exchanges.aggregate import Aggregate
+from skate.data._operators.exchanges.groups import MapGroups
+from skate.data._operators.exchanges.repartition import HashRepartition, Repartition
+from skate.data._operators.exchanges.shuffle import Shuffle
+from skate.data._operators.exchanges.sort import Sort
+from skate.data._operators.map_operators import FilterRows
 from skate.data._plan.logical import Apply, Blocks, Exchanged, Limit, Node, Read, Union
+from skate.data._task.exchange import Exchange
+from skate.data._task.operators import Operator
 from skate.data._verbs.randomness import BlockOrder
 
 #: Errors of a plan that cannot run: it has no schema then.

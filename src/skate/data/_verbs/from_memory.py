@@ -12,8 +12,6 @@ import skate
 from skate.data._block.batches import from_batch
 from skate.data._block.builder import BlockBuilder
 from skate.data._block.tables import concat, size_bytes, slice_rows
-from skate.data._exec.operators import TaskContext
-from skate.data._exec.slices import BlockMeta, BlockSlice, cut
 from skate.data._io.datasource import Datasource, ReadTask
 from skate.data._io.readers.memory import (
     TorchDatasource,
@@ -24,6 +22,8 @@ from skate.data._io.readers.memory import (
     tables_of_pandas,
 )
 from skate.data._plan.logical import Blocks
+from skate.data._task.operators import TaskContext
+from skate.data._task.slices import BlockMeta, BlockSlice, cut
 
 #: Most blocks that a table is cut into by itself.
 MOST_BLOCKS = 200

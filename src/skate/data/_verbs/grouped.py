@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skate.data._exec.exchanges.aggregate import Aggregate
-from skate.data._exec.exchanges.groups import MapGroups
-from skate.data._exec.functions import GroupFunction, UserFunction, check_batch_format
+from skate.data._operators.exchanges.aggregate import Aggregate
+from skate.data._operators.exchanges.groups import MapGroups
+from skate.data._operators.functions import GroupFunction, UserFunction, check_batch_format
 from skate.data._plan.logical import Exchanged
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options

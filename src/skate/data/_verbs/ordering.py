@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from skate.data._block.kernels.sorting import sort_keys
-from skate.data._exec.exchanges.repartition import HashRepartition, Repartition
-from skate.data._exec.exchanges.sort import Sort
+from skate.data._operators.exchanges.repartition import HashRepartition, Repartition
+from skate.data._operators.exchanges.sort import Sort
 from skate.data._plan.logical import Exchanged, Limit
 from skate.data._verbs import resources as options
 from skate.data._verbs.consumption import whole_number

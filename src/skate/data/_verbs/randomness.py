@@ -8,12 +8,12 @@ from random import Random
 from typing import Any
 
 from skate.data._block.kernels.hashing import fresh_seed
-from skate.data._exec.column_operators import RandomSample
-from skate.data._exec.exchange import Exchange, ExchangeLimits
-from skate.data._exec.exchanges.shuffle import Shuffle
-from skate.data._exec.operators import Operator
-from skate.data._exec.slices import BlockSlice, Bundle
+from skate.data._operators.column_operators import RandomSample
+from skate.data._operators.exchanges.shuffle import Shuffle
 from skate.data._plan.logical import Apply, Exchanged, Node, Union
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Operator
+from skate.data._task.slices import BlockSlice, Bundle
 from skate.data.seeds import RandomSeedConfig
 
 

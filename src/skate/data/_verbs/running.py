@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from skate.data._block.tables import size_bytes
 from skate.data._exec.execution import Execution
-from skate.data._exec.slices import BlockSlice
 from skate.data._plan.execute import execute
 from skate.data._plan.logical import Node
+from skate.data._task.slices import BlockSlice
 from skate.data._verbs.randomness import for_execution
 from skate.data.context import DataContext
 from skate.data.exceptions import for_caller

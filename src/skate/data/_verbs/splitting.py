@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skate.data._block.tables import size_bytes
-from skate.data._exec.slices import BlockMeta, BlockSlice, cut, total_rows
 from skate.data._plan.logical import Blocks
+from skate.data._task.slices import BlockMeta, BlockSlice, cut, total_rows
 from skate.data._verbs import running
 from skate.data._verbs.core import Core
 from skate.data._verbs.iterators import DataIterator

@@ -23,8 +23,8 @@ import pyarrow as pa
 
 import skate
 from skate.data._block.tables import slice_rows
-from skate.data._exec.slices import BlockSlice, cut, total_rows
 from skate.data._plan.logical import Blocks, Node
+from skate.data._task.slices import BlockSlice, cut, total_rows
 from skate.data._verbs import running
 from skate.data._verbs.iterators import DataIterator
 from skate.data._verbs.schema import Schema

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from skate.data._exec.dead_letters import ErrorPolicy
-from skate.data._exec.functions import UserFunction, check_batch_format
-from skate.data._exec.map_operators import FilterRows, FlatMap, MapBatches, MapRows
+from skate.data._operators.dead_letters import ErrorPolicy
+from skate.data._operators.functions import UserFunction, check_batch_format
+from skate.data._operators.map_operators import FilterRows, FlatMap, MapBatches, MapRows
 from skate.data._plan.logical import ActorPool, Apply
 from skate.data._verbs import resources as options
 from skate.data._verbs.columns import predicate

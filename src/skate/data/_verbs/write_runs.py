@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from skate.data._exec.dead_letters import letters_to_table
-from skate.data._exec.operators import TaskContext
 from skate.data._io.sink import Sink
+from skate.data._operators.dead_letters import letters_to_table
 from skate.data._plan.logical import Apply, Exchanged, Node, Read, Write
+from skate.data._task.operators import TaskContext
 from skate.data._verbs import facts, running
 from skate.data._verbs import resources as options
 from skate.data._verbs.core import Core

@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from skate.data._exec.operators import TaskContext
 from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask
 from skate.data._io.files.bundles import BundleLimits, Piece, name_of, pack
 from skate.data._io.files.errors import ON_ERROR, check_choice, check_positive, check_type
@@ -25,6 +24,7 @@ from skate.data._io.files.partitioning import Partitioning, PathPartitionParser,
 from skate.data._io.files.reading import InputFile, check_size, codec_of, read_ahead
 from skate.data._io.files.retrying import Retries
 from skate.data._io.files.shuffling import check_shuffle, shuffled
+from skate.data._task.operators import TaskContext
 
 # Files of which an estimate of the size is made; a longer listing counts as at least that much.
 _ESTIMATED_FILES = 10_000

@@ -12,8 +12,8 @@ import pyarrow as pa
 from skate.data._block.builder import BlockBuilder
 from skate.data._block.sources import with_sources
 from skate.data._block.tables import slice_rows
-from skate.data._exec.operators import Letter, TaskContext
 from skate.data._io.files.errors import NOT_OF_FILES, named
+from skate.data._task.operators import Letter, TaskContext
 
 
 class Rejections:

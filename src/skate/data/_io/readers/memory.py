@@ -12,9 +12,9 @@ import pyarrow as pa
 from skate.data._block.batches import from_batch
 from skate.data._block.builder import BlockBuilder
 from skate.data._block.rows import from_rows
-from skate.data._exec.operators import TaskContext
 from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask
 from skate.data._io.files.errors import check_type
+from skate.data._task.operators import TaskContext
 
 # Without a wish, blocks have at least this many rows and bytes.
 _LEAST_ROWS = 50_000

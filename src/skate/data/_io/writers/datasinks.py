@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from skate.data._block.rows import iter_rows
 from skate.data._block.tables import concat, size_bytes
-from skate.data._exec.operators import TaskContext
 from skate.data._io.commit import SaveMode
 from skate.data._io.commit_files import WriteFacts
 from skate.data._io.commit_staging import StagedTask, task_number
@@ -20,6 +19,7 @@ from skate.data._io.sink import Sink
 from skate.data._io.writers.file_sink import FileSink
 from skate.data._io.writers.formats import Format
 from skate.data._io.writers.names import FilenameProvider, FileNames
+from skate.data._task.operators import TaskContext
 
 W = TypeVar("W")
 

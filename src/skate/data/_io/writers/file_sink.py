@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._block.tables import public_schema
-from skate.data._exec.operators import TaskContext
 from skate.data._io.commit import SaveMode, save_mode
 from skate.data._io.commit_files import JobFiles, WriteFacts
 from skate.data._io.commit_plan import plain
@@ -22,6 +21,7 @@ from skate.data._io.files.filesystem import resolve
 from skate.data._io.sink import Sink
 from skate.data._io.writers.formats import Format
 from skate.data._io.writers.names import FilenameProvider, FileNames, is_overridden
+from skate.data._task.operators import TaskContext
 
 
 class FileSink(Sink):

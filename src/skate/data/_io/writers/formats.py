@@ -13,10 +13,10 @@ from skate.data._block.batches import to_batch
 from skate.data._block.errors import SchemaConflictError
 from skate.data._block.rows import iter_rows
 from skate.data._block.tables import concat, size_bytes, slice_rows, unify_schemas
-from skate.data._exec.operators import TaskContext
 from skate.data._io.commit_plan import plain
 from skate.data._io.commit_staging import StagedTask
 from skate.data._io.writers.names import FileNames
+from skate.data._task.operators import TaskContext
 
 #: Rows are written in pieces of about this many bytes, or of the target size of a block if that is less.
 _PIECE_BYTES = 128 << 20

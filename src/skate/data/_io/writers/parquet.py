@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skate.data._block.tables import NO_COLUMNS, take_rows
-from skate.data._exec.operators import TaskContext
 from skate.data._io.commit import SaveMode
 from skate.data._io.commit_staging import StagedTask
 from skate.data._io.files.errors import check_positive, check_type
 from skate.data._io.writers.file_sink import FileSink, call_args_fn
 from skate.data._io.writers.formats import BlockFormat, BlockWriter, FileCutter, pieces
 from skate.data._io.writers.names import FilenameProvider, FileNames
+from skate.data._task.operators import TaskContext
 
 #: The text for null in the name of a partition's folder.
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._block.rows import iter_rows
-from skate.data._exec.operators import TaskContext
 from skate.data._io.commit_files import WriteFacts
 from skate.data._io.files.errors import check_type
 from skate.data._io.sink import Sink
+from skate.data._task.operators import TaskContext
 
 _ROWS_AT_A_TIME = 1024
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from skate.data._exec.column_operators import Drop, FilterExpr, Select, WithColumns
-from skate.data._exec.exchanges.aggregate import Aggregate
+from skate.data._operators.column_operators import Drop, FilterExpr, Select, WithColumns
+from skate.data._operators.exchanges.aggregate import Aggregate
 from skate.data._plan.logical import Apply, Exchanged, Node, Read
 from skate.data.aggregate import AggregateFn, AggregateFnV2, Count
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skate.data._exec.exchanges.sort import Sort, TopK
+from skate.data._operators.exchanges.sort import Sort, TopK
 from skate.data._plan.logical import Exchanged, Limit, Node
 
 #: Rows up to which a limit on a sort keeps them in each task.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from skate.data._exec.column_operators import FilterExpr
+from skate.data._operators.column_operators import FilterExpr
 from skate.data._plan.logical import Apply, Node, Read
 
 

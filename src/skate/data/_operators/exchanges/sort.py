@@ -22,8 +22,7 @@ import pyarrow.compute as pc
 from skate.data._block.kernels.arrays import as_array, offsets_of, plain, take
 from skate.data._block.kernels.sorting import SortKey, is_identity, sort_indices
 from skate.data._block.tables import compact, concat, slice_rows
-from skate.data._exec.exchange import Exchange, ExchangeLimits
-from skate.data._exec.exchanges.partitions import (
+from skate.data._operators.exchanges.partitions import (
     Offsets,
     bucket_bundles,
     bundle_count,
@@ -31,8 +30,9 @@ from skate.data._exec.exchanges.partitions import (
     groups_of_blocks,
     with_schema,
 )
-from skate.data._exec.operators import Made, Operator, TaskContext
-from skate.data._exec.slices import BlockSlice, Bundle
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.slices import BlockSlice, Bundle
 
 _SAMPLES = 128
 """Samples of a run: a bundle reads at most two of their strides more of each run than it needs."""

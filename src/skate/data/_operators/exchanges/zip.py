@@ -10,10 +10,16 @@ import pyarrow as pa
 from skate.data._block.schemas import NO_COLUMNS
 from skate.data._block.sources import without_sources
 from skate.data._block.tables import concat, no_columns
-from skate.data._exec.exchange import Exchange, ExchangeLimits
-from skate.data._exec.exchanges.partitions import Sides, bundle_count, cut_blocks, split_sides, with_schema
-from skate.data._exec.operators import Made, Operator, TaskContext
-from skate.data._exec.slices import BlockSlice, Bundle, cut, total_rows
+from skate.data._operators.exchanges.partitions import (
+    Sides,
+    bundle_count,
+    cut_blocks,
+    split_sides,
+    with_schema,
+)
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.slices import BlockSlice, Bundle, cut, total_rows
 
 
 @dataclass(frozen=True)

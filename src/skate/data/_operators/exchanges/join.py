@@ -19,8 +19,7 @@ from skate.data._block.kernels.joining import join_indices
 from skate.data._block.schemas import NO_COLUMNS, merge_types
 from skate.data._block.sources import without_sources
 from skate.data._block.tables import cast_column, concat, nulls, size_bytes
-from skate.data._exec.exchange import Exchange, ExchangeLimits
-from skate.data._exec.exchanges.partitions import (
+from skate.data._operators.exchanges.partitions import (
     Cluster,
     Sides,
     bucket_bundles,
@@ -31,8 +30,9 @@ from skate.data._exec.exchanges.partitions import (
     passes_for,
     with_schema,
 )
-from skate.data._exec.operators import Made, Operator, TaskContext
-from skate.data._exec.slices import BlockSlice, Bundle, cut, total_rows
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.slices import BlockSlice, Bundle, cut, total_rows
 
 JOIN_TYPES = (
     "inner",

@@ -19,7 +19,7 @@ from skate.data._block.kernels.hashing import fresh_seed, random_numbers
 from skate.data._block.kernels.sorting import key_column
 from skate.data._block.schemas import NO_COLUMNS, public_schema
 from skate.data._block.tables import filter_rows, no_columns, take_rows
-from skate.data._exec.operators import Operator, TaskContext
+from skate.data._task.operators import Operator, TaskContext
 from skate.data.expressions import (
     AliasExpr,
     Expr,

@@ -12,11 +12,10 @@ import pyarrow as pa
 from skate.data._block.builder import weigh_row
 from skate.data._block.rows import from_rows, iter_rows
 from skate.data._block.tables import empty, filter_rows, slice_rows
-from skate.data._exec.batch_operator import MapBatches
-from skate.data._exec.calls import CAUGHT, MAX_DELAY_S, Failure, Run, fresh_row, with_runs
-from skate.data._exec.held import Held
-from skate.data._exec.operators import TaskContext
-from skate.data._exec.row_calls import (
+from skate.data._operators.batch_operator import MapBatches
+from skate.data._operators.calls import CAUGHT, MAX_DELAY_S, Failure, Run, fresh_row, with_runs
+from skate.data._operators.held import Held
+from skate.data._operators.row_calls import (
     CHUNK_BYTES,
     CHUNK_ROWS,
     FAILED,
@@ -29,6 +28,7 @@ from skate.data._exec.row_calls import (
     async_rows,
     wrong_return,
 )
+from skate.data._task.operators import TaskContext
 
 __all__ = ["FilterRows", "FlatMap", "MapBatches", "MapRows"]
 

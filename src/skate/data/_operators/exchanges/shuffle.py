@@ -16,16 +16,16 @@ import pyarrow.compute as pc
 from skate.data._block.kernels.arrays import as_array, take
 from skate.data._block.kernels.hashing import bucket_of, fresh_seed, random_numbers
 from skate.data._block.tables import concat
-from skate.data._exec.exchange import Exchange, ExchangeLimits
-from skate.data._exec.exchanges.partitions import (
+from skate.data._operators.exchanges.partitions import (
     BUCKETS,
     bucket_bundles,
     cluster,
     cut_blocks,
     groups_of_blocks,
 )
-from skate.data._exec.operators import Made, Operator, TaskContext
-from skate.data._exec.slices import BlockSlice, Bundle
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.slices import BlockSlice, Bundle
 
 _RANDOM = "__skate_random__"
 

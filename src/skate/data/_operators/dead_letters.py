@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from skate import cloudpickle
 from skate.data._block.rows import from_rows, iter_rows
-from skate.data._exec.operators import Letter
+from skate.data._task.operators import Letter
 from skate.data.exceptions import TooManyErrorsError, describe, type_name
 
 #: What can be done with a row that fails.

@@ -11,16 +11,16 @@ import pyarrow as pa
 from skate.data._block.kernels.arrays import take
 from skate.data._block.kernels.sorting import SortKey, sort_indices
 from skate.data._block.tables import compact, concat, slice_rows
-from skate.data._exec.exchange import Exchange, ExchangeLimits
-from skate.data._exec.exchanges.partitions import (
+from skate.data._operators.exchanges.partitions import (
     BUCKETS,
     SMALL_BYTES,
     Cluster,
     bucket_bundles,
     with_schema,
 )
-from skate.data._exec.operators import Made, Operator, TaskContext
-from skate.data._exec.slices import BlockSlice, Bundle, cut, total_rows
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.slices import BlockSlice, Bundle, cut, total_rows
 
 
 @dataclass(frozen=True)

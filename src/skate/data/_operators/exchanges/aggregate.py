@@ -16,16 +16,16 @@ from skate.data._block.kernels.grouping import Groups
 from skate.data._block.kernels.hashing import bucket_of, hash_rows
 from skate.data._block.kernels.sorting import SortKey, sort_indices
 from skate.data._block.tables import concat, size_bytes
-from skate.data._exec.exchange import Exchange, ExchangeLimits
-from skate.data._exec.exchanges.partitions import (
+from skate.data._operators.exchanges.partitions import (
     BUCKETS,
     bucket_bundles,
     cluster,
     cut_blocks,
     key_columns,
 )
-from skate.data._exec.operators import Made, Operator, TaskContext
-from skate.data._exec.slices import BlockSlice, Bundle
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.slices import BlockSlice, Bundle
 from skate.data.aggregate import AggregateFn
 
 _SORTED_GROUPS = 100_000

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from skate.data._exec.operators import Operator
-from skate.data._exec.slices import BlockSlice, Bundle
+from skate.data._task.operators import Operator
+from skate.data._task.slices import BlockSlice, Bundle
 
 
 @dataclass(frozen=True, slots=True)

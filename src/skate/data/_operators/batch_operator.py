@@ -20,12 +20,20 @@ import pyarrow as pa
 from skate.data._block.batches import check_batch_format, from_batch, rebatch, to_batch
 from skate.data._block.sources import has_sources, sources, with_sources, without_sources
 from skate.data._block.tables import slice_rows
-from skate.data._exec.async_calls import AsyncCall
-from skate.data._exec.calls import CAUGHT, MAX_DELAY_S, Failure, FunctionOperator, Outputs, Run, with_runs
-from skate.data._exec.dead_letters import RAISE, ErrorPolicy
-from skate.data._exec.functions import UserFunction
-from skate.data._exec.held import Held
-from skate.data._exec.operators import TaskContext
+from skate.data._operators.async_calls import AsyncCall
+from skate.data._operators.calls import (
+    CAUGHT,
+    MAX_DELAY_S,
+    Failure,
+    FunctionOperator,
+    Outputs,
+    Run,
+    with_runs,
+)
+from skate.data._operators.dead_letters import RAISE, ErrorPolicy
+from skate.data._operators.functions import UserFunction
+from skate.data._operators.held import Held
+from skate.data._task.operators import TaskContext
 
 
 class MapBatches(FunctionOperator):

@@ -20,10 +20,10 @@ import pyarrow as pa
 
 from skate.data._block.kernels.arrays import column_of
 from skate.data._block.tables import compact, concat, filter_rows
-from skate.data._exec.exchange import Exchange, ExchangeLimits
-from skate.data._exec.exchanges.partitions import groups_of_blocks
-from skate.data._exec.operators import Made, Operator, TaskContext
-from skate.data._exec.slices import BlockSlice, Bundle
+from skate.data._operators.exchanges.partitions import groups_of_blocks
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.slices import BlockSlice, Bundle
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from skate.data._block.tables import concat, size_bytes, slice_rows
-from skate.data._exec.exchange import Exchange, ExchangeLimits
-from skate.data._exec.operators import Made, Operator, TaskContext
-from skate.data._exec.slices import BlockMeta, BlockSlice
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.slices import BlockMeta, BlockSlice
 
 
 def run_exchange(

@@ -11,8 +11,7 @@ import pyarrow as pa
 from skate.data._block.kernels.arrays import take
 from skate.data._block.kernels.grouping import Groups
 from skate.data._block.tables import combine, compact, concat, size_bytes, slice_rows
-from skate.data._exec.exchange import Exchange, ExchangeLimits
-from skate.data._exec.exchanges.partitions import (
+from skate.data._operators.exchanges.partitions import (
     Cluster,
     Sides,
     bucket_bundles,
@@ -21,8 +20,9 @@ from skate.data._exec.exchanges.partitions import (
     key_columns,
     passes_for,
 )
-from skate.data._exec.operators import Made, Operator, TaskContext
-from skate.data._exec.slices import BlockSlice, Bundle
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.slices import BlockSlice, Bundle
 
 GroupFunction = Callable[[pa.Table], Iterator[pa.Table]]
 """Takes all rows of a group, gives blocks."""

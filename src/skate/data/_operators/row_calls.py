@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from skate.data._block.builder import weigh_row
 from skate.data._block.rows import from_rows, iter_rows
-from skate.data._exec.async_calls import AsyncCall
-from skate.data._exec.calls import (
+from skate.data._operators.async_calls import AsyncCall
+from skate.data._operators.calls import (
     MAX_DELAY_S,
     Failure,
     FunctionOperator,
@@ -26,8 +26,8 @@ from skate.data._exec.calls import (
     pieces,
     with_runs,
 )
-from skate.data._exec.held import Held
-from skate.data._exec.operators import TaskContext
+from skate.data._operators.held import Held
+from skate.data._task.operators import TaskContext
 
 #: Bytes, and number, of rows that are made columns together.
 CHUNK_BYTES = 4 << 20

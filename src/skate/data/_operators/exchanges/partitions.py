@@ -19,9 +19,9 @@ from skate.data._block.kernels.arrays import offsets_of, take
 from skate.data._block.kernels.hashing import bucket_of, hash_rows
 from skate.data._block.kernels.sorting import key_column
 from skate.data._block.tables import compact, concat, filter_rows, size_bytes, slice_rows
-from skate.data._exec.exchange import ExchangeLimits
-from skate.data._exec.operators import Made, Operator, TaskContext
-from skate.data._exec.slices import BlockSlice, Bundle
+from skate.data._task.exchange import ExchangeLimits
+from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.slices import BlockSlice, Bundle
 
 BUCKETS = 256
 """Buckets of a hash exchange: the plan of a few thousand blocks stays small, and a bucket is 20 MB of 5

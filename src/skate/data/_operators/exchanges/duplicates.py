@@ -13,10 +13,10 @@ from skate.data._block.kernels.grouping import Groups
 from skate.data._block.kernels.hashing import bucket_of, hash_named
 from skate.data._block.kernels.sorting import key_column
 from skate.data._block.tables import concat, size_bytes
-from skate.data._exec.exchange import Exchange, ExchangeLimits
-from skate.data._exec.exchanges.partitions import BUCKETS, bucket_bundles, cluster, cut_blocks
-from skate.data._exec.operators import Made, Operator, TaskContext
-from skate.data._exec.slices import BlockSlice, Bundle
+from skate.data._operators.exchanges.partitions import BUCKETS, bucket_bundles, cluster, cut_blocks
+from skate.data._task.exchange import Exchange, ExchangeLimits
+from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.slices import BlockSlice, Bundle
 
 
 @dataclass(frozen=True)

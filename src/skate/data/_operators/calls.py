@@ -26,11 +26,11 @@ from skate.data._block.builder import BlockBuilder
 from skate.data._block.rows import iter_rows
 from skate.data._block.sources import has_sources, source_of, sources, with_sources
 from skate.data._block.tables import concat, size_bytes, slice_rows
-from skate.data._exec.async_calls import AsyncCalls, LoopThread
-from skate.data._exec.child_calls import ChildFunction
-from skate.data._exec.dead_letters import RAISE, SEEN, ErrorPolicy
-from skate.data._exec.functions import UserFunction
-from skate.data._exec.operators import Letter, Operator, Replica, TaskContext
+from skate.data._operators.async_calls import AsyncCalls, LoopThread
+from skate.data._operators.child_calls import ChildFunction
+from skate.data._operators.dead_letters import RAISE, SEEN, ErrorPolicy
+from skate.data._operators.functions import UserFunction
+from skate.data._task.operators import Letter, Operator, Replica, TaskContext
 from skate.data.exceptions import RayDataUserCodeException, UserExitError, set_field, traceback_text, wrap
 
 #: Errors of user code; everything else (KeyboardInterrupt, GeneratorExit) is not the code's own.

@@ -1,0 +1,10 @@
+"""What tasks do to blocks.
+
+::
+
+    functions, calls        users' functions and classes, and ways to call them: plain, async, in a child
+    map_operators           map, flat_map, filter and map_batches
+    column_operators        selections, computed columns, conditions, samples
+    dead_letters            rows that failed: what becomes of them, how many are too many
+    exchanges               sort, group, join, shuffle, zip, repartition, duplicates
+"""
