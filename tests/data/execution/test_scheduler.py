@@ -9,19 +9,10 @@ from typing import Any
 
 import pytest
 
-from skate.data._exec.scheduler import (
-    Cancel,
-    Fail,
-    Hold,
-    Limits,
-    PartDone,
-    Release,
-    Scheduler,
-    StartReplica,
-    StopReplica,
-    Submit,
-)
+from skate.data._exec.commands import Cancel, Fail, Hold, PartDone, Release, StartReplica, StopReplica, Submit
+from skate.data._exec.scheduler import Scheduler
 from skate.data._exec.stages import Kind, Pool, Stage
+from skate.data._exec.states import Limits
 from skate.data._io.datasource import ReadTask, ReadTasks
 from skate.data._task.exchange import Exchange, ExchangeLimits
 from skate.data._task.slices import BlockMeta, BlockSlice, Bundle

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import skate.data
-from skate.data._exec.scheduler import StartReplica, Submit
+from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.stages import Kind, Pool, Stage
 from skate.data._exec.statistics import Statistics
 from skate.data._exec.work import Report

@@ -11,6 +11,17 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from skate.data._exec.commands import (
+    Cancel,
+    Command,
+    Fail,
+    Hold,
+    PartDone,
+    Release,
+    StartReplica,
+    StopReplica,
+    Submit,
+)
 from skate.data._exec.port import (
     BlockMade,
     CpusChanged,
@@ -21,20 +32,9 @@ from skate.data._exec.port import (
     TaskDone,
     TaskFailed,
 )
-from skate.data._exec.scheduler import (
-    Cancel,
-    Command,
-    Fail,
-    Hold,
-    Limits,
-    PartDone,
-    Release,
-    Scheduler,
-    StartReplica,
-    StopReplica,
-    Submit,
-)
+from skate.data._exec.scheduler import Scheduler
 from skate.data._exec.stages import Stage
+from skate.data._exec.states import Limits
 from skate.data._exec.statistics import Statistics
 from skate.data._io.sink import Sink
 from skate.data._task.exchange import ExchangeLimits

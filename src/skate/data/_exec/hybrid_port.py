@@ -14,9 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.local_port import LocalPort
 from skate.data._exec.port import CpusChanged, Event, Port
-from skate.data._exec.scheduler import StartReplica, Submit
 from skate.data._exec.stages import Stage
 from skate.data._task.slices import BlockSlice
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.port import BlockMade, Event, Port, ReplicaDied, ReplicaReady, TaskDone, TaskFailed
-from skate.data._exec.scheduler import StartReplica, Submit
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.work import FilePart, Input, Output, Report, TaskSpec, load, run_task
 from skate.data._task.operators import Replica

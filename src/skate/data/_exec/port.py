@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from skate.data._exec.scheduler import StartReplica, Submit
+from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.stages import Stage
 from skate.data._exec.work import Report
 from skate.data._task.slices import BlockSlice

@@ -28,209 +28,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from typing import Any
 
-from skate.data._exec.inbox import Inbox, PassingInbox, SourceInbox, make_inbox
+from skate.data._exec.commands import Cancel, Command, Fail, Hold, Release, Submit
+from skate.data._exec.inbox import PassingInbox, SourceInbox, make_inbox
+from skate.data._exec.parts import Parts
+from skate.data._exec.replicas import MAX_REPLICA_DEATHS, Replicas
 from skate.data._exec.stages import Kind, Stage
-from skate.data._task.exchange import ExchangeLimits
-from skate.data._task.slices import BlockSlice, Bundle
+from skate.data._exec.states import Limits, Replica, StageState, Task
+from skate.data._task.slices import BlockSlice
 
 #: How often a bundle is run again after crashes of its process.
 MAX_CRASHES = 3
-#: How many replicas of a stage may die, one after the other, without one that finishes a task.
-MAX_REPLICA_DEATHS = 3
 #: Bytes that a task is expected to make and use before one of its stage has been measured.
 FIRST_GUESS_BYTES = 64 << 20
-
-
-# ------------------------------------------------------------------------------------------------ commands
-
-
-@dataclass(frozen=True, slots=True)
-class Submit:
-    """Run a task.
-
-    Attributes:
-        task: its number, never used again.
-        stage: index of its stage.
-        name: its name, the same in every run of a plan.
-        bundle: its input; of a source: no slices, and the number of the read task as params.
-        replica: the replica that runs it, or None.
-        skip_rows: rows of output to leave out, since they were passed on before a crash.
-        to_file: its output is to go to files.
-        number: of the task among those of its stage, the same when it runs again.
-    """
-
-    task: int
-    stage: int
-    name: str
-    bundle: Bundle
-    replica: int | None
-    skip_rows: int
-    to_file: bool
-    number: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StartReplica:
-    """Start a process that holds the stage's instances."""
-
-    replica: int
-    stage: int
-
-
-@dataclass(frozen=True, slots=True)
-class StopReplica:
-    """End a replica that has nothing to do any more (it may be kept warm for another execution)."""
-
-    replica: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """End a task whose output is not wanted."""
-
-    task: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Read no further blocks of a task."""
-
-    task: int
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Go on reading blocks of a task."""
-
-    task: int
-
-
-@dataclass(frozen=True, slots=True)
-class PartDone:
-    """All rows that came from a part of the source have been written."""
-
-    part: str
-    results: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """End the execution with an error."""
-
-    error: BaseException
-
-
-Command = Submit | StartReplica | StopReplica | Cancel | Hold | Release | PartDone | Fail
-
-
-# ------------------------------------------------------------------------------------------------ state
-
-
-@dataclass(slots=True)
-class _Task:
-    """A task that was submitted and has not ended.
-
-    Attributes:
-        sequence: the number of its bundle in its stage.
-        passed_rows: rows of its output that were passed on, over all attempts.
-        crashes: attempts that a crash ended.
-    """
-
-    number: int
-    stage: int
-    sequence: int
-    origin: str
-    name: str
-    bundle: Bundle
-    replica: int | None = None
-    passed_rows: int = 0
-    crashes: int = 0
-    is_held: bool = False
-    expected_bytes: int = 0
-
-
-class ReplicaState(Enum):
-    """Where a replica is in its life."""
-
-    STARTING = "starting"
-    READY = "ready"
-
-
-@dataclass(slots=True)
-class _Replica:
-    number: int
-    stage: int
-    state: ReplicaState = ReplicaState.STARTING
-    tasks: set[int] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Flow:
-    """What the rows of one part of the source are doing below it, for resuming."""
-
-    live_rows: int = 0
-    is_read: bool = False
-    results: list[Any] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class StageState:
-    """A stage while it runs.
-
-    Attributes:
-        next_sequence: number of the next bundle.
-        turn: number of the bundle whose output may go on (ordered stages).
-        waiting: output of later bundles, by number.
-        ended: tasks that have ended and whose turn has not come, by number of the bundle.
-        retries: tasks that a crash ended, to be submitted again first.
-        waiting_bytes: bytes in ``waiting``.
-        is_done: its output has ended.
-        tasks_done, rows_out, bytes_out, blocks_out: counters.
-        peak_bytes: largest output plus working set of a finished task.
-    """
-
-    spec: Stage
-    inbox: Inbox
-    consumer: int | None
-    side: int
-    next_sequence: int = 0
-    turn: int = 0
-    waiting: dict[int, list[tuple[str, BlockSlice]]] = field(default_factory=dict)
-    ended: dict[int, _Task] = field(default_factory=dict)
-    retries: list[_Task] = field(default_factory=list)
-    running: dict[int, _Task] = field(default_factory=dict)
-    replicas: dict[int, _Replica] = field(default_factory=dict)
-    replica_deaths: int = 0
-    waiting_bytes: int = 0
-    is_done: bool = False
-    is_cut: bool = False
-    tasks_done: int = 0
-    rows_out: int = 0
-    bytes_out: int = 0
-    blocks_out: int = 0
-    peak_bytes: int = 0
-    made_by_origin: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an execution may use.
-
-    Attributes:
-        memory_bytes: the budget.
-        cpus: CPUs.
-        queued_tasks: tasks submitted beyond the free CPUs, so that none waits for the next one.
-        exchange: for plans of barriers.
-    """
-
-    memory_bytes: int
-    cpus: float
-    queued_tasks: int
-    exchange: ExchangeLimits
 
 
 class Scheduler:
@@ -261,12 +73,10 @@ class Scheduler:
         self.extras: list[Any] = []
         self.is_finished = False
         self._commands: list[Command] = []
-        self._tasks: dict[int, _Task] = {}
-        self._replicas: dict[int, _Replica] = {}
+        self._tasks: dict[int, Task] = {}
+        self._replicas = Replicas()
+        self._parts = Parts(any(stage.is_repeatable for stage in stages))
         self._next_task = 0
-        self._next_replica = 0
-        self._flows: dict[str, _Flow] = {}
-        self._follows = any(stage.is_repeatable for stage in stages)
         self._failed = False
 
     # ------------------------------------------------------------------------------------------ events
@@ -275,8 +85,7 @@ class Scheduler:
         """Start: replicas of all pools first, so that they load while sources read."""
         for state in self.stages:
             if state.spec.pool is not None:
-                for _ in range(state.spec.pool.initial_size):
-                    self._start_replica(state)
+                self._commands += self._replicas.start_first(state)
         return self._decide()
 
     def listed(self, stage: int) -> list[Command]:
@@ -352,9 +161,7 @@ class Scheduler:
 
     def replica_ready(self, replica: int) -> list[Command]:
         """A replica has loaded."""
-        found = self._replicas.get(replica)
-        if found is not None:
-            found.state = ReplicaState.READY
+        self._replicas.ready(replica)
         return self._decide()
 
     def replica_died(self, replica: int, error: BaseException, is_crash: bool) -> list[Command]:
@@ -362,10 +169,10 @@ class Scheduler:
 
         Its tasks are reported one by one, by ``task_failed``.
         """
-        found = self._replicas.pop(replica, None)
-        if found is None:
+        stage = self._replicas.died(replica)
+        if stage is None:
             return []
-        state = self.stages[found.stage]
+        state = self.stages[stage]
         state.replicas.pop(replica, None)
         state.replica_deaths += 1
         if not is_crash or state.replica_deaths > MAX_REPLICA_DEATHS:
@@ -393,15 +200,9 @@ class Scheduler:
 
     def held_bytes(self) -> int:
         """Return the bytes of all blocks that the execution holds."""
-        inboxes = sum(
-            state.inbox.bytes + state.waiting_bytes for state in self.stages if not state.spec.slices
-        )
+        held = [state.inbox.bytes + state.waiting_bytes for state in self.stages if not state.spec.slices]
         inputs = sum(task.bundle.memory_bytes for task in self._tasks.values())
-        return inboxes + inputs + self.outbox_bytes
-
-    def running(self) -> int:
-        """Return the number of tasks that were submitted and have not ended."""
-        return len(self._tasks)
+        return sum(held) + inputs + self.outbox_bytes
 
     # ------------------------------------------------------------------------------------------ output
 
@@ -409,8 +210,7 @@ class Scheduler:
         if state.consumer is None:
             if piece.meta.extra is not None and state.spec.sink is not None:
                 self.extras.append(piece.meta.extra)
-                if self._follows:
-                    self._flow(origin).results.append(piece.meta.extra)
+                self._parts.written(origin, piece.meta.extra)
             if piece.num_rows or state.spec.sink is None:
                 self.outbox.append(piece)
                 self.outbox_bytes += piece.memory_bytes
@@ -418,8 +218,7 @@ class Scheduler:
         below = self.stages[state.consumer]
         if below.is_cut or state.is_cut:
             return
-        if self._follows:
-            self._flow(origin).live_rows += piece.num_rows
+        self._parts.passed_on(origin, piece.num_rows)
         below.inbox.put(state.side, origin, piece)
         if isinstance(below.inbox, PassingInbox):
             self._pass_through(below)
@@ -456,14 +255,14 @@ class Scheduler:
             state = below
         return True
 
-    def _end_bundle(self, state: StageState, task: _Task) -> None:
+    def _end_bundle(self, state: StageState, task: Task) -> None:
         """Note that a bundle's output is complete; let those behind it go on if it was their turn."""
         if not state.spec.is_ordered:
-            self._close_flow(state, task)
+            self._through(state, task)
         else:
             state.ended[task.sequence] = task
             while state.turn in state.ended:
-                self._close_flow(state, state.ended.pop(state.turn))
+                self._through(state, state.ended.pop(state.turn))
                 state.turn += 1
                 turn = state.waiting.pop(state.turn, ())
                 state.waiting_bytes -= sum(piece.memory_bytes for _, piece in turn)
@@ -483,8 +282,7 @@ class Scheduler:
         if state.is_done:
             return
         state.is_done = True
-        for replica in list(state.replicas.values()):
-            self._stop_replica(state, replica)
+        self._commands += self._replicas.stop_all(state)
         if state.consumer is None:
             self.is_finished = True
             return
@@ -505,29 +303,13 @@ class Scheduler:
         for task in list(state.running.values()):
             self._forget(task.number)
             self._commands.append(Cancel(task.number))
-        for replica in list(state.replicas.values()):
-            self._stop_replica(state, replica)
+        self._commands += self._replicas.stop_all(state)
         for above in state.spec.inputs:
             self._cut(self.stages[above])
 
-    # ------------------------------------------------------------------------------------------ resuming
-
-    def _flow(self, origin: str) -> _Flow:
-        flow = self._flows.get(origin)
-        if flow is None:
-            flow = self._flows[origin] = _Flow()
-        return flow
-
-    def _close_flow(self, state: StageState, task: _Task) -> None:
-        if not self._follows:
-            return
-        flow = self._flow(task.origin)
-        if state.spec.kind is Kind.SOURCE:
-            flow.is_read = True
-        flow.live_rows -= task.bundle.num_rows
-        if flow.is_read and not flow.live_rows:
-            del self._flows[task.origin]
-            self._commands.append(PartDone(task.origin, tuple(flow.results)))
+    def _through(self, state: StageState, task: Task) -> None:
+        was_read = state.spec.kind is Kind.SOURCE
+        self._commands += self._parts.task_ended(task.origin, task.bundle.num_rows, was_read)
 
     # ------------------------------------------------------------------------------------------ decisions
 
@@ -539,7 +321,10 @@ class Scheduler:
                 elif state.spec.kind is Kind.SOURCE or state.inbox.is_closed:
                     self._finish_if_done(state)
             if not self.is_finished:
-                self._scale()
+                for state in self.stages:
+                    if state.spec.pool is not None and not state.is_done:
+                        has_work = bool(state.retries) or self._has_bundle(state)
+                        self._commands += self._replicas.scale(state, has_work)
                 self._submit_all()
                 self._hold_and_release()
                 if self._submit_all():  # what was held just now may have left room for a task that must go on
@@ -547,8 +332,7 @@ class Scheduler:
         return self._drain()
 
     def _drain(self) -> list[Command]:
-        commands = self._commands
-        self._commands = []
+        commands, self._commands = self._commands, []
         return commands
 
     def _submit_all(self) -> bool:
@@ -579,7 +363,7 @@ class Scheduler:
                 continue
             replica = None
             if state.spec.pool is not None:
-                replica = self._free_replica(state)
+                replica = self._replicas.free(state)
                 if replica is None:
                     continue
             if not may_force and (self._is_full(state) or not self._fits(state)):
@@ -602,9 +386,8 @@ class Scheduler:
         return not isinstance(state.inbox, PassingInbox) and state.inbox.has_bundle()
 
     def _expected(self, state: StageState) -> int:
-        return (
-            state.peak_bytes if state.tasks_done else min(FIRST_GUESS_BYTES, self._limits.memory_bytes // 8)
-        )
+        guess = min(FIRST_GUESS_BYTES, self._limits.memory_bytes // 8)
+        return state.peak_bytes if state.tasks_done else guess
 
     def _fits(self, state: StageState) -> bool:
         expected = self._expected(state) + sum(task.expected_bytes for task in self._tasks.values())
@@ -624,7 +407,7 @@ class Scheduler:
             return False
         return below.inbox.bytes > self._output_limit()
 
-    def _submit(self, state: StageState, replica: _Replica | None) -> None:
+    def _submit(self, state: StageState, replica: Replica | None) -> None:
         if state.retries:
             task = min(state.retries, key=lambda one: one.sequence)
             state.retries.remove(task)
@@ -637,7 +420,7 @@ class Scheduler:
                 name = f"{state.spec.index}.{origin}.{made}"
             else:
                 name = f"{state.spec.index}.{state.next_sequence}"
-            task = _Task(self._next_task, state.spec.index, state.next_sequence, origin, name, bundle)
+            task = Task(self._next_task, state.spec.index, state.next_sequence, origin, name, bundle)
             state.next_sequence += 1
         self._next_task += 1
         task.expected_bytes = self._expected(state)
@@ -663,20 +446,19 @@ class Scheduler:
         assert state.consumer is not None
         return self.stages[state.consumer].inbox.bytes > self._limits.memory_bytes // 4
 
-    def _forget(self, task: int) -> _Task | None:
+    def _forget(self, task: int) -> Task | None:
         found = self._tasks.pop(task, None)
         if found is None:
             return None
         state = self.stages[found.stage]
         del state.running[task]
-        if found.replica is not None and (replica := self._replicas.get(found.replica)):
-            replica.tasks.discard(task)
+        self._replicas.task_ended(found.replica, task)
         return found
 
     def _hold_and_release(self) -> None:
         """Hold tasks whose output is not being taken; keep those going on which the stages below wait."""
         is_idle_below = not self.outbox
-        held: list[tuple[StageState, _Task]] = []
+        held: list[tuple[StageState, Task]] = []
         going = 0
         for state in reversed(self.stages):
             is_full = self._is_full(state)
@@ -703,7 +485,7 @@ class Scheduler:
     def _has_retries(self) -> bool:
         return any(state.retries for state in self.stages)
 
-    def _set_held(self, task: _Task, hold: bool) -> None:
+    def _set_held(self, task: Task, hold: bool) -> None:
         if hold != task.is_held:
             task.is_held = hold
             self._commands.append(Hold(task.number) if hold else Release(task.number))
@@ -716,39 +498,3 @@ class Scheduler:
             self._cut(state)
         self._commands.append(Fail(error))
         return self._drain()
-
-    # ------------------------------------------------------------------------------------------ pools
-
-    def _free_replica(self, state: StageState) -> _Replica | None:
-        assert state.spec.pool is not None
-        ready = [
-            replica
-            for replica in state.replicas.values()
-            if replica.state is ReplicaState.READY and len(replica.tasks) < state.spec.pool.in_flight
-        ]
-        return min(ready, key=lambda replica: (len(replica.tasks), replica.number), default=None)
-
-    def _scale(self) -> None:
-        for state in self.stages:
-            pool = state.spec.pool
-            if pool is None or state.is_done:
-                continue
-            has_work = bool(state.retries) or self._has_bundle(state)
-            wanted = pool.min_size
-            if has_work:
-                wanted = max(1, wanted)
-                if all(len(replica.tasks) >= pool.in_flight for replica in state.replicas.values()):
-                    wanted = max(wanted, len(state.replicas) + 1)
-            for _ in range(min(wanted, pool.max_size) - len(state.replicas)):
-                self._start_replica(state)
-
-    def _start_replica(self, state: StageState) -> None:
-        replica = _Replica(self._next_replica, state.spec.index)
-        self._next_replica += 1
-        state.replicas[replica.number] = self._replicas[replica.number] = replica
-        self._commands.append(StartReplica(replica.number, state.spec.index))
-
-    def _stop_replica(self, state: StageState, replica: _Replica) -> None:
-        state.replicas.pop(replica.number, None)
-        self._replicas.pop(replica.number, None)
-        self._commands.append(StopReplica(replica.number))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +17,10 @@ from typing import Any
 import pyarrow as pa
 
 from skate import api, cloudpickle, cluster
+from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.port import BlockMade, Event, Port, ReplicaDied, ReplicaReady, TaskDone, TaskFailed
-from skate.data._exec.scheduler import StartReplica, Submit
 from skate.data._exec.stages import Kind, Stage
+from skate.data._exec.warm import kill_quietly, warm
 from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
 from skate.data._io.datasource import ReadTask
 from skate.data._task.operators import Letter, Operator, Replica
@@ -134,77 +134,6 @@ class _ReplicaProcess:
     def work(self, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
         """Run one task."""
         return _work(self._carried, spec, *arguments)
-
-
-# ------------------------------------------------------------------------------------------------ warm replic
-
-
-class WarmReplicas:
-    """Keeps replicas for another execution with the same operators; one for each process that uses data."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: dict[tuple[Any, ...], list[tuple[Any, threading.Timer]]] = {}
-
-    def keep(self, key: tuple[Any, ...], handle: Any, seconds: float) -> None:
-        """Keep an idle replica for some seconds, then end it."""
-        timer = threading.Timer(seconds, self._expire, (key, handle))
-        timer.daemon = True
-        with self._lock:
-            self._kept.setdefault(key, []).append((handle, timer))
-        timer.start()
-
-    def take(self, key: tuple[Any, ...]) -> Any:
-        """Remove a replica and return it, or None."""
-        with self._lock:
-            found = self._kept.get(key)
-            if not found:
-                return None
-            handle, timer = found.pop()
-            if not found:
-                del self._kept[key]
-        timer.cancel()
-        return handle
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of warm replicas by the name of their stage."""
-        with self._lock:
-            counts: dict[str, int] = {}
-            for key, kept in self._kept.items():
-                counts[key[0]] = counts.get(key[0], 0) + len(kept)
-            return counts
-
-    def clear(self) -> None:
-        """End all of them."""
-        with self._lock:
-            kept, self._kept = self._kept, {}
-        for replicas in kept.values():
-            for handle, timer in replicas:
-                timer.cancel()
-                _kill(handle)
-
-    def _expire(self, key: tuple[Any, ...], handle: Any) -> None:
-        with self._lock:
-            found = self._kept.get(key, [])
-            left = [one for one in found if one[0] is not handle]
-            if len(left) == len(found):
-                return
-            if left:
-                self._kept[key] = left
-            else:
-                del self._kept[key]
-        _kill(handle)
-
-
-def _kill(handle: Any) -> None:
-    try:
-        if api.is_initialized():
-            api.kill(handle)
-    except Exception:
-        pass  # of a session that has ended
-
-
-warm = WarmReplicas()
 
 
 # ------------------------------------------------------------------------------------------------ the driver'
@@ -366,7 +295,7 @@ class SkatePort(Port):
         if self._linger_s > 0 and process.loading is None and not process.tasks:
             warm.keep(self._warm_key(process.stage), process.handle, self._linger_s)
         else:
-            _kill(process.handle)
+            kill_quietly(process.handle)
 
     def cancel(self, task: int) -> None:
         running = self._running.pop(task, None)
@@ -418,7 +347,7 @@ class SkatePort(Port):
         except Exception as error:
             del self._replicas[replica]
             is_crash = not isinstance(error, RayTaskError)
-            _kill(process.handle)
+            kill_quietly(process.handle)
             self._events.append(ReplicaDied(replica, error, is_crash))
         else:
             process.loading = None
@@ -477,7 +406,7 @@ class SkatePort(Port):
         replica = self._running[task].replica
         self._ended(task)
         if is_crash and replica is not None and (process := self._replicas.pop(replica, None)):
-            _kill(process.handle)
+            kill_quietly(process.handle)
             self._events.append(ReplicaDied(replica, error, is_crash=True))
         self._events.append(TaskFailed(task, error, is_crash))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from skate.data._exec.scheduler import StartReplica, Submit
+from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.work import Report
 

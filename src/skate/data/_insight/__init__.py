@@ -1,4 +1,4 @@
-"""What people see of an execution: what limits it, how far it is, a trace and a picture of it.
+"""The sight of an execution: what limits it, how far it is, a trace and a picture of it.
 
 ::
 

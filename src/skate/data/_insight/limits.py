@@ -9,13 +9,13 @@ from skate.data._exec.statistics import ReplicaStatistics, StageStatistics, Stat
 
 #: A part of the time above which something counts as busy.
 BUSY = 0.8
-#: What a task's seconds are called, in the order in which they are shown.
+#: Names of the parts of a task's seconds, in the order in which they are shown.
 KINDS = ("loading", "reading", "running", "other", "blocked", "waiting")
 
 
 @dataclass(frozen=True)
 class TimeShares:
-    """What the time of a replica, or of all CPUs of a stage's tasks, went into; the shares add up to 1.
+    """Shares of the time of a replica, or of all CPUs of a stage's tasks; they add up to 1.
 
     Attributes:
         loading: making instances of the user's classes.
@@ -67,7 +67,7 @@ class StageShares:
 
 @dataclass(frozen=True)
 class Why:
-    """What limits an execution. ``print`` it, or read its fields.
+    """The answer to what limits an execution. ``print`` it, or read its fields.
 
     Attributes:
         limit: ``"pool"``, ``"cpus"``, ``"consumer"``, ``"driver"``, ``"latency"`` or ``"nothing"``.

@@ -11,7 +11,7 @@ from skate.data._insight.limits import why
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an execution will need. ``print`` it, or read its fields.
+    """Time and memory that an execution will need. ``print`` it, or read its fields.
 
     Attributes:
         sample_rows: rows that were read for it.
@@ -34,7 +34,7 @@ class Prediction:
     def __str__(self) -> str:
         lines = [f"From {self.sample_rows:,} rows:"]
         if self.total_rows is None:
-            lines.append("  the source does not know its number of rows, so seconds cannot be told")
+            lines.append("  the source does not know its number of rows, so seconds cannot be predicted")
         else:
             lines.append(
                 f"  {self.total_rows:,} rows will take about {self.seconds:.1f} s ({self.cpu_seconds:.1f} s "

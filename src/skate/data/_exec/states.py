@@ -1,0 +1,114 @@
+"""The state of an execution, as its scheduler keeps it: stages, tasks, replicas. No rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from skate.data._exec.inbox import Inbox
+from skate.data._exec.stages import Stage
+from skate.data._task.exchange import ExchangeLimits
+from skate.data._task.slices import BlockSlice, Bundle
+
+
+@dataclass(slots=True)
+class Task:
+    """A task that was submitted and has not ended.
+
+    Attributes:
+        sequence: the number of its bundle in its stage.
+        passed_rows: rows of its output that were passed on, over all attempts.
+        crashes: attempts that a crash ended.
+    """
+
+    number: int
+    stage: int
+    sequence: int
+    origin: str
+    name: str
+    bundle: Bundle
+    replica: int | None = None
+    passed_rows: int = 0
+    crashes: int = 0
+    is_held: bool = False
+    expected_bytes: int = 0
+
+
+class ReplicaState(Enum):
+    """Where a replica is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+
+
+@dataclass(slots=True)
+class Replica:
+    """A process of a pool.
+
+    Attributes:
+        number: never used again.
+        stage: index of its stage.
+        state: where it is in its life.
+        tasks: the tasks that were given to it and have not ended.
+    """
+
+    number: int
+    stage: int
+    state: ReplicaState = ReplicaState.STARTING
+    tasks: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class StageState:
+    """A stage while it runs.
+
+    Attributes:
+        next_sequence: number of the next bundle.
+        turn: number of the bundle whose output may go on (ordered stages).
+        waiting: output of later bundles, by number.
+        ended: tasks that have ended and whose turn has not come, by number of the bundle.
+        retries: tasks that a crash ended, to be submitted again first.
+        waiting_bytes: bytes in ``waiting``.
+        is_done: its output has ended.
+        tasks_done, rows_out, bytes_out, blocks_out: counters.
+        peak_bytes: largest output plus working set of a finished task.
+    """
+
+    spec: Stage
+    inbox: Inbox
+    consumer: int | None
+    side: int
+    next_sequence: int = 0
+    turn: int = 0
+    waiting: dict[int, list[tuple[str, BlockSlice]]] = field(default_factory=dict)
+    ended: dict[int, Task] = field(default_factory=dict)
+    retries: list[Task] = field(default_factory=list)
+    running: dict[int, Task] = field(default_factory=dict)
+    replicas: dict[int, Replica] = field(default_factory=dict)
+    replica_deaths: int = 0
+    waiting_bytes: int = 0
+    is_done: bool = False
+    is_cut: bool = False
+    tasks_done: int = 0
+    rows_out: int = 0
+    bytes_out: int = 0
+    blocks_out: int = 0
+    peak_bytes: int = 0
+    made_by_origin: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an execution may use.
+
+    Attributes:
+        memory_bytes: the budget.
+        cpus: CPUs.
+        queued_tasks: tasks submitted beyond the free CPUs, so that none waits for the next one.
+        exchange: for plans of barriers.
+    """
+
+    memory_bytes: int
+    cpus: float
+    queued_tasks: int
+    exchange: ExchangeLimits
