@@ -350,3 +350,22 @@ def test_slices_within_a_block_are_rows_of_it() -> None:
     assert [sum(one.num_rows for one in part) for part in parts] == [3, 9, 8]
     assert [one.start for one in parts[2]] == [2]
     assert [sum(one.num_rows for one in part) for part in cut([piece], [0, 10, 15])] == [0, 10, 0, 0]
+
+
+class Sliced(Operator):
+    """Makes many slices of one large block, and one block of them."""
+
+    name = "Sliced"
+
+    def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table]:
+        for block in blocks:
+            yield pa.concat_tables([block.slice(row, 1) for row in range(0, block.num_rows, 4)])
+
+
+def test_slices_travel_without_what_they_are_slices_of(far: Any) -> None:
+    plan = Apply(far(400, 1, row_bytes=10_000), Sliced(), ActorPool(1, 1, 1))
+    with execute(plan, Settings()) as execution:
+        [piece] = execution
+        block = execution.fetch(piece)
+    assert block.num_rows == 100
+    assert block.get_total_buffer_size() < 3_000_000, "400 rows of 10 kB would be 4 MB, for each slice"

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from skate import api, cloudpickle, cluster
+from skate.data._block.tables import compact
 from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.port import BlockMade, Event, Port, ReplicaDied, ReplicaReady, TaskDone, TaskFailed
 from skate.data._exec.stages import Kind, Stage
@@ -103,11 +104,22 @@ def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Ite
             meta = replace(meta, schema=None)
         else:
             last = meta.schema
-        if meta.is_on_disk or meta.size_bytes <= INLINE_BYTES:
+        if meta.is_on_disk:
+            yield Output(meta, block, made.letters)
+            continue
+        block = _packed(block)
+        if meta.size_bytes <= INLINE_BYTES:
             yield Output(meta, block, made.letters)
         else:
             yield Output(meta, None, made.letters)
             yield block
+
+
+def _packed(block: pa.Table) -> pa.Table:
+    """Return a block that is pickled as it is: a slice takes all of its parent's buffers along, once a chunk."""
+    if any(column.num_chunks > 1 for column in block.columns):
+        return block.combine_chunks()
+    return compact(block)
 
 
 def _portable(letter: Letter) -> Letter:
