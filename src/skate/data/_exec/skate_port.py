@@ -116,7 +116,7 @@ def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Ite
 
 
 def _packed(block: pa.Table) -> pa.Table:
-    """Return a block that is pickled as it is: a slice takes all of its parent's buffers along, once a chunk."""
+    """Return a block for the pickler: a slice would take all buffers of its parent along, once a chunk."""
     if any(column.num_chunks > 1 for column in block.columns):
         return block.combine_chunks()
     return compact(block)
