@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from demo import ocr, output, pictures, search, sheet, sources
 from demo.baselines import read_with_loop, read_with_multiprocessing
 from demo.errors import DemoError
-from demo.pipeline import decoders_for, read_with_skate
+from demo.pipeline import PLOT_NAME, forget_unfinished, read_with_skate
 from demo.report import Run, comparison, measure
 
 DEFAULT_COUNT = 64
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"error: {error}")
         return ERROR
     except KeyboardInterrupt:
-        _complain("Stopped; no output was written.")
+        _complain("Stopped; the same command goes on with the pictures that are left.")
         return INTERRUPTED
 
 
@@ -77,16 +78,11 @@ def _read(options: argparse.Namespace, console: Console) -> int:
     )
     say(f"Pictures  {_short(folder)} ({chosen})")
     say(f"Model     {model}")
-    say(f"Workers   {workers} readers with a model each, {decoders_for(workers)} decoders")
+    say(f"Workers   {workers} readers with a model each")
 
-    ours = measure(
-        "skate",
-        f"{workers} + {decoders_for(workers)}",
-        len(paths),
-        console,
-        lambda say_above: read_with_skate(paths, workers, chaos=options.chaos, say=say_above),
-    )
+    ours = _read_with_skate(paths, workers, options, say)
     _write(ours, options.out, say)
+    forget_unfinished(options.out)
     if not options.no_baselines:
         try:
             _compare(ours, paths, workers, console)
@@ -97,6 +93,21 @@ def _read(options: argparse.Namespace, console: Console) -> int:
     if failed == len(paths):
         raise DemoError("none of the pictures could be read; the column `error` of the output says why")
     return 0
+
+
+def _read_with_skate(
+    paths: Sequence[str], workers: int, options: argparse.Namespace, say: Callable[[str], None]
+) -> Run:
+    began = time.perf_counter()
+    outcome = read_with_skate(paths, workers, options.out, chaos=options.chaos, say=say)
+    wall_s = time.perf_counter() - began
+    if outcome.resumed:
+        say(f"Resumed   {outcome.resumed:,} pictures were read by an earlier run")
+    if outcome.why:
+        say(f"Why       {outcome.why}")
+        say(f"Wrote {_short(options.out / PLOT_NAME)}: the run as a picture")
+    readings = {reading.path: reading for reading in outcome.readings}
+    return Run("skate", str(workers), readings, outcome.first_s, wall_s, outcome.resumed)
 
 
 def _write(run: Run, out: Path, say: Callable[[str], None]) -> None:
@@ -121,9 +132,9 @@ def _compare(ours: Run, paths: Sequence[str], workers: int, console: Console) ->
         str(workers),
         len(paths),
         console,
-        lambda _: read_with_multiprocessing(paths, workers),
+        lambda: read_with_multiprocessing(paths, workers),
     )
-    loop = measure("plain loop", "1", len(paths), console, lambda _: read_with_loop(paths))
+    loop = measure("plain loop", "1", len(paths), console, lambda: read_with_loop(paths))
     console.print()
     console.print(comparison([ours, pool, loop]))
 

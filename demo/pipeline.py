@@ -1,249 +1,219 @@
-"""The skate variant: a central queue actor between a pool of decoders and a pool of readers.
+"""The skate variant: a pipeline of `skate.data`, from the paths of pictures to readings in Parquet.
 
-Workers pull: `step` takes a picture from the queue, works on it, and reports back to the queue. Pixels never
-pass through the queue: a decoder puts them into the object store, the queue carries the reference, and the
-reader maps the same memory. The driver only wakes workers for which the queue has something to do.
+    files ──► decode (tasks) ──► Reader (pool of processes, an OCR model each) ──► unfinished/*.parquet
+                 └── a picture that cannot be decoded becomes a dead letter: its row, and why
+
+A picture that has been read is on disk. A run that was stopped or killed goes on with the others.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from collections.abc import Callable, Generator, Sequence
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import skate
+import skate.data
 from demo.errors import DemoError
 from demo.ocr import Model
-from demo.pictures import UndecodableError, decode
-from demo.readings import Reading
-from demo.worklist import Lease, WorkList
+from demo.pictures import decode
+from demo.readings import Line, Reading
+from skate.data.datasink import PlanChanged
 
-#: Decoded pictures that may wait for each reader: enough that none idles, few enough to fit in memory.
-ROOM_PER_READER = 2
+#: The picture of the run.
+PLOT_NAME = "run.svg"
+#: Pictures that have been read, until all have.
+UNFINISHED = "unfinished"
+#: Most parts that a run is cut into. A part is what a run that goes on need not read again.
+MOST_PARTS = 512
 #: Seconds between looks for a reader in the middle of a picture, while one is to be killed.
 CHAOS_LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What the driver needs to know to wake the right workers."""
+class Outcome:
+    """What a run found, and what it tells of itself."""
 
-    #: Those that the driver has not seen yet.
+    #: One for each path.
     readings: list[Reading]
-    paths_to_lend: int
-    pictures_to_lend: int
-    #: Process and lease of each reader at work, in the order in which they began.
-    being_read: list[tuple[int, Lease]]
-
-
-@dataclass(frozen=True)
-class Restart:
-    """A worker came back in a new process."""
-
-    worker: str
-    pid: int
-    given_back: bool
-
-
-class PictureQueue:
-    """The work list as an actor: one process owns it, and calls reach it one after the other."""
-
-    def __init__(self, paths: Sequence[str], room: int) -> None:
-        # A list of one reference, not a reference: a bare one would be replaced by the pixels on its way.
-        self._work: WorkList[list[Any]] = WorkList(paths, room)
-        self._pids: dict[str, int] = {}
-        self._restarts: list[Restart] = []
-
-    def join(self, worker: str, pid: int) -> None:
-        """A worker's first word in a new process: what its former self held is free again."""
-        given_back = self._work.give_back(worker)
-        if worker in self._pids:
-            self._restarts.append(Restart(worker, pid, given_back > 0))
-        self._pids[worker] = pid
-
-    def leave(self, worker: str) -> None:
-        """The driver says that this worker will not come back."""
-        self._work.give_back(worker)
-
-    def take_path(self, worker: str) -> Lease | None:
-        """Lend a picture to decode."""
-        return self._work.lend_path(worker)
-
-    def give_picture(self, lease: Lease, picture: list[Any]) -> None:
-        """Take the reference to the pixels from a decoder."""
-        self._work.decoded(lease, picture)
-
-    def take_picture(self, worker: str) -> tuple[Lease, list[Any]] | None:
-        """Lend a decoded picture to read."""
-        return self._work.lend_picture(worker)
-
-    def report_lost(self, lease: Lease) -> None:
-        """A reader could not get the pixels: their decoder died."""
-        self._work.lost(lease)
-
-    def finish(self, lease: Lease, reading: Reading) -> None:
-        """The acknowledgement: this picture is done, with text or with an error."""
-        self._work.finish(lease, reading)
-
-    def progress(self, seen: int) -> Progress:
-        """Tell the driver, who has `seen` so many readings, where the work stands."""
-        work = self._work
-        return Progress(
-            readings=work.readings[seen:],
-            paths_to_lend=work.paths_to_lend,
-            pictures_to_lend=work.pictures_to_lend,
-            being_read=[(self._pids[lease.worker], lease) for lease in work.being_read()],
-        )
-
-    def restarts(self) -> list[Restart]:
-        """Return the workers that came back in a new process so far."""
-        return self._restarts
-
-
-class Decoder:
-    """Turns files into arrays in shared memory."""
-
-    def __init__(self, name: str, queue: Any) -> None:
-        self._name = name
-        self._queue = queue
-        skate.get(queue.join.remote(name, os.getpid()))
-
-    def step(self) -> None:
-        """Decode one picture, if there is one to decode."""
-        lease = skate.get(self._queue.take_path.remote(self._name))
-        if lease is None:
-            return
-        try:
-            picture = skate.put(decode(lease.path))
-        except UndecodableError as error:
-            skate.get(self._queue.finish.remote(lease, Reading(lease.path, error=str(error))))
-        else:
-            skate.get(self._queue.give_picture.remote(lease, [picture]))
+    #: Pictures that an earlier run had read.
+    resumed: int
+    #: Seconds until the first reading was on disk; 0 if an earlier run had read all.
+    first_s: float
+    #: What limited the run, in a sentence; empty if an earlier run had read all.
+    why: str
 
 
 class Reader:
-    """Holds an OCR model and reads decoded pictures."""
+    """Holds an OCR model and reads decoded pictures. With `notes`, it notes there what it is reading."""
 
-    def __init__(self, name: str, queue: Any) -> None:
-        self._name = name
-        self._queue = queue
-        # First of all: while the model loads, another reader can have what this one's former self held.
-        skate.get(queue.join.remote(name, os.getpid()))
+    def __init__(self, notes: str | None = None) -> None:
         self._model = Model()
+        self._notes = Path(notes, str(os.getpid())) if notes else None
 
-    def step(self) -> None:
-        """Read one picture, if there is one to read. When this returns, its reading is acknowledged."""
-        lent = skate.get(self._queue.take_picture.remote(self._name))
-        if lent is None:
-            return
-        lease, [picture] = lent
-        try:
-            pixels = skate.get(picture)
-        except skate.exceptions.ObjectLostError:
-            skate.get(self._queue.report_lost.remote(lease))
-        else:
-            skate.get(self._queue.finish.remote(lease, self._model.read(lease.path, pixels)))
-
-
-@dataclass(frozen=True)
-class _Worker:
-    name: str
-    actor: Any
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Read a picture."""
+        if self._notes is not None:
+            with self._notes.open("a") as notes:
+                notes.write(f"{row['path']}\n")
+        reading = self._model.read(row["path"], row["pixels"])
+        return {
+            "path": reading.path,
+            "width": reading.width,
+            "height": reading.height,
+            "lines": [
+                {"text": line.text, "confidence": line.confidence, "box": line.box} for line in reading.lines
+            ],
+            "error": reading.error,
+        }
 
 
-class _Pool:
-    """The driver's view of workers of one kind: who is idle, and who is in a step."""
-
-    def __init__(self, kind: str, actor_class: Any, count: int, queue: Any) -> None:
-        self.kind = kind
-        names = [f"{kind}-{n}" for n in range(1, count + 1)]
-        self.idle = [_Worker(name, actor_class.remote(name, queue)) for name in names]
-        self.running: dict[Any, _Worker] = {}
-
-    def wake(self, count: int) -> None:
-        """Start a step of up to `count` idle workers."""
-        for _ in range(min(count, len(self.idle))):
-            worker = self.idle.pop()
-            self.running[worker.actor.step.remote()] = worker
-
-
-def decoders_for(workers: int) -> int:
-    """Decoding takes a hundredth of the time that reading takes, so a few processes feed many readers."""
-    return max(2, workers // 8)
+def decode_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Add the pixels to a row with a path."""
+    return {"path": row["path"], "pixels": decode(row["path"])}
 
 
 def read_with_skate(
-    paths: Sequence[str], workers: int, *, chaos: bool, say: Callable[[str], None]
-) -> Generator[Reading, None, None]:
-    """Start the runtime, yield each picture's reading as it is done, and stop the runtime.
+    paths: Sequence[str], workers: int, out: Path, *, chaos: bool, say: Callable[[str], None]
+) -> Outcome:
+    """Start the runtime, read each picture, and stop the runtime.
 
-    With `chaos`, one reader's process is killed in the middle of a picture; `say` then tells which.
+    Readings are kept in a folder of `out` until `forget_unfinished` removes it, so that a run that is stopped
+    can go on. With `chaos`, a reader's process is killed in the middle of a picture; `say` then tells which.
     """
+    began = time.perf_counter()
     try:
         skate.init(num_cpus=max(workers, os.cpu_count() or 1), log_to_driver=False)
-        queue: Any = skate.remote(num_cpus=0)(PictureQueue).remote(paths, ROOM_PER_READER * workers)
-        # When a worker's process dies, the runtime starts it again and repeats the step it was in. The new
-        # process begins by telling the queue that what its former self held is free.
-        decoder = skate.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Decoder)
-        reader = skate.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(Reader)
-        decoders = _Pool("decoder", decoder, decoders_for(workers), queue)
-        readers = _Pool("reader", reader, workers, queue)
-        yield from _drive(queue, decoders, readers, len(paths), chaos, say)
-    except skate.exceptions.RayActorError as error:
-        # Workers that die are dealt with below; only the queue has nobody to take its place.
-        raise DemoError(f"the queue's process died: {' '.join(str(error).split())[:300]}") from error
+        with ExitStack() as stack:
+            notes = stack.enter_context(tempfile.TemporaryDirectory()) if chaos else None
+            pictures = _pipeline(paths, workers, notes)
+            if notes is not None:
+                stack.enter_context(_Chaos(Path(notes), len(paths), say))
+            started = time.perf_counter()
+            _write(pictures, out, say)
+        return _outcome(pictures, paths, out, started - began)
+    except skate.exceptions.RayError as error:
+        # Readers that die are replaced, and their pictures read again, unless it happens again and again.
+        raise DemoError(f"the pictures cannot be read: {' '.join(str(error).split())[:300]}") from error
     finally:
         skate.shutdown()
 
 
-def _drive(
-    queue: Any, decoders: _Pool, readers: _Pool, total: int, chaos: bool, say: Callable[[str], None]
-) -> Generator[Reading, None, None]:
-    """Wake workers until every picture is done, and pass on the readings."""
-    pools = (decoders, readers)
-    seen = 0
-    while True:
-        now: Progress = skate.get(queue.progress.remote(seen))
-        seen += len(now.readings)
-        yield from now.readings
-        if seen == total:
-            break
-        if chaos and seen >= total // 4 and now.being_read:
-            _kill(*now.being_read[-1], say)  # the last one to begin will be at it for longest
-            chaos = False
-        decoders.wake(now.paths_to_lend)
-        readers.wake(now.pictures_to_lend)
-        # Whatever changes in the queue changes in a step, so its end is all there is to wait for.
-        steps = [step for pool in pools for step in pool.running]
-        ended, _ = skate.wait(steps, num_returns=1, timeout=CHAOS_LOOK_S if chaos else None)
-        for pool in pools:
-            _collect(pool, ended, queue, say)
-            if not pool.idle and not pool.running:
-                raise DemoError(f"every {pool.kind} died for good; {seen} of {total} pictures were read")
-    for restart in skate.get(queue.restarts.remote()):
-        held = "; the picture it had held was lent again" if restart.given_back else ""
-        say(f"{restart.worker} came back as pid {restart.pid}{held}")
-    if chaos:
-        say("chaos: the pictures were read too fast to kill a reader in the middle of one")
+def forget_unfinished(out: Path) -> None:
+    """Remove what a run keeps to go on."""
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
 
 
-def _collect(pool: _Pool, ended: Sequence[Any], queue: Any, say: Callable[[str], None]) -> None:
-    """Make the workers whose step has ended idle again, and take leave of those that the runtime gave up."""
-    for step in ended:
-        worker = pool.running.pop(step, None)
-        if worker is None:  # a step of the other pool
-            continue
-        try:
-            skate.get(step)
-        except skate.exceptions.RayActorError as error:
-            say(f"{worker.name} died for good: {' '.join(str(error).split())[:300]}")
-            skate.get(queue.leave.remote(worker.name))
+def _pipeline(paths: Sequence[str], workers: int, notes: str | None = None) -> skate.data.Dataset:
+    """Return the data set of all readings; nothing runs yet."""
+    return _decoded(paths).map(
+        Reader,
+        fn_constructor_args=(notes,),
+        num_cpus=1,
+        compute=skate.data.ActorPoolStrategy(size=workers),
+    )
+
+
+def _decoded(paths: Sequence[str]) -> skate.data.Dataset:
+    files = skate.data.files(list(paths), detect_type=False, override_num_blocks=min(len(paths), MOST_PARTS))
+    return files.map(decode_row, on_error="dead_letter")
+
+
+def _write(pictures: skate.data.Dataset, out: Path, say: Callable[[str], None]) -> None:
+    """Read what no earlier run has read, and write it."""
+    folder = str(out / UNFINISHED)
+    try:
+        pictures.write_parquet(folder, mode="overwrite", resume=True)
+    except PlanChanged:
+        say("An earlier run that was stopped read other pictures, or in another way: it is dropped.")
+        forget_unfinished(out)
+        pictures.write_parquet(folder, mode="overwrite", resume=True)
+
+
+def _outcome(pictures: skate.data.Dataset, paths: Sequence[str], out: Path, started_s: float) -> Outcome:
+    """Collect readings, the reasons for which there are none, and what the run tells of itself."""
+    found = {row["path"]: _reading(row) for row in skate.data.read_parquet(str(out / UNFINISHED)).iter_rows()}
+    stages = pictures.get_stats_summary().get("stages", [])
+    errors = _errors(pictures) if stages else {}
+    # An earlier run's dead letters ended with it.
+    silent = [path for path in paths if path not in found and path not in errors]
+    if silent:
+        errors.update(_errors(_decoded(silent).materialize()))
+    readings = [found.get(path) or Reading(path, error=errors.get(path, "was unreadable")) for path in paths]
+    if not stages:
+        return Outcome(readings, len(paths), 0.0, "")
+    pictures.plot_run(out / PLOT_NAME)
+    ended = [
+        event["ts"] + event["dur"]
+        for event in pictures.timeline() or []
+        if event["ph"] == "X" and event["pid"] == len(stages) - 1
+    ]
+    first_s = started_s + min(ended, default=0.0) / 1e6
+    return Outcome(readings, len(paths) - stages[0]["rows_in"], first_s, pictures.why().text)
+
+
+def _errors(pictures: skate.data.Dataset) -> dict[str, str]:
+    """Return by path why pictures could not be decoded."""
+    return {
+        letter["path"]: letter["error"].removeprefix("UndecodableError: ")
+        for letter in pictures.dead_letters().iter_rows()
+    }
+
+
+def _reading(row: dict[str, Any]) -> Reading:
+    lines = tuple(
+        Line(line["text"], line["confidence"], tuple((x, y) for x, y in line["box"])) for line in row["lines"]
+    )
+    return Reading(row["path"], row["width"], row["height"], lines, row["error"])
+
+
+class _Chaos:
+    """Kills the process of a reader, in the middle of a picture, when a quarter of them has been read.
+
+    Readers note what they read in files that are named for their processes.
+    """
+
+    def __init__(self, notes: Path, total: int, say: Callable[[str], None]) -> None:
+        self._notes = notes
+        self._total = total
+        self._say = say
+        self._killed: tuple[int, str] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="chaos", daemon=True)
+
+    def __enter__(self) -> _Chaos:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if kind is not None:
+            return
+        if self._killed is None:
+            self._say("chaos: the pictures were read too fast to kill a reader in the middle of one")
         else:
-            pool.idle.append(worker)
+            pid, path = self._killed
+            self._say(f"chaos: killed a reader (pid {pid}) while it read {Path(path).name}")
 
-
-def _kill(pid: int, lease: Lease, say: Callable[[str], None]) -> None:
-    os.kill(pid, signal.SIGKILL)
-    say(f"chaos: killed {lease.worker} (pid {pid}) while it read {os.path.basename(lease.path)}")
+    def _watch(self) -> None:
+        while self._killed is None and not self._stop.wait(CHAOS_LOOK_S):
+            notes = {path: path.read_text().splitlines() for path in self._notes.iterdir()}
+            begun = sum(map(len, notes.values()))
+            if begun <= self._total // 4:
+                continue
+            # The last one to begin will be at it for longest.
+            last = max(notes, key=lambda path: path.stat().st_mtime_ns)
+            os.kill(int(last.name), signal.SIGKILL)
+            self._killed = int(last.name), notes[last][-1]

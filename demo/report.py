@@ -35,11 +35,13 @@ class Run:
     first_s: float
     #: With starting processes, loading models and stopping processes.
     wall_s: float
+    #: Pictures that were read before, by a run that this one goes on with.
+    resumed: int = 0
 
     @property
     def rate(self) -> float:
         """Pictures per second of wall time."""
-        return len(self.readings) / self.wall_s
+        return (len(self.readings) - self.resumed) / self.wall_s
 
 
 class _RateColumn(ProgressColumn):
@@ -56,15 +58,15 @@ def measure(
     processes: str,
     total: int,
     console: Console,
-    start: Callable[[Callable[[str], None]], Generator[Reading, None, None]],
+    start: Callable[[], Generator[Reading, None, None]],
 ) -> Run:
-    """Do the work once. `start` gets a function that prints a line above the progress bar."""
+    """Do the work once, under a progress bar."""
     readings: dict[str, Reading] = {}
     first_s = 0.0
     with _progress(console) as progress:
         task = progress.add_task(f"{name:<15}", total=total)
         began = time.perf_counter()
-        results = start(lambda message: progress.console.print(message, soft_wrap=True, markup=False))
+        results = start()
         # Closed on the way out, so that Ctrl-C stops its processes now and not at some later collection.
         with closing(results):
             for reading in results:

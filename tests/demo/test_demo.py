@@ -95,6 +95,9 @@ def test_every_picture_is_in_the_output_once_with_its_words(complete: tuple[Path
     assert f"{BROKEN}: cannot be decoded" in printed
     with Image.open(out / "contact-sheet.png") as sheet:
         assert sheet.width > 400
+    assert re.search(r"^Why +\S", printed, re.MULTILINE), printed
+    assert (out / "run.svg").read_text().startswith("<svg")
+    assert sorted(path.name for path in out.iterdir()) == ["contact-sheet.png", "pictures.parquet", "run.svg"]
 
 
 def test_the_baselines_find_the_same(complete: tuple[Path, str]) -> None:
@@ -106,7 +109,7 @@ def test_the_baselines_find_the_same(complete: tuple[Path, str]) -> None:
 def test_chaos_kills_a_reader_and_loses_nothing(folder: Path, tmp_path: Path) -> None:
     done = run_demo("--folder", folder, "--out", tmp_path, "--workers", "2", "--chaos", "--no-baselines")
     assert done.returncode == 0, done.stdout + done.stderr
-    killed = re.search(r"killed reader-\d+ \(pid (\d+)\) while it read (\S+)", done.stdout)
+    killed = re.search(r"killed a reader \(pid (\d+)\) while it read (\S+)", done.stdout)
     assert killed, done.stdout
     assert killed[2] in {Path(name).name for name in WORDS}
     with pytest.raises(ProcessLookupError):
@@ -186,19 +189,70 @@ def test_without_apt_it_says_so_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_it_with_one_line(folder: Path, tmp_path: Path) -> None:
-    with subprocess.Popen(
-        command(["--folder", folder, "--out", tmp_path, "--no-baselines"]),
-        cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
+    with started("--folder", folder, "--out", tmp_path, "--no-baselines") as running:
         assert running.stdout is not None
         while not running.stdout.readline().startswith("Workers"):
             assert running.poll() is None
         running.send_signal(signal.SIGINT)
         _, errors = running.communicate()
     assert running.returncode == 130
-    assert errors == "Stopped; no output was written.\n"
-    assert not list(tmp_path.iterdir())
+    assert errors == "Stopped; the same command goes on with the pictures that are left.\n"
+    assert not (tmp_path / "pictures.parquet").exists()
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_was_stopped_goes_on(folder: Path, tmp_path: Path, end: signal.Signals) -> None:
+    arguments = ("--folder", folder, "--out", tmp_path, "--workers", "1", "--no-baselines")
+    with started(*arguments) as running:
+        while not written(tmp_path):
+            assert running.poll() is None
+        running.send_signal(end)
+        running.communicate()
+    before = written(tmp_path)
+    done = run_demo(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    resumed = re.search(r"^Resumed +(\d+) pictures", done.stdout, re.MULTILINE)
+    assert resumed, f"{before} were written: {done.stdout}"
+    assert_all_read_once(tmp_path, folder)
+    assert not (tmp_path / "unfinished").exists()
+
+
+def test_what_a_run_left_is_dropped_when_other_pictures_are_to_be_read(folder: Path, tmp_path: Path) -> None:
+    with started("--folder", folder, "--out", tmp_path, "--workers", "1", "--no-baselines") as running:
+        while not written(tmp_path):
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        running.communicate()
+    done = run_demo(
+        "--folder", folder / "below", "--out", tmp_path, "--workers", "1", "--no-baselines", "--count", "1"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "it is dropped" in done.stdout
+    assert [Path(reading.path).parent for reading in output.load(tmp_path)] == [folder / "below"]
+
+
+def test_pictures_that_are_all_unreadable_are_an_error(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / BROKEN).write_bytes(b"this is no picture")
+    done = run_demo("--folder", pictures, "--out", tmp_path, "--no-baselines")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.fullmatch(r"error: none of the pictures could be read.*\n", done.stderr), done.stderr
+    [reading] = output.load(tmp_path)
+    assert reading.error == "cannot be decoded: not a picture in any format that Pillow knows"
+
+
+def started(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(arguments),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def written(out: Path) -> int:
+    """Return how many pictures a run under way has recorded as read."""
+    return sum(len(path.read_bytes().splitlines()) for path in out.glob("unfinished/_skate/*/manifest*"))
