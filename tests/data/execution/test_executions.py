@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 import skate
+from skate.data._exec import hybrid_port
 from skate.data._exec.execution import Execution
 from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask
 from skate.data._plan.execute import execute
@@ -301,31 +302,29 @@ def test_a_consumer_that_stops_stops_the_sources(far: Any, tmp_path: Path) -> No
         next(execution)
 
 
-def test_large_blocks_are_passed_by_reference_and_freed(far: Any) -> None:
+def test_large_blocks_are_passed_by_reference_and_freed(far: Any, wait_until: Any) -> None:
     plan = Apply(far(64, 16, row_bytes=1 << 20), Instance(), ActorPool(2, 2, 2))
     with execute(plan, Settings()) as execution:
         pieces = list(execution)
         assert all(isinstance(piece.block, skate.ObjectRef) for piece in pieces)
         assert sum(piece.num_rows for piece in pieces) == 64
     del pieces, execution
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+
+    def used_bytes() -> float:
         total, free = (
             function().get("object_store_memory", 0)
             for function in (skate.cluster_resources, skate.available_resources)
         )
-        if total == free:
-            break
-        time.sleep(0.05)
-    assert total == free
+        return total - free
+
+    wait_until(lambda: used_bytes() == 0)
 
 
-def test_slow_functions_over_small_data_run_in_parallel(session: None) -> None:
-    def slow(rows: list[int]) -> list[int]:
-        time.sleep(0.25)
-        return [os.getpid()] * len(rows)
-
-    pids, _ = run(Apply(Read(Numbers(6, 6)), Map(slow)))
+def test_slow_functions_over_small_data_run_in_parallel(
+    session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hybrid_port, "PATIENCE_S", 0.0)  # any function is a slow one
+    pids, _ = run(Apply(Read(Numbers(6, 6)), Map(lambda rows: [os.getpid()] * len(rows))))
     assert pids[0] == os.getpid()
     assert len(set(pids)) >= 2
 

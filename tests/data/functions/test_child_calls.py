@@ -12,7 +12,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -203,7 +202,7 @@ def test_no_child_stays(run, make_numbers):
     assert children() <= before
 
 
-def test_child_ends_with_its_parent_even_while_it_hangs(tmp_path):
+def test_child_ends_with_its_parent_even_while_it_hangs(tmp_path, wait_until):
     script = textwrap.dedent("""
         import os, sys, threading, time
         from skate.data._operators.child_calls import ChildFunction
@@ -222,10 +221,7 @@ def test_child_ends_with_its_parent_even_while_it_hangs(tmp_path):
     path = tmp_path / "pid"
     subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=60)
     pid = int(path.read_text())
-    until = time.monotonic() + 20
-    while time.monotonic() < until and is_running(pid):
-        time.sleep(0.01)
-    assert not is_running(pid)
+    wait_until(lambda: not is_running(pid))
 
 
 def is_running(pid):
