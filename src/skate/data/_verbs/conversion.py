@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-import skate
 from skate.data._block.batches import to_batch
 from skate.data._block.tables import concat, empty
 from skate.data._io.datasource import BlockMetadata
@@ -121,7 +120,7 @@ class Conversion(Core):
         with running.run(self._plan, self._context, self._watch) as execution:
             if convert is None:
                 return [_ref(execution, piece) for piece in execution if piece.num_rows]
-            return [skate.put(convert(execution.fetch(piece))) for piece in execution if piece.num_rows]
+            return [_put(convert(execution.fetch(piece))) for piece in execution if piece.num_rows]
 
     def iter_internal_ref_bundles(self) -> Iterator[RefBundle]:
         """Run the data set and yield its blocks by reference, as they are made.
@@ -140,4 +139,11 @@ def _ref(execution: Any, piece: BlockSlice) -> Any:
     is_whole = piece.num_rows == piece.meta.num_rows
     if is_whole and not isinstance(piece.block, pa.Table) and not piece.meta.is_on_disk:
         return piece.block
-    return skate.put(execution.fetch(piece))
+    return _put(execution.fetch(piece))
+
+
+def _put(value: Any) -> Any:
+    # The session's API is imported when it is needed: small data sets do without.
+    from skate import api
+
+    return api.put(value)

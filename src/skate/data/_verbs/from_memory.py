@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 
-import skate
 from skate.data._block.batches import from_batch
 from skate.data._block.builder import BlockBuilder
 from skate.data._block.tables import concat, size_bytes, slice_rows
@@ -86,9 +85,12 @@ def of_refs(refs: Any, label: str, kind: str) -> Blocks:
         label: for people.
         kind: ``"arrow"``: the blocks stay where they are; ``"pandas"``, ``"numpy"``: they are converted here.
     """
+    # The session's API is imported when it is needed: small data sets do without.
+    from skate import api
+
     given = list(refs) if isinstance(refs, (list, tuple)) else [refs]
     slices = []
-    for ref, value in zip(given, skate.get(given), strict=True):
+    for ref, value in zip(given, api.get(given), strict=True):
         if kind == "arrow":
             for table in tables_of_arrow(value):
                 slices.append(whole(ref if table is value else table, table))

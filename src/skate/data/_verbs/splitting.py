@@ -16,7 +16,6 @@ from skate.data._task.slices import BlockMeta, BlockSlice, cut, total_rows
 from skate.data._verbs import running
 from skate.data._verbs.core import Core
 from skate.data._verbs.iterators import DataIterator
-from skate.data._verbs.streaming import split_streaming
 
 if TYPE_CHECKING:
     from skate.data.seeds import RandomSeedConfig
@@ -233,6 +232,9 @@ class Splitting(Core):
             >>> skate.get([train.remote(shard) for shard in shards])
         """
         _check_parts("streaming_split", n, locality_hints)
+        # It needs the session's API, which small data sets do without.
+        from skate.data._verbs.streaming import split_streaming
+
         return split_streaming(self._plan, self._context, n, equal, self._materialized_class())
 
     def _parts(self, parts: Sequence[Sequence[BlockSlice]]) -> list[Any]:

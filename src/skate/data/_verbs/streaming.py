@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-import skate
+from skate import api
 from skate.data._block.tables import slice_rows
 from skate.data._plan.logical import Blocks, Node
 from skate.data._task.slices import BlockSlice, cut, total_rows
@@ -53,7 +53,7 @@ def split_streaming(
     Returns:
         The iterators; the actor ends with the last of them.
     """
-    actor = skate.remote(_Coordinator).options(num_cpus=0, max_concurrency=2 * n + 2)
+    actor = api.remote(_Coordinator).options(num_cpus=0, max_concurrency=2 * n + 2)
     coordinator = actor.remote(plan, context, n, equal, materialized)
     return [SplitIterator(coordinator, index, n, context, materialized) for index in range(n)]
 
@@ -236,7 +236,7 @@ def _sendable(execution: Any, piece: BlockSlice) -> BlockSlice:
     if not isinstance(piece.block, pa.Table) and not piece.meta.is_on_disk:
         return piece
     table = execution.fetch(piece)
-    return running.moved(piece, table, skate.put(table))
+    return running.moved(piece, table, api.put(table))
 
 
 class SplitIterator(DataIterator):
@@ -258,11 +258,11 @@ class SplitIterator(DataIterator):
         self._materialized = materialized
 
     def _pieces(self) -> Generator[BlockSlice, None, None]:
-        epoch = skate.get(self._coordinator.begin.remote(self._index))
+        epoch = api.get(self._coordinator.begin.remote(self._index))
         try:
             coming = self._coordinator.next.remote(self._index, epoch)
             while True:
-                piece = skate.get(coming)
+                piece = api.get(coming)
                 if piece is None:
                     return
                 # The next slice comes while this one is used.
@@ -275,18 +275,18 @@ class SplitIterator(DataIterator):
         pieces = self._pieces()
         try:
             for piece in pieces:
-                yield slice_rows(skate.get(piece.block), piece.start, piece.stop)
+                yield slice_rows(api.get(piece.block), piece.start, piece.stop)
         finally:
             pieces.close()
 
     def schema(self) -> Schema | None:
         """Return names and types of the columns."""
-        found = skate.get(self._coordinator.schema.remote())
+        found = api.get(self._coordinator.schema.remote())
         return None if found is None else Schema(found)
 
     def stats(self) -> str:
         """Return what the last epoch did, or has done so far, of all iterators together."""
-        return str(skate.get(self._coordinator.stats.remote()))
+        return str(api.get(self._coordinator.stats.remote()))
 
     def get_context(self) -> DataContext:
         """Return the settings."""
