@@ -1,8 +1,8 @@
 """Blocks for who writes datasources and sinks, as ``ray.data.block`` has them.
 
-A block is a ``pyarrow.Table``. What is internal to Ray's exchanges (``sort_and_partition``,
-``merge_sorted_blocks``, ``sample``, statistics of tasks) is left out: exchanges of ``skate.data`` are planned
-differently.
+A block is a ``pyarrow.Table``. Methods that are internal to Ray's exchanges (``sort_and_partition``,
+``merge_sorted_blocks``, ``sample``, statistics of tasks) are left out: exchanges of ``skate.data`` are
+planned differently.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ __all__ = [
 
 #: A block of rows: what the functions of a ``ReadTask`` return and what a ``Datasink`` gets.
 Block = pa.Table
-#: What functions of ``map_batches`` take: a table, a data frame, or a dict of arrays.
+#: Types that functions of ``map_batches`` take: a table, a data frame, or a dict of arrays.
 DataBatch = Union[pa.Table, Any, Mapping[str, Any]]  # noqa: UP007 - a data frame is Any without pandas
-#: What ``map_batches`` takes: a function or a class whose instances are called.
+#: Types that ``map_batches`` takes: a function or a class whose instances are called.
 UserDefinedFunction = Union[Callable[..., Any], type]  # noqa: UP007
 
 
@@ -57,7 +57,7 @@ class BatchFormat(str, Enum):
 
 
 class BlockAccessor:
-    """What can be asked of a block, and made of it. ``for_block`` makes one.
+    """Questions to a block, and conversions of it. ``for_block`` makes one.
 
     Example:
         >>> accessor = BlockAccessor.for_block(pa.table({"x": [1, 2, 3]}))

@@ -109,7 +109,7 @@ class UserTraceback(Exception):
 class RayDataUserCodeException(UserCodeException):
     """A user's function raised.
 
-    What is raised is an instance of a subclass that derives from the function's own exception type as well,
+    The raised error is an instance of a subclass that derives from the function's own exception type as well,
     with the same ``args`` and attributes.
 
     Attributes:

@@ -16,7 +16,7 @@ from skate.data._block.schemas import NO_COLUMNS
 from skate.data._block.sources import without_sources
 from skate.data._block.tables import combine, concat, slice_rows, without_views
 
-#: What ``batch_format=`` may be. None: the block as it is, a ``pyarrow.Table``.
+#: Values of ``batch_format=``. None: the block as it is, a ``pyarrow.Table``.
 BATCH_FORMATS: tuple[str | None, ...] = ("default", "numpy", "pandas", "pyarrow", None)
 
 

@@ -24,7 +24,7 @@ _LIST = "list"
 _ARRAY = "array"
 _OTHER = "other"
 
-#: What Arrow raises for values that it cannot hold.
+#: Errors that Arrow raises for values that it cannot hold.
 _REFUSED = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 #: Name of the group of kinds that mix without loss.
@@ -216,7 +216,7 @@ def _timestamps(values: Sequence[Any]) -> pa.Array:
     return pa.array(pd.Series(values))
 
 
-#: What makes a column of a group, and returns None if it cannot; ``pa.array`` for groups that are not here.
+#: Functions that make a column of a group, or return None if they cannot; ``pa.array`` makes the others.
 _MAKERS: dict[str, Callable[[Sequence[Any]], Any]] = {
     _INT: _ints,
     _LIST: _lists,

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 
 class _Watch(MetaPathFinder):
-    """Hides pandas from a thread while it is told to, and tells pyarrow when pandas has been imported."""
+    """Hides pandas from one thread while that is set, and tells pyarrow when pandas has been imported."""
 
     def __init__(self) -> None:
         self.hides_from: int | None = None

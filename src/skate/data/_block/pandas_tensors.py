@@ -33,7 +33,7 @@ class TensorDtype(ExtensionDtype):  # type: ignore[misc]
     """
 
     base = None
-    #: What stands for a missing array.
+    #: The value that stands for a missing array.
     na_value = None
     #: The class of an element.
     type = np.ndarray

@@ -295,8 +295,7 @@ def combine(block: pa.Table) -> pa.Table:
 def compact(block: pa.Table) -> pa.Table:
     """Return the block with buffers of its own if it uses less than half of those that it keeps alive.
 
-    A slice of ten rows keeps the buffers of its parent: whoever makes a block that will be kept or sent calls
-    this.
+    A slice of ten rows keeps the buffers of its parent, so blocks that will be kept or sent go through this.
     """
     if size_bytes(block) * 2 >= block.get_total_buffer_size():
         return block

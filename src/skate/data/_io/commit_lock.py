@@ -87,7 +87,7 @@ def acquire(store: Store, name: str, least_fence: int = 1) -> JobLock:
             "has one driver at a time. Wait for it or end it"
             + (
                 ""
-                if _lives(content)
+                if _is_alive(content)
                 else f"; {pid} itself has ended, but a process that it forked still holds the lock"
             )
             + f". Its lock is {store.path(name)}."
@@ -100,7 +100,7 @@ def try_acquire(store: Store, name: str, least_fence: int = 1) -> JobLock | None
     token = uuid.uuid4().hex
     if not store.is_local or fcntl is None:
         content = _parse(store.read(name))
-        if content and _lives(content) and content.get("pid") != os.getpid():
+        if content and _is_alive(content) and content.get("pid") != os.getpid():
             return None
         fence = max(least_fence, int(content.get("fence", 0)) + 1)
         store.write(name, _content(fence, token))
@@ -130,7 +130,7 @@ def acquire_abandoned(store: Store, name: str) -> JobLock | None:
     """Take the lock of a job whose driver has certainly ended; None if that is not certain."""
     if not store.is_local or fcntl is None:
         content = _parse(store.read(name))
-        if content.get("host") != socket.gethostname() or _lives(content):
+        if content.get("host") != socket.gethostname() or _is_alive(content):
             return None
     return try_acquire(store, name)
 
@@ -155,7 +155,7 @@ def _stat(path: str) -> os.stat_result | None:
         return None
 
 
-def _lives(content: dict[str, Any]) -> bool:
+def _is_alive(content: dict[str, Any]) -> bool:
     """Tell whether the process that wrote a lock's file lives: known on its own machine alone."""
     pid = content.get("pid")
     if content.get("host") != socket.gethostname() or not isinstance(pid, int):

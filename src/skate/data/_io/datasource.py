@@ -100,7 +100,7 @@ class ReadTasks(Sequence[ReadTask]):
 
 @dataclass(frozen=True)
 class SourceHints:
-    """What the rules of the plan know about a read, and a datasource may use.
+    """Facts that the rules of the plan know about a read, and a datasource may use.
 
     Attributes:
         columns: columns that are needed; None: all.
@@ -124,7 +124,7 @@ class Datasource:
         ...         return None
     """
 
-    #: What the plan's rules found out (projection, predicate, limit); ``with_hints`` sets it on a copy.
+    #: Findings of the plan's rules (projection, predicate, limit); ``with_hints`` sets them on a copy.
     hints: SourceHints = SourceHints()
     #: Hints of these kinds are honoured exactly: "columns", "predicate", "limit".
     supports: frozenset[str] = frozenset()

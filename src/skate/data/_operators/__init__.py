@@ -1,4 +1,4 @@
-"""What tasks do to blocks.
+"""Operators: the work of tasks on blocks.
 
 ::
 

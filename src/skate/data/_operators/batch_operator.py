@@ -4,8 +4,8 @@ A batch that fails is searched by halves for the first row that fails (``on_erro
 
     256 rows fail ─► 128 pass ─► 64 fail ─► 32 pass ─► ... ─► row 161 fails: a letter ─► rows 162 to 255 pass
 
-A bad row in a batch of n costs about log2(n) + 2 further calls. What good rows make is passed on in order,
-once. Generators and async functions are called for each row of such a batch instead.
+A bad row in a batch of n costs about log2(n) + 2 further calls. The output of good rows is passed on in
+order, once. Generators and async functions are called for each row of such a batch instead.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class MapBatches(FunctionOperator):
         if block.num_rows == 1:
             run.fail(failure, block, 0, base)
         elif self.function.is_generator:
-            # It may have worked on a part of the rows: calls for single rows are what can be told apart.
+            # It may have worked on a part of the rows: only calls for single rows can be distinguished.
             for index in range(block.num_rows):
                 yield from self._row(run, block, index, base)
         else:

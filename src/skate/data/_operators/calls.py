@@ -1,4 +1,4 @@
-"""What operators that call a user's function have in common: opening it, errors, retries, letters, output.
+"""Common ground of operators that call a user's function: opening it, errors, retries, letters, output.
 
 ::
 
@@ -125,9 +125,9 @@ class FunctionOperator(Operator):
 
     def _make_opened(self) -> Opened:
         function = self.function
-        if self.in_child and not function.is_class:
+        if self.is_in_child and not function.is_class:
             return Opened(self._token, None)
-        if self.in_child:
+        if self.is_in_child:
             child = ChildFunction(function.instantiate, self.name)
             child.start()
             return Opened(self._token, None, child=child)
@@ -135,7 +135,7 @@ class FunctionOperator(Operator):
         return Opened(self._token, function.instantiate(), thread)
 
     @property
-    def in_child(self) -> bool:
+    def is_in_child(self) -> bool:
         """Calls run in a child process."""
         return self.policy.timeout_per_row is not None and not self.function.is_async
 
@@ -171,7 +171,7 @@ class Run:
         self._opened = operator.opened(task.replica)
         self._thread = self._opened.thread
         self._child = self._opened.child
-        if operator.in_child and self._child is None:
+        if operator.is_in_child and self._child is None:
             # Of this pass alone: tasks that share a replica may run in turns.
             self._child = ChildFunction(operator.function.instantiate, operator.name)
         self.call = self._opened.call or partial(self._in_child, 1)

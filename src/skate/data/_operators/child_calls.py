@@ -77,7 +77,7 @@ class ChildFunction:
             seconds: that the call may take, and all items of a generator together.
 
         Returns:
-            What the function returned; for a generator, a generator.
+            The value that the function returned; for a generator, a generator.
 
         Raises:
             RowTimeoutError: it took longer; its process was killed.

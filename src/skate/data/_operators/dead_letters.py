@@ -16,7 +16,7 @@ from skate.data._block.rows import from_rows, iter_rows
 from skate.data._task.operators import Letter
 from skate.data.exceptions import TooManyErrorsError, describe, type_name
 
-#: What can be done with a row that fails.
+#: Ways to deal with a row that fails.
 ON_ERROR = ("raise", "skip", "dead_letter")
 #: Rows that must have been seen before a rate of errors counts; at the end of a run it always does.
 MIN_ROWS_FOR_RATE = 200
@@ -29,7 +29,7 @@ SEEN = "rows_seen:"
 
 @dataclass(frozen=True)
 class ErrorPolicy:
-    """What an operation does about rows that fail.
+    """An operation's way with rows that fail.
 
     Attributes:
         on_error: "raise", "skip" or "dead_letter".
@@ -252,7 +252,7 @@ def _row_column(rows: Sequence[dict[str, Any] | None]) -> Any:
     present = [row for row in rows if row is not None]
     if not present:
         return pa.nulls(len(rows))
-    if _are_alike(present):
+    if _is_uniform(present):
         try:
             block = from_rows(present).combine_chunks()
             fields = [block.schema.field(i).remove_metadata() for i in range(block.num_columns)]
@@ -267,7 +267,7 @@ def _row_column(rows: Sequence[dict[str, Any] | None]) -> Any:
     return pa.array([None if row is None else cloudpickle.dumps(row) for row in rows], pa.large_binary())
 
 
-def _are_alike(rows: Sequence[dict[str, Any]]) -> bool:
+def _is_uniform(rows: Sequence[dict[str, Any]]) -> bool:
     """Tell whether rows have the same columns, of one type each: a struct keeps them as they are."""
     names = list(rows[0])
     if not names or any(list(row) != names for row in rows):

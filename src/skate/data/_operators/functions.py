@@ -18,7 +18,7 @@ from skate.data.exceptions import wrap
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: What a function may return lazily.
+#: Methods of values that a function may return lazily.
 _MADE_BY_NEXT = "__next__"
 _CALL = "__call__"
 
@@ -72,7 +72,7 @@ class UserFunction:
         if not callable(fn):
             raise TypeError(f"{verb}(fn) takes a function or a class, not a {type(fn).__name__}: {fn!r}")
         if isinstance(fn, type):
-            if not _defines_call(fn):
+            if not _has_call(fn):
                 raise TypeError(
                     f"{verb}(fn): instances of the class {fn.__name__} cannot be called: define __call__"
                 )
@@ -125,7 +125,7 @@ class UserFunction:
     def key(self) -> str:
         """Return what identifies the function in a plan's hash: it changes with its source or its arguments.
 
-        What it calls and what is in its module does not count, what it closes over does.
+        Functions that it calls and values of its module do not count, values that it closes over do.
         """
         digest = hashlib.blake2b(digest_size=16)
         for part in (
@@ -269,7 +269,7 @@ def check_batch_format(batch_format: Any, verb: str) -> None:
 # ---------------------------------------------------------------------- what identifies a function
 
 
-def _defines_call(kind: type) -> bool:
+def _has_call(kind: type) -> bool:
     return any(_CALL in base.__dict__ for base in kind.__mro__)
 
 

@@ -1,4 +1,4 @@
-"""What the operators that call a user's function for each row have in common.
+"""Common ground of the operators that call a user's function for each row.
 
 Rows are dicts made for the call: a function may keep or change them. They are made, and turned into columns,
 some at a time: as many as their bytes and the time that the function takes allow. So the first output comes

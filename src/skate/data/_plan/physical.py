@@ -1,8 +1,8 @@
 """Cuts a logical plan into stages.
 
-What can run inside one task without waiting for another becomes one stage: a read with the functions above
-it, the merge of an exchange with the functions above that, a write with what is below it. A pool is a stage
-of its own, since its processes hold models and what is cheap should not wait for them.
+Nodes that can run inside one task without waiting for another become one stage: a read with the functions
+above it, the merge of an exchange with the functions above that, a write with what is below it. A pool is a
+stage of its own, since its processes hold models and what is cheap should not wait for them.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class WriteRows(Operator):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the planner needs to know of where stages will run.
+    """Facts that the planner needs about the place where stages will run.
 
     Attributes:
         cpus: CPUs.
@@ -241,9 +241,9 @@ class _Planner:
         assert isinstance(node.compute, TaskPool)
         if node.compute.size is not None and node.compute.size != stage.max_tasks:
             return False
-        return not (node.batch_rows and self._makes_small_inputs(stage, node.batch_rows))
+        return not (node.batch_rows and self._has_small_inputs(stage, node.batch_rows))
 
-    def _makes_small_inputs(self, stage: Stage, batch_rows: int) -> bool:
+    def _has_small_inputs(self, stage: Stage, batch_rows: int) -> bool:
         """Tell whether a source's tasks are known to have fewer rows than a batch."""
         stage.read_tasks.make(2)
         known = [task.metadata.num_rows for task in stage.read_tasks]

@@ -24,7 +24,7 @@ from skate.data._task.slices import BlockSlice, Bundle
 
 @dataclass(frozen=True, slots=True)
 class ExchangeLimits:
-    """What a plan has to keep to.
+    """Limits that a plan has to keep.
 
     Attributes:
         target_bytes: bytes of input that one merge should get at most.

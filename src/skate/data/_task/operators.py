@@ -1,4 +1,4 @@
-"""What a task does to blocks.
+"""Operators: a task does to blocks what they say.
 
 A stage is a list of operators that run one after the other inside one task: each takes an iterator of blocks
 and returns one. Operators are pickled with their stage once, travel to workers, and hold no state of a run:
@@ -57,7 +57,7 @@ class Letter:
 
 @dataclass(slots=True)
 class Replica:
-    """What lives as long as a process of a pool, or a task outside of pools.
+    """State that lives as long as a process of a pool, or a task outside of pools.
 
     Attributes:
         instances: instance of a user's class by the position of its operator in the stage.
@@ -68,7 +68,7 @@ class Replica:
 
 @dataclass(slots=True)
 class TaskContext:
-    """What an operator may know and tell while it runs; one for each task.
+    """Facts that an operator may read, and report, while it runs; one for each task.
 
     Attributes:
         task_id: the task's name, the same in every run of a plan: ``"<stage>.<number>"``.

@@ -108,7 +108,7 @@ def _applied(operator: Operator, schema: pa.Schema) -> pa.Schema | None:
 
 
 def _exchanged(exchange: Exchange, schemas: Sequence[pa.Schema], sides: int) -> pa.Schema | None:
-    if len(schemas) < sides or _runs_code_of_users(exchange):
+    if len(schemas) < sides or _has_code_of_users(exchange):
         return None
     try:
         return _bare(output_schema(exchange, schemas))
@@ -116,7 +116,7 @@ def _exchanged(exchange: Exchange, schemas: Sequence[pa.Schema], sides: int) -> 
         return None
 
 
-def _runs_code_of_users(exchange: Exchange) -> bool:
+def _has_code_of_users(exchange: Exchange) -> bool:
     if isinstance(exchange, Aggregate):
         return not all(type(one).__module__.startswith("skate.data.") for one in exchange.aggregates)
     return isinstance(exchange, MapGroups)

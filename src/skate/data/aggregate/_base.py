@@ -1,4 +1,4 @@
-"""What an aggregate is: partial results of a block, their combination, the final value."""
+"""The protocol of aggregates: partial results of a block, their combination, the final value."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class AggregateFn:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
 
-    # What the exchange calls; ``groups`` says which rows belong together, a column has an entry for each
+    # The exchange calls these; ``groups`` says which rows belong together, a column has an entry for each
     # group.
 
     def partial(self, groups: Groups, block: pa.Table, keys: Sequence[str]) -> list[pa.Array]:

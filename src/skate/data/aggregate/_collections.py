@@ -148,7 +148,7 @@ class Unique(VectorizedAggregateFnV2):
     """
 
     class ListEncodingMode(str, Enum):
-        """What becomes of lists."""
+        """Ways to count lists."""
 
         FLATTEN = "flatten"
         HASH = "hash"

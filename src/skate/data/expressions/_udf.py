@@ -109,7 +109,7 @@ def _checked(made: Any, num_rows: int, type_: pa.DataType | None, called: str) -
 
 
 class _Factory:
-    """What ``udf`` makes of a function: called with expressions, it gives an expression."""
+    """The product of ``udf`` for a function: called with expressions, it gives an expression."""
 
     def __init__(
         self,

@@ -63,7 +63,7 @@ class FileBasedDatasource(Datasource):
         ...         yield pa.table({"hex": [f.readall().hex()]})
     """
 
-    #: What names must end with by default; files that are named themselves are read whatever they are called.
+    #: Endings that names must have by default; files that are named themselves are read in any case.
     default_extensions: tuple[str, ...] | None = None
     #: How much one task reads.
     limits: BundleLimits = BundleLimits()
@@ -119,7 +119,7 @@ class FileBasedDatasource(Datasource):
             filesystem,
             extensions=extensions,
             extensions_of_files_too=extensions != by_default,
-            keep=_keeper(partition_filter, skip_paths, filesystem),
+            keep=_path_filter(partition_filter, skip_paths, filesystem),
             ignore_missing_paths=ignore_missing_paths,
         )
         self._filesystem = self._listing.filesystem
@@ -155,7 +155,7 @@ class FileBasedDatasource(Datasource):
         """Tell whether a large file that is not compressed may be cut into ranges of bytes."""
         return False
 
-    def _may_cut(self, entry: FileEntry) -> bool:
+    def _can_cut(self, entry: FileEntry) -> bool:
         return self.is_splittable() and codec_of(entry.path, self._stream_args) is None
 
     # ------------------------------------------------------------------ the datasource
@@ -205,7 +205,7 @@ class FileBasedDatasource(Datasource):
         source._retries = Retries(getattr(data_context, "retried_io_errors", None) or ())
         seen: set[str] = set()
         rows = 0
-        bundles = pack(entries, self.limits, may_cut=self._may_cut, parallelism=parallelism)
+        bundles = pack(entries, self.limits, may_cut=self._can_cut, parallelism=parallelism)
         for bundle in bundles:
             name = name_of(bundle, listing.relative(bundle[0].entry.path))
             unique, number = name, 2
@@ -322,7 +322,7 @@ class FileReadTask(ReadTask):
 
     @property
     def metadata(self) -> BlockMetadata:  # type: ignore[override]
-        """What is expected."""
+        """Rows and bytes that are expected."""
         read: Any = self._read_fn
         return BlockMetadata(
             num_rows=read.source.rows_of(len(read.pieces)),
@@ -441,14 +441,14 @@ def plain(value: Any) -> Any:
     return type(value).__qualname__
 
 
-def _keeper(
+def _path_filter(
     partition_filter: Any, skip_paths: Iterable[str] | None, filesystem: Any
 ) -> Callable[[str], bool] | None:
     """Return a function that tells by its path whether a file is read; None: all are."""
     if skip_paths is not None:
         check_type("skip_paths", skip_paths, (list, tuple, set, frozenset), "a list of paths")
         skipped = set(resolve([str(path) for path in skip_paths], filesystem)[1])
-        after = _keeper(partition_filter, None, filesystem)
+        after = _path_filter(partition_filter, None, filesystem)
         return lambda path: path not in skipped and (after is None or after(path))
     if partition_filter is None:
         return None

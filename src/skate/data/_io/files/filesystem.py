@@ -52,7 +52,7 @@ def unpack_entries(packed: tuple[str, bytes, bytes]) -> list[FileEntry]:
 
 
 class FileSystem(ABC):
-    """What reading needs of a filesystem; picklable.
+    """Calls that reading needs of a filesystem; picklable.
 
     Attributes:
         read_threads: threads that read ahead inside a task; 0: as many as measured reads call for.
@@ -127,7 +127,7 @@ class LocalFileSystem(FileSystem):
         while pending:
             for _, is_dir, entry in pending[-1]:
                 if is_dir:
-                    if entry.is_symlink() and _leads_upwards(entry.path):
+                    if entry.is_symlink() and _is_circle(entry.path):
                         continue
                     pending.append(iter(_sorted_entries(entry.path)))
                     break
@@ -136,7 +136,7 @@ class LocalFileSystem(FileSystem):
                 try:
                     facts = entry.stat()
                 except FileNotFoundError:
-                    # A link that leads nowhere: reading reports it. Skipping it here would lose it silently.
+                    # A link without a target: reading reports it. Skipping it here would lose it silently.
                     yield FileEntry(entry.path, 0, 0)
                     continue
                 if stat.S_ISREG(facts.st_mode):  # pipes and sockets would block for ever
@@ -185,7 +185,7 @@ def _sorted_entries(folder: str) -> list[tuple[str, bool, os.DirEntry[str]]]:
     return found
 
 
-def _leads_upwards(path: str) -> bool:
+def _is_circle(path: str) -> bool:
     """Tell whether a link leads to a folder that contains the link: following it would never end."""
     target = os.path.realpath(path)
     parent = os.path.realpath(os.path.dirname(path))

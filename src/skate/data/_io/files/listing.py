@@ -1,7 +1,7 @@
 """Which files there are: paths, folders and globs become one ordered listing.
 
 A listing is read as far as it is needed. The call that makes it checks that every path exists and that there
-is one file at least; the first tasks are made while the rest is still unread. So a hundred thousand files
+is one file at least; the first tasks are made before the rest is listed. So a hundred thousand files
 cost their first row one folder's names, not a hundred thousand questions to the filesystem.
 """
 
@@ -160,18 +160,18 @@ class Listing:
     def _walk(self, roots: list[tuple[str, FileEntry | str]]) -> Iterator[FileEntry]:
         for path, found in roots:
             if isinstance(found, str):
-                yield from self.filesystem.walk(path, self._wanted)
-            elif self._wanted_file(path):
+                yield from self.filesystem.walk(path, self._is_wanted)
+            elif self._is_wanted_file(path):
                 yield found
 
-    def _wanted(self, path: str) -> bool:
+    def _is_wanted(self, path: str) -> bool:
         if self._extensions is not None and not path.lower().endswith(self._extensions):
             return False
         return self._keep is None or self._keep(path)
 
-    def _wanted_file(self, path: str) -> bool:
+    def _is_wanted_file(self, path: str) -> bool:
         if self._extensions_of_files_too:
-            return self._wanted(path)
+            return self._is_wanted(path)
         return self._keep is None or self._keep(path)
 
     def _raise_nothing_found(self) -> None:

@@ -1,4 +1,4 @@
-"""What a read task hands out: blocks cut by bytes, with the columns that paths give, and letters."""
+"""Output of a read task: blocks cut by bytes, with the columns that paths give, and letters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skate.data._task.operators import Letter, TaskContext
 
 
 class Rejections:
-    """What becomes of files, and of rows in them, that cannot be read.
+    """Letters, or the error, for files and rows in them that cannot be read.
 
     Args:
         on_error: ``"raise"``, ``"skip"`` or ``"dead_letter"``.
@@ -32,7 +32,7 @@ class Rejections:
         self._count = 0
 
     @property
-    def raises(self) -> bool:
+    def is_raising(self) -> bool:
         """Whether the first failure ends the task."""
         return self.on_error == "raise"
 
@@ -47,16 +47,16 @@ class Rejections:
             row: the row, if it is one row of the file that failed.
             rows_before: rows of the file that were read before it failed.
         """
-        told = named(error, path, 0 if self.raises else rows_before)
-        if self.raises or isinstance(told, NOT_OF_FILES):
-            if told is error:
+        described = named(error, path, 0 if self.is_raising else rows_before)
+        if self.is_raising or isinstance(described, NOT_OF_FILES):
+            if described is error:
                 raise error
-            raise told from error
+            raise described from error
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         self._task.letters.append(
             Letter(
                 row=dict(row) if row is not None else None,
-                error=told,
+                error=described,
                 traceback_text=text,
                 stage=self._stage,
                 path=path,

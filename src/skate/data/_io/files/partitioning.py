@@ -1,4 +1,4 @@
-"""What the folders of a path say about the rows of a file: ``year=2024/month=05/`` or ``2024/05/``."""
+"""Columns that the folders of a path give to the rows of a file: ``year=2024/month=05/`` or ``2024/05/``."""
 
 from __future__ import annotations
 

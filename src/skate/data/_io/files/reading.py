@@ -66,7 +66,7 @@ class InputFile:
 
     @property
     def extension(self) -> str:
-        """What follows the last dot of the name, in lower case."""
+        """The part of the name after its last dot, in lower case."""
         name = self.path.rpartition("/")[2]
         return name.rpartition(".")[2].lower() if "." in name else ""
 

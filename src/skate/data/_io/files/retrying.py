@@ -36,19 +36,19 @@ class Retries:
             try:
                 return function()
             except Exception as error:
-                if attempt == _ATTEMPTS or not self._passes(error):
+                if attempt == _ATTEMPTS or not self._is_passing(error):
                     raise
                 # Tasks that were refused together should not come back together.
                 wait = min(_MOST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
                 self._sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - no secret
         raise AssertionError("unreachable")
 
-    def _passes(self, error: Exception) -> bool:
+    def _is_passing(self, error: Exception) -> bool:
         text = str(error)
-        return any(_matches(pattern, text) for pattern in self._patterns)
+        return any(_is_match(pattern, text) for pattern in self._patterns)
 
 
-def _matches(pattern: str, text: str) -> bool:
+def _is_match(pattern: str, text: str) -> bool:
     if pattern in text:
         return True
     try:

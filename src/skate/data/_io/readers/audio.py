@@ -14,8 +14,8 @@ from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile, check_not_empty
 
-#: Six hours of stereo sound at 48 kHz: 8 GB of floats. What is longer is an error of its header, or needs a
-#: limit of its own.
+#: Six hours of stereo sound at 48 kHz: 8 GB of floats. A longer one has an error in its header, or needs
+#: a limit of its own.
 MAX_SAMPLES = 2 * 6 * 3600 * 48_000
 
 

@@ -79,7 +79,7 @@ class CSVDatasource(FileBasedDatasource):
 
     def read_file(self, file: InputFile, rejections: Rejections) -> Iterator[pa.Table | Mapping[str, Any]]:
         check_not_empty(file, "CSV file: it has not even a header")
-        handler = None if rejections.raises else _RejectingHandler(file.path, rejections)
+        handler = None if rejections.is_raising else _RejectingHandler(file.path, rejections)
         parser = _Parser(self._read_options, self._parse_options, self._convert_options, handler)
         piece = file.piece
         if not piece.is_whole:

@@ -87,7 +87,7 @@ def _lookup(encoding: str) -> None:
 
 
 def _decode(data: bytes, encoding: str | None) -> str:
-    """Decode as told, or as a byte order mark or ``<meta charset>`` says; what does not fit is U+FFFD."""
+    """Decode as ``encoding``, a byte order mark or ``<meta charset>`` says; what does not fit is U+FFFD."""
     if encoding is None:
         for mark, name in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
             if data.startswith(mark):

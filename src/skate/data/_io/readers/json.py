@@ -156,11 +156,11 @@ class JSONDatasource(FileBasedDatasource):
                     raise TypeError(f"it is no object but {str(row)[:80]!r}")
             except (ValueError, TypeError) as error:
                 text = line.decode("utf-8", "replace")
-                told = ValueError(f"line {number}{after}: {error}: {text[:200]}")
-                told.__cause__ = error
-                bad.append((told, text))
-                if rejections.raises:
-                    raise told from error
+                described = ValueError(f"line {number}{after}: {error}: {text[:200]}")
+                described.__cause__ = error
+                bad.append((described, text))
+                if rejections.is_raising:
+                    raise described from error
             else:
                 any_good = True
                 good.append(row)
@@ -169,8 +169,8 @@ class JSONDatasource(FileBasedDatasource):
                     good = []
         if len(bad) > 1 and not any_good:  # another kind of file: one letter, not one for each line
             raise ValueError(f"none of {len(bad)} lines is a JSON object; {bad[0][0]}") from bad[0][0]
-        for told, text in bad:
-            rejections.reject(told, path, {"line": text})
+        for described, text in bad:
+            rejections.reject(described, path, {"line": text})
         if good:
             yield self._table(good)
 

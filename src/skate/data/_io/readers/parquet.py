@@ -126,7 +126,7 @@ class ParquetDatasource(FileBasedDatasource):
     def is_splittable(self) -> bool:
         return True
 
-    def _may_cut(self, entry: FileEntry) -> bool:
+    def _can_cut(self, entry: FileEntry) -> bool:
         return True
 
     def file_schema(self) -> pa.Schema | None:

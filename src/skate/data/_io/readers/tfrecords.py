@@ -68,8 +68,8 @@ class TFRecordDatasource(FileBasedDatasource):
                 try:
                     examples.append(parse_example(data))
                 except ValueError as error:
-                    told = ValueError(f"record {number}: {error}")
-                    rejections.reject(told, file.path, {"record": data})
+                    described = ValueError(f"record {number}: {error}")
+                    rejections.reject(described, file.path, {"record": data})
                 if len(examples) >= _ROWS_AT_A_TIME:
                     yield self._table(examples, is_list)
                     examples = []

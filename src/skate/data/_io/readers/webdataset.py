@@ -109,9 +109,9 @@ class WebDatasetDatasource(FileBasedDatasource):
             except NOT_OF_FILES:
                 raise
             except Exception as error:
-                told = ValueError(f"sample {sample['__key__']!r}: {type(error).__name__}: {error}")
-                told.__cause__ = error
-                rejections.reject(told, file.path, sample)
+                described = ValueError(f"sample {sample['__key__']!r}: {type(error).__name__}: {error}")
+                described.__cause__ = error
+                rejections.reject(described, file.path, sample)
 
     def _samples(self, file: InputFile) -> Iterator[dict[str, Any]]:
         """Yield the members of each sample as bytes; members of a sample lie side by side in a tar file."""
@@ -122,10 +122,10 @@ class WebDatasetDatasource(FileBasedDatasource):
                     continue
                 name = self._renamed(member.name)
                 match = _NAME.match(name)
-                if match is None or not _selects(self._fileselect, name):
+                if match is None or not _is_selected(self._fileselect, name):
                     continue
                 key, suffix = match.group(1), match.group(2).lower()
-                if not _selects(self._suffixes, suffix):
+                if not _is_selected(self._suffixes, suffix):
                     continue
                 if sample and (sample["__key__"] != key or suffix in sample):
                     yield sample
@@ -220,7 +220,7 @@ class WebDatasetDatasource(FileBasedDatasource):
         return decode_image(io.BytesIO(data), path, max_pixels=self._max_pixels)
 
 
-def _selects(wanted: Sequence[str] | Callable[[str], bool] | None, name: str) -> bool:
+def _is_selected(wanted: Sequence[str] | Callable[[str], bool] | None, name: str) -> bool:
     if wanted is None:
         return True
     if callable(wanted):

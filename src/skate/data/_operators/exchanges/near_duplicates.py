@@ -40,8 +40,11 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """What a merge is told: how many blocks are signatures, and the number of each other block's first
-    row.
+    """Parameters of a merge.
+
+    Attributes:
+        signatures: number of blocks that are signatures.
+        first_rows: for each other block, the number of its first row.
     """
 
     signatures: int

@@ -45,7 +45,7 @@ class Offsets:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What a merge is told of its bundle.
+    """Facts that a merge gets about its bundle.
 
     Attributes:
         counts: number of slices of each side, in the order in which the slices come.

@@ -35,7 +35,7 @@ class Shuffle(Exchange):
     """All rows in a random order.
 
     Attributes:
-        seed: decides the order; by default one is drawn, and kept here for whoever wants the order again.
+        seed: decides the order; by default one is drawn, and kept here, so that the order can be had again.
         bundles: number of output partitions; None: by bytes.
     """
 

@@ -53,7 +53,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """What a merge keeps: the rows from one boundary row to before another.
+    """Rows that a merge keeps: those from one boundary row to before another.
 
     Attributes:
         first: number of the slice and of the row in it, of the first row; None: from the beginning.

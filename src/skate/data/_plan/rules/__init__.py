@@ -38,12 +38,12 @@ def _everywhere(rule: Callable[[Node], Node], node: Node) -> Node:
         return node if below is node.input else replace(node, input=below)
     if isinstance(node, Union):
         parts = tuple(_everywhere(rule, part) for part in node.parts)
-        return node if _same(parts, node.parts) else replace(node, parts=parts)
+        return node if _is_same(parts, node.parts) else replace(node, parts=parts)
     if isinstance(node, Exchanged):
         sides = tuple(_everywhere(rule, side) for side in node.sides)
-        return node if _same(sides, node.sides) else replace(node, sides=sides)
+        return node if _is_same(sides, node.sides) else replace(node, sides=sides)
     return node
 
 
-def _same(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:
+def _is_same(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:
     return all(one is other for one, other in zip(left, right, strict=True))
