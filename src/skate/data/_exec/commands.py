@@ -1,4 +1,4 @@
-"""What a scheduler tells a port to do."""
+"""Commands of a scheduler to a port."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Execution:
 
     Attributes:
         stats: what has happened so far.
-        letters: rows that failed and were kept; whoever made the execution fills it.
+        letters: rows that failed and were kept; the maker of the execution fills it.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class Execution:
     def results(self) -> list[tuple[Any, pa.Schema | None]]:
         """Return what the sink's ``write`` returned for each task of this run, with the schema of its rows.
 
-        The sink was started before the execution was made; whoever did that commits it.
+        The caller has started the sink before it made the execution, and commits it.
         """
         return self.scheduler.extras
 

@@ -10,7 +10,7 @@ from skate.data._exec.commands import PartDone
 
 @dataclass(slots=True)
 class _Part:
-    """What the rows of a part of the source do below it.
+    """The rows of a part of the source, below it.
 
     Attributes:
         live_rows: rows that wait for a task or are in one.

@@ -12,7 +12,7 @@ Rules, in the order in which they apply:
    slices in inboxes, in reorder windows and in the outbox, inputs of running tasks. The stage nearest to the
    consumer that has a bundle and nothing running may always have one task; so an execution with work never
    waits for nothing.
-3. *Order.* Bundles of a stage are numbered. What the tasks of an ordered stage make goes on in that order;
+3. *Order.* Bundles of a stage are numbered. The output of an ordered stage goes on in that order;
    the task whose turn it is passes its blocks on at once, those of later ones are held, and their tasks are
    held back when their part of the budget is full.
 4. *Back-pressure.* A task whose stage's output is not being taken is held: the port reads nothing of it, so

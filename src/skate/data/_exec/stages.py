@@ -14,7 +14,7 @@ from skate.data._task.slices import BlockSlice
 
 
 class Kind(Enum):
-    """What a stage does with its input."""
+    """Kinds of stages, by their use of input."""
 
     SOURCE = "source"  #: runs a task for each read task
     BLOCKS = "blocks"  #: passes blocks on that are there

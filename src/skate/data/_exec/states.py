@@ -99,7 +99,7 @@ class StageState:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an execution may use.
+    """Limits of an execution.
 
     Attributes:
         memory_bytes: the budget.

@@ -86,7 +86,7 @@ MOST_SPANS = 20_000
 
 
 class Statistics:
-    """What has happened in an execution so far.
+    """Figures of an execution so far.
 
     Attributes:
         stages: numbers by stage.

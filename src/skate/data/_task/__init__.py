@@ -1,4 +1,4 @@
-"""What a task is made of: ranges of rows, operators, and the interface of exchanges.
+"""Parts of a task: ranges of rows, operators, and the interface of exchanges.
 
 ::
 
