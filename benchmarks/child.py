@@ -13,7 +13,7 @@ import importlib
 import json
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,28 +105,16 @@ def _steps(system: str, group: str, wanted: list[str], effort: Effort, mark: str
     return _runtime(MODULES[system], group, wanted, effort)
 
 
-def main() -> int:
-    """Returns 1 after a vital step failed, else 0, whatever became of the single lines."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--system", required=True)
-    parser.add_argument("--group", required=True)
-    parser.add_argument("--lines", required=True, help="names, comma-separated")
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--scale", type=float, required=True)
-    parser.add_argument("--mark", required=True)
-    parser.add_argument("--report", type=int, required=True, help="an open file descriptor")
-    options = parser.parse_args()
-    os.set_inheritable(options.report, False)
-
-    with os.fdopen(options.report, "w", buffering=1) as report:
+def perform(steps: Iterable[Step], report_fd: int) -> int:
+    """Do the steps and report each; returns 1 after a vital step failed, else 0."""
+    os.set_inheritable(report_fd, False)
+    with os.fdopen(report_fd, "w", buffering=1) as report:
 
         def say(**event: Any) -> None:
             print(json.dumps(event), file=report)
 
-        wanted = options.lines.split(",")
-        effort = Effort(options.seconds, options.scale)
         say(step="start")
-        for step in _steps(options.system, options.group, wanted, effort, options.mark):
+        for step in steps:
             say(step=step.name)
             try:
                 sample = step.run()
@@ -141,6 +129,22 @@ def main() -> int:
                     say(line=step.name, value=sample.value, info=sample.info)
         say(step="exit")
     return 0
+
+
+def main() -> int:
+    """Returns 1 after a vital step failed, else 0, whatever became of the single lines."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--system", required=True)
+    parser.add_argument("--group", required=True)
+    parser.add_argument("--lines", required=True, help="names, comma-separated")
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--scale", type=float, required=True)
+    parser.add_argument("--mark", required=True)
+    parser.add_argument("--report", type=int, required=True, help="an open file descriptor")
+    options = parser.parse_args()
+    wanted = options.lines.split(",")
+    effort = Effort(options.seconds, options.scale)
+    return perform(_steps(options.system, options.group, wanted, effort, options.mark), options.report)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,19 +37,27 @@ class Interpreter:
 
 def ray_python() -> str:
     """The interpreter of a virtual environment with Ray from PyPI; the first call makes it (minutes)."""
-    python = RAY_VENV / "bin" / "python"
-    complete = RAY_VENV / "complete"
-    wanted = " ".join(RAY_REQUIREMENTS)
+    return made_python(RAY_VENV, RAY_REQUIREMENTS, "--ray-python PATH")
+
+
+def made_python(folder: Path, requirements: Sequence[str], option: str) -> str:
+    """The interpreter of a virtual environment with packages from PyPI; the first call makes it.
+
+    `option` names an interpreter instead: the advice where pip fails.
+    """
+    python = folder / "bin" / "python"
+    complete = folder / "complete"
+    wanted = " ".join(requirements)
     if not complete.exists() or complete.read_text() != wanted:
-        print(f"installing {', '.join(RAY_REQUIREMENTS)} into {RAY_VENV.name}, once", file=sys.stderr)
-        venv.create(RAY_VENV, with_pip=True, clear=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", *RAY_REQUIREMENTS]
+        print(f"installing {', '.join(requirements)} into {folder.name}, once", file=sys.stderr)
+        venv.create(folder, with_pip=True, clear=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", *requirements]
         try:
             subprocess.run(pip, check=True, stdout=sys.stderr)
         except subprocess.CalledProcessError as error:
             raise SystemExit(
-                f"pip could not install Ray for Python {platform.python_version()} (see above); "
-                "name an interpreter that has it: --ray-python PATH"
+                f"pip could not install {', '.join(requirements)} for Python {platform.python_version()} "
+                f"(see above); name an interpreter that has it: {option}"
             ) from error
         complete.write_text(wanted)
     return str(python)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,29 +93,34 @@ def _obituary(returncode: int, log: Path) -> str:
 
 def run(python: str, system: str, group: str, lines: list[str], effort: Effort, timeout_s: float) -> Outcome:
     """Measure `lines` in one child. Returns in bounded time whatever happens, and leaves nothing running."""
+    arguments = ["--system", system, "--group", group, "--lines", ",".join(lines)]
+    arguments += ["--seconds", str(effort.seconds), "--scale", str(effort.scale)]
+    return run_module(python, "benchmarks.child", arguments, timeout_s)
+
+
+def run_module(
+    python: str,
+    module: str,
+    arguments: Sequence[str],
+    timeout_s: float,
+    variables: Mapping[str, str] | None = None,
+    watch: Callable[[str, int], Any] | None = None,
+) -> Outcome:
+    """Run a module that reports as `child` does: it also gets the options `--mark` and `--report`.
+
+    `variables` are set in its environment. `watch` is called with the mark and the process id of the child.
+    """
     scratch = tempfile.mkdtemp(prefix="bm")
     log = Path(scratch, "output.log")
     listen, report = os.pipe()
-    command = [
-        python,
-        "-m",
-        "benchmarks.child",
-        "--system",
-        system,
-        "--group",
-        group,
-        "--lines",
-        ",".join(lines),
-    ]
-    command += ["--seconds", str(effort.seconds), "--scale", str(effort.scale)]
-    command += ["--mark", scratch, "--report", str(report)]
+    command = [python, "-m", module, *arguments, "--mark", scratch, "--report", str(report)]
     outcome, step = Outcome(), "start"
     try:
         with log.open("wb") as output:
             child = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=_environment(scratch),
+                env={**_environment(scratch), **(variables or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -123,6 +128,8 @@ def run(python: str, system: str, group: str, lines: list[str], effort: Effort, 
                 start_new_session=True,
             )
         os.close(report)
+        if watch is not None:
+            watch(scratch, child.pid)
         try:
             for event in _events(child, listen, timeout_s):
                 if "line" in event:
