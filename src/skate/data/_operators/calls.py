@@ -13,11 +13,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import pyarrow as pa
@@ -26,15 +25,22 @@ from skate.data._block.builder import BlockBuilder
 from skate.data._block.rows import iter_rows
 from skate.data._block.sources import has_sources, source_of, sources, with_sources
 from skate.data._block.tables import concat, size_bytes, slice_rows
-from skate.data._operators.async_calls import AsyncCalls, LoopThread
 from skate.data._operators.child_calls import ChildFunction
 from skate.data._operators.dead_letters import RAISE, SEEN, ErrorPolicy
 from skate.data._operators.functions import UserFunction
 from skate.data._task.operators import Letter, Operator, Replica, TaskContext
-from skate.data.exceptions import RayDataUserCodeException, UserExitError, set_field, traceback_text, wrap
+from skate.data.exceptions import (
+    RayDataUserCodeException,
+    UserExitError,
+    cancellations,
+    set_field,
+    traceback_text,
+    wrap,
+)
 
-#: Errors of user code; everything else (KeyboardInterrupt, GeneratorExit) is not the code's own.
-CAUGHT = (Exception, SystemExit, asyncio.CancelledError)
+if TYPE_CHECKING:  # asyncio is loaded when a function is async
+    from skate.data._operators.async_calls import AsyncCalls, LoopThread
+
 #: Calls of an async function at a time, if nobody says how many.
 DEFAULT_CONCURRENCY = 4
 #: Bytes of input that are rows (dicts) at a time.
@@ -48,6 +54,17 @@ MAX_DELAY_S = 0.05
 _UNWEIGHED = 8
 
 _T = TypeVar("_T")
+
+
+def caught() -> tuple[type[BaseException], ...]:
+    """Return the errors of user code; others (KeyboardInterrupt, GeneratorExit) are not the code's own."""
+    return (Exception, SystemExit, *cancellations())
+
+
+def _loop_thread(name: str) -> LoopThread:
+    from skate.data._operators.async_calls import LoopThread
+
+    return LoopThread(name)
 
 
 class Opened:
@@ -109,6 +126,14 @@ class FunctionOperator(Operator):
         self.name = f"{self.verb}({function.name})"
         self._token = uuid4().hex
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Equal operators are equal bytes: replicas that stay after an execution are found by them.
+        return {name: value for name, value in self.__dict__.items() if name != "_token"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._token = uuid4().hex
+
     def key(self) -> tuple[Any, ...]:
         """Return plain data that is equal for equal operators, for the plan's hash."""
         return (self.verb, self.function.key(), self.policy.on_error)
@@ -131,7 +156,7 @@ class FunctionOperator(Operator):
             child = ChildFunction(function.instantiate, self.name)
             child.start()
             return Opened(self._token, None, child=child)
-        thread = LoopThread(self.name) if function.is_async and function.is_class else None
+        thread = _loop_thread(self.name) if function.is_async and function.is_class else None
         return Opened(self._token, function.instantiate(), thread)
 
     @property
@@ -213,8 +238,10 @@ class Run:
 
     def async_calls(self, rows_of: Callable[[Any], int] = lambda token: 1) -> AsyncCalls:
         """Return what runs an async function; ``rows_of`` tells the rows of a call by its token."""
+        from skate.data._operators.async_calls import AsyncCalls
+
         if self._thread is None:
-            self._thread = LoopThread(self.operator.name)
+            self._thread = _loop_thread(self.operator.name)
         seconds = self.policy.timeout_per_row
         assert self._opened.call is not None
         return AsyncCalls(
@@ -263,7 +290,7 @@ class Run:
             attempts += 1
             try:
                 return again(), None
-            except CAUGHT as raised:
+            except caught() as raised:
                 error = raised
 
     def fail(self, failure: Failure, block: pa.Table, index: int, base: int) -> None:
