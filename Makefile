@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench soak faults compat-ray clients format clean
+.PHONY: demo test check bench bench-data soak faults compat-ray clients format clean
 
 $(VENV)/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -57,6 +57,11 @@ format: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# skate.data beside multiprocessing, Ray Data, Daft, DuckDB and Polars. The first run downloads Debian and PyPI packages
+# into the user's cache folder; a look: make bench-data ARGS="--quick"; the page: python -m benchmarks.data --markdown.
+bench-data: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.data $(ARGS)
 
 # Does anything grow? And random programs whose processes end, or run out of memory, at random or at each named point,
 # as often as you like.
