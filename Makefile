@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench bench-data soak faults compat-ray clients format clean
+.PHONY: demo demo-search test check bench bench-data soak faults compat-ray clients format clean
 
 $(VENV)/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -17,6 +17,11 @@ $(VENV)/.demo: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
 	touch $@
 
+$(VENV)/.demo-search: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo-search]'
+	touch $@
+
 $(VENV)/.bench: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -26,7 +31,11 @@ $(VENV)/.bench: pyproject.toml
 demo: $(VENV)/.demo
 	$(BIN)/python -m demo $(ARGS)
 
-test: $(VENV)/.test $(VENV)/.demo
+# PDF and HTML of Debian packages: make demo-search ARGS="how do I select a region"
+demo-search: $(VENV)/.demo-search
+	$(BIN)/python -m demo_search $(ARGS)
+
+test: $(VENV)/.test $(VENV)/.demo $(VENV)/.demo-search
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.test
@@ -72,4 +81,4 @@ faults: $(VENV)/.test
 	SKATE_FAULT_RUNS=$(or $(RUNS),2000) $(BIN)/python -m pytest -q tests/cluster/test_random_programs.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-ray $(VENV)-clients demo-output
+	rm -rf $(VENV) $(VENV)-ray $(VENV)-clients demo-output demo-search-output
