@@ -104,17 +104,28 @@ __all__ = sorted([*_PLACES, *_MODULES])
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module
-
     if name in _PLACES:
         module, attribute = _PLACES[name]
-        found: object = getattr(import_module(module), attribute)
+        found: object = getattr(_import(module), attribute)
     elif name in _MODULES:
-        found = import_module(f"skate.data.{name}")
+        found = _import(f"skate.data.{name}")
     else:
         raise _absence(name)
     globals()[name] = found
     return found
+
+
+def _import(module: str) -> object:
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        raise ImportError(
+            "skate.data needs the package pyarrow, which is not installed: pip install 'skate-runtime[data]'"
+        ) from error
 
 
 def _absence(name: str) -> Exception:
