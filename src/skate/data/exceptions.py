@@ -17,14 +17,13 @@ works, and says which row of which file failed in which operation. ``__cause__``
 from __future__ import annotations
 
 import functools
+import sys
 import traceback
 import weakref
-from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from skate import cloudpickle
 from skate.exceptions import RayTaskError, UserCodeException
 
 __all__ = [
@@ -382,12 +381,18 @@ def _kind(cause: type[BaseException] | None, as_task: bool) -> Any:
         bases: tuple[type, ...] = (RayDataUserCodeException, *((RayTaskError,) if as_task else ()))
         name = "UserCodeException"
         # One that ends a generator or a coroutine may not be raised as an error in one.
-        if cause is not None and issubclass(cause, (StopIteration, StopAsyncIteration, CancelledError)):
+        if cause is not None and issubclass(cause, (StopIteration, StopAsyncIteration, *cancellations())):
             cause = None
         if cause is not None and not any(issubclass(base, cause) for base in bases):
             bases, name = (*bases, cause), f"{name}({cause.__name__})"
         kind = _kinds[key] = type(name, bases, {"__module__": __name__, "__qualname__": name})
     return kind
+
+
+def cancellations() -> tuple[type[BaseException], ...]:
+    """Return asyncio's CancelledError, if this process has asyncio: it takes 20 ms to load."""
+    asyncio = sys.modules.get("asyncio")
+    return () if asyncio is None else (asyncio.CancelledError,)
 
 
 def _native(kind: type) -> Any:
@@ -429,6 +434,13 @@ def _parts(error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]]:
 # ---------------------------------------------------------------------- between processes
 
 
+def _cloudpickle() -> Any:
+    # The first error that travels imports it, and the session's objects with it: small plans do without.
+    from skate import cloudpickle
+
+    return cloudpickle
+
+
 def _packed(error: BaseException) -> tuple[str, Any]:
     """Return an exception as data that always pickles: whole, in parts, or as text."""
     kind = type(error)
@@ -438,14 +450,14 @@ def _packed(error: BaseException) -> tuple[str, Any]:
     )
     try:
         if own:
-            whole = cloudpickle.dumps(error)
-            cloudpickle.loads(whole)
+            whole = _cloudpickle().dumps(error)
+            _cloudpickle().loads(whole)
             return "whole", whole
         # A constructor often takes something else than ``args``: made again without it.
         args, fields = _parts(error)
         packed = {name: _packed_value(value) for name, value in fields.items()}
-        parts = cloudpickle.dumps((kind, [_packed_value(one) for one in args], packed))
-        cloudpickle.loads(parts)
+        parts = _cloudpickle().dumps((kind, [_packed_value(one) for one in args], packed))
+        _cloudpickle().loads(parts)
         return "parts", parts
     except BaseException:
         return "text", describe(error)
@@ -455,7 +467,7 @@ def _packed_value(value: Any) -> tuple[bool, Any]:
     if value is None or type(value) in (int, float, str, bool, bytes):
         return False, value
     try:
-        return True, cloudpickle.dumps(value)
+        return True, _cloudpickle().dumps(value)
     except BaseException:
         return False, _short(_cell(value))
 
@@ -465,7 +477,7 @@ def _unpacked_value(packed: tuple[bool, Any]) -> Any:
     if not pickled:
         return value
     try:
-        return cloudpickle.loads(value)
+        return _cloudpickle().loads(value)
     except BaseException as problem:
         return f"<cannot be unpickled here: {type(problem).__name__}>"
 
@@ -475,7 +487,7 @@ def _unpacked(packed: tuple[str, Any]) -> BaseException:
     if form == "text":
         return UserCodeException(f"{data} (the exception itself cannot be pickled)")
     try:
-        found = cloudpickle.loads(data)
+        found = _cloudpickle().loads(data)
         if form == "whole":
             return found if isinstance(found, BaseException) else UserCodeException(repr(found))
         kind, args, attributes = found

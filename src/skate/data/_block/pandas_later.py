@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from threading import get_ident
 from types import ModuleType
@@ -19,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 
-class _Watch(MetaPathFinder):
+class _Watch:
     """Hides pandas from one thread while that is set, and tells pyarrow when pandas has been imported."""
 
     def __init__(self) -> None:

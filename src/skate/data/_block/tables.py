@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import types
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block import sources, tensors
 from skate.data._block.columns import to_values
 from skate.data._block.errors import SchemaConflictError

@@ -13,27 +13,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from skate.data._block.batches import check_batch_format, from_batch, rebatch, to_batch
 from skate.data._block.sources import has_sources, sources, with_sources, without_sources
 from skate.data._block.tables import slice_rows
-from skate.data._operators.async_calls import AsyncCall
 from skate.data._operators.calls import (
-    CAUGHT,
     MAX_DELAY_S,
     Failure,
     FunctionOperator,
     Outputs,
     Run,
+    caught,
     with_runs,
 )
 from skate.data._operators.dead_letters import RAISE, ErrorPolicy
 from skate.data._operators.functions import UserFunction
 from skate.data._operators.held import Held
 from skate.data._task.operators import TaskContext
+
+if TYPE_CHECKING:  # asyncio is loaded when a function is async
+    from skate.data._operators.async_calls import AsyncCall
 
 
 class MapBatches(FunctionOperator):
@@ -129,7 +131,7 @@ class MapBatches(FunctionOperator):
                     yield from self._tables(run, made.rest.pop(), block)
                     continue
                 self._hold(run, made, block)
-            except CAUGHT as error:
+            except caught() as error:
                 held, failure = run.retried(error, partial(self._whole, run, block))
                 if failure is not None:
                     if is_raising:
@@ -260,7 +262,7 @@ class MapBatches(FunctionOperator):
         """Return what the function makes of a range of rows, or its error."""
         try:
             return self._whole(run, slice_rows(block, start, stop))
-        except CAUGHT as error:
+        except caught() as error:
             return error
 
     def _row(
@@ -302,6 +304,8 @@ class MapBatches(FunctionOperator):
                         run.fail(problem, row, 0, number)
 
     def _async_call(self, block: pa.Table, base: int) -> AsyncCall:
+        from skate.data._operators.async_calls import AsyncCall
+
         make = partial(to_batch, block, self.batch_format, not self.zero_copy_batch)
         return AsyncCall((block, base), make)
 

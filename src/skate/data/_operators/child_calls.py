@@ -27,7 +27,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from skate import cloudpickle
 from skate.data.exceptions import RayDataUserCodeException, RowCrashedError, RowTimeoutError, wrap
 
 _LENGTH = struct.Struct("<Q")
@@ -356,6 +355,8 @@ def _dumped(value: Any) -> bytes:
     try:
         return pickle.dumps(value, 5)
     except Exception:
+        from skate import cloudpickle
+
         return cloudpickle.dumps(value)
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.kernels.arrays import as_array, column_of, plain
 from skate.data._block.kernels.grouping import Groups
 from skate.data._block.kernels.hashing import fresh_seed, random_numbers

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from skate import cloudpickle
+from skate.data._block import arrow_compute as pc
 from skate.data._block.rows import from_rows, iter_rows
 from skate.data._task.operators import Letter
 from skate.data.exceptions import TooManyErrorsError, describe, type_name
@@ -264,6 +263,8 @@ def _row_column(rows: Sequence[dict[str, Any] | None]) -> Any:
             return pa.StructArray.from_arrays(arrays, fields=fields).take(order)
         except (pa.ArrowException, ValueError, TypeError, NotImplementedError):
             pass  # no common type, or one that a struct cannot hold
+    from skate import cloudpickle
+
     return pa.array([None if row is None else cloudpickle.dumps(row) for row in rows], pa.large_binary())
 
 

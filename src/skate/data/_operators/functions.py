@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import hashlib
 import inspect
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from skate import cloudpickle
 from skate.data._block.batches import BATCH_FORMATS, from_batch, to_batch
 from skate.data.exceptions import wrap
 
@@ -231,6 +229,8 @@ class GroupFunction:
         try:
             result = self._call(batch)
             if self.function.is_async:
+                import asyncio
+
                 result = asyncio.run(_awaited(result))
             for made in results_of(result):
                 yield from_batch(made, self.stage)
@@ -331,6 +331,8 @@ def _code_identity(code: Any) -> str:
 
 
 def _pickled(value: Any) -> bytes:
+    from skate import cloudpickle
+
     try:
         return cloudpickle.dumps(value)
     except Exception:

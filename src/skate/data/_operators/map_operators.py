@@ -13,7 +13,7 @@ from skate.data._block.builder import weigh_row
 from skate.data._block.rows import from_rows, iter_rows
 from skate.data._block.tables import empty, filter_rows, slice_rows
 from skate.data._operators.batch_operator import MapBatches
-from skate.data._operators.calls import CAUGHT, MAX_DELAY_S, Failure, Run, fresh_row, with_runs
+from skate.data._operators.calls import MAX_DELAY_S, Failure, Run, caught, fresh_row, with_runs
 from skate.data._operators.held import Held
 from skate.data._operators.row_calls import (
     CHUNK_BYTES,
@@ -94,7 +94,7 @@ class MapRows(RowOperator):
                 for row in islice(rows, done, None) if done else rows:
                     append(call(row))
                 return
-            except CAUGHT as error:
+            except caught() as error:
                 done = len(out) - offset
                 append(self._again(run, piece, start + len(out), base, error))
                 done += 1
@@ -160,7 +160,7 @@ class FlatMap(RowOperator):
                         slow = self._pass_on(
                             self._hold(run, chain(some, items), index, gathered), index, gathered
                         )
-            except CAUGHT as error:
+            except caught() as error:
                 again, failure = run.retried(
                     error,
                     lambda index=index: self._hold(run, call(fresh_row(piece, index)), index, gathered),  # type: ignore[misc]
@@ -188,7 +188,7 @@ class FlatMap(RowOperator):
                 gathered.watch(some, time.perf_counter() - begun)
                 if gathered.add(some, index):
                     yield from gathered.take()
-        except CAUGHT as error:
+        except caught() as error:
             run.fail(Failure(error), gathered.piece, index, gathered.base)
 
     def _hold(self, run: Run, result: Any, index: int, gathered: Gathered) -> Held:
@@ -282,7 +282,7 @@ class FilterRows(RowOperator):
                 for row in islice(rows, done, None) if done else rows:
                     append(bool(call(row)))
                 return
-            except CAUGHT as error:
+            except caught() as error:
                 again = self._again(run, piece, start + len(mask), base, error)
                 append(again is not FAILED and again)
                 done = len(mask) - offset

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
 from skate.data._block.builder import weigh_row
 from skate.data._block.rows import from_rows, iter_rows
-from skate.data._operators.async_calls import AsyncCall
 from skate.data._operators.calls import (
     MAX_DELAY_S,
     Failure,
@@ -28,6 +27,9 @@ from skate.data._operators.calls import (
 )
 from skate.data._operators.held import Held
 from skate.data._task.operators import TaskContext
+
+if TYPE_CHECKING:  # asyncio is loaded when a function is async
+    from skate.data._operators.async_calls import AsyncCall
 
 #: Bytes, and number, of rows that are made columns together.
 CHUNK_BYTES = 4 << 20
@@ -246,6 +248,8 @@ class _RowData:
 
 
 def _calls(run: Run, blocks: Iterator[pa.Table]) -> Iterator[AsyncCall]:
+    from skate.data._operators.async_calls import AsyncCall
+
     for block in run.blocks(blocks):
         for start, piece in pieces(block):
             base = run.row_base + start

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.tables import size_bytes
 from skate.data._plan.logical import Blocks
 from skate.data._task.slices import BlockMeta, BlockSlice, cut, total_rows

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.kernels.arrays import counter, is_nested, plain
 from skate.data.aggregate._base import AggregateFnV2
 

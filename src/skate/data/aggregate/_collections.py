@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from enum import Enum
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.kernels.arrays import as_array, is_nested, list_array
 from skate.data._block.kernels.grouping import Groups
 from skate.data._block.kernels.hashing import hash_column

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.kernels.arrays import as_array, is_nested
 from skate.data.expressions._values import Value, decoded, is_scalar, typed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -203,6 +202,8 @@ def _read(uri: str | None, filesystem: Any) -> bytes | None:
             with filesystem.open(uri, "rb") as file:
                 return bytes(file.read())
         if uri.startswith(("http://", "https://")):
+            import urllib.request
+
             with urllib.request.urlopen(uri, timeout=60) as response:  # noqa: S310
                 return bytes(response.read())
         if "://" not in uri:

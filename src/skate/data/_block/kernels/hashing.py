@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.kernels.arrays import as_array, counter, is_nested, plain
 
 _U64 = pa.uint64()

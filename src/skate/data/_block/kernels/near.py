@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.batches import to_batch
 from skate.data._block.kernels.arrays import as_array, plain
 from skate.data._block.kernels.hashing import hash_column

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.kernels.arrays import column_of, counter, is_nested, plain
 
 

@@ -114,7 +114,9 @@ def _integers(start: int, stop: int) -> pa.Array:
         import numpy as np
     except ImportError:
         return pa.array(builtins.range(start, stop), pa.int64())
-    return pa.array(np.arange(start, stop, dtype=np.int64))
+    # Not pa.array, which loads numpy.ma to ask whether the array is masked.
+    numbers = pa.py_buffer(np.arange(start, stop, dtype=np.int64))
+    return pa.Array.from_buffers(pa.int64(), stop - start, [None, numbers])
 
 
 class RangeRead:

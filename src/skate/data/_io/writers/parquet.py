@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.tables import NO_COLUMNS, take_rows
 from skate.data._io.commit import SaveMode
 from skate.data._io.commit_staging import StagedTask

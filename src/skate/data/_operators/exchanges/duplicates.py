@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.kernels.arrays import take
 from skate.data._block.kernels.grouping import Groups
 from skate.data._block.kernels.hashing import bucket_of, hash_named

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.errors import SchemaConflictError
 from skate.data._block.kernels.arrays import counter, plain, take
 from skate.data._block.kernels.joining import join_indices

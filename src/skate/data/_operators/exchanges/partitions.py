@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.kernels.arrays import offsets_of, take
 from skate.data._block.kernels.hashing import bucket_of, hash_rows
 from skate.data._block.kernels.sorting import key_column

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.kernels.arrays import as_array, take
 from skate.data._block.kernels.hashing import bucket_of, fresh_seed, random_numbers
 from skate.data._block.tables import concat

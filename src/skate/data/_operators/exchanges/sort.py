@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.kernels.arrays import as_array, offsets_of, plain, take
 from skate.data._block.kernels.sorting import SortKey, is_identity, sort_indices
 from skate.data._block.tables import compact, concat, slice_rows
