@@ -108,6 +108,9 @@ class Execution:
         self._taken_at: float | None = None
         self._is_closed = False
         self._error: BaseException | None = None
+        self._task_names: dict[int, str] = {}
+        # The letters of tasks under way: one that a crash repeats finds the same rows again.
+        self._told: dict[str, set[tuple[str, str, str]]] = {}
         port.open(stages, target_bytes, self._folder)
 
     def __enter__(self) -> Execution:
@@ -173,14 +176,16 @@ class Execution:
     def _happened(self, event: Event) -> None:
         scheduler = self.scheduler
         if isinstance(event, BlockMade):
-            self._reported(event.letters, {})
+            self._reported(self._news(event.task, event.letters), {})
             self._carry_out(scheduler.block_made(event.task, event.piece))
         elif isinstance(event, TaskDone):
             self.stats.task_done(event.task, event.report)
-            self._reported(event.report.letters, event.report.counts)
+            self._reported(self._news(event.task, event.report.letters), event.report.counts)
+            self._told.pop(self._task_names.pop(event.task, ""), None)
             self._carry_out(scheduler.task_done(event.task, event.report.peak_bytes))
         elif isinstance(event, TaskFailed):
             self.stats.task_failed(event.task)
+            self._task_names.pop(event.task, None)
             self._carry_out(scheduler.task_failed(event.task, event.error, event.is_crash))
         elif isinstance(event, ReplicaReady):
             self.stats.replica_ready(event.replica)
@@ -190,6 +195,15 @@ class Execution:
             self._carry_out(scheduler.replica_died(event.replica, event.error, event.is_crash))
         elif isinstance(event, CpusChanged):
             self._carry_out(scheduler.cpus_changed(event.cpus))
+
+    def _news(self, task: int, letters: Sequence[Letter]) -> Sequence[Letter]:
+        """Return the letters of a task that no attempt before it has told of."""
+        if not letters:
+            return letters
+        told = self._told.setdefault(self._task_names.get(task, ""), set())
+        found = [one for one in letters if (one.stage, one.path, one.row_id) not in told]
+        told.update((one.stage, one.path, one.row_id) for one in found)
+        return found
 
     def _reported(self, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
         if (letters or counts) and self._on_report is not None:
@@ -201,6 +215,7 @@ class Execution:
         for command in commands:
             if isinstance(command, Submit):
                 self.stats.submitted(command)
+                self._task_names[command.task] = command.name
                 port.submit(command)
             elif isinstance(command, StartReplica):
                 self.stats.replica_started(command)
@@ -210,6 +225,7 @@ class Execution:
                 port.stop_replica(command.replica)
             elif isinstance(command, Cancel):
                 self.stats.task_failed(command.task)
+                self._task_names.pop(command.task, None)
                 port.cancel(command.task)
             elif isinstance(command, Hold):
                 port.hold(command.task)

@@ -111,6 +111,10 @@ class Scheduler:
         if found is None:
             return []
         state = self.stages[found.stage]
+        if state.spec.sink is not None and piece.meta.extra is not None:
+            if found.has_result:
+                return self._decide()
+            found.has_result = True
         found.passed_rows += piece.num_rows
         state.rows_out += piece.num_rows
         state.bytes_out += piece.size_bytes

@@ -371,7 +371,9 @@ class SkatePort(Port):
             try:
                 ref = next(running.items)
                 if running.announced is not None:
-                    # Large blocks are passed on by reference. An error instead of one shows where it is used.
+                    # Large blocks are passed on by reference; only an error is the last item of a task.
+                    if running.items.is_finished():
+                        api.get(ref)
                     output, running.announced = running.announced, None
                     self._made(task, running, output, ref)
                 else:

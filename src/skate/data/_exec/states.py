@@ -19,6 +19,7 @@ class Task:
         sequence: the number of its bundle in its stage.
         passed_rows: rows of its output that were passed on, over all attempts.
         crashes: attempts that a crash ended.
+        has_result: what its sink returned was passed on; that of a later attempt is left out.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Task:
     crashes: int = 0
     is_held: bool = False
     expected_bytes: int = 0
+    has_result: bool = False
 
 
 class ReplicaState(Enum):

@@ -1,4 +1,4 @@
-"""What a task does: read or fetch its input, run its stage's operators over it, cut and report what they
+"""The work of a task: read or fetch its input, run its stage's operators over it, cut and report what they
 make.
 
 Runs in the caller's process (``local_port``) or in a worker (``skate_port``); it is the same code.
@@ -88,7 +88,7 @@ class TaskSpec(NamedTuple):
 
 @dataclass(slots=True)
 class Report:
-    """What a task tells the driver when it ends, and, in part, with each block.
+    """Facts that a task tells the driver when it ends, and, in part, with each block.
 
     Attributes:
         rows_in: rows of its input so far.
@@ -162,7 +162,7 @@ def run_task(
     for block, extra in _cut(made, spec, clock):
         report.peak_bytes = max(report.peak_bytes, _resident_bytes() - before)
         if skip:
-            if block.num_rows <= skip and extra is None:
+            if block.num_rows <= skip:
                 skip -= block.num_rows
                 continue
             block, skip = slice_rows(block, skip, block.num_rows), 0
@@ -276,7 +276,7 @@ def _cut(
             since = clock()
         small.append(one)
         small_bytes += size
-        if small_bytes >= MIN_BLOCK_BYTES or clock() - since > MAX_DELAY_S:
+        if small_bytes >= min(MIN_BLOCK_BYTES, spec.target_bytes) or clock() - since > MAX_DELAY_S:
             yield _together(small), None
             small, small_bytes = [], 0
     if small:
