@@ -14,6 +14,7 @@ nor numpy.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -117,15 +118,14 @@ def __getattr__(name: str) -> object:
 
 def _import(module: str) -> object:
     from importlib import import_module
+    from importlib.util import find_spec
 
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != "pyarrow":
-            raise
+    # Its first import may be deep inside of a call: what is missing is said where data is first used.
+    if "pyarrow" not in sys.modules and find_spec("pyarrow") is None:
         raise ImportError(
             "skate.data needs the package pyarrow, which is not installed: pip install 'skate-runtime[data]'"
-        ) from error
+        )
+    return import_module(module)
 
 
 def _absence(name: str) -> Exception:

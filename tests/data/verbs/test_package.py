@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 _WITHOUT_PYARROW = """
-import sys
-sys.modules["pyarrow"] = None
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "pyarrow" else found(name, *more)
 import skate.data
 try:
     skate.data.range(3)
