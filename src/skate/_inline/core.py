@@ -15,7 +15,6 @@ from skate._base.waits import deadlocks, situation
 from skate._control.server import ControlStore, Peer
 from skate._inline.context import Actor, ActorParts
 from skate._inline.executor import InlineExecutor, InlineYielding
-from skate._inline.lanes import Key
 from skate._inline.node import InlineNode
 from skate._inline.reactor import InlineReactor, LocalConnection, pair
 from skate._inline.work import Constructor, Work
@@ -30,6 +29,7 @@ from skate._worker.calls.task_submitter import PoolRoute, TaskSubmitter
 from skate._worker.core import Core, Kinds
 from skate._worker.execution import forked_child
 from skate._worker.execution.invocation import Invocation
+from skate._worker.execution.lanes import Key
 from skate._worker.execution.local import Local
 from skate._worker.objects.refs import PENDING
 from skate._worker.process import current

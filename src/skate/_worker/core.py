@@ -199,11 +199,13 @@ class Core:
             context, self.daemon, self.main_thread, self.waiting, self.refs, self.store, self.garbage,
             self.values, invocation, yielding, progress_table, slot, self.canceller.cancel_children,
         )  # fmt: skip
-        self.breakpoints = Breakpoints(context, self.daemon, executor, _load_debugger)
-        executor.on_raised = self.breakpoints.look_at
+        self.breakpoints = Breakpoints(
+            context, self.daemon, executor, executor.blocking.wait_stopped, _load_debugger
+        )
+        executor.failures.on_raised = self.breakpoints.look_at
         executor.on_leave = self.reporter.send_metrics
         executor.on_end = self.reporter.send_history
-        self.waiting.block = executor.block
+        self.waiting.block = executor.blocking.block
         self.daemon.on_lost = lambda reason: end_process_group()
         self.peers.on_closed.insert(-1, executor.caller_left)
         self.peers.handlers.update(executor.handlers())
