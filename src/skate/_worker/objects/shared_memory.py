@@ -64,11 +64,11 @@ class SharedMemory:
 
     def _extent(self, connection: Connection, message: node.Extent) -> None:
         message = segments.attached(self._store, connection, message)
-        if not self._daemon.answered(connection, message):
+        if not self._daemon.answered(message):
             self.prefetched(message)  # or the wait for it was interrupted
 
     def _pinned(self, connection: Connection, message: node.Pinned) -> None:
-        self._daemon.answered(connection, segments.attached(self._store, connection, message))
+        self._daemon.answered(segments.attached(self._store, connection, message))
 
     # ------------------------------------------------------------------ writing
 
