@@ -34,7 +34,7 @@ class Stranger:
     def __init__(self, service: services.Service, address: str, hello: Struct) -> None:
         self.ended = False
         self._reactor = Reactor("stranger")
-        handlers = dict.fromkeys(service.everything_heard(), lambda connection, message: None)
+        handlers = dict.fromkeys(frozenset().union(*service.heard.values()), lambda connection, message: None)
         self._connection = Connection(self._reactor, dial(address), handlers, self._end)
         self.say(hello)
 

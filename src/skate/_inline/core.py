@@ -227,7 +227,8 @@ class InlineCore(Core):
         self.peers.node = self.task_submitter.node = self.local.node = node
         self.task_submitter.connection, self.local.inline_executor = tasks_end, self.inline_executor
         self.peers.add(tasks_end)
-        daemon, _ = pair(reactor, self.daemon.handlers(), node.core_table())
+        # Nothing is stored there, so its messages need no answer.
+        daemon, _ = pair(reactor, self.daemon.handlers(), {})
         self.daemon.attach(daemon)
         self.waiting.block = self._block
         self.control_store: ControlStore

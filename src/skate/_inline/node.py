@@ -18,7 +18,7 @@ from skate._scheduling.labels import NODE_ID
 from skate._scheduling.placement import Infeasible, NodeView, place
 from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection, Handler
-from skate._wire import control, node
+from skate._wire import control
 from skate._wire.codec import unpack
 from skate._worker.objects.refs import RefTable
 from skate._worker.process.context import ProcessContext
@@ -56,14 +56,6 @@ class InlineNode:
     def control_table(self) -> dict[type, Handler]:
         """Return the handlers of the control store's messages."""
         return {control.PlaceActor: self._place, control.StopActor: self._stop}
-
-    def core_table(self) -> dict[type, Handler]:
-        """Return the handlers of the driver's messages. Without a store, other messages need no answer."""
-        return {node.StoreStatus: self._store}
-
-    def _store(self, connection: Connection, message: node.StoreStatus) -> None:
-        used, objects = self._stored()
-        connection.send(node.StoreReport(message.request, used, objects, self._capacity, 0, []))
 
     def _stored(self) -> tuple[int, int]:
         """Return the bytes and the number of the objects that would lie in shared memory elsewhere."""

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from skate._base import errors, ids
 from skate._base.code_flags import is_coroutine, is_generator
 from skate._base.resources import to_float
-from skate._wire import control, node
+from skate._wire import control
 from skate._wire.codec import pack, unpack
 from skate._worker.calls import code
 from skate._worker.calls.stream_calls import DYNAMIC, STREAMING
@@ -311,12 +311,6 @@ class RuntimeEngine:
             lambda request: control.KeyValue(request, operation, namespace, key, value, overwrite)
         )
         return unpack(data)
-
-    def store_report(self) -> node.StoreReport:
-        """Return how full this node's object store is."""
-        report = self.core.daemon.request(node.StoreStatus)
-        assert isinstance(report, node.StoreReport)
-        return report
 
     # ------------------------------------------------------------------ this process
 

@@ -97,8 +97,7 @@ class StateService:
     def handlers(self) -> dict[type, Handler]:
         """Return the handlers of this part's messages."""
         return {node.StateQuery: self._query, node.StateRows: self._rows, node.Metrics: self._keep_metrics,
-                node.LastRows: self._keep_last_rows, node.Counts: self._keep_counts,
-                node.StoreStatus: self._store_status}  # fmt: skip
+                node.LastRows: self._keep_last_rows, node.Counts: self._keep_counts}  # fmt: skip
 
     def _query(self, connection: Connection, message: node.StateQuery) -> None:
         def answer(parts: list[Part], silent: list[int]) -> None:
@@ -312,16 +311,3 @@ class StateService:
     def _runtime_envs(self) -> list[dict[str, Any]]:
         workers = Counter(worker.pool for worker in self._worker_table)
         return self._environments.rows(workers, self._actors.actor_of)
-
-    def _store_status(self, connection: Connection, message: node.StoreStatus) -> None:
-        store = self._store
-        connection.send(
-            node.StoreReport(
-                message.request,
-                store.bytes_of_objects(on_disk=False),
-                len(store.objects),
-                store.allocator.capacity,
-                store.bytes_of_objects(on_disk=True),
-                [(worker.id, worker.pid) for worker in self._worker_table],
-            )
-        )

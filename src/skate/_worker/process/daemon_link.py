@@ -65,7 +65,6 @@ class DaemonLink:
         """Return the handlers of this class, by type of message."""
         return {
             node.Welcome: self._welcome,
-            node.StoreReport: self._answered,
             node.StateAnswer: self._answered,
             node.LogLines: lambda c, m: self.on_log(m),
             node.Stopped: lambda c, m: self.on_stop(m),
