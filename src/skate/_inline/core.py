@@ -412,7 +412,7 @@ class InlineCore(Core):
 
     def abandon(self) -> None:
         """Drop the session in a forked child, which has none of the threads. See Core."""
-        current.process.core = None
+        self.detach()
         current.process.forked = True
         forked_child.end_where_user_code_ends(self.inline_executor, self.inline_executor.invocation)
         self.inline_reactor.abandon()

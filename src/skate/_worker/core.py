@@ -48,6 +48,7 @@ from skate._worker.objects.forks import ForkGuard
 from skate._worker.objects.futures import Futures
 from skate._worker.objects.garbage import Garbage
 from skate._worker.objects.home import Home
+from skate._worker.objects.object_ref import adoption, without_session
 from skate._worker.objects.refs import RefTable
 from skate._worker.objects.shared_memory import SharedMemory
 from skate._worker.objects.values import Values
@@ -248,6 +249,17 @@ class Core:
     def _handles_gone(self, actor_id: bytes) -> None:
         self.control.post(lambda request: control.ReleaseActor(request, actor_id))
 
+    def attach(self) -> None:
+        """Make this the runtime of the process."""
+        current.process.core = self
+        adoption.by = self.values.adopt
+
+    def detach(self) -> None:
+        """Leave the process without a runtime, if it is this one."""
+        if current.process.core is self:
+            current.process.core = None
+            adoption.by = without_session
+
     # ------------------------------------------------------------------ ends
 
     def fail_everything(self, reason: str) -> None:
@@ -312,7 +324,7 @@ class Core:
 
     def abandon(self) -> None:
         """Drop every connection in a forked child of user code, where the runtime is not usable."""
-        current.process.core = None
+        self.detach()
         current.process.forked = True
         if self.executor is not None:
             forked_child.end_where_user_code_ends(self.executor, self.executor.invocation)

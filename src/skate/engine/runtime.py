@@ -264,6 +264,10 @@ class RuntimeEngine:
         """See Engine."""
         raise ActorExit
 
+    def adopt_ref(self, object_id: bytes, owner_address: str) -> ObjectRef[Any]:
+        """See Engine."""
+        return self.core.values.adopt(object_id, owner_address)
+
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """See Engine."""
         self.core.values.free(refs)
