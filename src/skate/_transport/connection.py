@@ -18,7 +18,7 @@ from skate._base.clock import monotonic
 from skate._transport.reactor import READABLE, WRITABLE, Reactor, Timer
 from skate._wire.codec import GARBAGE, MESSAGES, append_frame, decoder
 from skate._wire.framing import MAX_FRAME, FrameError, FrameReader
-from skate._wire.handshake import BUSY, GARBLED, WRONG_PEER, Handshake, Refused, type_of
+from skate._wire.handshake import BUSY, GARBLED, WRONG_PEER, Handshake, Refused, WrongMessage, type_of
 
 #: Bytes read at once: small enough for the allocator to keep, not map and unmap, the buffer.
 CHUNK_BYTES = 64 * 1024
@@ -259,6 +259,8 @@ class Connection:
             return
         try:
             handler(self, message)
+        except WrongMessage as wrong:
+            self.refuse(Refused(wrong.code, f"sent {type(message).__name__} {wrong.what}"))
         except Exception as bug:  # ours; the messages behind it in the stream count all the same
             self.reactor.on_bug(bug)
 

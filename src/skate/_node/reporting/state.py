@@ -28,7 +28,8 @@ from skate._store.allocator import DISK
 from skate._store.table import StoreTable
 from skate._transport.connection import Connection, Handler
 from skate._wire import node
-from skate._wire.codec import pack, unpack
+from skate._wire.codec import GARBAGE, pack, unpack
+from skate._wire.handshake import WrongMessage
 
 #: Time that processes have to answer, or to write their stacks in a signal handler.
 _ANSWER_TIMEOUT_S = 1.0
@@ -211,8 +212,12 @@ class StateService:
             kept.popleft()
 
     def _keep_counts(self, connection: Connection, message: node.Counts) -> None:
+        try:
+            rows = unpack(message.rows, type=list[Plain])
+        except GARBAGE as error:
+            raise WrongMessage(f"with garbage for its rows: {error}") from None
         counts = self._last_counts.setdefault(connection.peer.id, {})
-        for row in unpack(message.rows, type=list[Plain]):
+        for row in rows:
             counts[row["name"], row["function"], row["type"]] = row
 
     # ------------------------------------------------------------------ what the daemon knows
