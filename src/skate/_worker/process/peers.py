@@ -120,6 +120,9 @@ class Peers:
                 return
             try:
                 connection = self._dial(address, worker_id)
+            except ValueError:  # this can be the address of no process: a peer made it up
+                failed("")
+                return
             except OSError as error:
                 if not descriptors.is_transient(error):
                     failed("")
@@ -130,11 +133,12 @@ class Peers:
         then(connection)
 
     def _dial(self, address: str, worker_id: bytes) -> Connection:
+        peer_id = worker_id or bytes.fromhex(os.path.basename(address))
         sock = dial_now(address)
         connection = Connection(self._context.reactor, sock, self.handlers, self._closed)
         peer = connection.peer = Peer()
         peer.address = address
-        peer.id = worker_id or bytes.fromhex(os.path.basename(address))
+        peer.id = peer_id
         self._all.add(connection)
         self._by_address[address] = connection
         connection.send(wire.PeerHello(self._context.worker_id, self._context.address, PROTOCOL))
