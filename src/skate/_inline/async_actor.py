@@ -12,6 +12,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from skate._base.hooks import unset
 from skate._inline.actor import InlineActor
 from skate._inline.call_threads import CallThread, Killed
 from skate._inline.context import ActorParts
@@ -215,7 +216,7 @@ class AsyncActor(InlineActor):
         args, kwargs = self._invocation.decode_arguments(call, received)
         value: Any = target(*args, **kwargs)
         if call.stream is not None:
-            await self._executor.yielding.run_async(work.connection, call, value, _nothing)
+            await self._executor.yielding.run_async(work.connection, call, value, unset)
             return wire.NONE, b"", None, None, None
         if inspect.isawaitable(value):
             value = await value
@@ -243,7 +244,3 @@ class AsyncActor(InlineActor):
             loop.stop()
             loop.call_thread.retire()
             self._executor.call_threads.discard(loop.call_thread)
-
-
-def _nothing() -> None:
-    pass

@@ -14,6 +14,7 @@ from mmap import mmap
 from typing import Any
 
 from skate._base.clock import monotonic, perf_counter
+from skate._base.hooks import unset
 from skate._base.process import end_process_group
 from skate._base.user_errors import is_a
 from skate._base.waits import lane
@@ -114,8 +115,8 @@ class Executor:
         self.blocking = Blocking(context, daemon, waiting, self)
         #: Called under the lock before the process says that it leaves, and when its last call has ended:
         #: see ``reporting.report``.
-        self.on_leave: Callable[[], None] = _nothing
-        self.on_end: Callable[[], None] = _nothing
+        self.on_leave: Callable[[], None] = unset
+        self.on_end: Callable[[], None] = unset
         #: The actor that runs in this process.
         self.host: ActorHost | None = None
         #: The runner of its calls, if it is not a serial one.
@@ -494,7 +495,3 @@ class Executor:
         """Lead the reactor on this thread while others run the calls."""
         while not self._stopping:
             self._idle()
-
-
-def _nothing() -> None:
-    pass

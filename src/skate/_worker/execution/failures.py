@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from skate._base import errors, ids
+from skate._base.hooks import unset
 from skate._base.user_errors import full_name, is_a, set_traceback, summary_of
 from skate._serialize.exceptions import dump_error
 from skate._wire import worker as wire
@@ -52,9 +53,9 @@ class Failures:
         self._dump = dump
         self._where = where
         #: Called with the exception of a call, before the reply: see ``debugging.breakpoints``.
-        self.on_raised: Callable[[BaseException], None] = _nothing
+        self.on_raised: Callable[[BaseException], None] = unset
         #: Called with why a task ends the process that runs it.
-        self.on_task_exit: Callable[[str], None] = _nothing
+        self.on_task_exit: Callable[[str], None] = unset
 
     def reply_to(
         self, owner: bytes, call: wire.Call, error: BaseException, name: str, actor: FailedActor | None
@@ -131,7 +132,3 @@ def withdrawn(owner: bytes, seq: int, name: str) -> bytes:
     """Return the error of a call that was cancelled before it began."""
     task_id = ids.task_id(owner, seq).hex()
     return dump_error(errors.TaskCancelledError(task_id, f"{name} was cancelled before it began"))
-
-
-def _nothing(what: Any) -> None:
-    pass

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from skate._base import errors, ids
 from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
+from skate._base.hooks import unset
 from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection, Handler
 from skate._wire import worker as wire
@@ -43,7 +44,7 @@ class Borrowing:
         self._peers = peers
         self._refs = refs
         #: Called with an owned object that a borrower did not find where its location says. Set by Core.
-        self.on_missing: Callable[[ObjectEntry, bytes], None] = _nothing
+        self.on_missing: Callable[[ObjectEntry, bytes], None] = unset
         #: Called under the lock with the id of each process that was connected and has ended.
         self.on_process_gone: list[Callable[[bytes], object]] = []
         #: By address: attempts to reach a process to which connections were lost lately, or are refused.
@@ -350,7 +351,3 @@ def _send_after(
             connection.send(message)
 
     return registered
-
-
-def _nothing(entry: ObjectEntry, location: bytes) -> None:
-    pass

@@ -21,6 +21,7 @@ from typing import Any
 from skate._base import descriptors, errors
 from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
+from skate._base.hooks import unset
 from skate._transport.connection import Connection, Handler
 from skate._transport.dialing import dial_now
 from skate._transport.requests import Request, Requests
@@ -54,9 +55,9 @@ class ControlLink:
         #: Which message of the control store goes where; Core adds those of other parts.
         self.handlers: dict[type, Handler] = {control.Answer: self._answered}
         #: Called when the process has registered with a control store that was restarted.
-        self.on_rejoined: Callable[[], None] = _nothing
+        self.on_rejoined: Callable[[], None] = unset
         #: Called with an empty text when the control store is gone, else with why it cannot be reached.
-        self.on_cut_off: Callable[[str], None] = _nothing_of
+        self.on_cut_off: Callable[[str], None] = unset
 
     # ------------------------------------------------------------------ connecting
 
@@ -212,11 +213,3 @@ class ControlLink:
         """Close the connection without a message."""
         if self.connection is not None:
             self.connection.abandon()
-
-
-def _nothing() -> None:
-    pass
-
-
-def _nothing_of(reason: str) -> None:
-    pass

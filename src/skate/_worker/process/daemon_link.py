@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from skate._base import errors
+from skate._base.hooks import unset
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Waiter
 from skate._transport.requests import Requests
@@ -31,11 +32,11 @@ class DaemonLink:
         #: Notified when the daemon has sent its last message to a driver that leaves.
         self.left = Waiter()
         #: Called with lines that workers print (drivers).
-        self.on_log: Callable[[node.LogLines], None] = _nothing
+        self.on_log: Callable[[node.LogLines], None] = unset
         #: Called with news of breakpoints (drivers).
-        self.on_stop: Callable[[node.Stopped | node.Resumed], None] = _nothing
+        self.on_stop: Callable[[node.Stopped | node.Resumed], None] = unset
         #: Called once, under the lock, when the connection ends, with the reason. Set by Core.
-        self.on_lost: Callable[[str], None] = _nothing
+        self.on_lost: Callable[[str], None] = unset
         self._requests = Requests(context.reactor, context.locked)
 
     def _unconnected(self, *_: Any) -> None:
@@ -120,7 +121,3 @@ class DaemonLink:
 
     def _answered(self, connection: Connection, message: Any) -> None:
         self._requests.answered(message)
-
-
-def _nothing(what: Any) -> None:
-    pass
