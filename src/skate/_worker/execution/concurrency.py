@@ -191,6 +191,8 @@ class ThreadedRunner(LaneRunner):
         received: list[ObjectEntry] = []
         work.began = perf_counter()
         try:
+            if work.key in self._invoker.interrupts.cancelled:
+                raise KeyboardInterrupt  # before its thread came to it
             result: Result | None = self._invoke(work.connection, work.call, received)
         except BaseException as error:
             result = self._invoker.failed(error, work.connection, work.call)
