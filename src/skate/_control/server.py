@@ -10,17 +10,13 @@ do not reconnect within ``RECONNECT_TIMEOUT_S`` seconds count as dead.
 
 from __future__ import annotations
 
-import os
-import socket
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from skate._base import descriptors
-from skate._base.clock import monotonic
+from skate._base import clock, descriptors
 from skate._control.actors import (
     ActorRecord,
     Actors,
@@ -39,6 +35,7 @@ from skate._control.stored import dump_actor, load_actor
 from skate._transport.acceptor import Acceptor
 from skate._transport.connection import Connection, Handler, Listener
 from skate._transport.reactor import Reactor
+from skate._transport.streams import ListeningStream, Stream
 from skate._wire import control, node, services
 from skate._wire.codec import pack, unpack
 
@@ -71,15 +68,6 @@ class Records(Protocol):
 
     def close(self) -> None:
         """Commit and close."""
-
-
-class ControlSettings(msgspec.Struct, frozen=True):
-    """Holds the settings of a control store: JSON on its command line, written by ``_launch``."""
-
-    session_dir: str
-    #: The control store ends when this connection (its driver's) closes; -1: it belongs to no driver.
-    driver_fd: int
-    listen_fd: int
 
 
 class Peer:
@@ -139,21 +127,26 @@ class ControlStore:
         self._acceptor = Acceptor(reactor, services.CONTROL, self._handlers, self._disconnected)
         self._restore()
 
-    def serve(self, settings: ControlSettings) -> None:
-        """Accept connections from now on."""
+    def serve(self, listening: ListeningStream, lifeline: Stream | None) -> None:
+        """Accept connections from now on.
+
+        Args:
+            listening: where nodes and processes connect.
+            lifeline: the driver's connection with which the control store ends; None: it belongs to no
+                driver.
+        """
         self.reactor.on_turn = self._storage.commit
-        listening = socket.socket(fileno=settings.listen_fd)
         Listener(self.reactor, listening, self._accept, self._out_of_descriptors)
-        self._has_lifeline = settings.driver_fd >= 0
-        if self._has_lifeline:
-            self._accept(socket.socket(fileno=settings.driver_fd), is_lifeline=True)
+        self._has_lifeline = lifeline is not None
+        if lifeline is not None:
+            self._accept(lifeline, is_lifeline=True)
 
     @property
     def handlers(self) -> Mapping[type, Handler]:
         """Return the handler of each message type."""
         return self._handlers
 
-    def _accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
+    def _accept(self, sock: Stream, is_lifeline: bool = False) -> None:
         self._acceptor.accept(sock, Peer(is_lifeline), patient=is_lifeline)
 
     def _out_of_descriptors(self, error: OSError) -> None:
@@ -179,7 +172,7 @@ class ControlStore:
     def _process_ended(self, process: bytes) -> None:
         job = self._jobs.get(process)
         if job is not None:
-            job["status"], job["end_time"] = "SUCCEEDED", time.time()  # no process reports how it ended
+            job["status"], job["end_time"] = "SUCCEEDED", clock.time()  # no process reports how it ended
             self._event("INFO", "JOBS", f"job {job['job_id']} ended")
             self._record_job(job)
         self.owner_ended(process)
@@ -206,7 +199,7 @@ class ControlStore:
         self._had_node = True
         peer.node = control.NodeInfo(
             message.node_id, True, message.address, message.hostname, message.pid,
-            message.resources, message.resources, message.labels, time.time(),
+            message.resources, message.resources, message.labels, clock.time(),
         )  # fmt: skip
         self._nodes[peer.id] = connection
         self._absent.discard(peer.id)
@@ -244,7 +237,7 @@ class ControlStore:
             self._last_job += 1
             job = self._jobs[message.worker_id] = {
                 "job_id": self._last_job.to_bytes(4, "big").hex(), "driver": message.worker_id.hex(),
-                "status": "RUNNING", "entrypoint": message.entrypoint, "start_time": time.time(),
+                "status": "RUNNING", "entrypoint": message.entrypoint, "start_time": clock.time(),
                 "end_time": None, **msgspec.json.decode(message.facts or b"{}"),
             }  # fmt: skip
             self._record_job(job)
@@ -336,7 +329,7 @@ class ControlStore:
     @property
     def _create_timeout_s(self) -> float:
         """Return how long to wait for the CreateActor of an unknown actor (seconds)."""
-        return max(_CREATE_TIMEOUT_S, self._lease_ends - monotonic())
+        return max(_CREATE_TIMEOUT_S, self._lease_ends - clock.monotonic())
 
     def _release_actor(self, connection: Connection, message: control.ReleaseActor) -> None:
         self._run(
@@ -397,7 +390,7 @@ class ControlStore:
     def _event(self, severity: str, source: str, text: str) -> None:
         """Remember an event for the state API."""
         self._events.append(
-            {"severity": severity, "time": time.time(), "source_type": source, "message": text}
+            {"severity": severity, "time": clock.time(), "source_type": source, "message": text}
         )
 
     def _key_value(self, connection: Connection, message: control.KeyValue) -> None:
@@ -415,7 +408,7 @@ class ControlStore:
         """Record when the actor got into its state."""
         index = {ActorState.PENDING: 0, ActorState.ALIVE: 1, ActorState.DEAD: 2}.get(actor.state)
         if index is not None and not actor.times[index]:
-            actor.times[index] = time.time()
+            actor.times[index] = clock.time()
         if actor.state in (ActorState.DEAD, ActorState.RESTARTING):
             what = "is dead" if actor.state is ActorState.DEAD else "is being restarted"
             text = f"actor {actor.spec.class_name} ({actor.id.hex()}) {what}: {actor.cause}"
@@ -450,7 +443,7 @@ class ControlStore:
         }
         if self._jobs:
             self._event("WARNING", "CONTROL_STORE", "the control store ended and was restarted")
-            self._lease_ends = monotonic() + RECONNECT_TIMEOUT_S
+            self._lease_ends = clock.monotonic() + RECONNECT_TIMEOUT_S
             self.reactor.call_later(RECONNECT_TIMEOUT_S, self._lease_over)
 
     def _lease_over(self) -> None:
@@ -475,16 +468,3 @@ def _update(actor: ActorRecord) -> control.ActorUpdate:
         actor.begun_owner,
         actor.begun_seq,
     )
-
-
-def main(settings_json: str) -> None:
-    """Run a control store until its driver ends."""
-    from skate._control.storage import Storage  # SQLite takes a while to import
-
-    descriptors.raise_limit()
-    descriptors.keep_reserve()
-    settings = msgspec.json.decode(settings_json, type=ControlSettings)
-    storage = Storage(os.path.join(settings.session_dir, "control.db"))
-    store = ControlStore(Reactor("control store"), storage)
-    store.serve(settings)
-    store.reactor.run()

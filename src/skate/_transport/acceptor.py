@@ -6,12 +6,12 @@ hellos alone; the hello swaps both for those of the peer's kind (see ``_wire.han
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Reactor
+from skate._transport.streams import Stream
 from skate._wire.framing import MAX_HELLO
 from skate._wire.handshake import Handshake
 from skate._wire.services import Service
@@ -53,11 +53,11 @@ class Acceptor:
         #: Connections that did not say hello yet.
         self._waiting: set[Connection] = set()
 
-    def accept(self, sock: socket.socket, peer: Any, *, patient: bool = False) -> Connection:
-        """Serve a socket.
+    def accept(self, sock: Stream, peer: Any, *, patient: bool = False) -> Connection:
+        """Serve a process that connected.
 
         Args:
-            sock: the socket.
+            sock: its stream.
             peer: the role's record of the peer.
             patient: the peer may take any time for its hello (a lifeline).
         """

@@ -36,6 +36,7 @@ from typing import Any, Protocol
 from skate._base import descriptors, threads
 from skate._base.clock import monotonic
 from skate._transport.spin import Spin
+from skate._transport.streams import Network
 from skate._transport.table_lock import TableLock, resume, state, suspend
 
 #: The background thread checks this often whether it should lead (seconds).
@@ -114,8 +115,8 @@ class Timer:
         return (self.when, self.order) < (other.when, other.order)
 
 
-class Reactor:
-    """Polls descriptors, runs timers and flushes, on the thread that leads. One a process.
+class Reactor(Network):
+    """Dials, listens, polls descriptors, runs timers and flushes, on the thread that leads. One a process.
 
     ``close`` frees its descriptors.
     """

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import socket
 from mmap import mmap
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -22,6 +21,7 @@ from skate._serialize.exceptions import dump_error
 from skate._store.client import StoreClient
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import print_bug
+from skate._transport.streams import Stream
 from skate._wire import control, node
 from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
@@ -211,7 +211,7 @@ class Core:
 
     # ------------------------------------------------------------------ connections
 
-    def connect_node(self, sock: socket.socket, job_config: bytes = b"", error: str = "") -> None:
+    def connect_node(self, sock: Stream, job_config: bytes = b"", error: str = "") -> None:
         """Say hello to the daemon. Under the lock.
 
         Args:
@@ -233,7 +233,7 @@ class Core:
             handlers.update(self.executor.daemon_handlers())
         environment = context.environment if context.kind == "driver" else b""
         hello = node.Hello(
-            context.kind, context.worker_id, os.getpid(), context.address, PROTOCOL, job_config, error,
+            context.kind, context.worker_id, context.pid, context.address, PROTOCOL, job_config, error,
             environment,
         )  # fmt: skip
         self.daemon.connect(sock, handlers, hello)

@@ -26,7 +26,6 @@ from typing import Any, Protocol
 from skate._base.user_errors import args_of, is_a, set_args, type_name
 from skate._transport.acceptor import Acceptor
 from skate._transport.connection import Connection, Listener
-from skate._transport.dialing import listen
 from skate._transport.reactor import Waiter
 from skate._wire import debugger as wire
 from skate._wire import node, services
@@ -156,7 +155,8 @@ class Stop:
                  wire.Interrupt: self._interrupt},
                 self._left,
             )  # fmt: skip
-            self._listener = Listener(context.reactor, listen(self._path), self._accepted)
+            listening = context.reactor.listen(self._path)
+            self._listener = Listener(context.reactor, listening, self._accepted)
             self._announce()
 
     # ------------------------------------------------------------------ under the lock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
 from skate._transport.acceptor import Acceptor
 from skate._transport.connection import Connection, Handler, Listener
-from skate._transport.dialing import dial_now, listen
+from skate._transport.streams import Stream
 from skate._wire import services
 from skate._wire import worker as wire
 from skate._wire.handshake import PROTOCOL, WRONG_PEER, Refused
@@ -73,12 +72,11 @@ class Peers:
             context.reactor, services.PROCESS, {wire.PeerHello: self._hello, **self.handlers}, self._closed
         )
 
-        def accept(sock: socket.socket) -> None:
+        def accept(sock: Stream) -> None:
             self._all.add(acceptor.accept(sock, Peer()))
 
-        self._listener = Listener(
-            context.reactor, listen(context.address), accept, self._cannot_accept, refuses=True
-        )
+        listening = context.reactor.listen(context.address)
+        self._listener = Listener(context.reactor, listening, accept, self._cannot_accept, refuses=True)
 
     def _cannot_accept(self, error: OSError) -> None:
         self._context.warn(
@@ -130,8 +128,8 @@ class Peers:
         then(connection)
 
     def _dial(self, address: str, worker_id: bytes) -> Connection:
-        sock = dial_now(address)
-        connection = Connection(self._context.reactor, sock, self.handlers, self._closed)
+        reactor = self._context.reactor
+        connection = Connection(reactor, reactor.dial(address), self.handlers, self._closed)
         peer = connection.peer = Peer()
         peer.address = address
         peer.id = worker_id or bytes.fromhex(os.path.basename(address))
