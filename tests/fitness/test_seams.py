@@ -92,3 +92,30 @@ def test_an_exception_for_sockets_is_needed(module: str) -> None:
                                     "from skate._transport import dialing", "def f():\n    import socket"])  # fmt: skip
 def test_a_planted_socket_is_seen(source: str) -> None:
     assert named("_worker/process/peers.py", source, SOCKETS)
+
+
+@pytest.mark.parametrize("module", _modules(IN_TIME))
+def test_time_and_randomness_come_from_one_place(module: str) -> None:
+    found = [
+        one for one in named(module, _source(module), CLOCKS + RANDOMNESS)
+        if (module, one) not in AT_THE_SOURCE
+    ]  # fmt: skip
+    assert not found, f"{module} names {found}: use _base.clock and ids.random_bytes"
+
+
+@pytest.mark.parametrize(("module", "what"), AT_THE_SOURCE)
+def test_an_exception_for_time_is_needed(module: str, what: str) -> None:
+    assert what in named(module, _source(module), CLOCKS + RANDOMNESS)
+
+
+@pytest.mark.parametrize("source", ["import time", "from time import sleep", "import os\nos.urandom(3)", "import uuid",
+                                    "from os import urandom", "from random import choice"])  # fmt: skip
+def test_a_planted_clock_is_seen(source: str) -> None:
+    assert named("_worker/process/peers.py", source, CLOCKS + RANDOMNESS)
+
+
+def test_random_bytes_are_not_taken_by_name() -> None:
+    """A module that binds the function at its import would keep it when a test sets another one."""
+    taken = [module for module in _modules(IN_TIME) if "skate._base.ids.random_bytes" in named(
+        module, _source(module), ("skate._base.ids.random_bytes",))]  # fmt: skip
+    assert taken == []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import perf_counter
 from typing import Any
 
 from skate._base import errors, ids
+from skate._base.clock import perf_counter
 from skate._base.user_errors import is_a, set_traceback
 from skate._base.waits import lane
 from skate._inline.call_threads import Killed

@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
+from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._base.waits import deadlocks, situation
 from skate._control.server import ControlStore, Peer

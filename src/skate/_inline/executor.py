@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from time import perf_counter
 from typing import Any, Protocol
 
 from skate._base import errors, ids
+from skate._base.clock import perf_counter
 from skate._base.resources import UNIT
 from skate._base.user_errors import is_a
 from skate._base.waits import lane

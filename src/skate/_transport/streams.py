@@ -1,4 +1,4 @@
-"""Defines the part of a socket that a connection needs, and how a process gets one: its border.
+"""Defines the part of a socket that a connection needs, and the network where a process gets one.
 
 Roles name no sockets. They dial and listen through their reactor, which is a ``Network``; a simulation gives
 it streams in memory, of which the same connections are made.

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, Protocol
 
+from skate._base import ids
 from skate._base.user_errors import args_of, is_a, set_args, type_name
 from skate._transport.acceptor import Acceptor
 from skate._transport.connection import Connection, Listener
@@ -131,7 +132,7 @@ class Stop:
         context = self._context = breakpoints.context
         self._daemon = breakpoints.daemon
         self._calls = breakpoints.calls
-        self._path = os.path.join(context.session_dir, "s", "b" + os.urandom(7).hex())
+        self._path = os.path.join(context.session_dir, "s", "b" + ids.random_bytes(7).hex())
         call = current.call.get()
         self._stopped = node.Stopped(
             self._path, call.name or "a thread", context.pid, call.task_id, where, kind
