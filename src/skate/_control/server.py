@@ -77,7 +77,8 @@ class Peer:
         self.is_lifeline = is_lifeline
         self.id = b""
         self.node: control.NodeInfo | None = None
-        self.watching: set[bytes] = set()
+        #: Ids of actors.
+        self.watching: dict[bytes, None] = {}
 
     def __repr__(self) -> str:
         return f"{'node' if self.node else 'process'} {self.id.hex()}"
@@ -93,13 +94,14 @@ class ControlStore:
         self._nodes: dict[bytes, Connection] = {}
         self._had_node = False
         self._early_lists: list[tuple[Connection, control.ListNodes]] = []
-        self._watchers: dict[bytes, set[Connection]] = {}
+        #: By actor, the first watcher first.
+        self._watchers: dict[bytes, dict[Connection, None]] = {}
         #: Jobs by their drivers, as plain rows.
         self._jobs: dict[bytes, dict[str, Any]] = {}
         self._last_job = 0
         #: After a restart: the nodes and processes that have not reconnected yet, and the time limit for them
         #: (monotonic seconds).
-        self._absent: set[bytes] = set()
+        self._absent: dict[bytes, None] = {}
         self._lease_ends = 0.0
         self._values = KeyValues()
         self._events: deque[dict[str, Any]] = deque(maxlen=_MAX_EVENTS)
@@ -159,7 +161,7 @@ class ControlStore:
     def _disconnected(self, connection: Connection) -> None:
         peer: Peer = connection.peer
         for actor_id in peer.watching:
-            self._watchers[actor_id].discard(connection)
+            self._watchers[actor_id].pop(connection, None)
         if peer.is_lifeline:
             self.stop()
         elif peer.node is not None and self._nodes.get(peer.id) is connection:
@@ -202,7 +204,7 @@ class ControlStore:
             message.resources, message.resources, message.labels, clock.time(),
         )  # fmt: skip
         self._nodes[peer.id] = connection
-        self._absent.discard(peer.id)
+        self._absent.pop(peer.id, None)
         self._event("INFO", "NODES", f"node {peer.id.hex()} joined ({message.hostname})")
         for news in message.reports:
             self._handlers[type(news)](connection, news)
@@ -210,9 +212,10 @@ class ControlStore:
         for root in message.roots:
             if not self._actors.is_alive(root):
                 connection.send(control.ForgetJob(root))
-        for process in self._absent.intersection(message.gone):
-            self._absent.discard(process)
-            self._process_ended(process)
+        for process in message.gone:
+            if process in self._absent:
+                del self._absent[process]
+                self._process_ended(process)
         early, self._early_lists = self._early_lists, []
         for asking, request in early:
             self._list_nodes(asking, request)
@@ -231,7 +234,7 @@ class ControlStore:
 
     def _register_job(self, connection: Connection, message: control.RegisterJob) -> None:
         connection.peer.id = message.worker_id
-        self._absent.discard(message.worker_id)
+        self._absent.pop(message.worker_id, None)
         job = self._jobs.get(message.worker_id)
         if job is None and not message.job_id:
             self._last_job += 1
@@ -296,8 +299,8 @@ class ControlStore:
         connection.send(control.Answer(message.request, pack(list(self._jobs.values()))))
 
     def _watch_actor(self, connection: Connection, message: control.WatchActor) -> None:
-        self._watchers.setdefault(message.actor_id, set()).add(connection)
-        connection.peer.watching.add(message.actor_id)
+        self._watchers.setdefault(message.actor_id, {})[connection] = None
+        connection.peer.watching[message.actor_id] = None
         actor = self._actors.records.get(message.actor_id)
         if actor is not None:
             connection.send(_update(actor))
@@ -438,9 +441,8 @@ class ControlStore:
             found, key=lambda actor: actor.times[-1]
         ):  # actors that died first are forgotten first
             self._run(self._actors.restore(actor))
-        self._absent = self._actors.expected() | {
-            driver for driver, job in self._jobs.items() if job["status"] == "RUNNING"
-        }
+        drivers = [driver for driver, job in self._jobs.items() if job["status"] == "RUNNING"]
+        self._absent = dict.fromkeys(self._actors.expected() + drivers)
         if self._jobs:
             self._event("WARNING", "CONTROL_STORE", "the control store ended and was restarted")
             self._lease_ends = clock.monotonic() + RECONNECT_TIMEOUT_S
@@ -448,7 +450,7 @@ class ControlStore:
 
     def _lease_over(self) -> None:
         """Declare the nodes and processes dead that have not reconnected."""
-        absent, self._absent = self._absent, set()
+        absent, self._absent = self._absent, {}
         for one in absent:
             self._event(
                 "ERROR", "CONTROL_STORE", f"{one.hex()} did not reconnect within {RECONNECT_TIMEOUT_S:g} s"

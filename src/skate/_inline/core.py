@@ -68,7 +68,7 @@ class InlinePeers(Peers):
 
     def add(self, end: LocalConnection) -> None:
         """Send over this connection, too, that a function was dropped."""
-        self._all.add(end)
+        self._all[end] = None
 
 
 class InlineTasks(TaskSubmitter):

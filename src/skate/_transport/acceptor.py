@@ -51,7 +51,7 @@ class Acceptor:
         #: By kind of peer.
         self._tables: dict[str, Mapping[type, Handler]] = {}
         #: Connections that did not say hello yet.
-        self._waiting: set[Connection] = set()
+        self._waiting: dict[Connection, None] = {}
 
     def accept(self, sock: Stream, peer: Any, *, patient: bool = False) -> Connection:
         """Serve a process that connected.
@@ -64,7 +64,7 @@ class Acceptor:
         connection = Connection(self._reactor, sock, self._hellos, self._closed, largest=MAX_HELLO)
         connection.peer = peer
         connection.handshake = Handshake(self._service)
-        self._waiting.add(connection)
+        self._waiting[connection] = None
         if not patient:
             connection.hello_timer = self._reactor.call_later(
                 self._timeout, lambda: self._overdue(connection)
@@ -97,7 +97,7 @@ class Acceptor:
             connection.refuse(refused)
 
     def _greeted(self, connection: Connection) -> None:
-        self._waiting.discard(connection)
+        self._waiting.pop(connection, None)
         if connection.hello_timer is not None:
             connection.hello_timer.cancel()
             connection.hello_timer = None

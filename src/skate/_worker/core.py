@@ -12,7 +12,7 @@ import importlib
 import os
 from mmap import mmap
 from typing import Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from skate._base import errors
 from skate._base.process import end_process_group
@@ -82,8 +82,8 @@ class Core:
         reactor = context.reactor
         #: The public API's view of this process (see skate.engine).
         self.engine: Any = None
-        #: Compiled graphs that this process has a part in.
-        self.graphs: WeakSet[Any] = WeakSet()
+        #: Compiled graphs that this process has a part in, the oldest first.
+        self.graphs: WeakKeyDictionary[Any, None] = WeakKeyDictionary()
         #: In workers: see ``add_executor``.
         self.executor: Executor | None = None
         self.breakpoints: Breakpoints | None = None

@@ -54,7 +54,8 @@ class Peers:
     def __init__(self, context: ProcessContext) -> None:
         self._context = context
         self._by_address: dict[str, Connection] = {}
-        self._all: set[Connection] = set()
+        #: Every open connection, the oldest first.
+        self._all: dict[Connection, None] = {}
         self._listener: Listener | None = None
         #: Called, in this order and under the lock, when a connection has ended.
         self.on_closed: list[Callable[[Connection], None]] = []
@@ -73,7 +74,7 @@ class Peers:
         )
 
         def accept(sock: Stream) -> None:
-            self._all.add(acceptor.accept(sock, Peer()))
+            self._all[acceptor.accept(sock, Peer())] = None
 
         listening = context.reactor.listen(context.address)
         self._listener = Listener(context.reactor, listening, accept, self._cannot_accept, refuses=True)
@@ -133,7 +134,7 @@ class Peers:
         peer = connection.peer = Peer()
         peer.address = address
         peer.id = worker_id or bytes.fromhex(os.path.basename(address))
-        self._all.add(connection)
+        self._all[connection] = None
         self._by_address[address] = connection
         connection.send(wire.PeerHello(self._context.worker_id, self._context.address, PROTOCOL))
         return connection
@@ -165,7 +166,7 @@ class Peers:
     def _closed(self, connection: Connection) -> None:
         """Forget a connection that ended, and call ``on_closed``."""
         peer = connection.peer
-        self._all.discard(connection)
+        self._all.pop(connection, None)
         if self._by_address.get(peer.address) is connection:
             del self._by_address[peer.address]
             for other in self._all:
@@ -194,20 +195,20 @@ class Peers:
         self._by_address.clear()
 
     @property
-    def connections(self) -> set[Connection]:
-        """Every open connection."""
-        return self._all
+    def connections(self) -> list[Connection]:
+        """Every open connection, the oldest first."""
+        return list(self._all)
 
     def adopt(self, connection: Connection) -> None:
         """Close another part's connection with the others: when the process ends, and in its forks.
 
         That part gave it a Peer, and calls ``release_adopted`` in its on_close.
         """
-        self._all.add(connection)
+        self._all[connection] = None
 
     def release_adopted(self, connection: Connection) -> None:
         """Forget an adopted connection, which is closed."""
-        self._all.discard(connection)
+        self._all.pop(connection, None)
 
     def forget_functions(self, numbers: deque[int]) -> None:
         """Have workers forget remote functions of this process that are gone."""
