@@ -149,7 +149,7 @@ class Reactor(Network):
         self.dirty: list[Flushable] = []
         #: The polls of threads that wait and have nothing else to do. Off, unless the role sets another one.
         self.spin = Spin(0.0)
-        self._epoll = select.epoll()
+        self._epoll = self.make_poller()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._sources: dict[int, Source] = {}

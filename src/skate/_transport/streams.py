@@ -76,6 +76,10 @@ class Network:
         """
         return dialing.listen(address)
 
+    def make_poller(self) -> select.epoll:
+        """Return the object that finds out which streams are ready."""
+        return select.epoll()
+
     def wait_until_writable(self, fd: int, seconds: float) -> bool:
         """Block until the peer's buffer has room, or the time is up; tell which. Messages wait meanwhile."""
         poller = select.poll()

@@ -64,11 +64,13 @@ from skate._worker.reporting.waits import WaitReport
 
 
 class Kinds(NamedTuple):
-    """The classes of the parts of which in-process mode has variants."""
+    """The classes of the parts of which in-process mode, or a simulator, has variants."""
 
     peers: type[Peers] = Peers
     task_submitter: type[TaskSubmitter] = TaskSubmitter
     local: type[Local] = Local
+    #: Of workers; a simulator's runs calls in virtual time.
+    executor: type[Executor] = Executor
 
 
 _REAL = Kinds()
@@ -79,6 +81,7 @@ class Core:
 
     def __init__(self, context: ProcessContext, kinds: Kinds = _REAL) -> None:
         self.context = context
+        self._kinds = kinds
         reactor = context.reactor
         #: The public API's view of this process (see skate.engine).
         self.engine: Any = None
@@ -195,7 +198,7 @@ class Core:
         context = self.context
         invocation = Invocation(context, self.daemon, self.memory, self.borrowing, self.garbage)
         yielding = Yielding(context, self.waiting, self.borrowing, invocation)
-        executor = self.executor = self.local.executor = Executor(
+        executor = self.executor = self.local.executor = self._kinds.executor(
             context, self.daemon, self.main_thread, self.waiting, self.refs, self.store, self.garbage,
             self.values, invocation, yielding, progress_table, slot, self.canceller.cancel_children,
         )  # fmt: skip
