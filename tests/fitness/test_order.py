@@ -11,6 +11,7 @@ by their names. It is an approximation on the safe side: one name with two meani
 from __future__ import annotations
 
 import ast
+from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -269,9 +270,9 @@ class _Function:
 
 def _without_inner(body: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes of a function, without those of functions inside of it."""
-    waiting = list(ast.iter_child_nodes(body))
+    waiting = deque(ast.iter_child_nodes(body))
     while waiting:
-        node = waiting.pop(0)
+        node = waiting.popleft()
         yield node
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             waiting += ast.iter_child_nodes(node)

@@ -6,7 +6,6 @@ A simulator replaces ``Reactor``, the functions of ``_base.clock`` and ``ids.ran
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,19 +51,16 @@ def _modules(packages: tuple[str, ...]) -> list[str]:
     )
 
 
-def _used(module: str, source: str) -> Iterator[str]:
-    """Yield the names that a module imports, and attributes of imported modules that it uses, with dots."""
-    tree = ast.parse(source)
-    yield from imported(module, tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            yield f"{node.value.id}.{node.attr}"
-
-
 def named(module: str, source: str, forbidden: tuple[str, ...]) -> list[str]:
     """Return what a module names of that, itself or a part of it."""
-    imports = set(imported(module, ast.parse(source)))
-    used = set(_used(module, source))
+    tree = ast.parse(source)
+    imports = set(imported(module, tree))
+    # ``os`` may be imported for other things.
+    used = imports | {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
     found = {
         one for one in forbidden
         for name in (used if one.startswith("os.") else imports)

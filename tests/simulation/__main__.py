@@ -27,6 +27,7 @@ def main() -> None:
     found["left"] = check.left_in(simulated)
     simulated.close()
     found["alive"] = [process.name for process in here.processes if process.alive]
+    found["open"] = [*here.listening, *(stream.process.name for stream in world.BY_NUMBER.values())]
     found["bugs"] = [repr(bug) for bug in here.bugs]
     found["seconds"] = virtual.time.now
     found["trace"] = here.trace.lines
