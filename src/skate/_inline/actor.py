@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import perf_counter
 from typing import Any
 
 from skate._base import ids
+from skate._base.clock import perf_counter
 from skate._inline.call_threads import Killed
 from skate._inline.context import ActorParts
 from skate._inline.reactor import Deferred, LocalConnection, pair

@@ -9,9 +9,9 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
+from skate._base.clock import perf_counter
 from skate._base.hooks import unset
 from skate._inline.actor import InlineActor
 from skate._inline.call_threads import CallThread, Killed

@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
+from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._base.waits import deadlocks, situation
 from skate._control.server import ControlStore, Peer
@@ -68,7 +68,7 @@ class InlinePeers(Peers):
 
     def add(self, end: LocalConnection) -> None:
         """Send over this connection, too, that a function was dropped."""
-        self._all.add(end)
+        self._all[end] = None
 
 
 class InlineTasks(TaskSubmitter):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from time import perf_counter
 from typing import Any, Protocol
 
 from skate._base import errors
+from skate._base.clock import perf_counter
 from skate._base.resources import UNIT
 from skate._base.waits import lane
 from skate._inline.call_threads import CallThread, Killed

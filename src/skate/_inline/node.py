@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import time
 from typing import TYPE_CHECKING, Any
 
-from skate._base import errors, ids
+from skate._base import clock, errors, ids
 from skate._base.config import Config
 from skate._base.kinds import ERROR
 from skate._base.resources import Resources, describe, fits, to_float
@@ -39,7 +37,7 @@ class InlineNode:
         self._executor = executor
         #: The parts that actors get. Set by InlineCore.
         self.actor_parts: ActorParts
-        self.node_id = os.urandom(ids.NODE_ID_SIZE)
+        self.node_id = ids.new_node_id()
         #: The worker that runs the tasks, as reports show it.
         self.task_worker_id = ids.new_worker_id()
         self.resources: Resources = offer.resources
@@ -51,7 +49,7 @@ class InlineNode:
         self.actors: dict[bytes, InlineActor] = {}
         self._by_address: dict[str, InlineActor] = {}
         self._warned: set[str] = set()
-        self._since = time.time()
+        self._since = clock.time()
 
     def control_table(self) -> dict[type, Handler]:
         """Return the handlers of the control store's messages."""

@@ -81,7 +81,7 @@ class Driver:
         session_dir, alive_fd = session.create()
         starter = Starter(session_dir, alive_fd, lifeline=True)
         settings = {**offer._asdict(), "config": config._asdict()}
-        roles = starter.both(os.urandom(ids.NODE_ID_SIZE), settings)
+        roles = starter.both(ids.new_node_id(), settings)
         session.describe(session_dir, session_facts(config, offer, owner=os.getpid()))
         driver = cls(_core(session_dir, config), roles, alive_fd)
         driver._program = program

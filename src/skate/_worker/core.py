@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import socket
 from mmap import mmap
 from typing import Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from skate._base import errors
 from skate._base.process import end_process_group
@@ -22,6 +21,7 @@ from skate._serialize.exceptions import dump_error
 from skate._store.client import StoreClient
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import print_bug
+from skate._transport.streams import Stream
 from skate._wire import control, node
 from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
@@ -65,11 +65,13 @@ from skate._worker.reporting.waits import WaitReport
 
 
 class Kinds(NamedTuple):
-    """The classes of the parts of which in-process mode has variants."""
+    """The classes of the parts of which in-process mode, or a simulator, has variants."""
 
     peers: type[Peers] = Peers
     task_submitter: type[TaskSubmitter] = TaskSubmitter
     local: type[Local] = Local
+    #: Of workers; a simulator's runs calls in virtual time.
+    executor: type[Executor] = Executor
 
 
 _REAL = Kinds()
@@ -80,11 +82,12 @@ class Core:
 
     def __init__(self, context: ProcessContext, kinds: Kinds = _REAL) -> None:
         self.context = context
+        self._kinds = kinds
         reactor = context.reactor
         #: The public API's view of this process (see skate.engine).
         self.engine: Any = None
-        #: Compiled graphs that this process has a part in.
-        self.graphs: WeakSet[Any] = WeakSet()
+        #: Compiled graphs that this process has a part in, the oldest first.
+        self.graphs: WeakKeyDictionary[Any, None] = WeakKeyDictionary()
         #: In workers: see ``add_executor``.
         self.executor: Executor | None = None
         self.breakpoints: Breakpoints | None = None
@@ -196,7 +199,7 @@ class Core:
         context = self.context
         invocation = Invocation(context, self.daemon, self.memory, self.borrowing, self.garbage)
         yielding = Yielding(context, self.waiting, self.borrowing, invocation)
-        executor = self.executor = self.local.executor = Executor(
+        executor = self.executor = self.local.executor = self._kinds.executor(
             context, self.daemon, self.main_thread, self.waiting, self.refs, self.store, self.garbage,
             self.values, invocation, yielding, progress_table, slot, self.canceller.cancel_children,
         )  # fmt: skip
@@ -214,7 +217,7 @@ class Core:
 
     # ------------------------------------------------------------------ connections
 
-    def connect_node(self, sock: socket.socket, job_config: bytes = b"", error: str = "") -> None:
+    def connect_node(self, sock: Stream, job_config: bytes = b"", error: str = "") -> None:
         """Say hello to the daemon. Under the lock.
 
         Args:
@@ -236,7 +239,7 @@ class Core:
             handlers.update(self.executor.daemon_handlers())
         environment = context.environment if context.kind == "driver" else b""
         hello = node.Hello(
-            context.kind, context.worker_id, os.getpid(), context.address, PROTOCOL, job_config, error,
+            context.kind, context.worker_id, context.pid, context.address, PROTOCOL, job_config, error,
             environment,
         )  # fmt: skip
         self.daemon.connect(sock, handlers, hello)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -242,7 +241,7 @@ class RuntimeEngine:
         where = written(call_site(2))
         reason = (
             f"it was killed by `ray.kill`: kill() was called in {self.core.context.kind} process "
-            f"{os.getpid()}{where and ' at ' + where}"
+            f"{self.core.context.pid}{where and ' at ' + where}"
         )
         self.core.control.ask(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 

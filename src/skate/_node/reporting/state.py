@@ -308,7 +308,7 @@ class StateService:
                 "where": "disk" if stored.extent.segment >= DISK else "memory",
                 "type": stored.label,
                 "creator": stored.creator.hex(),
-                "readers": [one.hex() for one in stored.pins],
+                "readers": [one.hex() for one in sorted(stored.pins)],
             }
             for object_id, stored in self._store.objects.items()
         ]

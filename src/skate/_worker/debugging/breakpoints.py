@@ -23,10 +23,10 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, Protocol
 
+from skate._base import ids
 from skate._base.user_errors import args_of, is_a, set_args, type_name
 from skate._transport.acceptor import Acceptor
 from skate._transport.connection import Connection, Listener
-from skate._transport.dialing import listen
 from skate._transport.reactor import Waiter
 from skate._wire import debugger as wire
 from skate._wire import node, services
@@ -133,7 +133,7 @@ class Stop:
         context = self._context = breakpoints.context
         self._daemon = breakpoints.daemon
         self._wait_stopped = breakpoints.wait_stopped
-        self._path = os.path.join(context.session_dir, "s", "b" + os.urandom(7).hex())
+        self._path = os.path.join(context.session_dir, "s", "b" + ids.random_bytes(7).hex())
         call = current.call.get()
         self._stopped = node.Stopped(
             self._path, call.name or "a thread", context.pid, call.task_id, where, kind
@@ -157,7 +157,8 @@ class Stop:
                  wire.Interrupt: self._interrupt},
                 self._left,
             )  # fmt: skip
-            self._listener = Listener(context.reactor, listen(self._path), self._accepted)
+            listening = context.reactor.listen(self._path)
+            self._listener = Listener(context.reactor, listening, self._accepted)
             self._announce()
 
     # ------------------------------------------------------------------ under the lock

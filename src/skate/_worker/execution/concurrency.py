@@ -11,9 +11,9 @@ import inspect
 import threading
 from collections import deque
 from queue import SimpleQueue
-from time import perf_counter
 from typing import Any
 
+from skate._base.clock import perf_counter
 from skate._base.user_errors import is_a, report
 from skate._serialize.exceptions import dump_task_error
 from skate._transport.connection import Connection

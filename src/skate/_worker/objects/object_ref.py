@@ -92,9 +92,7 @@ class ObjectRef(Generic[T_co]):
     @classmethod
     def from_random(cls) -> ObjectRef[Any]:
         """Return a ref of an object that does not exist: ``get`` of it raises."""
-        import os
-
-        return cls(os.urandom(ids.OBJECT_ID_SIZE))
+        return cls(ids.random_bytes(ids.OBJECT_ID_SIZE))
 
     def call_site(self) -> str:
         """Return where in the code the call was made, or "" if that is not known here."""

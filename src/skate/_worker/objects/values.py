@@ -180,7 +180,7 @@ class Values:
         try:
             self._waiting.block(waiter, None)
         finally:
-            self._waits.discard(waiter)
+            self._waits.pop(waiter, None)
             if not waiter.done or waiter.error:
                 self._stop_waiting(waiter)
         if entry.kind == PENDING:

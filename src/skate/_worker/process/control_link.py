@@ -14,7 +14,6 @@ queue.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +22,8 @@ from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
 from skate._base.hooks import unset
 from skate._transport.connection import Connection, Handler
-from skate._transport.dialing import dial_now
 from skate._transport.requests import Request, Requests
+from skate._transport.streams import Stream
 from skate._wire import control
 from skate._wire.codec import PROTOCOL
 from skate._worker.process.context import ProcessContext
@@ -61,7 +60,7 @@ class ControlLink:
 
     # ------------------------------------------------------------------ connecting
 
-    def join(self, sock: socket.socket, entrypoint: str) -> Request:
+    def join(self, sock: Stream, entrypoint: str) -> Request:
         """Register as the driver of a new job; the answer has its id."""
         self._entrypoint = entrypoint
         self._connect(sock)
@@ -79,7 +78,7 @@ class ControlLink:
             context.job_facts,
         )
 
-    def _connect(self, sock: socket.socket) -> None:
+    def _connect(self, sock: Stream) -> None:
         self.connection = Connection(self._context.reactor, sock, self.handlers, self._closed)
         self.connection.peer = "the control store"
 
@@ -100,7 +99,7 @@ class ControlLink:
             return
         self._dialled = monotonic()
         try:
-            self._connect(dial_now(os.path.join(context.session_dir, "control.sock")))
+            self._connect(context.reactor.dial(os.path.join(context.session_dir, "control.sock")))
         except OSError as error:
             if descriptors.is_transient(error):
                 self._dial_later(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from skate._base.hooks import unset
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Waiter
 from skate._transport.requests import Requests
+from skate._transport.streams import Stream
 from skate._wire import node, services
 from skate._worker.process.context import ProcessContext
 
@@ -42,11 +42,11 @@ class DaemonLink:
     def _unconnected(self, *_: Any) -> None:
         raise errors.RaySystemError("this process is not connected to its node daemon")
 
-    def connect(self, sock: socket.socket, handlers: dict[type, Handler], hello: node.Hello) -> None:
+    def connect(self, sock: Stream, handlers: dict[type, Handler], hello: node.Hello) -> None:
         """Say hello to the daemon. Under the lock.
 
         Args:
-            sock: its socket.
+            sock: the stream to it.
             handlers: the handlers of other parts for its messages.
             hello: the first message.
         """
