@@ -1,9 +1,12 @@
-"""Blocks threads of a worker in waits. A task that waits releases its CPUs: another one runs meanwhile."""
+"""Says what becomes of queued tasks while the main thread of a worker waits or computes.
+
+A task that waits releases its CPUs: another one runs meanwhile.
+"""
 
 from __future__ import annotations
 
 from skate._base.clock import monotonic
-from skate._transport.reactor import Waiter, in_main_thread
+from skate._transport.reactor import TICK_S, Timer, Waiter, in_main_thread
 from skate._wire import node
 from skate._worker.execution.runner import Invoker
 from skate._worker.process.context import ProcessContext
@@ -23,6 +26,21 @@ class Blocking:
         self._invoker = invoker
         #: The main thread waits and has released its CPUs: no call can begin here.
         self.cpus_released = False
+        self._next_look: Timer | None = None
+
+    def look_at_main_thread(self, pause: float = TICK_S) -> None:
+        """Return tasks that are queued while the background thread leads. Under the lock.
+
+        The main thread may still be on its way to its call, and may go on to the next one without a wait: so
+        this looks again, after twice the time each time.
+        """
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
+        reactor = self._context.reactor
+        if self._invoker.host is None and reactor.is_led_in_background:
+            self._invoker.return_queued_tasks()
+            self._next_look = reactor.call_later(pause, lambda: self.look_at_main_thread(2 * pause))
 
     def block(self, waiter: Waiter, deadline: float | None) -> bool:
         """Block the calling thread in a wait for objects: see ``Waiting.block``."""

@@ -128,7 +128,7 @@ class Executor:
         )  # fmt: skip
         self.interrupts = Interrupts(context, daemon, self._main_thread.gate, self, cancel_children)
         self.invocation.cancelled = self.interrupts.cancelled
-        self._reactor.on_background = self.return_queued_tasks
+        self._reactor.on_background = self.blocking.look_at_main_thread
 
     def handlers(self) -> dict[type, Handler]:
         """Return the handlers of messages from callers."""
