@@ -18,13 +18,12 @@ import psutil
 
 from skate._node.cluster.control_store_supervisor import LIMIT
 from skate._worker.process import current
-from skate.engine import engine
-from skate.engine.runtime import RuntimeEngine
 
 from . import faults
 from .processes import Roles, roles
 from .programs import Program
 from .scarcity import cut, without_descriptors
+from .stored import worker_pids
 from .waiting import wait_until_none
 
 #: The share of moves with a disturbance, and the share of those before the move and not in it.
@@ -127,10 +126,8 @@ class Killer(Steps):
     def stop(self) -> None:
         """Kill nobody any more; return when the runtime knows who was killed."""
         super().stop()
-        found = engine()
-        assert isinstance(found, RuntimeEngine)
         wait_until_none(
-            lambda: self._killed & {pid for _, pid in found.store_report().workers},
+            lambda: self._killed & {*worker_pids()},
             "a killed worker that counts as alive",
         )
 

@@ -169,7 +169,7 @@ POINTS: Points = {
     "child submitted": ("_worker.calls.submission", "Submission", "submit_task", "after"),
     "child replied": ("_worker.calls.results", "Results", "replied", "before"),
     "lease granted": ("_worker.calls.task_submitter", "TaskSubmitter", "granted", "after"),
-    "lends its CPUs": ("_worker.execution.executor", "Executor", "_block_releasing_cpus", "before"),
+    "lends its CPUs": ("_worker.execution.blocking", "Blocking", "_block_releasing_cpus", "before"),
     # Actors
     "becoming an actor": ("_worker.execution.executor", "Executor", "_become", "before"),
     "constructed": ("_worker.execution.actor_host", "ActorHost", "start", "after"),
@@ -268,6 +268,7 @@ ALLOCATIONS: Points = {
 #: Modules that only workers use.
 _OF_WORKERS = (
     "_worker.execution.executor",
+    "_worker.execution.blocking",
     "_worker.execution.invocation",
     "_worker.execution.yielding",
     "_worker.execution.actor_host",

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import skate
 from skate._worker.process import current
-from skate.engine import engine
 
 from . import processes
+from .stored import stored
 from .waiting import wait_until_none
 
 
@@ -34,9 +34,9 @@ def _mappings() -> list[str]:
 def kept() -> str:
     """Return what the session still holds: objects in the store, references of the driver."""
     gc.collect()
-    found, core = engine(), current.process.core
-    assert found is not None and core is not None
-    report = found.store_report()
+    core = current.process.core
+    assert core is not None
+    report = stored()
     entries = list(core.refs.entries.values())
     if report.objects or report.used or report.on_disk or entries:
         return (

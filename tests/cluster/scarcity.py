@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
@@ -39,7 +40,8 @@ def cut() -> None:
     """Break the connections of this process to other drivers and workers, which live."""
     core = current.process.core
     assert core is not None
-    with core.context.lock:
-        for connection in core.peers.connections:
+    # Not under the lock: this is no code of the runtime, so a signal's handler that calls ``get`` may run here.
+    for connection in core.peers.connections:
+        with contextlib.suppress(OSError):  # it has just ended
             connection.sock.shutdown(socket.SHUT_RDWR)
     core.context.reactor.request_turn()

@@ -16,11 +16,11 @@ import pytest
 import skate
 from skate import ObjectRef
 from skate.api import RayContext as Session
-from skate.engine import engine
 from skate.exceptions import ActorDiedError, OwnerDiedError, WorkerCrashedError
 
 from . import processes
 from .arithmetic import pack, unpack
+from .stored import stored, worker_pids
 from .waiting import AGES, attempt, wait_for, wait_for_file, wait_until_none
 
 LARGE = 300_000
@@ -29,10 +29,8 @@ SIZES = pytest.mark.parametrize("size", [LARGE, 10], ids=["large", "small"])
 
 
 def objects() -> int:
-    found = engine()
-    assert found is not None
     gc.collect()
-    return found.store_report().objects
+    return stored().objects
 
 
 def wait_until_free() -> None:
@@ -368,8 +366,6 @@ def test_a_result_that_nobody_reads(session: Session, size: int) -> None:
 @SIZES
 def test_a_worker_lives_as_long_as_what_it_owns(size: int) -> None:
     skate.init(num_cpus=1, _system_config={"idle_worker_ms": 20})
-    found = engine()
-    assert found is not None
 
     @skate.remote(num_cpus=0)
     def make_and_meet(folder: str, name: int, size: int) -> tuple[int, list[ObjectRef[Any]] | None]:
@@ -382,12 +378,12 @@ def test_a_worker_lives_as_long_as_what_it_owns(size: int) -> None:
     made = skate.get([make_and_meet.remote(folder, i, size) for i in range(6)])
     owners = {pid for pid, refs in made if refs}
     assert len(owners) == 3
-    wait_for(lambda: len(found.store_report().workers) <= 4, "idle workers to be retired")
-    assert owners <= {pid for _, pid in found.store_report().workers}
+    wait_for(lambda: len(worker_pids()) <= 4, "idle workers to be retired")
+    assert owners <= {*worker_pids()}
     assert [len(skate.get(refs[0])) for _, refs in made if refs] == [size] * 3
     del made
     wait_until_free()
-    wait_for(lambda: len(found.store_report().workers) <= 1, "the owners to be retired")
+    wait_for(lambda: len(worker_pids()) <= 1, "the owners to be retired")
 
 
 @SIZES

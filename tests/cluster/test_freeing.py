@@ -11,18 +11,16 @@ import skate
 from skate._ray._private.internal_api import free
 from skate._ray.util import client_connect
 from skate.api import RayContext as Session
-from skate.engine import engine
 from skate.exceptions import ObjectFreedError
 
+from .stored import stored
 from .waiting import wait_for, wait_for_file
 
 LARGE = 2_000_000
 
 
 def _used() -> int:
-    found = engine()
-    assert found is not None
-    return int(found.store_report().used)
+    return stored().used
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", b"x" * LARGE, [1, 2]])

@@ -17,9 +17,9 @@ import pytest
 import skate
 from skate import DynamicObjectRefGenerator, ObjectRef, ObjectRefGenerator
 from skate.api import RayContext as Session
-from skate.engine import engine
 from skate.exceptions import ActorDiedError, WorkerCrashedError
 
+from .stored import stored
 from .waiting import first_time, wait_for, wait_for_file
 
 
@@ -103,10 +103,8 @@ def test_large_items_are_in_shared_memory(session: Session) -> None:
         value = skate.get(ref)
         assert (value == index).all()
         assert not value.flags.writeable
-    found = engine()
-    assert found is not None
     del ref, value
-    wait_for(lambda: found.store_report().objects == 0, "the items to be freed")
+    wait_for(lambda: stored().objects == 0, "the items to be freed")
 
 
 def test_the_first_is_there_before_the_last_is_made(session: Session, tmp_path: Path) -> None:

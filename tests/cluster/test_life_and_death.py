@@ -20,7 +20,6 @@ import pytest
 import skate
 from skate import ObjectRef
 from skate.api import RayContext as Session
-from skate.engine import engine
 from skate.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
@@ -33,6 +32,7 @@ from skate.exceptions import (
 
 from . import processes
 from .processes import Driver, alive, roles
+from .stored import stored, worker_pids
 from .waiting import attempt, end_process, meet, wait_for, wait_for_file, wait_until_none, within
 from .work import Counter, square, wait_and_return
 
@@ -47,12 +47,6 @@ def tell_and_wait(told: Path, path: Path, value: Any) -> Any:
     told.with_suffix(".part").rename(told)
     wait_for_file(path)
     return value
-
-
-def worker_pids() -> list[int]:
-    found = engine()
-    assert found is not None
-    return [pid for _, pid in found.store_report().workers if pid]
 
 
 def read_pid(path: Path) -> int:
@@ -322,8 +316,6 @@ def test_no_task_begins_twice_that_may_not(session: Session, tmp_path: Path) -> 
 
 def test_a_process_killed_while_it_writes_objects() -> None:
     skate.init(num_cpus=1, object_store_memory=32 << 20)
-    found = engine()
-    assert found is not None
 
     @skate.remote
     class Writer:
@@ -339,11 +331,11 @@ def test_a_process_killed_while_it_writes_objects() -> None:
         writer = Writer.remote()
         pid = skate.get(writer.pid.remote())
         writing = writer.write.remote()
-        wait_for(lambda: found.store_report().objects >= 3, "objects of the writer")
+        wait_for(lambda: stored().objects >= 3, "objects of the writer")
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(ActorDiedError):
             skate.get(writing)
-        wait_for(lambda: found.store_report().used == 0, "the writer's memory to be free")
+        wait_for(lambda: stored().used == 0, "the writer's memory to be free")
         # All of it, also what the writer held for its next objects.
         assert len(skate.get(skate.put(bytes(28 << 20)))) == 28 << 20
 
@@ -722,8 +714,8 @@ assert skate.get([actor.work.remote(i) for i in range(100)]) == list(range(100))
 actor = None
 while True:
     gc.collect()
-    report = engine().store_report()
-    if not report.objects and not engine().core.refs.entries:
+    [(_, _, [report])] = engine().state("store")[0]
+    if not report["objects"] and not engine().core.refs.entries:
         break
     time.sleep(0.01)
 print("fine")

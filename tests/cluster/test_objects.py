@@ -20,9 +20,9 @@ import pytest
 import skate
 from skate import ObjectRef
 from skate.api import RayContext as Session
-from skate.engine import engine
 from skate.exceptions import ObjectStoreFullError
 
+from .stored import stored
 from .waiting import wait_for
 
 Array = npt.NDArray[Any]
@@ -61,9 +61,7 @@ NO_DISK = "/dev/null/none"
 
 
 def objects_in_store() -> int:
-    found = engine()
-    assert found is not None
-    return found.store_report().objects
+    return stored().objects
 
 
 def address(array: Array) -> int:

@@ -75,7 +75,7 @@ def test_control_stores_that_end_at_a_point_are_not_missed(
     monkeypatch.setattr(
         commands, "role_argv",
         lambda module, *rest: faults.control_argv(plain(module, *rest), plan)
-        if module == "skate._control.server" else plain(module, *rest),
+        if module == "skate._control.main" else plain(module, *rest),
     )  # fmt: skip
     skate.init(num_cpus=2)
     (tmp_path / "armed").touch()

@@ -16,11 +16,10 @@ import pytest
 
 import skate
 from skate import ObjectRef
-from skate._wire.node import StoreReport
-from skate.engine import engine
 from skate.exceptions import ObjectStoreFullError
 
 from . import processes
+from .stored import stored
 from .waiting import wait_for
 
 MEGA = 1_000_000
@@ -32,12 +31,6 @@ STORE = 50 * MEGA
 def small(leak_check: None) -> Iterator[skate.api.RayContext]:
     """A session with little memory for objects."""
     yield skate.init(num_cpus=2, object_store_memory=STORE)
-
-
-def report() -> StoreReport:
-    found = engine()
-    assert found is not None
-    return found.store_report()
 
 
 def array(seed: int, megabytes: int = 5) -> np.ndarray[Any, Any]:
@@ -81,7 +74,7 @@ class Holder:
 
 def test_what_was_put_comes_back(small: object) -> None:
     refs = [skate.put(array(seed)) for seed in range(40)]
-    found = report()
+    found = stored()
     assert found.objects == 40
     assert found.used <= STORE
     assert found.on_disk >= 40 * 5 * MEGA - STORE
@@ -89,7 +82,7 @@ def test_what_was_put_comes_back(small: object) -> None:
         for seed, ref in enumerate(refs):
             check(skate.get(ref), seed)
     del refs[10:], ref
-    wait_for(lambda: report().objects == 10, "the others to be freed")
+    wait_for(lambda: stored().objects == 10, "the others to be freed")
     for seed, ref in enumerate(refs):
         check(skate.get(ref), seed)
 
@@ -97,7 +90,7 @@ def test_what_was_put_comes_back(small: object) -> None:
 def test_results_and_arguments(small: object) -> None:
     made = [make.remote(seed) for seed in range(40)]
     assert skate.get([total.remote(ref) for ref in made]) == [seed * 5 * MEGA // 8 for seed in range(40)]
-    assert report().on_disk > 0
+    assert stored().on_disk > 0
     for seed, ref in enumerate(made):
         check(skate.get(ref), seed)
 
@@ -126,9 +119,9 @@ def test_views_stay_valid_while_others_move(small: object) -> None:
 
 def test_with_everything_pinned_new_objects_are_written_to_disk(small: object) -> None:
     pinned = [skate.get(skate.put(array(seed))) for seed in range(9)]
-    before = report().on_disk
+    before = stored().on_disk
     more = [skate.get(skate.put(array(100 + seed))) for seed in range(10)]
-    assert report().on_disk >= before + 45 * MEGA
+    assert stored().on_disk >= before + 45 * MEGA
     results = skate.get([make.remote(200 + seed) for seed in range(5)])
     for start, values in ((0, pinned), (100, more), (200, results)):
         for seed, value in enumerate(values):
@@ -140,7 +133,7 @@ def test_an_object_larger_than_the_store(small: object) -> None:
     assert skate.get(total.remote(ref)) == 3 * 80 * MEGA // 8
     own = skate.put(array(4, 70))
     check(skate.get(own), 4)
-    assert report().used == 0
+    assert stored().used == 0
 
 
 def test_many_at_the_size_of_a_page_or_so(small: object) -> None:
@@ -223,10 +216,10 @@ def test_a_stopped_owner_does_not_hold_up_others(small: object) -> None:
 def test_an_owner_that_dies_takes_its_objects_from_the_disk(small: object) -> None:
     holder = Holder.remote()
     refs = [skate.get(holder.put.remote(seed))[0] for seed in range(30)]
-    assert report().on_disk > 0
+    assert stored().on_disk > 0
     skate.kill(holder)
-    wait_for(lambda: report().objects == 0, "the objects of a dead owner to be freed")
-    assert report().on_disk == 0
+    wait_for(lambda: stored().objects == 0, "the objects of a dead owner to be freed")
+    assert stored().on_disk == 0
     del refs
 
 

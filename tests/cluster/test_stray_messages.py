@@ -20,7 +20,7 @@ from skate._transport.connection import Connection
 from skate._transport.dialing import dial
 from skate._transport.reactor import Reactor
 from skate._wire import node, services, worker
-from skate._wire.handshake import PROTOCOL, Refused
+from skate._wire.handshake import GARBLED, PROTOCOL, WRONG_STATE, Refused
 from skate._worker.process import current
 from skate.api import RayContext as Session
 
@@ -34,7 +34,7 @@ class Stranger:
     def __init__(self, service: services.Service, address: str, hello: Struct) -> None:
         self.ended = False
         self._reactor = Reactor("stranger")
-        handlers = dict.fromkeys(service.everything_heard(), lambda connection, message: None)
+        handlers = dict.fromkeys(frozenset().union(*service.heard.values()), lambda connection, message: None)
         self._connection = Connection(self._reactor, dial(address), handlers, self._end)
         self.say(hello)
 
@@ -100,7 +100,6 @@ FIELDS: dict[type[Struct], dict[str, Any]] = {
     node.LastRows: {"rows": msgpack.encode([])},
     node.Metrics: {"rows": msgpack.encode([])},
     node.StateRows: {"rows": msgpack.encode([])},
-    worker.StreamItem: {"contained": None},
 }
 
 
@@ -113,14 +112,70 @@ def _named(messages: frozenset[type]) -> list[type]:
     return sorted(messages - {node.Shutdown}, key=lambda kind: kind.__name__)
 
 
-# A Seal of what its sender does not hold is one of ours that is wrong: the daemon goes on, but calls it an internal
-# error in its log, which the check above finds.
 @pytest.mark.parametrize("message", _named(services.NODE.said["driver"] - {node.Seal}))
 def test_to_the_daemon(session: Session, good_as_new: None, message: type[Struct]) -> None:
     with Stranger(services.NODE, *_hello(session, services.NODE, "driver")) as stranger:
         for _ in range(2):
             stranger.say(stray(message))
         assert stranger.finish() is None
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "what"),
+    [
+        (sample(node.Seal), WRONG_STATE, "sent Seal for an extent that it does not hold"),
+        (
+            structs.replace(stray(node.LeaseDemand), environment=b"nonsense"),
+            GARBLED,
+            "sent LeaseDemand with garbage for its environment or requirement: ",
+        ),
+        (
+            structs.replace(stray(node.LeaseDemand), requirement=b"nonsense"),
+            GARBLED,
+            "sent LeaseDemand with garbage for its environment or requirement: ",
+        ),
+        (
+            structs.replace(stray(node.Counts), rows=b"nonsense"),
+            GARBLED,
+            "sent Counts with garbage for its rows: ",
+        ),
+    ],
+)
+def test_the_daemon_refuses_a_wrong_message_by_name(
+    session: Session, good_as_new: None, message: Struct, code: str, what: str
+) -> None:
+    with Stranger(services.NODE, *_hello(session, services.NODE, "driver")) as stranger:
+        stranger.say(message)
+        refused = stranger.finish()
+    assert refused is not None
+    assert refused.code == code
+    assert refused.what.startswith(what)
+
+
+def test_refs_of_nobody_leave_nothing(session: Session, good_as_new: None) -> None:
+    """They come with an item of no call, in a return that it would not have, from an owner that is no process."""
+    core = current.require_core("be talked to")
+    _, hello = _hello(session, services.PROCESS, "process")
+    folder = session["session_dir"]
+    addresses = (
+        "",
+        "nonsense",
+        "/",
+        f"{folder}/node.sock",
+        f"{folder}/control.sock",
+        "a" * 5000,
+        "a\0b",
+        "/s/00ff",
+    )
+    with Stranger(services.PROCESS, core.context.address, hello) as stranger:
+        for number, address in enumerate(addresses):
+            contained = [(index, bytes([number]) * ids.OBJECT_ID_SIZE, address) for index in (0, 7, -1)]
+            stranger.say(structs.replace(sample(worker.StreamItem), contained=contained))
+        assert stranger.finish() is None
+    wait_for(
+        lambda: not [entry for entry in core.refs.entries.values() if entry.owner_address is not None],
+        "the borrowed entries to be dropped",
+    )
 
 
 @pytest.mark.parametrize("message", _named(services.PROCESS.said["process"]))

@@ -107,6 +107,17 @@ def test_several_returns(session: Session) -> None:
     assert skate.get(identity.options(num_returns=1).remote((1, 2))) == (1, 2)
 
 
+def test_a_call_without_returns_raises_what_holds_a_ref(session: Session) -> None:
+    @skate.remote(num_returns=0, num_cpus=2)
+    def fail(refs: list[ObjectRef[int]]) -> None:
+        error = ValueError("no return has it")
+        error.ref = refs[0]  # type: ignore[attr-defined]
+        raise error
+
+    fail.remote([skate.put(1)])
+    assert skate.get(square.options(num_cpus=2).remote(3)) == 9, "the worker went on"
+
+
 def test_a_wrong_number_of_returns_is_an_error_in_each(session: Session) -> None:
     @skate.remote(num_returns=2)
     def three() -> tuple[int, ...]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import skate
+from skate._worker.execution.executor import Executor
 from skate.api import RayContext as Session
 
 from .processes import roles
@@ -55,6 +58,28 @@ def test_a_task_and_an_idle_worker(session: Session, tmp_path: Path) -> None:
         skate.get(running)
         wait_for(lambda pid=pid: title(pid) == "skate::IDLE\0", "the idle worker's title")
         assert thread(pid) == "skate::IDLE"
+
+
+def delay_calls() -> None:
+    """Have the main thread of this worker linger between the arrival of a call and its beginning."""
+    begin = Executor._run_call
+
+    def linger(*args: Any) -> None:
+        time.sleep(0.05)  # the background thread takes the lead, and finds no call
+        begin(*args)
+
+    Executor._run_call = linger  # type: ignore[method-assign]
+
+
+def test_a_task_that_began_after_the_background_thread_looked(tmp_path: Path) -> None:
+    skate.init(num_cpus=1, runtime_env={"worker_process_setup_hook": delay_calls})
+    path = tmp_path / "pid"
+    running = pid_of.remote(str(path))
+    wait_for(lambda: path.exists() and path.read_text(), "the task")
+    pid = int(path.read_text())
+    wait_for(lambda: title(pid) == "skate::pid_of\0", "the title")
+    path.unlink()
+    skate.get(running)
 
 
 def test_an_actor_and_what_it_starts(session: Session) -> None:

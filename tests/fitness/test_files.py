@@ -17,10 +17,6 @@ LIMIT = 500
 LONGER = {
     "src/skate/_base/errors.py": (625, "the whole exception tree, one short class each"),
     "src/skate/_transport/reactor.py": (570, "one loop: who leads, who follows, and what wakes them"),
-    "src/skate/_worker/execution/executor.py": (
-        615,
-        "the main thread of a worker: queue, calls, waits, ends",
-    ),
 }
 #: Tests are lists of cases: beyond this, a file is about more than one thing.
 TEST_LIMIT = 1100

@@ -14,7 +14,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "skate"
 #: Where user code is called, and what it raises is passed on.
-PLACES = [*sorted(SOURCE.glob("_worker/*.py")), *sorted(SOURCE.glob("_inline/*.py")),
+PLACES = [*sorted(SOURCE.glob("_worker/**/*.py")), *sorted(SOURCE.glob("_inline/*.py")),
           *sorted(SOURCE.glob("_serialize/*.py")), *sorted(SOURCE.glob("dag/*.py")),
           SOURCE / "cli" / "run.py"]  # fmt: skip
 #: (file, name): it is no exception of a user's, and why.
@@ -23,7 +23,7 @@ ALLOWED = {
     ("_worker/process/exhaustion.py", "_where"): "a MemoryError of the runtime itself",
     ("_worker/process/exhaustion.py", "__exit__"): "raised by the runtime's own code, under its lock",
     ("_worker/execution/failures.py", "taken_apart"): "a Stopped of ours by then",
-    ("_worker/execution/executor.py", "failed"): "an ArgumentLost of ours by then",
+    ("_worker/execution/failures.py", "reply_to"): "an ArgumentLost of ours by then",
     ("dag/_program.py", "_failed"): "a _Passed of ours by then",
 }
 _HOOKS = {"isinstance", "str", "repr", "bool", "getattr", "setattr", "hasattr", "format", "hash", "len"}

@@ -27,9 +27,22 @@ MAX_RETURNS = 65_535
 Self = TypeVar("Self", bound="BaseID")
 
 
+def random_bytes(size: int) -> bytes:
+    """Return bytes that no other process gets. A simulator sets another function in the place of this one.
+
+    It is the only source of randomness in the roles, and is called as ``ids.random_bytes``.
+    """
+    return os.urandom(size)
+
+
 def new_worker_id() -> bytes:
     """Return the random prefix that makes a process's ids unique in every cluster."""
-    return os.urandom(WORKER_ID_SIZE)
+    return random_bytes(WORKER_ID_SIZE)
+
+
+def new_node_id() -> bytes:
+    """Return a random id for one start of a node daemon."""
+    return random_bytes(NODE_ID_SIZE)
 
 
 def task_id(worker_id: bytes, counter: int) -> bytes:
@@ -70,7 +83,7 @@ def owner_of(object_id_: bytes) -> bytes:
 
 def new_actor_id(job_id: bytes) -> bytes:
     """Return a random id that ends with the job's."""
-    return os.urandom(ACTOR_ID_SIZE - JOB_ID_SIZE) + job_id
+    return random_bytes(ACTOR_ID_SIZE - JOB_ID_SIZE) + job_id
 
 
 def _digest(size: int, *parts: bytes) -> bytes:
@@ -106,7 +119,7 @@ class BaseID:
     @classmethod
     def from_random(cls: type[Self]) -> Self:
         """Return a new random id."""
-        return cls(os.urandom(cls.SIZE))
+        return cls(random_bytes(cls.SIZE))
 
     @classmethod
     def nil(cls: type[Self]) -> Self:

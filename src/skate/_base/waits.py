@@ -149,10 +149,11 @@ class Graph:
 
 def stuck(graph: Graph) -> set[str]:
     """Return every call that can never go on."""
-    left = {*graph.calls, *graph.running, *graph.queued}
+    calls = dict.fromkeys([*graph.calls, *graph.running, *graph.queued])
+    left = set(calls)
     frees: dict[str, list[str]] = {}
     free = []
-    for call in left:
+    for call in calls:
         others = graph.depends(call)
         if others and left.issuperset(others):
             for other in others:

@@ -359,8 +359,9 @@ class Actors:
             self._unplaced.append(actor)
         return []
 
-    def expected(self) -> set[bytes]:
+    def expected(self) -> list[bytes]:
         """Return the nodes of living actors, and the processes whose end would end these actors too."""
         living = [actor for actor in self.records.values() if actor.state is not ActorState.DEAD]
-        nodes = {actor.node for actor in living if actor.node}
-        return nodes | {actor.spec.owner_id for actor in living if not actor.spec.job_config}
+        nodes = [actor.node for actor in living if actor.node]
+        owners = [actor.spec.owner_id for actor in living if not actor.spec.job_config]
+        return list(dict.fromkeys(nodes + owners))

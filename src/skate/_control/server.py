@@ -10,17 +10,13 @@ do not reconnect within ``RECONNECT_TIMEOUT_S`` seconds count as dead.
 
 from __future__ import annotations
 
-import os
-import socket
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from skate._base import descriptors
-from skate._base.clock import monotonic
+from skate._base import clock, descriptors
 from skate._control.actors import (
     ActorRecord,
     Actors,
@@ -39,6 +35,7 @@ from skate._control.stored import dump_actor, load_actor
 from skate._transport.acceptor import Acceptor
 from skate._transport.connection import Connection, Handler, Listener
 from skate._transport.reactor import Reactor
+from skate._transport.streams import ListeningStream, Stream
 from skate._wire import control, node, services
 from skate._wire.codec import pack, unpack
 
@@ -73,15 +70,6 @@ class Records(Protocol):
         """Commit and close."""
 
 
-class ControlSettings(msgspec.Struct, frozen=True):
-    """Holds the settings of a control store: JSON on its command line, written by ``_launch``."""
-
-    session_dir: str
-    #: The control store ends when this connection (its driver's) closes; -1: it belongs to no driver.
-    driver_fd: int
-    listen_fd: int
-
-
 class Peer:
     """Describes a connected process."""
 
@@ -89,7 +77,8 @@ class Peer:
         self.is_lifeline = is_lifeline
         self.id = b""
         self.node: control.NodeInfo | None = None
-        self.watching: set[bytes] = set()
+        #: Ids of actors.
+        self.watching: dict[bytes, None] = {}
 
     def __repr__(self) -> str:
         return f"{'node' if self.node else 'process'} {self.id.hex()}"
@@ -105,13 +94,14 @@ class ControlStore:
         self._nodes: dict[bytes, Connection] = {}
         self._had_node = False
         self._early_lists: list[tuple[Connection, control.ListNodes]] = []
-        self._watchers: dict[bytes, set[Connection]] = {}
+        #: By actor, the first watcher first.
+        self._watchers: dict[bytes, dict[Connection, None]] = {}
         #: Jobs by their drivers, as plain rows.
         self._jobs: dict[bytes, dict[str, Any]] = {}
         self._last_job = 0
         #: After a restart: the nodes and processes that have not reconnected yet, and the time limit for them
         #: (monotonic seconds).
-        self._absent: set[bytes] = set()
+        self._absent: dict[bytes, None] = {}
         self._lease_ends = 0.0
         self._values = KeyValues()
         self._events: deque[dict[str, Any]] = deque(maxlen=_MAX_EVENTS)
@@ -139,21 +129,26 @@ class ControlStore:
         self._acceptor = Acceptor(reactor, services.CONTROL, self._handlers, self._disconnected)
         self._restore()
 
-    def serve(self, settings: ControlSettings) -> None:
-        """Accept connections from now on."""
+    def serve(self, listening: ListeningStream, lifeline: Stream | None) -> None:
+        """Accept connections from now on.
+
+        Args:
+            listening: where nodes and processes connect.
+            lifeline: the driver's connection with which the control store ends; None: it belongs to no
+                driver.
+        """
         self.reactor.on_turn = self._storage.commit
-        listening = socket.socket(fileno=settings.listen_fd)
         Listener(self.reactor, listening, self._accept, self._out_of_descriptors)
-        self._has_lifeline = settings.driver_fd >= 0
-        if self._has_lifeline:
-            self._accept(socket.socket(fileno=settings.driver_fd), is_lifeline=True)
+        self._has_lifeline = lifeline is not None
+        if lifeline is not None:
+            self._accept(lifeline, is_lifeline=True)
 
     @property
     def handlers(self) -> Mapping[type, Handler]:
         """Return the handler of each message type."""
         return self._handlers
 
-    def _accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
+    def _accept(self, sock: Stream, is_lifeline: bool = False) -> None:
         self._acceptor.accept(sock, Peer(is_lifeline), patient=is_lifeline)
 
     def _out_of_descriptors(self, error: OSError) -> None:
@@ -166,7 +161,7 @@ class ControlStore:
     def _disconnected(self, connection: Connection) -> None:
         peer: Peer = connection.peer
         for actor_id in peer.watching:
-            self._watchers[actor_id].discard(connection)
+            self._watchers[actor_id].pop(connection, None)
         if peer.is_lifeline:
             self.stop()
         elif peer.node is not None and self._nodes.get(peer.id) is connection:
@@ -179,7 +174,7 @@ class ControlStore:
     def _process_ended(self, process: bytes) -> None:
         job = self._jobs.get(process)
         if job is not None:
-            job["status"], job["end_time"] = "SUCCEEDED", time.time()  # no process reports how it ended
+            job["status"], job["end_time"] = "SUCCEEDED", clock.time()  # no process reports how it ended
             self._event("INFO", "JOBS", f"job {job['job_id']} ended")
             self._record_job(job)
         self.owner_ended(process)
@@ -206,10 +201,10 @@ class ControlStore:
         self._had_node = True
         peer.node = control.NodeInfo(
             message.node_id, True, message.address, message.hostname, message.pid,
-            message.resources, message.resources, message.labels, time.time(),
+            message.resources, message.resources, message.labels, clock.time(),
         )  # fmt: skip
         self._nodes[peer.id] = connection
-        self._absent.discard(peer.id)
+        self._absent.pop(peer.id, None)
         self._event("INFO", "NODES", f"node {peer.id.hex()} joined ({message.hostname})")
         for news in message.reports:
             self._handlers[type(news)](connection, news)
@@ -217,9 +212,10 @@ class ControlStore:
         for root in message.roots:
             if not self._actors.is_alive(root):
                 connection.send(control.ForgetJob(root))
-        for process in self._absent.intersection(message.gone):
-            self._absent.discard(process)
-            self._process_ended(process)
+        for process in message.gone:
+            if process in self._absent:
+                del self._absent[process]
+                self._process_ended(process)
         early, self._early_lists = self._early_lists, []
         for asking, request in early:
             self._list_nodes(asking, request)
@@ -238,13 +234,13 @@ class ControlStore:
 
     def _register_job(self, connection: Connection, message: control.RegisterJob) -> None:
         connection.peer.id = message.worker_id
-        self._absent.discard(message.worker_id)
+        self._absent.pop(message.worker_id, None)
         job = self._jobs.get(message.worker_id)
         if job is None and not message.job_id:
             self._last_job += 1
             job = self._jobs[message.worker_id] = {
                 "job_id": self._last_job.to_bytes(4, "big").hex(), "driver": message.worker_id.hex(),
-                "status": "RUNNING", "entrypoint": message.entrypoint, "start_time": time.time(),
+                "status": "RUNNING", "entrypoint": message.entrypoint, "start_time": clock.time(),
                 "end_time": None, **msgspec.json.decode(message.facts or b"{}"),
             }  # fmt: skip
             self._record_job(job)
@@ -303,8 +299,8 @@ class ControlStore:
         connection.send(control.Answer(message.request, pack(list(self._jobs.values()))))
 
     def _watch_actor(self, connection: Connection, message: control.WatchActor) -> None:
-        self._watchers.setdefault(message.actor_id, set()).add(connection)
-        connection.peer.watching.add(message.actor_id)
+        self._watchers.setdefault(message.actor_id, {})[connection] = None
+        connection.peer.watching[message.actor_id] = None
         actor = self._actors.records.get(message.actor_id)
         if actor is not None:
             connection.send(_update(actor))
@@ -336,7 +332,7 @@ class ControlStore:
     @property
     def _create_timeout_s(self) -> float:
         """Return how long to wait for the CreateActor of an unknown actor (seconds)."""
-        return max(_CREATE_TIMEOUT_S, self._lease_ends - monotonic())
+        return max(_CREATE_TIMEOUT_S, self._lease_ends - clock.monotonic())
 
     def _release_actor(self, connection: Connection, message: control.ReleaseActor) -> None:
         self._run(
@@ -397,7 +393,7 @@ class ControlStore:
     def _event(self, severity: str, source: str, text: str) -> None:
         """Remember an event for the state API."""
         self._events.append(
-            {"severity": severity, "time": time.time(), "source_type": source, "message": text}
+            {"severity": severity, "time": clock.time(), "source_type": source, "message": text}
         )
 
     def _key_value(self, connection: Connection, message: control.KeyValue) -> None:
@@ -415,7 +411,7 @@ class ControlStore:
         """Record when the actor got into its state."""
         index = {ActorState.PENDING: 0, ActorState.ALIVE: 1, ActorState.DEAD: 2}.get(actor.state)
         if index is not None and not actor.times[index]:
-            actor.times[index] = time.time()
+            actor.times[index] = clock.time()
         if actor.state in (ActorState.DEAD, ActorState.RESTARTING):
             what = "is dead" if actor.state is ActorState.DEAD else "is being restarted"
             text = f"actor {actor.spec.class_name} ({actor.id.hex()}) {what}: {actor.cause}"
@@ -445,17 +441,16 @@ class ControlStore:
             found, key=lambda actor: actor.times[-1]
         ):  # actors that died first are forgotten first
             self._run(self._actors.restore(actor))
-        self._absent = self._actors.expected() | {
-            driver for driver, job in self._jobs.items() if job["status"] == "RUNNING"
-        }
+        drivers = [driver for driver, job in self._jobs.items() if job["status"] == "RUNNING"]
+        self._absent = dict.fromkeys(self._actors.expected() + drivers)
         if self._jobs:
             self._event("WARNING", "CONTROL_STORE", "the control store ended and was restarted")
-            self._lease_ends = monotonic() + RECONNECT_TIMEOUT_S
+            self._lease_ends = clock.monotonic() + RECONNECT_TIMEOUT_S
             self.reactor.call_later(RECONNECT_TIMEOUT_S, self._lease_over)
 
     def _lease_over(self) -> None:
         """Declare the nodes and processes dead that have not reconnected."""
-        absent, self._absent = self._absent, set()
+        absent, self._absent = self._absent, {}
         for one in absent:
             self._event(
                 "ERROR", "CONTROL_STORE", f"{one.hex()} did not reconnect within {RECONNECT_TIMEOUT_S:g} s"
@@ -475,16 +470,3 @@ def _update(actor: ActorRecord) -> control.ActorUpdate:
         actor.begun_owner,
         actor.begun_seq,
     )
-
-
-def main(settings_json: str) -> None:
-    """Run a control store until its driver ends."""
-    from skate._control.storage import Storage  # SQLite takes a while to import
-
-    descriptors.raise_limit()
-    descriptors.keep_reserve()
-    settings = msgspec.json.decode(settings_json, type=ControlSettings)
-    storage = Storage(os.path.join(settings.session_dir, "control.db"))
-    store = ControlStore(Reactor("control store"), storage)
-    store.serve(settings)
-    store.reactor.run()

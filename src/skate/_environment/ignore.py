@@ -56,13 +56,13 @@ def _rule(line: str, base: str) -> Rule | None:
     if keeps:
         pattern = pattern[1:]
     folders_only = pattern.endswith("/")
-    pattern = pattern.rstrip("/")
+    pattern = pattern.removesuffix("/")
     if pattern.startswith("./"):
         pattern = pattern[1:]
     if not pattern:
         return None
     anchored = "/" in pattern
-    text = _translate(pattern.lstrip("/"))
+    text = ".+" if pattern == "/**" else _translate(pattern.removeprefix("/"))
     try:
         return Rule(re.compile(text if anchored else f"(?:.*/)?{text}", re.DOTALL), keeps, folders_only, base)
     except re.error:

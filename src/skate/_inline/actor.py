@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import perf_counter
 from typing import Any
 
-from skate._base import errors, ids
-from skate._base.user_errors import is_a, set_traceback
-from skate._base.waits import lane
+from skate._base import ids
+from skate._base.clock import perf_counter
 from skate._inline.call_threads import Killed
 from skate._inline.context import ActorParts
-from skate._inline.lanes import Key, Lanes
 from skate._inline.reactor import Deferred, LocalConnection, pair
 from skate._inline.work import Constructor, Work
-from skate._serialize.exceptions import dump_error, dump_task_error
+from skate._serialize.exceptions import dump_task_error
 from skate._transport.connection import Connection, Handler
 from skate._wire import control
 from skate._wire import worker as wire
 from skate._wire.codec import unpack
 from skate._worker.execution.actor_host import ActorInstance
 from skate._worker.execution.exits import Exit
+from skate._worker.execution.failures import withdrawn
+from skate._worker.execution.lanes import Key, Lanes, group_of, is_serial, limits_of, unknown_group
 from skate._worker.objects.refs import ObjectEntry
 from skate._worker.process import current
-from skate._worker.process.current import SYSTEM_GROUP
 from skate._worker.process.peers import Peer
 
 
@@ -50,11 +48,8 @@ class InlineActor(ActorInstance):
         #: The call begun last: callers decide by it what to repeat.
         self.begun: Key = (b"", 0)
         self.gpus = executor.take_gpus(spec.running)
-        serial = not spec.is_async and spec.max_concurrency == 1 and not spec.concurrency_groups
-        self.is_serial = serial
-        self.lanes: Lanes[Work] = Lanes(
-            {"": spec.max_concurrency, SYSTEM_GROUP: 1, **spec.concurrency_groups}
-        )
+        self.is_serial = is_serial(spec)
+        self.lanes: Lanes[Work] = Lanes(limits_of(spec))
         #: The two ends of the callers' connection.
         self.callers, self.connection = pair(parts.reactor, parts.calls_table, self._table())
         for end, who in ((self.callers, self.id), (self.connection, parts.context.worker_id)):
@@ -84,26 +79,17 @@ class InlineActor(ActorInstance):
         work = Work(connection, call, call.name or method_name, self, method_name)
         work.resources, work.gpus = self.spec.running, self.gpus
         work.on_end = lambda: self._over(work)
-        group = self.group_of(call)
+        if not self.is_serial:  # as with a process of its own: it has no groups
+            work.group = group_of(self.spec, call)
         try:
-            begun = self.lanes.arrive(work.key, group, work)
+            begins = self.lanes.arrive(work)
         except KeyError:
-            known = ", ".join(self.spec.concurrency_groups) or "none"
-            error = ValueError(
-                f"{work.name} was called in the concurrency group {group!r}, which the actor's option "
-                f"concurrency_groups does not define (it has: {known})"
-            )
+            error = unknown_group(self.spec, work.name, work.group)
             data, _ = dump_task_error(error, work.name, self.spec.class_name, self.actor_id.hex())
             connection.send(wire.Reply(call.seq, wire.ERROR, data))
             return
-        for one in begun:
-            self._start(one)
-
-    def group_of(self, call: wire.Call) -> str:
-        """Return the group of a call: its own, or its method's, or the default."""
-        if self.is_serial:
-            return ""  # as with the real one: it has no groups
-        return call.group or str(self.spec.methods.get(str(call.fn), {}).get("concurrency_group", ""))
+        if begins:
+            self._start(work)
 
     def _start(self, work: Work) -> None:
         self.begun = work.key
@@ -120,17 +106,16 @@ class InlineActor(ActorInstance):
 
     def _over(self, work: Work) -> None:
         self._executor.cancelled.discard(work.key)
-        for one in self.lanes.ended(work.key):
-            self._start(one)
+        following = self.lanes.ended(work)
+        if following is not None:
+            self._start(following)
 
     def _cancel(self, connection: Connection, message: wire.CancelCall) -> None:
         key = (connection.peer.id, message.seq)
         executor = self._executor
         queued = self.lanes.withdraw(key)
         if queued is not None:
-            text = f"{queued.name} was cancelled before it began"
-            error = dump_error(errors.TaskCancelledError(ids.task_id(*key).hex(), text))
-            connection.send(wire.Reply(message.seq, wire.ERROR, error))
+            connection.send(wire.Reply(message.seq, wire.ERROR, withdrawn(*key, queued.name)))
             return
         work = self.lanes.running(key)
         if work is None:
@@ -161,16 +146,9 @@ class InlineActor(ActorInstance):
         self._report(raised, received)
 
     def _report(self, raised: BaseException | None, received: list[ObjectEntry]) -> None:
-        spec = self.spec
-        error = b""
-        if raised is not None:
-            name = self._constructor.name
-            if is_a(raised, SystemExit):
-                self.end_by(raised, name)
-                return
-            error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
-            self.warn_of(name, raised)
-            set_traceback(raised, None)
+        error = self._constructor_failed(raised) if raised is not None else b""
+        if raised is not None and not error:
+            return
         self.call_thread.ending = True
         with self._context.lock:
             self._garbage.drain()
@@ -249,31 +227,18 @@ class InlineActor(ActorInstance):
             if key in row.queued:
                 if not self.is_constructed:
                     return [(info.owner, info.seq)]
-                return list(row.running) if self._slots(row.slots) else []
+                return [] if self.spec.is_async else list(row.running)
         return None
 
     def lane_rows(self) -> list[dict[str, Any]]:
         """Return the lanes of its calls: see ``_base.waits``. Under the lock."""
-        now = perf_counter()
         if self.stopped:
             return []
-        if not self.is_constructed:
-            info = self._constructor
-            return [lane(self.id, 1, [(*(info.owner, info.seq), now - self._made)],
-                         [key for row in self.lanes.rows() for key in row.queued])]  # fmt: skip
-        found = []
-        for row in self.lanes.rows():
-            running = []
-            for key in row.running:
-                work = self.lanes.running(key)
-                running.append((*key, now - (work.began if work is not None else now)))
-            found.append(lane(self.id, self._slots(row.slots), running, row.queued))
-        return found
-
-    def _slots(self, limit: int) -> int:
-        return limit
+        info, now = self._constructor, perf_counter()
+        return self.lanes.report(
+            self.id, (info.owner, info.seq, now - self._made), now, is_async=self.spec.is_async
+        )
 
     def running(self) -> list[str]:
         """Return the names of the calls that run."""
-        works = [self.lanes.running(key) for row in self.lanes.rows() for key in row.running]
-        return [work.name for work in works if work is not None]
+        return [work.name for work in self.lanes.all_running()]

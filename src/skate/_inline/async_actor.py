@@ -9,9 +9,10 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
+from skate._base.clock import perf_counter
+from skate._base.hooks import unset
 from skate._inline.actor import InlineActor
 from skate._inline.call_threads import CallThread, Killed
 from skate._inline.context import ActorParts
@@ -160,9 +161,8 @@ class AsyncActor(InlineActor):
 
     def _start(self, work: Work) -> None:
         self.begun = (b"", 0)  # several calls run at a time: none of them is known to be the last
-        group = self.group_of(work.call)
         try:
-            loop = self._main if group not in self.spec.concurrency_groups else self._loop_of(group)
+            loop = self._loop_of(work.group) if work.group in self.spec.concurrency_groups else self._main
         except RuntimeError as error:
             self._executor.refuse(work, error)
             return
@@ -199,14 +199,11 @@ class AsyncActor(InlineActor):
         try:
             if work.key in executor.cancelled:
                 raise asyncio.CancelledError
-            result = await self._invoke_call(work, received)
+            result: Result | None = await self._invoke_call(work, received)
         except BaseException as error:
-            if self.stopped:
-                return
-            failed = executor.failed(error, work)
-            if failed is None:
-                return
-            result = failed
+            result = executor.failed(error, work) if not self.stopped else None
+        if result is None:
+            return
         taken = int((perf_counter() - started) * 1_000_000)
         with self._context.lock:
             if not self.stopped:
@@ -219,7 +216,7 @@ class AsyncActor(InlineActor):
         args, kwargs = self._invocation.decode_arguments(call, received)
         value: Any = target(*args, **kwargs)
         if call.stream is not None:
-            await self._executor.yielding.run_async(work.connection, call, value, _nothing)
+            await self._executor.yielding.run_async(work.connection, call, value, unset)
             return wire.NONE, b"", None, None, None
         if inspect.isawaitable(value):
             value = await value
@@ -230,7 +227,7 @@ class AsyncActor(InlineActor):
             if work.coroutine is not None:
                 work.coroutine.cancel()
 
-        loop = self._loops.get(self.group_of(work.call), self._main)
+        loop = self._loops.get(work.group, self._main)
         loop.loop.call_soon_threadsafe(cancel)
 
     # ------------------------------------------------------------------ the end
@@ -247,10 +244,3 @@ class AsyncActor(InlineActor):
             loop.stop()
             loop.call_thread.retire()
             self._executor.call_threads.discard(loop.call_thread)
-
-    def _slots(self, limit: int) -> int:
-        return 0  # a coroutine may wait in many ways: it is never known to be blocked
-
-
-def _nothing() -> None:
-    pass

@@ -6,16 +6,15 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from skate._base import errors, ids
+from skate._base.clock import monotonic
 from skate._base.config import Config
 from skate._base.waits import deadlocks, situation
 from skate._control.server import ControlStore, Peer
 from skate._inline.context import Actor, ActorParts
 from skate._inline.executor import InlineExecutor, InlineYielding
-from skate._inline.lanes import Key
 from skate._inline.node import InlineNode
 from skate._inline.reactor import InlineReactor, LocalConnection, pair
 from skate._inline.work import Constructor, Work
@@ -30,6 +29,7 @@ from skate._worker.calls.task_submitter import PoolRoute, TaskSubmitter
 from skate._worker.core import Core, Kinds
 from skate._worker.execution import forked_child
 from skate._worker.execution.invocation import Invocation
+from skate._worker.execution.lanes import Key
 from skate._worker.execution.local import Local
 from skate._worker.objects.refs import PENDING
 from skate._worker.process import current
@@ -68,7 +68,7 @@ class InlinePeers(Peers):
 
     def add(self, end: LocalConnection) -> None:
         """Send over this connection, too, that a function was dropped."""
-        self._all.add(end)
+        self._all[end] = None
 
 
 class InlineTasks(TaskSubmitter):
@@ -227,7 +227,8 @@ class InlineCore(Core):
         self.peers.node = self.task_submitter.node = self.local.node = node
         self.task_submitter.connection, self.local.inline_executor = tasks_end, self.inline_executor
         self.peers.add(tasks_end)
-        daemon, _ = pair(reactor, self.daemon.handlers(), node.core_table())
+        # Nothing is stored there, so its messages need no answer.
+        daemon, _ = pair(reactor, self.daemon.handlers(), {})
         self.daemon.attach(daemon)
         self.waiting.block = self._block
         self.control_store: ControlStore
@@ -411,7 +412,7 @@ class InlineCore(Core):
 
     def abandon(self) -> None:
         """Drop the session in a forked child, which has none of the threads. See Core."""
-        current.process.core = None
+        self.detach()
         current.process.forked = True
         forked_child.end_where_user_code_ends(self.inline_executor, self.inline_executor.invocation)
         self.inline_reactor.abandon()

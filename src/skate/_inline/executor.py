@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from time import perf_counter
 from typing import Any, Protocol
 
-from skate._base import errors, ids
+from skate._base import errors
+from skate._base.clock import perf_counter
 from skate._base.resources import UNIT
-from skate._base.user_errors import is_a
 from skate._base.waits import lane
 from skate._inline.call_threads import CallThread, Killed
-from skate._inline.lanes import Key
 from skate._inline.reactor import InlineReactor, LocalConnection, here
 from skate._inline.work import Work
 from skate._node.leases.instances import Devices
@@ -22,13 +20,12 @@ from skate._wire import worker as wire
 from skate._worker.calls.cancellation import Canceller, cancel_error
 from skate._worker.calls.results import Results
 from skate._worker.calls.tasks import TaskTable
-from skate._worker.execution.exits import Exit
-from skate._worker.execution.failures import reply_of, taken_apart
+from skate._worker.execution.failures import Failures
 from skate._worker.execution.invocation import Invocation, Result
+from skate._worker.execution.lanes import Key
 from skate._worker.execution.yielding import Outgoing, Yielding
 from skate._worker.objects.refs import ObjectEntry
 from skate._worker.process import current
-from skate._worker.process.cancelled import cancelled_error
 from skate._worker.process.context import ProcessContext
 
 #: The starter of a generator pauses no longer once the generator is so many items ahead.
@@ -92,6 +89,7 @@ class InlineExecutor:
         self.cancelled: set[Key] = set()
         self.invocation = invocation
         self.invocation.cancelled = self.cancelled
+        self._failures = Failures(invocation, dump_task_error, f"this process ({context.pid})")
         self.yielding = make_yielding(invocation)
         #: Running tasks. (An actor has the table of its own calls.)
         self.tasks: dict[Key, Work] = {}
@@ -230,16 +228,15 @@ class InlineExecutor:
         started = work.began = perf_counter()
         token = current.call.set(work)
         try:
-            result = self._invoke(work, load, received)
+            result: Result | None = self._invoke(work, load, received)
         except Killed:
             return self._end_killed(work)
         except BaseException as error:
-            failed = self.failed(error, work)
-            if failed is None:
-                return None
-            result = failed
+            result = self.failed(error, work)
         finally:
             current.call.reset(token)
+        if result is None:
+            return None
         taken = int((perf_counter() - started) * 1_000_000)
         assert work.call_thread is not None
         work.call_thread.ending = True
@@ -271,23 +268,7 @@ class InlineExecutor:
 
     def failed(self, error: BaseException, work: Work) -> Result | None:
         """Return the reply for an exception of user code; None if the actor ends, whose end is the reply."""
-        name, actor = work.name, work.actor
-        error, before = taken_apart(error)
-        described = (actor.repr, actor.actor_id.hex()) if actor is not None else None
-        if work.key in self.cancelled:
-            when = f" while it ran in this process ({self._context.pid})"
-            cancelled = cancelled_error(error, name, ids.task_id(*work.key).hex(), when, described)
-            if before is not None:
-                self.invocation.forget(work.connection.peer.id, work.call, before)
-            return wire.ERROR, cancelled, None, None, None
-        if actor is not None:
-            if is_a(error, SystemExit):
-                actor.end_by(error, name)
-                return None
-        elif is_a(error, SystemExit):
-            return Exit(error).of_task(name)[1]
-        owner = work.connection.peer.id
-        return reply_of(self.invocation, dump_task_error, owner, work.call, error, name, described, before)
+        return self._failures.reply_to(work.owner, work.call, error, work.name, work.actor)
 
     # ------------------------------------------------------------------ questions
 

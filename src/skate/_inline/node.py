@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import time
 from typing import TYPE_CHECKING, Any
 
-from skate._base import errors, ids
+from skate._base import clock, errors, ids
 from skate._base.config import Config
 from skate._base.kinds import ERROR
 from skate._base.resources import Resources, describe, fits, to_float
@@ -18,7 +16,7 @@ from skate._scheduling.labels import NODE_ID
 from skate._scheduling.placement import Infeasible, NodeView, place
 from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection, Handler
-from skate._wire import control, node
+from skate._wire import control
 from skate._wire.codec import unpack
 from skate._worker.objects.refs import RefTable
 from skate._worker.process.context import ProcessContext
@@ -39,7 +37,7 @@ class InlineNode:
         self._executor = executor
         #: The parts that actors get. Set by InlineCore.
         self.actor_parts: ActorParts
-        self.node_id = os.urandom(ids.NODE_ID_SIZE)
+        self.node_id = ids.new_node_id()
         #: The worker that runs the tasks, as reports show it.
         self.task_worker_id = ids.new_worker_id()
         self.resources: Resources = offer.resources
@@ -51,19 +49,11 @@ class InlineNode:
         self.actors: dict[bytes, InlineActor] = {}
         self._by_address: dict[str, InlineActor] = {}
         self._warned: set[str] = set()
-        self._since = time.time()
+        self._since = clock.time()
 
     def control_table(self) -> dict[type, Handler]:
         """Return the handlers of the control store's messages."""
         return {control.PlaceActor: self._place, control.StopActor: self._stop}
-
-    def core_table(self) -> dict[type, Handler]:
-        """Return the handlers of the driver's messages. Without a store, other messages need no answer."""
-        return {node.StoreStatus: self._store}
-
-    def _store(self, connection: Connection, message: node.StoreStatus) -> None:
-        used, objects = self._stored()
-        connection.send(node.StoreReport(message.request, used, objects, self._capacity, 0, []))
 
     def _stored(self) -> tuple[int, int]:
         """Return the bytes and the number of the objects that would lie in shared memory elsewhere."""

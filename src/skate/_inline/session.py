@@ -13,7 +13,6 @@ from skate._inline.core import InlineCore
 from skate._launch.connect import Program, catch_signals, job_facts, leave_signals
 from skate._launch.machine import Offer
 from skate._wire import control
-from skate._worker.process import current
 from skate.engine.runtime import RuntimeEngine
 
 
@@ -58,7 +57,7 @@ class InlineDriver:
         context.job_facts = job_facts(program, environment)
         core.connect(namespace, printable(" ".join(sys.argv)))
         core.engine = InlineEngine(core)
-        current.process.core = core
+        core.attach()
         if program.logging:
             from skate._worker.reporting import structured_logs
 
@@ -72,8 +71,7 @@ class InlineDriver:
 
     def stop(self) -> None:
         """End the session."""
-        if current.process.core is self.core:
-            current.process.core = None
+        self.core.detach()
         self.core.main_thread.hold_signals()
         try:
             self.core.close()

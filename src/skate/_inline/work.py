@@ -35,6 +35,7 @@ class Work(CallInfo):
         "connection",
         "call",
         "actor",
+        "group",
         "resources",
         "gpus",
         "call_thread",
@@ -58,6 +59,8 @@ class Work(CallInfo):
         self.call = call
         #: The actor whose method it is.
         self.actor = actor
+        #: The concurrency group of a method.
+        self.group = ""
         self.resources: Mapping[str, int] = {}
         self.gpus: tuple[str, ...] = ()
         self.call_thread: CallThread | None = None

@@ -23,7 +23,6 @@ from skate._transport.reactor import Reactor
 from skate._transport.spin import Spin
 from skate._wire import node
 from skate._worker.core import Core
-from skate._worker.process import current
 from skate._worker.process.context import ProcessContext
 
 #: The module that draws the progress bars of tqdm_ray, and the prefix of lines that report them.
@@ -82,7 +81,7 @@ class Driver:
         session_dir, alive_fd = session.create()
         starter = Starter(session_dir, alive_fd, lifeline=True)
         settings = {**offer._asdict(), "config": config._asdict()}
-        roles = starter.both(os.urandom(ids.NODE_ID_SIZE), settings)
+        roles = starter.both(ids.new_node_id(), settings)
         session.describe(session_dir, session_facts(config, offer, owner=os.getpid()))
         driver = cls(_core(session_dir, config), roles, alive_fd)
         driver._program = program
@@ -191,7 +190,7 @@ class Driver:
         if not core.context.reactor.wait(welcomed, deadline) or core.daemon.welcome is None:
             raise self._start_failed("node daemon", 0)
         core.context.reactor.start_background()
-        current.process.core = core
+        core.attach()
         if self._program.logging:
             from skate._worker.reporting import structured_logs
 
@@ -286,8 +285,7 @@ class Driver:
     def stop(self) -> None:
         """End this job, and the session if it belongs to this process; show the last output."""
         core = self.core
-        if current.process.core is core:
-            current.process.core = None
+        core.detach()
         core.main_thread.hold_signals()
         try:
             self._stop()

@@ -80,7 +80,7 @@ class Starter:
 
     def both(self, node_id: bytes, settings: dict[str, Any]) -> list[Role]:
         """Start the node daemon and the control store, which the daemon then supervises."""
-        argv = self._argv("skate._control.server", {})
+        argv = self._argv("skate._control.main", {})
         with self._listen("control") as listening:
             control = self._start("control store", "control", argv, {3: listening.fileno()})
             pidfd = os.pidfd_open(control.pid)

@@ -12,7 +12,8 @@ from skate._base.clock import monotonic
 from skate._launch import session
 from skate._transport.connection import Connection
 from skate._transport.dialing import dial
-from skate._transport.reactor import Reactor, Waiter
+from skate._transport.reactor import Reactor
+from skate._transport.requests import Requests
 from skate._wire import control, node
 from skate._wire.codec import PROTOCOL
 
@@ -53,9 +54,7 @@ class Observer:
     def __init__(self, session_dir: str) -> None:
         self.session_dir = session_dir
         self._reactor = Reactor("observer")
-        self._answers: dict[int, list[Any]] = {}
-        self._waiter = Waiter()
-        self._last = 0
+        self._requests = Requests(self._reactor, self._reactor.lock)
         try:
             with self._reactor.lock:
                 self._node = self._connect("node.sock", {node.StateAnswer: self._answered})
@@ -70,26 +69,23 @@ class Observer:
 
     def _connect(self, name: str, handlers: Any) -> Connection:
         sock = dial(os.path.join(self.session_dir, name))
-        return Connection(self._reactor, sock, handlers, lambda connection: self._waiter.notify())
+        return Connection(self._reactor, sock, handlers, lambda connection: self._requests.end_waits())
 
     def _answered(self, connection: Connection, message: Any) -> None:
-        self._answers.setdefault(message.request, []).append(message)
-        self._waiter.notify()
+        self._requests.answered(message)
 
     def _ask(self, connection: Connection, make: Callable[[int], Any]) -> Any:
         with self._reactor.lock:
-            self._last += 1
-            number = self._last
-            self._waiter = Waiter()
-            connection.send(make(number))
+            request = self._requests.add(make)
+            connection.send(request.message)
             connection.flush()
-        self._reactor.wait(self._waiter, monotonic() + ANSWER_TIMEOUT_S)
-        if number not in self._answers:
+        answer = self._requests.wait(request, monotonic() + ANSWER_TIMEOUT_S)
+        if answer is None:
             raise errors.RaySystemError(
                 f"the session at {self.session_dir} does not answer: "
                 f"{connection.close_reason or f'nothing within {ANSWER_TIMEOUT_S:g} s'}"
             )
-        return self._answers.pop(number)[0]
+        return answer
 
     def ask_node(self, make: Callable[[int], Any]) -> Any:
         """Send a request to the node daemon and return its answer."""

@@ -38,7 +38,7 @@ def start(offer: Offer, config: Config) -> str:
     try:
         starter = Starter(path, alive_fd, lifeline=False)
         settings = {**offer._asdict(), "config": config._asdict()}
-        roles = starter.both(os.urandom(ids.NODE_ID_SIZE), settings)
+        roles = starter.both(ids.new_node_id(), settings)
         session.describe(path, session_facts(config, offer, owner=0))
         deadline = monotonic() + config.start_timeout_s
         if not _ask(path, control.ListNodes(1), deadline):

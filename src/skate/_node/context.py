@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from typing import Any
@@ -22,13 +23,14 @@ _MAX_ENDED_PROCESSES = 1000
 class NodeContext:
     """Made first and passed to every part; it knows no part."""
 
-    __slots__ = ("settings", "config", "node_id", "labels", "reactor", "clients", "closing", "events",
+    __slots__ = ("settings", "config", "node_id", "pid", "labels", "reactor", "clients", "closing", "events",
                  "ended_processes")  # fmt: skip
 
     def __init__(self, settings: NodeSettings, reactor: Reactor) -> None:
         self.settings = settings
         self.config = Config(**settings.config)
         self.node_id = bytes.fromhex(settings.node_id)
+        self.pid = os.getpid()
         self.labels = settings.labels | {NODE_ID: settings.node_id}
         self.reactor = reactor
         self.clients = Clients()

@@ -15,7 +15,6 @@ Each part is given the context and the parts below it, by name::
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -48,6 +47,7 @@ from skate._store.table import StoreTable
 from skate._transport.acceptor import Acceptor
 from skate._transport.connection import Handler, Listener
 from skate._transport.reactor import Reactor
+from skate._transport.streams import ListeningStream, Stream
 from skate._wire import services
 
 #: Time that drivers have to read what their workers printed last.
@@ -69,8 +69,6 @@ class Effects(NamedTuple):
     segments: Segments
     copier: DiskCopier
     memory: MemoryProbe
-    #: Connects to the control store at this path.
-    dial: Callable[[str], socket.socket]
     #: Of the head: starts the control store anew.
     supervisor: ControlStoreSupervisor | None
 
@@ -94,7 +92,6 @@ class Daemon:
             handlers=lambda: self.actors.control_handlers(),
             hosted=lambda: self.actors.hosted(),
             free=lambda: self.lease_table.free,
-            dial=effects.dial,
         )
         self.spilling = SpillService(
             context, self.store, segments, effects.copier, on_freed=lambda: self.objects.room()
@@ -184,18 +181,21 @@ class Daemon:
             context.reactor, services.NODE, self.handlers, self.connections.disconnected
         )
 
-    def start(self) -> None:
-        """Begin to serve."""
-        settings = self.context.settings
-        listening = socket.socket(fileno=settings.listen_fd)
+    def start(self, listening: ListeningStream, lifeline: Stream | None) -> None:
+        """Begin to serve.
+
+        Args:
+            listening: where processes of this node connect.
+            lifeline: the driver's connection with which the daemon ends; None: the daemon stays.
+        """
         Listener(self.context.reactor, listening, self.accept, self._out_of_descriptors)
-        if settings.driver_fd >= 0:
-            self.accept(socket.socket(fileno=settings.driver_fd), is_lifeline=True)
+        if lifeline is not None:
+            self.accept(lifeline, is_lifeline=True)
         if self._effects.supervisor is not None:
             self._effects.supervisor.watch(self.context.event)
         self.membership.join()
 
-    def accept(self, sock: socket.socket, is_lifeline: bool = False) -> None:
+    def accept(self, sock: Stream, is_lifeline: bool = False) -> None:
         """Serve a process that connected."""
         client = Client(is_lifeline)
         client.connection = self._acceptor.accept(sock, client, patient=is_lifeline)

@@ -16,7 +16,7 @@ from skate._node.settings import NodeSettings
 from skate._node.workers.launcher import Launcher, ProgressTable
 from skate._node.workers.logs import WorkerLog
 from skate._store.segment import Segments
-from skate._transport.dialing import dial_now
+from skate._transport.dialing import adopt
 from skate._transport.reactor import Reactor
 
 #: Holds the session's lock: see ``_launch.session``.
@@ -40,7 +40,6 @@ def effects(settings: NodeSettings, zygote_argv: list[str], progress_fd: int) ->
         segments=segments,
         copier=DiskCopier(reactor, segments),
         memory=memory,
-        dial=dial_now,
         supervisor=supervisor,
     )
 
@@ -55,5 +54,6 @@ def run(
     daemon = Daemon(settings, made)
     with made.reactor.lock:
         made.launcher.adopt(*zygote)
-        daemon.start()
+        lifeline = adopt(settings.driver_fd) if settings.driver_fd >= 0 else None
+        daemon.start(adopt(settings.listen_fd), lifeline)
     made.reactor.run()

@@ -20,6 +20,10 @@ from skate._store.allocator import DISK, DISK_SEGMENT_SIZE, Allocator, Extent, G
 MAX_ENDED_PROCESSES = 10_000
 
 
+class NotHeldError(ValueError):
+    """Raised for a process that seals an extent that it does not hold."""
+
+
 class StoredObject:
     """Describes one sealed object."""
 
@@ -95,7 +99,7 @@ class StoreTable:
             return False
         found = self.held.get(process, {}).pop((extent.segment, extent.offset), None)
         if found is None:
-            raise ValueError(f"process {process.hex()} sealed {extent}, which it does not hold")
+            raise NotHeldError(f"process {process.hex()} sealed {extent}, which it does not hold")
         whole, warm = found
         used = round_up(extent.size)
         if used < whole:

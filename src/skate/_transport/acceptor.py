@@ -6,12 +6,12 @@ hellos alone; the hello swaps both for those of the peer's kind (see ``_wire.han
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Reactor
+from skate._transport.streams import Stream
 from skate._wire.framing import MAX_HELLO
 from skate._wire.handshake import Handshake
 from skate._wire.services import Service
@@ -51,20 +51,20 @@ class Acceptor:
         #: By kind of peer.
         self._tables: dict[str, Mapping[type, Handler]] = {}
         #: Connections that did not say hello yet.
-        self._waiting: set[Connection] = set()
+        self._waiting: dict[Connection, None] = {}
 
-    def accept(self, sock: socket.socket, peer: Any, *, patient: bool = False) -> Connection:
-        """Serve a socket.
+    def accept(self, sock: Stream, peer: Any, *, patient: bool = False) -> Connection:
+        """Serve a process that connected.
 
         Args:
-            sock: the socket.
+            sock: its stream.
             peer: the role's record of the peer.
             patient: the peer may take any time for its hello (a lifeline).
         """
         connection = Connection(self._reactor, sock, self._hellos, self._closed, largest=MAX_HELLO)
         connection.peer = peer
         connection.handshake = Handshake(self._service)
-        self._waiting.add(connection)
+        self._waiting[connection] = None
         if not patient:
             connection.hello_timer = self._reactor.call_later(
                 self._timeout, lambda: self._overdue(connection)
@@ -97,7 +97,7 @@ class Acceptor:
             connection.refuse(refused)
 
     def _greeted(self, connection: Connection) -> None:
-        self._waiting.discard(connection)
+        self._waiting.pop(connection, None)
         if connection.hello_timer is not None:
             connection.hello_timer.cancel()
             connection.hello_timer = None

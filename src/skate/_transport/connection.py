@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import os
-import select
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -16,9 +16,10 @@ import msgspec
 from skate._base import descriptors
 from skate._base.clock import monotonic
 from skate._transport.reactor import READABLE, WRITABLE, Reactor, Timer
+from skate._transport.streams import ListeningStream, Stream
 from skate._wire.codec import GARBAGE, MESSAGES, append_frame, decoder
 from skate._wire.framing import MAX_FRAME, FrameError, FrameReader
-from skate._wire.handshake import BUSY, GARBLED, WRONG_PEER, Handshake, Refused, type_of
+from skate._wire.handshake import BUSY, GARBLED, WRONG_PEER, Handshake, Refused, WrongMessage, type_of
 
 #: Bytes read at once: small enough for the allocator to keep, not map and unmap, the buffer.
 CHUNK_BYTES = 64 * 1024
@@ -50,7 +51,7 @@ class Connection:
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket,
+        sock: Stream,
         handlers: Mapping[type, Handler],
         on_close: Callable[[Connection], None],
         *,
@@ -177,12 +178,9 @@ class Connection:
 
         For the last messages of a process only: it reads nothing meanwhile.
         """
-        poller = select.poll()
-        if not self.closed:
-            poller.register(self._fd, select.POLLOUT)
         self.flush()
         while not self.closed and self.queued_bytes and (left := deadline - monotonic()) > 0:
-            if poller.poll(left * 1000):
+            if self.reactor.wait_until_writable(self._fd, left):
                 self.flush()
 
     def _await_writable(self) -> None:
@@ -259,6 +257,8 @@ class Connection:
             return
         try:
             handler(self, message)
+        except WrongMessage as wrong:
+            self.refuse(Refused(wrong.code, f"sent {type(message).__name__} {wrong.what}"))
         except Exception as bug:  # ours; the messages behind it in the stream count all the same
             self.reactor.on_bug(bug)
 
@@ -342,8 +342,8 @@ class Listener:
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket,
-        on_accept: Callable[[socket.socket], Any],
+        sock: ListeningStream,
+        on_accept: Callable[[Stream], Any],
         on_shortage: Callable[[OSError], None] | None = None,
         *,
         refuses: bool = False,
@@ -397,7 +397,7 @@ class Listener:
                 os.close(self._spare)
                 self._spare = -1
                 sock, _ = self.sock.accept()
-                with sock:
+                with contextlib.closing(sock):
                     sock.setblocking(False)
                     sock.send(frame)
                 self._spare = os.eventfd(0, os.EFD_CLOEXEC)

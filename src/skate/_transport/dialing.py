@@ -1,4 +1,4 @@
-"""Dials Unix sockets, and listens on them."""
+"""Dials Unix sockets, listens on them, and adopts those that this process was started with."""
 
 from __future__ import annotations
 
@@ -58,3 +58,8 @@ def listen(path: str, backlog: int = 1024) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def adopt(fd: int) -> socket.socket:
+    """Return the socket, connected or listening, behind a descriptor that this process inherited."""
+    return socket.socket(fileno=fd)

@@ -36,6 +36,7 @@ from typing import Any, Protocol
 from skate._base import descriptors, threads
 from skate._base.clock import monotonic
 from skate._transport.spin import Spin
+from skate._transport.streams import Network
 from skate._transport.table_lock import TableLock, resume, state, suspend
 
 #: The background thread checks this often whether it should lead (seconds).
@@ -114,8 +115,8 @@ class Timer:
         return (self.when, self.order) < (other.when, other.order)
 
 
-class Reactor:
-    """Polls descriptors, runs timers and flushes, on the thread that leads. One a process.
+class Reactor(Network):
+    """Dials, listens, polls descriptors, runs timers and flushes, on the thread that leads. One a process.
 
     ``close`` frees its descriptors.
     """
@@ -148,7 +149,7 @@ class Reactor:
         self.dirty: list[Flushable] = []
         #: The polls of threads that wait and have nothing else to do. Off, unless the role sets another one.
         self.spin = Spin(0.0)
-        self._epoll = select.epoll()
+        self._epoll = self.make_poller()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._sources: dict[int, Source] = {}

@@ -48,6 +48,20 @@ class Refused(Struct, array_like=True, frozen=True, tag=140):
     what: str
 
 
+class WrongMessage(Exception):
+    """Raised by a handler that changed nothing: the sender of a message got it wrong, and is refused.
+
+    Args:
+        what: the fault, in words that follow the name of the message: "for an extent that it does not hold".
+        code: of the refusal.
+    """
+
+    def __init__(self, what: str, code: str = GARBLED) -> None:
+        super().__init__(what)
+        self.what = what
+        self.code = code
+
+
 class State(enum.Enum):
     """Names the stages of a connection's life."""
 

@@ -403,24 +403,6 @@ class StateAnswer(Struct, array_like=True, frozen=True, tag=85):
     silent: list[int]
 
 
-class StoreStatus(Struct, array_like=True, frozen=True, tag=66):
-    """Process to daemon: how full is the store?"""
-
-    request: int
-
-
-class StoreReport(Struct, array_like=True, frozen=True, tag=67):
-    """Daemon to process: bytes in use by objects, objects, capacity, bytes on disk, and the live
-    workers' pids."""
-
-    request: int
-    used: int
-    objects: int
-    capacity: int
-    on_disk: int
-    workers: list[tuple[bytes, int]]
-
-
 class TrimExtents(Struct, array_like=True, frozen=True, tag=68):
     """Daemon to process: the store is full; give back the extents that you keep for later (answer with
     ReturnExtents, empty if there are none)."""

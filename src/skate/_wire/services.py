@@ -41,24 +41,16 @@ class Service(NamedTuple):
         named: str = message.kind
         return named
 
-    def everything_said(self) -> Messages:
-        """Return the messages that all kinds together may send after their hellos."""
-        return frozenset().union(*self.said.values())
-
-    def everything_heard(self) -> Messages:
-        """Return the messages that the role sends to any kind."""
-        return frozenset().union(*self.heard.values())
-
 
 _PROCESS_TO_NODE: Messages = frozenset({
     node.LeaseDemand, node.LeaseReturned, node.LeaseBroken, node.KillTask, node.Allocate, node.Seal,
-    node.Free, node.Pin, node.Unpin, node.ReturnExtents, node.SegmentMissed, node.Prepared, node.StoreStatus,
+    node.Free, node.Pin, node.Unpin, node.ReturnExtents, node.SegmentMissed, node.Prepared,
     node.StateQuery, node.StateRows, node.LastRows, node.Counts, node.Metrics,
     node.Lose,
 })  # fmt: skip
 _NODE_TO_PROCESS: Messages = frozenset({
     node.LeaseGranted, node.DemandRefused, node.LeaseReclaim, node.WorkerDied, node.Extent, node.Pinned,
-    node.StoreReport, node.StateAnswer, node.StateAsk, node.CreatorDied, node.PrepareMove, node.TrimExtents,
+    node.StateAnswer, node.StateAsk, node.CreatorDied, node.PrepareMove, node.TrimExtents,
     node.Deadlocked,
 })  # fmt: skip
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import socket
 from mmap import mmap
 from typing import Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from skate._base import errors
 from skate._base.process import end_process_group
@@ -22,6 +21,7 @@ from skate._serialize.exceptions import dump_error
 from skate._store.client import StoreClient
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import print_bug
+from skate._transport.streams import Stream
 from skate._wire import control, node
 from skate._wire import worker as wire
 from skate._wire.codec import PROTOCOL
@@ -48,6 +48,7 @@ from skate._worker.objects.forks import ForkGuard
 from skate._worker.objects.futures import Futures
 from skate._worker.objects.garbage import Garbage
 from skate._worker.objects.home import Home
+from skate._worker.objects.object_ref import adoption, without_session
 from skate._worker.objects.refs import RefTable
 from skate._worker.objects.shared_memory import SharedMemory
 from skate._worker.objects.values import Values
@@ -64,11 +65,13 @@ from skate._worker.reporting.waits import WaitReport
 
 
 class Kinds(NamedTuple):
-    """The classes of the parts of which in-process mode has variants."""
+    """The classes of the parts of which in-process mode, or a simulator, has variants."""
 
     peers: type[Peers] = Peers
     task_submitter: type[TaskSubmitter] = TaskSubmitter
     local: type[Local] = Local
+    #: Of workers; a simulator's runs calls in virtual time.
+    executor: type[Executor] = Executor
 
 
 _REAL = Kinds()
@@ -79,11 +82,12 @@ class Core:
 
     def __init__(self, context: ProcessContext, kinds: Kinds = _REAL) -> None:
         self.context = context
+        self._kinds = kinds
         reactor = context.reactor
         #: The public API's view of this process (see skate.engine).
         self.engine: Any = None
-        #: Compiled graphs that this process has a part in.
-        self.graphs: WeakSet[Any] = WeakSet()
+        #: Compiled graphs that this process has a part in, the oldest first.
+        self.graphs: WeakKeyDictionary[Any, None] = WeakKeyDictionary()
         #: In workers: see ``add_executor``.
         self.executor: Executor | None = None
         self.breakpoints: Breakpoints | None = None
@@ -195,15 +199,17 @@ class Core:
         context = self.context
         invocation = Invocation(context, self.daemon, self.memory, self.borrowing, self.garbage)
         yielding = Yielding(context, self.waiting, self.borrowing, invocation)
-        executor = self.executor = self.local.executor = Executor(
+        executor = self.executor = self.local.executor = self._kinds.executor(
             context, self.daemon, self.main_thread, self.waiting, self.refs, self.store, self.garbage,
             self.values, invocation, yielding, progress_table, slot, self.canceller.cancel_children,
         )  # fmt: skip
-        self.breakpoints = Breakpoints(context, self.daemon, executor, _load_debugger)
-        executor.on_raised = self.breakpoints.look_at
+        self.breakpoints = Breakpoints(
+            context, self.daemon, executor, executor.blocking.wait_stopped, _load_debugger
+        )
+        executor.failures.on_raised = self.breakpoints.look_at
         executor.on_leave = self.reporter.send_metrics
         executor.on_end = self.reporter.send_history
-        self.waiting.block = executor.block
+        self.waiting.block = executor.blocking.block
         self.daemon.on_lost = lambda reason: end_process_group()
         self.peers.on_closed.insert(-1, executor.caller_left)
         self.peers.handlers.update(executor.handlers())
@@ -211,7 +217,7 @@ class Core:
 
     # ------------------------------------------------------------------ connections
 
-    def connect_node(self, sock: socket.socket, job_config: bytes = b"", error: str = "") -> None:
+    def connect_node(self, sock: Stream, job_config: bytes = b"", error: str = "") -> None:
         """Say hello to the daemon. Under the lock.
 
         Args:
@@ -233,7 +239,7 @@ class Core:
             handlers.update(self.executor.daemon_handlers())
         environment = context.environment if context.kind == "driver" else b""
         hello = node.Hello(
-            context.kind, context.worker_id, os.getpid(), context.address, PROTOCOL, job_config, error,
+            context.kind, context.worker_id, context.pid, context.address, PROTOCOL, job_config, error,
             environment,
         )  # fmt: skip
         self.daemon.connect(sock, handlers, hello)
@@ -245,6 +251,17 @@ class Core:
 
     def _handles_gone(self, actor_id: bytes) -> None:
         self.control.post(lambda request: control.ReleaseActor(request, actor_id))
+
+    def attach(self) -> None:
+        """Make this the runtime of the process."""
+        current.process.core = self
+        adoption.by = self.values.adopt
+
+    def detach(self) -> None:
+        """Leave the process without a runtime, if it is this one."""
+        if current.process.core is self:
+            current.process.core = None
+            adoption.by = without_session
 
     # ------------------------------------------------------------------ ends
 
@@ -310,7 +327,7 @@ class Core:
 
     def abandon(self) -> None:
         """Drop every connection in a forked child of user code, where the runtime is not usable."""
-        current.process.core = None
+        self.detach()
         current.process.forked = True
         if self.executor is not None:
             forked_child.end_where_user_code_ends(self.executor, self.executor.invocation)

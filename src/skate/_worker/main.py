@@ -19,7 +19,6 @@ from skate._wire import services
 from skate._wire.codec import decoder
 from skate._worker.core import Core
 from skate._worker.execution import output
-from skate._worker.process import current
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.exhaustion import ran_out
 
@@ -83,7 +82,7 @@ def run_worker(worker_id: bytes, session: str, table_fd: int, slot: int, job: di
     executor.title.idle()
     assert core.breakpoints is not None
     core.breakpoints.install()
-    current.process.core = core
+    core.attach()
     if job.get("logging"):
         from skate._worker.reporting import structured_logs
 

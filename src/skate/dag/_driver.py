@@ -94,7 +94,7 @@ class Graph:
         self._looking_until = 0.0
         #: Why an actor is suspected to be dead.
         self._suspicion = ""
-        self.core.graphs.add(self)
+        self.core.graphs[self] = None
 
     def snapshot(self) -> dict[str, Any]:
         """Return where the graph is, for ``util.state.why``. Under the lock."""

@@ -126,7 +126,7 @@ class Program:
         #: Wakes the thread of a threaded actor.
         self._gate = threading.Semaphore(0)
         self._begin = self._pace()
-        self.core.graphs.add(self)
+        self.core.graphs[self] = None
 
     def snapshot(self) -> dict[str, Any] | None:
         """Return where the actor is, for ``util.state.why``; None before the start. Under the lock."""

@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from skate._worker.objects.object_ref import adoption, without_session
 from skate._worker.process import current
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def use(new: Engine) -> None:
     """Connect this process by an engine that is not our runtime's: of another cluster, or of a test."""
     with connection.lock:
         connection.engine = new
+        adoption.by = new.adopt_ref
 
 
 def leave() -> None:
@@ -89,6 +91,8 @@ def leave() -> None:
         core = current.process.core
         connection.left = weakref.ref(core) if core is not None else _Connection.left
         connection.engine = None
+        if core is None:
+            adoption.by = without_session
 
 
 def is_forked() -> bool:
@@ -100,6 +104,7 @@ def _after_fork_in_child() -> None:
     connection.lock = threading.RLock()  # a thread that is not here may hold it
     if connection.engine is not None:
         connection.engine = None
+        adoption.by = without_session
         current.process.forked = True
 
 

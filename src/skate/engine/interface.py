@@ -142,6 +142,9 @@ class ObjectEngine(Protocol):
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         """Return (ready, not ready), in two new lists."""
 
+    def adopt_ref(self, object_id: bytes, owner_address: str) -> ObjectRef[Any]:
+        """Return a ref that was pickled, by the id and the owner's address that it was pickled with."""
+
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """Give up values though refs to them are left."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -11,7 +10,7 @@ from weakref import WeakKeyDictionary
 from skate._base import errors, ids
 from skate._base.code_flags import is_coroutine, is_generator
 from skate._base.resources import to_float
-from skate._wire import control, node
+from skate._wire import control
 from skate._wire.codec import pack, unpack
 from skate._worker.calls import code
 from skate._worker.calls.stream_calls import DYNAMIC, STREAMING
@@ -242,7 +241,7 @@ class RuntimeEngine:
         where = written(call_site(2))
         reason = (
             f"it was killed by `ray.kill`: kill() was called in {self.core.context.kind} process "
-            f"{os.getpid()}{where and ' at ' + where}"
+            f"{self.core.context.pid}{where and ' at ' + where}"
         )
         self.core.control.ask(lambda request: control.KillActor(request, actor_id, no_restart, reason))
 
@@ -263,6 +262,10 @@ class RuntimeEngine:
     def exit_actor(self) -> NoReturn:
         """See Engine."""
         raise ActorExit
+
+    def adopt_ref(self, object_id: bytes, owner_address: str) -> ObjectRef[Any]:
+        """See Engine."""
+        return self.core.values.adopt(object_id, owner_address)
 
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
         """See Engine."""
@@ -311,12 +314,6 @@ class RuntimeEngine:
             lambda request: control.KeyValue(request, operation, namespace, key, value, overwrite)
         )
         return unpack(data)
-
-    def store_report(self) -> node.StoreReport:
-        """Return how full this node's object store is."""
-        report = self.core.daemon.request(node.StoreStatus)
-        assert isinstance(report, node.StoreReport)
-        return report
 
     # ------------------------------------------------------------------ this process
 

@@ -484,7 +484,7 @@ class ActorsMachine(RuleBasedStateMachine):
                 self.run(self.tell(what, *words))
             hosted = [(key[1], key[2]) for key in self.running if key[0] == node]
             self.run(self.actors.node_joined(node, hosted))
-        for gone in self.actors.expected() - self.nodes - {OWNER}:
+        for gone in sorted({*self.actors.expected()} - self.nodes - {OWNER}):
             self.run(self.actors.node_lost(gone))
 
     def tell(self, what: object, *words: Any) -> list[Command]:

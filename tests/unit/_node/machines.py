@@ -5,7 +5,6 @@ overtake each other in any way that sockets allow."""
 from __future__ import annotations
 
 import itertools
-import socket
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,8 +127,6 @@ class Machine:
         #: Bytes of memory in use of 100, and of each process by pid.
         self.memory_used = 0
         self.sizes: dict[int, int] = {}
-        #: Ends of connections to the control store, as they are dialled.
-        self.dialled: list[socket.socket] = []
         self.stopped = False
         #: Objects that are to be copied to disk.
         self.copies: list[Any] = []
@@ -164,17 +161,11 @@ class Machine:
             segments=Segments(),
             copier=cast(Any, copier),
             memory=cast(Any, probe),
-            dial=self._dial,
             supervisor=None,
         )
 
     def _stop(self) -> None:
         self.stopped = True
-
-    def _dial(self, path: str) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        self.dialled.append(theirs)
-        return ours
 
 
 class Node:

@@ -23,7 +23,7 @@ from skate._transport.reactor import Reactor
 from skate._wire.codec import append_frame
 from skate._wire.framing import MAX_FRAME
 from skate._wire.handshake import BUSY, GARBLED, WRONG_PEER, Refused
-from skate._wire.node import Exit, Extent, Free, StoreStatus, Unpin
+from skate._wire.node import Exit, Extent, Free, SegmentMissed, Unpin
 
 from ..effort import effort
 from .threads import Background, Hung
@@ -359,7 +359,7 @@ def test_a_descriptor_for_a_closed_connection_is_not_copied(pair: Pair) -> None:
         (b"\x01\0\0\0\xc1", "the peer sent garbage: "),
         (b"\x03\0\0\0\x92\x00\x00", "the peer sent garbage: "),  # an unknown tag
         (b"\x03\0\0\0\x92\x38\x05", "the peer sent garbage: "),  # a field of a wrong type
-        (frame(StoreStatus(1)), "the peer sent StoreStatus, which is not said here"),
+        (frame(SegmentMissed(1)), "the peer sent SegmentMissed, which is not said here"),
     ],
 )
 def test_garbage_closes_and_says_so(pair: Pair, bytes_: bytes, reason: str) -> None:
@@ -607,13 +607,13 @@ def test_dialling_names_the_limit_and_never_waits_for_a_full_queue(tmp_path: Pat
 
 def test_a_peer_that_is_refused_hears_why(pair: Pair) -> None:
     pair.here.send(Unpin(b"before"))
-    pair.there.send(StoreStatus(1))
+    pair.there.send(SegmentMissed(1))
     pair.until(lambda: pair.there.reasons and pair.here.reasons)
-    assert pair.here.reasons == ["the peer sent StoreStatus, which is not said here"]
+    assert pair.here.reasons == ["the peer sent SegmentMissed, which is not said here"]
     assert pair.there.received == [Unpin(b"before")]
-    assert pair.there.connection.refused == Refused(WRONG_PEER, "sent StoreStatus, which is not said here")
+    assert pair.there.connection.refused == Refused(WRONG_PEER, "sent SegmentMissed, which is not said here")
     assert pair.there.reasons == [
-        "the peer refused this connection, because this process sent StoreStatus, which is not said here"
+        "the peer refused this connection, because this process sent SegmentMissed, which is not said here"
     ]
 
 

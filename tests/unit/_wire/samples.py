@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -23,6 +24,11 @@ NESTED: list[type[Struct]] = [
     specs.Requirement,
 ]
 ZYGOTE: list[type[Struct]] = [zygote.Spawn, zygote.Spawned, zygote.Exited]
+
+
+def all_of(table: Mapping[str, frozenset[type]]) -> frozenset[type]:
+    """Return the messages of every kind of peer: of a service, what they may send or get."""
+    return frozenset().union(*table.values())
 
 
 def framed() -> list[type[Struct]]:

@@ -23,7 +23,7 @@ from skate._wire.handshake import (
 )
 from skate._wire.services import SERVICES, Service
 
-from .samples import framed, name_of, sample
+from .samples import all_of, framed, name_of, sample
 
 every_service = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.role)
 every_kind = pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_second_hello_is_refused(service: Service, kind: str) -> None:
 
 @every_kind
 def test_what_another_kind_says_is_refused_as_such(service: Service, kind: str) -> None:
-    others = service.everything_said() - service.said[kind]
+    others = all_of(service.said) - service.said[kind]
     for message in others:
         refused = greeted(service, kind).refuse(message)
         assert refused == Refused(
@@ -139,13 +139,13 @@ def test_nothing_is_admitted_after_the_end(service: Service, kind: str) -> None:
 def test_every_message_is_in_the_table() -> None:
     in_table: set[type] = {Refused}
     for service in SERVICES:
-        in_table |= {*service.hellos, *service.everything_said(), *service.everything_heard()}
+        in_table |= {*service.hellos, *all_of(service.said), *all_of(service.heard)}
     assert set(framed()) == in_table
 
 
 @every_service
 def test_hellos_are_said_first_only_and_carry_the_protocol(service: Service) -> None:
-    assert not set(service.hellos) & service.everything_said()
+    assert not set(service.hellos) & all_of(service.said)
     for message in service.hellos:
         assert "protocol" in message.__struct_fields__  # type: ignore[attr-defined]
 

@@ -30,7 +30,7 @@ from skate._wire.services import Service
 from skate._worker.core import Core
 from skate._worker.process.context import ProcessContext
 
-from .samples import framed, name_of, sample
+from .samples import all_of, framed, name_of, sample
 from .test_handshake import hello
 
 ME = bytes(range(8))
@@ -82,7 +82,7 @@ class Client:
         self.heard: list[Any] = []
         self.ended = self.closed = False
         mine = Reactor("client")
-        handlers = dict.fromkeys(role.service.everything_heard(), lambda c, m: self.heard.append(m))
+        handlers = dict.fromkeys(all_of(role.service.heard), lambda c, m: self.heard.append(m))
         self._connection = Connection(mine, self.sock, handlers, lambda c: setattr(self, "ended", True))
         self._reactor = mine
 
@@ -439,7 +439,7 @@ def test_each_role_handles_what_the_table_says_and_nothing_else(tmp_path: Path) 
     for role, handlers in made:
         service = role.service
         hellos = set() if isinstance(role, Process) else set(service.hellos)
-        assert set(handlers(role)) == service.everything_said() | hellos
+        assert set(handlers(role)) == all_of(service.said) | hellos
         role.close()
 
 

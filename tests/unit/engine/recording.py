@@ -236,6 +236,12 @@ class RecordingEngine:
     ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
         return refs[:num_returns], refs[num_returns:]
 
+    def adopt_ref(self, object_id: bytes, owner_address: str) -> ObjectRef[Any]:
+        self.asked.append(("adopt_ref", object_id, owner_address))
+        entry = ObjectEntry(object_id, owner_address)
+        entry.kind = PICKLE if self._values[object_id][1] is None else ERROR
+        return make_ref(entry, self._home)  # type: ignore[arg-type]
+
     def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
         self.asked.append(("free", list(refs)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import skate
 from skate import _starting, api
 from skate import engine as connection
 from skate._inline.session import InlineEngine
+from skate._worker.objects.object_ref import NotConnectedError
 from skate._worker.process import current
 from skate.dag import ClassNode, FunctionNode, InputNode
 from skate.engine.interface import Engine
@@ -192,6 +194,21 @@ def test_exit_actor(engine: RecordingEngine) -> None:
     with pytest.raises(skate.exceptions.RayTaskError) as caught:
         skate.get(Leaver.remote().leave.remote())
     assert isinstance(caught.value.cause, ActorExit)
+
+
+def test_a_ref_that_was_pickled_is_the_engines_again(engine: RecordingEngine) -> None:
+    ref = bad.square.remote(3)
+    data = pickle.dumps(ref)
+    again = pickle.loads(data)
+    assert again == ref
+    assert skate.get(again) == 9
+    assert asked(engine, "adopt_ref") == [[ref.binary(), "recording"]]
+    connection.leave()
+    left = pickle.loads(data)
+    assert left == ref
+    with pytest.raises(NotConnectedError, match="before init"):
+        left.future()
+    assert len(asked(engine, "adopt_ref")) == 1
 
 
 def test_futures(engine: RecordingEngine) -> None:
@@ -378,12 +395,12 @@ def test_a_runtime_that_is_left_is_not_connected_again(monkeypatch: pytest.Monke
 
 
 FORKED = """
-import os, sys
+import os, sys, types
 sys.path.insert(0, sys.argv[1])
 import skate
 from skate import engine
 
-engine.use(object())
+engine.use(types.SimpleNamespace(adopt_ref=None))
 assert skate.is_initialized()
 child = os.fork()
 if child == 0:

@@ -6,7 +6,6 @@ Its reports about actors are kept as long as they matter, and sent again at each
 from __future__ import annotations
 
 import os
-import socket
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -32,7 +31,6 @@ class Membership:
         handlers: returns the handlers of the control store's messages.
         hosted: returns the incarnations of actors that are here, or on their way.
         free: returns the resources that are free.
-        dial: connects to the socket at a path.
     """
 
     def __init__(
@@ -43,14 +41,12 @@ class Membership:
         handlers: Callable[[], Mapping[type, Handler]],
         hosted: Callable[[], list[tuple[bytes, int]]],
         free: Callable[[], Mapping[str, int]],
-        dial: Callable[[str], socket.socket],
     ) -> None:
         self._context = context
         self._jobs = jobs
         self._handlers = handlers
         self._hosted = hosted
         self._free = free
-        self._dial = dial
         self._connection: Connection | None = None
         self._dialled = 0.0
         #: By actor: the report that the incarnation which lives here was started.
@@ -64,7 +60,7 @@ class Membership:
             return
         self._dialled = clock.monotonic()
         try:
-            sock = self._dial(os.path.join(context.settings.session_dir, "control.sock"))
+            sock = context.reactor.dial(os.path.join(context.settings.session_dir, "control.sock"))
         except OSError as error:
             if descriptors.is_transient(error):
                 context.reactor.call_later(_REDIAL_DELAY_S, self.join)
@@ -79,7 +75,7 @@ class Membership:
                 context.node_id,
                 os.path.join(context.settings.session_dir, "node.sock"),
                 context.settings.hostname,
-                os.getpid(),
+                context.pid,
                 context.settings.resources,
                 PROTOCOL,
                 context.labels,

@@ -33,6 +33,8 @@ from skate._node.leases.records import Refuse
 from skate._node.leases.service import LeaseService
 from skate._transport.connection import Connection, Handler
 from skate._wire import node
+from skate._wire.codec import GARBAGE
+from skate._wire.handshake import WrongMessage
 
 _FOLDER = "environments"
 #: Encoded environments that are remembered with their keys: some programs make a new one for each task.
@@ -127,14 +129,18 @@ class EnvironmentService:
 
     def _lease_demand(self, connection: Connection, message: node.LeaseDemand) -> None:
         client, leases = connection.peer, self._leases
-        pool = self.pool(client.job, message.environment) if message.environment else client.pool
-        reason = ""
-        if message.requirement:
-            infeasible = leases.infeasible(message.requirement, message.resources)
-            if infeasible is not None and infeasible.fatal and message.count > 0:
+        reason, infeasible = "", None
+        try:
+            pool = self.pool(client.job, message.environment) if message.environment else client.pool
+            if message.requirement:
+                infeasible = leases.infeasible(message.requirement, message.resources)
+        except GARBAGE as error:
+            raise WrongMessage(f"with garbage for its environment or requirement: {error}") from None
+        if infeasible is not None:
+            if infeasible.fatal and message.count > 0:
                 leases.refuse(Refuse(client.id, message.shape, infeasible.reason, fatal=True))
                 return
-            reason = infeasible.reason if infeasible is not None else ""
+            reason = infeasible.reason
         count, depth = message.count, message.depth
         self.demand(Wanted(client.id, message.shape, pool, message.resources, count, depth, reason))
 

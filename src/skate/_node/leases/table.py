@@ -449,7 +449,3 @@ class LeaseTable:
     def lease_of(self, worker: bytes) -> Lease | None:
         """Return the lease that a worker serves."""
         return self._by_worker.get(worker)
-
-    def pool_of(self, worker: bytes) -> bytes:
-        """Return the worker pool key of a live worker."""
-        return self._workers.get(worker, b"")

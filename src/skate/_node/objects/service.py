@@ -23,10 +23,11 @@ from skate._store.admission import (
 )
 from skate._store.allocator import Extent, Grant
 from skate._store.segment import Segments
-from skate._store.table import StoreTable
+from skate._store.table import NotHeldError, StoreTable
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Timer
 from skate._wire import node
+from skate._wire.handshake import WRONG_STATE, WrongMessage
 
 #: A pin of an object that is not sealed yet is answered "gone" after this time. Its seal is in a socket
 #: already, or it never was: see StoreTable.
@@ -180,7 +181,12 @@ class ObjectService:
     def _seal(self, connection: Connection, message: node.Seal) -> None:
         extent = Extent(message.segment, message.offset, message.size)
         owner = owner_of(message.object_id)
-        self._store.seal(connection.peer.id, message.object_id, owner, extent, message.label, message.again)
+        try:
+            self._store.seal(
+                connection.peer.id, message.object_id, owner, extent, message.label, message.again
+            )
+        except NotHeldError:
+            raise WrongMessage("for an extent that it does not hold", WRONG_STATE) from None
         for client, request in self._early_pins.pop(message.object_id, ()):
             self._answer_pin(client, request, message.object_id)
 

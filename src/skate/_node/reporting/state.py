@@ -28,7 +28,8 @@ from skate._store.allocator import DISK
 from skate._store.table import StoreTable
 from skate._transport.connection import Connection, Handler
 from skate._wire import node
-from skate._wire.codec import pack, unpack
+from skate._wire.codec import GARBAGE, pack, unpack
+from skate._wire.handshake import WrongMessage
 
 #: Time that processes have to answer, or to write their stacks in a signal handler.
 _ANSWER_TIMEOUT_S = 1.0
@@ -97,8 +98,7 @@ class StateService:
     def handlers(self) -> dict[type, Handler]:
         """Return the handlers of this part's messages."""
         return {node.StateQuery: self._query, node.StateRows: self._rows, node.Metrics: self._keep_metrics,
-                node.LastRows: self._keep_last_rows, node.Counts: self._keep_counts,
-                node.StoreStatus: self._store_status}  # fmt: skip
+                node.LastRows: self._keep_last_rows, node.Counts: self._keep_counts}  # fmt: skip
 
     def _query(self, connection: Connection, message: node.StateQuery) -> None:
         def answer(parts: list[Part], silent: list[int]) -> None:
@@ -212,8 +212,12 @@ class StateService:
             kept.popleft()
 
     def _keep_counts(self, connection: Connection, message: node.Counts) -> None:
+        try:
+            rows = unpack(message.rows, type=list[Plain])
+        except GARBAGE as error:
+            raise WrongMessage(f"with garbage for its rows: {error}") from None
         counts = self._last_counts.setdefault(connection.peer.id, {})
-        for row in unpack(message.rows, type=list[Plain]):
+        for row in rows:
             counts[row["name"], row["function"], row["type"]] = row
 
     # ------------------------------------------------------------------ what the daemon knows
@@ -304,7 +308,7 @@ class StateService:
                 "where": "disk" if stored.extent.segment >= DISK else "memory",
                 "type": stored.label,
                 "creator": stored.creator.hex(),
-                "readers": [one.hex() for one in stored.pins],
+                "readers": [one.hex() for one in sorted(stored.pins)],
             }
             for object_id, stored in self._store.objects.items()
         ]
@@ -312,16 +316,3 @@ class StateService:
     def _runtime_envs(self) -> list[dict[str, Any]]:
         workers = Counter(worker.pool for worker in self._worker_table)
         return self._environments.rows(workers, self._actors.actor_of)
-
-    def _store_status(self, connection: Connection, message: node.StoreStatus) -> None:
-        store = self._store
-        connection.send(
-            node.StoreReport(
-                message.request,
-                store.bytes_of_objects(on_disk=False),
-                len(store.objects),
-                store.allocator.capacity,
-                store.bytes_of_objects(on_disk=True),
-                [(worker.id, worker.pid) for worker in self._worker_table],
-            )
-        )

@@ -9,7 +9,6 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from time import sleep
 from typing import Protocol
 
 from skate._base import clock, descriptors
@@ -249,7 +248,7 @@ def _stopped(pid: int) -> Iterator[None]:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 if file.read().rpartition(b")")[2].split()[0] in b"TtZ":
                     break
-            sleep(0.0001)
+            clock.sleep(0.0001)
     except OSError:
         pass  # it ended
     try:

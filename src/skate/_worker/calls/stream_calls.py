@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from skate._base.hooks import unset
 from skate._base.ids import STREAM_COUNTERS
 from skate._serialize.values import serialize
 from skate._transport.connection import Connection
@@ -59,7 +60,7 @@ class StreamCalls:
         self._tasks = tasks
         self._lineage = lineage
         #: Called with an item of a call that makes lost items again: see ``recovery``.
-        self.on_repeated_item: Callable[[Connection, wire.StreamItem, TaskRecord], None] = _nothing
+        self.on_repeated_item: Callable[[Connection, wire.StreamItem, TaskRecord], None] = unset
 
     def open(self, kind: int, ahead: int) -> Stream:
         """Return a new stream; ``kind``: STREAMING or DYNAMIC, ``ahead``: items until the generator waits."""
@@ -196,7 +197,3 @@ class StreamCalls:
         connection = task.connection
         if connection is not None and not stream.ended:
             connection.send(wire.StreamStop(task.seq))
-
-
-def _nothing(connection: Connection, message: wire.StreamItem, task: TaskRecord) -> None:
-    pass

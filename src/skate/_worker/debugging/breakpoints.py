@@ -23,10 +23,10 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, Protocol
 
+from skate._base import ids
 from skate._base.user_errors import args_of, is_a, set_args, type_name
 from skate._transport.acceptor import Acceptor
 from skate._transport.connection import Connection, Listener
-from skate._transport.dialing import listen
 from skate._transport.reactor import Waiter
 from skate._wire import debugger as wire
 from skate._wire import node, services
@@ -51,11 +51,8 @@ class DebuggedCalls(Protocol):
         """Owner and seq of the call that the main thread runs."""
 
     @property
-    def cancellations(self) -> DebuggerSignals:
+    def interrupts(self) -> DebuggerSignals:
         """The calls that were cancelled, and the signal that a debugger shares with them."""
-
-    def wait_stopped(self, waiter: Waiter) -> None:
-        """Wait at a breakpoint."""
 
 
 class DebuggerSignals(Protocol):
@@ -74,6 +71,8 @@ class Breakpoints:
     """Stops threads of this worker at breakpoints, and where calls raise. Built by Core.
 
     Args:
+        calls: those of this worker.
+        wait_stopped: blocks the calling thread at a breakpoint.
         load_debugger: imports the module ``debugger``, which is above this one, at the first breakpoint: pdb
             is large, and most programs have none.
     """
@@ -83,11 +82,13 @@ class Breakpoints:
         context: ProcessContext,
         daemon: DaemonLink,
         calls: DebuggedCalls,
+        wait_stopped: Callable[[Waiter], None],
         load_debugger: Callable[[], Any],
     ) -> None:
         self.context = context
         self.daemon = daemon
         self.calls = calls
+        self.wait_stopped = wait_stopped
         self._load_debugger = load_debugger
 
     def install(self) -> None:
@@ -131,8 +132,8 @@ class Stop:
     def __init__(self, breakpoints: Breakpoints, where: str, kind: str) -> None:
         context = self._context = breakpoints.context
         self._daemon = breakpoints.daemon
-        self._calls = breakpoints.calls
-        self._path = os.path.join(context.session_dir, "s", "b" + os.urandom(7).hex())
+        self._wait_stopped = breakpoints.wait_stopped
+        self._path = os.path.join(context.session_dir, "s", "b" + ids.random_bytes(7).hex())
         call = current.call.get()
         self._stopped = node.Stopped(
             self._path, call.name or "a thread", context.pid, call.task_id, where, kind
@@ -156,7 +157,8 @@ class Stop:
                  wire.Interrupt: self._interrupt},
                 self._left,
             )  # fmt: skip
-            self._listener = Listener(context.reactor, listen(self._path), self._accepted)
+            listening = context.reactor.listen(self._path)
+            self._listener = Listener(context.reactor, listening, self._accepted)
             self._announce()
 
     # ------------------------------------------------------------------ under the lock
@@ -204,7 +206,7 @@ class Stop:
         waiter = self._waiter
         assert waiter is not None
         try:
-            self._calls.wait_stopped(waiter)
+            self._wait_stopped(waiter)
         finally:
             self._waiter = None
 

@@ -221,7 +221,7 @@ class Debugger(pdb.Pdb):
 
     def _cancelled(self) -> bool:
         calls = self._breakpoints.calls
-        return calls.running_call in calls.cancellations.cancelled
+        return calls.running_call in calls.interrupts.cancelled
 
     def dispatch_return(self, frame: FrameType, arg: Any) -> Any:
         """Finish when the call's own code returns: the code after that is not the user's."""
@@ -256,7 +256,7 @@ class Debugger(pdb.Pdb):
     def _interrupt(self) -> None:
         """Have the main thread stop where it is. Under the lock."""
         if self._thread == threading.main_thread().ident:  # another cannot be interrupted in Python
-            self._breakpoints.calls.cancellations.interrupt_for_debugger(self._interrupted)
+            self._breakpoints.calls.interrupts.interrupt_for_debugger(self._interrupted)
 
     def _interrupted(self, frame: FrameType | None) -> None:
         """Stop where the main thread is. In the signal's handler: it takes no lock and is not traced."""
@@ -266,7 +266,7 @@ class Debugger(pdb.Pdb):
             while frame is not None and frame.f_code.co_filename not in _MACHINERY:
                 if frame.f_code.co_filename.startswith(PACKAGE):
                     # A statement that was typed waits in get.
-                    self._breakpoints.calls.cancellations.interrupt_typed()
+                    self._breakpoints.calls.interrupts.interrupt_typed()
                     return
                 frame = frame.f_back
             raise KeyboardInterrupt

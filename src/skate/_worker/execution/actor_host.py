@@ -57,9 +57,23 @@ class ActorInstance:
         #: Its name in errors and output.
         self.repr = spec.class_name
 
-    def warn_of(self, name: str, raised: BaseException) -> None:
-        """Print the error of a constructor, as perhaps no code calls the actor or retrieves the results."""
+    def end_by(self, error: BaseException, name: str) -> None:
+        """End the actor, as this exception of its method or constructor of that name asks."""
+        raise NotImplementedError
+
+    def _constructor_failed(self, raised: BaseException) -> bytes:
+        """Return the error of a constructor for the actor's callers; empty if it ended the actor itself.
+
+        It is printed, too, as perhaps no code calls the actor or retrieves the results.
+        """
+        name = f"{self.spec.class_name}.__init__"
+        if is_a(raised, SystemExit):
+            self.end_by(raised, name)
+            return b""
+        error, _ = dump_task_error(raised, name, self.spec.class_name, self.actor_id.hex())
         self._context.warn(f"{name} raised, so the actor is dead:\n{format_error(raised).rstrip()}")
+        set_traceback(raised, None)
+        return error
 
     def _introduce(self) -> None:
         """Use the instance's own repr in errors and output, if its class defines one, as Ray does."""
@@ -190,6 +204,10 @@ class ActorHost(ActorInstance):
         if message.gpus:
             current.see_gpus(",".join(message.gpus))
 
+    def end_by(self, error: BaseException, name: str) -> None:
+        """See ActorInstance."""
+        self._leave_by(error, name)
+
     def start(self) -> None:
         """Run the constructor and report."""
         self._prepare()
@@ -221,17 +239,10 @@ class ActorHost(ActorInstance):
         limit_threads(-(-spec.running.get("CPU", 10_000) // 10_000))
 
     def _report(self, raised: BaseException | None, received: list[ObjectEntry]) -> None:
-        spec = self.spec
-        error = b""
-        if raised is not None:
-            name = f"{spec.class_name}.__init__"
-            if is_a(raised, SystemExit):
-                self._leave_by(raised, name)
-                return
-            error, _ = dump_task_error(raised, name, spec.class_name, self.actor_id.hex())
-            self.warn_of(name, raised)
-            set_traceback(raised, None)
-        shown = self.repr if self.repr != spec.class_name else ""
+        error = self._constructor_failed(raised) if raised is not None else b""
+        if raised is not None and not error:
+            return
+        shown = self.repr if self.repr != self.spec.class_name else ""
         with self._context.locked:
             self._garbage.drain()
             for entry in received:

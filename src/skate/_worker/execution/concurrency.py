@@ -11,11 +11,10 @@ import inspect
 import threading
 from collections import deque
 from queue import SimpleQueue
-from time import perf_counter
 from typing import Any
 
+from skate._base.clock import perf_counter
 from skate._base.user_errors import is_a, report
-from skate._base.waits import lane
 from skate._serialize.exceptions import dump_task_error
 from skate._transport.connection import Connection
 from skate._transport.reactor import in_main_thread
@@ -24,57 +23,128 @@ from skate._wire import worker as wire
 from skate._worker.execution import output
 from skate._worker.execution.actor_host import ActorHost
 from skate._worker.execution.invocation import Result
-from skate._worker.execution.runner import Invoker, Key
+from skate._worker.execution.lanes import Key, Lanes, group_of, limits_of, unknown_group
+from skate._worker.execution.runner import Invoker
 from skate._worker.objects.refs import ObjectEntry
 from skate._worker.process import current
 from skate._worker.process.context import ProcessContext
-from skate._worker.process.current import SYSTEM_GROUP
 from skate._worker.process.signals import Gate
 
-_Work = tuple[Connection, wire.Call]
+
+class Work:
+    """A call from its arrival until its reply: see ``lanes.Laned``."""
+
+    __slots__ = ("connection", "call", "key", "group", "began", "task")
+
+    def __init__(self, connection: Connection, call: wire.Call, group: str) -> None:
+        self.connection = connection
+        self.call = call
+        self.key: Key = (connection.peer.id, call.seq)
+        self.group = group
+        self.began = 0.0
+        #: On a loop, from its first step on. This reference keeps the task, as asyncio has only weak ones.
+        self.task: asyncio.Task[None] | None = None
 
 
-def limits_of(spec: control.ActorSpec) -> dict[str, int]:
-    """Return how many calls each group runs at a time; "" is for the calls of no group."""
-    return {"": spec.max_concurrency, SYSTEM_GROUP: 1, **spec.concurrency_groups}
+class LaneRunner:
+    """The common half of the runners: which calls begin, how they end. Its lanes change under the lock."""
 
+    def __init__(
+        self,
+        context: ProcessContext,
+        invoker: Invoker,
+        spec: control.ActorSpec,
+        lanes: Lanes[Work] | None = None,
+    ) -> None:
+        self._context = context
+        self._invoker = invoker
+        self._spec = spec
+        self._lanes: Lanes[Work] = lanes or Lanes(limits_of(spec))
 
-def group_of(spec: control.ActorSpec, call: wire.Call) -> str:
-    """Return the group of a call: its own, or its method's, or the default."""
-    return call.group or str(spec.methods.get(str(call.fn), {}).get("concurrency_group", ""))
+    def submit(self, connection: Connection, call: wire.Call) -> None:
+        """See Runner."""
+        work = Work(connection, call, group_of(self._spec, call))
+        try:
+            begins = self._lanes.arrive(work)
+        except KeyError:
+            self._refuse(work)
+            return
+        if begins:
+            self._begin(work)
 
+    def _refuse(self, work: Work) -> None:
+        """Reply with an error to a call of an unknown group, which the caller chose."""
+        connection, call = work.connection, work.call
+        name = self._invoker.name_of(connection.peer, call)
+        error = unknown_group(self._spec, name, work.group)
+        data, _ = dump_task_error(error, name, self._spec.class_name)
+        connection.send(wire.Reply(call.seq, wire.ERROR, data))
+        connection.flush()
 
-def _refuse(invoker: Invoker, spec: control.ActorSpec, connection: Connection, call: wire.Call) -> None:
-    """Reply with an error to a call of an unknown group, which the caller chose. Under the lock."""
-    name = invoker.name_of(connection.peer, call)
-    known = ", ".join(spec.concurrency_groups) or "none"
-    error = ValueError(
-        f"{name} was called in the concurrency group {group_of(spec, call)!r}, which the actor's option "
-        f"concurrency_groups does not define (it has: {known})"
-    )
-    data, _ = dump_task_error(error, name, spec.class_name)
-    connection.send(wire.Reply(call.seq, wire.ERROR, data))
-    connection.flush()
+    def _begin(self, work: Work) -> None:
+        """Have a call run. Under the lock."""
+        raise NotImplementedError
+
+    def _open(self) -> None:
+        """Begin the calls that came during the constructor, which has ended."""
+        with self._context.locked:
+            for work in self._lanes.opened():
+                self._begin(work)
+
+    def cancel(self, connection: Connection, seq: int) -> bool:
+        """See Runner."""
+        key = (connection.peer.id, seq)
+        work = self._lanes.withdraw(key)
+        if work is not None:
+            self._invoker.interrupts.answer(connection, work.call)
+            return False
+        work = self._lanes.running(key)
+        if work is None:
+            return False
+        self._invoker.interrupts.cancelled.add(key)
+        self._interrupt(work)
+        return True
+
+    def _interrupt(self, work: Work) -> None:
+        """Do nothing: a method on a thread is not interrupted, but may ask. Under the lock."""
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """See Runner."""
+        spec = self._spec
+        return self._lanes.report(
+            self._context.worker_id, (b"", 0, 0.0), perf_counter(), is_async=spec.is_async
+        )
+
+    def _ended(self, work: Work, result: Result, received: list[ObjectEntry]) -> Work | None:
+        """Send the reply of a call that ended; return the call that is to begin in its place."""
+        taken = int((perf_counter() - work.began) * 1_000_000)
+        output.flush(False)
+        invoker = self._invoker
+        with self._context.locked:
+            invoker.interrupts.call_ended(work.key)
+            if invoker.invocation.reply(work.connection, work.call, result, taken, received):
+                self._flush(work.connection)
+            return self._lanes.ended(work)
+
+    def _flush(self, connection: Connection) -> None:
+        """Send a reply that is queued. Under the lock."""
+        connection.flush()
 
 
 class _Threads:
     """The threads of one group, started as they are needed."""
 
-    def __init__(self, runner: ThreadedRunner, name: str, limit: int) -> None:
+    def __init__(self, runner: ThreadedRunner, name: str) -> None:
         self._runner = runner
         self._name = name
-        self._limit = limit
-        self._work: SimpleQueue[_Work] = SimpleQueue()
+        #: Calls that have begun, as the lanes see it, and wait for a thread for a moment.
+        self._work: SimpleQueue[Work] = SimpleQueue()
         self._started = 0
-        self._free = 0
-        #: Not begun yet.
-        self.queued: dict[Key, wire.Call] = {}
 
-    def submit(self, work: _Work) -> None:
-        """Queue a call; start a thread for it if all are busy and more are allowed."""
-        self.queued[work[0].peer.id, work[1].seq] = work[1]
+    def begin(self, work: Work, running: int) -> None:
+        """Run a call; ``running`` calls of this group run, with this one. Under the lock."""
         self._work.put(work)
-        if self._free < self._work.qsize() and self._started < self._limit:
+        if running > self._started:
             self._started += 1
             name = f"skate-actor-{self._name or 'default'}-{self._started}"
             try:
@@ -86,67 +156,25 @@ class _Threads:
 
     def _run(self) -> None:
         while True:
-            self._free += 1
-            work = self._work.get()
-            self._free -= 1
-            if self.queued.pop((work[0].peer.id, work[1].seq), None) is not None:
-                self._runner.run(*work)
+            following = self._runner.run(self._work.get())
+            if following is not None:
+                self._work.put(following)
 
 
-class ThreadedRunner:
+class ThreadedRunner(LaneRunner):
     """Runs the calls of a threaded actor; the main thread reads the sockets."""
 
     def __init__(self, context: ProcessContext, invoker: Invoker, spec: control.ActorSpec) -> None:
-        self._context = context
-        self._invoker = invoker
-        self._spec = spec
-        self._groups = {name: _Threads(self, name, limit) for name, limit in limits_of(spec).items()}
-        #: The constructor has ended.
-        self._ready = False
-        #: Call to its group and its start.
-        self._running: dict[Key, tuple[str, float]] = {}
+        super().__init__(context, invoker, spec)
+        self._threads = {name: _Threads(self, name) for name in limits_of(spec)}
 
-    def submit(self, connection: Connection, call: wire.Call) -> None:
-        """See Runner."""
-        threads = self._groups.get(group_of(self._spec, call))
-        if threads is None:
-            _refuse(self._invoker, self._spec, connection, call)
-        else:
-            threads.submit((connection, call))
-
-    def lanes(self) -> list[dict[str, Any]]:
-        """See Runner."""
-        now, me = perf_counter(), self._context.worker_id
-        if not self._ready:
-            return [lane(me, 1, [(b"", 0, 0.0)], [])]
-        running = list(self._running.items())
-        return [
-            lane(
-                me,
-                limit,
-                [(*key, now - began) for key, (group, began) in running if group == name],
-                list(self._groups[name].queued),
-            )
-            for name, limit in limits_of(self._spec).items()
-        ]
-
-    def cancel(self, connection: Connection, seq: int) -> bool:
-        """See Runner. A method that runs is not interrupted: it may ask."""
-        key = (connection.peer.id, seq)
-        for threads in self._groups.values():
-            call = threads.queued.pop(key, None)
-            if call is not None:
-                self._invoker.cancellations.answer(connection, call)
-                return False
-        if key in self._running:
-            self._invoker.cancellations.cancelled.add(key)
-            return True
-        return False
+    def _begin(self, work: Work) -> None:
+        self._threads[work.group].begin(work, self._lanes.count(work.group))
 
     def serve(self, host: ActorHost) -> None:
         """See Runner."""
         host.start()
-        self._ready = True
+        self._open()
         self._invoker.wait_until_stopped()
 
     def about_to_wait(self) -> None:
@@ -158,26 +186,17 @@ class ThreadedRunner:
     def stop(self) -> None:
         """See Runner. The main thread was woken already; the others are daemons."""
 
-    def run(self, connection: Connection, call: wire.Call) -> None:
-        """Run one call, on a thread of its group."""
-        invoker = self._invoker
+    def run(self, work: Work) -> Work | None:
+        """Run one call, on a thread of its group; return the call that is to begin in its place."""
         received: list[ObjectEntry] = []
-        key = (connection.peer.id, call.seq)
-        started = perf_counter()
-        self._running[key] = (group_of(self._spec, call), started)
+        work.began = perf_counter()
         try:
-            result = self._invoke(connection, call, received)
+            if work.key in self._invoker.interrupts.cancelled:
+                raise KeyboardInterrupt  # before its thread came to it
+            result: Result | None = self._invoke(work.connection, work.call, received)
         except BaseException as error:
-            result = invoker.failed(error, connection, call)
-            if invoker.is_stopping:
-                return
-        taken = int((perf_counter() - started) * 1_000_000)
-        output.flush(False)
-        with self._context.locked:
-            self._running.pop(key, None)
-            invoker.cancellations.call_ended(*key)
-            if invoker.invocation.reply(connection, call, result, taken, received):
-                connection.flush()
+            result = self._invoker.failed(error, work.connection, work.call)
+        return None if result is None else self._ended(work, result, received)
 
     def _invoke(self, connection: Connection, call: wire.Call, received: list[ObjectEntry]) -> Result:
         invoker, peer = self._invoker, connection.peer
@@ -189,7 +208,7 @@ class ThreadedRunner:
         return invoker.invocation.encode(peer, call, name, target(*args, **kwargs))
 
 
-class AsyncRunner:
+class AsyncRunner(LaneRunner):
     """Runs the calls of an async actor on a loop on the main thread.
 
     The loop watches the reactor's own descriptor: the thread that runs coroutines reads the sockets
@@ -203,29 +222,22 @@ class AsyncRunner:
         gate: Gate,
         invoker: Invoker,
         spec: control.ActorSpec,
-        limits: dict[str, int] | None = None,
+        lanes: Lanes[Work] | None = None,
     ) -> None:
-        self._context = context
-        self._invoker = invoker
-        self._spec = spec
-        self._free = dict(limits or limits_of(spec))
-        self._waiting: dict[str, deque[_Work]] = {name: deque() for name in self._free}
-        self._incoming: deque[_Work] = deque()
+        super().__init__(context, invoker, spec, lanes)
+        #: Calls that have begun, as the lanes see it, on their way to the loop.
+        self._incoming: deque[Work] = deque()
         self._drain_scheduled = False
         self._flush_scheduled = False
         #: The loop is reading the sockets, and drains the incoming calls afterwards.
         self._reading = False
         self._loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
-        #: Calls that have no reply yet; None: the call's task has not had its first turn.
-        self._running: dict[Key, asyncio.Task[None] | None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._constructing: asyncio.Task[None] | None = None
         self._warned = False
         gate.add_boundaries([AsyncRunner._invoke.__code__])
 
-    def submit(self, connection: Connection, call: wire.Call) -> None:
-        """See Runner."""
-        self._running[connection.peer.id, call.seq] = None
-        self._incoming.append((connection, call))
+    def _begin(self, work: Work) -> None:
+        self._incoming.append(work)
         if not self._drain_scheduled:
             on_loop = self.is_here()
             if on_loop and self._reading:
@@ -236,45 +248,8 @@ class AsyncRunner:
             else:
                 self._loop.call_soon_threadsafe(self._drain)
 
-    def lanes(self) -> list[dict[str, Any]]:
-        """See Runner. No call counts as blocked, as a coroutine may wait in many ways."""
-        queued = {(connection.peer.id, call.seq): None for connection, call in self._queued()}
-        running = [(*key, 0.0) for key in list(self._running) if key not in queued]
-        return [lane(self._context.worker_id, 0, running, queued)]
-
-    def cancel(self, connection: Connection, seq: int) -> bool:
-        """See Runner. The loop decides about the call."""
-        key = (connection.peer.id, seq)
-        if key not in self._running:
-            return False
-        self._invoker.cancellations.cancelled.add(key)
-        self._loop.call_soon_threadsafe(self._cancel, key)
-        return True
-
-    def _cancel(self, key: Key) -> None:
-        task = self._running.get(key)
-        if task is not None:
-            task.cancel()
-            return
-        for queue in (self._incoming, *self._waiting.values()):
-            for work in queue:
-                if self._is(work, key):
-                    queue.remove(work)
-                    with self._context.locked:
-                        del self._running[key]
-                        self._invoker.cancellations.cancelled.discard(key)
-                        self._invoker.cancellations.answer(*work)
-                    return
-
-    def _queued(self) -> list[_Work]:
-        queued = list(self._incoming)
-        for queue in self._waiting.values():
-            queued += queue  # in one step: the loop may run on another thread
-        return queued
-
-    @staticmethod
-    def _is(work: _Work, key: Key) -> bool:
-        return work[1].seq == key[1] and work[0].peer.id == key[0]
+    def _interrupt(self, work: Work) -> None:
+        self._loop.call_soon_threadsafe(_cancel, work)
 
     def serve(self, host: ActorHost) -> None:
         """See Runner."""
@@ -283,7 +258,7 @@ class AsyncRunner:
         loop.add_reader(reactor.fileno(), self._read)
         reactor.watched = reactor.polling = reactor.blocked_in_poll = True
         # In the loop, so that constructors may create tasks and use the running loop.
-        self._tasks.add(loop.create_task(self._construct(host)))
+        self._constructing = loop.create_task(self._construct(host))
         try:
             self._run_until_stopped("")
         finally:
@@ -304,6 +279,7 @@ class AsyncRunner:
     async def _construct(self, host: ActorHost) -> None:
         """Run the constructor and report."""
         await host.start_on_loop()
+        self._open()
 
     def is_here(self) -> bool:
         """Tell whether the calling thread is the loop's."""
@@ -342,53 +318,26 @@ class AsyncRunner:
     def _drain(self) -> None:
         self._drain_scheduled = False
         while self._incoming:
-            work = self._incoming.popleft()
-            group = group_of(self._spec, work[1])
-            if group not in self._free:
-                self._begin_elsewhere(group, work)
-            elif self._free[group] > 0:
-                self._begin(group, work)
-            else:
-                self._waiting[group].append(work)
+            self._loop.create_task(self._run(self._incoming.popleft()))
         # After the first steps of the calls that have begun: those that end at once are replied to together.
         self._flush_soon()
 
-    def _begin_elsewhere(self, group: str, work: _Work) -> None:
-        """Refuse a call of a group of which this loop runs no calls. (See ``GroupedRunner``.)"""
-        with self._context.locked:
-            del self._running[work[0].peer.id, work[1].seq]
-            _refuse(self._invoker, self._spec, *work)
-
-    def _begin(self, group: str, work: _Work) -> None:
-        self._free[group] -= 1
-        task = self._loop.create_task(self._run(group, *work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _run(self, group: str, connection: Connection, call: wire.Call) -> None:
-        invoker = self._invoker
+    async def _run(self, work: Work) -> None:
         received: list[ObjectEntry] = []
-        key = (connection.peer.id, call.seq)
-        self._running[key] = asyncio.current_task()
-        started = perf_counter()
+        work.task = asyncio.current_task()
+        work.began = perf_counter()
         try:
-            if key in invoker.cancellations.cancelled:
+            if work.key in self._invoker.interrupts.cancelled:
                 raise asyncio.CancelledError
-            result = await self._invoke(connection, call, received)
+            result: Result | None = await self._invoke(work.connection, work.call, received)
         except BaseException as error:
-            result = invoker.failed(error, connection, call)
-            if invoker.is_stopping:
-                return
-        taken = int((perf_counter() - started) * 1_000_000)
-        output.flush(False)
-        with self._context.locked:
-            del self._running[key]
-            invoker.cancellations.cancelled.discard(key)
-            invoker.invocation.reply(connection, call, result, taken, received)
+            result = self._invoker.failed(error, work.connection, work.call)
+        if result is None:
+            return
+        following = self._ended(work, result, received)
         self._flush_soon()
-        self._free[group] += 1
-        if self._waiting[group]:
-            self._begin(group, self._waiting[group].popleft())
+        if following is not None:
+            self._loop.create_task(self._run(following))
 
     async def _invoke(self, connection: Connection, call: wire.Call, received: list[ObjectEntry]) -> Result:
         invoker, peer = self._invoker, connection.peer
@@ -402,14 +351,23 @@ class AsyncRunner:
             value = await value
         return invoker.invocation.encode(peer, call, name, value)
 
+    def _flush(self, connection: Connection) -> None:
+        """Do nothing: see ``_flush_soon``."""
+
     def _flush_soon(self) -> None:
         """Send all replies and items of this round of the loop at its end."""
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush_all)
 
-    def _flush(self) -> None:
+    def _flush_all(self) -> None:
         self._flush_scheduled = False
         reactor = self._context.reactor
         with reactor.lock:
             reactor.flush()
+
+
+def _cancel(work: Work) -> None:
+    """Cancel the coroutine of a call. On its loop: if it has not begun, it will find that it is cancelled."""
+    if work.task is not None:
+        work.task.cancel()

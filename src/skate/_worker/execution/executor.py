@@ -7,7 +7,6 @@ user code to the socket on one thread. While user code runs long, the background
 from __future__ import annotations
 
 import struct
-import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from mmap import mmap
 from typing import Any
 
 from skate._base.clock import monotonic, perf_counter
+from skate._base.hooks import unset
 from skate._base.process import end_process_group
 from skate._base.user_errors import is_a
 from skate._base.waits import lane
@@ -27,12 +27,14 @@ from skate._wire import control, node
 from skate._wire import worker as wire
 from skate._worker.execution import output, titles
 from skate._worker.execution.actor_host import ActorHost, ActorInstance
+from skate._worker.execution.blocking import Blocking
 from skate._worker.execution.exits import Exit
-from skate._worker.execution.failures import reply_of, taken_apart
+from skate._worker.execution.failures import Failures
 from skate._worker.execution.function import Function
 from skate._worker.execution.interrupts import Interrupts
-from skate._worker.execution.invocation import ArgumentLost, Invocation, Result
-from skate._worker.execution.runner import Key, Runner
+from skate._worker.execution.invocation import Invocation, Result
+from skate._worker.execution.lanes import Key, is_serial
+from skate._worker.execution.runner import Runner
 from skate._worker.execution.yielding import Yielding
 from skate._worker.objects.garbage import Garbage
 from skate._worker.objects.refs import ObjectEntry, RefTable
@@ -81,7 +83,6 @@ class Executor:
         self._reactor = context.reactor
         self._daemon = daemon
         self._main_thread = main_thread
-        self._waiting = waiting
         self._refs = refs
         self._store = store
         self._garbage = garbage
@@ -101,36 +102,33 @@ class Executor:
         #: Why the process ends after this task; "": it does not.
         self._spent = ""
         self._gpus: str | None = None
-        #: The main thread waits in get and has released its CPUs: no call can begin here.
-        self._cpus_released = False
         self._stopping = False
         self._exit_code = 0
         self._last_flush = 0.0
         #: Methods of the actor whose last call here was short. (Owners keep that of their functions.)
         self._short: set[int | str] = set()
-        self._main = threading.current_thread()
         self.title = titles.Title()
         self.invocation = invocation
         self.yielding = yielding
-        #: Called with the exception of a call, before the reply: see ``debugging.breakpoints``.
-        self.on_raised: Callable[[BaseException], None] = _nothing_of
+        self.failures = Failures(invocation, partial(dump_or_end, context), f"worker process {context.pid}")
+        self.failures.on_task_exit = self._task_exited
+        self.blocking = Blocking(context, daemon, waiting, self)
         #: Called under the lock before the process says that it leaves, and when its last call has ended:
         #: see ``reporting.report``.
-        self.on_leave: Callable[[], None] = _nothing
-        self.on_end: Callable[[], None] = _nothing
+        self.on_leave: Callable[[], None] = unset
+        self.on_end: Callable[[], None] = unset
         #: The actor that runs in this process.
         self.host: ActorHost | None = None
         #: The runner of its calls, if it is not a serial one.
-        self._runner: Runner | None = None
-        self._gate = main_thread.gate
-        self._gate.add_boundaries(
+        self.runner: Runner | None = None
+        main_thread.gate.add_boundaries(
             (Executor._invoke.__code__, Yielding.run.__code__, Yielding.run_async.__code__,
              Invocation.encode_yielded.__code__, ActorInstance._construct.__code__,
              ActorInstance._construct_on_loop.__code__, ActorInstance.farewell.__code__)
         )  # fmt: skip
-        self.interrupts = Interrupts(context, daemon, self._gate, self, cancel_children)
+        self.interrupts = Interrupts(context, daemon, self._main_thread.gate, self, cancel_children)
         self.invocation.cancelled = self.interrupts.cancelled
-        self._reactor.on_background = self._return_queued_tasks
+        self._reactor.on_background = self.blocking.look_at_main_thread
 
     def handlers(self) -> dict[type, Handler]:
         """Return the handlers of messages from callers."""
@@ -164,15 +162,15 @@ class Executor:
                 self._waiter.notify()
 
     def _called(self, connection: Connection, message: Any) -> None:
-        if self._runner is not None:
-            self._runner.submit(connection, message)
+        if self.runner is not None:
+            self.runner.submit(connection, message)
             return
         self._queue.append((connection, message))
         if self._waiter is not None:
             self._waiter.notify()
-        elif self._cpus_released or self._reactor.is_led_in_background:
+        elif self.blocking.cpus_released or self._reactor.is_led_in_background:
             # The running call waits, perhaps for this very call, or takes long.
-            self._return_queued_tasks()
+            self.return_queued_tasks()
 
     def post(self, connection: Connection, work: Callable[[], None]) -> None:
         """Run ``work`` on the main thread of a serial actor, after the queued calls. Under the lock."""
@@ -182,11 +180,11 @@ class Executor:
         """Tell whether a call, or the end of the process, waits for the main thread of a serial actor."""
         return bool(self._queue) or self._stopping
 
-    def _return_queued_tasks(self) -> None:
-        """Return tasks to their owners that are queued behind one that takes long."""
-        self._show_task()
-        if not self._running or self.host is not None or not self._queue:
+    def return_queued_tasks(self) -> None:
+        """Return tasks to their owners that are queued behind the one that runs. Under the lock."""
+        if not self._running or self.host is not None:
             return
+        self.title.show_task()  # it takes long, or waits: ``ps`` shows it
         waiting = list(self._queue)
         self._queue.clear()
         by_connection: dict[Connection, list[int]] = {}
@@ -197,16 +195,6 @@ class Executor:
                 self._queue.append((connection, call))
         for connection, seqs in by_connection.items():
             connection.send(wire.Returned(seqs))
-
-    def _show_task(self) -> None:
-        """Have ``ps`` show the task that runs, which takes long or waits."""
-        if self.host is None and self._running:
-            self.title.show_task()
-
-    def return_queued(self) -> None:
-        """Return every call that has not begun; this process is about to end. Under the lock."""
-        self._running = True
-        self._return_queued_tasks()
 
     def withdraw(self, connection: Connection, seq: int) -> wire.Call | None:
         """Forget a call that has not begun, and return it. Under the lock."""
@@ -226,8 +214,8 @@ class Executor:
 
     def lanes(self) -> list[dict[str, Any]]:
         """Return the lanes of this process with their running and queued calls: see ``_base.waits``."""
-        if self._runner is not None:
-            return self._runner.lanes()
+        if self.runner is not None:
+            return self.runner.lanes()
         running = self.running_call
         calls: list[tuple[bytes, int, float]] = []
         if running is not None:
@@ -273,16 +261,15 @@ class Executor:
         self._exit_code = code
         if self._waiter is not None:
             self._waiter.notify()
-        if self._runner is not None:
-            self._runner.stop()
+        if self.runner is not None:
+            self.runner.stop()
 
     # ------------------------------------------------------------------ the main thread
 
     def run(self) -> int:
         """Serve until the process is to end; return the exit code."""
-        reactor = self._reactor
         while not self._stopping:
-            if reactor.interrupted:
+            if self._reactor.interrupted:
                 self.run_handlers()
             try:
                 connection, message = self._queue.popleft()
@@ -334,61 +321,6 @@ class Executor:
         else:
             self._context.warn(f"a signal's handler raised between calls:\n{format_error(error).rstrip()}")
 
-    def block(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Block the calling thread in a wait for objects: see ``Waiting.block``."""
-        if self.releases_cpus:
-            return self._block_releasing_cpus(waiter, deadline)
-        if self._runner is not None:
-            self._runner.about_to_wait()
-        return self._waiting.block_watched(waiter, deadline)
-
-    @property
-    def releases_cpus(self) -> bool:
-        """Whether the calling thread runs a task, which releases its CPUs when it blocks."""
-        # They may be released already: a signal's handler, or a finalizer, waits inside the wait.
-        return (
-            self._running
-            and self.host is None
-            and not self._cpus_released
-            and threading.current_thread() is self._main
-        )
-
-    def _block_releasing_cpus(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Wait; after a moment return queued tasks and release the CPUs."""
-        reactor, locked = self._reactor, self._context.locked
-        soon = monotonic() + self._context.config.lend_after_ms / 1000
-        if deadline is not None and deadline <= soon:
-            return reactor.wait(waiter, deadline)
-        if reactor.wait(waiter, soon):
-            return True
-        with locked:
-            self._cpus_released = True
-            self._return_queued_tasks()
-            self._daemon.send(node.Blocked(True))
-            reactor.flush()
-        try:
-            return self._waiting.block_watched(waiter, deadline)
-        finally:
-            with locked:
-                self._cpus_released = False
-                self._daemon.send(node.Blocked(False))
-                self._daemon.flush()
-
-    def wait_stopped(self, waiter: Waiter) -> None:
-        """Wait at a breakpoint. Queued tasks are returned, but the call keeps its CPUs, or each of a thousand
-        tasks would start a process to stop in."""
-        releases = self.releases_cpus
-        if releases:
-            with self._context.locked:
-                self._cpus_released = True
-                self._return_queued_tasks()
-                self._reactor.flush()
-        try:
-            self._reactor.wait(waiter)
-        finally:
-            if releases:
-                self._cpus_released = False
-
     # ------------------------------------------------------------------ calls
 
     def _run_call(self, connection: Connection, call: wire.Call) -> None:
@@ -400,11 +332,11 @@ class Executor:
         received: list[ObjectEntry] = []
         started = self._started = perf_counter()
         try:
-            result = self._invoke(connection, call, received)
+            result: Result | None = self._invoke(connection, call, received)
         except BaseException as error:
             result = self.failed(error, connection, call)
-            if self._stopping:
-                return
+        if result is None:
+            return
         taken = int((perf_counter() - started) * 1_000_000)
         self._running = False
         if self.host is not None:
@@ -413,7 +345,7 @@ class Executor:
             else:
                 self._short.discard(call.fn)
         if self.interrupts.cancelled:
-            self.interrupts.call_ended(connection.peer.id, call.seq)
+            self.interrupts.call_ended((connection.peer.id, call.seq))
         output.flush(self.host is None)
         lock = self._context.lock
         suspend()
@@ -433,6 +365,9 @@ class Executor:
                 resume()
             lock.release()
 
+    def _task_exited(self, reason: str) -> None:
+        self._spent = reason
+
     def _retire(self, connection: Connection, reason: str) -> None:
         """End the process after its last task, unless it owns objects. Under the lock.
 
@@ -443,7 +378,7 @@ class Executor:
         if self._refs.has_owned() or connection.peer.acks:
             return
         self._running = True  # else nothing is returned
-        self._return_queued_tasks()
+        self.return_queued_tasks()
         self._running = False
         # A retry of the last task, which has its number, may be on the way: it has not begun here.
         _SLOT.pack_into(self._progress_table, self._slot_offset, b"", 0)
@@ -503,35 +438,15 @@ class Executor:
             return call.name or f"{self.host.spec.class_name}.{call.fn}"
         return call.name or peer.functions[call.fn].name  # type: ignore[index]
 
-    def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
-        """Return the reply for an exception of user code, or begin to end the process."""
-        error, before = taken_apart(error)
-        if type(error) is ArgumentLost:
-            return wire.LOST, error.what, None, None, None
-        name = self.name_of(connection.peer, call)
-        if self.interrupts.cancelled:
-            cancelled = self.interrupts.outcome(connection, call, error)
-            if cancelled is not None:
-                if before is not None:
-                    self.invocation.forget(connection.peer.id, call, before)
-                return wire.ERROR, cancelled, None, None, None
-        actor = None
-        if self.host is not None:
-            if is_a(error, SystemExit):
-                self._running = False
-                self.leave_by(error, name)
-                return wire.NONE, b"", None, None, None
-            actor = (self.host.repr, self.host.actor_id.hex())
-        elif is_a(error, SystemExit):
-            self._spent, result = Exit(error).of_task(name)
-            return result
-        self.on_raised(error)
-        dump = partial(dump_or_end, self._context)
-        return reply_of(self.invocation, dump, connection.peer.id, call, error, name, actor, before)
+    def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result | None:
+        """Return the reply for an exception of user code; None: it ends the actor, and this process."""
+        peer = connection.peer
+        return self.failures.reply_to(peer.id, call, error, self.name_of(peer, call), self.host)
 
     def leave_by(self, error: BaseException, name: str) -> None:
         """Begin to end the process: a method or the constructor of the actor ended the actor."""
         end = Exit(error)
+        self._running = False
         with self._context.locked:
             self._reactor.flush()
             self._leave(f"{end.what} in {name}", end.status, end.intended)
@@ -553,55 +468,30 @@ class Executor:
             self.leave_by,
         )  # fmt: skip
         self.title.become(host.spec.class_name)
-        runner = self._make_runner(host.spec)
-        if runner is None:
+        if is_serial(host.spec):
             host.start()
             return
+        runner = self._make_runner(host.spec)
         with self._context.locked:
             early, self._queue = self._queue, deque()
-            self._runner = runner
+            self.runner = runner
         for connection, call in early:
             runner.submit(connection, call)
         runner.serve(host)
 
-    def _make_runner(self, spec: control.ActorSpec) -> Runner | None:
-        """Return the runner of an async or threaded actor; None for a serial one."""
-        if not spec.is_async and spec.max_concurrency == 1 and not spec.concurrency_groups:
-            return None
+    def _make_runner(self, spec: control.ActorSpec) -> Runner:
+        """Return the runner of an async or threaded actor."""
         from skate._worker.execution import concurrency  # asyncio takes a while to import
 
         if not spec.is_async:
             return concurrency.ThreadedRunner(self._context, self, spec)
         if not spec.concurrency_groups:
-            return concurrency.AsyncRunner(self._context, self._gate, self, spec)
+            return concurrency.AsyncRunner(self._context, self._main_thread.gate, self, spec)
         from skate._worker.execution.group_loops import GroupedRunner
 
-        return GroupedRunner(self._context, self._gate, self, spec)
-
-    @property
-    def cancellations(self) -> Interrupts:
-        """See Invoker."""
-        return self.interrupts
-
-    @property
-    def runner(self) -> Runner | None:
-        """The runner of an actor that is not a serial one."""
-        return self._runner
+        return GroupedRunner(self._context, self._main_thread.gate, self, spec)
 
     def wait_until_stopped(self) -> None:
         """Lead the reactor on this thread while others run the calls."""
         while not self._stopping:
             self._idle()
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether the process is about to end."""
-        return self._stopping
-
-
-def _nothing() -> None:
-    pass
-
-
-def _nothing_of(error: BaseException) -> None:
-    pass

@@ -8,22 +8,20 @@
                  computes)
 
 A coroutine that blocks its loop blocks the calls of its own group, and no others. A group's thread starts at
-its first call; no call of a group begins before the constructor has ended.
+its first call. All groups share the lanes, which decide what begins.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
 
 from skate._base import threads
 from skate._base.process import end_process_group
-from skate._transport.connection import Connection
 from skate._wire import control
-from skate._wire import worker as wire
 from skate._worker.execution.actor_host import ActorHost
-from skate._worker.execution.concurrency import AsyncRunner, group_of, limits_of
+from skate._worker.execution.concurrency import AsyncRunner, Work
+from skate._worker.execution.lanes import Lanes
 from skate._worker.execution.runner import Invoker
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.signals import Gate
@@ -43,9 +41,9 @@ class _GroupLoop(AsyncRunner):
         invoker: Invoker,
         spec: control.ActorSpec,
         group: str,
-        limit: int,
+        lanes: Lanes[Work],
     ) -> None:
-        super().__init__(context, gate, invoker, spec, {group: limit})
+        super().__init__(context, gate, invoker, spec, lanes)
         self._group = group
         try:
             self._thread = threads.start(f"skate-group-{group}", self._run_loop)
@@ -53,10 +51,8 @@ class _GroupLoop(AsyncRunner):
             self._loop.close()
             raise MemoryError(f"the concurrency group {group!r} has no thread: {error}") from None
 
-    def submit(self, connection: Connection, call: wire.Call) -> None:
-        """See Runner."""
-        self._running[connection.peer.id, call.seq] = None
-        self._incoming.append((connection, call))
+    def _begin(self, work: Work) -> None:
+        self._incoming.append(work)
         if not self._drain_scheduled:
             self._drain_scheduled = True
             self._loop.call_soon_threadsafe(self._drain)
@@ -80,29 +76,26 @@ class GroupedRunner(AsyncRunner):
         self._gate = gate
         #: The loops that were started. Changes under the lock.
         self._loops: dict[str, _GroupLoop] = {}
-        self._limits = limits_of(spec)
-        self._limits.pop("")
-        self._constructed = False
         self._left = threading.Event()
 
-    def submit(self, connection: Connection, call: wire.Call) -> None:
-        """See Runner."""
-        group = group_of(self._spec, call)
-        if group not in self._limits:
-            super().submit(connection, call)
-        elif self._constructed:
-            self._loop_of(group).submit(connection, call)
+    def _begin(self, work: Work) -> None:
+        if work.group:
+            self._loop_of(work.group)._begin(work)
         else:
-            self._running[connection.peer.id, call.seq] = None
-            self._waiting[group].append((connection, call))
+            super()._begin(work)
+
+    def _interrupt(self, work: Work) -> None:
+        if work.group:
+            self._loop_of(work.group)._interrupt(work)
+        else:
+            super()._interrupt(work)
 
     def _loop_of(self, group: str) -> _GroupLoop:
         found = self._loops.get(group)
         if found is None:
-            found = _GroupLoop(
-                self._context, self._gate, self._invoker, self._spec, group, self._limits[group]
+            found = self._loops[group] = _GroupLoop(
+                self._context, self._gate, self._invoker, self._spec, group, self._lanes
             )
-            self._loops[group] = found
         return found
 
     def serve(self, host: ActorHost) -> None:
@@ -111,34 +104,6 @@ class GroupedRunner(AsyncRunner):
             super().serve(host)
         finally:
             self._left.set()
-
-    async def _construct(self, host: ActorHost) -> None:
-        await super()._construct(host)
-        self._after_constructor()
-
-    def _after_constructor(self) -> None:
-        """Hand the groups the calls that came during the constructor. On the main thread."""
-        with self._context.locked:
-            self._constructed = True
-            for group in self._limits:
-                queue = self._waiting[group]
-                while queue:
-                    connection, call = queue.popleft()
-                    self._running.pop((connection.peer.id, call.seq), None)
-                    self._loop_of(group).submit(connection, call)
-
-    def cancel(self, connection: Connection, seq: int) -> bool:
-        """See Runner."""
-        if super().cancel(connection, seq):
-            return True
-        return any(loop.cancel(connection, seq) for loop in self._loops.values())
-
-    def lanes(self) -> list[dict[str, Any]]:
-        """See Runner."""
-        found = super().lanes()
-        for loop in list(self._loops.values()):
-            found += loop.lanes()
-        return found
 
     def about_to_wait(self) -> None:
         """See Runner."""

@@ -13,14 +13,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from skate._base import errors, ids
 from skate._base.process import end_process_group
-from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection
 from skate._wire import node
 from skate._wire import worker as wire
-from skate._worker.execution.runner import Invoker, Key
-from skate._worker.process.cancelled import cancelled_error
+from skate._worker.execution.failures import withdrawn
+from skate._worker.execution.lanes import Key
+from skate._worker.execution.runner import Invoker
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.daemon_link import DaemonLink
 from skate._worker.process.signals import Gate
@@ -117,15 +116,13 @@ class Interrupts:
 
     def answer(self, connection: Connection, call: wire.Call) -> None:
         """Tell the caller that a call was cancelled before it began."""
-        task_id = ids.task_id(connection.peer.id, call.seq).hex()
         name = self._invoker.name_of(connection.peer, call)
-        error = errors.TaskCancelledError(task_id, f"{name} was cancelled before it began")
-        connection.send(wire.Reply(call.seq, wire.ERROR, dump_error(error)))
+        connection.send(wire.Reply(call.seq, wire.ERROR, withdrawn(connection.peer.id, call.seq, name)))
         connection.flush()
 
     def _end(self) -> None:
         """Kill this process, and nothing but the running call with it."""
-        self._invoker.return_queued()
+        self._invoker.return_queued_tasks()
         self._context.reactor.flush()
         self._daemon.send(node.Leaving("its task was cancelled with force"))
         self._daemon.flush()
@@ -133,21 +130,9 @@ class Interrupts:
 
     # ------------------------------------------------------------------ around calls
 
-    def call_ended(self, owner: bytes, seq: int) -> None:
+    def call_ended(self, key: Key) -> None:
         """Forget a call that ended."""
-        self.cancelled.discard((owner, seq))
-
-    def outcome(self, connection: Connection, call: wire.Call, error: BaseException) -> bytes | None:
-        """Return the error to reply if the call was cancelled while it ran, even if it returned a value.
-
-        A coroutine may catch its CancelledError and clean up; its result is dropped.
-        """
-        if (connection.peer.id, call.seq) not in self.cancelled:
-            return None
-        host, when = self._invoker.host, f" while it ran in worker process {self._context.pid}"
-        actor = (host.repr, host.actor_id.hex()) if host is not None else None
-        task_id = ids.task_id(connection.peer.id, call.seq).hex()
-        return cancelled_error(error, self._invoker.name_of(connection.peer, call), task_id, when, actor)
+        self.cancelled.discard(key)
 
     # ------------------------------------------------------------------ the signal, on the main thread
 

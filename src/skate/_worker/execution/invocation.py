@@ -197,8 +197,10 @@ class Invocation:
         kind = wire.RETRIABLE if retriable else wire.ERROR
         more = before.encoded if before is not None else None
         contained = before.contained if before is not None else []
+        if not call.num_returns:
+            refs = ()  # no return has the error, so no process acknowledges them
         kept = [*(before.kept if before is not None else ()), *refs]
-        for index in range(len(more or ()), max(1, call.num_returns) if refs else 0):
+        for index in range(len(more or ()), call.num_returns if refs else 0):
             contained = contained + self.name_refs(index, refs)
         return kind, data, more, contained or None, kept or None
 

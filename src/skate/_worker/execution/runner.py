@@ -1,4 +1,4 @@
-"""Interfaces between the parts that run an actor's calls."""
+"""Interfaces between the parts that run calls."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from skate._transport.connection import Connection
 from skate._wire import worker as wire
 from skate._worker.execution.actor_host import ActorHost
 from skate._worker.execution.invocation import Invocation, Result
+from skate._worker.execution.lanes import Key
 from skate._worker.execution.yielding import Yielding
 from skate._worker.process.peers import Peer
-
-Key = tuple[bytes, int]
-"""A call: owner and seq."""
 
 
 class Runner(Protocol):
@@ -46,7 +44,7 @@ class Cancelled(Protocol):
 
     cancelled: set[Key]
 
-    def call_ended(self, owner: bytes, seq: int) -> None:
+    def call_ended(self, key: Key) -> None:
         """Forget a call that ended."""
 
     def answer(self, connection: Connection, call: wire.Call) -> None:
@@ -59,28 +57,22 @@ class Invoker(Protocol):
     invocation: Invocation
     yielding: Yielding
     host: ActorHost | None
+    #: The runner of an actor that is not a serial one.
+    runner: Runner | None
 
     @property
-    def cancellations(self) -> Cancelled:
+    def interrupts(self) -> Cancelled:
         """The calls that were cancelled."""
 
     @property
     def running_call(self) -> Key | None:
         """Owner and seq of the call that the main thread runs."""
 
-    @property
-    def runner(self) -> Runner | None:
-        """The runner of an actor that is not a serial one."""
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether the process is about to end."""
-
     def target(self, peer: Peer, call: wire.Call) -> tuple[str, Callable[..., Any]]:
         """Return the name and the code of a call, and make it the current one of this context."""
 
-    def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result:
-        """Return the reply for an exception of user code, or begin to end the process."""
+    def failed(self, error: BaseException, connection: Connection, call: wire.Call) -> Result | None:
+        """Return the reply for an exception of user code; None: it ends the actor, and this process."""
 
     def name_of(self, peer: Peer, call: wire.Call) -> str:
         """Return the name by which users know a call that was sent here."""
@@ -88,8 +80,8 @@ class Invoker(Protocol):
     def withdraw(self, connection: Connection, seq: int) -> wire.Call | None:
         """Forget a call that has not begun, and return it. Under the lock."""
 
-    def return_queued(self) -> None:
-        """Return every call that has not begun; this process is about to end. Under the lock."""
+    def return_queued_tasks(self) -> None:
+        """Return tasks to their owners that are queued behind the one that runs. Under the lock."""
 
     def leave_by(self, error: BaseException, name: str) -> None:
         """Begin to end the process: a method or the constructor of the actor ended it."""

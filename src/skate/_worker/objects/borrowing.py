@@ -12,11 +12,20 @@ from collections.abc import Callable, Sequence
 from skate._base import errors, ids
 from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
+from skate._base.hooks import unset
 from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection, Handler
 from skate._wire import worker as wire
 from skate._wire.handshake import BUSY
-from skate._worker.objects.refs import PENDING, REGISTERED, REGISTERING, UNREGISTERED, ObjectEntry, RefTable
+from skate._worker.objects.refs import (
+    PENDING,
+    REGISTERED,
+    REGISTERING,
+    UNREGISTERED,
+    ObjectEntry,
+    RefTable,
+    discarding_entry,
+)
 from skate._worker.process.context import ProcessContext
 from skate._worker.process.peers import Peer, Peers
 
@@ -35,7 +44,7 @@ class Borrowing:
         self._peers = peers
         self._refs = refs
         #: Called with an owned object that a borrower did not find where its location says. Set by Core.
-        self.on_missing: Callable[[ObjectEntry, bytes], None] = _nothing
+        self.on_missing: Callable[[ObjectEntry, bytes], None] = unset
         #: Called under the lock with the id of each process that was connected and has ended.
         self.on_process_gone: list[Callable[[bytes], object]] = []
         #: By address: attempts to reach a process to which connections were lost lately, or are refused.
@@ -255,18 +264,22 @@ class Borrowing:
         returns: Sequence[ObjectEntry],
         acknowledgement: wire.ReplyAck,
     ) -> None:
-        """Register with the owners of the refs inside results, then release the sender's hold on them."""
+        """Register with the owners of the refs inside results, then release the sender's hold on them.
+
+        Refs inside a return that the call does not have are taken and dropped.
+        """
         registered = _send_after(len(contained), connection, acknowledgement)
         for index, object_id, owner_address in contained:
+            outer = returns[index] if 0 <= index < len(returns) else discarding_entry()
             if owner_address == self._context.address:
                 inner = self._refs.entries.get(object_id)
                 if inner is not None:
-                    self._refs.contain(returns[index], [inner])
+                    self._refs.contain(outer, [inner])
                 registered()
                 continue
             inner = self._refs.borrow(object_id, owner_address)
             self._refs.pin(inner)  # until it is registered, whatever becomes of the result
-            self._refs.contain(returns[index], [inner])
+            self._refs.contain(outer, [inner])
 
             def done(entry: ObjectEntry = inner) -> None:
                 self._refs.unpin(entry)
@@ -338,7 +351,3 @@ def _send_after(
             connection.send(message)
 
     return registered
-
-
-def _nothing(entry: ObjectEntry, location: bytes) -> None:
-    pass

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from skate._base.hooks import unset
 from skate._store.client import StoreClient
 from skate._transport.reactor import Reactor
 from skate._wire import node
@@ -55,13 +56,13 @@ class Garbage:
         store.on_dead_view = self._dead_view
         reactor.leftovers = self._dead_refs, store.dead_views, self.dead_functions, self.dead_streams
         #: Called for each of ``dead_streams``.
-        self.on_dead_stream: Callable[[Any], None] = _nothing
+        self.on_dead_stream: Callable[[Any], None] = unset
         #: Called with the id of an actor whose handles are all gone.
-        self.on_handles_gone: Callable[[bytes], None] = _nothing
+        self.on_handles_gone: Callable[[bytes], None] = unset
         #: Called with a freed object that a call made.
-        self.on_result_freed: Callable[[ObjectEntry], None] = _nothing
+        self.on_result_freed: Callable[[ObjectEntry], None] = unset
         #: Called with a freed error.
-        self.on_error_freed: Callable[[ObjectEntry], None] = _nothing
+        self.on_error_freed: Callable[[ObjectEntry], None] = unset
 
     def _dead_view(self) -> None:
         if self._reactor.blocked_in_poll:
@@ -124,7 +125,3 @@ class Garbage:
             self.on_handles_gone(entry.data)
         elif entry.maker is not None:
             self.on_result_freed(entry)
-
-
-def _nothing(what: Any) -> None:
-    pass

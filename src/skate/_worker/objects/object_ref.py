@@ -92,9 +92,7 @@ class ObjectRef(Generic[T_co]):
     @classmethod
     def from_random(cls) -> ObjectRef[Any]:
         """Return a ref of an object that does not exist: ``get`` of it raises."""
-        import os
-
-        return cls(os.urandom(ids.OBJECT_ID_SIZE))
+        return cls(ids.random_bytes(ids.OBJECT_ID_SIZE))
 
     def call_site(self) -> str:
         """Return where in the code the call was made, or "" if that is not known here."""
@@ -250,23 +248,28 @@ _NO_SESSION: Any = _NoSession()
 
 def adopt(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
     """Rebuild a ref that was pickled: this process now borrows the object (or owns it)."""
-    core = current.process.core
-    if core is None:
-        if current.process.forked:
-            current.require_core("unpickle an ObjectRef")
-        return _without_session(object_id, owner_address)
-    ref: ObjectRef[Any] = core.values.adopt(object_id, owner_address)
-    return ref
+    return adoption.by(object_id, owner_address)
 
 
-def _without_session(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
+def without_session(object_id: bytes, owner_address: str) -> ObjectRef[Any]:
     """Return a ref in a process that has no session, as Ray does: it can be looked at and pickled again."""
+    if current.process.forked:
+        current.require_core("unpickle an ObjectRef")
     ref: ObjectRef[Any] = _new(ObjectRef)
     ref._home = _NO_SESSION
     text = "this ref was made before init(), or after shutdown(): only its id is known"
     error = errors.ReferenceCountingAssertionError(object_id.hex(), owner_address, text)
     ref._entry = dead_entry(object_id, owner_address or None, dump_error(error))
     return ref
+
+
+class _Adoption:
+    """The hook of the runtime, or of an engine that has none of ours (see ``engine.use``)."""
+
+    by: Callable[[bytes, str], ObjectRef[Any]] = staticmethod(without_session)
+
+
+adoption = _Adoption()
 
 
 class NotConnectedError(RuntimeError, AttributeError):

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable
 
 from skate._base import errors
+from skate._base.hooks import unset
 from skate._base.user_errors import full_name
 from skate._serialize.values import Serialized
 from skate._store.allocator import Extent, round_up
@@ -51,7 +52,7 @@ class SharedMemory:
         self._store = store
         self._trim: Timer | None = None
         #: Counts dropped refs, so that their memory can be used again. Under the lock; set by Core.
-        self.drain: Callable[[], None] = _nothing
+        self.drain: Callable[[], None] = unset
 
     def handlers(self) -> dict[type, Handler]:
         """Return the handlers of the daemon's messages about the store."""
@@ -64,11 +65,11 @@ class SharedMemory:
 
     def _extent(self, connection: Connection, message: node.Extent) -> None:
         message = segments.attached(self._store, connection, message)
-        if not self._daemon.answered(connection, message):
+        if not self._daemon.answered(message):
             self.prefetched(message)  # or the wait for it was interrupted
 
     def _pinned(self, connection: Connection, message: node.Pinned) -> None:
-        self._daemon.answered(connection, segments.attached(self._store, connection, message))
+        self._daemon.answered(segments.attached(self._store, connection, message))
 
     # ------------------------------------------------------------------ writing
 
@@ -299,7 +300,3 @@ class SharedMemory:
         """Return every kept extent to the daemon. Under the lock."""
         extents = [(extent.segment, extent.offset) for extent in self._store.drain_cache()]
         self._daemon.send(node.ReturnExtents(extents))
-
-
-def _nothing() -> None:
-    pass

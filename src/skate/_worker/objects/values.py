@@ -10,6 +10,7 @@ from typing import Any
 
 from skate._base import errors, ids
 from skate._base.clock import monotonic
+from skate._base.hooks import unset
 from skate._serialize import culprit
 from skate._serialize.exceptions import dump_error, load_error
 from skate._serialize.values import Serialized, deserialize, serialize
@@ -79,7 +80,7 @@ class Values:
         self._garbage = garbage
         self._home = home
         #: Called under the lock with an object that is not where its location says: see ``calls.recovery``.
-        self.on_missing: Callable[[ObjectEntry, bytes], None] = _nothing
+        self.on_missing: Callable[[ObjectEntry, bytes], None] = unset
         #: Where the last value was put, if that is recorded.
         self._site: tuple[CodeType, int] | None = None
 
@@ -179,7 +180,7 @@ class Values:
         try:
             self._waiting.block(waiter, None)
         finally:
-            self._waits.discard(waiter)
+            self._waits.pop(waiter, None)
             if not waiter.done or waiter.error:
                 self._stop_waiting(waiter)
         if entry.kind == PENDING:
@@ -385,7 +386,3 @@ def _named(entry: ObjectEntry) -> str:
     if entry.task is None:
         return entry.id.hex()
     return f"what {entry.task.describe()} returns ({entry.id.hex()}; see `skate why {entry.id.hex()}`)"
-
-
-def _nothing(entry: ObjectEntry, location: bytes) -> None:
-    pass

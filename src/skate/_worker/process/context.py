@@ -12,6 +12,7 @@ from typing import Any
 
 from skate._base import errors, ids
 from skate._base.config import Config
+from skate._base.hooks import unset
 from skate._transport.reactor import Reactor
 from skate._worker.process.exhaustion import LockedTables
 
@@ -64,7 +65,7 @@ class ProcessContext:
         #: Why the session is lost; empty: it is not.
         self.dead_reason = ""
         #: Ends all waits and connections when memory ran out inside the runtime. Set by Core.
-        self.on_exhausted: Callable[[str], None] = _nothing
+        self.on_exhausted: Callable[[str], None] = unset
 
     @property
     def is_worker(self) -> bool:
@@ -88,7 +89,3 @@ class ProcessContext:
         """Return a number that names a task or put of this process. Under the lock."""
         self.counter += 1
         return self.counter
-
-
-def _nothing(reason: str) -> None:
-    pass

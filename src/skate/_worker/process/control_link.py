@@ -14,36 +14,22 @@ queue.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
 from skate._base import descriptors, errors
 from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
+from skate._base.hooks import unset
 from skate._transport.connection import Connection, Handler
-from skate._transport.dialing import dial_now
-from skate._transport.reactor import Waiter
+from skate._transport.requests import Request, Requests
+from skate._transport.streams import Stream
 from skate._wire import control
 from skate._wire.codec import PROTOCOL
 from skate._worker.process.context import ProcessContext
 
 #: A control store that hangs up right after it was dialled is dialled again after this time (seconds).
 _REDIAL_DELAY_S = 0.2
-
-
-class Asked(Waiter):
-    """One request, until it is answered."""
-
-    __slots__ = ("number", "message", "answer", "posted")
-
-    def __init__(self, number: int, message: Any) -> None:
-        super().__init__()
-        self.number = number
-        self.message = message
-        self.answer: control.Answer | None = None
-        #: No thread waits for the answer.
-        self.posted = False
 
 
 class ControlLink:
@@ -60,8 +46,7 @@ class ControlLink:
         #: Why the last series of attempts to dial it was given up; and attempts under way.
         self.shortage = ""
         self._attempts: Backoff | None = None
-        self._asked: dict[int, Asked] = {}
-        self._last = 0
+        self._requests = Requests(context.reactor, context.locked)
         #: It answered once: this process is known there.
         self._joined = False
         self._dialled = 0.0
@@ -69,13 +54,13 @@ class ControlLink:
         #: Which message of the control store goes where; Core adds those of other parts.
         self.handlers: dict[type, Handler] = {control.Answer: self._answered}
         #: Called when the process has registered with a control store that was restarted.
-        self.on_rejoined: Callable[[], None] = _nothing
+        self.on_rejoined: Callable[[], None] = unset
         #: Called with an empty text when the control store is gone, else with why it cannot be reached.
-        self.on_cut_off: Callable[[str], None] = _nothing_of
+        self.on_cut_off: Callable[[str], None] = unset
 
     # ------------------------------------------------------------------ connecting
 
-    def join(self, sock: socket.socket, entrypoint: str) -> Asked:
+    def join(self, sock: Stream, entrypoint: str) -> Request:
         """Register as the driver of a new job; the answer has its id."""
         self._entrypoint = entrypoint
         self._connect(sock)
@@ -93,7 +78,7 @@ class ControlLink:
             context.job_facts,
         )
 
-    def _connect(self, sock: socket.socket) -> None:
+    def _connect(self, sock: Stream) -> None:
         self.connection = Connection(self._context.reactor, sock, self.handlers, self._closed)
         self.connection.peer = "the control store"
 
@@ -114,7 +99,7 @@ class ControlLink:
             return
         self._dialled = monotonic()
         try:
-            self._connect(dial_now(os.path.join(context.session_dir, "control.sock")))
+            self._connect(context.reactor.dial(os.path.join(context.session_dir, "control.sock")))
         except OSError as error:
             if descriptors.is_transient(error):
                 self._dial_later(error)
@@ -125,8 +110,8 @@ class ControlLink:
         connection = self.connection
         assert connection is not None
         connection.send(self._registration(0, context.job_id))
-        for asked in self._asked.values():
-            connection.send(asked.message)
+        for request in self._requests:
+            connection.send(request.message)
         self.on_rejoined()
         connection.flush()
 
@@ -141,12 +126,9 @@ class ControlLink:
         self._attempts = None
         # Waiting threads get an error. Later requests dial again, and so does a timer for posted ones.
         self.shortage = f"this process {descriptors.explain(error)}"
-        for number, one in list(self._asked.items()):
-            if not one.posted:
-                del self._asked[number]
-                one.notify()
+        self._requests.end_waits(forget_posted=False)
         self.on_cut_off(self.shortage)
-        if self._asked:
+        if any(self._requests):
             self._context.reactor.call_later(1.0, self._dial)
 
     def _closed(self, connection: Connection) -> None:
@@ -161,9 +143,7 @@ class ControlLink:
 
     def _give_up(self, why: str) -> None:
         self.gone = why
-        asked, self._asked = self._asked, {}
-        for one in asked.values():
-            one.notify()
+        self._requests.end_waits()
         self.on_cut_off("")
 
     # ------------------------------------------------------------------ sending
@@ -187,20 +167,16 @@ class ControlLink:
         self._ask(make).posted = True
         return not self.gone
 
-    def _ask(self, make: Callable[[int], Any]) -> Asked:
-        self._last += 1
-        asked = self._asked[self._last] = Asked(self._last, make(self._last))
+    def _ask(self, make: Callable[[int], Any]) -> Request:
+        request = self._requests.add(make)
         if self.connection is not None:  # else: when it is there again
-            self.connection.send(asked.message)
+            self.connection.send(request.message)
             self.connection.flush()
-        return asked
+        return request
 
     def _answered(self, connection: Connection, message: control.Answer) -> None:
         self._joined = True
-        asked = self._asked.pop(message.request, None)
-        if asked is not None:
-            asked.answer = message
-            asked.notify()
+        self._requests.answered(message)
 
     def ask(self, make: Callable[[int], Any]) -> bytes:
         """Send a request, wait for the answer and return its body. Not under the lock.
@@ -214,19 +190,15 @@ class ControlLink:
         with context.locked:
             context.check_usable()
             self._ensure()
-            asked = self._ask(make) if not self.gone else None
-        if asked is not None:
-            try:
-                context.reactor.wait(asked)
-            finally:
-                with context.locked:
-                    self._asked.pop(asked.number, None)
-        if asked is None or asked.answer is None:
+            request = self._ask(make) if not self.gone else None
+        answer: control.Answer | None = None
+        if request is not None:
+            answer = self._requests.wait(request)
+        if answer is None:
             context.check_usable()
             if not self.gone:
                 raise errors.RaySystemError(f"the control store cannot be asked: {self.shortage}")
             raise errors.RaySystemError(f"the control store of the session is gone: {self.gone}")
-        answer = asked.answer
         if answer.error_type == "ValueError":
             raise ValueError(answer.error)
         if answer.error_type:
@@ -240,11 +212,3 @@ class ControlLink:
         """Close the connection without a message."""
         if self.connection is not None:
             self.connection.abandon()
-
-
-def _nothing() -> None:
-    pass
-
-
-def _nothing_of(reason: str) -> None:
-    pass

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
 from skate._base import errors
+from skate._base.hooks import unset
 from skate._transport.connection import Connection, Handler
 from skate._transport.reactor import Waiter
+from skate._transport.requests import Requests
+from skate._transport.streams import Stream
 from skate._wire import node, services
 from skate._worker.process.context import ProcessContext
 
@@ -30,23 +32,21 @@ class DaemonLink:
         #: Notified when the daemon has sent its last message to a driver that leaves.
         self.left = Waiter()
         #: Called with lines that workers print (drivers).
-        self.on_log: Callable[[node.LogLines], None] = _nothing
+        self.on_log: Callable[[node.LogLines], None] = unset
         #: Called with news of breakpoints (drivers).
-        self.on_stop: Callable[[node.Stopped | node.Resumed], None] = _nothing
+        self.on_stop: Callable[[node.Stopped | node.Resumed], None] = unset
         #: Called once, under the lock, when the connection ends, with the reason. Set by Core.
-        self.on_lost: Callable[[str], None] = _nothing
-        #: By number: the answer, once it is there, and the wait for it.
-        self._requests: dict[int, tuple[list[Any], Waiter]] = {}
-        self._last_request = 0
+        self.on_lost: Callable[[str], None] = unset
+        self._requests = Requests(context.reactor, context.locked)
 
     def _unconnected(self, *_: Any) -> None:
         raise errors.RaySystemError("this process is not connected to its node daemon")
 
-    def connect(self, sock: socket.socket, handlers: dict[type, Handler], hello: node.Hello) -> None:
+    def connect(self, sock: Stream, handlers: dict[type, Handler], hello: node.Hello) -> None:
         """Say hello to the daemon. Under the lock.
 
         Args:
-            sock: its socket.
+            sock: the stream to it.
             handlers: the handlers of other parts for its messages.
             hello: the first message.
         """
@@ -66,7 +66,6 @@ class DaemonLink:
         """Return the handlers of this class, by type of message."""
         return {
             node.Welcome: self._welcome,
-            node.StoreReport: self._answered,
             node.StateAnswer: self._answered,
             node.LogLines: lambda c, m: self.on_log(m),
             node.Stopped: lambda c, m: self.on_stop(m),
@@ -80,8 +79,7 @@ class DaemonLink:
         self.welcomed.notify()
 
     def _closed(self, connection: Connection) -> None:
-        for _, waiter in self._requests.values():
-            waiter.notify()
+        self._requests.end_waits()
         self.on_lost(connection.close_reason)
 
     def attach(self, connection: Connection) -> None:
@@ -105,43 +103,21 @@ class DaemonLink:
             LocalRayletDiedError: the session is lost.
         """
         context = self._context
-        box: list[Any] = []
-        waiter = Waiter()
         with context.locked:
             context.check_usable()
-            self._last_request += 1
-            number = self._last_request
-            self._requests[number] = box, waiter
-            self.send(make(number))
+            request = self._requests.add(make)
+            self.send(request.message)
             self.flush()
-        try:
-            context.reactor.wait(waiter)
-        except BaseException:
-            with context.locked:
-                if box and unclaimed is not None:
-                    unclaimed(box[0])
-            raise
-        finally:
-            with context.locked:
-                self._requests.pop(number, None)
-        if not box:
+        answer = self._requests.wait(request, unclaimed=unclaimed)
+        if answer is None:
             context.check_usable()
             assert self.connection is not None
             raise errors.RaySystemError(f"{self.connection.peer} is gone: {self.connection.close_reason}")
-        return box[0]
+        return answer
 
-    def answered(self, connection: Connection, message: Any) -> bool:
+    def answered(self, message: Any) -> bool:
         """Hand an answer to the thread that waits for it; tell whether one does. Under the lock."""
-        found = self._requests.get(message.request)
-        if found is None:
-            return False
-        found[0].append(message)
-        found[1].notify()
-        return True
+        return self._requests.answered(message)
 
     def _answered(self, connection: Connection, message: Any) -> None:
-        self.answered(connection, message)
-
-
-def _nothing(what: Any) -> None:
-    pass
+        self._requests.answered(message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from skate._base.backoff import Backoff
 from skate._base.clock import monotonic
 from skate._transport.acceptor import Acceptor
 from skate._transport.connection import Connection, Handler, Listener
-from skate._transport.dialing import dial_now, listen
+from skate._transport.streams import Stream
 from skate._wire import services
 from skate._wire import worker as wire
 from skate._wire.handshake import PROTOCOL, WRONG_PEER, Refused
@@ -55,7 +54,8 @@ class Peers:
     def __init__(self, context: ProcessContext) -> None:
         self._context = context
         self._by_address: dict[str, Connection] = {}
-        self._all: set[Connection] = set()
+        #: Every open connection, the oldest first.
+        self._all: dict[Connection, None] = {}
         self._listener: Listener | None = None
         #: Called, in this order and under the lock, when a connection has ended.
         self.on_closed: list[Callable[[Connection], None]] = []
@@ -73,12 +73,11 @@ class Peers:
             context.reactor, services.PROCESS, {wire.PeerHello: self._hello, **self.handlers}, self._closed
         )
 
-        def accept(sock: socket.socket) -> None:
-            self._all.add(acceptor.accept(sock, Peer()))
+        def accept(sock: Stream) -> None:
+            self._all[acceptor.accept(sock, Peer())] = None
 
-        self._listener = Listener(
-            context.reactor, listen(context.address), accept, self._cannot_accept, refuses=True
-        )
+        listening = context.reactor.listen(context.address)
+        self._listener = Listener(context.reactor, listening, accept, self._cannot_accept, refuses=True)
 
     def _cannot_accept(self, error: OSError) -> None:
         self._context.warn(
@@ -120,6 +119,9 @@ class Peers:
                 return
             try:
                 connection = self._dial(address, worker_id)
+            except ValueError:  # this can be the address of no process: a peer made it up
+                failed("")
+                return
             except OSError as error:
                 if not descriptors.is_transient(error):
                     failed("")
@@ -130,12 +132,13 @@ class Peers:
         then(connection)
 
     def _dial(self, address: str, worker_id: bytes) -> Connection:
-        sock = dial_now(address)
-        connection = Connection(self._context.reactor, sock, self.handlers, self._closed)
+        peer_id = worker_id or bytes.fromhex(os.path.basename(address))
+        reactor = self._context.reactor
+        connection = Connection(reactor, reactor.dial(address), self.handlers, self._closed)
         peer = connection.peer = Peer()
         peer.address = address
-        peer.id = worker_id or bytes.fromhex(os.path.basename(address))
-        self._all.add(connection)
+        peer.id = peer_id
+        self._all[connection] = None
         self._by_address[address] = connection
         connection.send(wire.PeerHello(self._context.worker_id, self._context.address, PROTOCOL))
         return connection
@@ -167,7 +170,7 @@ class Peers:
     def _closed(self, connection: Connection) -> None:
         """Forget a connection that ended, and call ``on_closed``."""
         peer = connection.peer
-        self._all.discard(connection)
+        self._all.pop(connection, None)
         if self._by_address.get(peer.address) is connection:
             del self._by_address[peer.address]
             for other in self._all:
@@ -196,20 +199,20 @@ class Peers:
         self._by_address.clear()
 
     @property
-    def connections(self) -> set[Connection]:
-        """Every open connection."""
-        return self._all
+    def connections(self) -> list[Connection]:
+        """Every open connection, the oldest first."""
+        return list(self._all)
 
     def adopt(self, connection: Connection) -> None:
         """Close another part's connection with the others: when the process ends, and in its forks.
 
         That part gave it a Peer, and calls ``release_adopted`` in its on_close.
         """
-        self._all.add(connection)
+        self._all[connection] = None
 
     def release_adopted(self, connection: Connection) -> None:
         """Forget an adopted connection, which is closed."""
-        self._all.discard(connection)
+        self._all.pop(connection, None)
 
     def forget_functions(self, numbers: deque[int]) -> None:
         """Have workers forget remote functions of this process that are gone."""

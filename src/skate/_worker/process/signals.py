@@ -20,11 +20,11 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 from typing import Any
 
+from skate._base import clock
 from skate._base.process import PACKAGE
 from skate._transport.reactor import in_main_thread
 
@@ -155,7 +155,7 @@ class Gate:
         assert main is not None
         # Until the handler ran: a signal just before the thread sleeps in a system call does not wake it.
         while True:
-            time.sleep(_REMINDER_S)
+            clock.sleep(_REMINDER_S)
             waiting = list(self._waiting)
             if not waiting:
                 break

@@ -49,12 +49,13 @@ class CountWaiter(Waiter):
 
 
 class Waiting:
-    """The waits of this process's threads for objects. Its set changes by single steps, without the lock."""
+    """The waits of this process's threads for objects. The table changes by single steps, without lock."""
 
     def __init__(self, context: ProcessContext, daemon: DaemonLink) -> None:
         self._context = context
         self._daemon = daemon
-        self.waits: set[CountWaiter] = set()
+        #: In the order in which they began.
+        self.waits: dict[CountWaiter, None] = {}
         self._last = 0
         #: Blocks the calling thread until its waiter is done, or the deadline (monotonic) has passed; tells
         #: which. A worker releases its CPUs meanwhile, in-process mode looks for deadlocks: set by Core.
@@ -66,12 +67,12 @@ class Waiting:
         """Return the waiter of the calling thread. Pass it to ``end`` afterwards."""
         self._last += 1
         waiter = CountWaiter(missing, on_error, entries, deadline, self._last)
-        self.waits.add(waiter)
+        self.waits[waiter] = None
         return waiter
 
     def end(self, waiter: CountWaiter) -> None:
         """Forget a wait."""
-        self.waits.discard(waiter)
+        self.waits.pop(waiter, None)
 
     def block_watched(self, waiter: Waiter, deadline: float | None) -> bool:
         """Block like ``block``; after a while have the daemon find out whether the wait can ever end."""

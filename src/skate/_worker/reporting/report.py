@@ -11,13 +11,12 @@ import json
 import os
 import sys
 import threading
-import time
 import traceback
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from skate._base import ids, threads
-from skate._base.clock import monotonic
+from skate._base.clock import monotonic, time
 from skate._base.process import PACKAGE
 from skate._base.user_errors import summary_of, type_name
 from skate._environment.spec import decode
@@ -171,7 +170,7 @@ class Reporter:
                 for task in self._unfinished_calls.values()
                 if not (task.hidden or (task.function is not None and task.function.hidden))
             ]  # fmt: skip
-        wall = time.time() - monotonic()
+        wall = time() - monotonic()
         return [
             self._task(seq, name, actor, worker, site, made + wall, attempt, parent, pool, function)
             | {"state": state}
@@ -180,7 +179,7 @@ class Reporter:
 
     def _finished(self, history: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
         """Return the rows of finished calls."""
-        wall = time.time() - monotonic()
+        wall = time() - monotonic()
         rows = []
         for seq, tally, actor, worker, end, microseconds, error, site, made, attempt, parent, pool in history:
             row = self._task(
@@ -216,7 +215,7 @@ class Reporter:
             "actor_id": actor.hex(),
             "worker_id": worker.hex(),
             "job_id": context.job_id.hex(),
-            "owner_pid": os.getpid(),
+            "owner_pid": self._context.pid,
             "call_site": written(site),
             "made": made,
             "attempt": attempt,
@@ -253,7 +252,7 @@ class Reporter:
         rows: list[dict[str, Any]] = [
             {
                 "object_id": object_id.hex(),
-                "pid": os.getpid(),
+                "pid": self._context.pid,
                 "process": self._context.kind if host is None else host.spec.class_name,
                 "owned": owned,
                 "status": {PENDING: "PENDING", wire.ERROR: "FAILED"}.get(kind, "FINISHED"),

@@ -40,14 +40,17 @@ class Node:
         monkeypatch.setattr(module, "Connection", self._connect)
         settings = SimpleNamespace(session_dir="/s", hostname="host", resources={"CPU": 10_000})
         self.context = SimpleNamespace(
-            settings=settings, node_id=b"n" * 16, labels={}, closing=False, log=self.lines.append,
+            settings=settings, node_id=b"n" * 16, pid=7, labels={}, closing=False, log=self.lines.append,
             ended_processes=deque([{"worker_id": "ab"}]),
-            reactor=SimpleNamespace(call_later=lambda delay, callback: self.timers.append((delay, callback))),
+            reactor=SimpleNamespace(
+                dial=self._dial,
+                call_later=lambda delay, callback: self.timers.append((delay, callback)),
+            ),
         )  # fmt: skip
         jobs = SimpleNamespace(detached_actors=lambda: [b"d" * 16])
         self.membership = Membership(
             cast(Any, self.context), cast(Any, jobs), handlers=lambda: {control.StopActor: print},
-            hosted=lambda: self.hosted, free=lambda: {"CPU": 5_000}, dial=self._dial,
+            hosted=lambda: self.hosted, free=lambda: {"CPU": 5_000},
         )  # fmt: skip
 
     def _dial(self, path: str) -> Any:

@@ -278,8 +278,6 @@ def test_failed_starts_count_only_in_a_row() -> None:
 def test_workers_serve_the_job_that_they_were_started_for() -> None:
     node = Node(cpus=2, workers=1)
     assert node.leases.demand(b"x", 1, b"other", CPU, 1, 0) == [StartWorkers(b"other", 1)]
-    assert node.leases.pool_of(b"w1") == JOB
-    assert node.leases.pool_of(b"nobody") == b""
 
 
 # ---------------------------------------------------------------------- workers that are about to end
@@ -665,7 +663,6 @@ def test_whom_a_worker_serves() -> None:
     lease = lease_of(node.want(b"a"))
     assert node.leases.lease_of(lease.worker) is lease
     assert node.leases.lease_of(b"w1") is None
-    assert (node.leases.pool_of(b"w1"), node.leases.pool_of(b"nobody")) == (JOB, b"")
     node.leases.take_idle(0)
     node.leases.worker_lost(b"w1")
     assert node.leases.put_back(b"w1") == [], "it ended all the same"
