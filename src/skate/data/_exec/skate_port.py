@@ -91,8 +91,6 @@ def _work(carried: _Carried, spec: TaskSpec, *arguments: pa.Table) -> Iterator[A
 def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Iterator[Any]:
     if isinstance(spec.read, int):
         spec = spec._replace(read=stage.read_tasks[spec.read])
-    if spec.folder is not None:
-        os.makedirs(spec.folder, exist_ok=True)
     last: pa.Schema | None = None
     for made in run_task(stage.operators, spec, arguments, stage.replica):
         made.letters[:] = [_portable(letter) for letter in made.letters]
