@@ -34,16 +34,26 @@ def test_a_materialised_set_prints_its_first_rows() -> None:
     assert text.endswith("(Showing 10 of 50 rows)")
 
 
-def test_a_plan_with_operations_prints_as_a_tree() -> None:
+def test_a_plan_of_unknown_columns_prints_as_a_tree() -> None:
     ds = skate.data.range(10).map(lambda row: row).filter(lambda row: True)
     assert repr(ds) == ("Filter(<lambda>)\n+- Map(<lambda>)\n   +- Dataset(num_rows=10, schema={id: int64})")
-    both = str(skate.data.range(1).union(skate.data.range(2).limit(1)))
-    assert both.splitlines() == [
+    both = skate.data.range(1).union(skate.data.range(2).map(boom).limit(1))
+    both.set_name("foo")
+    assert str(both).splitlines() == [
         "Union",
-        "+- Dataset(num_rows=1, schema={id: int64})",
+        "+- Dataset(name=foo, num_rows=1, schema={id: int64})",
         "+- limit=1",
-        "   +- Dataset(num_rows=2, schema={id: int64})",
+        "   +- Map(boom)",
+        "      +- Dataset(name=foo, num_rows=2, schema={id: int64})",
     ]
+
+
+def test_a_plan_of_known_columns_prints_as_a_table() -> None:
+    assert repr(skate.data.range(10).filter(boom)).splitlines()[0] == "shape: (?, 1)"
+    assert repr(skate.data.range(10).limit(3)).splitlines()[0] == "shape: (3, 1)"
+    counted = repr(skate.data.range(10).groupby("id").count())
+    assert "count()" in counted
+    assert counted.endswith("(Dataset isn't materialized)")
 
 
 def test_nothing_prints_as_a_line() -> None:
@@ -66,11 +76,10 @@ def test_the_schema_prints_as_two_columns() -> None:
     assert schema == skate.data.range(9).schema()
 
 
-def test_types_of_a_schema_are_datatypes() -> None:
-    datatype = pytest.importorskip("skate.data.datatype")
+def test_types_of_a_schema_are_those_of_pyarrow() -> None:
     schema = skate.data.range(3).schema()
     assert schema is not None
-    assert schema.types == [datatype.DataType.from_arrow(pa.int64())]
+    assert schema.types == [pa.int64()]
 
 
 def test_the_schema_of_a_function_is_that_of_its_first_block() -> None:
