@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from skate.data._verbs.iterators import DataIterator as DataIterator
+    from skate.data._verbs.pools import free_pools as free_pools
+    from skate.data._verbs.pools import keep_warm as keep_warm
+    from skate.data._verbs.pools import pools as pools
     from skate.data._verbs.schema import Schema as Schema
     from skate.data.compute import ActorPoolStrategy as ActorPoolStrategy
     from skate.data.compute import TaskPoolStrategy as TaskPoolStrategy
@@ -92,6 +95,7 @@ _PLACES: dict[str, tuple[str, str]] = {
         for name in ("ExecutionOptions", "ExecutionResources", "NodeIdStr")
     },
     **{name: ("skate.data.seeds", name) for name in ("FileShuffleConfig", "RandomSeedConfig")},
+    **{name: ("skate.data._verbs.pools", name) for name in ("free_pools", "keep_warm", "pools")},
     "DataIterator": ("skate.data.iterator", "DataIterator"),
     **{
         name: ("skate.data.datasink", name)

@@ -235,6 +235,18 @@ def test_explain_prints_four_plans(printed: Callable[[Callable[[], Any]], str]) 
     for title in ("Logical Plan", "Logical Plan (Optimized)", "Physical Plan", "Physical Plan (Optimized)"):
         assert f"-------- {title} --------\n" in text
     assert "ReadRange->Map(boom)" in text
+    assert "Prediction" not in text
+
+
+def test_explain_of_a_sample_prints_what_all_rows_need(printed: Callable[[Callable[[], Any]], str]) -> None:
+    ds = skate.data.range(100_000).map(lambda row: row)
+    text = printed(lambda: ds.explain(sample=10))
+    assert "-------- Physical Plan (Optimized) --------\n" in text
+    assert "-------- Prediction --------\nFrom 10 rows:\n  100,000 rows will take about" in text
+    with pytest.raises(ValueError, match=r"explain\(sample=0\)"):
+        ds.explain(sample=0)
+    with pytest.raises(ValueError, match=r"explain\(sample=\) takes a data set with one source"):
+        ds.union(ds).explain(sample=5)
 
 
 def test_materialize_makes_a_new_set_each_time() -> None:
