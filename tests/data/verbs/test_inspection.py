@@ -246,7 +246,7 @@ def test_explain_of_a_sample_prints_what_all_rows_need(printed: Callable[[Callab
     with pytest.raises(ValueError, match=r"explain\(sample=0\)"):
         ds.explain(sample=0)
     with pytest.raises(ValueError, match=r"explain\(sample=\) takes a data set with one source"):
-        ds.union(ds).explain(sample=5)
+        ds.union(skate.data.range(5)).explain(sample=5)
 
 
 def test_materialize_makes_a_new_set_each_time() -> None:
