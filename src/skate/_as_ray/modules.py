@@ -39,13 +39,16 @@ class Joined(ModuleType):
         if name in _PLACE:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         # An exception in a name of this frame would keep the frames of its callers, and their values, alive.
-        missing = ""
+        missing = reason = ""
         below = f"{self.__name__}.{name}"
         for part in self.__skate_parts__:
             try:
                 found = getattr(part, name)
             except AttributeError as error:
-                missing = str(error)
+                if isinstance(error, NotImplementedError) and not _is_from_import():
+                    raise  # skate leaves the name out, and says why
+                missing = str(error).replace(f"module {part.__name__!r}", f"module {self.__name__!r}")
+                reason = missing if isinstance(error, NotImplementedError) else reason
                 continue
             if isinstance(found, type(annotations)):
                 continue  # of ``from __future__ import annotations``, where Ray has a module
@@ -55,8 +58,8 @@ class Joined(ModuleType):
             return found
         if not name.startswith("__") and behind(below):
             return importlib.import_module(below)
-        if sys._getframe(1).f_code.co_name == "_handle_fromlist":
-            raise lacking(below)  # ``from ray import tune``: Python would not say why
+        if _is_from_import():  # ``from ray import tune``: Python would not say why
+            raise ModuleNotFoundError(reason, name=below) if reason else lacking(below)
         raise AttributeError(missing, name=name, obj=self)
 
     def __dir__(self) -> list[str]:
@@ -64,6 +67,11 @@ class Joined(ModuleType):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return module, (self.__name__,)
+
+
+def _is_from_import() -> bool:
+    """Tell whether ``__getattr__`` of a Joined, which calls this, was called for ``from ray import tune``."""
+    return sys._getframe(2).f_code.co_name == "_handle_fromlist"
 
 
 def module(name: str) -> ModuleType:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 
-from skate._as_ray import modules
+from skate._as_ray import classes, modules
 from skate._base import dual
 from skate._serialize.values import renamed
 
@@ -77,7 +77,7 @@ class _Finder:
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:
         """See importlib."""
-        if not name.startswith("skate.") or place(name) is None:
+        if not _is_renamed(name):
             return None
         spec = PathFinder.find_spec(name, path)
         if spec is not None and type(spec.loader) is SourceFileLoader:
@@ -96,7 +96,7 @@ def use() -> None:
     dual.forget()  # they say where RayTaskError is
     for name, module in list(sys.modules.items()):
         # Under its own name: ``ray.util`` may be there too.
-        if name.startswith("skate.") and place(name) is not None:
+        if _is_renamed(name):
             _rename(module)
 
 
@@ -111,8 +111,19 @@ def undo() -> None:
     dual.forget()
 
 
+def _is_renamed(module: str) -> bool:
+    return module.startswith("skate.") and (module in classes.PLACES or place(module) is not None)
+
+
 def _rename(module: ModuleType) -> None:
     name = module.__name__
+    if name in classes.PLACES:
+        # The modules that users import them from may be in the middle of being imported themselves.
+        for title, there in classes.PLACES[name].items():
+            kind = getattr(module, title)
+            renamed[id(kind)] = (kind, name, kind.__qualname__)
+            kind.__module__ = there
+        return
     new = place(name)
     assert new is not None
     own = _SELF.get(name, name)

@@ -8,8 +8,7 @@
     photos.map_batches(Embed, batch_size=32).write_parquet("embeddings/")
 
 The names are those of ``ray.data``. They are loaded at first use: importing this package loads neither
-pyarrow
-nor numpy.
+pyarrow nor numpy.
 """
 
 from __future__ import annotations
@@ -19,6 +18,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from skate.data._verbs.iterators import DataIterator as DataIterator
+    from skate.data._verbs.pools import free_pools as free_pools
+    from skate.data._verbs.pools import keep_warm as keep_warm
+    from skate.data._verbs.pools import pools as pools
     from skate.data._verbs.schema import Schema as Schema
     from skate.data.compute import ActorPoolStrategy as ActorPoolStrategy
     from skate.data.compute import TaskPoolStrategy as TaskPoolStrategy
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from skate.data.execution_options import ExecutionOptions as ExecutionOptions
     from skate.data.execution_options import ExecutionResources as ExecutionResources
     from skate.data.execution_options import NodeIdStr as NodeIdStr
+    from skate.data.preprocessors import Preprocessor as Preprocessor
     from skate.data.read_api import files as files
     from skate.data.read_api import from_arrow as from_arrow
     from skate.data.read_api import from_arrow_refs as from_arrow_refs
@@ -76,7 +79,7 @@ _READS = (
 _MODULES = (
     "aggregate", "block", "collate_fn", "compute", "context", "dataset", "datasink", "datasource", "datatype",
     "exceptions", "execution_options", "expressions", "extensions", "grouped_data", "iterator",
-    "preprocessors", "read_api",
+    "preprocessor", "preprocessors", "read_api",
 )  # fmt: skip
 
 #: Public name to (module, name there).
@@ -92,6 +95,7 @@ _PLACES: dict[str, tuple[str, str]] = {
         for name in ("ExecutionOptions", "ExecutionResources", "NodeIdStr")
     },
     **{name: ("skate.data.seeds", name) for name in ("FileShuffleConfig", "RandomSeedConfig")},
+    **{name: ("skate.data._verbs.pools", name) for name in ("free_pools", "keep_warm", "pools")},
     "DataIterator": ("skate.data.iterator", "DataIterator"),
     **{
         name: ("skate.data.datasink", name)

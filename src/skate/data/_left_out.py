@@ -55,6 +55,7 @@ _REASONS: dict[str, str] = {
     "summary": "call aggregate(Count(), Mean('x'), Std('x'), ...), or to_pandas().describe() for small data",
     "DatasetSummary": "Dataset.summary is left out: call aggregate(Count(), Mean('x'), Std('x'), ...)",
     "has_serializable_lineage": "a Dataset pickles as it is: pickle.dumps(ds)",
+    "Preprocessor.stat_computation_plan": "it is internal to Ray: override _fit, and store values in stats_",
     **dict.fromkeys(("get_internal_block_refs",), "use iter_internal_ref_bundles or to_arrow_refs"),
 }  # fmt: skip
 

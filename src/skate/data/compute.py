@@ -89,6 +89,8 @@ class ActorPoolStrategy(ComputeStrategy):
             raise ValueError(f"ActorPoolStrategy(max_size=) must be at least 1 or None, got {max_size!r}")
         if least > most:
             raise ValueError(f"ActorPoolStrategy(min_size={least}) is above max_size={max_size}")
+        if initial_size is None and least == most:
+            initial_size = int(least)
         if initial_size is not None and not (_is_count(initial_size) and least <= initial_size <= most):
             raise ValueError(
                 f"ActorPoolStrategy(initial_size={initial_size!r}) must be from min_size={least} to "

@@ -114,8 +114,12 @@ def test_aggregates(accessor):
 
 def test_builder():
     builder = BlockAccessor.builder()
-    builder.add_row({"x": 1})
-    assert [block.num_rows for block in builder.finish()] == [1]
+    builder.add({"x": 1})
+    builder.add_block(pa.table({"x": [2, 3]}))
+    builder.add_batch({"x": np.array([4])})
+    assert (builder.num_rows(), builder.get_estimated_memory_usage()) == (4, 32)
+    assert builder.build().to_pydict() == {"x": [1, 2, 3, 4]}
+    assert builder.num_rows() == builder.build().num_rows == 0
 
 
 def test_all_names_are_there():

@@ -196,7 +196,7 @@ def test_an_exchange_larger_than_its_memory_goes_through_files(far: Any) -> None
     plan = Exchanged((far(400, 40, row_bytes=100_000),), Collect())
     rows, execution = run(plan, Settings(memory_limit_bytes=8 << 20))
     assert rows == list(range(400))
-    assert not os.path.exists(execution._folder)
+    assert not os.path.exists(execution._folder.path)
 
 
 def test_pools_hold_an_instance_a_replica(far: Any) -> None:

@@ -142,6 +142,20 @@ def test_pictures_and_traces_are_well_formed() -> None:
     json.dumps(events)
 
 
+def test_bars_of_a_replica_do_not_overlap() -> None:
+    clock = Clock()
+    stats = statistics(clock)
+    stats.replica_started(StartReplica(0, 2))
+    for number in (1, 2):  # the second is sent while the first runs
+        stats.submitted(Submit(number, 2, f"2.{number}", Bundle(()), 0, 0, False))
+    for number in (1, 2):
+        clock.now += 4.0
+        stats.task_done(number, Report(rows_in=10, spent_s={"total": 4.0}, pid=102))
+    drawn = picture(stats)
+    assert "<title>2.1: 4.000 s, 10 rows</title>" in drawn
+    assert "<title>2.2: 4.000 s, 10 rows</title>" in drawn
+
+
 def ran() -> Any:
     plan = skate.data.range(100).map(lambda row: row)._plan
     with execute(plan, skate.data.DataContext.get_current()) as execution:

@@ -34,16 +34,26 @@ def test_a_materialised_set_prints_its_first_rows() -> None:
     assert text.endswith("(Showing 10 of 50 rows)")
 
 
-def test_a_plan_with_operations_prints_as_a_tree() -> None:
+def test_a_plan_of_unknown_columns_prints_as_a_tree() -> None:
     ds = skate.data.range(10).map(lambda row: row).filter(lambda row: True)
     assert repr(ds) == ("Filter(<lambda>)\n+- Map(<lambda>)\n   +- Dataset(num_rows=10, schema={id: int64})")
-    both = str(skate.data.range(1).union(skate.data.range(2).limit(1)))
-    assert both.splitlines() == [
+    both = skate.data.range(1).union(skate.data.range(2).map(boom).limit(1))
+    both.set_name("foo")
+    assert str(both).splitlines() == [
         "Union",
-        "+- Dataset(num_rows=1, schema={id: int64})",
+        "+- Dataset(name=foo, num_rows=1, schema={id: int64})",
         "+- limit=1",
-        "   +- Dataset(num_rows=2, schema={id: int64})",
+        "   +- Map(boom)",
+        "      +- Dataset(name=foo, num_rows=2, schema={id: int64})",
     ]
+
+
+def test_a_plan_of_known_columns_prints_as_a_table() -> None:
+    assert repr(skate.data.range(10).filter(boom)).splitlines()[0] == "shape: (?, 1)"
+    assert repr(skate.data.range(10).limit(3)).splitlines()[0] == "shape: (3, 1)"
+    counted = repr(skate.data.range(10).groupby("id").count())
+    assert "count()" in counted
+    assert counted.endswith("(Dataset isn't materialized)")
 
 
 def test_nothing_prints_as_a_line() -> None:
@@ -66,11 +76,10 @@ def test_the_schema_prints_as_two_columns() -> None:
     assert schema == skate.data.range(9).schema()
 
 
-def test_types_of_a_schema_are_datatypes() -> None:
-    datatype = pytest.importorskip("skate.data.datatype")
+def test_types_of_a_schema_are_those_of_pyarrow() -> None:
     schema = skate.data.range(3).schema()
     assert schema is not None
-    assert schema.types == [datatype.DataType.from_arrow(pa.int64())]
+    assert schema.types == [pa.int64()]
 
 
 def test_the_schema_of_a_function_is_that_of_its_first_block() -> None:
@@ -226,6 +235,18 @@ def test_explain_prints_four_plans(printed: Callable[[Callable[[], Any]], str]) 
     for title in ("Logical Plan", "Logical Plan (Optimized)", "Physical Plan", "Physical Plan (Optimized)"):
         assert f"-------- {title} --------\n" in text
     assert "ReadRange->Map(boom)" in text
+    assert "Prediction" not in text
+
+
+def test_explain_of_a_sample_prints_what_all_rows_need(printed: Callable[[Callable[[], Any]], str]) -> None:
+    ds = skate.data.range(100_000).map(lambda row: row)
+    text = printed(lambda: ds.explain(sample=10))
+    assert "-------- Physical Plan (Optimized) --------\n" in text
+    assert "-------- Prediction --------\nFrom 10 rows:\n  100,000 rows will take about" in text
+    with pytest.raises(ValueError, match=r"explain\(sample=0\)"):
+        ds.explain(sample=0)
+    with pytest.raises(ValueError, match=r"explain\(sample=\) takes a data set with one source"):
+        ds.union(skate.data.range(5)).explain(sample=5)
 
 
 def test_materialize_makes_a_new_set_each_time() -> None:

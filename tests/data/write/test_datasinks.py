@@ -19,6 +19,7 @@ from skate.data._io.writers.datasinks import DatasinkSink
 from skate.data._io.writers.json_lines import JSONSink
 from skate.data._io.writers.parquet import ParquetSink
 from skate.data._task.operators import TaskContext
+from skate.data.block import BlockAccessor
 from skate.data.datasink import (
     BlockBasedFileDatasink,
     CommitError,
@@ -97,8 +98,8 @@ class Texts(RowBasedFileDatasink):
 
 
 class Lines(BlockBasedFileDatasink):
-    def write_block_to_file(self, block: pa.Table, file: Any) -> None:
-        file.write("\n".join(block["t"].to_pylist()).encode())
+    def write_block_to_file(self, block: BlockAccessor, file: Any) -> None:
+        file.write("\n".join(block.to_arrow()["t"].to_pylist()).encode())
 
 
 class ByText(FilenameProvider):

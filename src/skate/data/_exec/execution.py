@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -33,6 +30,7 @@ from skate.data._exec.port import (
     TaskFailed,
 )
 from skate.data._exec.scheduler import Scheduler
+from skate.data._exec.spill_folder import SpillFolder, sweep
 from skate.data._exec.stages import Stage
 from skate.data._exec.states import Limits
 from skate.data._exec.statistics import Statistics
@@ -99,7 +97,7 @@ class Execution:
         self.port = port
         self.scheduler = Scheduler(stages, limits, finished)
         self.stats = Statistics(stages, port.name, budget, cpus)
-        self._folder = os.path.join(tempfile.gettempdir(), f"skate-data-{os.getpid()}-{id(self):x}")
+        self._folder = SpillFolder()
         self._on_report = on_report
         self._on_end = on_end
         self._observer = observer
@@ -111,7 +109,8 @@ class Execution:
         self._task_names: dict[int, str] = {}
         # The letters of tasks under way: one that a crash repeats finds the same rows again.
         self._told: dict[str, set[tuple[str, str, str]]] = {}
-        port.open(stages, target_bytes, self._folder)
+        sweep()
+        port.open(stages, target_bytes, self._folder.path)
 
     def __enter__(self) -> Execution:
         return self
@@ -216,6 +215,8 @@ class Execution:
             if isinstance(command, Submit):
                 self.stats.submitted(command)
                 self._task_names[command.task] = command.name
+                if command.to_file:
+                    self._folder.make()
                 port.submit(command)
             elif isinstance(command, StartReplica):
                 self.stats.replica_started(command)
@@ -287,4 +288,4 @@ class Execution:
             self.stats.ended()
             if self._observer is not None:
                 self._observer.ended(self)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()

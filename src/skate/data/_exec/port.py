@@ -99,7 +99,7 @@ class Port(ABC):
         Args:
             stages: all of them.
             target_bytes: size at which tasks cut their output.
-            folder: for output that goes to files; tasks make it when they need it.
+            folder: for output that goes to files; it is there when a task is submitted that needs it.
         """
 
     @abstractmethod

@@ -21,7 +21,7 @@ from skate.data._block.tables import compact
 from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.port import BlockMade, Event, Port, ReplicaDied, ReplicaReady, TaskDone, TaskFailed
 from skate.data._exec.stages import Kind, Stage
-from skate.data._exec.warm import kill_quietly, warm
+from skate.data._exec.warm import kill_quietly, session, warm
 from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
 from skate.data._io.datasource import ReadTask
 from skate.data._task.operators import Letter, Operator, Replica
@@ -29,7 +29,6 @@ from skate.data._task.slices import BlockMeta, BlockSlice
 from skate.data.exceptions import DataError, describe
 from skate.engine.refs import ObjectRef, ObjectRefGenerator
 from skate.exceptions import RayTaskError
-from skate.runtime_context import get_runtime_context
 
 #: Blocks up to this size travel inside their item, and live in the driver.
 INLINE_BYTES = 64 << 10
@@ -91,8 +90,6 @@ def _work(carried: _Carried, spec: TaskSpec, *arguments: pa.Table) -> Iterator[A
 def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Iterator[Any]:
     if isinstance(spec.read, int):
         spec = spec._replace(read=stage.read_tasks[spec.read])
-    if spec.folder is not None:
-        os.makedirs(spec.folder, exist_ok=True)
     last: pa.Schema | None = None
     for made in run_task(stage.operators, spec, arguments, stage.replica):
         made.letters[:] = [_portable(letter) for letter in made.letters]
@@ -297,14 +294,14 @@ class SkatePort(Port):
 
     def _warm_key(self, index: int) -> tuple[Any, ...]:
         stage = self._stages[index]
-        session = get_runtime_context().get_job_id()
-        return stage.name, self._carry(index).key, repr(sorted(stage.options.items(), key=str)), session
+        return stage.name, self._carry(index).key, repr(sorted(stage.options.items(), key=str)), session()
 
     def stop_replica(self, replica: int) -> None:
         process = self._replicas.pop(replica, None)
         if process is None:
             return
-        if self._linger_s > 0 and process.loading is None and not process.tasks:
+        stays = self._linger_s > 0 or warm.is_holding
+        if stays and process.loading is None and not process.tasks:
             warm.keep(self._warm_key(process.stage), process.handle, self._linger_s)
         else:
             kill_quietly(process.handle)

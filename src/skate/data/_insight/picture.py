@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 
 from skate.data._exec.statistics import Span, Statistics
@@ -68,7 +69,16 @@ def _lanes(stats: Statistics) -> list[tuple[str, list[Span]]]:
             key = (0, span.pid)
             names[key] = f"process {span.pid}" if span.pid else "ended"
         found.setdefault(key, []).append(span)
-    return [(names[key], _thinned(found[key])) for key in sorted(found)]
+    return [(names[key], _thinned(_one_by_one(found[key]))) for key in sorted(found)]
+
+
+def _one_by_one(spans: list[Span]) -> list[Span]:
+    """Return spans of a lane without their overlaps: a task is sent while the one before it still runs."""
+    apart, ended_s = [], 0.0
+    for span in sorted(spans, key=lambda one: one.ended_s):
+        apart.append(replace(span, started_s=max(span.started_s, ended_s)))
+        ended_s = span.ended_s
+    return apart
 
 
 def _thinned(spans: list[Span]) -> list[Span]:

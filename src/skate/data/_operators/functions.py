@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from skate.data._block.batches import BATCH_FORMATS, from_batch, to_batch
+from skate.data._operators.identity import identity
 from skate.data.exceptions import wrap
 
 if TYPE_CHECKING:
@@ -127,13 +127,13 @@ class UserFunction:
         """
         digest = hashlib.blake2b(digest_size=16)
         for part in (
-            _identity(self.fn),
+            self.fn,
             self.args,
             sorted(self.kwargs.items()),
             self.constructor_args,
             sorted(self.constructor_kwargs.items()),
         ):
-            digest.update(part.encode() if isinstance(part, str) else _pickled(part))
+            digest.update(identity(part))
             digest.update(b"|")
         return f"{_qualified(self.fn)}:{digest.hexdigest()}"
 
@@ -266,7 +266,7 @@ def check_batch_format(batch_format: Any, verb: str) -> None:
         raise ValueError(f"{verb}(batch_format={batch_format!r}): the formats are {known}")
 
 
-# ---------------------------------------------------------------------- what identifies a function
+# ---------------------------------------------------------------------- what a function is
 
 
 def _has_call(kind: type) -> bool:
@@ -300,41 +300,3 @@ def _qualified(fn: Any) -> str:
     fn = _unwrapped(fn)
     where = fn if hasattr(fn, "__qualname__") else type(fn)
     return f"{where.__module__}.{where.__qualname__}"
-
-
-def _identity(fn: Any) -> str | bytes:
-    """Return the source of a plain function or class without state; else its pickle."""
-    if inspect.isfunction(fn) and not fn.__closure__ and not fn.__defaults__ and not fn.__kwdefaults__:
-        # Two lambdas of one line have the same source.
-        if fn.__name__ != "<lambda>":
-            source = _source(fn)
-            if source is not None:
-                return source
-        return _code_identity(fn.__code__)
-    if isinstance(fn, type) and not fn.__qualname__.startswith("<"):
-        source = _source(fn)
-        if source is not None:
-            return source
-    return _pickled(fn)
-
-
-def _source(fn: Any) -> str | None:
-    try:
-        return textwrap.dedent(inspect.getsource(fn))
-    except (OSError, TypeError, SyntaxError):
-        return None  # typed at a prompt, or compiled
-
-
-def _code_identity(code: Any) -> str:
-    consts = [_code_identity(one) if inspect.iscode(one) else repr(one) for one in code.co_consts]
-    return repr((code.co_code, consts, code.co_names, code.co_varnames))
-
-
-def _pickled(value: Any) -> bytes:
-    from skate import cloudpickle
-
-    try:
-        return cloudpickle.dumps(value)
-    except Exception:
-        # It cannot travel, so the run fails with a better error; for the hash its type is enough.
-        return f"unpicklable {type(value).__qualname__}".encode()

@@ -12,14 +12,27 @@ from skate.data._plan.physical import Machine, to_stages
 from skate.data._plan.rules import optimise
 from skate.data._verbs import facts, from_memory, printing, randomness
 from skate.data._verbs.core import Core, LastRun
+from skate.data._verbs.predicting import predicted
 
 
 class ExecutionFacts(Core):
     """``explain``, ``stats``, ``dead_letters``, ``retry``."""
 
-    def explain(self) -> None:
-        """Print what the data set would do: its plan, the plan after all rules, and the stages of both."""
+    def explain(self, sample: int | None = None) -> None:
+        """Print what the data set would do: its plan, the plan after all rules, and the stages of both.
+
+        Args:
+            sample: rows of the source to run the plan over, to print what all of it will need as well: see
+                ``predict``; None: nothing runs.
+
+        Raises:
+            ValueError: ``sample`` is given, and the data set has several sources, or none.
+
+        Example:
+            >>> ds.map(decode).explain(sample=100)
+        """
         context = self._context
+        prediction = None if sample is None else predicted(self._plan, context, sample, "explain")
         plan = randomness.for_execution(self._plan, context.executions)
         best = optimise(plan)
         machine = Machine(float(os.cpu_count() or 1), context=context)
@@ -32,6 +45,9 @@ class ExecutionFacts(Core):
         print("\n".join(_stage_lines(to_stages(plan, machine))))
         print("\n-------- Physical Plan (Optimized) --------")
         print("\n".join(_stage_lines(stages)))
+        if prediction is not None:
+            print("\n-------- Prediction --------")
+            print(prediction)
 
     def stats(self) -> str:
         """Return the figures of the last execution, for people: stages, rows, seconds; first empty."""

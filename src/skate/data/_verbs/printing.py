@@ -28,15 +28,15 @@ def describe(plan: Node, name: str | None, kind: str, rows: Sequence[dict[str, A
         rows: the first rows of a materialised data set, else None.
 
     Returns:
-        A table for a data set that is only read or held, else the tree of its operations.
+        A table if the columns are known without running it, else the tree of its operations.
     """
-    if isinstance(plan, (Read, Blocks)):
-        schema = known_schema(plan)
-        number = known_rows(plan)
-        if schema is None or number == 0:
-            return _leaf(plan, name, kind)
-        return _table(schema, number, rows, name)
-    return "\n".join(tree(plan, name))
+    schema = known_schema(plan)
+    number = known_rows(plan)
+    if isinstance(plan, (Read, Blocks)) and (schema is None or number == 0):
+        return _leaf(plan, name, kind)
+    if schema is None:
+        return "\n".join(tree(plan, name))
+    return _table(schema, number, rows, name)
 
 
 def tree(plan: Node, name: str | None = None) -> list[str]:
@@ -50,11 +50,10 @@ def _tree(plan: Node, first: str, rest: str, lines: list[str], name: str | None)
     if isinstance(plan, (Read, Blocks)):
         lines.append(first + _leaf(plan, name, "Dataset"))
         return
-    title = plan.name if name is None else f"{plan.name} [{name}]"
-    lines.append(first + title)
+    lines.append(first + plan.name)
     for index, node in enumerate(plan.inputs):
         is_last = index == len(plan.inputs) - 1
-        _tree(node, rest + "+- ", rest + ("   " if is_last else "|  "), lines, None)
+        _tree(node, rest + "+- ", rest + ("   " if is_last else "|  "), lines, name)
 
 
 def _leaf(plan: Node, name: str | None, kind: str) -> str:

@@ -35,11 +35,9 @@ class Schema:
         return list(self.base_schema.names)
 
     @property
-    def types(self) -> list[Any]:
-        """The columns' types, in order, as ``skate.data.datatype.DataType``."""
-        from skate.data.datatype import DataType
-
-        return [DataType.from_arrow(kind) for kind in self.base_schema.types]
+    def types(self) -> list[pa.DataType]:
+        """The columns' types, in order, as pyarrow's."""
+        return list(self.base_schema.types)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Schema) and bool(other.base_schema.equals(self.base_schema))

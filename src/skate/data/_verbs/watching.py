@@ -10,11 +10,12 @@ from typing import Any
 from skate.data._block.rows import iter_rows
 from skate.data._insight.limits import Why, why
 from skate.data._insight.picture import picture
-from skate.data._insight.prediction import Prediction, predict
+from skate.data._insight.prediction import Prediction
 from skate.data._insight.trace import trace_events
-from skate.data._plan.logical import Blocks, Limit, Node, Read
-from skate.data._verbs import facts, randomness, running
+from skate.data._plan.logical import Node
+from skate.data._verbs import facts
 from skate.data._verbs.core import Core
+from skate.data._verbs.predicting import predicted
 
 
 class Watching(Core):
@@ -52,18 +53,7 @@ class Watching(Core):
         Example:
             >>> print(ds.map(decode).predict())
         """
-        sources = [node for node in facts.nodes(self._plan) if isinstance(node, (Read, Blocks))]
-        if len(sources) != 1:
-            raise ValueError(f"predict() takes a data set with one source; this one has {len(sources)}")
-        if isinstance(sample, bool) or not isinstance(sample, int) or sample < 1:
-            raise ValueError(f"predict(sample={sample!r}): give a number of rows from 1")
-        plan = randomness.replaced(self._plan, sources[0], Limit(sources[0], sample))
-        with running.run(plan, self._context) as execution:
-            for _ in execution:
-                pass
-        stats = execution.stats
-        rows = max((stage.rows_in for stage in stats.stages), default=0)
-        return predict(stats, min(sample, rows) or sample, facts.known_rows(sources[0]), _cpus())
+        return predicted(self._plan, self._context, sample, "predict")
 
     def peek(self, stage: str, n: int = 3) -> list[dict[str, Any]]:
         """Return rows that lie at this moment before a stage of the running execution.
@@ -140,7 +130,3 @@ class Watching(Core):
 def _title(plan: Node) -> str:
     names = [node.name for node in facts.nodes(plan)]
     return " > ".join(names)
-
-
-def _cpus() -> float:
-    return float(len(os.sched_getaffinity(0)))

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from skate.data._block.rows import iter_rows
 from skate.data._block.tables import concat, size_bytes
+from skate.data._io.block_accessor import BlockAccessor
 from skate.data._io.commit import SaveMode
 from skate.data._io.commit_files import WriteFacts
 from skate.data._io.commit_staging import StagedTask, task_number
@@ -343,7 +344,7 @@ class BlockBasedFileDatasink(_FileDatasink):
     Example:
         >>> class Feather(BlockBasedFileDatasink):
         ...     def write_block_to_file(self, block, file):
-        ...         pyarrow.feather.write_feather(block, file)
+        ...         pyarrow.feather.write_feather(block.to_arrow(), file)
         >>> ds.write_datasink(Feather("out", file_format="feather"))
     """
 
@@ -358,18 +359,18 @@ class BlockBasedFileDatasink(_FileDatasink):
         """Rows that each task should get at least."""
         return self._min_rows_per_file
 
-    def write_block_to_file(self, block: pa.Table, file: Any) -> None:
-        """Write a block to an open file."""
+    def write_block_to_file(self, block: BlockAccessor, file: Any) -> None:
+        """Write a block to an open file: ``block.to_arrow()`` is its table."""
         raise NotImplementedError(f"{type(self).__name__} must define write_block_to_file")
 
-    def write_block(self, block: pa.Table, block_index: int, ctx: Any) -> None:
+    def write_block(self, block: BlockAccessor, block_index: int, ctx: Any) -> None:
         """Write a block."""
-        path = ctx.files.new_file(ctx.names.of_file(block_index, block))
+        path = ctx.files.new_file(ctx.names.of_file(block_index, block.to_block()))
         with self.open_output_stream(path) as file:
             self.write_block_to_file(block, file)
-        ctx.files.rows += block.num_rows
+        ctx.files.rows += block.num_rows()
 
     def _write_blocks(self, blocks: Iterable[pa.Table], ctx: Any) -> None:
         rows = concat([block for block in blocks if block.num_rows])
         if rows.num_rows:
-            self.write_block(rows, 0, ctx)
+            self.write_block(BlockAccessor.for_block(rows), 0, ctx)

@@ -1,0 +1,1 @@
+"""Adds the modules of ``ray.data`` that ``skate.data`` has elsewhere."""

@@ -1,0 +1,9 @@
+"""``ray.data._internal.execution``: the executor of ``skate.data`` is another."""
+
+from __future__ import annotations
+
+from skate._ray._missing import below
+
+
+def __getattr__(name: str) -> object:
+    return below(__name__, name)

@@ -1,0 +1,1 @@
+"""Adds the modules of ``ray.data.extensions``, whose names ``skate.data.extensions`` has."""
