@@ -32,7 +32,7 @@ def to_frame(block: pa.Table, writable: bool = False) -> Any:
     """Return a block as a data frame.
 
     Columns have Arrow's types (``int64[pyarrow]``), without copies; those of tensors and of pickled values
-    are columns of objects.
+    are columns of objects, dictionaries are categories.
 
     Args:
         block: the rows.
@@ -49,6 +49,8 @@ def to_frame(block: pa.Table, writable: bool = False) -> Any:
             if cells.dtype != object or cells.ndim > 1:
                 cells = object_array(list(cells))
             columns[field.name] = cells
+        elif pa.types.is_dictionary(field.type):
+            columns[field.name] = column.to_pandas().array  # categories, which methods of pandas know
         else:
             columns[field.name] = pd.arrays.ArrowExtensionArray(column)
     # Arrays, not Series, which pandas would align: a third of the time.
