@@ -97,12 +97,11 @@ class Scheduler:
 
     def sources_to_list(self, least: int) -> list[int]:
         """Return the sources of which fewer than ``least`` tasks wait, and more may be made."""
+        sources = [(state.spec.index, state.inbox) for state in self.stages]
         return [
-            state.spec.index
-            for state in self.stages
-            if isinstance(state.inbox, SourceInbox)
-            and not state.inbox.is_closed
-            and state.inbox.waiting() < least
+            index
+            for index, inbox in sources
+            if isinstance(inbox, SourceInbox) and not inbox.is_closed and inbox.waiting() < least
         ]
 
     def block_made(self, task: int, piece: BlockSlice) -> list[Command]:
@@ -157,10 +156,8 @@ class Scheduler:
         found.crashes += 1
         if not is_crash or found.crashes > MAX_CRASHES:
             return self._fail(error)
-        state = self.stages[found.stage]
-        found.replica = None
-        found.is_held = False
-        state.retries.append(found)
+        found.replica, found.is_held = None, False
+        self.stages[found.stage].retries.append(found)
         return self._decide()
 
     def replica_ready(self, replica: int) -> list[Command]:
@@ -195,8 +192,7 @@ class Scheduler:
 
     def stop(self) -> list[Command]:
         """The consumer wants no more."""
-        for state in self.stages:
-            self._cut(state)
+        self._cut(self.stages[-1])
         self.is_finished = True
         return self._drain()
 
@@ -413,8 +409,8 @@ class Scheduler:
 
     def _submit(self, state: StageState, replica: Replica | None) -> None:
         if state.retries:
-            task = min(state.retries, key=lambda one: one.sequence)
-            state.retries.remove(task)
+            state.retries.sort(key=lambda one: one.sequence)
+            task = state.retries.pop(0)
             task.number = self._next_task
         else:
             origin, bundle = state.inbox.take()
@@ -498,7 +494,6 @@ class Scheduler:
         if self._failed:
             return self._drain()
         self._failed = True
-        for state in self.stages:
-            self._cut(state)
+        self._cut(self.stages[-1])
         self._commands.append(Fail(error))
         return self._drain()

@@ -10,7 +10,7 @@ __all__ = ["ArrowBlockAccessor", "ArrowBlockBuilder"]
 
 
 class ArrowBlockAccessor(BlockAccessor):
-    """What can be asked of a block, and made of it."""
+    """Questions about a block, and conversions of it."""
 
 
 class ArrowBlockBuilder(WholeBlockBuilder):
