@@ -1,4 +1,4 @@
-"""What can be asked of a block, and made of it: the public class ``ray.data.block.BlockAccessor``.
+"""Questions to a block, and what can be made of it: the public class ``ray.data.block.BlockAccessor``.
 
 What is internal to Ray's exchanges (``sort_and_partition``, ``merge_sorted_blocks``, ``sample``, statistics
 of tasks) is left out: exchanges of ``skate.data`` are planned differently.

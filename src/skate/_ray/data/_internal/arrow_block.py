@@ -10,7 +10,7 @@ __all__ = ["ArrowBlockAccessor", "ArrowBlockBuilder"]
 
 
 class ArrowBlockAccessor(BlockAccessor):
-    """What can be asked of a block, and made of it."""
+    """Answers questions about a block, and makes other blocks and batches of it."""
 
 
 class ArrowBlockBuilder(WholeBlockBuilder):
