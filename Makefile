@@ -44,15 +44,15 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# On skate and on real Ray, in an environment of its own: the classic programs, outputs and times; and the
-# conformance suite, test by test.
-compat-ray: $(VENV)/.test $(VENV)/.bench $(VENV)-ray/.conformance
+# On skate and on real Ray, in an environment of its own: the classic programs, outputs and times; and the suites of
+# the core and of data, test by test. One: make compat-ray ARGS="tests/compat/data"
+compat-ray: $(VENV)/.test $(VENV)/.demo $(VENV)/.bench $(VENV)-ray/.conformance
 	$(BIN)/python examples/compare.py --ray-python $(VENV)-ray/bin/python
 	$(BIN)/python tests/compat/compare.py --ray-python $(VENV)-ray/bin/python $(ARGS)
 
 $(VENV)-ray/.conformance:
 	test -x $(VENV)-ray/bin/python || $(PYTHON) -m venv $(VENV)-ray
-	$(VENV)-ray/bin/python -m pip install --quiet --disable-pip-version-check 'ray[default]>=2.50,<3' 'numpy>=1.26,<3' 'pytest>=8,<10' 'joblib>=1.3,<2'
+	$(VENV)-ray/bin/python -m pip install --quiet --disable-pip-version-check 'ray[default,data]>=2.50,<3' 'numpy>=1.26,<3' 'pytest>=8,<10' 'joblib>=1.3,<2' 'pillow>=10.1,<14' 'polars>=1,<3'
 	touch $@
 
 # Libraries of other people that use Ray, each installed from PyPI into an environment of its own, unmodified under

@@ -123,16 +123,14 @@ def run(plan: Plan) -> dict[str, Any]:
     collector = Collector(lambda engine, name, lines: _measure(plan, engine, name, lines), missing)
     processes.adopt_orphans()
     began, loads = time.monotonic(), [os.getloadavg()[0]]
-    for number in range(plan.rounds):
-        engines = plan.engines if number % 2 == 0 else plan.engines[::-1]
-        for name in SESSIONS:
-            for engine in engines:
-                if lines := plan.wanted(engine, name):
-                    print(
-                        f"round {number + 1}/{plan.rounds}  {name:20} {engine}", file=sys.stderr, flush=True
-                    )
-                    collector.collect(engine, name, lines)  # type: ignore[arg-type]
-        loads.append(os.getloadavg()[0])
+    try:
+        for number in range(plan.rounds):
+            _round(plan, collector, number)
+            loads.append(os.getloadavg()[0])
+        is_whole = True
+    except KeyboardInterrupt:
+        print("interrupted: what was measured so far is shown", file=sys.stderr)
+        is_whole = False
     for line in collector.cells.items():
         refuse_other_results(*line)
     return {
@@ -144,7 +142,7 @@ def run(plan: Plan) -> dict[str, Any]:
             "rounds": plan.rounds,
             "scale": plan.scale,
             "workers": plan.workers,
-            "full": plan.is_full(),
+            "full": is_whole and plan.is_full(),
         },
         "duration_s": round(time.monotonic() - began),
         "load_average": loads,
@@ -154,6 +152,15 @@ def run(plan: Plan) -> dict[str, Any]:
             for name, cells in collector.cells.items()
         },
     }
+
+
+def _round(plan: Plan, collector: Collector, number: int) -> None:
+    engines = plan.engines if number % 2 == 0 else plan.engines[::-1]
+    for name in SESSIONS:
+        for engine in engines:
+            if lines := plan.wanted(engine, name):
+                print(f"round {number + 1}/{plan.rounds}  {name:20} {engine}", file=sys.stderr, flush=True)
+                collector.collect(engine, name, lines)  # type: ignore[arg-type]
 
 
 def _measure(plan: Plan, engine: str, name: str, lines: list[str]) -> session.Outcome:

@@ -1,6 +1,6 @@
-"""Runs the conformance suite on skate and on real Ray, and shows file by file what passes where.
+"""Runs the suites (the core, and data) on skate and on real Ray, and shows file by file what passes where.
 
-    python tests/compat/compare.py --ray-python PATH-TO-A-PYTHON-WITH-RAY [FILE ...]
+    python tests/compat/compare.py --ray-python PATH-TO-A-PYTHON-WITH-RAY [FILE-OR-FOLDER ...]
 
 The exit status is 0 if both agree in everything but what a marker in the suite names (see ``differences``).
 """
@@ -17,8 +17,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from compat.markers import SUITES
+
 ROOT = Path(__file__).resolve().parents[2]
-SUITE = ROOT / "tests" / "compat" / "conformance"
+HERE = ROOT / "tests" / "compat"
 
 #: Outcomes of a run: test to "passed", "failed", "xfailed" or "skipped".
 Outcomes = dict[str, str]
@@ -38,8 +41,8 @@ def run(python: str, on: str, files: list[str], folder: Path) -> tuple[Outcomes,
     print(f"running on {on} ...", file=sys.stderr, flush=True)
     began = time.perf_counter()
     done = subprocess.run(
-        [python, *how, "-q", "-c", str(SUITE / "ray.ini"), f"--rootdir={SUITE}",
-         *(files or [str(SUITE)])],
+        [python, *how, "-q", "-c", str(HERE / "ray.ini"), f"--rootdir={HERE}",
+         *(files or [str(HERE / suite) for suite in SUITES])],
         cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
     if not report.exists():
@@ -66,12 +69,19 @@ def verdict(ours: str | None, theirs: str | None) -> str:
 COLUMNS = ("both", "only skate", "only Ray", "neither", "skipped", "unexpected")
 
 
+def area(test: str) -> str:
+    """Return the line that a test counts in: its file, and for other suites than the core's the suite."""
+    path = Path(test.partition("::")[0])
+    name = path.stem.removeprefix("test_")
+    return name if path.parent.name in ("", SUITES[0]) else f"{path.parent.name}: {name}"
+
+
 def table(ours: Outcomes, theirs: Outcomes) -> tuple[str, list[str]]:
     """Return the table, and a line for each difference that no marker names."""
     files: dict[str, Counter[str]] = {}
     unexpected = []
     for test in {**ours, **theirs}:
-        file = Path(test.partition("::")[0]).stem.removeprefix("test_")
+        file = area(test)
         column = verdict(ours.get(test), theirs.get(test))
         files.setdefault(file, Counter())[column] += 1
         if column == "unexpected":
@@ -92,7 +102,7 @@ def main() -> int:
     parser.add_argument(
         "--ray-python", required=True, help="a Python in whose environment ray and pytest are"
     )
-    parser.add_argument("files", nargs="*", help="files of the suite; default: all")
+    parser.add_argument("files", nargs="*", help="files or folders of the suites; default: all")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         ours, our_time = run(sys.executable, "skate", arguments.files, Path(folder))

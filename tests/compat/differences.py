@@ -1,7 +1,9 @@
-"""The table of differences in the documents: made of the suite's markers, which alone say them.
+"""The tables of differences in the documents: made of the suites' markers, which alone say them.
 
-python tests/compat/differences.py            # prints the table
-python tests/compat/differences.py --write    # puts it into docs/compatibility.md
+The page of data has a second one, of the names that are left out.
+
+python tests/compat/differences.py            # prints the tables
+python tests/compat/differences.py --write    # puts them into their pages
 """
 
 from __future__ import annotations
@@ -9,13 +11,17 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-SUITE = Path(__file__).resolve().parent / "conformance"
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
+HERE = Path(__file__).resolve().parent
+DOCUMENTS = HERE.parents[1] / "docs"
+#: The page of each suite.
+PAGES = {"conformance": DOCUMENTS / "compatibility.md", "data": DOCUMENTS / "data-differences.md"}
 BEGIN = "<!-- differences: made by tests/compat/differences.py -->"
+LEFT_OUT = "<!-- differences: names that are left out; made by tests/compat/differences.py -->"
 END = "<!-- end of differences -->"
 
 
@@ -28,9 +34,9 @@ class Difference(NamedTuple):
     reason: str
 
 
-def differences() -> Iterator[Difference]:
-    """Read the markers off the source, without running it."""
-    for file in sorted(SUITE.glob("test_*.py")):
+def differences(suite: str) -> Iterator[Difference]:
+    """Read the markers of a suite off the source, without running it."""
+    for file in sorted((HERE / suite).glob("test_*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 continue
@@ -40,30 +46,52 @@ def differences() -> Iterator[Difference]:
                     yield Difference(file.stem.removeprefix("test_"), node.name, given["on"], given["reason"])
 
 
-def table() -> str:
-    """Return the table as the page has it."""
+def table(suite: str) -> str:
+    """Return the table as the page of the suite has it."""
     lines = ["| area | what is expected | not on | what happens there |", "|---|---|---|---|"]
-    for one in differences():
+    for one in differences(suite):
         expected = one.test.removeprefix("test_").replace("_", " ")
         reason = re.sub(r"\b__\w+__\b", r"`\g<0>`", one.reason)
         lines.append(f"| {one.file.replace('_', ' ')} | {expected} | {one.on} | {reason} |")
     return "\n".join(lines)
 
 
-def written() -> str:
-    """Return what the page has between the two lines that hold the table."""
-    return PAGE.read_text().split(BEGIN)[1].split(END)[0].strip()
+def left_out() -> str:
+    """Return the table of the names of Ray Data's that are left out, one line for each reason."""
+    from skate.data import _left_out
+
+    names: dict[str, list[str]] = {}
+    for name in _left_out.names():
+        names.setdefault(str(_left_out.reason(name)), []).append(f"`{name}`")
+    lines = ["| names | reason, and what to do instead |", "|---|---|"]
+    lines += [f"| {', '.join(these)} | {reason} |" for reason, these in names.items()]
+    return "\n".join(lines)
 
 
-def write() -> None:
-    """Put the table into the page."""
-    before, rest = PAGE.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}")
+#: Each table: its page, the line before it, and what makes it.
+TABLES: dict[str, tuple[Path, str, Callable[[], str]]] = {
+    **{suite: (page, BEGIN, partial(table, suite)) for suite, page in PAGES.items()},
+    "left out": (PAGES["data"], LEFT_OUT, left_out),
+}
+
+
+def written(which: str) -> str:
+    """Return what the page has between the two lines that hold a table."""
+    page, begin, _ = TABLES[which]
+    return page.read_text().split(begin)[1].split(END)[0].strip()
+
+
+def write(which: str) -> None:
+    """Put a table into its page."""
+    page, begin, make = TABLES[which]
+    before, rest = page.read_text().split(begin)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{begin}\n{make()}\n{END}{after}")
 
 
 if __name__ == "__main__":
-    if "--write" in sys.argv[1:]:
-        write()
-    else:
-        print(table())
+    for each in TABLES:
+        if "--write" in sys.argv[1:]:
+            write(each)
+        else:
+            print(TABLES[each][2]())

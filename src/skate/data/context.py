@@ -122,10 +122,8 @@ class DataContext:
     """The settings of data sets that are made from now on; ``DataContext.get_current()`` returns it.
 
     A Dataset takes a copy when it is made by ``read_*``, ``from_*`` or ``range``, and hands it to the data
-    sets
-    that come from it: ``Dataset.context``. All of Ray's attributes are accepted; those that have no effect
-    say so
-    once, in the log.
+    sets that come from it: ``Dataset.context``. All of Ray's attributes are accepted; those that have no
+    effect say so once, in the log.
 
     Attributes:
         target_max_block_size: bytes at which outputs of functions are cut into blocks; None: never.
@@ -142,11 +140,13 @@ class DataContext:
         local_limit_bytes: data sets known to be smaller run in the caller's process, unless they need a
             pool; 0: none.
         pool_linger_s: seconds that replicas stay after an execution for the next one; 0: none.
-        on_schema: what happens to blocks of one stage whose columns differ: ``"unify"`` (null columns take
-            the
-            type, missing columns are null, a real conflict is an error), ``"object"`` (a conflict makes
-            pickled
-            objects) or ``"error"``.
+        actor_init_retry_on_errors: a replica whose class's constructor raises is started again.
+        actor_init_max_retries: how often; -1: always.
+        execution_no_progress_timeout_s: seconds without a block or an end of a task after which an execution
+            fails; None: never.
+        on_schema: what happens to blocks whose columns differ, where they meet: ``"unify"`` (null columns
+            take the type, missing columns are null, a real conflict is an error), ``"object"`` (a conflict
+            makes pickled objects) or ``"error"``.
         progress: ``"auto"`` (a line in a terminal, nothing in a pipe), ``"off"``, ``"line"`` or ``"rich"``.
 
     Raises:
@@ -396,6 +396,11 @@ class DataContext:
     @executions.setter
     def executions(self, value: int) -> None:
         self._execution_idx = value
+
+    @property
+    def on_conflict(self) -> str:
+        """``on_schema`` in the words of ``skate.data._block.tables.concat``."""
+        return {"unify": "error", "object": "object", "error": "same"}[self.on_schema]
 
     @property
     def target_block_bytes(self) -> int:

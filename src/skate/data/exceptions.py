@@ -385,7 +385,9 @@ def _kind(cause: type[BaseException] | None, as_task: bool) -> Any:
             cause = None
         if cause is not None and not any(issubclass(base, cause) for base in bases):
             bases, name = (*bases, cause), f"{name}({cause.__name__})"
-        kind = _kinds[key] = type(name, bases, {"__module__": __name__, "__qualname__": name})
+        # Programs that say ``import ray`` see its name of this module.
+        members = {"__module__": RayDataUserCodeException.__module__, "__qualname__": name}
+        kind = _kinds[key] = type(name, bases, members)
     return kind
 
 

@@ -205,7 +205,8 @@ class ExecutionOptions:
     Args:
         resource_limits: the most that an execution takes; what is None or infinite is not limited.
         exclude_resources: left to others (deprecated in Ray); subtracted from what the cluster has.
-        preserve_order: the rows of the output come in the order of the input.
+        preserve_order: True: the rows of the output come in the order of the input. False: in any order, as
+            they are made. None, not set: in order too, which costs little; it reads as False, as in Ray.
         actor_locality_enabled: accepted for Ray's sake; tasks go where their input is.
         verbose_progress: a line of progress for each stage.
         label_selector: labels that nodes must have.
@@ -222,14 +223,14 @@ class ExecutionOptions:
         self,
         resource_limits: ExecutionResources | None = None,
         exclude_resources: ExecutionResources | None = None,
-        preserve_order: bool = False,
+        preserve_order: bool | None = None,
         actor_locality_enabled: bool = True,
         verbose_progress: bool | None = None,
         label_selector: dict[str, str] | None = None,
     ) -> None:
         self.resource_limits = ExecutionResources.for_limits() if resource_limits is None else resource_limits
         self.exclude_resources = ExecutionResources.zero() if exclude_resources is None else exclude_resources
-        self.preserve_order = preserve_order
+        self._preserve_order = None if preserve_order is None else _checked_order(preserve_order)
         self._actor_locality_enabled = actor_locality_enabled
         self.verbose_progress = verbose_progress
         self.label_selector = label_selector
@@ -238,11 +239,23 @@ class ExecutionOptions:
         if name in ("resource_limits", "exclude_resources"):
             if not isinstance(value, ExecutionResources):
                 raise TypeError(f"ExecutionOptions.{name} must be an ExecutionResources, got {value!r}")
-        elif name == "preserve_order" and not isinstance(value, bool):
-            raise TypeError(f"ExecutionOptions.preserve_order must be True or False, got {value!r}")
         elif name == "verbose_progress" and not (value is None or isinstance(value, bool)):
             raise TypeError(f"ExecutionOptions.verbose_progress must be True, False or None, got {value!r}")
         object.__setattr__(self, name, value)
+
+    @property
+    def preserve_order(self) -> bool:
+        """Whether the rows of the output must come in the order of the input; see ``may_reorder``."""
+        return bool(self._preserve_order)
+
+    @preserve_order.setter
+    def preserve_order(self, value: bool) -> None:
+        self._preserve_order = _checked_order(value)
+
+    @property
+    def may_reorder(self) -> bool:
+        """Whether rows may come in any order: ``preserve_order`` was set to False."""
+        return self._preserve_order is False
 
     @property
     def actor_locality_enabled(self) -> bool:
@@ -293,6 +306,12 @@ class ExecutionOptions:
             f"exclude_resources={self.exclude_resources}, "
             f"preserve_order={self.preserve_order}, verbose_progress={self.verbose_progress})"
         )
+
+
+def _checked_order(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"ExecutionOptions.preserve_order must be True or False, got {value!r}")
+    return value
 
 
 def _amount(name: str, value: Any) -> float:

@@ -8,23 +8,22 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import ray
 import ray.exceptions
 
+from compat.markers import differs, needs_processes
 
-def differs(*, on: str, reason: str, run: bool = True) -> Any:
-    """Mark a test that fails on one system. Literals only: the table in the documents is made of them.
-
-    Args:
-        on: "skate" or "ray".
-        reason: one sentence: what it does there, and why it stays so.
-        run: False: it would not end, or end the whole run.
-    """
-    return pytest.mark.differs(on=on, reason=reason, run=run)
-
-
-needs_processes = pytest.mark.needs_processes
+__all__ = [
+    "Counter",
+    "Gate",
+    "Record",
+    "dead",
+    "differs",
+    "kept",
+    "needs_processes",
+    "never",
+    "until",
+]
 
 
 @ray.remote(num_cpus=0)

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from skate.data._plan.logical import (
 from skate.data._task.exchange import Exchange, ExchangeLimits
 from skate.data._task.operators import Made, Operator, Replica, TaskContext
 from skate.data._task.slices import BlockSlice, Bundle
+from skate.data.execution_options import ExecutionOptions
 
 
 @dataclass
@@ -44,6 +45,12 @@ class Settings:
     pool_linger_s: float = 0.0
     progress: str = "auto"
     enable_progress_bars: bool = True
+    execution_options: ExecutionOptions = field(default_factory=ExecutionOptions)
+    execution_no_progress_timeout_s: float | None = None
+    actor_init_retry_on_errors: bool = False
+    actor_init_max_retries: int = 3
+    on_schema: str = "unify"
+    on_conflict: str = "error"
 
 
 class Numbers(Datasource):

@@ -205,7 +205,10 @@ def _check_names(names: Sequence[str], producer: str) -> None:
 
 
 def rebatch(
-    blocks: Iterator[pa.Table], batch_size: int | None, drop_last: bool = False
+    blocks: Iterator[pa.Table],
+    batch_size: int | None,
+    drop_last: bool = False,
+    on_conflict: str = "error",
 ) -> Iterator[pa.Table]:
     """Yield the rows of blocks in tables of an exact number of rows, across blocks.
 
@@ -216,6 +219,7 @@ def rebatch(
         blocks: in order; one is taken only when the next batch needs it.
         batch_size: rows of each table; None: the blocks as they are.
         drop_last: leave out the last table if it has fewer rows.
+        on_conflict: as for ``concat``.
 
     Example:
         >>> [b.num_rows for b in rebatch(iter([pa.table({"x": [1, 2]})] * 5), 4)]
@@ -237,7 +241,7 @@ def rebatch(
                 rows += start
             if rows < batch_size:
                 continue
-            yield _joined(pending)
+            yield _joined(pending, on_conflict)
             rows = 0
         while block.num_rows - start >= batch_size:
             yield slice_rows(block, start, start + batch_size)
@@ -246,11 +250,11 @@ def rebatch(
             pending.append(slice_rows(block, start, block.num_rows))
             rows = block.num_rows - start
     if rows and not drop_last:
-        yield _joined(pending)
+        yield _joined(pending, on_conflict)
 
 
-def _joined(pending: deque[pa.Table]) -> pa.Table:
+def _joined(pending: deque[pa.Table], on_conflict: str) -> pa.Table:
     """Return the pending tables as one, and forget them."""
     parts = list(pending)
     pending.clear()
-    return parts[0] if len(parts) == 1 else combine(concat(parts))
+    return parts[0] if len(parts) == 1 else combine(concat(parts, on_conflict))

@@ -77,6 +77,29 @@ def unify_schemas(schemas: Iterable[pa.Schema], on_conflict: str = "error") -> p
     return pa.schema(list(fields.values()), metadata=metadata or None)
 
 
+def check_same(schemas: Sequence[pa.Schema]) -> None:
+    """Raise SchemaConflictError if schemas differ in a name or a type."""
+    for schema in schemas[1:]:
+        found = first_difference(schemas[0], schema)
+        if found is not None:
+            name, left, right = found
+            raise SchemaConflictError(name, left or "missing", right or "missing", 'on_schema="error"')
+
+
+def first_difference(
+    left: pa.Schema, right: pa.Schema
+) -> tuple[str, pa.DataType | None, pa.DataType | None] | None:
+    """Return the first column in which schemas differ with its types, None where it is missing."""
+    if left is right or left.equals(right):
+        return None
+    types_of = [{field.name: field.type for field in schema} for schema in (left, right)]
+    for name in dict.fromkeys([*types_of[0], *types_of[1]]):
+        one, other = types_of[0].get(name), types_of[1].get(name)
+        if one != other:
+            return name, one, other
+    return None
+
+
 def _merge_or_object(left: pa.DataType, right: pa.DataType, column: str, on_conflict: str) -> pa.DataType:
     try:
         return merge_types(left, right, column)

@@ -13,7 +13,7 @@ from skate.data._block import sources, tensors
 from skate.data._block.columns import to_values
 from skate.data._block.errors import SchemaConflictError
 from skate.data._block.objects import PickledType, is_pickled, pickled
-from skate.data._block.schemas import NO_COLUMNS, public_schema, unify_schemas
+from skate.data._block.schemas import NO_COLUMNS, check_same, public_schema, unify_schemas
 from skate.data._block.sizes import column_bytes, size_bytes
 
 __all__ = [
@@ -114,7 +114,7 @@ def concat(
 
     Args:
         blocks: in order.
-        on_conflict: as for ``unify_schemas``.
+        on_conflict: as for ``unify_schemas``; ``"same"``: any difference of schemas is an error.
         large_column_bytes: bytes of a column above which its offsets become 64 bits wide.
 
     Raises:
@@ -134,6 +134,9 @@ def concat(
         made = pa.concat_tables(blocks)
         wide = _with_wide_offsets([made], first, large_column_bytes)
         return made if wide is first else cast_to(made, wide)
+    if on_conflict == "same":
+        check_same([block.schema for block in blocks if block.num_rows])
+        on_conflict = "error"
     schema = unify_schemas(schemas, on_conflict)
     schema = _with_wide_offsets(blocks, schema, large_column_bytes)
     runs = _joined_runs(blocks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -30,14 +31,17 @@ from skate.data._exec.port import (
     TaskFailed,
 )
 from skate.data._exec.scheduler import Scheduler
+from skate.data._exec.schemas import SchemaWatch
 from skate.data._exec.spill_folder import SpillFolder, sweep
 from skate.data._exec.stages import Stage
+from skate.data._exec.stalls import describe_stall
 from skate.data._exec.states import Limits
 from skate.data._exec.statistics import Statistics
 from skate.data._io.sink import Sink
 from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.operators import Letter
 from skate.data._task.slices import BlockSlice
+from skate.data.exceptions import ExecutionTimeoutError
 
 #: Read tasks that wait at least, as long as a source makes more, and how many are made at a time.
 _LEAST_LISTED, _LISTED_AT_A_TIME = 8, 16
@@ -69,6 +73,9 @@ class Execution:
             raises if they are too many.
         on_end: called when all output was made; it raises if something is wrong after all.
         observer: called with the execution after each turn, and at its end.
+        most_cpus: CPUs that it may use; None: all that the port has.
+        stall_s: seconds without any event after which it fails; None: never.
+        schemas: compares the columns of all blocks of a stage; None: they may differ.
 
     Attributes:
         stats: what has happened so far.
@@ -84,8 +91,14 @@ class Execution:
         on_report: Callable[[Sequence[Letter], Mapping[str, int]], None] | None = None,
         on_end: Callable[[], None] | None = None,
         observer: Observer | None = None,
+        most_cpus: float | None = None,
+        stall_s: float | None = None,
+        schemas: SchemaWatch | None = None,
     ) -> None:
-        cpus = port.cpus()
+        self._most_cpus = math.inf if most_cpus is None else most_cpus
+        self._stall_s = stall_s
+        self._schemas = schemas
+        cpus = min(port.cpus(), self._most_cpus)
         budget = memory_bytes if memory_bytes is not None else port.memory_bytes()
         self._sink: Sink | None = stages[-1].sink
         exchange = ExchangeLimits(
@@ -146,8 +159,11 @@ class Execution:
             if self.scheduler.outbox or self.scheduler.is_finished:
                 return
             started = time.perf_counter()
-            events = self.port.wait(None)
-            self.stats.waited(time.perf_counter() - started)
+            events = self.port.wait(self._stall_s)
+            waited = time.perf_counter() - started
+            self.stats.waited(waited)
+            if not events and self._stall_s is not None and waited >= self._stall_s:
+                raise ExecutionTimeoutError(describe_stall(self.scheduler.stages, self.stats, waited))
             if not events:
                 raise RuntimeError(
                     "skate.data has nothing that runs and nothing to do, and is not finished; this is a bug "
@@ -176,6 +192,8 @@ class Execution:
         scheduler = self.scheduler
         if isinstance(event, BlockMade):
             self._reported(self._news(event.task, event.letters), {})
+            if self._schemas is not None and (command := self.stats.command_of(event.task)):
+                self._schemas.check(self.stages[command.stage].name, command, event.piece)
             self._carry_out(scheduler.block_made(event.task, event.piece))
         elif isinstance(event, TaskDone):
             self.stats.task_done(event.task, event.report)
@@ -193,7 +211,7 @@ class Execution:
             self.stats.replica_ended(event.replica)
             self._carry_out(scheduler.replica_died(event.replica, event.error, event.is_crash))
         elif isinstance(event, CpusChanged):
-            self._carry_out(scheduler.cpus_changed(event.cpus))
+            self._carry_out(scheduler.cpus_changed(min(event.cpus, self._most_cpus)))
 
     def _news(self, task: int, letters: Sequence[Letter]) -> Sequence[Letter]:
         """Return the letters of a task that no attempt before it has reported."""

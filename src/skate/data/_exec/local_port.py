@@ -58,6 +58,7 @@ class LocalPort(Port):
             target_bytes=self._target_bytes,
             merges_small=False,
             number=command.number,
+            on_conflict=stage.on_conflict,
         )
         try:
             replica = self._replica(command)

@@ -8,6 +8,7 @@ item is the report.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,8 @@ from skate.data._task.slices import BlockMeta, BlockSlice
 from skate.data.exceptions import DataError, describe
 from skate.engine.refs import ObjectRef, ObjectRefGenerator
 from skate.exceptions import RayTaskError
+
+_logger = logging.getLogger("skate.data")
 
 #: Blocks up to this size travel inside their item, and live in the driver.
 INLINE_BYTES = 64 << 10
@@ -161,7 +164,10 @@ class _Running:
 
 @dataclass(slots=True)
 class _Process:
-    """A replica: its actor, the call that loads it until that has returned, and its method with a window."""
+    """A replica: its actor, the call that loads it until that has returned, and its method with a window.
+
+    ``failures`` counts the constructors that raised.
+    """
 
     handle: Any
     stage: int
@@ -169,15 +175,22 @@ class _Process:
     tasks: int = 0
     work: Any = None
     window: int = 0
+    failures: int = 0
 
 
 class SkatePort(Port):
-    """Runs tasks and replicas in processes of the session; starts one if there is none."""
+    """Runs tasks and replicas in processes of the session; starts one if there is none.
+
+    Args:
+        linger_s: seconds that replicas stay for another execution.
+        load_retries: how often a replica whose class's constructor raises is started again; -1: always.
+    """
 
     name = "skate"
 
-    def __init__(self, linger_s: float = 0.0) -> None:
+    def __init__(self, linger_s: float = 0.0, load_retries: int = 0) -> None:
         self._linger_s = linger_s
+        self._load_retries = load_retries
         self._stages: Sequence[Stage] = ()
         self._target_bytes = 0
         self._folder = ""
@@ -241,6 +254,7 @@ class SkatePort(Port):
             target_bytes=self._target_bytes,
             merges_small=not stage.is_repeatable,
             number=command.number,
+            on_conflict=stage.on_conflict,
         )
         window = self._window(command.stage)
         if command.replica is not None:
@@ -285,12 +299,12 @@ class SkatePort(Port):
         return int(1 << (items.bit_length() - 1))  # few different ones
 
     def start_replica(self, command: StartReplica) -> None:
-        stage = self._stages[command.stage]
-        handle = warm.take(self._warm_key(command.stage))
-        if handle is None:
-            options = {"num_cpus": 0, **stage.options}
-            handle = api.remote(**options)(_ReplicaProcess).remote(self._carry(command.stage))
+        handle = warm.take(self._warm_key(command.stage)) or self._new_process(command.stage)
         self._replicas[command.replica] = _Process(handle, command.stage, handle.load.remote())
+
+    def _new_process(self, index: int) -> Any:
+        options = {"num_cpus": 0, **self._stages[index].options}
+        return api.remote(**options)(_ReplicaProcess).remote(self._carry(index))
 
     def _warm_key(self, index: int) -> tuple[Any, ...]:
         stage = self._stages[index]
@@ -354,9 +368,21 @@ class SkatePort(Port):
         try:
             api.get(process.loading)
         except Exception as error:
-            del self._replicas[replica]
             is_crash = not isinstance(error, RayTaskError)
             kill_quietly(process.handle)
+            if not is_crash and process.failures != self._load_retries:
+                process.failures += 1
+                _logger.warning(
+                    "%s: %s; a new replica tries again (%d of %s)",
+                    self._stages[process.stage].name,
+                    str(getattr(error, "cause", None) or error).partition("\n")[0],
+                    process.failures,
+                    "any number" if self._load_retries < 0 else self._load_retries,
+                )
+                process.handle = self._new_process(process.stage)
+                process.loading = process.handle.load.remote()
+                return
+            del self._replicas[replica]
             self._events.append(ReplicaDied(replica, error, is_crash))
         else:
             process.loading = None

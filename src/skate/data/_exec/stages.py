@@ -64,6 +64,7 @@ class Stage:
         keeps: what a barrier above collects: its output may go to files.
         is_ordered: the order of the bundles is the order of the output.
         sink: of a stage that writes: its last operator.
+        on_conflict: what ``concat`` does in its tasks where the types of blocks differ.
         is_repeatable: bundles never mix rows of several parts of the source, so that another run makes the
             same.
     """
@@ -87,4 +88,5 @@ class Stage:
     keeps: bool = False
     is_ordered: bool = True
     sink: Sink | None = None
+    on_conflict: str = "error"
     is_repeatable: bool = False

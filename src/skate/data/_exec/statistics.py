@@ -134,6 +134,16 @@ class Statistics:
         self.stages[command.stage].tasks_started += 1
         self._tasks[command.task] = (command, self.now())
 
+    def command_of(self, task: int) -> Submit | None:
+        """Return what submitted a task that is under way."""
+        found = self._tasks.get(task)
+        return None if found is None else found[0]
+
+    def age_s(self, task: int) -> float:
+        """Return the seconds since a task was submitted; 0 if it is not under way."""
+        found = self._tasks.get(task)
+        return 0.0 if found is None else self.now() - found[1]
+
     def task_done(self, task: int, report: Report) -> None:
         """Add a task's report."""
         found = self._tasks.pop(task, None)

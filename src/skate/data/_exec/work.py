@@ -73,6 +73,7 @@ class TaskSpec(NamedTuple):
         folder: where to put output as files, or None.
         target_bytes: size at which output is cut.
         merges_small: small blocks of output are put together.
+        on_conflict: what ``concat`` does where the types of blocks differ.
     """
 
     name: str
@@ -84,6 +85,7 @@ class TaskSpec(NamedTuple):
     target_bytes: int = 128 << 20
     merges_small: bool = True
     number: int | None = None
+    on_conflict: str = "error"
 
 
 @dataclass(slots=True)
@@ -146,6 +148,7 @@ def run_task(
         params=spec.params,
         slices=len(spec.inputs),
         target_max_block_bytes=spec.target_bytes,
+        on_conflict=spec.on_conflict,
         number=spec.number,
         replica=replica,
     )

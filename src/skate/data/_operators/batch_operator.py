@@ -113,7 +113,7 @@ class MapBatches(FunctionOperator):
     def _batches(self, run: Run, blocks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, int]]:
         """Yield the blocks of the batches, and the number of the first row of each."""
         base = 0
-        for block in rebatch(run.blocks(blocks), self.batch_size):
+        for block in rebatch(run.blocks(blocks), self.batch_size, on_conflict=run.task.on_conflict):
             yield block, base
             base += block.num_rows
 

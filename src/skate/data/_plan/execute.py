@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from skate.data._exec.execution import Execution
 from skate.data._exec.hybrid_port import HybridPort
 from skate.data._exec.local_port import LocalPort
 from skate.data._exec.port import Port
+from skate.data._exec.schemas import SchemaWatch
 from skate.data._exec.stages import Stage
 from skate.data._insight.progress import make_progress
 from skate.data._operators.dead_letters import ErrorBudget, ErrorPolicy
@@ -72,32 +74,61 @@ def execute(plan: Node, context: Any) -> Execution:
     execution = Execution(
         stages,
         port,
-        memory_bytes=context.memory_limit_bytes,
+        memory_bytes=_memory_bytes(context),
         target_bytes=context.target_block_bytes,
         on_report=letters.take,
         on_end=letters.finish,
         observer=make_progress(context.progress if context.enable_progress_bars else "off"),
+        most_cpus=machine.cpus,
+        schemas=SchemaWatch() if context.on_schema == "error" else None,
+        stall_s=context.execution_no_progress_timeout_s,
     )
     execution.letters = letters.rows
     return execution
 
 
 def _place(plan: Node, context: Any) -> tuple[Port, Machine]:
+    is_ordered = not context.execution_options.may_reorder
     if _needs_processes(plan) or not _is_small(plan, context.local_limit_bytes):
         port: Port = _skate_port(context)
-        return port, Machine(port.cpus(), context=context)
-    cpus = float(len(os.sched_getaffinity(0)))
-    local = LocalPort(context.memory_limit_bytes or LOCAL_MEMORY_BYTES)
-    return HybridPort(local, lambda: _skate_port(context), cpus), Machine(
-        cpus, is_local=True, context=context
+        return port, Machine(
+            _cpus(context, port.cpus()),
+            preserves_order=is_ordered,
+            on_conflict=context.on_conflict,
+            context=context,
+        )
+    available = float(len(os.sched_getaffinity(0)))
+    local = LocalPort(_memory_bytes(context) or LOCAL_MEMORY_BYTES)
+    port = HybridPort(local, lambda: _skate_port(context), available)
+    cpus = _cpus(context, available)
+    return port, Machine(
+        cpus, is_local=True, preserves_order=is_ordered, on_conflict=context.on_conflict, context=context
     )
+
+
+def _cpus(context: Any, available: float) -> float:
+    """Return the CPUs that an execution may use: one at least."""
+    options = context.execution_options
+    options.validate()
+    most = min(available - options.exclude_resources.cpu, options.resource_limits.cpu)
+    return max(1.0, float(most))
+
+
+def _memory_bytes(context: Any) -> int | None:
+    """Return the budget that the settings give, or None."""
+    given = context.memory_limit_bytes
+    limit = context.execution_options.resource_limits.object_store_memory
+    if limit == math.inf:
+        return None if given is None else int(given)
+    return max(1, int(limit if given is None else min(given, limit)))
 
 
 def _skate_port(context: Any) -> Port:
     # The session's API is imported when a plan needs processes: small plans do without.
     from skate.data._exec.skate_port import SkatePort
 
-    return SkatePort(context.pool_linger_s)
+    retries = context.actor_init_max_retries if context.actor_init_retry_on_errors else 0
+    return SkatePort(context.pool_linger_s, retries)
 
 
 def _nodes(plan: Node) -> list[Node]:

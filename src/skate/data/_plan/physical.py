@@ -70,7 +70,7 @@ class JoinBlocks(Operator):
         """Yield one block."""
         found = list(blocks)
         if found:
-            yield concat(found) if len(found) > 1 else found[0]
+            yield concat(found, task.on_conflict)
 
 
 class WriteRows(Operator):
@@ -105,7 +105,9 @@ class Machine:
     Attributes:
         cpus: CPUs.
         is_local: in the caller's process.
-        preserves_order: the user's rows are to keep their order.
+        preserves_order: the user's rows are to keep their order. What an exchange collects keeps it always:
+            which rows go together, and which are drawn, follows from their places.
+        on_conflict: what ``concat`` does where the types of blocks differ.
         read_parallelism: read tasks asked for where the user names no number; -1: chosen from sizes.
         context: the DataContext, for datasources.
     """
@@ -113,6 +115,7 @@ class Machine:
     cpus: float
     is_local: bool = False
     preserves_order: bool = True
+    on_conflict: str = "error"
     read_parallelism: int = -1
     context: Any = None
 
@@ -120,7 +123,7 @@ class Machine:
 def to_stages(plan: Node, machine: Machine) -> list[Stage]:
     """Return the stages of a plan, in an order in which inputs come first; the last one makes the output."""
     planner = _Planner(machine)
-    planner.add(plan, rows_wanted=None)
+    planner.add(plan, None)
     return planner.stages
 
 
@@ -129,6 +132,7 @@ class _Planner:
         self._machine = machine
         self.stages: list[Stage] = []
         self._names: dict[str, int] = {}
+        self._is_ordered = machine.preserves_order
 
     def add(self, node: Node, rows_wanted: int | None) -> int:
         """Add the stages of a node.
@@ -153,9 +157,7 @@ class _Planner:
             return self._append(Stage(0, node.name, Kind.LIMIT, (below,), rows=node.rows))
         if isinstance(node, Union):
             parts = tuple(self.add(part, rows_wanted) for part in node.parts)
-            return self._append(
-                Stage(0, node.name, Kind.UNION, parts, is_ordered=self._machine.preserves_order)
-            )
+            return self._append(Stage(0, node.name, Kind.UNION, parts, is_ordered=self._is_ordered))
         if isinstance(node, Exchanged):
             return self._exchange(node)
         if isinstance(node, Write):
@@ -164,7 +166,7 @@ class _Planner:
 
     def _append(self, stage: Stage) -> int:
         index = len(self.stages)
-        self.stages.append(replace(stage, index=index))
+        self.stages.append(replace(stage, index=index, on_conflict=self._machine.on_conflict))
         return index
 
     # ------------------------------------------------------------------------------------------ kinds
@@ -191,7 +193,7 @@ class _Planner:
                 options=options,
                 cpus=cpus,
                 rows=rows_wanted or 0,
-                is_ordered=self._machine.preserves_order,
+                is_ordered=self._is_ordered,
             )
         )
 
@@ -229,7 +231,7 @@ class _Planner:
                 options=options,
                 cpus=cpus,
                 batch_rows=node.batch_rows,
-                is_ordered=self._machine.preserves_order,
+                is_ordered=self._is_ordered,
             )
         )
 
@@ -260,6 +262,7 @@ class _Planner:
 
     def _exchange(self, node: Exchanged) -> int:
         inputs = []
+        is_ordered, self._is_ordered = self._is_ordered, True
         for side, child in enumerate(node.sides):
             below = self.add(child, None)
             operator = node.exchange.partition(side)
@@ -268,6 +271,7 @@ class _Planner:
                 below = self._apply(apply, below, None)
                 self.stages[below] = replace(self.stages[below], keeps=True)
             inputs.append(below)
+        self._is_ordered = is_ordered
         cpus, options = _resources(node.resources, is_pool=False)
         return self._append(
             Stage(
@@ -279,7 +283,7 @@ class _Planner:
                 exchange=node.exchange,
                 options=options,
                 cpus=cpus,
-                is_ordered=node.exchange.is_ordered or self._machine.preserves_order,
+                is_ordered=node.exchange.is_ordered or is_ordered,
             )
         )
 

@@ -77,6 +77,7 @@ class TaskContext:
         params: ``Bundle.params``.
         slices: number of blocks that the first operator gets.
         target_max_block_bytes: size at which outputs are cut.
+        on_conflict: what ``concat`` does where the types of blocks differ.
         replica: what outlives the task.
         letters: rows that failed; the driver gets them with the next block.
         spent_s: seconds by name (``"read"``, ``"run"``, ``"input"``, ...), for stats.
@@ -87,6 +88,7 @@ class TaskContext:
     params: Any = None
     slices: int = 0
     target_max_block_bytes: int = 128 << 20
+    on_conflict: str = "error"
     number: int | None = None
     replica: Replica = field(default_factory=Replica)
     letters: list[Letter] = field(default_factory=list)

@@ -93,7 +93,7 @@ class Consumption(Core):
         found = [table for table in self._tables(Limit(self._plan, size)) if table.num_rows]
         if not found:
             raise ValueError("The dataset is empty.")
-        return to_batch(concat(found), batch_format)
+        return to_batch(concat(found, self._context.on_conflict), batch_format)
 
     def show(self, limit: int = 20) -> None:
         """Print the first rows, one a line.

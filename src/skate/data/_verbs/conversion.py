@@ -78,7 +78,7 @@ class Conversion(Core):
             found.append(table)
         with_rows = [table for table in found if table.num_rows] or found[:1]
         if with_rows:
-            whole = concat(with_rows)
+            whole = concat(with_rows, self._context.on_conflict)
         else:
             schema = facts.known_schema(self._plan)
             whole = empty(pa.schema([]) if schema is None else schema)

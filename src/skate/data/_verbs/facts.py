@@ -137,7 +137,8 @@ def _schema_of_slices(plan: Blocks) -> pa.Schema | None:
     if not schemas:
         return None
     distinct = list({id(schema): schema for schema in schemas}.values())
-    return distinct[0] if len(distinct) == 1 else unify_schemas(distinct)
+    # A conflict is an error, if it is one, where the blocks meet.
+    return distinct[0] if len(distinct) == 1 else unify_schemas(distinct, "object")
 
 
 def _bare(schema: pa.Schema | None) -> pa.Schema | None:

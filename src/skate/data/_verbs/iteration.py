@@ -82,6 +82,7 @@ def batches(
     drop_last: bool = False,
     buffer_size: int | None = None,
     seed: int | None = None,
+    on_conflict: str = "error",
 ) -> Generator[Any, None, None]:
     """Yield batches of exact sizes in a format, across blocks.
 
@@ -92,13 +93,18 @@ def batches(
         drop_last: leave out the last batch if it has fewer rows.
         buffer_size: rows among which the order is drawn; None: in the order of the blocks.
         seed: of the order.
+        on_conflict: what happens where the types of blocks differ, as for ``concat``.
 
     Yields:
         Batches; none is empty.
     """
     try:
-        source = blocks if buffer_size is None else shuffled(blocks, buffer_size, batch_size or 1, seed)
-        for table in rebatch(source, batch_size, drop_last):
+        source = (
+            blocks
+            if buffer_size is None
+            else shuffled(blocks, buffer_size, batch_size or 1, seed, on_conflict)
+        )
+        for table in rebatch(source, batch_size, drop_last, on_conflict):
             if table.num_rows:
                 yield to_batch(table, batch_format)
     finally:
@@ -106,7 +112,11 @@ def batches(
 
 
 def shuffled(
-    blocks: Iterator[pa.Table], buffer_size: int, batch_size: int, seed: int | None
+    blocks: Iterator[pa.Table],
+    buffer_size: int,
+    batch_size: int,
+    seed: int | None,
+    on_conflict: str = "error",
 ) -> Iterator[pa.Table]:
     """Yield the rows in a random order drawn among ``buffer_size`` rows at a time, or more.
 
@@ -123,7 +133,7 @@ def shuffled(
     rows = 0
 
     def permuted() -> pa.Table:
-        whole = concat(waiting)
+        whole = concat(waiting, on_conflict)
         return whole.take(pa.array(generator.permutation(whole.num_rows)))
 
     for block in blocks:

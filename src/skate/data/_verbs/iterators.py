@@ -83,6 +83,7 @@ class DataIterator(ABC):
                 drop_last,
                 local_shuffle_buffer_size,
                 local_shuffle_seed,
+                self.get_context().on_conflict,
             )
             if _collate_fn is not None:
                 made = _mapped(_collate_fn, made)
@@ -122,6 +123,7 @@ class DataIterator(ABC):
                 drop_last,
                 local_shuffle_buffer_size,
                 local_shuffle_seed,
+                self.get_context().on_conflict,
             )
             function = torch_batches.collate(dtypes, device, collate_fn, pin_memory)
             return iteration.prefetched(_mapped(function, made), prefetch_batches)

@@ -69,11 +69,11 @@ class _First(Operator):
             waiting.append(block)
             total += size_bytes(block)
             if total > max(task.target_max_block_bytes, 2 * kept):
-                waiting = [self._first(concat(waiting))]
+                waiting = [self._first(concat(waiting, task.on_conflict))]
                 kept = total = size_bytes(waiting[0])
         if not waiting:
             return
-        table = self._first(concat(waiting))
+        table = self._first(concat(waiting, task.on_conflict))
         if self.is_last:
             yield from cut_blocks(table, task.target_max_block_bytes)
             return

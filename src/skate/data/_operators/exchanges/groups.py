@@ -76,7 +76,9 @@ class _CallGroups(Operator):
 
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
         """Yield what the function yields, small blocks joined."""
-        for block in groups_of_blocks(self._results(blocks, task), task.target_max_block_bytes):
+        for block in groups_of_blocks(
+            self._results(blocks, task), task.target_max_block_bytes, task.on_conflict
+        ):
             yield compact(combine(block))
 
     def _results(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table]:
@@ -85,7 +87,7 @@ class _CallGroups(Operator):
         size = sum(size_bytes(block) for block in every)
         passes = passes_for(size, sides.target_bytes) if isinstance(sides, Sides) and self.keys else 1
         for part in in_passes(every, self.keys, "groupby", passes):
-            table = concat(part)
+            table = concat(part, task.on_conflict)
             if table.num_rows == 0:
                 continue
             groups = Groups.by(key_columns(table, self.keys, "groupby"), table.num_rows)

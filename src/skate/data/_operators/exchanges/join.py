@@ -184,9 +184,9 @@ class _JoinBundle(Operator):
     def _pass(
         self, left: Iterator[pa.Table], right: Sequence[pa.Table], task: TaskContext
     ) -> Iterator[pa.Table]:
-        matcher = _Matcher(self.join, without_sources(concat(right)))
+        matcher = _Matcher(self.join, without_sources(concat(right, task.on_conflict)))
         chunk_bytes = max(_PROBE_BYTES, size_bytes(matcher.right))
-        for chunk in groups_of_blocks(left, chunk_bytes):
+        for chunk in groups_of_blocks(left, chunk_bytes, task.on_conflict):
             made = matcher.probe(without_sources(chunk))
             if made is not None:
                 yield from cut_blocks(made, task.target_max_block_bytes)

@@ -137,7 +137,7 @@ class _Sign(Operator):
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
         """Yield blocks as they are, each followed by its signatures."""
         near = _near()
-        for block in groups_of_blocks(blocks, task.target_max_block_bytes):
+        for block in groups_of_blocks(blocks, task.target_max_block_bytes, task.on_conflict):
             column = column_of(block, self.column, "near_duplicates")
             yield Made(compact(block), _Kind(is_signatures=False))
             if self.kind == "text":

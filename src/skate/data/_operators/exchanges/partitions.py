@@ -58,9 +58,11 @@ class Sides:
     target_bytes: int
 
 
-def groups_of_blocks(blocks: Iterator[pa.Table], target_bytes: int) -> Iterator[pa.Table]:
+def groups_of_blocks(
+    blocks: Iterator[pa.Table], target_bytes: int, on_conflict: str = "error"
+) -> Iterator[pa.Table]:
     """Join consecutive blocks up to ``target_bytes``; empty blocks keep their schema, no blocks give
-    nothing.
+    nothing. ``on_conflict`` is as for ``concat``.
     """
     group: list[pa.Table] = []
     total = 0
@@ -68,10 +70,10 @@ def groups_of_blocks(blocks: Iterator[pa.Table], target_bytes: int) -> Iterator[
         group.append(block)
         total += size_bytes(block)
         if total >= target_bytes:
-            yield concat(group)
+            yield concat(group, on_conflict)
             group, total = [], 0
     if group:
-        yield concat(group)
+        yield concat(group, on_conflict)
 
 
 def cut_blocks(table: pa.Table, target_bytes: int) -> Iterator[pa.Table]:
@@ -121,7 +123,7 @@ class Cluster(Operator):
 
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
         """Yield clustered blocks with their offsets."""
-        for table in groups_of_blocks(blocks, task.target_max_block_bytes):
+        for table in groups_of_blocks(blocks, task.target_max_block_bytes, task.on_conflict):
             hashes = hash_rows(key_columns(table, self.keys, self.verb))
             yield Made(*cluster(table, bucket_of(hashes, self.buckets), self.buckets))
 

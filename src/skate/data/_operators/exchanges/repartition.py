@@ -140,7 +140,7 @@ class _Resize(Operator):
                 if schema is None:
                     schema = rest = next(blocks, pa.table({}))
                 parts = [slice_rows(schema, 0, 0)]
-            yield compact(concat([part for part in parts if part.num_rows] or parts[:1]))
+            yield compact(concat([part for part in parts if part.num_rows] or parts[:1], task.on_conflict))
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class _Join(Operator):
         every = list(blocks)
         if not every:
             return
-        table = concat(every)
+        table = concat(every, task.on_conflict)
         if self.keys:
             table = take(table, sort_indices(table, [SortKey(key) for key in self.keys]))
         yield compact(table)

@@ -75,7 +75,7 @@ class _Draw(Operator):
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
         """Yield clustered blocks with a column of random numbers."""
         row = 0
-        for table in groups_of_blocks(blocks, task.target_max_block_bytes):
+        for table in groups_of_blocks(blocks, task.target_max_block_bytes, task.on_conflict):
             numbers = random_numbers(self.seed, task.task_id, table.num_rows, row)
             row += table.num_rows
             table = table.append_column(_RANDOM, numbers)
@@ -93,7 +93,7 @@ class _Permute(Operator):
         every = list(blocks)
         if not every:
             return
-        table = concat(every)
+        table = concat(every, task.on_conflict)
         order = pc.array_sort_indices(as_array(table[_RANDOM]))
         table = take(table.drop_columns([_RANDOM]), order)
         if self.is_whole:

@@ -147,8 +147,8 @@ class _First(Operator):
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
         """Yield one block."""
         best: pa.Table | None = None
-        for table in groups_of_blocks(blocks, 32 << 20):
-            table = table if best is None else concat([best, table])
+        for table in groups_of_blocks(blocks, 32 << 20, task.on_conflict):
+            table = table if best is None else concat([best, table], task.on_conflict)
             best = take(table, sort_indices(table, self.keys).slice(0, self.rows))
         if best is not None:
             yield best
@@ -162,7 +162,7 @@ class _SortRun(Operator):
 
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
         """Yield sorted runs with samples of their keys, or with offsets of the boundaries."""
-        for table in groups_of_blocks(blocks, task.target_max_block_bytes):
+        for table in groups_of_blocks(blocks, task.target_max_block_bytes, task.on_conflict):
             order = sort_indices(table, self.keys)
             run = compact(table) if is_identity(order) else take(table, order)
             if self.boundaries is not None:
@@ -266,7 +266,7 @@ class _MergeRuns(Operator):
         runs = list(blocks)
         if not runs:
             return
-        table = concat(runs)
+        table = concat(runs, task.on_conflict)
         between = task.params if isinstance(task.params, Between) else Between()
         if len(runs) == 1 and between == Between():
             yield from cut_blocks(table, task.target_max_block_bytes)

@@ -76,7 +76,8 @@ class _SideBySide(Operator):
 
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
         """Yield rows of all columns."""
-        tables = [without_sources(concat(side)) for side in split_sides(blocks, task.params) if side]
+        sides = [side for side in split_sides(blocks, task.params) if side]
+        tables = [without_sources(concat(side, task.on_conflict)) for side in sides]
         columns: dict[str, pa.ChunkedArray] = {}
         for table in tables:
             for name, column in zip(table.column_names, table.columns, strict=True):
