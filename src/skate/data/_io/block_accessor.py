@@ -1,7 +1,7 @@
 """Questions to a block, and what can be made of it: the public class ``ray.data.block.BlockAccessor``.
 
-What is internal to Ray's exchanges (``sort_and_partition``, ``merge_sorted_blocks``, ``sample``, statistics
-of tasks) is left out: exchanges of ``skate.data`` are planned differently.
+Methods that are internal to Ray's exchanges (``sort_and_partition``, ``merge_sorted_blocks``, ``sample``,
+statistics of tasks) are left out: exchanges of ``skate.data`` are planned differently.
 """
 
 from __future__ import annotations
