@@ -119,9 +119,9 @@ def main() -> int:
             print(f"{line.section:18}{line.name:21}{line.title} [{line.unit}]: {engines}")
         return 0
     if options.markdown:
-        if not options.results.exists():
-            raise SystemExit(f"{options.results.name} does not exist: run `make bench-data` first")
-        print(report.as_markdown(report.Results(json.loads(options.results.read_text()))), end="")
+        there = options.results.exists()
+        found = report.Results(json.loads(options.results.read_text())) if there else None
+        print(report.as_markdown(found), end="")
         return 0
 
     lines = tuple(line for line in LINES if not options.only or line.name in options.only)

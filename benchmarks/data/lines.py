@@ -196,7 +196,7 @@ LINES: tuple[Line, ...] = (
         "files_first_row",
         "many small files",
         "files",
-        "first row of 100,000 files of 4 kB",
+        "first row of files of 4 kB (100,000 at full size)",
         (*FRAMES, "plain"),
         "s",
         AtMost(1.0, "wall"),

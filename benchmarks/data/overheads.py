@@ -227,8 +227,8 @@ def pools(task: Task) -> Measures:
 
 
 def small(task: Task) -> Measures:
-    """Exchanges of ten rows and of a million, in a session that has done each once."""
-    count = max(20_000, round(1_000_000 * task.scale))
+    """Exchanges of ten rows and of a million, whatever the scale, in a session that has done each once."""
+    count = 1_000_000
     if task.engine in ("polars", "duckdb"):
         yield from _million_of_frames(task, count)
         return

@@ -200,7 +200,8 @@ def _aligned(rows: list[list[str]], separator: str) -> list[str]:
 def _tables(results: Results) -> list[tuple[str, list[list[str]]]]:
     found = [(HEADINGS[it], _table(results, it)) for it in SECTIONS if results.lines(it)]
     found.append(("Greatest memory of all processes, MiB (PSS)", _memory(results)))
-    found.append(("Targets", _targets(results)))
+    is_scaled = results.data["options"]["scale"] != 1
+    found.append(("Targets" + (" (of the full size)" if is_scaled else ""), _targets(results)))
     return [(heading, rows) for heading, rows in found if len(rows) > 1]
 
 
@@ -213,8 +214,10 @@ def as_text(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def as_markdown(results: Results) -> str:
-    """The whole page of documentation."""
+def as_markdown(results: Results | None) -> str:
+    """The whole page of documentation; without figures while no run is recorded."""
+    if results is None:
+        return f"{PREFACE}\nNo full run is recorded yet.\n"
     parts = [PREFACE, provenance(results)]
     for heading, rows in _tables(results):
         ruled = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]

@@ -11,6 +11,7 @@ _SINKS = "ray.data.datasource.datasink"
 _FILE_SINKS = "ray.data.datasource.file_datasink"
 _SOURCES = "ray.data.datasource.datasource"
 _INTERFACES = "ray.data._internal.execution.interfaces"
+_PREPROCESSORS = "ray.data.preprocessors"
 
 #: Module of skate, to class, to module of Ray.
 PLACES: dict[str, dict[str, str]] = {
@@ -26,7 +27,10 @@ PLACES: dict[str, dict[str, str]] = {
     ),
     "skate.data._io.files.partitioning": _of(
         "ray.data.datasource.partitioning",
-        "PartitionStyle", "Partitioning", "PathPartitionFilter", "PathPartitionParser",
+        "PartitionStyle",
+        "Partitioning",
+        "PathPartitionFilter",
+        "PathPartitionParser",
     ),
     "skate.data._io.writers.datasinks": {
         **_of(_SINKS, "Datasink", "DummyOutputDatasink", "WriteResult"),
@@ -56,15 +60,57 @@ PLACES: dict[str, dict[str, str]] = {
     ),
     "skate.data.aggregate._numbers": _of(
         "ray.data.aggregate",
-        "AbsMax", "Count", "Max", "Mean", "Min", "MissingValuePercentage", "Std", "Sum", "ZeroPercentage",
+        "AbsMax",
+        "Count",
+        "Max",
+        "Mean",
+        "Min",
+        "MissingValuePercentage",
+        "Std",
+        "Sum",
+        "ZeroPercentage",
     ),
     "skate.data.expressions._operations": _of("ray.data.expressions", "Operation"),
     "skate.data.expressions._sources": _of(
         "ray.data.expressions",
-        "MonotonicallyIncreasingIdExpr", "RandomExpr", "StarExpr", "UUIDExpr", "UnnestExpr",
+        "MonotonicallyIncreasingIdExpr",
+        "RandomExpr",
+        "StarExpr",
+        "UUIDExpr",
+        "UnnestExpr",
     ),
     "skate.data.expressions._tree": _of(
         "ray.data.expressions", "AliasExpr", "BinaryExpr", "ColumnExpr", "Expr", "LiteralExpr", "UnaryExpr"
     ),
     "skate.data.expressions._udf": _of("ray.data.expressions", "DownloadExpr", "UDFExpr"),
-}  # fmt: skip
+    "skate.data.preprocessors._base": _of(
+        "ray.data.preprocessor", "Preprocessor", "PreprocessorNotFittedException"
+    ),
+    "skate.data.preprocessors._categories": _of(
+        f"{_PREPROCESSORS}.encoder",
+        "Categorizer",
+        "LabelEncoder",
+        "MultiHotEncoder",
+        "OneHotEncoder",
+        "OrdinalEncoder",
+    ),
+    "skate.data.preprocessors._chain": _of(f"{_PREPROCESSORS}.chain", "Chain"),
+    "skate.data.preprocessors._concatenator": _of(f"{_PREPROCESSORS}.concatenator", "Concatenator"),
+    "skate.data.preprocessors._discretizers": _of(
+        f"{_PREPROCESSORS}.discretizer", "CustomKBinsDiscretizer", "UniformKBinsDiscretizer"
+    ),
+    "skate.data.preprocessors._imputer": _of(f"{_PREPROCESSORS}.imputer", "SimpleImputer"),
+    "skate.data.preprocessors._rows": {
+        **_of(f"{_PREPROCESSORS}.transformer", "PowerTransformer"),
+        **_of(f"{_PREPROCESSORS}.normalizer", "Normalizer"),
+    },
+    "skate.data.preprocessors._scalers": _of(
+        f"{_PREPROCESSORS}.scaler", "MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler"
+    ),
+    "skate.data.preprocessors._text": {
+        **_of(f"{_PREPROCESSORS}.hasher", "FeatureHasher"),
+        **_of(f"{_PREPROCESSORS}.vectorizer", "CountVectorizer", "HashingVectorizer"),
+        **_of(f"{_PREPROCESSORS}.tokenizer", "Tokenizer"),
+    },
+    "skate.data.preprocessors._torch": _of(f"{_PREPROCESSORS}.torch", "TorchVisionPreprocessor"),
+}

@@ -1,6 +1,6 @@
 """Sources and sinks of users' own, with what belongs to them: the public names of ``ray.data.datasource``.
 
-Names about writing are in ``skate.data.datasink``, too.
+Names of the writing side are in ``skate.data.datasink``, too.
 """
 
 from __future__ import annotations

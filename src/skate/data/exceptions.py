@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
+from skate.data._previews import cell, preview, short
 from skate.exceptions import RayTaskError, UserCodeException
 
 __all__ = [
@@ -40,9 +41,6 @@ __all__ = [
     "omit_traceback_stdout",
 ]
 
-#: Most cells of a row that a message shows (count), and most characters of each.
-_MAX_CELLS = 4
-_MAX_CELL_TEXT = 60
 #: Most characters of an exception's own text in a message.
 _MAX_ERROR_TEXT = 2000
 #: Attributes that each user code error has of its own.
@@ -298,43 +296,6 @@ def _message(error: BaseException, stage: str, row: Mapping[str, Any] | None, pa
     )
 
 
-def preview(row: Mapping[str, Any]) -> str:
-    """Return the first cells of a row, shortened.
-
-    Example:
-        >>> preview({"id": 7, "text": "x" * 100})
-        "id=7, text='xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'"
-    """
-    cells = [f"{name}={_cell(value)}" for name, value in list(row.items())[:_MAX_CELLS]]
-    if len(row) > _MAX_CELLS:
-        cells.append(f"{len(row) - _MAX_CELLS} more")
-    return ", ".join(cells)
-
-
-def _cell(value: Any) -> str:
-    try:
-        if isinstance(value, (bytes, bytearray)):
-            return f"<{len(value)} bytes>"
-        if isinstance(value, str):
-            return (
-                repr(value)
-                if len(value) < _MAX_CELL_TEXT
-                else f"{value[: _MAX_CELL_TEXT - 4]!r}"[:-1] + "...'"
-            )
-        shape = getattr(value, "shape", None)
-        if isinstance(shape, tuple) and shape:
-            return f"<{getattr(value, 'dtype', type(value).__name__)} array {'x'.join(map(str, shape))}>"
-        if isinstance(value, (list, tuple, dict, set)):
-            return f"<{type(value).__name__} of {len(value)}>" if len(value) > 4 else _short(repr(value))
-        return _short(repr(value))
-    except BaseException:
-        return f"<{type(value).__name__}>"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_CELL_TEXT else text[: _MAX_CELL_TEXT - 3] + "..."
-
-
 def _outside(trace: TracebackType | None) -> TracebackType | None:
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("skate.data."):
         trace = trace.tb_next
@@ -471,7 +432,7 @@ def _packed_value(value: Any) -> tuple[bool, Any]:
     try:
         return True, _cloudpickle().dumps(value)
     except BaseException:
-        return False, _short(_cell(value))
+        return False, short(cell(value))
 
 
 def _unpacked_value(packed: tuple[bool, Any]) -> Any:

@@ -15,9 +15,9 @@ from .helpers import differs, ids
 NAMES = [
     "ray.data.ActorPoolStrategy", "ray.data.DataContext", "ray.data.DataIterator", "ray.data.Dataset",
     "ray.data.Datasink", "ray.data.Datasource", "ray.data.ExecutionOptions", "ray.data.ExecutionResources",
-    "ray.data.FileShuffleConfig", "ray.data.MaterializedDataset", "ray.data.NodeIdStr", "ray.data.RandomSeedConfig",
+    "ray.data.FileShuffleConfig", "ray.data.NodeIdStr", "ray.data.RandomSeedConfig",
     "ray.data.ReadTask", "ray.data.RowBasedFileDatasink", "ray.data.BlockBasedFileDatasink", "ray.data.SaveMode",
-    "ray.data.Schema", "ray.data.TaskPoolStrategy", "ray.data.set_progress_bars", "ray.data.DatasetContext",
+    "ray.data.Schema", "ray.data.TaskPoolStrategy", "ray.data.DatasetContext",
     "ray.data.aggregate.AbsMax", "ray.data.aggregate.AggregateFn", "ray.data.aggregate.AggregateFnV2",
     "ray.data.aggregate.ApproximateQuantile", "ray.data.aggregate.AsList", "ray.data.aggregate.Count",
     "ray.data.aggregate.CountDistinct", "ray.data.aggregate.Max", "ray.data.aggregate.Mean", "ray.data.aggregate.Min",
@@ -75,7 +75,6 @@ def test_a_name_is_there(name):
 #: Where classes say that they are from, however they were imported.
 MODULES = {
     "Dataset": "ray.data.dataset",
-    "MaterializedDataset": "ray.data.dataset",
     "Schema": "ray.data.dataset",
     "DataContext": "ray.data.context",
     "DataIterator": "ray.data.iterator",

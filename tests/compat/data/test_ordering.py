@@ -21,18 +21,17 @@ def column(ds, name):
     reason="Any order, unless `preserve_order` is set. Here the order of the input: it costs little.",
 )
 def test_order_is_kept_by_default():
-    ray.data.DataContext.get_current().execution_options.preserve_order = False
     gate = Gate.remote()
 
     def wait_for_the_last(row):
-        ray.get(gate.wait.remote() if row["id"] == 0 else gate.open.remote())
+        if row["id"] in (0, 7):
+            ray.get(gate.wait.remote() if row["id"] == 0 else gate.open.remote())
         return row
 
     # Tasks: small data would stay in this process, where one row comes after the other.
-    with settings(
-        **({"local_limit_bytes": 0} if hasattr(ray.data.DataContext(), "local_limit_bytes") else {})
-    ):
-        assert ids(ray.data.range(2, override_num_blocks=2).map(wait_for_the_last)) == [0, 1]
+    local = {"local_limit_bytes": 0} if hasattr(ray.data.DataContext(), "local_limit_bytes") else {}
+    with settings(execution_options=ray.data.ExecutionOptions(), **local):
+        assert ids(ray.data.range(8, override_num_blocks=8).map(wait_for_the_last)) == list(range(8))
 
 
 def test_order_is_kept_if_it_is_asked_for():

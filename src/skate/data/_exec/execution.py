@@ -121,7 +121,7 @@ class Execution:
         self._error: BaseException | None = None
         self._task_names: dict[int, str] = {}
         # The letters of tasks under way: one that a crash repeats finds the same rows again.
-        self._reported_rows: dict[str, set[tuple[str, str, str]]] = {}
+        self._seen_letters: dict[str, set[tuple[str, str, str]]] = {}
         sweep()
         port.open(stages, target_bytes, self._folder.path)
 
@@ -198,7 +198,7 @@ class Execution:
         elif isinstance(event, TaskDone):
             self.stats.task_done(event.task, event.report)
             self._reported(self._news(event.task, event.report.letters), event.report.counts)
-            self._reported_rows.pop(self._task_names.pop(event.task, ""), None)
+            self._seen_letters.pop(self._task_names.pop(event.task, ""), None)
             self._carry_out(scheduler.task_done(event.task, event.report.peak_bytes))
         elif isinstance(event, TaskFailed):
             self.stats.task_failed(event.task)
@@ -217,9 +217,9 @@ class Execution:
         """Return the letters of a task that no attempt before it has reported."""
         if not letters:
             return letters
-        reported = self._reported_rows.setdefault(self._task_names.get(task, ""), set())
-        found = [one for one in letters if (one.stage, one.path, one.row_id) not in reported]
-        reported.update((one.stage, one.path, one.row_id) for one in found)
+        seen = self._seen_letters.setdefault(self._task_names.get(task, ""), set())
+        found = [one for one in letters if (one.stage, one.path, one.row_id) not in seen]
+        seen.update((one.stage, one.path, one.row_id) for one in found)
         return found
 
     def _reported(self, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:

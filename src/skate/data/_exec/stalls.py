@@ -1,4 +1,4 @@
-"""The text of an execution that makes no progress: who waits for what. Decisions only."""
+"""The text of an execution that makes no progress: who waits for what."""
 
 from __future__ import annotations
 

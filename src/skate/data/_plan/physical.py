@@ -105,8 +105,8 @@ class Machine:
     Attributes:
         cpus: CPUs.
         is_local: in the caller's process.
-        preserves_order: the user's rows are to keep their order. What an exchange collects keeps it always:
-            which rows go together, and which are drawn, follows from their places.
+        preserves_order: the user's rows are to keep their order. The input of an exchange keeps it
+            always: which rows go together, and which are drawn, follows from their places.
         on_conflict: what ``concat`` does where the types of blocks differ.
         read_parallelism: read tasks asked for where the user names no number; -1: chosen from sizes.
         context: the DataContext, for datasources.

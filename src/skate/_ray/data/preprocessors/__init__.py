@@ -1,0 +1,1 @@
+"""Adds the modules of ``ray.data.preprocessors``, whose names ``skate.data.preprocessors`` has."""
