@@ -1,8 +1,8 @@
 """Identities of users' functions from one run of a program to the next.
 
-Pickles do not serve: they name classes of a script by random numbers, and put sets in an order that each process
-draws anew. Here a function is its source with what it closes over, a class its source, an object its class
-and its state.
+Pickles do not serve: they name classes of a script by random numbers, and put sets in an order that each
+process draws anew. Here a function is its source with what it closes over, a class its source, an object its
+class and its state.
 """
 
 from __future__ import annotations
