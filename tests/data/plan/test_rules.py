@@ -134,3 +134,13 @@ def test_limits_on_limits_are_one() -> None:
     assert isinstance(plan, Limit)
     assert plan.rows == 7
     assert isinstance(plan.input, Read)
+
+
+def test_files_that_are_decoded_are_small_only_if_they_are_tiny(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_bytes(b"<p>word</p>" * 200_000)
+    settings = skate.data.DataContext.get_current()
+    is_small = executing._is_small
+    pages = skate.data.read_html(str(tmp_path))._plan
+    text = skate.data.read_binary_files(str(tmp_path))._plan
+    assert not is_small(pages, settings.local_limit_bytes)
+    assert is_small(text, settings.local_limit_bytes)

@@ -128,6 +128,8 @@ class Datasource:
     hints: SourceHints = SourceHints()
     #: Hints of these kinds are honoured exactly: "columns", "predicate", "limit".
     supports: frozenset[str] = frozenset()
+    #: Reading decodes (pictures, documents, sound): it takes far more time than its bytes say.
+    is_decoding: bool = False
 
     def get_name(self) -> str:
         """Return a name for people: ``"Parquet"``."""

@@ -23,6 +23,8 @@ from skate.data._task.operators import Letter
 
 #: Budget of an execution in the caller's process: what it reads is small, what it makes may not be.
 LOCAL_MEMORY_BYTES = 1 << 30
+#: Bytes of tables that take as long as one byte of a file that has to be decoded, about.
+_DECODING_FACTOR = 32
 
 
 @dataclass
@@ -157,7 +159,7 @@ def _is_small(plan: Node, limit_bytes: int) -> bool:
             size = node.source.estimate_inmemory_data_size()
             if size is None:
                 return False
-            total += size
+            total += size * _DECODING_FACTOR if node.source.is_decoding else size
         elif isinstance(node, Blocks):
             total += sum(piece.size_bytes for piece in node.slices)
     return total < limit_bytes

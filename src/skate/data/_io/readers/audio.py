@@ -37,6 +37,7 @@ class AudioDatasource(FileBasedDatasource):
         "mp3", "wav", "aac", "flac", "ogg", "m4a", "wma", "alac", "aiff", "pcm", "amr", "opus", "ra", "rm",
         "au", "mid", "midi", "caf",
     )  # fmt: skip
+    is_decoding = True
     limits = BundleLimits(most_bytes=16 << 20, most_files=256, least_bytes=1 << 20)
     rows_per_file = 1
     memory_per_byte = 8.0

@@ -30,6 +30,7 @@ class HTMLDatasource(FileBasedDatasource):
     """
 
     default_extensions = ("html", "htm", "xhtml")
+    is_decoding = True
     limits = BundleLimits(most_bytes=16 << 20, most_files=512, least_bytes=1 << 20)
     rows_per_file = 1
 

@@ -96,6 +96,7 @@ class ImageDatasource(FileBasedDatasource):
     """
 
     default_extensions = ("png", "jpg", "jpeg", "tif", "tiff", "bmp", "gif")
+    is_decoding = True
     limits = BundleLimits(most_bytes=16 << 20, most_files=256, least_bytes=1 << 20)
     rows_per_file = 1
     memory_per_byte = 10.0

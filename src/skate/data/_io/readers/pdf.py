@@ -47,6 +47,7 @@ class PDFDatasource(FileBasedDatasource):
     """
 
     default_extensions = ("pdf",)
+    is_decoding = True
     limits = BundleLimits(most_bytes=16 << 20, most_files=128, least_bytes=1 << 20)
     memory_per_byte = 0.5
 

@@ -36,6 +36,7 @@ class VideoDatasource(FileBasedDatasource):
         "mp4", "mkv", "mov", "avi", "wmv", "flv", "webm", "m4v", "3gp", "mpeg", "mpg", "ts", "ogv", "rm",
         "rmvb", "vob", "asf", "f4v", "m2ts", "mts", "divx", "xvid", "mxf",
     )  # fmt: skip
+    is_decoding = True
     limits = BundleLimits(most_bytes=16 << 20, most_files=64, least_bytes=1 << 20)
     reads_whole_files = False
     memory_per_byte = 100.0

@@ -52,6 +52,7 @@ class WebDatasetDatasource(FileBasedDatasource):
     read.
     """
 
+    is_decoding = True
     limits = BundleLimits(most_bytes=64 << 20, most_files=64, least_bytes=1 << 20)
     reads_whole_files = False
     memory_per_byte = 4.0
