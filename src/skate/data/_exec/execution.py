@@ -201,6 +201,8 @@ class Execution:
             self._seen_letters.pop(self._task_names.pop(event.task, ""), None)
             self._carry_out(scheduler.task_done(event.task, event.report.peak_bytes))
         elif isinstance(event, TaskFailed):
+            if event.is_crash:
+                self._explain_crash(event)
             self.stats.task_failed(event.task)
             self._task_names.pop(event.task, None)
             self._carry_out(scheduler.task_failed(event.task, event.error, event.is_crash))
@@ -221,6 +223,16 @@ class Execution:
         found = [one for one in letters if (one.stage, one.path, one.row_id) not in seen]
         seen.update((one.stage, one.path, one.row_id) for one in found)
         return found
+
+    def _explain_crash(self, event: TaskFailed) -> None:
+        """Add to an error where in the plan it was, and what helps. (Python 3.10 has no notes.)"""
+        stage = self.stats.stage_of(event.task)
+        if stage is not None and hasattr(event.error, "add_note"):
+            event.error.add_note(
+                f"It ran {stage} of a data set, task {self._task_names.get(event.task, '')!r}. If a row ends "
+                f"its "
+                'process, timeout_per_row=SECONDS with on_error="dead_letter" makes it a dead letter.'
+            )
 
     def _reported(self, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
         if (letters or counts) and self._on_report is not None:
