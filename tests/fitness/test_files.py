@@ -15,8 +15,6 @@ LIMIT = 500
 #: Longer ones, the lines that they may have, and why they are not several. Decision modules: never here
 #: without a word in the review.
 LONGER = {
-    "src/skate/data/context.py": (505, "all settings, Ray's too, with their defaults"),
-    "src/skate/data/exceptions.py": (510, "one tree of errors, and how they travel"),
     "src/skate/_base/errors.py": (625, "the whole exception tree, one short class each"),
     "src/skate/_transport/reactor.py": (570, "one loop: who leads, who follows, and what wakes them"),
 }
