@@ -193,8 +193,15 @@ def _output(
     where: Any = block
     if spec.folder is not None and block.num_rows:
         path = os.path.join(spec.folder, f"{spec.name.replace(os.sep, '_')}-{number}.arrow")
-        with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, block.schema) as writer:
-            writer.write_table(block)
+        try:
+            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, block.schema) as writer:
+                writer.write_table(block)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error} while rows of an exchange were put into files in {spec.folder}. Make room there, "
+                "set TMPDIR to a folder on a larger disk, or raise DataContext.memory_limit_bytes",
+            ) from error
         where = FilePart(path)
     meta = BlockMeta(block.num_rows, size, block.schema, files, extra, is_on_disk=where is not block)
     return Output(meta, where, letters)

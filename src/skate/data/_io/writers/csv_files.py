@@ -83,6 +83,12 @@ def _check_columns(schema: pa.Schema) -> None:
             )
 
 
+def _is_binary(type_: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_)
+    )
+
+
 class _CSVWriter(BlockWriter):
     def __init__(self, stream: Any, schema: pa.Schema, arguments: dict[str, Any]) -> None:
         self._has_columns = bool(schema.names)
@@ -91,7 +97,16 @@ class _CSVWriter(BlockWriter):
     def write(self, block: pa.Table) -> None:
         if self._writer is None:
             raise ValueError("the rows have no columns; a CSV file cannot hold such rows. Keep one column.")
-        self._writer.write_table(block)
+        try:
+            self._writer.write_table(block)
+        except pa.ArrowInvalid as error:
+            binary = [field.name for field in block.schema if _is_binary(field.type)]
+            if not binary:
+                raise
+            raise ValueError(
+                f"columns {binary} have bytes that are no text (UTF-8), and a CSV file is text. Write "
+                f"Parquet, drop the columns, or turn them into text first: {error}"
+            ) from error
 
     def close(self) -> None:
         if self._writer is not None:

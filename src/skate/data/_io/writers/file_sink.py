@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from skate.data._io.sink import Sink
 from skate.data._io.writers.formats import Format
 from skate.data._io.writers.names import FilenameProvider, FileNames, is_overridden
 from skate.data._task.operators import TaskContext
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class FileSink(Sink):
@@ -170,12 +173,27 @@ class FileSink(Sink):
         return self._begun is not None and self._begun.files is not None
 
     def write(self, blocks: Iterator[pa.Table], task: TaskContext) -> TaskResult:
-        with self.stage(task) as files:
-            self._form.write(blocks, files, self.names_of(files), task, self._schema)
-            result = files.finish()
+        try:
+            with self.stage(task) as files:
+                self._form.write(blocks, files, self.names_of(files), task, self._schema)
+                result = files.finish()
+        except OSError as error:
+            raise self._explained(error) from error
         task.counts["files_written"] = task.counts.get("files_written", 0) + result["files"]
         task.counts["bytes_written"] = task.counts.get("bytes_written", 0) + result["bytes"]
         return result
+
+    def _explained(self, error: OSError) -> OSError:
+        """Return an error that says where there is no room; others stay as they are."""
+        # An error of a user's function is of a type of its own.
+        if type(error) is not OSError or error.errno not in _NO_ROOM:
+            return error
+        then = "goes on where it was" if self.is_resumable else "writes everything"
+        return OSError(
+            error.errno,
+            f"{os.strerror(error.errno)} while {self.name} wrote to {self.path}. Nothing of this write is "
+            f"visible; make room, and run it again: it {then}",
+        )
 
     def stage(self, task: TaskContext) -> StagedTask:
         """Return the files of one attempt of a task, for a ``with`` statement."""
