@@ -12,7 +12,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -129,9 +130,14 @@ def _named_ray() -> Iterator[None]:
         _take_back()
 
 
-#: For a file of tests, and for a folder of them.
+#: For a file of tests.
 as_ray = pytest.fixture(scope="module", name="as_ray")(_named_ray)
-folder_as_ray = pytest.fixture(scope="package", name="folder_as_ray")(_named_ray)
+
+
+@pytest.fixture(scope="session")
+def named_ray() -> Callable[[], AbstractContextManager[None]]:
+    """For a folder of them: a fixture of this file's folder would last until the tests here have ended, too."""
+    return contextmanager(_named_ray)
 
 
 # ---------------------------------------------------------------------- outcomes, for the comparison

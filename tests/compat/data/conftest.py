@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning"))
             item.add_marker(pytest.mark.filterwarnings("ignore::FutureWarning"))
             item.add_marker(pytest.mark.filterwarnings("ignore::UserWarning"))
+
+
+@pytest.fixture(scope="package")
+def folder_as_ray(named_ray: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """What is started by tests of this folder takes skate for ray."""
+    with named_ray():
+        yield
 
 
 @pytest.fixture(scope="package")
