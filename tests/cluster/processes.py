@@ -152,7 +152,7 @@ def run_pytest(
     return run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conftest", "-o", "addopts=",
          "--rootdir", folder, "--import-mode=importlib", file],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, _TESTS]), **(environment or {})}, cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([_TESTS, *sys.path]), **(environment or {})}, cwd=folder,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import pytest
 from skate.data import _notices
 from skate.data.context import DataContext
 
-sys.path.insert(0, str(Path(__file__).parent))  # random_programs.py, whose functions workers import
+sys.path.append(str(Path(__file__).parent))  # random_programs.py, whose functions workers import
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # play.py, which is also a program
+sys.path.append(str(HERE))  # play.py, which is also a program
 
 
 class Server:
