@@ -18,6 +18,7 @@ import skate
 import skate.data
 from skate.data import ActorPoolStrategy, DataContext
 from skate.data._block.kernels.sorting import SortKey
+from skate.data._exec.commands import Submit
 from skate.data._exec.port import TaskFailed
 from skate.data._exec.scheduler import Scheduler
 from skate.data._exec.skate_port import SkatePort, _Running
@@ -31,7 +32,7 @@ from skate.data._operators.exchanges.shuffle import Shuffle
 from skate.data._operators.exchanges.sort import Sort
 from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.operators import Operator, Replica
-from skate.data._task.slices import BlockMeta, BlockSlice
+from skate.data._task.slices import BlockMeta, BlockSlice, Bundle
 from skate.data.aggregate import Sum
 
 ROWS = 60
@@ -230,6 +231,16 @@ def test_an_error_instead_of_a_block_fails_its_task(session: Any) -> None:
     assert event.is_crash
     assert isinstance(event.error, skate.exceptions.WorkerCrashedError)
     assert port.wait(0) == []
+
+
+def test_a_task_for_a_replica_that_has_just_died_is_run_again() -> None:
+    """The death is an event behind the one for which the scheduler chose this replica."""
+    port = SkatePort()
+    port.open([Stage(0, "Map", Kind.CHAIN)], 1 << 20, "")
+    port.submit(Submit(5, 0, "0.0", Bundle(()), replica=1, skip_rows=0, to_file=False))
+    (event,) = port.wait(0)
+    assert isinstance(event, TaskFailed)
+    assert (event.task, event.is_crash) == (5, True)
 
 
 PARTITIONS: dict[str, Operator | None] = {

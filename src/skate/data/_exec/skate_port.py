@@ -258,7 +258,11 @@ class SkatePort(Port):
         )
         window = self._window(command.stage)
         if command.replica is not None:
-            process = self._replicas[command.replica]
+            process = self._replicas.get(command.replica)
+            if process is None:  # it died, and the scheduler has not heard of it yet
+                error = RuntimeError(f"a replica of {stage.name} died before its task began")
+                self._events.append(TaskFailed(command.task, error, is_crash=True))
+                return
             process.tasks += 1
             if process.window != window:
                 process.window = window
