@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -244,6 +244,8 @@ def random_plan(chooser: random.Random) -> tuple[list[Stage], bool]:
         elif kind == "limit":
             stages.append(Stage(index, "limit", Kind.LIMIT, (index - 1,), rows=chooser.randint(0, 40)))
         elif kind == "barrier":
+            if stages[-1].kind in (Kind.SOURCE, Kind.CHAIN):
+                stages[-1] = replace(stages[-1], keeps=chooser.random() < 0.8)
             stages.append(
                 Stage(index, "gather", Kind.BARRIER, (index - 1,), exchange=Gather(), is_ordered=ordered)
             )
@@ -405,6 +407,28 @@ def test_pool_replicas_start_before_anything_is_read() -> None:
     stages = [source(0, 100, 10), Stage(1, "pool", Kind.CHAIN, (0,), pool=Pool(1, 4, 4))]
     commands = Scheduler(stages, limits()).begin()
     assert [type(command) for command in commands[:5]] == [StartReplica] * 4 + [Submit]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_another_attempt_before_a_barrier_may_make_its_rows_in_another_order(seed: int) -> None:
+    stages = [
+        source(0, 60, 4, keeps=True),
+        Stage(1, "gather", Kind.BARRIER, (0,), exchange=Gather(), is_ordered=False),
+    ]
+    world = World(seed, stages, limits(8 * MIB), 0.1)
+    attempts: dict[str, int] = {}
+
+    def other_order(command: Submit) -> list[tuple[Any, int]]:
+        rows = world.rows_of(command)
+        if command.stage == 0:
+            attempts[command.name] = attempts.get(command.name, 0) + 1
+            random.Random(attempts[command.name]).shuffle(rows)
+            assert command.skip_rows == 0
+        rows = rows[command.skip_rows :]
+        return [(tuple(rows[at : at + 3]), MIB) for at in range(0, len(rows), 3)]
+
+    world.blocks_of = other_order  # type: ignore[method-assign]
+    assert sorted(world.run()) == list(range(60))
 
 
 def test_parts_are_reported_once_when_all_their_rows_are_through() -> None:

@@ -114,7 +114,16 @@ class Scheduler:
             if found.has_result:
                 return self._decide()
             found.has_result = True
+        if state.spec.keeps:
+            # A barrier waits for all tasks anyway, and another attempt may cluster its rows in other ranges.
+            found.made.append(piece)
+            state.made_bytes += piece.memory_bytes
+            return self._decide()
         found.passed_rows += piece.num_rows
+        self._let_through(state, found, piece)
+        return self._decide()
+
+    def _let_through(self, state: StageState, found: Task, piece: BlockSlice) -> None:
         state.rows_out += piece.num_rows
         state.bytes_out += piece.size_bytes
         state.blocks_out += 1
@@ -123,7 +132,6 @@ class Scheduler:
             state.waiting_bytes += piece.memory_bytes
         else:
             self._pass_on(state, found.origin, piece)
-        return self._decide()
 
     def task_done(self, task: int, peak_bytes: int = 0) -> list[Command]:
         """A task has ended, and all that it made was reported.
@@ -139,6 +147,8 @@ class Scheduler:
         state.tasks_done += 1
         state.replica_deaths = 0
         state.peak_bytes = max(peak_bytes, state.peak_bytes * 7 // 8)
+        for piece in self._unmade(state, found):
+            self._let_through(state, found, piece)
         self._end_bundle(state, found)
         return self._decide()
 
@@ -156,9 +166,17 @@ class Scheduler:
         found.crashes += 1
         if not is_crash or found.crashes > MAX_CRASHES:
             return self._fail(error)
+        state = self.stages[found.stage]
+        self._unmade(state, found)
         found.replica, found.is_held = None, False
-        self.stages[found.stage].retries.append(found)
+        state.retries.append(found)
         return self._decide()
+
+    def _unmade(self, state: StageState, task: Task) -> list[BlockSlice]:
+        """Return what a task has made so far and was kept back, and forget it."""
+        made, task.made = task.made, []
+        state.made_bytes -= sum(piece.memory_bytes for piece in made)
+        return made
 
     def replica_ready(self, replica: int) -> list[Command]:
         """A replica has loaded."""
@@ -200,7 +218,11 @@ class Scheduler:
 
     def held_bytes(self) -> int:
         """Return the bytes of all blocks that the execution holds."""
-        held = [state.inbox.bytes + state.waiting_bytes for state in self.stages if not state.spec.slices]
+        held = [
+            state.inbox.bytes + state.waiting_bytes + state.made_bytes
+            for state in self.stages
+            if not state.spec.slices
+        ]
         inputs = sum(task.bundle.memory_bytes for task in self._tasks.values())
         return sum(held) + inputs + self.outbox_bytes
 
@@ -298,7 +320,7 @@ class Scheduler:
         state.is_cut = state.is_done = True
         state.inbox.clear()
         state.waiting.clear()
-        state.waiting_bytes = 0
+        state.waiting_bytes = state.made_bytes = 0
         state.retries.clear()
         for task in list(state.running.values()):
             self._forget(task.number)
@@ -444,7 +466,8 @@ class Scheduler:
 
     def _is_barrier_full(self, state: StageState) -> bool:
         assert state.consumer is not None
-        return self.stages[state.consumer].inbox.bytes > self._limits.memory_bytes // 4
+        held = self.stages[state.consumer].inbox.bytes + state.waiting_bytes + state.made_bytes
+        return held > self._limits.memory_bytes // 4
 
     def _forget(self, task: int) -> Task | None:
         found = self._tasks.pop(task, None)

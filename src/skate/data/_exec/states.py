@@ -20,6 +20,7 @@ class Task:
         passed_rows: rows of its output that were passed on, over all attempts.
         crashes: attempts that a crash ended.
         has_result: what its sink returned was passed on; that of a later attempt is left out.
+        made: output before a barrier, which goes on when the task has ended.
     """
 
     number: int
@@ -34,6 +35,7 @@ class Task:
     is_held: bool = False
     expected_bytes: int = 0
     has_result: bool = False
+    made: list[BlockSlice] = field(default_factory=list)
 
 
 class ReplicaState(Enum):
@@ -71,6 +73,7 @@ class StageState:
         ended: tasks that have ended and whose turn has not come, by number of the bundle.
         retries: tasks that a crash ended, to be submitted again first.
         waiting_bytes: bytes in ``waiting``.
+        made_bytes: bytes in ``made`` of its tasks.
         is_done: its output has ended.
         tasks_done, rows_out, bytes_out, blocks_out: counters.
         peak_bytes: largest output plus working set of a finished task.
@@ -89,6 +92,7 @@ class StageState:
     replicas: dict[int, Replica] = field(default_factory=dict)
     replica_deaths: int = 0
     waiting_bytes: int = 0
+    made_bytes: int = 0
     is_done: bool = False
     is_cut: bool = False
     tasks_done: int = 0
