@@ -5,6 +5,7 @@ Each run has a Python of its own, with its own hash seed and addresses of object
 
 from __future__ import annotations
 
+import compileall
 import functools
 import json
 import os
@@ -21,7 +22,12 @@ HASH_SEEDS = (0, 1, 2)
 
 @functools.cache
 def run(hash_seed: int, seed: int = 1, *mutants: str) -> dict[str, Any]:
-    """Simulate the program in a new process."""
+    """Simulate the program in a new process.
+
+    All runs load byte code: a function that was compiled just now shares other strings within itself, and its pickle
+    has another size.
+    """
+    compileall.compile_dir(TESTS / "simulation", quiet=1)
     done = subprocess.run(
         [sys.executable, "-m", "simulation", str(seed), *mutants],
         cwd=TESTS, env={**os.environ, "PYTHONHASHSEED": str(hash_seed)}, capture_output=True, text=True, check=False,
