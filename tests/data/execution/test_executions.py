@@ -21,6 +21,7 @@ from skate.data._plan.execute import execute
 from skate.data._plan.logical import (
     ActorPool,
     Apply,
+    Blocks,
     Exchanged,
     Limit,
     Node,
@@ -31,7 +32,7 @@ from skate.data._plan.logical import (
 )
 from skate.data._task.exchange import Exchange, ExchangeLimits
 from skate.data._task.operators import Made, Operator, Replica, TaskContext
-from skate.data._task.slices import BlockSlice, Bundle
+from skate.data._task.slices import BlockMeta, BlockSlice, Bundle
 from skate.data.execution_options import ExecutionOptions
 
 
@@ -378,3 +379,23 @@ def test_slices_travel_without_what_they_are_slices_of(far: Any) -> None:
         block = execution.fetch(piece)
     assert block.num_rows == 100
     assert block.get_total_buffer_size() < 3_000_000, "400 rows of 10 kB would be 4 MB, for each slice"
+
+
+def test_slices_of_a_block_of_the_driver_share_one_copy(
+    session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from skate.data._exec import skate_port
+
+    put, really = [], skate_port.api.put
+
+    def counting(value: Any) -> Any:
+        put.append(value)
+        return really(value)
+
+    monkeypatch.setattr(skate_port.api, "put", counting)
+    table = pa.table({"id": list(range(50_000))})
+    whole = BlockSlice.whole(table, BlockMeta(table.num_rows, table.nbytes))
+    halves = Blocks((whole.rows(0, 30_000), whole.rows(30_000, 50_000)))
+    rows, _ = run(Apply(halves, add(1), ActorPool(1, 1, 1)))
+    assert rows == list(range(1, 50_001))
+    assert len([value for value in put if isinstance(value, pa.Table)]) == 1

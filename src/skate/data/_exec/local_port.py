@@ -9,9 +9,18 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._exec.commands import StartReplica, Submit
-from skate.data._exec.port import BlockMade, Event, Port, ReplicaDied, ReplicaReady, TaskDone, TaskFailed
+from skate.data._exec.port import (
+    BlockMade,
+    Event,
+    Port,
+    ReplicaDied,
+    ReplicaReady,
+    TaskDone,
+    TaskFailed,
+    spec_of,
+)
 from skate.data._exec.stages import Kind, Stage
-from skate.data._exec.work import FilePart, Input, Output, Report, TaskSpec, load, run_task
+from skate.data._exec.work import FilePart, Input, Output, Report, load, run_task
 from skate.data._task.operators import Replica
 from skate.data._task.slices import BlockSlice
 
@@ -49,17 +58,7 @@ class LocalPort(Port):
         stage = self._stages[command.stage]
         inputs = [Input(_here(piece.block), piece.start, piece.stop) for piece in command.bundle.slices]
         read = stage.read_tasks[command.bundle.params] if stage.kind is Kind.SOURCE else None
-        spec = TaskSpec(
-            name=command.name,
-            inputs=tuple(inputs),
-            read=read,
-            params=None if read is not None else command.bundle.params,
-            skip_rows=command.skip_rows,
-            target_bytes=self._target_bytes,
-            merges_small=False,
-            number=command.number,
-            on_conflict=stage.on_conflict,
-        )
+        spec = spec_of(command, stage, inputs, read, self._target_bytes, merges_small=False)
         try:
             replica = self._replica(command)
         except Exception as error:

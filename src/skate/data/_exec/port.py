@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.stages import Stage
-from skate.data._exec.work import Report
+from skate.data._exec.work import Input, Report, TaskSpec
+from skate.data._io.datasource import ReadTask
 from skate.data._task.slices import BlockSlice
 
 if TYPE_CHECKING:
@@ -73,6 +74,40 @@ class CpusChanged:
 
 
 Event = BlockMade | TaskDone | TaskFailed | ReplicaReady | ReplicaDied | CpusChanged
+
+
+def spec_of(
+    command: Submit,
+    stage: Stage,
+    inputs: Sequence[Input],
+    read: ReadTask | int | None,
+    target_bytes: int,
+    merges_small: bool,
+    folder: str | None = None,
+) -> TaskSpec:
+    """Return the task of a command, as its process gets it.
+
+    Args:
+        command: the command.
+        stage: its stage.
+        inputs: the slices of its bundle, as the process finds them.
+        read: the read task of a source, or its number; None for other stages.
+        target_bytes: size at which output is cut.
+        merges_small: small blocks of output are put together.
+        folder: where to put output as files, or None.
+    """
+    return TaskSpec(
+        name=command.name,
+        inputs=tuple(inputs),
+        read=read,
+        params=command.bundle.params if read is None else None,
+        skip_rows=command.skip_rows,
+        folder=folder,
+        target_bytes=target_bytes,
+        merges_small=merges_small,
+        number=command.number,
+        on_conflict=stage.on_conflict,
+    )
 
 
 class Port(ABC):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,16 @@ import pyarrow as pa
 from skate import api, cloudpickle, cluster
 from skate.data._block.tables import compact
 from skate.data._exec.commands import StartReplica, Submit
-from skate.data._exec.port import BlockMade, Event, Port, ReplicaDied, ReplicaReady, TaskDone, TaskFailed
+from skate.data._exec.port import (
+    BlockMade,
+    Event,
+    Port,
+    ReplicaDied,
+    ReplicaReady,
+    TaskDone,
+    TaskFailed,
+    spec_of,
+)
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.warm import kill_quietly, session, warm
 from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
@@ -202,6 +212,7 @@ class SkatePort(Port):
         self._events: deque[Event] = deque()
         self._average: dict[int, float] = {}
         self._schemas: list[pa.Schema] = []
+        self._put: dict[int, ObjectRef[pa.Table]] = {}
 
     def cpus(self) -> float:
         if not api.is_initialized():
@@ -226,7 +237,7 @@ class SkatePort(Port):
         for piece in command.bundle.slices:
             where = piece.block
             if isinstance(where, pa.Table) and piece.meta.size_bytes > INLINE_BYTES:
-                where = api.put(where)
+                where = self._shared_block(where)
             if isinstance(where, ObjectRef):
                 at = positions.get(where)
                 if at is None:
@@ -238,24 +249,13 @@ class SkatePort(Port):
                 piece = BlockSlice.whole(where, replace(piece.meta, num_rows=where.num_rows))
             inputs.append(Input(where, piece.start, piece.stop))
         folder = self._folder if command.to_file else None
-        is_read = stage.kind is Kind.SOURCE
         read: ReadTask | int | None = None
-        if is_read:
+        if stage.kind is Kind.SOURCE:
             # Given tasks may be closures, which are dear to pickle: they went with the operators.
             number = command.bundle.params
             read = number if stage.read_tasks.is_given else stage.read_tasks[number]
-        spec = TaskSpec(
-            name=command.name,
-            inputs=tuple(inputs),
-            read=read,
-            params=None if is_read else command.bundle.params,
-            skip_rows=command.skip_rows,
-            folder=folder,
-            target_bytes=self._target_bytes,
-            merges_small=not stage.is_repeatable,
-            number=command.number,
-            on_conflict=stage.on_conflict,
-        )
+        merges = not stage.is_repeatable
+        spec = spec_of(command, stage, inputs, read, self._target_bytes, merges, folder)
         window = self._window(command.stage)
         if command.replica is not None:
             process = self._replicas.get(command.replica)
@@ -274,6 +274,14 @@ class SkatePort(Port):
             function = self._function(command.stage, window)
             items = function.remote(self._carry(command.stage), spec, *arguments)
         self._running[command.task] = _Running(items, command.stage, command.replica)
+
+    def _shared_block(self, block: pa.Table) -> ObjectRef[pa.Table]:
+        """Put a block of the driver's into shared memory, once, however many tasks get slices of it."""
+        ref = self._put.get(id(block))
+        if ref is None:
+            ref = self._put[id(block)] = api.put(block)
+            weakref.finalize(block, self._put.pop, id(block), None)
+        return ref
 
     def _function(self, index: int, window: int) -> Any:
         found = self._functions.get((index, window))
