@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from demo import ocr, output, pictures, search, sheet, sources
+from demo.arguments import cpus, positive
 from demo.baselines import read_with_loop, read_with_multiprocessing
 from demo.errors import DemoError
 from demo.pipeline import PLOT_NAME, forget_unfinished, read_with_skate
@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     amount = which.add_mutually_exclusive_group()
     amount.add_argument(
         "--count",
-        type=_positive,
+        type=positive,
         metavar="N",
         help=f"how many, chosen by the seed (default: {DEFAULT_COUNT})",
     )
@@ -169,8 +169,8 @@ def _parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("how to read them")
     how.add_argument(
         "--workers",
-        type=_positive,
-        default=_cpus(),
+        type=positive,
+        default=cpus(),
         metavar="N",
         help="readers (default: one for each CPU, here %(default)s)",
     )
@@ -200,24 +200,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return number
-
-
 def _word(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("nothing to search for")
     return text
-
-
-def _cpus() -> int:
-    """The CPUs this process may run on, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _short(path: Path) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from demo.arguments import cpus, positive
 from demo.errors import DemoError
 from rich.console import Console
 
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("question", nargs="*", help=f"words (default: {DEFAULT_QUESTION})")
-    parser.add_argument("--top", type=_positive, default=3, metavar="N", help="answers (default: 3)")
+    parser.add_argument("--top", type=positive, default=3, metavar="N", help="answers (default: 3)")
     parser.add_argument(
         "--folder",
         type=Path,
@@ -92,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rebuild", action="store_true", help="make the index again")
     parser.add_argument(
         "--workers",
-        type=_positive,
-        default=_cpus(),
+        type=positive,
+        default=cpus(),
         metavar="N",
         help="processes that embed (default: one for each CPU, here %(default)s)",
     )
@@ -105,20 +105,6 @@ def _parser() -> argparse.ArgumentParser:
         help="where the index is (default: ./%(default)s)",
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return number
-
-
-def _cpus() -> int:
-    """The CPUs this process may run on, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _complain(message: str) -> None:

@@ -26,8 +26,9 @@ from skate.data._io.commit import (
     resumed_command,
     state_of,
 )
-from skate.data._io.commit_plan import differences, frame, plain, records
+from skate.data._io.commit_plan import differences, frame, records
 from skate.data._io.commit_staging import task_number
+from skate.data._io.plain_data import plain
 
 HAPPY = [
     (Event.TASKS_FINISHED, Command.LIST),

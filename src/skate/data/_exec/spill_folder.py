@@ -18,6 +18,8 @@ import os
 import shutil
 import tempfile
 
+from skate.data._io.commit_lock import is_file_at
+
 _LOCK = ".lock"
 _REMOVED = ".removed"
 
@@ -83,7 +85,7 @@ def sweep() -> list[str]:
             continue
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(lock, path + _LOCK):
+            if is_file_at(lock, path + _LOCK):
                 _remove(path)
                 os.unlink(path + _LOCK)
                 removed.append(path)
@@ -108,17 +110,9 @@ def _locked(path: str) -> int:
         except FileNotFoundError:
             continue  # the folder above was empty, and somebody removed it
         fcntl.lockf(lock, fcntl.LOCK_EX)
-        if _is_at(lock, path):
+        if is_file_at(lock, path):
             return lock
         os.close(lock)  # somebody swept it before it was locked
-
-
-def _is_at(lock: int, path: str) -> bool:
-    try:
-        there = os.stat(path)
-    except OSError:
-        return False
-    return (there.st_dev, there.st_ino) == (os.fstat(lock).st_dev, os.fstat(lock).st_ino)
 
 
 def _remove(path: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skate.data._exec.commands import StartReplica, Submit
-from skate.data._exec.stages import Kind, Stage
+from skate.data._exec.stages import Stage
 from skate.data._exec.work import Report
 
 
@@ -207,15 +207,6 @@ class Statistics:
     def waited(self, seconds: float) -> None:
         """Add seconds that the driver waited."""
         self.waited_s += seconds
-
-    def rows_read(self) -> int:
-        """Return the rows that the tasks of all chains took so far."""
-        chains = [
-            one.rows_in
-            for one, spec in zip(self.stages, self._specs, strict=True)
-            if spec.kind in (Kind.SOURCE, Kind.CHAIN)
-        ]
-        return max(chains, default=0)
 
     def ended(self) -> None:
         """Stop the clock."""

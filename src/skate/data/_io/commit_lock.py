@@ -110,8 +110,7 @@ def try_acquire(store: Store, name: str, least_fence: int = 1) -> JobLock | None
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine, there = os.fstat(descriptor), _stat(path)
-            if there is not None and (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino):
+            if is_file_at(descriptor, path):
                 fence = max(least_fence, int(_parse(os.pread(descriptor, 4096, 0)).get("fence", 0)) + 1)
                 content_bytes = _content(fence, token)
                 os.pwrite(descriptor, content_bytes, 0)
@@ -148,11 +147,12 @@ def _parse(data: bytes | None) -> dict[str, Any]:
     return {}
 
 
-def _stat(path: str) -> os.stat_result | None:
+def is_file_at(descriptor: int, path: str) -> bool:
+    """Tell whether an open file is still the one of its name: a holder of a lock removes its file."""
     try:
-        return os.stat(path)
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
-        return None
+        return False
 
 
 def _is_alive(content: dict[str, Any]) -> bool:

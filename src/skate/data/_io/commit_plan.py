@@ -4,31 +4,11 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 #: Names that a difference shows of many.
 SHOWN = 5
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it, with what JSON has not as text: equal for equal values."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted((plain(item) for item in value), key=repr)
-    if isinstance(value, bytes):
-        return value.hex()
-    if callable(value):
-        return (
-            f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
-        )
-    text = repr(value)
-    return text if " at 0x" not in text else f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:

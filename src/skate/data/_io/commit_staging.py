@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypedDict
 
@@ -57,10 +57,6 @@ class Staging:
     first_task: int = 0
     sync: bool = False
     open_arguments: tuple[tuple[str, Any], ...] = ()
-
-    def with_arguments(self, arguments: dict[str, Any]) -> Staging:
-        """Return a copy that opens files with arguments."""
-        return replace(self, open_arguments=tuple(arguments.items()))
 
     def begin(self, task_id: str, number: int | None = None) -> StagedTask:
         """Return the files of one attempt of a task, to be used in a ``with`` statement.

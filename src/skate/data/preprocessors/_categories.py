@@ -143,7 +143,23 @@ class OrdinalEncoder(_Encoder):
         return pa.chunked_array(made, pa.list_(pa.int64()))
 
 
-class OneHotEncoder(_Encoder):
+class _VectorEncoder(_Encoder):
+    """Base of those that make a vector with a place for each value."""
+
+    #: The elements of lists are values; otherwise a list is one value.
+    _takes_elements = False
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        *,
+        max_categories: Mapping[str, int] | None = None,
+        output_columns: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(columns, output_columns, max_categories, self._takes_elements)
+
+
+class OneHotEncoder(_VectorEncoder):
     """Makes of a value a vector that is 1 at the value's place and 0 elsewhere.
 
     Values that were not learned become a vector of zeros.
@@ -159,15 +175,6 @@ class OneHotEncoder(_Encoder):
     Example:
         >>> OneHotEncoder(columns=["colour"]).fit_transform(ds)
     """
-
-    def __init__(
-        self,
-        columns: Sequence[str],
-        *,
-        max_categories: Mapping[str, int] | None = None,
-        output_columns: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__(columns, output_columns, max_categories, elements=False)
 
     def _column(self, table: pa.Table, name: str) -> Any:
         import numpy as np
@@ -189,7 +196,7 @@ class OneHotEncoder(_Encoder):
         return stats.get(key_of(v), -1)
 
 
-class MultiHotEncoder(_Encoder):
+class MultiHotEncoder(_VectorEncoder):
     """Makes of a list a vector with the number of times that each value is in it.
 
     Elements that were not learned do not count; a null list is a vector of zeros.
@@ -206,14 +213,7 @@ class MultiHotEncoder(_Encoder):
         >>> MultiHotEncoder(columns=["genres"]).fit_transform(ds)
     """
 
-    def __init__(
-        self,
-        columns: Sequence[str],
-        *,
-        max_categories: Mapping[str, int] | None = None,
-        output_columns: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__(columns, output_columns, max_categories, elements=True)
+    _takes_elements = True
 
     def _column(self, table: pa.Table, name: str) -> Any:
         import numpy as np

@@ -24,6 +24,7 @@ from skate.data._io.files.partitioning import Partitioning, PathPartitionParser,
 from skate.data._io.files.reading import InputFile, check_size, codec_of, read_ahead
 from skate.data._io.files.retrying import Retries
 from skate.data._io.files.shuffling import check_shuffle, shuffled
+from skate.data._io.plain_data import plain
 from skate.data._task.operators import TaskContext
 
 # Files of which an estimate of the size is made; a longer listing counts as at least that much.
@@ -418,27 +419,6 @@ class FileRead:
 def as_text(path: str) -> str:
     """Return a path as text: bytes of names that are no UTF-8 become U+FFFD."""
     return path if path.isascii() else path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def plain(value: Any) -> Any:
-    """Return an option as plain data that is the same in every process, for fingerprints."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(str(item) for item in value)
-    if isinstance(value, pa.Schema):
-        return str(value)
-    name = getattr(value, "__qualname__", None)
-    if name is not None:
-        return f"{getattr(value, '__module__', '')}:{name}"
-    fields = getattr(value, "__dataclass_fields__", None)
-    if fields is not None:
-        return {field: plain(getattr(value, field)) for field in fields}
-    return type(value).__qualname__
 
 
 def _path_filter(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from skate.data._io.commit import SaveMode
-from skate.data._io.commit_plan import plain
+from skate.data._io.plain_data import plain
 from skate.data._io.writers.file_sink import FileSink, call_args_fn
 from skate.data._io.writers.formats import BlockFormat, BlockWriter
 from skate.data._io.writers.names import FilenameProvider

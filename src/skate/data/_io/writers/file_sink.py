@@ -13,12 +13,12 @@ import pyarrow as pa
 from skate.data._block.tables import public_schema
 from skate.data._io.commit import SaveMode, save_mode
 from skate.data._io.commit_files import JobFiles, WriteFacts
-from skate.data._io.commit_plan import plain
 from skate.data._io.commit_staging import StagedTask, Staging, TaskResult
 from skate.data._io.commit_start import Begun, Target, begin
 from skate.data._io.commit_store import Store, open_store
 from skate.data._io.files.errors import check_positive, check_type
 from skate.data._io.files.filesystem import resolve
+from skate.data._io.plain_data import plain
 from skate.data._io.sink import Sink
 from skate.data._io.writers.formats import Format
 from skate.data._io.writers.names import FilenameProvider, FileNames, is_overridden

@@ -13,8 +13,8 @@ from skate.data._block.batches import to_batch
 from skate.data._block.errors import SchemaConflictError
 from skate.data._block.rows import iter_rows
 from skate.data._block.tables import concat, size_bytes, slice_rows, unify_schemas
-from skate.data._io.commit_plan import plain
 from skate.data._io.commit_staging import StagedTask
+from skate.data._io.plain_data import plain
 from skate.data._io.writers.names import FileNames
 from skate.data._task.operators import TaskContext
 

@@ -21,6 +21,7 @@ from skate.data._operators.exchanges.partitions import (
     bucket_bundles,
     cluster,
     cut_blocks,
+    folded,
     key_columns,
 )
 from skate.data._task.exchange import Exchange, ExchangeLimits
@@ -145,19 +146,12 @@ class _Final(_Step):
 
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
         """Combine as blocks come, so that memory holds groups, not partial results."""
-        waiting: list[pa.Table] = []
-        total, kept = 0, 0
-        for block in blocks:
-            waiting.append(block)
-            total += size_bytes(block)
-            if total > max(task.target_max_block_bytes, 2 * kept):
-                waiting = [self._combined(waiting)]
-                kept = total = size_bytes(waiting[0])
-        if not waiting:
+        table = folded(blocks, self._combined, task)
+        if table is None:
             if self.keys:
                 return
-            waiting = [_Partial((), self.aggregates)._partial(_Nothing.table(self.aggregates))]
-        table = self._combined(waiting)
+            nothing = _Partial((), self.aggregates)._partial(_Nothing.table(self.aggregates))
+            table = self._combined([nothing])
         if self.keys:
             table = _in_order(table, len(self.keys))
         columns = {name: table[f"k{number}"] for number, name in enumerate(self.keys)}

@@ -12,8 +12,14 @@ from skate.data._block.kernels.arrays import take
 from skate.data._block.kernels.grouping import Groups
 from skate.data._block.kernels.hashing import bucket_of, hash_named
 from skate.data._block.kernels.sorting import key_column
-from skate.data._block.tables import concat, size_bytes
-from skate.data._operators.exchanges.partitions import BUCKETS, bucket_bundles, cluster, cut_blocks
+from skate.data._block.tables import concat
+from skate.data._operators.exchanges.partitions import (
+    BUCKETS,
+    bucket_bundles,
+    cluster,
+    cut_blocks,
+    folded,
+)
 from skate.data._task.exchange import Exchange, ExchangeLimits
 from skate.data._task.operators import Made, Operator, TaskContext
 from skate.data._task.slices import BlockSlice, Bundle
@@ -63,17 +69,9 @@ class _First(Operator):
 
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:
         """Yield the first of equal rows, in the rows' order; clustered before the exchange."""
-        waiting: list[pa.Table] = []
-        total, kept = 0, 0
-        for block in blocks:
-            waiting.append(block)
-            total += size_bytes(block)
-            if total > max(task.target_max_block_bytes, 2 * kept):
-                waiting = [self._first(concat(waiting, task.on_conflict))]
-                kept = total = size_bytes(waiting[0])
-        if not waiting:
+        table = folded(blocks, lambda waiting: self._first(concat(waiting, task.on_conflict)), task)
+        if table is None:
             return
-        table = self._first(concat(waiting, task.on_conflict))
         if self.is_last:
             yield from cut_blocks(table, task.target_max_block_bytes)
             return

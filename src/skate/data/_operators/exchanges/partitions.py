@@ -32,6 +32,30 @@ SMALL_BYTES = 8 << 20
 """A bundle is not made smaller than this for the sake of parallelism."""
 
 
+def folded(
+    blocks: Iterator[pa.Table], combine: Callable[[list[pa.Table]], pa.Table], task: TaskContext
+) -> pa.Table | None:
+    """Combine blocks as they come, so that memory holds results and a few blocks, not all blocks.
+
+    Args:
+        blocks: the input of a task.
+        combine: makes one table of several; what it returned before is the first of them.
+        task: says how many bytes of blocks may wait.
+
+    Returns:
+        All blocks combined; None if there are none.
+    """
+    waiting: list[pa.Table] = []
+    total, kept = 0, 0
+    for block in blocks:
+        waiting.append(block)
+        total += size_bytes(block)
+        if total > max(task.target_max_block_bytes, 2 * kept):
+            waiting = [combine(waiting)]
+            kept = total = size_bytes(waiting[0])
+    return combine(waiting) if waiting else None
+
+
 @dataclass(frozen=True, slots=True)
 class Offsets:
     """Where the buckets of a block begin: ``Made.extra`` of a clustered block.
