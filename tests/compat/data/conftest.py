@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -46,7 +47,9 @@ def quiet(session: None) -> Iterator[None]:
     from ray.data import DataContext
     from ray.data.context import ShuffleStrategy
 
-    context = DataContext.get_current()
+    before = DataContext.get_current()
+    context = copy.deepcopy(before)
+    DataContext._set_current(context)
     context.enable_progress_bars = False
     context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
     context.default_hash_shuffle_parallelism = 2
@@ -54,3 +57,4 @@ def quiet(session: None) -> Iterator[None]:
     if ON == "skate":
         context.pool_linger_s = 0.0  # or a test had the instances of the one before
     yield
+    DataContext._set_current(before)
