@@ -57,7 +57,7 @@ class World:
     ) -> None:
         self.random = random.Random(seed)
         self.stages = stages
-        self.scheduler = Scheduler(stages, limits)
+        self.scheduler = Scheduler(stages, limits, EXCHANGE)
         self.limits = limits
         self.crashes = crashes
         self.takes = takes
@@ -70,6 +70,9 @@ class World:
         self.crashes_of: dict[str, int] = {}
         self.peak = 0
         self.inputs_seen: dict[str, int] = {}
+        self.working: dict[int, int] = {}
+        self.models: dict[int, int] = {}
+        self.most_working = 0
 
     # what tasks make: rows of their input (or of their part), cut at random but the same for every attempt
 
@@ -130,6 +133,11 @@ class World:
         held = scheduler.held_bytes()
         assert held >= 0
         self.peak = max(self.peak, held)
+        calls = {
+            (play.command.stage, task if play.command.replica is None else f"replica {play.command.replica}")
+            for task, play in self.running.items()
+        }
+        self.most_working = max(self.most_working, sum(self.working.get(stage, 0) for stage, _ in calls))
         for state in scheduler.stages:
             assert state.inbox.bytes >= 0
             assert state.waiting_bytes >= 0
@@ -162,16 +170,24 @@ class World:
         self.random.choice(moves)()
 
     def going(self) -> list[int]:
-        """Tasks that can go on: not held, and with a CPU; a held task keeps the CPU that it has."""
+        """Tasks that can go on: not held, first in their replica, and with a CPU; a held task lends its own."""
         free = self.limits.cpus
         going = []
+        busy: dict[int | None, int] = {}
         for task, play in self.running.items():
-            if play.command.replica is None:
+            replica = play.command.replica
+            if replica is None:
+                if play.held:
+                    continue
                 if free < play.stage.cpus:
                     continue  # it waits in the runtime's queue
                 free -= play.stage.cpus
-            if not play.held:
-                going.append(task)
+            else:
+                assert play.stage.pool is not None
+                busy[replica] = busy.get(replica, 0) + 1
+                if busy[replica] > play.stage.pool.max_concurrency or play.held:
+                    continue  # it waits behind the others of its replica
+            going.append(task)
         return going
 
     def take(self) -> None:
@@ -186,7 +202,7 @@ class World:
             del self.replicas[replica]
             self.carry_out(self.scheduler.replica_died(replica, RuntimeError("died"), is_crash=True))
         else:
-            self.carry_out(self.scheduler.replica_ready(replica))
+            self.carry_out(self.scheduler.replica_ready(replica, self.models.get(self.replicas[replica], 0)))
 
     def go_on(self, task: int) -> None:
         play = self.running[task]
@@ -206,10 +222,14 @@ class World:
         elif play.blocks:
             block, size = play.blocks.pop(0)
             meta = BlockMeta(len(block), size)
-            self.carry_out(self.scheduler.block_made(task, BlockSlice.whole(block, meta)))
+            peak = self.working.get(play.command.stage, 0)
+            self.carry_out(self.scheduler.block_made(task, BlockSlice.whole(block, meta), peak))
         else:
             del self.running[task]
-            self.carry_out(self.scheduler.task_done(task, self.random.randint(0, 4 * MIB)))
+            peak = self.working.get(play.command.stage)
+            self.carry_out(
+                self.scheduler.task_done(task, self.random.randint(0, 4 * MIB) if peak is None else peak)
+            )
 
 
 def reads(rows: int, parts: int) -> ReadTasks:
@@ -227,7 +247,10 @@ def source(index: int, rows: int, parts: int, **more: Any) -> Stage:
 
 
 def limits(memory: int = 64 * MIB, cpus: int = 2) -> Limits:
-    return Limits(memory, cpus, 1, ExchangeLimits(4 * MIB, cpus))
+    return Limits(memory, cpus, 1)
+
+
+EXCHANGE = ExchangeLimits(4 * MIB, 2)
 
 
 def random_plan(chooser: random.Random) -> tuple[list[Stage], bool]:
@@ -291,6 +314,10 @@ def test_random_plans_lose_nothing_and_end(block: int) -> None:
         world = World(
             seed, stages, limits(memory), chooser.choice([0.0, 0.0, 0.03]), chooser.choice([1.0, 0.2])
         )
+        world.working = {
+            stage.index: chooser.randint(0, 2 * memory) for stage in stages if chooser.random() < 0.5
+        }
+        world.models = {stage.index: chooser.randint(0, memory) for stage in stages if chooser.random() < 0.5}
         plain = chooser.random() < 0.5
         if plain:  # without the filter, so that the result is known
             world.blocks_of = partial(unfiltered, world)  # type: ignore[method-assign]
@@ -372,6 +399,68 @@ def test_the_budget_holds_but_for_a_task_a_stage() -> None:
         assert world.peak <= 24 * MIB + 3 * 15 * MIB
 
 
+@pytest.mark.parametrize(
+    ("working", "memory", "together"),
+    [(40 * MIB, 64 * MIB, 1), (25 * MIB, 64 * MIB, 2), (20 * MIB, 2 << 30, 3), (400 * MIB, 64 * MIB, 1)],
+)
+def test_tasks_run_together_if_their_working_sets_fit(working: int, memory: int, together: int) -> None:
+    for seed in range(20):
+        world = World(seed, [source(0, 200, 100)], limits(memory), 0.0)
+        world.working = {0: working}
+        world.run()
+        assert world.most_working == together * working, f"seed {seed}"
+
+
+def test_the_first_task_of_a_stage_runs_alone_until_it_is_measured() -> None:
+    world = World(1, [source(0, 200, 100)], limits(64 * MIB), 0.0)
+    world.carry_out(world.scheduler.begin())
+    assert len(world.running) == 1
+    while not world.scheduler.stages[0].is_measured:
+        assert len(world.running) == 1
+        world.go_on(next(iter(world.running)))
+    assert len(world.running) == 3
+
+
+def test_models_of_pools_take_their_part_of_the_budget() -> None:
+    stages = [source(0, 200, 100), Stage(1, "pool", Kind.CHAIN, (0,), pool=Pool(2, 2, 2))]
+    for seed in range(20):
+        world = World(seed, stages, limits(64 * MIB), 0.0)
+        world.working, world.models = {0: 10 * MIB, 1: 10 * MIB}, {1: 25 * MIB}
+        world.blocks_of = partial(unfiltered, world)  # type: ignore[method-assign]
+        world.carry_out(world.scheduler.begin())
+        while world.loading:
+            world.load()
+        while not world.scheduler.is_finished or world.scheduler.outbox:
+            world.step()
+        assert world.taken == list(range(200))
+        assert world.most_working <= 2 * 10 * MIB, f"seed {seed}"
+
+
+def test_tasks_whose_output_nobody_takes_stay_held_while_others_go_on() -> None:
+    stages = [source(0, 400, 4), Stage(1, "slow", Kind.CHAIN, (0,), max_tasks=1)]
+    world = World(3, stages, limits(16 * MIB), 0.0)
+    world.carry_out(world.scheduler.begin())
+    for _ in range(2000):
+        going = world.going()
+        sources = [task for task in going if world.running[task].command.stage == 0]
+        if not sources:
+            break
+        world.go_on(sources[0])
+    held = [play for play in world.running.values() if play.held]
+    assert held and all(play.command.stage == 0 for play in held)
+    assert [world.running[task].command.stage for task in world.going()] == [1]
+
+
+def test_what_stands_before_the_next_task_of_a_replica_goes_on() -> None:
+    """A task that is run again, and whose turn it is, may stand behind one whose output nobody takes."""
+    stages = [source(0, 60, 20), Stage(1, "pool", Kind.CHAIN, (0,), pool=Pool(1, 1, 1, 3))]
+    for seed in range(100):
+        world = World(seed, stages, limits(2 * MIB), 0.05, takes=0.3)
+        world.blocks_of = partial(unfiltered, world)  # type: ignore[method-assign]
+        taken = world.run()
+        assert world.failed is not None or taken == list(range(60)), f"seed {seed}"
+
+
 def test_a_crash_runs_a_bundle_again_without_repeating_rows() -> None:
     stages = [source(0, 100, 10), Stage(1, "pool", Kind.CHAIN, (0,), pool=Pool(2, 2, 2))]
     for seed in range(50):
@@ -405,7 +494,7 @@ def test_replicas_that_keep_dying_end_the_execution() -> None:
 
 def test_pool_replicas_start_before_anything_is_read() -> None:
     stages = [source(0, 100, 10), Stage(1, "pool", Kind.CHAIN, (0,), pool=Pool(1, 4, 4))]
-    commands = Scheduler(stages, limits()).begin()
+    commands = Scheduler(stages, limits(), EXCHANGE).begin()
     assert [type(command) for command in commands[:5]] == [StartReplica] * 4 + [Submit]
 
 

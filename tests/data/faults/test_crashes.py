@@ -154,17 +154,14 @@ def test_a_task_that_dies_after_its_write(far: DataContext, tmp_path: Path, resu
     """Its result was passed on; the second attempt's is left out, and its files with it."""
 
     def dying(batch: dict[str, Any]) -> dict[str, Any]:
-        from skate.data._exec import work
+        from skate.data._exec.resident import resident
 
-        measured: list[int] = []
-
-        def measure() -> int:  # called for each block of a task, and at its end
-            measured.append(0)
-            if len(measured) == 2 and 25 in batch["id"] and first_time(tmp_path / "killed"):
+        def measure() -> int:  # called at the end of a task
+            if 25 in batch["id"] and first_time(tmp_path / "killed"):
                 end_process("SIGKILL")
             return 0
 
-        work._resident_bytes = measure
+        resident.peak = measure  # type: ignore[method-assign]
         return batch
 
     out = tmp_path / "out"
@@ -177,7 +174,7 @@ def test_a_second_result_of_a_write_is_left_out() -> None:
     source = ReadTasks([ReadTask(list, BlockMetadata(1))])
     sink: Any = object()
     stage = Stage(0, "Write", Kind.SOURCE, operators=(), read_tasks=source, sink=sink)
-    scheduler = Scheduler([stage], Limits(1 << 30, 2.0, 0, ExchangeLimits(1 << 20, 2)))
+    scheduler = Scheduler([stage], Limits(1 << 30, 2.0, 0), ExchangeLimits(1 << 20, 2))
     (submit,) = scheduler.begin()
     scheduler.block_made(submit.task, written("first"))  # type: ignore[union-attr]
     (again,) = scheduler.task_failed(submit.task, RuntimeError(), is_crash=True)  # type: ignore[union-attr]
@@ -236,7 +233,7 @@ def test_an_error_instead_of_a_block_fails_its_task(session: Any) -> None:
 def test_a_task_for_a_replica_that_has_just_died_is_run_again() -> None:
     """The death is an event behind the one for which the scheduler chose this replica."""
     port = SkatePort()
-    port.open([Stage(0, "Map", Kind.CHAIN)], 1 << 20, "")
+    port.open([Stage(0, "Map", Kind.CHAIN)], 1 << 20, 1 << 20, "")
     port.submit(Submit(5, 0, "0.0", Bundle(()), replica=1, skip_rows=0, to_file=False))
     (event,) = port.wait(0)
     assert isinstance(event, TaskFailed)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from skate.data._exec.budget import block_bytes, window_bytes
 from skate.data._exec.commands import (
     Cancel,
     Command,
@@ -45,8 +46,6 @@ from skate.data.exceptions import ExecutionTimeoutError
 
 #: Read tasks that wait at least, as long as a source makes more, and how many are made at a time.
 _LEAST_LISTED, _LISTED_AT_A_TIME = 8, 16
-#: Fractions of the memory budget: what one merge of an exchange may get.
-_MERGE_FRACTION = 8
 
 
 class Observer(Protocol):
@@ -68,7 +67,7 @@ class Execution:
         stages: the plan, cut into stages.
         port: where tasks run. The execution closes it.
         memory_bytes: the budget; None: what the port offers.
-        target_bytes: size at which tasks cut their output.
+        target_bytes: size at which tasks cut their output; less if the budget is small.
         on_report: called with the rows that failed and the counters of a task, as soon as it reports them; it
             raises if they are too many.
         on_end: called when all output was made; it raises if something is wrong after all.
@@ -101,14 +100,13 @@ class Execution:
         cpus = min(port.cpus(), self._most_cpus)
         budget = memory_bytes if memory_bytes is not None else port.memory_bytes()
         self._sink: Sink | None = stages[-1].sink
-        exchange = ExchangeLimits(
-            max(1 << 20, min(target_bytes, budget // _MERGE_FRACTION)), max(1, int(cpus))
-        )
-        limits = Limits(budget, cpus, 0 if port.name == "local" else 1, exchange)
+        limits = Limits(budget, cpus, 0 if port.name == "local" else 1)
+        target_bytes = block_bytes(limits, target_bytes)
         finished = self._sink.finished() if self._sink is not None else ()
         self.stages = stages
         self.port = port
-        self.scheduler = Scheduler(stages, limits, finished)
+        exchange = ExchangeLimits(target_bytes, max(1, int(cpus)))
+        self.scheduler = Scheduler(stages, limits, exchange, finished)
         self.stats = Statistics(stages, port.name, budget, cpus)
         self._folder = SpillFolder()
         self._on_report = on_report
@@ -123,7 +121,7 @@ class Execution:
         # The letters of tasks under way: one that a crash repeats finds the same rows again.
         self._seen_letters: dict[str, set[tuple[str, str, str]]] = {}
         sweep()
-        port.open(stages, target_bytes, self._folder.path)
+        port.open(stages, target_bytes, window_bytes(limits), self._folder.path)
 
     def __enter__(self) -> Execution:
         return self
@@ -194,7 +192,7 @@ class Execution:
             self._reported(self._news(event.task, event.letters), {})
             if self._schemas is not None and (command := self.stats.command_of(event.task)):
                 self._schemas.check(self.stages[command.stage].name, command, event.piece)
-            self._carry_out(scheduler.block_made(event.task, event.piece))
+            self._carry_out(scheduler.block_made(event.task, event.piece, event.peak_bytes))
         elif isinstance(event, TaskDone):
             self.stats.task_done(event.task, event.report)
             self._reported(self._news(event.task, event.report.letters), event.report.counts)
@@ -208,7 +206,7 @@ class Execution:
             self._carry_out(scheduler.task_failed(event.task, event.error, event.is_crash))
         elif isinstance(event, ReplicaReady):
             self.stats.replica_ready(event.replica)
-            self._carry_out(scheduler.replica_ready(event.replica))
+            self._carry_out(scheduler.replica_ready(event.replica, event.resident_bytes))
         elif isinstance(event, ReplicaDied):
             self.stats.replica_ended(event.replica)
             self._carry_out(scheduler.replica_died(event.replica, event.error, event.is_crash))

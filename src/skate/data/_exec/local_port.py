@@ -50,7 +50,7 @@ class LocalPort(Port):
     def memory_bytes(self) -> int:
         return self._memory_bytes
 
-    def open(self, stages: Sequence[Stage], target_bytes: int, folder: str) -> None:
+    def open(self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, folder: str) -> None:
         self._stages = stages
         self._target_bytes = target_bytes
 

@@ -51,10 +51,11 @@ class Replicas:
             del self._all[number]
         return [StopReplica(number) for number in numbers]
 
-    def ready(self, number: int) -> None:
-        """Note that a replica has loaded."""
+    def ready(self, number: int, resident_bytes: int) -> None:
+        """Note that a replica has loaded, and the memory that its process has."""
         if number in self._all:
             self._all[number].state = ReplicaState.READY
+            self._all[number].resident_bytes = resident_bytes
 
     def died(self, number: int) -> int | None:
         """Forget a replica. Return the index of its stage, or None if it is not known any more."""
@@ -70,6 +71,12 @@ class Replicas:
             if replica.state is ReplicaState.READY and len(replica.tasks) < state.spec.pool.in_flight
         ]
         return min(ready, key=lambda replica: (len(replica.tasks), replica.number), default=None)
+
+    def has_after(self, number: int | None, task: int, others: set[int]) -> bool:
+        """Tell whether a task stands before one of others in its replica."""
+        if number is None or number not in self._all:
+            return False
+        return any(other > task and other in others for other in self._all[number].tasks)
 
     def task_ended(self, number: int | None, task: int) -> None:
         """Note that a replica has one task less."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
@@ -31,6 +30,7 @@ from skate.data._exec.port import (
     TaskFailed,
     spec_of,
 )
+from skate.data._exec.resident import resident
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.warm import kill_quietly, session, warm
 from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
@@ -47,9 +47,8 @@ _logger = logging.getLogger("skate.data")
 INLINE_BYTES = 64 << 10
 #: Operators up to this size, pickled, travel with each task; larger ones are fetched once by each process.
 CARRIED_BYTES = 16 << 10
-#: Bytes that a task may be ahead of the driver, and the fewest and most items.
-WINDOW_BYTES = 64 << 20
-LEAST_WINDOW, MOST_WINDOW = 4, 256
+#: The fewest and most items that a task may be ahead of the driver: a large block is two of them.
+LEAST_WINDOW, MOST_WINDOW = 2, 256
 #: Stages whose operators a process keeps.
 _KEPT_STAGES = 16
 #: Items of one task that are read before those of another one.
@@ -104,25 +103,30 @@ def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Ite
     if isinstance(spec.read, int):
         spec = spec._replace(read=stage.read_tasks[spec.read])
     last: pa.Schema | None = None
-    for made in run_task(stage.operators, spec, arguments, stage.replica):
+    running: Any = run_task(stage.operators, spec, arguments, stage.replica, resident=resident)
+    for made in running:
         made.letters[:] = [_portable(letter) for letter in made.letters]
         if isinstance(made, Report):
+            running.close()
+            del arguments
+            resident.trim()
             yield made
             return
-        meta, block = made.meta, made.block
+        meta, block, _, peak_bytes = made
         if last is not None and meta.schema == last:
             meta = replace(meta, schema=None)
         else:
             last = meta.schema
         if meta.is_on_disk:
-            yield Output(meta, block, made.letters)
+            yield Output(meta, block, made.letters, peak_bytes)
             continue
         block = _packed(block)
         if meta.size_bytes <= INLINE_BYTES:
-            yield Output(meta, block, made.letters)
+            yield Output(meta, block, made.letters, peak_bytes)
         else:
-            yield Output(meta, None, made.letters)
+            yield Output(meta, None, made.letters, peak_bytes)
             yield block
+        del made, block  # while the next one is made
 
 
 def _packed(block: pa.Table) -> pa.Table:
@@ -149,9 +153,9 @@ class _ReplicaProcess:
         self._carried = carried
 
     def load(self) -> int:
-        """Make the instances of the user's classes. Return the process id."""
+        """Make the instances of the user's classes. Return the bytes of memory of the process."""
         _loaded(self._carried)
-        return os.getpid()
+        return resident.rebase()
 
     def work(self, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
         """Run one task."""
@@ -202,7 +206,7 @@ class SkatePort(Port):
         self._linger_s = linger_s
         self._load_retries = load_retries
         self._stages: Sequence[Stage] = ()
-        self._target_bytes = 0
+        self._target_bytes = self._window_bytes = 0
         self._folder = ""
         self._functions: dict[tuple[int, int], Any] = {}
         self._carried: dict[int, _Carried] = {}
@@ -222,9 +226,10 @@ class SkatePort(Port):
     def memory_bytes(self) -> int:
         return int(cluster.cluster_resources().get("object_store_memory", 1 << 30))
 
-    def open(self, stages: Sequence[Stage], target_bytes: int, folder: str) -> None:
+    def open(self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, folder: str) -> None:
         self._stages = stages
         self._target_bytes = target_bytes
+        self._window_bytes = window_bytes
         self._folder = folder
 
     # ------------------------------------------------------------------------------------------ commands
@@ -306,8 +311,8 @@ class SkatePort(Port):
     def _window(self, index: int) -> int:
         average = self._average.get(index)
         if average is None:
-            return LEAST_WINDOW * 2
-        items = min(MOST_WINDOW, max(LEAST_WINDOW, int(WINDOW_BYTES / max(1.0, average))))
+            return LEAST_WINDOW
+        items = min(MOST_WINDOW, max(LEAST_WINDOW, int(2 * self._window_bytes / max(1.0, average))))
         return int(1 << (items.bit_length() - 1))  # few different ones
 
     def start_replica(self, command: StartReplica) -> None:
@@ -378,7 +383,7 @@ class SkatePort(Port):
         process = self._replicas[replica]
         assert process.loading is not None
         try:
-            api.get(process.loading)
+            resident_bytes = api.get(process.loading)
         except Exception as error:
             is_crash = not isinstance(error, RayTaskError)
             kill_quietly(process.handle)
@@ -398,7 +403,7 @@ class SkatePort(Port):
             self._events.append(ReplicaDied(replica, error, is_crash))
         else:
             process.loading = None
-            self._events.append(ReplicaReady(replica))
+            self._events.append(ReplicaReady(replica, resident_bytes))
 
     def _read(self, task: int) -> None:
         running = self._running[task]
@@ -442,7 +447,8 @@ class SkatePort(Port):
         average = self._average.get(running.stage)
         size = float(meta.size_bytes)
         self._average[running.stage] = size if average is None else average * 0.8 + size * 0.2
-        self._events.append(BlockMade(task, BlockSlice.whole(block, meta), output.letters))
+        piece = BlockSlice.whole(block, meta)
+        self._events.append(BlockMade(task, piece, output.letters, output.peak_bytes))
 
     def _shared_schema(self, meta: BlockMeta) -> pa.Schema:
         for schema in self._schemas:

@@ -7,7 +7,6 @@ from enum import Enum
 
 from skate.data._exec.inbox import Inbox
 from skate.data._exec.stages import Stage
-from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.slices import BlockSlice, Bundle
 
 
@@ -33,7 +32,6 @@ class Task:
     passed_rows: int = 0
     crashes: int = 0
     is_held: bool = False
-    expected_bytes: int = 0
     has_result: bool = False
     made: list[BlockSlice] = field(default_factory=list)
 
@@ -54,12 +52,14 @@ class Replica:
         stage: index of its stage.
         state: where it is in its life.
         tasks: the tasks that were given to it and have not ended.
+        resident_bytes: memory that its process has without tasks: its model.
     """
 
     number: int
     stage: int
     state: ReplicaState = ReplicaState.STARTING
     tasks: set[int] = field(default_factory=set)
+    resident_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -76,7 +76,8 @@ class StageState:
         made_bytes: bytes in ``made`` of its tasks.
         is_done: its output has ended.
         tasks_done, rows_out, bytes_out, blocks_out: counters.
-        peak_bytes: largest output plus working set of a finished task.
+        peak_bytes: largest working set of a task of late.
+        is_measured: a task has reported its working set.
     """
 
     spec: Stage
@@ -100,6 +101,7 @@ class StageState:
     bytes_out: int = 0
     blocks_out: int = 0
     peak_bytes: int = 0
+    is_measured: bool = False
     made_by_origin: dict[str, int] = field(default_factory=dict)
 
 
@@ -111,10 +113,8 @@ class Limits:
         memory_bytes: the budget.
         cpus: CPUs.
         queued_tasks: tasks submitted beyond the free CPUs, so that none waits for the next one.
-        exchange: for plans of barriers.
     """
 
     memory_bytes: int
     cpus: float
     queued_tasks: int
-    exchange: ExchangeLimits

@@ -18,7 +18,8 @@ from skate.data._block.batches import from_batch
 from skate.data._block.builder import BlockBuilder
 from skate.data._block.objects import pickled_columns, restore
 from skate.data._block.sources import sources
-from skate.data._block.tables import concat, size_bytes, slice_rows
+from skate.data._block.tables import concat, copied, size_bytes, slice_rows
+from skate.data._exec.resident import Resident
 from skate.data._io.datasource import ReadTask
 from skate.data._task.operators import Letter, Made, Operator, Replica, TaskContext
 from skate.data._task.slices import BlockMeta
@@ -27,8 +28,8 @@ from skate.data._task.slices import BlockMeta
 MIN_BLOCK_BYTES = 1 << 20
 #: Seconds for which a small block may wait for another one of its task.
 MAX_DELAY_S = 0.05
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+#: A task looks at its memory before blocks of at least this size, and at its end.
+MEASURED_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Report:
             which it waited for somebody to take its output.
         counts: counters by name.
         letters: rows that failed since the last report.
-        peak_bytes: memory that it used beyond what its process had at its start.
+        peak_bytes: memory of its own that its process had at most, beyond what it has without tasks.
         pid: its process.
     """
 
@@ -117,11 +118,13 @@ class Output(NamedTuple):
         meta: its facts.
         block: a table or a FilePart.
         letters: rows that failed since the last output.
+        peak_bytes: ``Report.peak_bytes`` so far.
     """
 
     meta: BlockMeta
     block: Any
     letters: list[Letter]
+    peak_bytes: int = 0
 
 
 def run_task(
@@ -130,6 +133,7 @@ def run_task(
     arguments: Sequence[pa.Table],
     replica: Replica,
     clock: Callable[[], float] = time.perf_counter,
+    resident: Resident | None = None,
 ) -> Iterator[Output | Report]:
     """Run one task.
 
@@ -139,6 +143,7 @@ def run_task(
         arguments: the blocks that ``spec.inputs`` refer to by position.
         replica: what outlives the task.
         clock: seconds, for the times in the report.
+        resident: measures the memory of this process; None: it does more than run this task.
 
     Returns:
         Its output, block by block, and at last a report.
@@ -153,8 +158,9 @@ def run_task(
         replica=replica,
     )
     began = clock()
-    before = _resident_bytes()
     report = Report(pid=os.getpid())
+    if resident is not None:
+        resident.begin()
     assert not isinstance(spec.read, int)
     source = _read(spec.read, task, clock) if spec.read is not None else _fetch(spec.inputs, arguments)
     made: Iterator[pa.Table | Made] = _counted(source, report, task, clock)
@@ -163,7 +169,6 @@ def run_task(
     number = 0
     skip = spec.skip_rows
     for block, extra in _cut(made, spec, clock):
-        report.peak_bytes = max(report.peak_bytes, _resident_bytes() - before)
         if skip:
             if block.num_rows <= skip:
                 skip -= block.num_rows
@@ -171,15 +176,20 @@ def run_task(
             block, skip = slice_rows(block, skip, block.num_rows), 0
         letters, task.letters = task.letters, []
         output = _output(block, extra, letters, spec, number, task.counts)
+        if resident is not None and output.meta.size_bytes >= MEASURED_BYTES:
+            report.peak_bytes = max(report.peak_bytes, resident.peak())
+            output = output._replace(peak_bytes=report.peak_bytes)
         number += 1
         paused = clock()
         yield output
+        del output, block  # while the next one is made
         task.spend("blocked", clock() - paused)
     task.spend("total", clock() - began)
     report.spent_s = task.spent_s
     report.counts = task.counts
     report.letters = task.letters
-    report.peak_bytes = max(report.peak_bytes, _resident_bytes() - before)
+    if resident is not None:
+        report.peak_bytes = max(report.peak_bytes, resident.peak())
     yield report
 
 
@@ -215,11 +225,14 @@ def _fetch(inputs: Sequence[Input], arguments: Sequence[pa.Table]) -> Iterator[p
 
 def load(block: Any, start: int, stop: int) -> pa.Table:
     """Return rows of a block, whether it is a table or in a file."""
-    if isinstance(block, FilePart):
-        block = block.load()
-    if start == 0 and stop == block.num_rows:
-        return block
-    return slice_rows(block, start, stop)
+    if not isinstance(block, FilePart):
+        return block if stop - start == block.num_rows else slice_rows(block, start, stop)
+    table = block.load()
+    if stop - start == table.num_rows:
+        return table
+    # The system maps much around each page that is touched: a few rows of each of many files would take the
+    # memory of all.
+    return copied(slice_rows(table, start, stop))
 
 
 def _read(read: ReadTask, task: TaskContext, clock: Callable[[], float]) -> Iterator[pa.Table]:
@@ -296,10 +309,3 @@ def _cut(
 def _together(blocks: Sequence[pa.Table]) -> pa.Table:
     """Return one block of several; where their types have none in common, a column holds what it is given."""
     return concat(blocks, on_conflict="object")
-
-
-def _resident_bytes() -> int:
-    """Return the memory of this process that is its own: resident, without shared pages."""
-    with open("/proc/self/statm", "rb") as file:
-        fields = file.read().split()
-    return (int(fields[1]) - int(fields[2])) * _PAGE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skate.data._exec.scheduler import FIRST_GUESS_BYTES
+from skate.data._exec.budget import FIRST_GUESS_BYTES
 from skate.data._exec.statistics import Statistics
 from skate.data._insight.limits import why
 
