@@ -73,6 +73,7 @@ class World:
         self.working: dict[int, int] = {}
         self.models: dict[int, int] = {}
         self.most_working = 0
+        self.times = [0.0, 0.001, 0.02, 1.0]
 
     # what tasks make: rows of their input (or of their part), cut at random but the same for every attempt
 
@@ -227,9 +228,9 @@ class World:
         else:
             del self.running[task]
             peak = self.working.get(play.command.stage)
-            self.carry_out(
-                self.scheduler.task_done(task, self.random.randint(0, 4 * MIB) if peak is None else peak)
-            )
+            seconds = play.command.bundle.num_rows * self.random.choice(self.times)
+            peak = self.random.randint(0, 4 * MIB) if peak is None else peak
+            self.carry_out(self.scheduler.task_done(task, peak, seconds))
 
 
 def reads(rows: int, parts: int) -> ReadTasks:
@@ -247,7 +248,7 @@ def source(index: int, rows: int, parts: int, **more: Any) -> Stage:
 
 
 def limits(memory: int = 64 * MIB, cpus: int = 2) -> Limits:
-    return Limits(memory, cpus, 1)
+    return Limits(memory, cpus, 1, is_strict=True)
 
 
 EXCHANGE = ExchangeLimits(4 * MIB, 2)
@@ -274,6 +275,7 @@ def random_plan(chooser: random.Random) -> tuple[list[Stage], bool]:
             )
         else:
             pool = None
+            batch_rows = chooser.randint(1, 9) if kind == "batch" else None
             if kind == "pool":
                 most = chooser.randint(1, 3)
                 pool = Pool(chooser.randint(0, most), most, chooser.randint(0, most), chooser.randint(1, 3))
@@ -284,7 +286,8 @@ def random_plan(chooser: random.Random) -> tuple[list[Stage], bool]:
                     Kind.CHAIN,
                     (index - 1,),
                     pool=pool,
-                    batch_rows=chooser.randint(1, 9) if kind == "batch" else None,
+                    batch_rows=batch_rows,
+                    unit_rows=chooser.choice([0, batch_rows or 1, 2 * (batch_rows or 1)]),
                     max_tasks=chooser.choice([None, 1, 2]) if pool is None else None,
                     is_ordered=ordered,
                 )
@@ -366,6 +369,33 @@ def test_batches_have_exact_sizes_across_blocks() -> None:
     world.run()
     assert sum(sizes) == 10
     assert all(size % 4 == 0 for size in sizes[:-1])
+
+
+def test_input_is_cut_for_all_processes() -> None:
+    """Ten rows in one block: the first tasks get one each; then each gets a part of what is left."""
+    pool = Pool(2, 2, 2, 1)
+    stages = [source(0, 10, 1), Stage(1, "pool", Kind.CHAIN, (0,), pool=pool, unit_rows=1)]
+    for seed in range(20):
+        world = World(seed, stages, limits(4 << 30), 0.0)
+        world.times = [0.02]
+        taken: list[tuple[int, int]] = []
+
+        def whole(command: Submit, world: World = world, taken: list[tuple[int, int]] = taken) -> Any:
+            rows = world.rows_of(command)
+            if command.stage == 1:
+                taken.append((command.replica or 0, len(rows)))
+            return [(tuple(rows), MIB)] if rows else []
+
+        world.blocks_of = whole  # type: ignore[method-assign, assignment]
+        world.carry_out(world.scheduler.begin())
+        while world.loading:
+            world.load()
+        while not world.scheduler.is_finished or world.scheduler.outbox:
+            world.step()
+        assert world.taken == list(range(10))
+        assert [rows for _, rows in taken[:2]] == [1, 1]
+        assert {replica for replica, _ in taken} == {0, 1}
+        assert max(rows for _, rows in taken) == 3
 
 
 def test_a_limit_stops_what_is_above_it() -> None:

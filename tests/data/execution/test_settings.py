@@ -84,7 +84,6 @@ def test_rows_come_as_they_are_made_if_any_order_will_do(
     session: None, context: DataContext, tmp_path: Path, chosen: bool | None
 ) -> None:
     context.local_limit_bytes = 0
-    context.memory_limit_bytes = 2 << 30  # for two tasks that nobody has measured
     if chosen is not None:
         context.execution_options.preserve_order = chosen
     gate = tmp_path / "gate"

@@ -47,6 +47,9 @@ class Budget:
     def __init__(self, stages: Sequence[StageState], limits: Limits) -> None:
         self._stages = stages
         self._bytes = limits.memory_bytes
+        self._guess = FIRST_GUESS_BYTES
+        if not limits.is_strict:
+            self._guess = min(FIRST_GUESS_BYTES, _share(limits) // 2)
 
     def held(self, outbox_bytes: int) -> int:
         """Return the bytes of all blocks that the execution holds.
@@ -76,7 +79,7 @@ class Budget:
     def expected(self, state: StageState) -> int:
         """Return the bytes that one task of a stage uses: its working set, and a block that is on its way."""
         if not state.is_measured:
-            return FIRST_GUESS_BYTES
+            return self._guess
         return state.peak_bytes + state.bytes_out // max(1, state.blocks_out)
 
     def fits(self, state: StageState, replica: Replica | None, outbox_bytes: int) -> bool:

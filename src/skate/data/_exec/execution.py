@@ -100,12 +100,12 @@ class Execution:
         cpus = min(port.cpus(), self._most_cpus)
         budget = memory_bytes if memory_bytes is not None else port.memory_bytes()
         self._sink: Sink | None = stages[-1].sink
-        limits = Limits(budget, cpus, 0 if port.name == "local" else 1)
+        limits = Limits(budget, cpus, 0 if port.name == "local" else 1, is_strict=memory_bytes is not None)
         target_bytes = block_bytes(limits, target_bytes)
         finished = self._sink.finished() if self._sink is not None else ()
         self.stages = stages
         self.port = port
-        exchange = ExchangeLimits(target_bytes, max(1, int(cpus)))
+        exchange = ExchangeLimits(target_bytes, max(1, int(cpus if most_cpus is None else most_cpus)))
         self.scheduler = Scheduler(stages, limits, exchange, finished)
         self.stats = Statistics(stages, port.name, budget, cpus)
         self._folder = SpillFolder()
@@ -197,7 +197,9 @@ class Execution:
             self.stats.task_done(event.task, event.report)
             self._reported(self._news(event.task, event.report.letters), event.report.counts)
             self._seen_letters.pop(self._task_names.pop(event.task, ""), None)
-            self._carry_out(scheduler.task_done(event.task, event.report.peak_bytes))
+            spent = event.report.spent_s
+            seconds = spent.get("total", 0.0) - spent.get("blocked", 0.0)
+            self._carry_out(scheduler.task_done(event.task, event.report.peak_bytes, seconds))
         elif isinstance(event, TaskFailed):
             if event.is_crash:
                 self._explain_crash(event)

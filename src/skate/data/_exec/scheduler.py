@@ -36,6 +36,7 @@ from skate.data._exec.commands import Cancel, Command, Fail, Hold, Release, Subm
 from skate.data._exec.inbox import PassingInbox, SourceInbox, make_inbox
 from skate.data._exec.parts import Parts
 from skate.data._exec.replicas import MAX_REPLICA_DEATHS, Replicas
+from skate.data._exec.shares import rows_for_task
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.states import Limits, Replica, StageState, Task
 from skate.data._task.exchange import ExchangeLimits
@@ -155,12 +156,13 @@ class Scheduler:
         else:
             self._pass_on(state, found.origin, piece)
 
-    def task_done(self, task: int, peak_bytes: int = 0) -> list[Command]:
+    def task_done(self, task: int, peak_bytes: int = 0, seconds: float = 0.0) -> list[Command]:
         """A task has ended, and all that it made was reported.
 
         Args:
             task: its number.
             peak_bytes: bytes of memory of its own that it used; 0: not measured.
+            seconds: it ran, without those in which nobody took its output.
         """
         found = self._forget(task)
         if found is None:
@@ -168,6 +170,10 @@ class Scheduler:
         state = self.stages[found.stage]
         state.tasks_done += 1
         state.is_measured = True
+        if found.bundle.num_rows:
+            a_row = seconds / found.bundle.num_rows
+            before = state.seconds_per_row
+            state.seconds_per_row = a_row if before is None else (a_row + before) / 2
         state.replica_deaths = 0
         state.peak_bytes = max(peak_bytes, state.peak_bytes * 7 // 8)
         for piece in self._unmade(state, found):
@@ -451,7 +457,7 @@ class Scheduler:
             task = state.retries.pop(0)
             task.number = self._next_task
         else:
-            origin, bundle = state.inbox.take()
+            origin, bundle = state.inbox.take(self._most_rows(state))
             if state.spec.is_repeatable:
                 made = state.made_by_origin.get(origin, 0)
                 state.made_by_origin[origin] = made + 1
@@ -478,6 +484,18 @@ class Scheduler:
                 task.sequence,
             )
         )
+
+    def _most_rows(self, state: StageState) -> int | None:
+        """Return the rows after which the next bundle of a stage is cut, or None."""
+        unit = state.spec.unit_rows
+        if not unit:
+            return None
+        if state.spec.pool is not None:
+            slots = len(state.replicas) * state.spec.pool.max_concurrency
+        else:
+            slots = int(self._limits.cpus / max(state.spec.cpus, 0.01))
+            slots = min(slots, state.spec.max_tasks or slots)
+        return rows_for_task(state.inbox.rows, max(1, slots), unit, state.seconds_per_row)
 
     def _forget(self, task: int) -> Task | None:
         found = self._tasks.pop(task, None)

@@ -78,6 +78,7 @@ class StageState:
         tasks_done, rows_out, bytes_out, blocks_out: counters.
         peak_bytes: largest working set of a task of late.
         is_measured: a task has reported its working set.
+        seconds_per_row: time of a row of input of late; None: no task has ended.
     """
 
     spec: Stage
@@ -102,6 +103,7 @@ class StageState:
     blocks_out: int = 0
     peak_bytes: int = 0
     is_measured: bool = False
+    seconds_per_row: float | None = None
     made_by_origin: dict[str, int] = field(default_factory=dict)
 
 
@@ -113,8 +115,11 @@ class Limits:
         memory_bytes: the budget.
         cpus: CPUs.
         queued_tasks: tasks submitted beyond the free CPUs, so that none waits for the next one.
+        is_strict: the user gave the budget, so nothing is begun of which it is not known that it fits; else
+            all CPUs have a task from the beginning.
     """
 
     memory_bytes: int
     cpus: float
     queued_tasks: int
+    is_strict: bool = False

@@ -89,6 +89,11 @@ class MapBatches(FunctionOperator):
         """Row i of the output belongs to row i of the input: the user says so, and no row is left out."""
         return not self.udf_modifying_row_count and self.policy.is_raising
 
+    @property
+    def unit_rows(self) -> int:  # type: ignore[override]
+        """A batch; without a size, a block is one, whatever its rows are."""
+        return self.batch_size or 0
+
     def key(self) -> tuple[Any, ...]:
         """Return plain data that is equal for equal operators, for the plan's hash."""
         return (*super().key(), self.batch_size, self.batch_format)

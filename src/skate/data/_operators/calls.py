@@ -111,6 +111,7 @@ class FunctionOperator(Operator):
     """
 
     verb = "Call"
+    calls_user_code = True
 
     def __init__(
         self,

@@ -84,6 +84,7 @@ class Select(ColumnOperator):
     """Keep some columns, in the order given; without any, rows keep their number."""
 
     preserves_rows = True
+    unit_rows = 1
 
     def __init__(self, columns: str | Sequence[str]) -> None:
         self.columns = tuple(_names(columns, "select_columns"))
@@ -102,6 +103,7 @@ class Drop(ColumnOperator):
     """Drop some columns; where all are dropped, rows keep their number."""
 
     preserves_rows = True
+    unit_rows = 1
 
     def __init__(self, columns: str | Sequence[str]) -> None:
         self.columns = tuple(_names(columns, "drop_columns"))
@@ -123,6 +125,7 @@ class Rename(ColumnOperator):
     """
 
     preserves_rows = True
+    unit_rows = 1
 
     def __init__(self, names: Mapping[str, str] | Sequence[str]) -> None:
         if isinstance(names, str) or not names:

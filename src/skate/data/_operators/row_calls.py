@@ -60,6 +60,8 @@ class Pace:
 class RowOperator(FunctionOperator):
     """Base of the operators over rows."""
 
+    unit_rows = 1
+
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table]:
         run = Run(self, task)
         try:

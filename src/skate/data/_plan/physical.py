@@ -7,7 +7,8 @@ stage of its own, since its processes hold models and what is cheap should not w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +36,8 @@ from skate.data._task.operators import Made, Operator, TaskContext
 
 #: Bytes up to which rows of the caller's process are written by one task.
 SMALL_WRITE_BYTES = 32 << 20
+#: A source that has so many read tasks is not asked for more, to know whether all CPUs have one.
+_ENOUGH_TASKS = 16
 
 
 class TakeRows(Operator):
@@ -132,6 +135,7 @@ class _Planner:
         self._machine = machine
         self.stages: list[Stage] = []
         self._names: dict[str, int] = {}
+        self._chosen: set[int] = set()  # sources whose number of tasks is the user's choice
         self._is_ordered = machine.preserves_order
 
     def add(self, node: Node, rows_wanted: int | None) -> int:
@@ -182,6 +186,8 @@ class _Planner:
         tasks = ReadTasks(make(parallelism, rows_wanted, self._machine.context))
         operators: tuple[Operator, ...] = () if rows_wanted is None else (TakeRows(rows_wanted),)
         cpus, options = _resources(node.resources, is_pool=False)
+        if node.parallelism > 0:
+            self._chosen.add(len(self.stages))
         return self._append(
             Stage(
                 0,
@@ -211,12 +217,16 @@ class _Planner:
         stage = self.stages[below]
         cpus, options = _resources(node.resources, is_pool=isinstance(node.compute, ActorPool))
         if isinstance(node.compute, TaskPool) and self._can_fuse(stage, node, cpus, options):
+            operators = (*stage.operators, node.operator)
             self.stages[below] = replace(
-                stage, name=f"{stage.name}->{node.name}", operators=(*stage.operators, node.operator)
+                stage,
+                name=f"{stage.name}->{node.name}",
+                operators=operators,
+                unit_rows=_unit_rows(operators) if stage.kind is Kind.CHAIN else 0,
             )
             return below
         pool = self._pool(node.compute) if isinstance(node.compute, ActorPool) else None
-        operators: tuple[Operator, ...] = (node.operator,)
+        operators = (node.operator,)
         if rows_wanted is not None and stage.kind is Kind.BLOCKS:
             operators = (TakeRows(rows_wanted), node.operator)
         return self._append(
@@ -231,6 +241,7 @@ class _Planner:
                 options=options,
                 cpus=cpus,
                 batch_rows=node.batch_rows,
+                unit_rows=_unit_rows(operators),
                 is_ordered=self._is_ordered,
             )
         )
@@ -243,7 +254,21 @@ class _Planner:
         assert isinstance(node.compute, TaskPool)
         if node.compute.size is not None and node.compute.size != stage.max_tasks:
             return False
+        if node.operator.calls_user_code and self._has_few_tasks(stage):
+            return False  # on its own, its input is cut for all CPUs
+        if stage.unit_rows and not node.operator.unit_rows:
+            return False  # it would keep the input of a user's function whole
         return not (node.batch_rows and self._has_small_inputs(stage, node.batch_rows))
+
+    def _has_few_tasks(self, stage: Stage) -> bool:
+        """Tell whether a stage may run fewer tasks than there are CPUs; the merges of an exchange are few."""
+        if stage.kind is Kind.SOURCE:
+            if stage.index in self._chosen:
+                return False
+            wanted = min(int(self._machine.cpus), _ENOUGH_TASKS)
+            stage.read_tasks.make(wanted)
+            return len(stage.read_tasks) < wanted
+        return stage.kind is Kind.BARRIER
 
     def _has_small_inputs(self, stage: Stage, batch_rows: int) -> bool:
         """Tell whether a source's tasks are known to have fewer rows than a batch."""
@@ -325,6 +350,12 @@ class _Planner:
         return 0, SMALL_WRITE_BYTES if self._machine.is_local and not sink.is_resumable else 0
 
 
+def _unit_rows(operators: Sequence[Operator]) -> int:
+    """Return the rows after whose multiples the input of some operators may be cut; 0: none, or no use."""
+    units = [operator.unit_rows for operator in operators]
+    return math.lcm(*units) if any(one.calls_user_code for one in operators) else 0
+
+
 def _resources(resources: Resources, is_pool: bool) -> tuple[float, dict[str, Any]]:
     """Return the CPUs that a task uses, and the options for it or its replica.
 
@@ -356,4 +387,4 @@ def repeatable(stages: list[Stage]) -> list[Stage]:
             f"resume=True: a write can be resumed if its plan reads, maps and filters only; {mixing[0]} "
             "needs rows of several files together. Write its result without resume, or materialise it first"
         )
-    return [replace(stage, is_repeatable=True, is_ordered=True) for stage in stages]
+    return [replace(stage, is_repeatable=True, is_ordered=True, unit_rows=0) for stage in stages]
