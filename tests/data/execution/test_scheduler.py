@@ -115,10 +115,9 @@ class World:
                 self.loading.discard(command.replica)
             elif isinstance(command, Cancel):
                 self.running.pop(command.task, None)  # it may have ended, and not been reported yet
-            elif isinstance(command, Hold):
-                self.running[command.task].held = True
-            elif isinstance(command, Release):
-                self.running[command.task].held = False
+            elif isinstance(command, (Hold, Release)):
+                if command.task in self.running:  # or it has died, and the scheduler hears of that next
+                    self.running[command.task].held = isinstance(command, Hold)
             elif isinstance(command, PartDone):
                 self.parts.append(command.part)
             elif isinstance(command, Fail):
@@ -188,21 +187,24 @@ class World:
         else:
             self.carry_out(self.scheduler.replica_ready(replica))
 
+    def crash(self, task: int) -> None:
+        """End the process of a task, and with it all tasks that its replica has."""
+        replica = self.running.pop(task).command.replica
+        if replica is not None and replica in self.replicas:
+            del self.replicas[replica]
+            self.carry_out(self.scheduler.replica_died(replica, RuntimeError("died"), is_crash=True))
+            for other, one in list(self.running.items()):
+                if one.command.replica == replica:
+                    del self.running[other]
+                    self.carry_out(self.scheduler.task_failed(other, RuntimeError("died"), is_crash=True))
+        self.carry_out(self.scheduler.task_failed(task, RuntimeError("died"), is_crash=True))
+
     def go_on(self, task: int) -> None:
         play = self.running[task]
         name = play.command.name
         if self.random.random() < self.crashes and self.crashes_of.get(name, 0) < 2:
             self.crashes_of[name] = self.crashes_of.get(name, 0) + 1
-            del self.running[task]
-            replica = play.command.replica
-            if replica is not None and replica in self.replicas:
-                del self.replicas[replica]
-                self.carry_out(self.scheduler.replica_died(replica, RuntimeError("died"), is_crash=True))
-                for other, one in list(self.running.items()):
-                    if one.command.replica == replica:
-                        del self.running[other]
-                        self.carry_out(self.scheduler.task_failed(other, RuntimeError("died"), is_crash=True))
-            self.carry_out(self.scheduler.task_failed(task, RuntimeError("died"), is_crash=True))
+            self.crash(task)
         elif play.blocks:
             block, size = play.blocks.pop(0)
             meta = BlockMeta(len(block), size)
@@ -380,6 +382,32 @@ def test_a_crash_runs_a_bundle_again_without_repeating_rows() -> None:
         taken = world.run()
         if world.failed is None:
             assert taken == list(range(100))
+
+
+def pool_of_one(tasks: int) -> tuple[Scheduler, list[Any]]:
+    """Return a scheduler whose only replica was given so many tasks, and these."""
+    pool = Pool(1, 1, 1, in_flight=2)
+    scheduler = Scheduler([source(0, tasks, tasks), Stage(1, "pool", Kind.CHAIN, (0,), pool=pool)], limits())
+    reads = submitted(scheduler.begin())
+    scheduler.replica_ready(0)
+    calls = []
+    for read in reads:
+        calls += submitted(scheduler.block_made(read.task, BlockSlice.whole((1,), BlockMeta(1, 1))))
+        calls += submitted(scheduler.task_done(read.task))
+    return scheduler, calls
+
+
+def submitted(commands: list[Any]) -> list[Submit]:
+    return [one for one in commands if isinstance(one, Submit)]
+
+
+def test_a_call_is_not_held_before_one_of_an_earlier_bundle_in_its_replica() -> None:
+    scheduler, _ = pool_of_one(2)
+    first, second = scheduler.stages[1].running.values()
+    first.sequence, second.sequence = 1, 0  # a crash ended the earlier one before
+    scheduler._set_held(first, True)
+    scheduler._set_held(second, True)
+    assert scheduler._drain() == [Hold(second.number)]
 
 
 def test_a_user_error_ends_the_execution_and_everything_under_way() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from skate.data._exec.commands import StartReplica, StopReplica
-from skate.data._exec.states import Replica, ReplicaState, StageState
+from skate.data._exec.states import Replica, ReplicaState, StageState, Task
 
 #: How many replicas of a stage may die, one after the other, without one that finishes a task.
 MAX_REPLICA_DEATHS = 3
@@ -70,6 +72,12 @@ class Replicas:
             if replica.state is ReplicaState.READY and len(replica.tasks) < state.spec.pool.in_flight
         ]
         return min(ready, key=lambda replica: (len(replica.tasks), replica.number), default=None)
+
+    def is_before_earlier(self, task: Task, tasks: Mapping[int, Task]) -> bool:
+        """Tell whether a replica will run a task of an earlier bundle, which runs again, after this one."""
+        replica = None if task.replica is None else self._all.get(task.replica)
+        behind = [] if replica is None else [tasks[one] for one in replica.tasks if one > task.number]
+        return any(one.sequence < task.sequence for one in behind)
 
     def task_ended(self, number: int | None, task: int) -> None:
         """Note that a replica has one task less."""

@@ -509,6 +509,7 @@ class Scheduler:
         return any(state.retries for state in self.stages)
 
     def _set_held(self, task: Task, hold: bool) -> None:
+        hold = hold and not self._replicas.is_before_earlier(task, self._tasks)
         if hold != task.is_held:
             task.is_held = hold
             self._commands.append(Hold(task.number) if hold else Release(task.number))
