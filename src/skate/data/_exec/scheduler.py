@@ -19,7 +19,8 @@ Rules, in the order in which they apply:
    its process stops within its window. The task whose turn it is in a stage below which nothing runs is never
    held.
 5. *Crashes.* A task that a crash ended is given to any process again; the rows that it had passed on are
-   skipped. A replica that died is replaced. Both are bounded; then the execution fails with the last error.
+   skipped. The second time, it runs isolated: rows that end a process end that of their call. A replica that
+   died is replaced. All of it is bounded; then the execution fails with the last error.
 
 A limit that has its rows closes everything above it: running tasks there are cancelled.
 """
@@ -188,12 +189,15 @@ class Scheduler:
 
         Its tasks are reported one by one, by ``task_failed``.
         """
-        stage = self._replicas.died(replica)
-        if stage is None:
+        died = self._replicas.died(replica)
+        if died is None:
             return []
-        state = self.stages[stage]
+        state = self.stages[died.stage]
         state.replicas.pop(replica, None)
-        state.replica_deaths += 1
+        # The death is counted with the task that it ran. Those that waited behind that one are not to blame.
+        state.replica_deaths += not died.tasks
+        for task in sorted(died.tasks)[1:]:
+            self._tasks[task].crashes -= 1
         if not is_crash or state.replica_deaths > MAX_REPLICA_DEATHS:
             return self._fail(error)
         return self._decide()
@@ -461,6 +465,7 @@ class Scheduler:
                 task.passed_rows,
                 to_file,
                 task.sequence,
+                task.is_isolated,
             )
         )
 
