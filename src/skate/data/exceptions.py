@@ -62,7 +62,10 @@ class RowTimeoutError(DataError, TimeoutError):
 
 
 class RowCrashedError(DataError):
-    """A user's function ended its process: by a signal (a crash, too little memory), or it exited."""
+    """A function or a decoder ended its process: by a signal (a crash, too little memory), or it exited.
+
+    It ran in a process of its own, because of ``timeout_per_row`` or since it had ended a task's before.
+    """
 
 
 class UserExitError(DataError):
@@ -250,6 +253,23 @@ def describe(error: BaseException) -> str:
     if len(text) > _MAX_ERROR_TEXT:
         text = f"{text[:_MAX_ERROR_TEXT]}... ({len(text)} characters)"
     return f"{name}: {text}" if text else name
+
+
+def add_to_text(error: BaseException, text: str) -> None:
+    """Add a line to the text of an error of the runtime, which ends with one of its arguments or attributes.
+
+    Not as a note: Python 3.10 has none, and a note is lost where only ``str(error)`` is logged.
+    """
+    before = str(error)
+    texts = [one for one in (*error.args, *vars(error).values()) if isinstance(one, str) and one]
+    said = max((one for one in texts if before.endswith(one)), key=len, default=None)
+    if said is None:
+        return
+    longer = f"{said}\n{text}"
+    error.args = tuple(longer if one == said else one for one in error.args)
+    for name, value in list(vars(error).items()):
+        if value == said:
+            setattr(error, name, longer)
 
 
 def type_name(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from skate.data._exec.commands import Cancel, Fail, Hold, PartDone, Release, StartReplica, StopReplica, Submit
+from skate.data._exec.demand import Demand
 from skate.data._exec.scheduler import Scheduler
 from skate.data._exec.stages import Kind, Pool, Stage
-from skate.data._exec.states import Limits
+from skate.data._exec.states import CRASHES_BEFORE_ISOLATION, Limits
 from skate.data._io.datasource import ReadTask, ReadTasks
 from skate.data._task.exchange import Exchange, ExchangeLimits
 from skate.data._task.slices import BlockMeta, BlockSlice, Bundle
@@ -119,10 +121,9 @@ class World:
                 self.loading.discard(command.replica)
             elif isinstance(command, Cancel):
                 self.running.pop(command.task, None)  # it may have ended, and not been reported yet
-            elif isinstance(command, Hold):
-                self.running[command.task].held = True
-            elif isinstance(command, Release):
-                self.running[command.task].held = False
+            elif isinstance(command, (Hold, Release)):
+                if command.task in self.running:  # or it has died, and the scheduler hears of that next
+                    self.running[command.task].held = isinstance(command, Hold)
             elif isinstance(command, PartDone):
                 self.parts.append(command.part)
             elif isinstance(command, Fail):
@@ -205,21 +206,24 @@ class World:
         else:
             self.carry_out(self.scheduler.replica_ready(replica, self.models.get(self.replicas[replica], 0)))
 
+    def crash(self, task: int) -> None:
+        """End the process of a task, and with it all tasks that its replica has."""
+        replica = self.running.pop(task).command.replica
+        if replica is not None and replica in self.replicas:
+            del self.replicas[replica]
+            self.carry_out(self.scheduler.replica_died(replica, RuntimeError("died"), is_crash=True))
+            for other, one in list(self.running.items()):
+                if one.command.replica == replica:
+                    del self.running[other]
+                    self.carry_out(self.scheduler.task_failed(other, RuntimeError("died"), is_crash=True))
+        self.carry_out(self.scheduler.task_failed(task, RuntimeError("died"), is_crash=True))
+
     def go_on(self, task: int) -> None:
         play = self.running[task]
         name = play.command.name
         if self.random.random() < self.crashes and self.crashes_of.get(name, 0) < 2:
             self.crashes_of[name] = self.crashes_of.get(name, 0) + 1
-            del self.running[task]
-            replica = play.command.replica
-            if replica is not None and replica in self.replicas:
-                del self.replicas[replica]
-                self.carry_out(self.scheduler.replica_died(replica, RuntimeError("died"), is_crash=True))
-                for other, one in list(self.running.items()):
-                    if one.command.replica == replica:
-                        del self.running[other]
-                        self.carry_out(self.scheduler.task_failed(other, RuntimeError("died"), is_crash=True))
-            self.carry_out(self.scheduler.task_failed(task, RuntimeError("died"), is_crash=True))
+            self.crash(task)
         elif play.blocks:
             block, size = play.blocks.pop(0)
             meta = BlockMeta(len(block), size)
@@ -499,6 +503,136 @@ def test_a_crash_runs_a_bundle_again_without_repeating_rows() -> None:
         taken = world.run()
         if world.failed is None:
             assert taken == list(range(100))
+
+
+class BadRows(World):
+    """Some rows end the process of their task; an isolated one leaves them out. Replicas take call after call."""
+
+    def is_bad(self, row: int, stage: int) -> bool:
+        return (row * 7 + stage) % 10 == 0
+
+    def blocks_of(self, command: Submit) -> list[tuple[Any, int]]:
+        rows = self.rows_of(command)
+        if not command.is_isolated:
+            rows = list(itertools.takewhile(lambda row: not self.is_bad(row, command.stage), rows))
+        rows = [row for row in rows if not self.is_bad(row, command.stage)][command.skip_rows :]
+        return [((row,), self.random.randint(1, 3 * MIB)) for row in rows]
+
+    def going(self) -> list[int]:
+        running = self.running.items()
+        calls = {play.command.replica: task for task, play in reversed(running)}  # the first of each replica
+        return [
+            task
+            for task in super().going()
+            if (replica := self.running[task].command.replica) is None or calls[replica] == task
+        ]
+
+    def go_on(self, task: int) -> None:
+        play = self.running[task]
+        command = play.command
+        if not play.blocks and not command.is_isolated:
+            if any(self.is_bad(row, command.stage) for row in self.rows_of(command)):
+                self.crashes_of[command.name] = self.crashes_of.get(command.name, 0) + 1
+                self.crash(task)
+                return
+        super().go_on(task)
+
+
+@pytest.mark.parametrize("block", range(5))
+def test_rows_that_end_their_process_end_nothing_else(block: int) -> None:
+    for seed in range(block * 50, block * 50 + 50):
+        stages, ordered = random_plan(random.Random(seed))
+        world = BadRows(seed, stages, limits(8 * MIB), 0.0)
+        taken = world.run()
+        assert world.failed is None, f"seed {seed}"
+        assert all(count <= CRASHES_BEFORE_ISOLATION for count in world.crashes_of.values()), f"seed {seed}"
+        if expected(stages, world) is None:
+            continue
+        wanted: dict[int, list[int]] = {}
+        for stage in stages:
+            rows = [row for above in stage.inputs for row in wanted[above]]
+            if stage.kind is Kind.SOURCE:
+                rows = [row for task in stage.read_tasks for row in task.metadata.input_files or []]  # type: ignore[misc]
+            has_tasks = stage.kind in (Kind.SOURCE, Kind.CHAIN, Kind.BARRIER)
+            wanted[stage.index] = [row for row in rows if not (has_tasks and world.is_bad(row, stage.index))]
+        assert sorted(taken) == sorted(wanted[stages[-1].index]), f"seed {seed}"
+        if ordered:
+            assert taken == wanted[stages[-1].index], f"seed {seed}"
+
+
+def crashed(scheduler: Scheduler, command: Any) -> Any:
+    """End the process of a task, and return the command that runs it again."""
+    (again,) = scheduler.task_failed(command.task, RuntimeError("died"), is_crash=True)
+    return again
+
+
+def test_a_task_runs_isolated_when_two_processes_have_died_of_it() -> None:
+    scheduler = Scheduler([source(0, 10, 1)], limits(), EXCHANGE)
+    (first,) = scheduler.begin()
+    second = crashed(scheduler, first)
+    third = crashed(scheduler, second)
+    fourth = crashed(scheduler, third)
+    assert [one.is_isolated for one in (first, second, third, fourth)] == [False, False, True, True]  # type: ignore[union-attr]
+    error = RuntimeError("died")
+    assert Fail(error) in scheduler.task_failed(fourth.task, error, is_crash=True)
+
+
+def pool_of_one(tasks: int) -> tuple[Scheduler, list[Any]]:
+    """Return a scheduler whose only replica was given so many tasks, and these."""
+    pool = Pool(1, 1, 1, in_flight=2)
+    scheduler = Scheduler(
+        [source(0, tasks, tasks), Stage(1, "pool", Kind.CHAIN, (0,), pool=pool)], limits(4 << 30), EXCHANGE
+    )
+    reads = submitted(scheduler.begin())
+    scheduler.replica_ready(0)
+    calls = []
+    for read in reads:
+        calls += submitted(scheduler.block_made(read.task, BlockSlice.whole((1,), BlockMeta(1, 1))))
+        calls += submitted(scheduler.task_done(read.task))
+    return scheduler, calls
+
+
+def submitted(commands: list[Any]) -> list[Submit]:
+    return [one for one in commands if isinstance(one, Submit)]
+
+
+def test_a_call_that_waited_behind_the_one_that_ended_its_replica_is_not_to_blame() -> None:
+    scheduler, calls = pool_of_one(2)
+    for replica in (0, 1):
+        scheduler.replica_died(replica, RuntimeError("died"), is_crash=True)
+        for call in calls:
+            scheduler.task_failed(call.task, RuntimeError("died"), is_crash=True)
+        calls = submitted(scheduler.replica_ready(replica + 1))
+    assert [(one.name, one.is_isolated) for one in calls] == [("1.0", True), ("1.1", False)]
+
+
+def test_a_call_is_not_held_before_one_of_an_earlier_bundle_in_its_replica() -> None:
+    scheduler, _ = pool_of_one(2)
+    first, second = scheduler.stages[1].running.values()
+    first.sequence, second.sequence = 1, 0  # a crash ended the earlier one before
+    demand = Demand(scheduler.stages, lambda state: True)
+    for has_output in (False, True):
+        holds = {task.number: hold for task, hold in demand.holds(scheduler._replicas, has_output)}
+        assert holds == {first.number: has_output, second.number: has_output}
+
+
+def test_the_death_of_a_replica_counts_for_the_call_that_it_ran() -> None:
+    scheduler, calls = pool_of_one(1)
+    died = RuntimeError("died")
+    for replica in range(3):
+        scheduler.replica_died(replica, died, is_crash=True)
+        (call,) = calls
+        scheduler.task_failed(call.task, died, is_crash=True)
+        calls = submitted(scheduler.replica_ready(replica + 1))
+    scheduler.replica_died(3, died, is_crash=True)
+    assert Fail(died) in scheduler.task_failed(calls[0].task, died, is_crash=True), "the call's fourth crash"
+
+    scheduler = Scheduler(
+        [source(0, 1, 1), Stage(1, "pool", Kind.CHAIN, (0,), pool=Pool(1, 1, 1))], limits(), EXCHANGE
+    )
+    scheduler.begin()
+    deaths = [scheduler.replica_died(replica, died, is_crash=True) for replica in range(4)]
+    assert [Fail(died) in commands for commands in deaths] == [False, False, False, True]
 
 
 def test_a_user_error_ends_the_execution_and_everything_under_way() -> None:

@@ -243,3 +243,22 @@ def test_own_errors_pickle(error):
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error) and str(copy) == str(error)
     assert isinstance(error, DataError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        skate.exceptions.WorkerCrashedError("it died"),
+        skate.exceptions.OutOfMemoryError("it died"),
+        skate.exceptions.ActorDiedError("it died", "ab12"),
+        skate.exceptions.RayActorError("ab12", "it died"),
+        skate.exceptions.NodeDiedError("it died"),
+        skate.exceptions.ObjectLostError("ab12", None, "it died"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_line_is_added_to_the_text_of_an_error(error):
+    before = str(error)
+    exceptions.add_to_text(error, "It ran Map(f).")
+    assert str(error) == f"{before}\nIt ran Map(f)."
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

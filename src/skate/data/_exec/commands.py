@@ -21,6 +21,7 @@ class Submit:
         skip_rows: rows of output to leave out, since they were passed on before a crash.
         to_file: its output is to go to files.
         number: of the task among those of its stage, the same when it runs again.
+        is_isolated: calls of users' functions, and the reading of files, go to processes of their own.
     """
 
     task: int
@@ -31,6 +32,7 @@ class Submit:
     skip_rows: int
     to_file: bool
     number: int | None = None
+    is_isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

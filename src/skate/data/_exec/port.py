@@ -109,6 +109,7 @@ def spec_of(
         merges_small=merges_small,
         number=command.number,
         on_conflict=stage.on_conflict,
+        is_isolated=command.is_isolated,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from skate.data._exec.commands import StartReplica, StopReplica
 from skate.data._exec.states import Replica, ReplicaState, StageState
 
-#: How many replicas of a stage may die, one after the other, without one that finishes a task.
+#: How many replicas of a stage may die without a task, one after the other, without one that finishes a task.
 MAX_REPLICA_DEATHS = 3
 
 
@@ -57,10 +57,9 @@ class Replicas:
             self._all[number].state = ReplicaState.READY
             self._all[number].resident_bytes = resident_bytes
 
-    def died(self, number: int) -> int | None:
-        """Forget a replica. Return the index of its stage, or None if it is not known any more."""
-        found = self._all.pop(number, None)
-        return None if found is None else found.stage
+    def died(self, number: int) -> Replica | None:
+        """Forget a replica. Return what it was, or None if it is not known any more."""
+        return self._all.pop(number, None)
 
     def free(self, state: StageState) -> Replica | None:
         """Return the replica that gets the next task, or None if none may have another one."""

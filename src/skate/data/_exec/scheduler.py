@@ -19,7 +19,8 @@ Rules, in the order in which they apply:
    its process stops within its window, and then lends its CPU. The task whose turn it is in a stage below
    which nothing runs is never held.
 5. *Crashes.* A task that a crash ended is given to any process again; the rows that it had passed on are
-   skipped. A replica that died is replaced. Both are bounded; then the execution fails with the last error.
+   skipped. The second time, it runs isolated: rows that end a process end that of their call. A replica that
+   died is replaced. All of it is bounded; then the execution fails with the last error.
 
 A limit that has its rows closes everything above it: running tasks there are cancelled.
 """
@@ -33,10 +34,11 @@ from typing import Any
 
 from skate.data._exec.budget import Budget
 from skate.data._exec.commands import Cancel, Command, Fail, Hold, Release, Submit
+from skate.data._exec.demand import Demand
 from skate.data._exec.inbox import PassingInbox, SourceInbox, make_inbox
 from skate.data._exec.parts import Parts
 from skate.data._exec.replicas import MAX_REPLICA_DEATHS, Replicas
-from skate.data._exec.shares import rows_for_task
+from skate.data._exec.shares import rows_for_next
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.states import Limits, Replica, StageState, Task
 from skate.data._task.exchange import ExchangeLimits
@@ -82,6 +84,7 @@ class Scheduler:
             for stage in stages
         ]
         self._budget = Budget(self.stages, limits)
+        self._demand = Demand(self.stages, self._is_full)
         self.outbox: deque[BlockSlice] = deque()
         self.outbox_bytes = 0
         self.extras: list[Any] = []
@@ -222,12 +225,15 @@ class Scheduler:
 
         Its tasks are reported one by one, by ``task_failed``.
         """
-        stage = self._replicas.died(replica)
-        if stage is None:
+        died = self._replicas.died(replica)
+        if died is None:
             return []
-        state = self.stages[stage]
+        state = self.stages[died.stage]
         state.replicas.pop(replica, None)
-        state.replica_deaths += 1
+        # The death is counted with the task that it ran. Those that waited behind that one are not to blame.
+        state.replica_deaths += not died.tasks
+        for task in sorted(died.tasks)[1:]:
+            self._tasks[task].crashes -= 1
         if not is_crash or state.replica_deaths > MAX_REPLICA_DEATHS:
             return self._fail(error)
         return self._decide()
@@ -277,7 +283,9 @@ class Scheduler:
         """Let slices go on through a stage that runs no tasks."""
         inbox = state.inbox
         assert isinstance(inbox, PassingInbox)
-        while inbox.has_bundle() and (not self._is_full(state) or self._starves_below(state)):
+        while inbox.has_bundle() and (
+            not self._is_full(state) or self._demand.starves_below(state, bool(self.outbox))
+        ):
             origin, piece = inbox.take_slice()
             state.rows_out += piece.num_rows
             state.blocks_out += 1
@@ -288,22 +296,6 @@ class Scheduler:
                 self._cut(self.stages[above])
         if (inbox.is_closed or inbox.is_full) and not inbox.has_bundle():
             self._finish(state)
-
-    def _starves_below(self, state: StageState) -> bool:
-        """Tell whether the stage below can do nothing without more of this one's output."""
-        if state.consumer is None:
-            return not self.outbox
-        inbox = self.stages[state.consumer].inbox
-        return inbox.wants(state.side) and not inbox.has_bundle()
-
-    def _is_wanted(self, state: StageState) -> bool:
-        """Tell whether a stage's output could reach the consumer now."""
-        while state.consumer is not None:
-            below = self.stages[state.consumer]
-            if not below.inbox.wants(state.side):
-                return False
-            state = below
-        return True
 
     def _end_bundle(self, state: StageState, task: Task) -> None:
         """Note that a bundle's output is complete; let those behind it go on if it was their turn."""
@@ -396,11 +388,11 @@ class Scheduler:
         for state in reversed(self.stages):
             if state.is_done or not (state.retries or self._has_bundle(state)):
                 continue
-            room = self._limits.cpus + self._limits.queued_tasks - self._used_cpus(state)
+            room = self._limits.cpus + self._limits.queued_tasks - self._demand.used_cpus(state)
             may_force = False
-            is_wanted = self._is_wanted(state)
+            is_wanted = self._demand.is_wanted(state)
             if is_first and is_wanted:
-                may_force = not self.outbox and not self._goes_on(state)
+                may_force = not self.outbox and not self._demand.goes_on(state)
                 is_first = False
             if not may_force and state.spec.cpus > (
                 room if is_wanted else room - self._limits.queued_tasks - 1
@@ -423,30 +415,8 @@ class Scheduler:
             return True
         return False
 
-    def _goes_on(self, above: StageState) -> bool:
-        """Tell whether a task of a stage, or of one between it and the consumer, is not held."""
-        state: StageState | None = above
-        while state is not None:
-            if not all(task.is_held for task in state.running.values()):
-                return True
-            state = None if state.consumer is None else self.stages[state.consumer]
-        return False
-
     def _is_full(self, state: StageState) -> bool:
         return self._budget.is_full(state, self.outbox_bytes)
-
-    def _used_cpus(self, wanted: StageState) -> float:
-        """Return the CPUs that a stage cannot get, since running calls use them.
-
-        A task that waits in a replica behind another one uses none. A held task lends its own, but not for
-        more tasks of the same stage: those would only be held, too.
-        """
-        used = 0.0
-        for state in self.stages:
-            using = [task for task in state.running.values() if state is wanted or not task.is_held]
-            replicas = {task.replica for task in using}
-            used += state.spec.cpus * (len(using) if state.spec.pool is None else len(replicas))
-        return used
 
     def _has_bundle(self, state: StageState) -> bool:
         return not isinstance(state.inbox, PassingInbox) and state.inbox.has_bundle()
@@ -457,7 +427,7 @@ class Scheduler:
             task = state.retries.pop(0)
             task.number = self._next_task
         else:
-            origin, bundle = state.inbox.take(self._most_rows(state))
+            origin, bundle = state.inbox.take(rows_for_next(state, self._limits.cpus))
             if state.spec.is_repeatable:
                 made = state.made_by_origin.get(origin, 0)
                 state.made_by_origin[origin] = made + 1
@@ -482,20 +452,9 @@ class Scheduler:
                 task.passed_rows,
                 to_file,
                 task.sequence,
+                task.is_isolated,
             )
         )
-
-    def _most_rows(self, state: StageState) -> int | None:
-        """Return the rows after which the next bundle of a stage is cut, or None."""
-        unit = state.spec.unit_rows
-        if not unit:
-            return None
-        if state.spec.pool is not None:
-            slots = len(state.replicas) * state.spec.pool.max_concurrency
-        else:
-            slots = int(self._limits.cpus / max(state.spec.cpus, 0.01))
-            slots = min(slots, state.spec.max_tasks or slots)
-        return rows_for_task(state.inbox.rows, max(1, slots), unit, state.seconds_per_row)
 
     def _forget(self, task: int) -> Task | None:
         found = self._tasks.pop(task, None)
@@ -507,30 +466,10 @@ class Scheduler:
         return found
 
     def _hold_and_release(self) -> None:
-        """Hold tasks whose output is not being taken; keep those going on which the stages below wait."""
-        is_idle_below = not self.outbox
-        held: list[Task] = []
-        going: set[int] = set()
-        for state in reversed(self.stages):
-            is_full = self._is_full(state)
-            is_wanted = self._is_wanted(state)
-            for task in sorted(state.running.values(), key=lambda one: one.sequence):
-                has_turn = not state.spec.is_ordered or task.sequence == state.turn
-                if is_full and not (has_turn and is_idle_below and is_wanted):
-                    held.append(task)
-                else:
-                    going.add(task.number)
-                    self._set_held(task, False)
-            if going:
-                is_idle_below = False
-        for task in held:
-            # A task that was run again may stand behind a held one in its replica.
-            self._set_held(task, not self._replicas.has_after(task.replica, task.number, going))
-
-    def _set_held(self, task: Task, hold: bool) -> None:
-        if hold != task.is_held:
-            task.is_held = hold
-            self._commands.append(Hold(task.number) if hold else Release(task.number))
+        for task, is_held in self._demand.holds(self._replicas, bool(self.outbox)):
+            if is_held != task.is_held:
+                task.is_held = is_held
+                self._commands.append(Hold(task.number) if is_held else Release(task.number))
 
     def _fail(self, error: BaseException) -> list[Command]:
         if self._failed:

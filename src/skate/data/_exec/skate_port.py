@@ -35,6 +35,7 @@ from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.warm import kill_quietly, session, warm
 from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
 from skate.data._io.datasource import ReadTask
+from skate.data._operators.isolation import FreshProcesses
 from skate.data._task.operators import Letter, Operator, Replica
 from skate.data._task.slices import BlockMeta, BlockSlice
 from skate.data.exceptions import DataError, describe
@@ -82,12 +83,7 @@ def _loaded(carried: _Carried) -> _Loaded:
     """Return a stage as this process has it; the first call opens it."""
     found = _stages.get(carried.key)
     if found is None:
-        pickled = carried.pickled if isinstance(carried.pickled, bytes) else api.get(carried.pickled[0])
-        operators, read_tasks = cloudpickle.loads(pickled)
-        found = _Loaded(operators, read_tasks, Replica())
-        for position, operator in enumerate(found.operators):
-            operator.open(position, found.replica)
-        _stages[carried.key] = found
+        found = _stages[carried.key] = _opened(_pickled(carried), Replica())
         while len(_stages) > _KEPT_STAGES:
             _stages.popitem(last=False)
     else:
@@ -95,7 +91,21 @@ def _loaded(carried: _Carried) -> _Loaded:
     return found
 
 
+def _opened(pickled: bytes, replica: Replica) -> _Loaded:
+    operators, read_tasks = cloudpickle.loads(pickled)
+    for position, operator in enumerate(operators):
+        operator.open(position, replica)
+    return _Loaded(operators, read_tasks, replica)
+
+
+def _pickled(carried: _Carried) -> bytes:
+    return carried.pickled if isinstance(carried.pickled, bytes) else api.get(carried.pickled[0])
+
+
 def _work(carried: _Carried, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
+    if spec.is_isolated:
+        pickled = _pickled(carried)
+        return _items(_opened(pickled, Replica(isolation=FreshProcesses(pickled))), spec, arguments)
     return _items(_loaded(carried), spec, arguments)
 
 

@@ -9,6 +9,10 @@ from skate.data._exec.inbox import Inbox
 from skate.data._exec.stages import Stage
 from skate.data._task.slices import BlockSlice, Bundle
 
+#: Crashes of a bundle's process after which it runs isolated. One may be chance: the kernel ran out of
+#: memory, a node was lost. Two point to a row. The isolated attempts that are left may end by chance, too.
+CRASHES_BEFORE_ISOLATION = 2
+
 
 @dataclass(slots=True)
 class Task:
@@ -34,6 +38,11 @@ class Task:
     is_held: bool = False
     has_result: bool = False
     made: list[BlockSlice] = field(default_factory=list)
+
+    @property
+    def is_isolated(self) -> bool:
+        """Calls that may have ended its process get processes of their own."""
+        return self.crashes >= CRASHES_BEFORE_ISOLATION
 
 
 class ReplicaState(Enum):

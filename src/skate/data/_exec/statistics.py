@@ -164,11 +164,6 @@ class Statistics:
             stage.counts[name] = stage.counts.get(name, 0) + count
         self._span(command, started, report.pid, report.rows_in, failed=False)
 
-    def stage_of(self, task: int) -> str | None:
-        """Return the name of the stage that a task under way belongs to."""
-        found = self._tasks.get(task)
-        return None if found is None else self.stages[found[0].stage].name
-
     def task_failed(self, task: int) -> None:
         """Count a task that did not end well."""
         found = self._tasks.pop(task, None)

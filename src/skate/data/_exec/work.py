@@ -75,6 +75,7 @@ class TaskSpec(NamedTuple):
         target_bytes: size at which output is cut.
         merges_small: small blocks of output are put together.
         on_conflict: what ``concat`` does where the types of blocks differ.
+        is_isolated: calls of users' functions, and the reading of files, go to processes of their own.
     """
 
     name: str
@@ -87,6 +88,7 @@ class TaskSpec(NamedTuple):
     merges_small: bool = True
     number: int | None = None
     on_conflict: str = "error"
+    is_isolated: bool = False
 
 
 @dataclass(slots=True)
@@ -157,6 +159,8 @@ def run_task(
         number=spec.number,
         replica=replica,
     )
+    if spec.is_isolated:
+        task.counts["isolated tasks"] = 1
     began = clock()
     report = Report(pid=os.getpid())
     if resident is not None:

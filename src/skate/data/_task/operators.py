@@ -9,7 +9,7 @@ in ``Replica``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -55,15 +55,60 @@ class Letter:
     is_kept: bool = True
 
 
+class NotOfRow(BaseException):
+    """An error that no row is to blame for, on its way past what handles the errors of calls.
+
+    Args:
+        error: what the operator is to raise.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class ChildCalls(ABC):
+    """A function in a process of its own."""
+
+    @abstractmethod
+    def call(self, data: Any, seconds: float | None = None) -> Any:
+        """Call the function, for so many seconds at most. Return its value, or an iterator for a generator's.
+
+        Raises:
+            RowCrashedError: it ended its process; the next call gets another one.
+            RowTimeoutError: it took longer.
+            NotOfRow: the function could not be made in the process.
+            Exception: what the function raised.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the process."""
+
+
+class Isolation(ABC):
+    """Makes processes for what may end the process that it runs in."""
+
+    @abstractmethod
+    def child(self, make: Callable[[], Callable[[Any], Any]], name: str) -> ChildCalls:
+        """Return the function that ``make``, which is pickled, makes in a process; ``name`` is for errors."""
+
+    @abstractmethod
+    def operator_child(self, position: int, name: str) -> ChildCalls:
+        """Return the function of an operator of the stage, made anew in the process."""
+
+
 @dataclass(slots=True)
 class Replica:
     """State that lives as long as a process of a pool, or a task outside of pools.
 
     Attributes:
         instances: instance of a user's class by the position of its operator in the stage.
+        isolation: makes processes for calls of users' functions and for the reading of files, in a task whose
+            process has ended before; None: they run in this one.
     """
 
     instances: dict[int, Any] = field(default_factory=dict)
+    isolation: Isolation | None = None
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -65,6 +65,13 @@ class Rejections:
             )
         )
         self._count += 1
+
+    def add(self, letters: Iterable[Letter]) -> None:
+        """Take letters that another process made of the same read."""
+        for letter in letters:
+            letter.row_id = f"{self._task.task_id}:{self._count}"
+            self._task.letters.append(letter)
+            self._count += 1
 
 
 class Output:
