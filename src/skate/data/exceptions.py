@@ -84,6 +84,20 @@ class TooManyErrorsError(DataError):
     """More rows failed than ``max_errors`` allows."""
 
 
+class RecordedError(Exception):
+    """The error of a dead letter that an earlier run of a resumed write recorded: its texts.
+
+    Args:
+        kind: the qualified name of its type.
+        text: type and text, as ``describe`` has them.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind, text)
+        self.kind = kind
+        self.text = text
+
+
 class SystemException(Exception):
     """Never raised: Ray's name for an error of its own internals, for programs that import it."""
 
@@ -164,7 +178,7 @@ class RayDataUserCodeException(UserCodeException):
         fields = {name: held.get(name) for name in _FIELDS if name not in ("cause", "row")}
         return _rebuild, (
             _packed(self.cause),
-            _packed_value(self.row),
+            packed_value(self.row),
             fields,
             isinstance(self, RayTaskError),
         )
@@ -242,6 +256,8 @@ def describe(error: BaseException) -> str:
     """
     if isinstance(error, RayDataUserCodeException):
         error = error.cause
+    if isinstance(error, RecordedError):
+        return error.text
     name = type(error).__name__
     try:
         text = str(error)
@@ -254,6 +270,8 @@ def describe(error: BaseException) -> str:
 
 def type_name(error: BaseException) -> str:
     """Return the qualified name of an exception's type, the user's own: ``"json.JSONDecodeError"``."""
+    if isinstance(error, RecordedError):
+        return error.kind
     kind = type(error.cause if isinstance(error, RayDataUserCodeException) else error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
@@ -418,15 +436,16 @@ def _packed(error: BaseException) -> tuple[str, Any]:
             return "whole", whole
         # A constructor often takes something else than ``args``: made again without it.
         args, fields = _parts(error)
-        packed = {name: _packed_value(value) for name, value in fields.items()}
-        parts = _cloudpickle().dumps((kind, [_packed_value(one) for one in args], packed))
+        packed = {name: packed_value(value) for name, value in fields.items()}
+        parts = _cloudpickle().dumps((kind, [packed_value(one) for one in args], packed))
         _cloudpickle().loads(parts)
         return "parts", parts
     except BaseException:
         return "text", describe(error)
 
 
-def _packed_value(value: Any) -> tuple[bool, Any]:
+def packed_value(value: Any) -> tuple[bool, Any]:
+    """Return a value as plain data or bytes; one that cannot be pickled becomes its text."""
     if value is None or type(value) in (int, float, str, bool, bytes):
         return False, value
     try:
@@ -435,7 +454,8 @@ def _packed_value(value: Any) -> tuple[bool, Any]:
         return False, short(cell(value))
 
 
-def _unpacked_value(packed: tuple[bool, Any]) -> Any:
+def unpacked_value(packed: tuple[bool, Any]) -> Any:
+    """Return what ``packed_value`` packed; never raises."""
     pickled, value = packed
     if not pickled:
         return value
@@ -454,9 +474,9 @@ def _unpacked(packed: tuple[str, Any]) -> BaseException:
         if form == "whole":
             return found if isinstance(found, BaseException) else UserCodeException(repr(found))
         kind, args, attributes = found
-        error: BaseException = _bare(kind, [_unpacked_value(one) for one in args])
+        error: BaseException = _bare(kind, [unpacked_value(one) for one in args])
         for name, value in attributes.items():
-            set_field(error, name, _unpacked_value(value))
+            set_field(error, name, unpacked_value(value))
         return error
     except BaseException as problem:
         return UserCodeException(f"an exception that cannot be unpickled here ({describe(problem)})")
@@ -467,4 +487,4 @@ def _rebuild(
 ) -> Exception:
     cause = _unpacked(packed)
     set_field(cause, "__cause__", UserTraceback(fields["traceback_str"]))
-    return _made(cause, _unpacked_value(row), fields, as_task)
+    return _made(cause, unpacked_value(row), fields, as_task)

@@ -21,6 +21,7 @@ class Submit:
         skip_rows: rows of output to leave out, since they were passed on before a crash.
         to_file: its output is to go to files.
         number: of the task among those of its stage, the same when it runs again.
+        origin: the part of the source that its input came from.
     """
 
     task: int
@@ -31,6 +32,7 @@ class Submit:
     skip_rows: int
     to_file: bool
     number: int | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

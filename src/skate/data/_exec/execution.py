@@ -37,7 +37,9 @@ from skate.data._exec.stages import Stage
 from skate.data._exec.stalls import describe_stall
 from skate.data._exec.states import Limits
 from skate.data._exec.statistics import Statistics
+from skate.data._io.commit_letters import Failures
 from skate.data._io.sink import Sink
+from skate.data._operators.dead_letters import SEEN
 from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.operators import Letter
 from skate.data._task.slices import BlockSlice
@@ -122,6 +124,8 @@ class Execution:
         self._task_names: dict[int, str] = {}
         # The letters of tasks under way: one that a crash repeats finds the same rows again.
         self._seen_letters: dict[str, set[tuple[str, str, str]]] = {}
+        # For a sink that can be resumed: what failed of each part of the source that is not yet written.
+        self._failures: dict[str, Failures] = {}
         sweep()
         port.open(stages, target_bytes, self._folder.path)
 
@@ -191,13 +195,15 @@ class Execution:
     def _happened(self, event: Event) -> None:
         scheduler = self.scheduler
         if isinstance(event, BlockMade):
-            self._reported(self._news(event.task, event.letters), {})
-            if self._schemas is not None and (command := self.stats.command_of(event.task)):
+            command = self.stats.command_of(event.task)
+            self._reported(command, self._news(event.task, event.letters), {})
+            if self._schemas is not None and command is not None:
                 self._schemas.check(self.stages[command.stage].name, command, event.piece)
             self._carry_out(scheduler.block_made(event.task, event.piece))
         elif isinstance(event, TaskDone):
+            command = self.stats.command_of(event.task)
             self.stats.task_done(event.task, event.report)
-            self._reported(self._news(event.task, event.report.letters), event.report.counts)
+            self._reported(command, self._news(event.task, event.report.letters), event.report.counts)
             self._seen_letters.pop(self._task_names.pop(event.task, ""), None)
             self._carry_out(scheduler.task_done(event.task, event.report.peak_bytes))
         elif isinstance(event, TaskFailed):
@@ -234,9 +240,14 @@ class Execution:
                 'process, timeout_per_row=SECONDS with on_error="dead_letter" makes it a dead letter.'
             )
 
-    def _reported(self, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
+    def _reported(self, command: Submit | None, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
         if (letters or counts) and self._on_report is not None:
             self._on_report(letters, counts)
+        if self._sink is None or not self._sink.is_resumable:
+            return
+        seen = {name: rows for name, rows in counts.items() if name.startswith(SEEN)}
+        if (letters or seen) and command is not None:
+            self._failures.setdefault(command.origin, Failures()).take(letters, seen)
 
     def _carry_out(self, commands: Sequence[Command]) -> None:
         port = self.port
@@ -264,7 +275,8 @@ class Execution:
                 port.release(command.task)
             elif isinstance(command, PartDone):
                 if self._sink is not None:
-                    self._sink.record(command.part, [result for result, _ in command.results])
+                    results = [result for result, _ in command.results]
+                    self._sink.record(command.part, results, self._failures.pop(command.part, Failures()))
             elif isinstance(command, Fail):
                 failed = command.error
         if failed is not None:

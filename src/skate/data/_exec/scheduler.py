@@ -461,6 +461,7 @@ class Scheduler:
                 task.passed_rows,
                 to_file,
                 task.sequence,
+                task.origin,
             )
         )
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from skate.data._io.commit_letters import Failures
 from skate.data._task.operators import TaskContext
 
 if TYPE_CHECKING:
@@ -46,17 +47,24 @@ class Sink(ABC):
     def write(self, blocks: Iterator[pa.Table], task: TaskContext) -> Any:
         """Write the blocks of one task. Runs in a worker. Return plain data for ``commit``."""
 
-    def record(self, part: str, results: Sequence[Any]) -> None:  # noqa: B027 - optional
+    def record(  # noqa: B027 - optional
+        self, part: str, results: Sequence[Any], failures: Failures | None = None
+    ) -> None:
         """Take a part of the source into account, in the driver: all rows that came from it are written.
 
         Args:
             part: the name of a read task (``ReadTask.name``, or its number): the same in every run of a plan.
             results: what ``write`` returned for each task that wrote rows of the part.
+            failures: rows of the part that failed.
         """
 
     def finished(self) -> Sequence[str]:
         """Return the parts that an earlier run recorded, which are not read again. After ``start``."""
         return ()
+
+    def failures(self) -> Failures:
+        """Return what failed in the parts that an earlier run recorded. After ``start``."""
+        return Failures()
 
     @abstractmethod
     def commit(self, results: Sequence[Any], schema: pa.Schema | None) -> None:

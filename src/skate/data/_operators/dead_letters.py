@@ -140,6 +140,21 @@ class ErrorBudget:
             if name.startswith(SEEN):
                 self._seen[name.removeprefix(SEEN)] += rows
 
+    def recall(
+        self, letters: Iterable[Letter], skipped: Mapping[str, int], counts: Mapping[str, int]
+    ) -> None:
+        """Count what an earlier run of the same write recorded: a limit is one of the whole write.
+
+        Args:
+            letters: rows that are kept.
+            skipped: number of rows that were left out, by stage; their errors are not known any more.
+            counts: as in ``take``.
+        """
+        self.take(letters, counts)
+        for stage, rows in skipped.items():
+            self._failed[stage] += rows
+            self._errors.setdefault(stage, Counter())["(in the run before)"] += rows
+
     def failed(self, stage: str | None = None) -> int:
         """Return the number of rows that failed, of one stage or of all."""
         return self._failed[stage] if stage is not None else sum(self._failed.values())

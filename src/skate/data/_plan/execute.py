@@ -15,6 +15,7 @@ from skate.data._exec.port import Port
 from skate.data._exec.schemas import SchemaWatch
 from skate.data._exec.stages import Stage
 from skate.data._insight.progress import make_progress
+from skate.data._io.commit_letters import Failures
 from skate.data._operators.dead_letters import ErrorBudget, ErrorPolicy
 from skate.data._plan.logical import ActorPool, Apply, Blocks, Node, Read, Write
 from skate.data._plan.physical import Machine, repeatable, to_stages
@@ -47,6 +48,11 @@ class Letters:
         if error is not None:
             raise error
 
+    def recall(self, failures: Failures) -> None:
+        """Take in what failed in the parts of the source that an earlier run of the same write wrote."""
+        self.budget.recall(failures.letters, failures.skipped, failures.counts)
+        self.rows += failures.letters
+
     def finish(self) -> None:
         """Raise if the letters are too many for all the rows that there were."""
         error = self.budget.exceeded(is_finished=True)
@@ -73,6 +79,8 @@ def execute(plan: Node, context: Any) -> Execution:
     if isinstance(plan, Write) and plan.sink.is_resumable:
         stages = repeatable(stages)
     letters = _letters(stages)
+    if isinstance(plan, Write):
+        letters.recall(plan.sink.failures())
     execution = Execution(
         stages,
         port,

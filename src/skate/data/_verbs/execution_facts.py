@@ -51,7 +51,8 @@ class ExecutionFacts(Core):
 
     def stats(self) -> str:
         """Return the figures of the last execution, for people: stages, rows, seconds; first empty."""
-        return "" if self._last is None else str(self._last.stats.as_text())
+        stats = None if self._last is None else self._last.stats
+        return "" if stats is None else str(stats.as_text())
 
     def get_stats_summary(self, detail: bool = False) -> dict[str, Any]:
         """Return the figures of the last execution as plain data; empty before the first.
@@ -59,7 +60,8 @@ class ExecutionFacts(Core):
         Args:
             detail: accepted for Ray's sake: all there is, is there.
         """
-        return {} if self._last is None else dict(self._last.stats.as_data())
+        stats = None if self._last is None else self._last.stats
+        return {} if stats is None else dict(stats.as_data())
 
     def _run(self, verb: str) -> LastRun:
         if self._last is None:
@@ -68,6 +70,8 @@ class ExecutionFacts(Core):
 
     def dead_letters(self) -> Any:
         """Return the rows that failed in the last execution, where ``on_error="dead_letter"`` said so.
+
+        A write that was resumed has those of the runs before it, too.
 
         Returns:
             A MaterializedDataset with the columns ``row`` (the row as it was), ``error_type``, ``error``,

@@ -13,6 +13,7 @@ import pyarrow as pa
 from skate.data._block.tables import public_schema
 from skate.data._io.commit import SaveMode, save_mode
 from skate.data._io.commit_files import JobFiles, WriteFacts
+from skate.data._io.commit_letters import Failures
 from skate.data._io.commit_staging import StagedTask, Staging, TaskResult
 from skate.data._io.commit_start import Begun, Target, begin
 from skate.data._io.commit_store import Store, open_store
@@ -208,18 +209,30 @@ class FileSink(Sink):
             self._names, self._staging.write_uuid, files.number, self._form.extension, self._form.is_numbered
         )
 
-    def record(self, part: str | Sequence[str], results: Sequence[Any]) -> None:
+    def record(
+        self, part: str | Sequence[str], results: Sequence[Any], failures: Failures | None = None
+    ) -> None:
         """Note that parts of the source are written.
 
         Args:
             part: the name of a part, or names of several that share tasks.
             results: of all tasks that wrote rows of these parts; they wrote rows of no other parts.
+            failures: rows of these parts that failed.
         """
         if self.is_resumable:
-            self._files().record([part] if isinstance(part, str) else part, results)
+            parts = [part] if isinstance(part, str) else part
+            self._files().record(parts, results, failures or Failures())
 
     def finished(self) -> Sequence[str]:
         return self._begun.recorded.parts if self._begun is not None else ()
+
+    def failures(self) -> Failures:
+        return self._begun.recorded.failures if self._begun is not None else Failures()
+
+    @property
+    def write_uuid(self) -> str:
+        """The name of the write, which an interrupted one keeps when it is resumed. After ``start``."""
+        return self._begun.write_uuid if self._begun is not None else ""
 
     def commit(self, results: Sequence[Any], schema: pa.Schema | None) -> None:
         files = self._files()
