@@ -97,6 +97,18 @@ def parse(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+def drift(row: dict[str, Any]) -> dict[str, Any]:
+    """Give each part of ten rows another schema."""
+    part = row["id"] // 10
+    return {**row, "x": [None, part, part / 2][part % 3], f"of_{part}": part}
+
+
+def write_drift(order: dict[str, Any]) -> None:
+    """Write six parts of which each has columns of its own."""
+    DataContext.get_current().enable_progress_bars = False
+    skate.data.range(60, override_num_blocks=6).map(drift).write_parquet(order["path"], resume=True)
+
+
 def write_with_letters(order: dict[str, Any]) -> None:
     """Write six parts that have a bad row each, and note which letters there are after it."""
     context = DataContext.get_current()
@@ -114,6 +126,9 @@ def write_with_letters(order: dict[str, Any]) -> None:
 def run(order: dict[str, Any]) -> list[str]:
     """Do one run."""
     os.environ.update(order.get("environment", {}))
+    if "drift" in order:
+        write_drift(order)
+        return []
     if "noted" in order:
         write_with_letters(order)
         return []

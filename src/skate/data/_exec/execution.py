@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -39,6 +39,7 @@ from skate.data._exec.states import Limits
 from skate.data._exec.statistics import Statistics
 from skate.data._io.commit_letters import Failures
 from skate.data._io.sink import Sink
+from skate.data._io.writers.one_schema import Written
 from skate.data._operators.dead_letters import SEEN
 from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.operators import Letter
@@ -77,7 +78,7 @@ class Execution:
         observer: called with the execution after each turn, and at its end.
         most_cpus: CPUs that it may use; None: all that the port has.
         stall_s: seconds without any event after which it fails; None: never.
-        schemas: compares the columns of all blocks of a stage; None: they may differ.
+        schemas: compares the columns of blocks; None: they may differ.
 
     Attributes:
         stats: what has happened so far.
@@ -199,6 +200,8 @@ class Execution:
             self._reported(command, self._news(event.task, event.letters), {})
             if self._schemas is not None and command is not None:
                 self._schemas.check(self.stages[command.stage].name, command, event.piece)
+                if self._sink is not None and isinstance(event.piece.meta.extra, Written):
+                    self._schemas.wrote(self._sink, event.piece.meta.extra)
             self._carry_out(scheduler.block_made(event.task, event.piece))
         elif isinstance(event, TaskDone):
             command = self.stats.command_of(event.task)
@@ -275,7 +278,7 @@ class Execution:
                 port.release(command.task)
             elif isinstance(command, PartDone):
                 if self._sink is not None:
-                    results = [result for result, _ in command.results]
+                    results = [written.result for written in command.results]
                     self._sink.record(command.part, results, self._failures.pop(command.part, Failures()))
             elif isinstance(command, Fail):
                 failed = command.error
@@ -306,8 +309,8 @@ class Execution:
             )
         return found[0].inbox.slices()
 
-    def results(self) -> list[tuple[Any, pa.Schema | None]]:
-        """Return what the sink's ``write`` returned for each task of this run, with the schema of its rows.
+    def results(self) -> list[Written]:
+        """Return what the tasks of the sink reported.
 
         The caller has started the sink before it made the execution, and commits it.
         """

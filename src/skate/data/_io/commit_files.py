@@ -53,6 +53,7 @@ class WriteFacts:
         bytes: their size.
         deleted: old files that mode "overwrite" removed.
         resumed_parts: parts of the source that an earlier run had written.
+        made_uniform: files that were written again to have the columns and types of the others.
     """
 
     files: int = 0
@@ -60,6 +61,7 @@ class WriteFacts:
     bytes: int = 0
     deleted: int = 0
     resumed_parts: int = 0
+    made_uniform: int = 0
 
 
 @dataclass

@@ -26,6 +26,9 @@ class Sink(ABC):
         min_bytes: bytes in memory that each task should get at least; None: whatever comes.
         one_task: a single task gets all rows.
         is_resumable: parts of the source are recorded as they are written, and not read again by a later run.
+        has_one_schema: all rows that it writes have the same columns and types.
+        on_schema: what it does with rows whose schemas differ: ``DataContext.on_schema``.
+        is_uniform: all rows of the run had the same schema; known before ``commit``.
     """
 
     name: str = "Write"
@@ -33,6 +36,9 @@ class Sink(ABC):
     min_bytes: int | None = None
     one_task: bool = False
     is_resumable: bool = False
+    has_one_schema: bool = False
+    on_schema: str = "unify"
+    is_uniform: bool = False
 
     def start(self, schema: pa.Schema | None) -> None:  # noqa: B027 - optional
         """Check the target and prepare it; raise before anything is read if it cannot be written to."""

@@ -90,7 +90,7 @@ def execute(plan: Node, context: Any) -> Execution:
         on_end=letters.finish,
         observer=make_progress(context.progress if context.enable_progress_bars else "off"),
         most_cpus=machine.cpus,
-        schemas=SchemaWatch() if context.on_schema == "error" else None,
+        schemas=SchemaWatch(context.on_schema),
         stall_s=context.execution_no_progress_timeout_s,
     )
     execution.letters = letters.rows

@@ -14,10 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from skate.data._block.errors import SchemaConflictError
 from skate.data._block.tables import concat, slice_rows
 from skate.data._exec.stages import Kind, Pool, Stage
 from skate.data._io.datasource import ReadTasks
 from skate.data._io.sink import Sink
+from skate.data._io.writers.one_schema import SeenSchemas, Written
 from skate.data._plan.logical import (
     ActorPool,
     Apply,
@@ -86,16 +88,14 @@ class WriteRows(Operator):
 
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[Made]:
         """Write the task's rows."""
-        seen: list[pa.Schema] = []
-
-        def watched() -> Iterator[pa.Table]:
-            for block in blocks:
-                if not seen:
-                    seen.append(block.schema)
-                yield block
-
-        result = self.sink.write(watched(), task)
-        yield Made(pa.table({}), (result, seen[0] if seen else None))
+        seen = SeenSchemas()
+        try:
+            result = self.sink.write(seen.watched(blocks, task.task_id), task)
+        except SchemaConflictError:
+            if self.sink.has_one_schema:
+                seen.check(self.name, self.sink.on_schema)  # it knows where the rows came from
+            raise
+        yield Made(pa.table({}), Written(result, tuple(seen.origins), seen.first))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ def write(
     identify = getattr(sink, "identify", None)
     if identify is not None and sink.is_resumable:
         identify(identity(dataset._plan))
+    sink.on_schema = dataset._context.on_schema
     schema = facts.known_schema(dataset._plan)
     sink.start(schema)
     if not sink.is_needed():
@@ -57,9 +58,9 @@ def write(
         with running.run(node, dataset._context, dataset._watch) as execution:
             for _ in execution:
                 pass
-            for result, seen in execution.results():
-                results.append(result)
-                schema = seen if schema is None else schema
+            for written in execution.results():
+                results.append(written.result)
+                schema = written.schema if schema is None else schema
         if letters is not None and letters.is_needed():
             _write_letters(letters, execution.letters)
         sink.commit(results, schema)
