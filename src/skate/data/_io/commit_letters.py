@@ -81,6 +81,7 @@ def _letter_as_data(letter: Letter) -> dict[str, Any]:
         "path": letter.path,
         "row_id": letter.row_id,
         "attempts": letter.attempts,
+        "operation": letter.operation,
     }
 
 
@@ -97,4 +98,5 @@ def _letter_from_data(data: Mapping[str, Any]) -> Letter:
         data["path"],
         data["row_id"],
         data["attempts"],
+        operation=data["operation"],
     )

@@ -201,6 +201,7 @@ _SCHEMA_TAIL = (
     ("path", pa.string()),
     ("row_id", pa.string()),
     ("attempts", pa.int64()),
+    ("operation", pa.int64()),
 )
 
 
@@ -213,7 +214,7 @@ def letters_to_table(letters: Sequence[Letter]) -> pa.Table:
     Returns:
         Columns ``row`` (the original row: a struct if all rows have the same columns and types, else
         pickled bytes; null where there was none yet), ``error_type``, ``error``, ``traceback``, ``stage``,
-        ``path``, ``row_id``, ``attempts``.
+        ``path``, ``row_id``, ``attempts``, ``operation`` (place of the stage in its plan; null for reads).
     """
     kept = [letter for letter in letters if letter.is_kept]
     columns = {
@@ -225,6 +226,7 @@ def letters_to_table(letters: Sequence[Letter]) -> pa.Table:
         "path": [letter.path for letter in kept],
         "row_id": [letter.row_id for letter in kept],
         "attempts": [letter.attempts for letter in kept],
+        "operation": [letter.operation for letter in kept],
     }
     arrays = [columns["row"], *(pa.array(columns[name], kind) for name, kind in _SCHEMA_TAIL)]
     return pa.Table.from_arrays(arrays, names=list(columns))

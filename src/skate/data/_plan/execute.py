@@ -18,6 +18,7 @@ from skate.data._insight.progress import make_progress
 from skate.data._io.commit_letters import Failures
 from skate.data._operators.dead_letters import ErrorBudget, ErrorPolicy
 from skate.data._plan.logical import ActorPool, Apply, Blocks, Node, Read, Write
+from skate.data._plan.names import operations
 from skate.data._plan.physical import Machine, repeatable, to_stages
 from skate.data._plan.rules import optimise
 from skate.data._task.operators import Letter
@@ -33,16 +34,20 @@ class Letters:
     """The dead letters of an execution.
 
     Attributes:
+        places: number of each operation in the plan, by its name.
         rows: letters of operations with ``on_error="dead_letter"``, in the order in which they came.
     """
 
     policies: Mapping[str, ErrorPolicy]
     budget: ErrorBudget
+    places: Mapping[str, int]
     rows: list[Letter] = field(default_factory=list)
 
     def take(self, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
         """Keep letters, and raise if they are too many."""
         self.budget.take(letters, counts)
+        for letter in letters:
+            letter.operation = self.places.get(letter.stage)
         self.rows += [one for one in letters if self._is_kept(one)]
         error = self.budget.exceeded()
         if error is not None:
@@ -73,12 +78,13 @@ def execute(plan: Node, context: Any) -> Execution:
         plan: the logical plan.
         context: the DataContext.
     """
+    places = {one.name: number for number, one in enumerate(operations(plan))}
     plan = optimise(plan)
     port, machine = _place(plan, context)
     stages = to_stages(plan, machine)
     if isinstance(plan, Write) and plan.sink.is_resumable:
         stages = repeatable(stages)
-    letters = _letters(stages)
+    letters = _letters(stages, places)
     if isinstance(plan, Write):
         letters.recall(plan.sink.failures())
     execution = Execution(
@@ -173,7 +179,7 @@ def _is_small(plan: Node, limit_bytes: int) -> bool:
     return total < limit_bytes
 
 
-def _letters(stages: Sequence[Stage]) -> Letters:
+def _letters(stages: Sequence[Stage], places: Mapping[str, int]) -> Letters:
     policies = {}
     for stage in stages:
         for operator in stage.operators:
@@ -181,4 +187,4 @@ def _letters(stages: Sequence[Stage]) -> Letters:
             if isinstance(policy, ErrorPolicy):
                 policies[operator.name] = policy
     limits = {name: policy.max_errors for name, policy in policies.items()}
-    return Letters(policies, ErrorBudget(limits))
+    return Letters(policies, ErrorBudget(limits), places)

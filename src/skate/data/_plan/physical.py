@@ -7,6 +7,7 @@ stage of its own, since its processes hold models and what is cheap should not w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from skate.data._plan.logical import (
     Union,
     Write,
 )
+from skate.data._plan.names import unique_name
 from skate.data._task.operators import Made, Operator, TaskContext
 
 #: Bytes up to which rows of the caller's process are written by one task.
@@ -131,7 +133,7 @@ class _Planner:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.stages: list[Stage] = []
-        self._names: dict[str, int] = {}
+        self._names: Counter[str] = Counter()
         self._is_ordered = machine.preserves_order
 
     def add(self, node: Node, rows_wanted: int | None) -> int:
@@ -147,6 +149,8 @@ class _Planner:
         if isinstance(node, Read):
             return self._read(node, rows_wanted)
         if isinstance(node, Blocks):
+            for name in node.stands_for:
+                unique_name(self._names, name)
             return self._append(Stage(0, node.name, Kind.BLOCKS, slices=node.slices))
         if isinstance(node, Apply):
             wanted = rows_wanted if node.operator.preserves_rows else None
@@ -199,11 +203,11 @@ class _Planner:
 
     def _named(self, node: Apply) -> Apply:
         """Return a node whose operator has a name of its own: figures and limits of errors go by name."""
-        count = self._names[node.operator.name] = self._names.get(node.operator.name, 0) + 1
-        if count == 1:
+        name = unique_name(self._names, node.operator.name)
+        if name == node.operator.name:
             return node
         operator = copy(node.operator)
-        operator.name = f"{node.operator.name}#{count}"
+        operator.name = name
         return replace(node, operator=operator)
 
     def _apply(self, node: Apply, below: int, rows_wanted: int | None) -> int:
