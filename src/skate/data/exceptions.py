@@ -85,12 +85,7 @@ class TooManyErrorsError(DataError):
 
 
 class RecordedError(Exception):
-    """The error of a dead letter that an earlier run of a resumed write recorded: its texts.
-
-    Args:
-        kind: the qualified name of its type.
-        text: type and text, as ``describe`` has them.
-    """
+    """The error of a dead letter of an earlier run: what ``type_name`` and ``describe`` said of it."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(kind, text)
@@ -197,6 +192,7 @@ def wrap(
     path: str = "",
     row_id: str = "",
     text: str | None = None,
+    has_policy: bool = True,
 ) -> Exception:
     """Return the error of a user's function as its caller should see it.
 
@@ -207,6 +203,7 @@ def wrap(
         path: file that the row came from, or "".
         row_id: ``"<task>:<n>"`` or, for a batch, ``"<task>:<first>-<last>"``.
         text: the traceback, if it is known as text alone; None: that of ``error``.
+        has_policy: the operation has an option ``on_error``.
 
     Returns:
         An instance of RayDataUserCodeException and, if Python allows it, of the type of ``error``.
@@ -225,7 +222,7 @@ def wrap(
         "path": path,
         "row_id": row_id,
         "traceback_str": traceback_str,
-        "message": _message(error, stage, row, path, row_id),
+        "message": _message(error, stage, row, path, row_id, has_policy),
     }
     return _made(error, row, fields, as_task=False)
 
@@ -297,7 +294,14 @@ def omit_traceback_stdout(fn: _Function) -> _Function:
 # ---------------------------------------------------------------------- the text
 
 
-def _message(error: BaseException, stage: str, row: Mapping[str, Any] | None, path: str, row_id: str) -> str:
+def _message(
+    error: BaseException,
+    stage: str,
+    row: Mapping[str, Any] | None,
+    path: str,
+    row_id: str,
+    has_policy: bool,
+) -> str:
     task, _, number = row_id.rpartition(":")
     what = ""
     if number:
@@ -307,10 +311,12 @@ def _message(error: BaseException, stage: str, row: Mapping[str, Any] | None, pa
     source = f", from {path}" if path else ""
     shown = f" ({preview(row)})" if row else ""
     more_time = "; to allow more time, a larger timeout_per_row" if isinstance(error, RowTimeoutError) else ""
+    failed = f"{describe(error)}\n{stage} failed{what}{source}{shown}."
+    if not has_policy:
+        return failed
     return (
-        f"{describe(error)}\n"
-        f"{stage} failed{what}{source}{shown}. To go on without such rows and keep them for later, use "
-        f'on_error="dead_letter"; to leave them out, on_error="skip"{more_time}.'
+        f'{failed} To go on without such rows and keep them for later, use on_error="dead_letter"; to leave '
+        f'them out, on_error="skip"{more_time}.'
     )
 
 
