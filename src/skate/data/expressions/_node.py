@@ -120,7 +120,7 @@ class Node:
         return [type(self).__name__, self._own_key(of_function), *parts]
 
     def _own_key(self, of_function: Callable[[Any], str]) -> str:
-        # What is drawn anew in each run makes no difference.
+        # Values that are drawn anew in each run are no difference between plans.
         return "" if self._is_volatile() else repr(self._state())
 
     def _has_same_parts(self, other: Node) -> bool:
