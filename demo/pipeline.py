@@ -140,7 +140,7 @@ def _outcome(pictures: skate.data.Dataset, paths: Sequence[str], out: Path, star
     found = {row["path"]: _reading(row) for row in skate.data.read_parquet(str(out / UNFINISHED)).iter_rows()}
     stages = pictures.get_stats_summary().get("stages", [])
     errors = _errors(pictures)
-    readings = [found.get(path) or Reading(path, error=errors[path]) for path in paths]
+    readings = [found.get(path) or Reading(path, error=errors.get(path, "was unreadable")) for path in paths]
     if not stages:
         return Outcome(readings, len(paths), 0.0, "")
     pictures.plot_run(out / PLOT_NAME)

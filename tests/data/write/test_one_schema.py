@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import conftest
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -95,6 +96,23 @@ def test_partitions(context: DataContext, tmp_path: Path) -> None:
     assert schemas(tmp_path / "out") == [{"id": "int64", "x": "string"}] * 8
     table = pads.dataset(tmp_path / "out", partitioning="hive").to_table()
     assert table.num_rows == 20 and table["x"].null_count == 5
+
+
+def test_on_another_filesystem(context: DataContext) -> None:
+    """Staged files are moved and replaced there, not renamed."""
+    context.local_limit_bytes = 1 << 20  # its memory is that of this process
+    memory = fsspec.filesystem("memory")
+    path = f"/one-schema-{id(context)}"
+    rows = skate.data.range(20, override_num_blocks=4).map(
+        lambda row: {"id": 20 // (row["id"] % 10), "x": None if row["id"] < 5 else 1}, on_error="dead_letter"
+    )
+    for _ in range(2):  # the second finds that all is done
+        rows.write_parquet(path, filesystem=memory, resume=True)
+        assert [row["row"]["id"] for row in rows.dead_letters().take_all()] == [0, 10]
+    files = [name for name in memory.find(path) if name.endswith(".parquet")]
+    assert [str(pq.read_schema(memory.open(name)).field("x").type) for name in files] == ["int64"] * 4
+    assert sum(pq.read_table(memory.open(name)).num_rows for name in files) == 18
+    memory.rm(path, recursive=True)
 
 
 def test_arguments_of_the_writer_hold_for_files_that_are_written_again(

@@ -11,7 +11,7 @@ they are seen, with both places named.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +29,8 @@ from skate.data.exceptions import SchemaMismatchError
 if TYPE_CHECKING:
     from skate.data._io.writers.formats import BlockFormat
 
-_THREADS = 4
+#: Files whose schemas are read at a time, and files that are written again at a time: each holds a row group.
+_FOOTERS, _WRITTEN_AGAIN = 16, 2
 
 #: A schema, and where rows with it came from, for people.
 Origin = tuple[pa.Schema, str]
@@ -143,26 +144,28 @@ def make_uniform(
     Raises:
         SchemaMismatchError: they have no common schema, or are to have the same and have not.
     """
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="skate-schemas") as pool:
+    with ThreadPoolExecutor(_FOOTERS, thread_name_prefix="skate-schemas") as pool:
         schemas = list(pool.map(lambda name: form.schema_of(store, name), names))
-        seen = SeenSchemas()
-        for name, schema in zip(names, schemas, strict=True):
-            if seen.add((schema, f"the file {name.rpartition('/')[2]}")):
-                seen.check(stage, on_schema)
-        target = unify_schemas(
-            [schema for schema, _ in seen.origins], "object" if on_schema == "object" else "error"
-        )
-        others = [
-            name
-            for name, schema in zip(names, schemas, strict=True)
-            if first_difference(_narrow(schema), _narrow(target)) is not None
-        ]
-        if others:
-            store.make_folder(folder)
-        again: Callable[[str], None] = lambda name: _write_again(  # noqa: E731
-            store, name, form, f"{folder}/{uuid.uuid4().hex}", target, sync
-        )
-        for number, _ in enumerate(pool.map(again, others)):
+    seen = SeenSchemas()
+    for name, schema in zip(names, schemas, strict=True):
+        if seen.add((schema, f"the file {name.rpartition('/')[2]}")):
+            seen.check(stage, on_schema)
+    target = unify_schemas(
+        [schema for schema, _ in seen.origins], "object" if on_schema == "object" else "error"
+    )
+    others = [
+        name
+        for name, schema in zip(names, schemas, strict=True)
+        if first_difference(_narrow(schema), _narrow(target)) is not None
+    ]
+    if others:
+        store.make_folder(folder)
+
+    def write_again(name: str) -> None:
+        _write_again(store, name, form, f"{folder}/{uuid.uuid4().hex}", target, sync)
+
+    with ThreadPoolExecutor(_WRITTEN_AGAIN, thread_name_prefix="skate-schemas") as pool:
+        for number, _ in enumerate(pool.map(write_again, others)):
             if number == 0:
                 crash_point("files_made_uniform")
     if others:
