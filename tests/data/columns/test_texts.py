@@ -29,10 +29,10 @@ from skate.data.expressions import (
     lit,
     random,
     row_id,
-    short_text,
     udf,
     uuid,
 )
+from skate.data.expressions._texts import short_text
 
 a, b, c = col("a"), col("b"), col("c")
 

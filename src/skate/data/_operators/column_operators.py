@@ -29,10 +29,9 @@ from skate.data.expressions import (
     StarExpr,
     UnnestExpr,
     as_expr,
-    cut,
     row_id,
-    short_text,
 )
+from skate.data.expressions._texts import cut, short_text
 
 
 class ColumnOperator(Operator):

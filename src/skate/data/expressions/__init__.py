@@ -18,7 +18,6 @@ from skate.data.expressions._sources import (
     UUIDExpr,
 )
 from skate.data.expressions._strings import parse_condition
-from skate.data.expressions._texts import cut, short_text
 from skate.data.expressions._tree import (
     AliasExpr,
     BinaryExpr,
@@ -52,7 +51,6 @@ __all__ = [
     "as_expr",
     "col",
     "conjuncts",
-    "cut",
     "download",
     "lit",
     "monotonically_increasing_id",
@@ -60,7 +58,6 @@ __all__ = [
     "pyarrow_udf",
     "random",
     "row_id",
-    "short_text",
     "star",
     "to_arrow",
     "udf",
