@@ -82,7 +82,7 @@ class DataContext:
             fails; None: never.
         on_schema: what happens to blocks whose columns differ, where they meet: ``"unify"`` (null columns
             take the type, missing columns are null, a real conflict is an error), ``"object"`` (a conflict
-            makes pickled objects) or ``"error"``.
+            makes pickled objects) or ``"error"``. Parquet files of one write meet, too.
         progress: ``"auto"`` (a line in a terminal, nothing in a pipe), ``"off"``, ``"line"`` or ``"rich"``.
 
     Raises:

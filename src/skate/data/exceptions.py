@@ -87,6 +87,15 @@ class TooManyErrorsError(DataError):
     """More rows failed than ``max_errors`` allows."""
 
 
+class RecordedError(Exception):
+    """The error of a dead letter of an earlier run: what ``type_name`` and ``describe`` said of it."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind, text)
+        self.kind = kind
+        self.text = text
+
+
 class SystemException(Exception):
     """Never raised: Ray's name for an error of its own internals, for programs that import it."""
 
@@ -167,7 +176,7 @@ class RayDataUserCodeException(UserCodeException):
         fields = {name: held.get(name) for name in _FIELDS if name not in ("cause", "row")}
         return _rebuild, (
             _packed(self.cause),
-            _packed_value(self.row),
+            packed_value(self.row),
             fields,
             isinstance(self, RayTaskError),
         )
@@ -186,6 +195,7 @@ def wrap(
     path: str = "",
     row_id: str = "",
     text: str | None = None,
+    has_policy: bool = True,
 ) -> Exception:
     """Return the error of a user's function as its caller should see it.
 
@@ -196,6 +206,7 @@ def wrap(
         path: file that the row came from, or "".
         row_id: ``"<task>:<n>"`` or, for a batch, ``"<task>:<first>-<last>"``.
         text: the traceback, if it is known as text alone; None: that of ``error``.
+        has_policy: the operation has an option ``on_error``.
 
     Returns:
         An instance of RayDataUserCodeException and, if Python allows it, of the type of ``error``.
@@ -214,7 +225,7 @@ def wrap(
         "path": path,
         "row_id": row_id,
         "traceback_str": traceback_str,
-        "message": _message(error, stage, row, path, row_id),
+        "message": _message(error, stage, row, path, row_id, has_policy),
     }
     return _made(error, row, fields, as_task=False)
 
@@ -245,6 +256,8 @@ def describe(error: BaseException) -> str:
     """
     if isinstance(error, RayDataUserCodeException):
         error = error.cause
+    if isinstance(error, RecordedError):
+        return error.text
     name = type(error).__name__
     try:
         text = str(error)
@@ -274,6 +287,8 @@ def add_to_text(error: BaseException, text: str) -> None:
 
 def type_name(error: BaseException) -> str:
     """Return the qualified name of an exception's type, the user's own: ``"json.JSONDecodeError"``."""
+    if isinstance(error, RecordedError):
+        return error.kind
     kind = type(error.cause if isinstance(error, RayDataUserCodeException) else error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
@@ -299,7 +314,14 @@ def omit_traceback_stdout(fn: _Function) -> _Function:
 # ---------------------------------------------------------------------- the text
 
 
-def _message(error: BaseException, stage: str, row: Mapping[str, Any] | None, path: str, row_id: str) -> str:
+def _message(
+    error: BaseException,
+    stage: str,
+    row: Mapping[str, Any] | None,
+    path: str,
+    row_id: str,
+    has_policy: bool,
+) -> str:
     task, _, number = row_id.rpartition(":")
     what = ""
     if number:
@@ -309,10 +331,12 @@ def _message(error: BaseException, stage: str, row: Mapping[str, Any] | None, pa
     source = f", from {path}" if path else ""
     shown = f" ({preview(row)})" if row else ""
     more_time = "; to allow more time, a larger timeout_per_row" if isinstance(error, RowTimeoutError) else ""
+    failed = f"{describe(error)}\n{stage} failed{what}{source}{shown}."
+    if not has_policy:
+        return failed
     return (
-        f"{describe(error)}\n"
-        f"{stage} failed{what}{source}{shown}. To go on without such rows and keep them for later, use "
-        f'on_error="dead_letter"; to leave them out, on_error="skip"{more_time}.'
+        f'{failed} To go on without such rows and keep them for later, use on_error="dead_letter"; to leave '
+        f'them out, on_error="skip"{more_time}.'
     )
 
 
@@ -438,15 +462,16 @@ def _packed(error: BaseException) -> tuple[str, Any]:
             return "whole", whole
         # A constructor often takes something else than ``args``: made again without it.
         args, fields = _parts(error)
-        packed = {name: _packed_value(value) for name, value in fields.items()}
-        parts = _cloudpickle().dumps((kind, [_packed_value(one) for one in args], packed))
+        packed = {name: packed_value(value) for name, value in fields.items()}
+        parts = _cloudpickle().dumps((kind, [packed_value(one) for one in args], packed))
         _cloudpickle().loads(parts)
         return "parts", parts
     except BaseException:
         return "text", describe(error)
 
 
-def _packed_value(value: Any) -> tuple[bool, Any]:
+def packed_value(value: Any) -> tuple[bool, Any]:
+    """Return a value as plain data or bytes; one that cannot be pickled becomes its text."""
     if value is None or type(value) in (int, float, str, bool, bytes):
         return False, value
     try:
@@ -455,7 +480,8 @@ def _packed_value(value: Any) -> tuple[bool, Any]:
         return False, short(cell(value))
 
 
-def _unpacked_value(packed: tuple[bool, Any]) -> Any:
+def unpacked_value(packed: tuple[bool, Any]) -> Any:
+    """Return what ``packed_value`` packed; never raises."""
     pickled, value = packed
     if not pickled:
         return value
@@ -474,9 +500,9 @@ def _unpacked(packed: tuple[str, Any]) -> BaseException:
         if form == "whole":
             return found if isinstance(found, BaseException) else UserCodeException(repr(found))
         kind, args, attributes = found
-        error: BaseException = _bare(kind, [_unpacked_value(one) for one in args])
+        error: BaseException = _bare(kind, [unpacked_value(one) for one in args])
         for name, value in attributes.items():
-            set_field(error, name, _unpacked_value(value))
+            set_field(error, name, unpacked_value(value))
         return error
     except BaseException as problem:
         return UserCodeException(f"an exception that cannot be unpickled here ({describe(problem)})")
@@ -487,4 +513,4 @@ def _rebuild(
 ) -> Exception:
     cause = _unpacked(packed)
     set_field(cause, "__cause__", UserTraceback(fields["traceback_str"]))
-    return _made(cause, _unpacked_value(row), fields, as_task)
+    return _made(cause, unpacked_value(row), fields, as_task)

@@ -22,6 +22,7 @@ class Submit:
         to_file: its output is to go to files.
         number: of the task among those of its stage, the same when it runs again.
         is_isolated: calls of users' functions, and the reading of files, go to processes of their own.
+        origin: the part of the source that its input came from.
     """
 
     task: int
@@ -33,6 +34,7 @@ class Submit:
     to_file: bool
     number: int | None = None
     is_isolated: bool = False
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

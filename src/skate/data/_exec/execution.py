@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -38,7 +38,10 @@ from skate.data._exec.stages import Stage
 from skate.data._exec.stalls import describe_stall
 from skate.data._exec.states import Limits
 from skate.data._exec.statistics import Statistics
+from skate.data._io.commit_letters import Failures
 from skate.data._io.sink import Sink
+from skate.data._io.writers.one_schema import Written
+from skate.data._operators.dead_letters import SEEN
 from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.operators import Letter
 from skate.data._task.slices import BlockSlice
@@ -74,7 +77,7 @@ class Execution:
         observer: called with the execution after each turn, and at its end.
         most_cpus: CPUs that it may use; None: all that the port has.
         stall_s: seconds without any event after which it fails; None: never.
-        schemas: compares the columns of all blocks of a stage; None: they may differ.
+        schemas: compares the columns of blocks; None: they may differ.
 
     Attributes:
         stats: what has happened so far.
@@ -120,6 +123,8 @@ class Execution:
         self._task_names: dict[int, str] = {}
         # The letters of tasks under way: one that a crash repeats finds the same rows again.
         self._seen_letters: dict[str, set[tuple[str, str, str]]] = {}
+        # For a sink that can be resumed: what failed of each part of the source that is not yet written.
+        self._failures: dict[str, Failures] = {}
         sweep()
         port.open(stages, target_bytes, window_bytes(limits), self._folder.path)
 
@@ -189,13 +194,17 @@ class Execution:
     def _happened(self, event: Event) -> None:
         scheduler = self.scheduler
         if isinstance(event, BlockMade):
-            self._reported(self._news(event.task, event.letters), {})
-            if self._schemas is not None and (command := self.stats.command_of(event.task)):
+            command = self.stats.command_of(event.task)
+            self._reported(command, self._news(event.task, event.letters), {})
+            if self._schemas is not None and command is not None:
                 self._schemas.check(self.stages[command.stage].name, command, event.piece)
+                if self._sink is not None and isinstance(event.piece.meta.extra, Written):
+                    self._schemas.wrote(self._sink, event.piece.meta.extra)
             self._carry_out(scheduler.block_made(event.task, event.piece, event.peak_bytes))
         elif isinstance(event, TaskDone):
+            command = self.stats.command_of(event.task)
             self.stats.task_done(event.task, event.report)
-            self._reported(self._news(event.task, event.report.letters), event.report.counts)
+            self._reported(command, self._news(event.task, event.report.letters), event.report.counts)
             self._seen_letters.pop(self._task_names.pop(event.task, ""), None)
             spent = event.report.spent_s
             seconds = spent.get("total", 0.0) - spent.get("blocked", 0.0)
@@ -240,9 +249,14 @@ class Execution:
             )
         add_to_text(event.error, text)
 
-    def _reported(self, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
+    def _reported(self, command: Submit | None, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
         if (letters or counts) and self._on_report is not None:
             self._on_report(letters, counts)
+        if self._sink is None or not self._sink.is_resumable:
+            return
+        seen = {name: rows for name, rows in counts.items() if name.startswith(SEEN)}
+        if (letters or seen) and command is not None:
+            self._failures.setdefault(command.origin, Failures()).take(letters, seen)
 
     def _carry_out(self, commands: Sequence[Command]) -> None:
         port = self.port
@@ -270,7 +284,8 @@ class Execution:
                 port.release(command.task)
             elif isinstance(command, PartDone):
                 if self._sink is not None:
-                    self._sink.record(command.part, [result for result, _ in command.results])
+                    results = [written.result for written in command.results]
+                    self._sink.record(command.part, results, self._failures.pop(command.part, Failures()))
             elif isinstance(command, Fail):
                 failed = command.error
         if failed is not None:
@@ -300,8 +315,8 @@ class Execution:
             )
         return found[0].inbox.slices()
 
-    def results(self) -> list[tuple[Any, pa.Schema | None]]:
-        """Return what the sink's ``write`` returned for each task of this run, with the schema of its rows.
+    def results(self) -> list[Written]:
+        """Return what the tasks of the sink reported.
 
         The caller has started the sink before it made the execution, and commits it.
         """

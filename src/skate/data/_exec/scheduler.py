@@ -453,6 +453,7 @@ class Scheduler:
                 to_file,
                 task.sequence,
                 task.is_isolated,
+                task.origin,
             )
         )
 

@@ -8,6 +8,7 @@ stage of its own, since its processes hold models and what is cheap should not w
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -15,10 +16,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from skate.data._block.errors import SchemaConflictError
 from skate.data._block.tables import concat, slice_rows
 from skate.data._exec.stages import Kind, Pool, Stage
 from skate.data._io.datasource import ReadTasks
 from skate.data._io.sink import Sink
+from skate.data._io.writers.one_schema import SeenSchemas, Written
 from skate.data._plan.logical import (
     ActorPool,
     Apply,
@@ -32,6 +35,7 @@ from skate.data._plan.logical import (
     Union,
     Write,
 )
+from skate.data._plan.names import unique_name
 from skate.data._task.operators import Made, Operator, TaskContext
 
 #: Bytes up to which rows of the caller's process are written by one task.
@@ -89,16 +93,14 @@ class WriteRows(Operator):
 
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[Made]:
         """Write the task's rows."""
-        seen: list[pa.Schema] = []
-
-        def watched() -> Iterator[pa.Table]:
-            for block in blocks:
-                if not seen:
-                    seen.append(block.schema)
-                yield block
-
-        result = self.sink.write(watched(), task)
-        yield Made(pa.table({}), (result, seen[0] if seen else None))
+        seen = SeenSchemas()
+        try:
+            result = self.sink.write(seen.watched(blocks, task.task_id), task)
+        except SchemaConflictError:
+            if self.sink.has_one_schema:
+                seen.check(self.name, self.sink.on_schema)  # it knows where the rows came from
+            raise
+        yield Made(pa.table({}), Written(result, tuple(seen.origins), seen.first))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,8 @@ class _Planner:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.stages: list[Stage] = []
-        self._names: dict[str, int] = {}
         self._chosen: set[int] = set()  # sources whose number of tasks is the user's choice
+        self._names: Counter[str] = Counter()
         self._is_ordered = machine.preserves_order
 
     def add(self, node: Node, rows_wanted: int | None) -> int:
@@ -151,6 +153,8 @@ class _Planner:
         if isinstance(node, Read):
             return self._read(node, rows_wanted)
         if isinstance(node, Blocks):
+            for name in node.stands_for:
+                unique_name(self._names, name)
             return self._append(Stage(0, node.name, Kind.BLOCKS, slices=node.slices))
         if isinstance(node, Apply):
             wanted = rows_wanted if node.operator.preserves_rows else None
@@ -205,11 +209,11 @@ class _Planner:
 
     def _named(self, node: Apply) -> Apply:
         """Return a node whose operator has a name of its own: figures and limits of errors go by name."""
-        count = self._names[node.operator.name] = self._names.get(node.operator.name, 0) + 1
-        if count == 1:
+        name = unique_name(self._names, node.operator.name)
+        if name == node.operator.name:
             return node
         operator = copy(node.operator)
-        operator.name = f"{node.operator.name}#{count}"
+        operator.name = name
         return replace(node, operator=operator)
 
     def _apply(self, node: Apply, below: int, rows_wanted: int | None) -> int:

@@ -43,6 +43,7 @@ class Letter:
         row_id: ``"<task>:<n>"``: the n-th row of a task's input; the same in every run of a plan.
         attempts: calls that failed with the row alone.
         is_kept: the row is to be kept; False: it is left out (``on_error="skip"``) and only counted.
+        operation: number of the operation in its plan, of those above the reads; None: a read, or not known.
     """
 
     row: dict[str, Any] | None
@@ -53,6 +54,7 @@ class Letter:
     row_id: str
     attempts: int = 1
     is_kept: bool = True
+    operation: int | None = None
 
 
 class NotOfRow(BaseException):

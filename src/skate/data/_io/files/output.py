@@ -12,7 +12,7 @@ import pyarrow as pa
 from skate.data._block.builder import BlockBuilder
 from skate.data._block.sources import with_sources
 from skate.data._block.tables import slice_rows
-from skate.data._io.files.errors import NOT_OF_FILES, named
+from skate.data._io.files.errors import NOT_OF_FILES, FileReadError, named
 from skate.data._task.operators import Letter, TaskContext
 
 
@@ -49,6 +49,8 @@ class Rejections:
         """
         described = named(error, path, 0 if self.is_raising else rows_before)
         if self.is_raising or isinstance(described, NOT_OF_FILES):
+            if isinstance(described, FileReadError):
+                described = described.ending()
             if described is error:
                 raise error
             raise described from error
