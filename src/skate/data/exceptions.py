@@ -268,23 +268,6 @@ def describe(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-def add_to_text(error: BaseException, text: str) -> None:
-    """Add a line to the text of an error of the runtime, which ends with one of its arguments or attributes.
-
-    Not as a note: Python 3.10 has none, and a note is lost where only ``str(error)`` is logged.
-    """
-    before = str(error)
-    texts = [one for one in (*error.args, *vars(error).values()) if isinstance(one, str) and one]
-    said = max((one for one in texts if before.endswith(one)), key=len, default=None)
-    if said is None:
-        return
-    longer = f"{said}\n{text}"
-    error.args = tuple(longer if one == said else one for one in error.args)
-    for name, value in list(vars(error).items()):
-        if value == said:
-            setattr(error, name, longer)
-
-
 def type_name(error: BaseException) -> str:
     """Return the qualified name of an exception's type, the user's own: ``"json.JSONDecodeError"``."""
     if isinstance(error, RecordedError):

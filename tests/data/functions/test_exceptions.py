@@ -11,6 +11,9 @@ import pytest
 
 import skate.exceptions
 from skate.data import exceptions
+from skate.data._exec.commands import Submit
+from skate.data._exec.crashes import explain_crash
+from skate.data._task.slices import Bundle
 from skate.data.exceptions import (
     DataError,
     RayDataUserCodeException,
@@ -259,6 +262,6 @@ def test_own_errors_pickle(error):
 )
 def test_a_line_is_added_to_the_text_of_an_error(error):
     before = str(error)
-    exceptions.add_to_text(error, "It ran Map(f).")
-    assert str(error) == f"{before}\nIt ran Map(f)."
+    explain_crash(error, "Map(f)", Submit(1, 0, "0.1", Bundle(()), None, 0, False))
+    assert str(error) == f"{before}\nIt ran Map(f) of a data set, task '0.1'."
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -21,6 +21,7 @@ from skate.data._exec.commands import (
     StopReplica,
     Submit,
 )
+from skate.data._exec.crashes import explain_crash
 from skate.data._exec.port import (
     BlockMade,
     CpusChanged,
@@ -45,7 +46,7 @@ from skate.data._operators.dead_letters import SEEN
 from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.operators import Letter
 from skate.data._task.slices import BlockSlice
-from skate.data.exceptions import ExecutionTimeoutError, add_to_text
+from skate.data.exceptions import ExecutionTimeoutError
 
 #: Read tasks that wait at least, as long as a source makes more, and how many are made at a time.
 _LEAST_LISTED, _LISTED_AT_A_TIME = 8, 16
@@ -234,20 +235,9 @@ class Execution:
         return found
 
     def _explain_crash(self, event: TaskFailed) -> None:
-        """Add to the text of an error where in the plan it was, and what helps."""
         command = self.stats.command_of(event.task)
-        if command is None:
-            return
-        text = f"It ran {self.stages[command.stage].name} of a data set, task {command.name!r}."
-        if command.is_isolated:
-            text += (
-                " Functions of map, map_batches, flat_map and filter, and the decoders of files, ran in "
-                "processes of their own this time, so it was no crash of theirs. What runs in the task may "
-                "have ended it: a write, map_groups, an aggregate, an expression, your own datasource. Or "
-                "memory was short: tasks that ask for more CPUs (num_cpus=) run fewer at a time, smaller "
-                "batches (batch_size=) and blocks (DataContext.target_max_block_size) need less."
-            )
-        add_to_text(event.error, text)
+        if command is not None:
+            explain_crash(event.error, self.stages[command.stage].name, command)
 
     def _reported(self, command: Submit | None, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
         if (letters or counts) and self._on_report is not None:
