@@ -35,6 +35,7 @@ from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.warm import kill_quietly, session, warm
 from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
 from skate.data._io.datasource import ReadTask
+from skate.data._operators.unpicklable import unpicklable
 from skate.data._task.operators import Letter, Operator, Replica
 from skate.data._task.slices import BlockMeta, BlockSlice
 from skate.data.exceptions import DataError, describe
@@ -297,7 +298,10 @@ class SkatePort(Port):
         if found is None:
             stage = self._stages[index]
             given = list(stage.read_tasks) if stage.read_tasks.is_given else []
-            pickled = cloudpickle.dumps((stage.operators, given))
+            try:
+                pickled = cloudpickle.dumps((stage.operators, given))
+            except (Exception, SystemExit) as error:
+                raise unpicklable(stage.name, stage.operators, given, error) from error
             key = hashlib.blake2b(pickled, digest_size=16).hexdigest()
             carried = pickled if len(pickled) <= CARRIED_BYTES else [api.put(pickled)]
             found = self._carried[index] = _Carried(key, carried)
