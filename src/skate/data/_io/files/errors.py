@@ -26,7 +26,7 @@ class FileReadError(ValueError):
 
     def __str__(self) -> str:
         return (
-            f"cannot read {self.path}: {self.reason}. "
+            f"cannot read {self.path}: {self.reason.removesuffix('.')}. "
             "Pass on_error='skip' or 'dead_letter' to go on without such files."
         )
 

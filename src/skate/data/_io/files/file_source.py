@@ -375,9 +375,8 @@ class FileRead:
         """Return the blocks of a task, and put failures into its letters."""
         source = self.source
         rejections = Rejections(source._on_error, task, f"Read{source.get_name()}")
-        output = Output(
-            task.target_max_block_bytes, self._limit, None if source.adds_constants else source.constants
-        )
+        constants = None if source.adds_constants else source.constants
+        output = Output(task.target_max_block_bytes, self._limit, constants, task.on_conflict)
         loaded_pieces = (
             read_ahead(source._filesystem, self.pieces, source._max_file_bytes, source._retries)
             if source.reads_whole_files

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet as pq
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.schemas import NO_COLUMNS
 from skate.data._block.tables import cast_to, filter_rows, no_columns, size_bytes
 from skate.data._block.tensors import adopt, adopted_schema
@@ -74,7 +75,11 @@ class ParquetDatasource(FileBasedDatasource):
             )
         args = dict(arrow_parquet_args or {})
         self._filter = args.pop("filter", None)
+        if self._filter is not None:
+            check_type("filter", self._filter, pc.Expression, "an expression of pyarrow.compute")
         given_schema = args.pop("schema", None)
+        if given_schema is not None:
+            check_type("schema", given_schema, pa.Schema, "a pyarrow.Schema")
         self._batch_rows = args.pop("batch_size", None)
         self._use_threads = bool(args.pop("use_threads", False))
         args.update(args.pop("dataset_kwargs", None) or {})
