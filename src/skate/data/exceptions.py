@@ -183,6 +183,7 @@ def wrap(
     path: str = "",
     row_id: str = "",
     text: str | None = None,
+    has_on_error: bool = True,
 ) -> Exception:
     """Return the error of a user's function as its caller should see it.
 
@@ -193,6 +194,7 @@ def wrap(
         path: file that the row came from, or "".
         row_id: ``"<task>:<n>"`` or, for a batch, ``"<task>:<first>-<last>"``.
         text: the traceback, if it is known as text alone; None: that of ``error``.
+        has_on_error: the verb takes ``on_error``, which the text recommends.
 
     Returns:
         An instance of RayDataUserCodeException and, if Python allows it, of the type of ``error``.
@@ -211,7 +213,7 @@ def wrap(
         "path": path,
         "row_id": row_id,
         "traceback_str": traceback_str,
-        "message": _message(error, stage, row, path, row_id),
+        "message": _message(error, stage, row, path, row_id, has_on_error),
     }
     return _made(error, row, fields, as_task=False)
 
@@ -279,7 +281,14 @@ def omit_traceback_stdout(fn: _Function) -> _Function:
 # ---------------------------------------------------------------------- the text
 
 
-def _message(error: BaseException, stage: str, row: Mapping[str, Any] | None, path: str, row_id: str) -> str:
+def _message(
+    error: BaseException,
+    stage: str,
+    row: Mapping[str, Any] | None,
+    path: str,
+    row_id: str,
+    has_on_error: bool,
+) -> str:
     task, _, number = row_id.rpartition(":")
     what = ""
     if number:
@@ -289,10 +298,17 @@ def _message(error: BaseException, stage: str, row: Mapping[str, Any] | None, pa
     source = f", from {path}" if path else ""
     shown = f" ({preview(row)})" if row else ""
     more_time = "; to allow more time, a larger timeout_per_row" if isinstance(error, RowTimeoutError) else ""
+    writes = (
+        " Arrays of a batch are read-only: zero_copy_batch=False gives the function copies."
+        if isinstance(error, ValueError) and "read-only" in str(error)
+        else ""
+    )
+    if not has_on_error:
+        return f"{describe(error)}\n{stage} failed{what}{source}{shown}.{writes}"
     return (
         f"{describe(error)}\n"
-        f"{stage} failed{what}{source}{shown}. To go on without such rows and keep them for later, use "
-        f'on_error="dead_letter"; to leave them out, on_error="skip"{more_time}.'
+        f"{stage} failed{what}{source}{shown}.{writes} To go on without such rows and keep them for later, "
+        f'use on_error="dead_letter"; to leave them out, on_error="skip"{more_time}.'
     )
 
 

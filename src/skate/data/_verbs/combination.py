@@ -16,6 +16,7 @@ from skate.data._operators.exchanges.zip import Zip
 from skate.data._plan.logical import Apply, Exchanged, Node, Union
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options
+from skate.data._verbs.checks import column_names, count_or_none, text_or_none
 from skate.data._verbs.core import Core, check_columns, check_same_kind
 from skate.data.expressions import RowPlace
 
@@ -120,11 +121,18 @@ class Combination(Core):
             deprecated(
                 "join(aggregator_ray_remote_args=)", "there are no aggregators: its tasks get the options"
             )
-        keys = _names(on)
-        right_keys = None if right_on is None else _names(right_on)
-        exchange = Join(join_type, keys, right_keys, left_suffix, right_suffix)
-        check_columns(self, "join", keys)
-        check_columns(ds, "join", exchange.right_keys)
+        count_or_none("join", "num_partitions", num_partitions)
+        keys = column_names("join", "on", on)
+        right_keys = None if right_on is None else column_names("join", "right_on", right_on)
+        exchange = Join(
+            join_type,
+            keys,
+            right_keys,
+            text_or_none("join", "left_suffix", left_suffix),
+            text_or_none("join", "right_suffix", right_suffix),
+        )
+        check_columns(self, "join", keys, side="the left side: ")
+        check_columns(ds, "join", exchange.right_keys, side="the right side: ")
         self._check_clash(ds, exchange)
         stage = options.resources("join", free=aggregator_ray_remote_args)
         return self._over(Exchanged((self._plan, ds._plan), exchange, stage))
@@ -170,7 +178,3 @@ def _aligned(parts: list[Node], on_schema: str) -> list[Node]:
         part if schema.equals(whole) else Apply(part, Align(whole))
         for part, schema in zip(parts, schemas, strict=True)
     ]
-
-
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)

@@ -11,7 +11,7 @@ from skate.data._plan.logical import Blocks, Node, Read
 from skate.data._plan.physical import Machine, to_stages
 from skate.data._plan.rules import optimise
 from skate.data._verbs import facts, from_memory, printing, randomness
-from skate.data._verbs.core import Core, LastRun
+from skate.data._verbs.core import Core, LastRun, check_same_kind
 from skate.data._verbs.predicting import predicted
 
 
@@ -98,7 +98,13 @@ class ExecutionFacts(Core):
         Example:
             >>> again = fixed.retry(decoded.dead_letters())
         """
+        check_same_kind("retry", (dead_letters,))
         letters = [table for table in dead_letters._tables() if table.num_rows]
+        if letters and "stage" not in letters[0].column_names:
+            raise ValueError(
+                "retry() takes what dead_letters() returned, or a data set read from such files; this one "
+                f"has the columns {letters[0].column_names}"
+            )
         stages = {row["stage"] for table in letters for row in iter_rows(table.select(["stage"]))}
         plan = _over_rows(self._plan, stages, [row for table in letters for row in rows_of(table)])
         return self._over(plan)
