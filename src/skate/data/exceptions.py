@@ -225,8 +225,9 @@ def for_caller(error: BaseException) -> BaseException:
     last, in
     the driver: inside a task the runtime takes a RayTaskError for the error of another task.
     """
-    while isinstance(error, RayTaskError) and isinstance(error.cause, RayDataUserCodeException):
-        error = error.cause  # it came from a worker: said in the words of the runtime
+    # It came from a worker, in the words of the runtime. Errors of data say themselves what happened.
+    while isinstance(error, RayTaskError) and type(error.cause).__module__.startswith("skate.data."):
+        error = error.cause
     if not isinstance(error, RayDataUserCodeException) or isinstance(error, RayTaskError):
         return error
     held = error.__dict__

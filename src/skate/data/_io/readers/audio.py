@@ -100,7 +100,9 @@ class AudioDatasource(FileBasedDatasource):
             except FileReadError:
                 raise
             except Exception as other:  # also a MemoryError: broken headers ask for any number of bytes
-                raise FileReadError(path, f"libsndfile: {error}; FFmpeg: {other}") from other
+                # Without the file object, which is in the whole text.
+                reason = error.error_string.rstrip(".")
+                raise FileReadError(path, f"libsndfile: {reason}; FFmpeg: {other}") from other
 
     def _decode_by_ffmpeg(self, stream: BinaryIO, path: str) -> tuple[Any, int]:
         import numpy as np
