@@ -80,6 +80,7 @@ OPTIONS: list[tuple[Make, str]] = [
     (lambda ds: ds.sort(3), r"sort\(key\) takes a column or a list of columns, got an int: 3"),
     (lambda ds: ds.sort("id", descending="no"), r"sort\(descending=\) must be True or False, got 'no'"),
     (lambda ds: ds.sort("id", boundaries=3), r"sort\(boundaries\) takes a list of values, got an int"),
+    (lambda ds: ds.sort("id", boundaries=["a"]), r"sort\(boundaries=\): 'a' cannot be compared .* 'id', .* int64"),
     (lambda ds: ds.limit("a"), r"limit\(limit=\) must be a whole number, got 'a'"),
     (lambda ds: ds.repartition("x"), r"repartition\(num_blocks=\) must be a whole number, got 'x'"),
     (lambda ds: ds.repartition(0, keys="id"), r"repartition\(num_blocks=\) must be at least 1, got 0"),
@@ -238,19 +239,27 @@ RESULTS: list[tuple[str, Any, str]] = [
     ("map_batches", lambda batch: pd.Series([1]), "returned a value of type Series"),
     ("map_batches", lambda batch: pd.DataFrame([[1, 2]], columns=["a", "a"]), "more than one column .* 'a'"),
     ("map_batches", lambda batch: batch["id"].fill(0) or batch, "read-only.*zero_copy_batch=False"),
+    ("add_column", lambda batch: 3, r"add_column\('x'\) returned a batch whose column 'x' is a single value"),
+    ("add_column", lambda batch: [1], r"function of add_column\('x'\) returned 1 values for a batch of 3 rows"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("verb", "function", "words"), RESULTS, ids=[one[2][:40] for one in RESULTS])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.usefixtures("port")
 def test_a_wrong_result_names_the_stage_the_row_and_what_is_expected(
     verb: str, function: Any, words: str
 ) -> None:
     with pytest.raises((TypeError, ValueError)) as raised:
-        getattr(skate.data.range(3, override_num_blocks=1), verb)(function).take_all()
+        rows = skate.data.range(3, override_num_blocks=1)
+        getattr(rows, verb)(*(["x"] if verb == "add_column" else []), function).take_all()
     text = str(raised.value).replace("\n", " ")
-    stage = {"map": "Map", "flat_map": "FlatMap", "map_batches": "MapBatches"}[verb]
-    for wanted in (words, rf"{stage}\((<lambda>|some)\) failed at (a batch, rows 0 to 2|row 0)", "on_error="):
+    stage = {"map": "Map", "flat_map": "FlatMap"}.get(verb, "MapBatches")
+    for wanted in (
+        words,
+        rf"{stage}\((<lambda>|some|AddColumn)\) failed at (a batch, rows 0 to 2|row 0)",
+        "on_error=",
+    ):
         assert re.search(wanted, text), text
 
 

@@ -387,7 +387,13 @@ class AddColumn:
         from skate.data._block.batches import to_batch
 
         values = self._fn(to_batch(block, self._batch_format, writable=True))
-        column = from_batch({self._name: values}, "add_column").column(self._name)
+        function = f"the function of add_column({self._name!r})"
+        column = from_batch({self._name: values}, function).column(self._name)
+        if len(column) != block.num_rows:
+            raise ValueError(
+                f"{function} returned {len(column)} values for a batch of {block.num_rows} rows: it must "
+                "return one for each"
+            )
         position = block.schema.get_field_index(self._name)
         if position >= 0:
             return block.set_column(position, self._name, column)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from skate.data._block.kernels.sorting import sort_keys
 from skate.data._operators.exchanges.repartition import HashRepartition, Repartition
-from skate.data._operators.exchanges.sort import Sort
+from skate.data._operators.exchanges.sort import Sort, check_boundaries
 from skate.data._plan.logical import Exchanged, Limit
+from skate.data._verbs import facts
 from skate.data._verbs import resources as options
 from skate.data._verbs.checks import column_names, count_or_none, flag, listed, whole_number
 from skate.data._verbs.core import Core, check_columns
@@ -70,6 +71,9 @@ class Ordering(Core):
         keys = sort_keys(column_names("sort", "key", key), directions)
         check_columns(self, "sort", [one.name for one in keys])
         cuts = None if boundaries is None else tuple(listed("sort", "boundaries", boundaries, "values"))
+        schema = facts.known_schema(self._plan)
+        if cuts and schema is not None:
+            check_boundaries(schema.field(keys[0].name).type, keys[0], cuts)
         return self._over(Exchanged((self._plan,), Sort(keys, cuts)))
 
     def random_shuffle(
