@@ -79,6 +79,18 @@ def no_such_columns(missing: Sequence[str], columns: Sequence[str]) -> str:
     )
 
 
+def doubled(names: Sequence[str]) -> str:
+    """Return the names that come more than once, for an error; nothing if there are none.
+
+    Example:
+        >>> doubled(["a", "b", "a"])
+        "'a'"
+    """
+    if len(set(names)) == len(names):
+        return ""
+    return ", ".join(repr(name) for name in dict.fromkeys(names) if list(names).count(name) > 1)
+
+
 def meant(name: str, columns: Sequence[str]) -> str:
     """Return a question with the name that a wrong one is probably meant to be, or nothing."""
     import difflib  # errors alone need it

@@ -296,6 +296,20 @@ def test_missing_columns_are_null_unless_any_difference_is_an_error(
             read(path).take_all()
 
 
+def test_two_columns_of_one_name_are_not_one(tmp_path: Path) -> None:
+    table = pa.table([[1], [2]], names=["x", "x"])
+    (tmp_path / "a.parquet").write_bytes(parquet(table))
+    (tmp_path / "a.csv").write_text("x,x\n1,2\n")
+    for read, form in ((skate.data.read_parquet, "parquet"), (skate.data.read_csv, "csv")):
+        with pytest.raises(
+            ValueError, match=f"{tmp_path}/a.{form}: it has more than one column of the name 'x'"
+        ):
+            read(f"{tmp_path}/*.{form}").take_all()
+    for given in (table, table.to_batches()[0], table.to_reader()):
+        with pytest.raises(ValueError, match="from_arrow: a table has more than one column of the name 'x'"):
+            skate.data.from_arrow(given)
+
+
 def test_paths_that_cannot_be_listed(tmp_path: Path) -> None:
     (tmp_path / "file.csv").write_text("x\n1\n")
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}/none"):

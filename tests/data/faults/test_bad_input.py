@@ -198,6 +198,31 @@ def test_only_letters_are_retried() -> None:
         numbers().retry(numbers())
 
 
+def test_plans_that_are_too_deep_say_what_to_do() -> None:
+    rows = skate.data.range(3)
+    deep = functools.reduce(lambda ds, _: ds.map(same), range(1000), rows)
+    with pytest.raises(
+        RecursionError, match=r"has 1001 operations, .*Put several into one function, .*union\(\)"
+    ):
+        deep.take_all()
+
+    def recurse(row: Any) -> Any:
+        return recurse(row)
+
+    with pytest.raises(RecursionError, match=r"Map\(recurse\) failed at row 0"):
+        rows.map(recurse).take_all()
+
+
+def test_loops_over_unions_and_columns_are_no_deep_or_slow_plans() -> None:
+    many = functools.reduce(
+        lambda ds, _: ds.union(skate.data.from_items([{"id": 1}])), range(1000), numbers()
+    )
+    assert len(many._plan.parts) == 1001
+    wide = functools.reduce(lambda ds, number: ds.with_column(f"c{number}", col("id")), range(200), numbers())
+    assert len(wide.columns()) == 202
+    assert wide.take(1)[0]["c199"] == 0
+
+
 # ---------------------------------------------------------------------- results of functions
 
 

@@ -45,7 +45,10 @@ class Combination(Core):
         """
         others = [one for given in other for one in (given if isinstance(given, (list, tuple)) else (given,))]
         check_same_kind("union", others)
-        parts = [self._plan, *(one._plan for one in others)]
+        parts: list[Node] = []
+        for plan in (self._plan, *(one._plan for one in others)):
+            # A union in a loop is as deep as one of all.
+            parts += plan.parts if isinstance(plan, Union) else (plan,)
         return self._over(Union(tuple(_aligned(parts, self._context.on_schema))))
 
     def zip(self, *other: Any) -> Self:
@@ -175,6 +178,11 @@ def _aligned(parts: list[Node], on_schema: str) -> list[Node]:
         return parts
     whole = unify_schemas(schemas, "object" if on_schema == "object" else "error")
     return [
-        part if schema.equals(whole) else Apply(part, Align(whole))
+        part if schema.equals(whole) else Apply(_unaligned(part), Align(whole))
         for part, schema in zip(parts, schemas, strict=True)
     ]
+
+
+def _unaligned(part: Node) -> Node:
+    """Return a part of a union as it was given."""
+    return part.input if isinstance(part, Apply) and isinstance(part.operator, Align) else part

@@ -15,6 +15,7 @@ from skate.data._block.schemas import first_difference, public_schema, unify_sch
 from skate.data._block.sources import with_sources
 from skate.data._block.tables import slice_rows
 from skate.data._io.files.errors import NOT_OF_FILES, FileReadError, named
+from skate.data._previews import doubled
 from skate.data._task.operators import Letter, TaskContext
 from skate.data.exceptions import SchemaMismatchError
 
@@ -141,6 +142,8 @@ class Output:
             table = slice_rows(table, 0, self._left)
         if not table.num_rows and not table.num_columns:
             return
+        if twice := doubled(table.column_names):
+            raise FileReadError(self._runs[-1][0], f"it has more than one column of the name {twice}")
         if self._agreement is not None and table.num_rows:
             self._agreement.check(table.schema, self._runs[-1][0])
         if self._constants:

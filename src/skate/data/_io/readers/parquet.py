@@ -20,6 +20,7 @@ from skate.data._io.files.output import Rejections, with_constants
 from skate.data._io.files.reading import InputFile
 from skate.data._io.readers.parquet_pruning import matching_groups
 from skate.data._io.readers.row_hash import row_hashes
+from skate.data._previews import doubled
 
 _BATCH_BYTES = 16 << 20
 _MOST_BATCH_ROWS = 1 << 16
@@ -196,6 +197,8 @@ class ParquetDatasource(FileBasedDatasource):
         constants = self.constants(file.path)
         with self._opened_path(file.path) as parquet:
             metadata, schema = parquet.metadata, parquet.schema_arrow
+            if twice := doubled(schema.names):
+                raise FileReadError(file.path, f"it has more than one column of the name {twice}")
             made = {*constants, "row_hash"} if self._row_hash else {*constants}
             wanted = self._to_read(schema.names, made)
             read = [name for name in wanted if schema.get_field_index(name) >= 0]
