@@ -10,13 +10,13 @@ from skate.data.expressions import Expr
 
 
 def flag(verb: str, option: str, value: Any) -> bool:
-    """Return a switch; 0, 1 and the booleans of numpy are taken.
+    """Return a switch; None, 0, 1 and the booleans of numpy are taken.
 
     Raises:
         TypeError: anything else, such as the text ``"False"``, which is true.
     """
     kind_of = type(value)
-    if kind_of is bool or (isinstance(value, int) and value in (0, 1)):
+    if value is None or (isinstance(value, int) and value in (0, 1)):
         return bool(value)
     if kind_of.__module__ == "numpy" and kind_of.__name__ in ("bool", "bool_"):
         return bool(value)
