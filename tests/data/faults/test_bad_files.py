@@ -231,6 +231,7 @@ def npz_of(zeros: int) -> bytes:
         ("a.npy", npy_of(10**9), {}, "bytes got 100"),
         ("a.npz", npz_of(10**6), {"max_file_bytes": 10**6}, "its arrays have 8000128 bytes, max_file_bytes is"),
         ("a.json", b"[" * 100_000, {}, "it is nested too deeply"),
+        ("a.html", b"<div>" * 200_000, {}, "its elements are 200000 deep; a page may have 5000"),
         ("a.bin.gz", gzip.compress(bytes(10**7)), {"max_file_bytes": 10**6}, "more than max_file_bytes=1000000"),
     ],
 )  # fmt: skip
@@ -239,6 +240,7 @@ def test_files_that_claim_or_become_too_much_are_letters(
 ) -> None:
     readers: dict[str, Any] = {"png": skate.data.read_images, "json": skate.data.read_json}
     readers |= {"npy": skate.data.read_numpy, "npz": FORMATS["npz"][1], "gz": skate.data.read_binary_files}
+    readers["html"] = skate.data.read_html
     (tmp_path / name).write_bytes(data)
     read = readers[name.rpartition(".")[2]]
     with pytest.raises(ValueError, match=words):
@@ -246,6 +248,14 @@ def test_files_that_claim_or_become_too_much_are_letters(
     rows = read(str(tmp_path), on_error="dead_letter", **options)
     assert rows.take_all() == []
     assert rows.dead_letters().count() == 1
+
+
+def test_long_pages_are_not_deep(tmp_path: Path) -> None:
+    rows = "".join(f"<tr><td>{number}<br><p><b>bold</b>" for number in range(6000))
+    (tmp_path / "a.html").write_text(f"<title>long</title><table>{rows}</table>")
+    (row,) = skate.data.read_html(str(tmp_path)).take_all()
+    assert row["title"] == "long"
+    assert row["text"].count("bold") == 6000
 
 
 # ---------------------------------------------------------------------- columns of files that differ
