@@ -28,6 +28,7 @@ __all__ = [
     "dump_debug",
     "dumps",
     "dumps_debug",
+    "find_unpicklable",
     "load",
     "loads",
     "register_pickle_by_value",
@@ -97,6 +98,21 @@ def dump_debug(obj: Any, *args: Any, **kwargs: Any) -> None:
         dump(obj, *args, **kwargs)
     except (TypeError, PicklingError) as error:
         raise _explained("dump", obj, error) from None
+
+
+def find_unpicklable(obj: Any, name: str) -> tuple[str, Any]:
+    """Return the innermost part of an object that cannot be pickled, behind words for where it is.
+
+    Args:
+        obj: an object of which ``dumps`` fails.
+        name: what those words call the object.
+
+    Example:
+        >>> from skate import cloudpickle
+        >>> cloudpickle.find_unpicklable([threading.Lock()], "settings")
+        ('settings[0]', <unlocked _thread.lock ...>)
+    """
+    return culprit.find(obj, name)
 
 
 def _explained(what: str, obj: Any, error: Exception) -> TypeError:

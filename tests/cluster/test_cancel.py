@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -142,6 +143,44 @@ def test_a_task_that_goes_on_is_waited_for_no_longer(tmp_path: Path) -> None:
         skate.get(ref)
     wait_for_file(tmp_path / "heard")
     (tmp_path / "enough").touch()
+
+
+def test_a_task_that_imports_a_module_ends_after_that(tmp_path: Path) -> None:
+    """Half a module would stay in the process: its parts are there, and are not imported again."""
+    package = tmp_path / "slowly"
+    package.mkdir()
+    (package / "part.py").write_text("value = 1\n")
+    (package / "__init__.py").write_text(
+        "import pathlib, time\n"
+        "from skate._worker.process import signals\n"
+        "from slowly.part import value\n"
+        f"pathlib.Path({str(tmp_path / 'started')!r}).touch()\n"
+        "while not signals._current.has_waiting:\n"
+        "    time.sleep(0.005)\n"
+    )
+
+    @skate.remote
+    def use(hangs: bool) -> tuple[int, int]:
+        sys.path.insert(0, str(tmp_path))
+        import slowly  # type: ignore[import-not-found]
+
+        if hangs:
+            threading.Event().wait()
+        return os.getpid(), slowly.part.value
+
+    ref = use.remote(True)
+    wait_for_file(tmp_path / "started")
+    skate.cancel(ref)
+    with pytest.raises(TaskCancelledError) as caught:
+        skate.get(ref)
+    pids = {}
+    while not pids:  # the same process is used again
+        pids = {
+            pid: value
+            for pid, value in [skate.get(use.remote(False))]
+            if f"process {pid};" in str(caught.value)
+        }
+    assert set(pids.values()) == {1}
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
+from functools import partial
+from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType
 from typing import Any
 
 from skate._base.user_errors import full_name, summary_of, text_of
@@ -14,6 +15,17 @@ _BUDGET = 500
 
 def explain(value: Any, path: str, error: BaseException) -> str:
     """Return a sentence that names the innermost part of ``value`` that cannot be pickled."""
+    culprit_path, culprit = find(value, path)
+    name = full_name(type(culprit))
+    article = "an" if name[:1].lower() in "aeiou" else "a"
+    return (
+        f"{culprit_path} is {article} {name}, which cannot be sent to another process "
+        f"({summary_of(error)}).{_advice(culprit, name)}"
+    )
+
+
+def find(value: Any, path: str) -> tuple[str, Any]:
+    """Return the innermost part of ``value`` that cannot be pickled, behind the path to it."""
     culprit_path, culprit, budget = path, value, _BUDGET
     seen: set[int] = set()
     while budget > 0 and id(culprit) not in seen:
@@ -25,12 +37,7 @@ def explain(value: Any, path: str, error: BaseException) -> str:
                 break
         else:
             break
-    name = full_name(type(culprit))
-    article = "an" if name[:1].lower() in "aeiou" else "a"
-    return (
-        f"{culprit_path} is {article} {name}, which cannot be sent to another process "
-        f"({summary_of(error)}).{_advice(culprit, name)}"
-    )
+    return culprit_path, culprit
 
 
 def _parts(value: Any, path: str) -> list[tuple[str, Any]]:
@@ -98,9 +105,15 @@ def _children(value: Any, path: str) -> list[tuple[str, Any]]:
         return [(f"{path}.{name}", part) for name, part in parts.items()]
     if hasattr(value, "__func__") and hasattr(value, "__self__"):
         return [(f"{path}.__self__", value.__self__)]
+    if isinstance(value, (staticmethod, classmethod)):
+        return [(path, value.__func__)]
+    if isinstance(value, partial):
+        parts = {"func": value.func, "args": value.args, "keywords": value.keywords}
+        return [(f"{path}.{name}", part) for name, part in parts.items()]
     state = getattr(value, "__dict__", None)
     if isinstance(state, dict):
-        return [(f"{path}.{name}", item) for name, item in state.items()]
+        parts = {**state, "__class__": type(value)}
+        return [(f"{path}.{name}", item) for name, item in parts.items()]
     return []
 
 
@@ -111,9 +124,20 @@ def _function_parts(function: FunctionType, path: str) -> list[tuple[str, Any]]:
             parts.append((f"the variable {name!r} captured by {path}", cell.cell_contents))
         except ValueError:
             pass  # not assigned yet
-    for name in function.__code__.co_names:
+    for name in _names(function.__code__):
         if name in function.__globals__:
             parts.append((f"the global {name!r} used by {path}", function.__globals__[name]))
     for index, default in enumerate(function.__defaults__ or ()):
         parts.append((f"default {index} of {path}", default))
+    for name, default in (function.__kwdefaults__ or {}).items():
+        parts.append((f"the default of {name!r} of {path}", default))
     return parts
+
+
+def _names(code: CodeType) -> dict[str, None]:
+    """Return the names in the code of a function, and of those that it defines, in order."""
+    names = dict.fromkeys(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _names(constant)
+    return names

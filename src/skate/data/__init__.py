@@ -135,10 +135,12 @@ def _import(module: str) -> object:
 def _absence(name: str) -> Exception:
     """Say why a name is not there: some of Ray's are left out for a reason."""
     from skate.data._left_out import reason, refuse
+    from skate.data._previews import meant
 
     if reason(name) is not None:
         return refuse(name)
-    return AttributeError(f"module 'skate.data' has no attribute {name!r}")
+    guess = "" if name.startswith("_") else meant(name, __all__)
+    return AttributeError(f"module 'skate.data' has no attribute {name!r}{guess}")
 
 
 def __dir__() -> list[str]:

@@ -24,7 +24,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from skate.data._previews import cell, preview, short
+from skate.data._packing import packed_value, pickler, unpacked_value
+from skate.data._previews import preview
 from skate.exceptions import RayTaskError, UserCodeException
 
 __all__ = [
@@ -195,7 +196,7 @@ def wrap(
     path: str = "",
     row_id: str = "",
     text: str | None = None,
-    has_policy: bool = True,
+    has_on_error: bool = True,
 ) -> Exception:
     """Return the error of a user's function as its caller should see it.
 
@@ -206,7 +207,7 @@ def wrap(
         path: file that the row came from, or "".
         row_id: ``"<task>:<n>"`` or, for a batch, ``"<task>:<first>-<last>"``.
         text: the traceback, if it is known as text alone; None: that of ``error``.
-        has_policy: the operation has an option ``on_error``.
+        has_on_error: the verb takes ``on_error``, which the text recommends.
 
     Returns:
         An instance of RayDataUserCodeException and, if Python allows it, of the type of ``error``.
@@ -225,7 +226,7 @@ def wrap(
         "path": path,
         "row_id": row_id,
         "traceback_str": traceback_str,
-        "message": _message(error, stage, row, path, row_id, has_policy),
+        "message": _message(error, stage, row, path, row_id, has_on_error),
     }
     return _made(error, row, fields, as_task=False)
 
@@ -237,8 +238,9 @@ def for_caller(error: BaseException) -> BaseException:
     last, in
     the driver: inside a task the runtime takes a RayTaskError for the error of another task.
     """
-    while isinstance(error, RayTaskError) and isinstance(error.cause, RayDataUserCodeException):
-        error = error.cause  # it came from a worker: said in the words of the runtime
+    # It came from a worker, in the words of the runtime. Errors of data say themselves what happened.
+    while isinstance(error, RayTaskError) and type(error.cause).__module__.startswith("skate.data."):
+        error = error.cause
     if not isinstance(error, RayDataUserCodeException) or isinstance(error, RayTaskError):
         return error
     held = error.__dict__
@@ -303,7 +305,7 @@ def _message(
     row: Mapping[str, Any] | None,
     path: str,
     row_id: str,
-    has_policy: bool,
+    has_on_error: bool,
 ) -> str:
     task, _, number = row_id.rpartition(":")
     what = ""
@@ -314,8 +316,13 @@ def _message(
     source = f", from {path}" if path else ""
     shown = f" ({preview(row)})" if row else ""
     more_time = "; to allow more time, a larger timeout_per_row" if isinstance(error, RowTimeoutError) else ""
-    failed = f"{describe(error)}\n{stage} failed{what}{source}{shown}."
-    if not has_policy:
+    writes = (
+        " Arrays of a batch are read-only: zero_copy_batch=False gives the function copies."
+        if isinstance(error, ValueError) and "read-only" in str(error)
+        else ""
+    )
+    failed = f"{describe(error)}\n{stage} failed{what}{source}{shown}.{writes}"
+    if not has_on_error:
         return failed
     return (
         f'{failed} To go on without such rows and keep them for later, use on_error="dead_letter"; to leave '
@@ -424,13 +431,6 @@ def _parts(error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]]:
 # ---------------------------------------------------------------------- between processes
 
 
-def _cloudpickle() -> Any:
-    # The first error that travels imports it, and the session's objects with it: small plans do without.
-    from skate import cloudpickle
-
-    return cloudpickle
-
-
 def _packed(error: BaseException) -> tuple[str, Any]:
     """Return an exception as data that always pickles: whole, in parts, or as text."""
     kind = type(error)
@@ -440,38 +440,17 @@ def _packed(error: BaseException) -> tuple[str, Any]:
     )
     try:
         if own:
-            whole = _cloudpickle().dumps(error)
-            _cloudpickle().loads(whole)
+            whole = pickler().dumps(error)
+            pickler().loads(whole)
             return "whole", whole
         # A constructor often takes something else than ``args``: made again without it.
         args, fields = _parts(error)
         packed = {name: packed_value(value) for name, value in fields.items()}
-        parts = _cloudpickle().dumps((kind, [packed_value(one) for one in args], packed))
-        _cloudpickle().loads(parts)
+        parts = pickler().dumps((kind, [packed_value(one) for one in args], packed))
+        pickler().loads(parts)
         return "parts", parts
     except BaseException:
         return "text", describe(error)
-
-
-def packed_value(value: Any) -> tuple[bool, Any]:
-    """Return a value as plain data or bytes; one that cannot be pickled becomes its text."""
-    if value is None or type(value) in (int, float, str, bool, bytes):
-        return False, value
-    try:
-        return True, _cloudpickle().dumps(value)
-    except BaseException:
-        return False, short(cell(value))
-
-
-def unpacked_value(packed: tuple[bool, Any]) -> Any:
-    """Return what ``packed_value`` packed; never raises."""
-    pickled, value = packed
-    if not pickled:
-        return value
-    try:
-        return _cloudpickle().loads(value)
-    except BaseException as problem:
-        return f"<cannot be unpickled here: {type(problem).__name__}>"
 
 
 def _unpacked(packed: tuple[str, Any]) -> BaseException:
@@ -479,7 +458,7 @@ def _unpacked(packed: tuple[str, Any]) -> BaseException:
     if form == "text":
         return UserCodeException(f"{data} (the exception itself cannot be pickled)")
     try:
-        found = _cloudpickle().loads(data)
+        found = pickler().loads(data)
         if form == "whole":
             return found if isinstance(found, BaseException) else UserCodeException(repr(found))
         kind, args, attributes = found

@@ -278,7 +278,7 @@ def test_columns_names_suffixes_and_errors():
         output_schema(Join("inner", ("id",)), [left.schema, right.schema])
     with pytest.raises(ValueError, match="'id' is int64.*'s' is string"):
         output_schema(Join("inner", ("id",), ("s",)), [left.schema, pa.schema({"s": pa.string()})])
-    with pytest.raises(ValueError, match="join_type is one of"):
+    with pytest.raises(ValueError, match=r"join\(join_type=\) must be one of"):
         Join("outer", ("id",))
     with pytest.raises(ValueError, match="matched one by one"):
         Join("inner", ("id",), ("a", "b"))

@@ -77,3 +77,18 @@ def test_bytes_in_csv_name_their_column(tmp_path: Path) -> None:
     rows = skate.data.from_items([{"id": 1, "photo": b"\xff\xfe"}])
     with pytest.raises(ValueError, match=r"columns \['photo'\] have bytes that are no text"):
         rows.write_csv(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "json"])
+def test_a_write_of_a_worker_is_not_visible(form: str, far: Any, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+
+    def larger(row: dict[str, Any]) -> dict[str, Any]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))  # of the worker
+        return large(row)
+
+    rows = skate.data.range(10, override_num_blocks=1).map(larger)
+    with pytest.raises(OSError, match=f"while Write.* wrote to {target}.*make room") as raised:
+        getattr(rows, f"write_{form}")(str(target))
+    assert raised.value.errno == errno.EFBIG
+    assert not target.exists()

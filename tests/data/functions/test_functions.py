@@ -144,9 +144,70 @@ def test_key_changes_with_what_is_closed_over():
 def test_key_changes_with_arguments():
     keys = {
         UserFunction.of(Add, *arguments).key()
-        for arguments in [(), (None, None, [1]), (None, None, [2]), ([1],), (None, {"times": 1})]
+        for arguments in [
+            (None, None, [1]),
+            (None, None, [2]),
+            (None, None, [2], {"more": 0}),
+            ([1], None, [1]),
+            (None, {"times": 1}, [1]),
+        ]
     }
     assert len(keys) == 5
+
+
+class Anything:
+    """Takes what its parent takes, as far as Python can tell."""
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, row, scale):
+        return row
+
+
+def injected(function):
+    @functools.wraps(function)
+    def call(row):
+        return function(row, "injected")
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("fn", "arguments", "wrong"),
+    [
+        (lambda: {"x": 1}, {}, r"<lambda>\(\) cannot be called with a row: too many"),
+        (lambda row, by: row, {}, "a row: missing a required argument: 'by'"),
+        (lambda row: row, {"fn_args": [1]}, "a row, fn_args and fn_kwargs: too many"),
+        (lambda row, by: row, {"fn_kwargs": {"bye": 1}}, "missing a required argument: 'by'"),
+        (Add, {}, r"Add.__init__\(self, by, more=0\) cannot be called with fn_constructor_args"),
+        (Add(1), {"fn_kwargs": {"time": 2}}, "unexpected keyword argument 'time'"),
+        (Add(1).__call__, {"fn_args": [1, 2]}, "too many positional arguments"),
+        (Add, {"fn_constructor_args": [1], "fn_kwargs": {"time": 2}}, r"Add\(self, row, times=1\)"),
+        (Anything, {}, "missing a required argument: 'scale'"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_errors_of_the_call(fn, arguments, wrong):
+    with pytest.raises(TypeError, match=rf"map\(fn\): .*{wrong}"):
+        UserFunction.of(fn, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("fn", "arguments"),
+    [
+        (lambda *rows: rows, {"fn_args": [1, 2]}),
+        (lambda row, **more: row, {"fn_kwargs": {"a": 1}}),
+        (injected(lambda row, model: row), {}),
+        (functools.partial(lambda by, row: row, 1), {}),
+        (Anything, {"fn_kwargs": {"scale": 1}}),
+        (print, {}),
+    ],
+)
+def test_what_python_cannot_know_is_left_to_the_run(fn, arguments):
+    assert UserFunction.of(fn, **arguments).fn is fn
 
 
 def test_two_lambdas_of_one_line_differ():

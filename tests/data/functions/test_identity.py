@@ -34,7 +34,7 @@ PROGRAM = """
         RED = 1
 
     def closing(what):
-        def inner(row):
+        def inner(row, **more):
             return {"x": row["x"], "what": what}
         return inner
 

@@ -96,7 +96,7 @@ def test_in_a_class() -> None:
         shared = {"x": LOCK}
 
     assert path_of(Local, "Local") == "Local.shared['x']"
-    assert path_of(Local(), "value") == "value"
+    assert path_of(Local(), "value") == "value.__class__.shared['x']"
 
 
 def test_the_whole_message() -> None:

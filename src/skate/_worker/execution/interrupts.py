@@ -1,8 +1,8 @@
 """Cancels calls in the process that runs them. The owner's part is in ``calls.cancellation``.
 
 A task runs on the main thread, where a signal raises KeyboardInterrupt: in user code at once, even
-in a system call; in the runtime's own code (``get``, pickling), at its next safe point. A signal that
-comes late finds another call, or none, and does nothing.
+in a system call; in the runtime's own code (``get``, pickling), at its next safe point; while a module
+is imported, at the end of that. A signal that comes late finds another call, or none, and does nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from skate._base.process import end_process_group
@@ -26,6 +27,8 @@ from skate._worker.process.signals import Gate
 
 #: A signal whose handler did not run is sent again after this time (seconds).
 _RESEND_DELAY_S = 0.05
+#: The file that Python names for the frames of its import system.
+_IMPORT_SYSTEM = "<frozen importlib._bootstrap>"
 
 
 class Interrupts:
@@ -144,7 +147,11 @@ class Interrupts:
             call(frame)
             return
         self._handled = True
-        self._gate.arrived(signum, self._raise, frame)
+        if _imports(frame):
+            # The module would stay half made in this process, for the tasks that come.
+            self._gate.put_off(signum, self._raise)
+        else:
+            self._gate.arrived(signum, self._raise, frame)
 
     def interrupt_typed(self) -> None:
         """Raise KeyboardInterrupt at the next safe point, in a statement that was typed. In the handler."""
@@ -158,3 +165,12 @@ class Interrupts:
             raise KeyboardInterrupt
         if self._invoker.running_call in self.cancelled and self._invoker.host is None:
             raise KeyboardInterrupt
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Tell whether a module is being imported where a frame is."""
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT_SYSTEM:
+            return True
+        frame = frame.f_back
+    return False

@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import weakref
-from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from skate import api, cloudpickle, cluster
-from skate.data._block.tables import compact
 from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.port import (
     BlockMade,
@@ -30,149 +29,24 @@ from skate.data._exec.port import (
     TaskFailed,
     spec_of,
 )
-from skate.data._exec.resident import resident
+from skate.data._exec.skate_worker import INLINE_BYTES, Carried, ReplicaProcess, work_on
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.warm import kill_quietly, session, warm
-from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
+from skate.data._exec.work import Input, Output, Report, load
 from skate.data._io.datasource import ReadTask
-from skate.data._operators.isolation import FreshProcesses
-from skate.data._task.operators import Letter, Operator, Replica
+from skate.data._operators.unpicklable import unpicklable
 from skate.data._task.slices import BlockMeta, BlockSlice
-from skate.data.exceptions import DataError, describe
 from skate.engine.refs import ObjectRef, ObjectRefGenerator
 from skate.exceptions import RayTaskError
 
 _logger = logging.getLogger("skate.data")
 
-#: Blocks up to this size travel inside their item, and live in the driver.
-INLINE_BYTES = 64 << 10
 #: Operators up to this size, pickled, travel with each task; larger ones are fetched once by each process.
 CARRIED_BYTES = 16 << 10
 #: The fewest and most items that a task may be ahead of the driver: a large block is two of them.
 LEAST_WINDOW, MOST_WINDOW = 2, 256
-#: Stages whose operators a process keeps.
-_KEPT_STAGES = 16
 #: Items of one task that are read before those of another one.
 _DRAINED_ITEMS = 64
-
-
-# ------------------------------------------------------------------------------------------------ in workers
-
-
-@dataclass(frozen=True, slots=True)
-class _Carried:
-    """The operators and read tasks of a stage, as a task gets them: pickled, or a ref to that in a list."""
-
-    key: str
-    pickled: bytes | list[ObjectRef[bytes]]
-
-
-@dataclass(slots=True)
-class _Loaded:
-    """A stage in a process, opened."""
-
-    operators: tuple[Operator, ...]
-    read_tasks: Sequence[ReadTask]
-    replica: Replica
-
-
-_stages: OrderedDict[str, _Loaded] = OrderedDict()
-
-
-def _loaded(carried: _Carried) -> _Loaded:
-    """Return a stage as this process has it; the first call opens it."""
-    found = _stages.get(carried.key)
-    if found is None:
-        found = _stages[carried.key] = _opened(_pickled(carried), Replica())
-        while len(_stages) > _KEPT_STAGES:
-            _stages.popitem(last=False)
-    else:
-        _stages.move_to_end(carried.key)
-    return found
-
-
-def _opened(pickled: bytes, replica: Replica) -> _Loaded:
-    operators, read_tasks = cloudpickle.loads(pickled)
-    for position, operator in enumerate(operators):
-        operator.open(position, replica)
-    return _Loaded(operators, read_tasks, replica)
-
-
-def _pickled(carried: _Carried) -> bytes:
-    return carried.pickled if isinstance(carried.pickled, bytes) else api.get(carried.pickled[0])
-
-
-def _work(carried: _Carried, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
-    if spec.is_isolated:
-        pickled = _pickled(carried)
-        return _items(_opened(pickled, Replica(isolation=FreshProcesses(pickled))), spec, arguments)
-    return _items(_loaded(carried), spec, arguments)
-
-
-def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Iterator[Any]:
-    if isinstance(spec.read, int):
-        spec = spec._replace(read=stage.read_tasks[spec.read])
-    last: pa.Schema | None = None
-    running: Any = run_task(stage.operators, spec, arguments, stage.replica, resident=resident)
-    for made in running:
-        made.letters[:] = [_portable(letter) for letter in made.letters]
-        if isinstance(made, Report):
-            running.close()
-            del arguments
-            resident.trim()
-            yield made
-            return
-        meta, block, _, peak_bytes = made
-        if last is not None and meta.schema == last:
-            meta = replace(meta, schema=None)
-        else:
-            last = meta.schema
-        if meta.is_on_disk:
-            yield Output(meta, block, made.letters, peak_bytes)
-            continue
-        block = _packed(block)
-        if meta.size_bytes <= INLINE_BYTES:
-            yield Output(meta, block, made.letters, peak_bytes)
-        else:
-            yield Output(meta, None, made.letters, peak_bytes)
-            yield block
-        del made, block  # while the next one is made
-
-
-def _packed(block: pa.Table) -> pa.Table:
-    """Return a block for the pickler: a slice would take all buffers of its parent along, once a chunk."""
-    if any(column.num_chunks > 1 for column in block.columns):
-        return block.combine_chunks()
-    return compact(block)
-
-
-def _portable(letter: Letter) -> Letter:
-    """Return a letter that can be pickled: exceptions and rows of users may not be."""
-    try:
-        cloudpickle.dumps(letter)
-    except Exception:
-        letter.error = DataError(describe(letter.error))
-        letter.row = None if letter.row is None else {name: repr(value) for name, value in letter.row.items()}
-    return letter
-
-
-class _ReplicaProcess:
-    """The actor of a replica."""
-
-    def __init__(self, carried: _Carried) -> None:
-        self._carried = carried
-
-    def load(self) -> int:
-        """Make the instances of the user's classes. Return the bytes of memory of the process."""
-        _loaded(self._carried)
-        return resident.rebase()
-
-    def work(self, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
-        """Run one task."""
-        return _work(self._carried, spec, *arguments)
-
-
-# ------------------------------------------------------------------------------------------------ the driver'
 
 
 @dataclass(slots=True)
@@ -219,7 +93,7 @@ class SkatePort(Port):
         self._target_bytes = self._window_bytes = 0
         self._folder = ""
         self._functions: dict[tuple[int, int], Any] = {}
-        self._carried: dict[int, _Carried] = {}
+        self._carried: dict[int, Carried] = {}
         self._running: dict[int, _Running] = {}
         self._held: set[int] = set()
         self._replicas: dict[int, _Process] = {}
@@ -304,18 +178,21 @@ class SkatePort(Port):
             stage = self._stages[index]
             options = {"num_returns": "streaming", "max_retries": 0, "name": stage.name, **stage.options}
             options["_generator_backpressure_num_objects"] = window
-            found = self._functions[index, window] = api.remote(**options)(_work)
+            found = self._functions[index, window] = api.remote(**options)(work_on)
         return found
 
-    def _carry(self, index: int) -> _Carried:
+    def _carry(self, index: int) -> Carried:
         found = self._carried.get(index)
         if found is None:
             stage = self._stages[index]
             given = list(stage.read_tasks) if stage.read_tasks.is_given else []
-            pickled = cloudpickle.dumps((stage.operators, given))
+            try:
+                pickled = cloudpickle.dumps((stage.operators, given))
+            except (Exception, SystemExit) as error:
+                raise unpicklable(stage.name, stage.operators, given, error) from error
             key = hashlib.blake2b(pickled, digest_size=16).hexdigest()
             carried = pickled if len(pickled) <= CARRIED_BYTES else [api.put(pickled)]
-            found = self._carried[index] = _Carried(key, carried)
+            found = self._carried[index] = Carried(key, carried)
         return found
 
     def _window(self, index: int) -> int:
@@ -331,7 +208,7 @@ class SkatePort(Port):
 
     def _new_process(self, index: int) -> Any:
         options = {"num_cpus": 0, **self._stages[index].options}
-        return api.remote(**options)(_ReplicaProcess).remote(self._carry(index))
+        return api.remote(**options)(ReplicaProcess).remote(self._carry(index))
 
     def _warm_key(self, index: int) -> tuple[Any, ...]:
         stage = self._stages[index]

@@ -204,9 +204,10 @@ class Statistics:
         self.waited_s += seconds
 
     def ended(self) -> None:
-        """Stop the clock."""
+        """Stop the clock, and forget the tasks under way: a data set keeps its figures, not their input."""
         if self._ended is None:
             self._ended = self.now()
+        self._tasks.clear()
 
     def as_data(self) -> dict[str, Any]:
         """Return everything as plain data."""

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from skate.data._packing import packed_value, unpacked_value
 from skate.data._task.operators import Letter
-from skate.data.exceptions import RecordedError, describe, packed_value, type_name, unpacked_value
+from skate.data.exceptions import RecordedError, describe, type_name
 
 
 @dataclass

@@ -154,6 +154,7 @@ class Rename(ColumnOperator):
         self.names: dict[str, str] | tuple[str, ...]
         if isinstance(names, Mapping):
             self.names = dict(names)
+            _names([*self.names, *self.names.values()], "rename_columns")
             self.name = f"Rename({cut(', '.join(f'{old}: {new}' for old, new in self.names.items()))})"
             new_names: Sequence[str] = list(self.names.values())
         else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from skate.data._block.batches import BATCH_FORMATS, from_batch, to_batch
 from skate.data._operators.identity import identity
+from skate.data._previews import cell, kind
 from skate.data.exceptions import wrap
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class UserFunction:
             ValueError: constructor arguments for something that is no class.
         """
         if not callable(fn):
-            raise TypeError(f"{verb}(fn) takes a function or a class, not a {type(fn).__name__}: {fn!r}")
+            raise TypeError(f"{verb}(fn) takes a function or a class, not {kind(fn)}: {cell(fn)}")
         if isinstance(fn, type):
             if not _has_call(fn):
                 raise TypeError(
@@ -85,18 +86,25 @@ class UserFunction:
                         "arguments as fn_args or fn_kwargs"
                     )
         for name, given in (("fn_args", fn_args), ("fn_constructor_args", fn_constructor_args)):
-            if given is not None and (isinstance(given, (str, bytes)) or not isinstance(given, Iterable)):
-                raise TypeError(f"{verb}({name}=...) takes a list or tuple, not a {type(given).__name__}")
+            if given is not None and (
+                isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable)
+            ):
+                raise TypeError(f"{verb}({name}=...) takes a list or tuple, not {kind(given)}: {cell(given)}")
         for name, given in (("fn_kwargs", fn_kwargs), ("fn_constructor_kwargs", fn_constructor_kwargs)):
             if given is not None and not isinstance(given, Mapping):
-                raise TypeError(f"{verb}({name}=...) takes a dict, not a {type(given).__name__}")
-        return cls(
+                raise TypeError(f"{verb}({name}=...) takes a dict, not {kind(given)}: {cell(given)}")
+            for key in given or ():
+                if not isinstance(key, str):
+                    raise TypeError(f"{verb}({name}=...) takes a dict by names of parameters, not by {key!r}")
+        made = cls(
             fn,
-            tuple(fn_args or ()),
+            () if fn_args is None else tuple(fn_args),
             dict(fn_kwargs or {}),
-            tuple(fn_constructor_args or ()),
+            () if fn_constructor_args is None else tuple(fn_constructor_args),
             dict(fn_constructor_kwargs or {}),
         )
+        _check_parameters(made, verb)
+        return made
 
     @property
     def name(self) -> str:
@@ -236,7 +244,7 @@ class GroupFunction:
                 yield from_batch(made, self.stage)
         except (Exception, SystemExit) as error:
             first = _first_row(group)
-            raise wrap(error, self.stage, first, has_policy=False) from error
+            raise wrap(error, self.stage, first, has_on_error=False) from error
 
 
 async def _awaited(result: Any) -> Any:
@@ -267,6 +275,46 @@ def check_batch_format(batch_format: Any, verb: str) -> None:
 
 
 # ---------------------------------------------------------------------- what a function is
+
+#: The argument of a function by the verb that it is given to; the others give a row.
+_CALLED_WITH = {"map_batches": "a batch", "map_groups": "the rows of a group"}
+
+
+def _check_parameters(function: UserFunction, verb: str) -> None:
+    """Raise TypeError if the function does not take what it will be called with, as far as is known."""
+    fn = function.fn
+    if isinstance(fn, type):
+        call = inspect.getattr_static(fn, _CALL)
+        before: tuple[Any, ...] = (None,)
+        make = inspect.getattr_static(fn, "__init__")
+        # A metaclass or __new__ may make anything of the arguments.
+        is_plain = type(fn) is type and getattr(fn, "__new__", None) is object.__new__
+        if is_plain and inspect.isfunction(make):
+            given = (None, *function.constructor_args)
+            how = "fn_constructor_args and fn_constructor_kwargs"
+            what = f"{verb}(fn): {fn.__name__}.__init__"
+            _check_bound(what, make, given, function.constructor_kwargs, how)
+    elif inspect.isfunction(fn) or inspect.ismethod(fn):
+        call, before = fn, ()
+    else:
+        call, before = inspect.getattr_static(type(fn), _CALL, None), (None,)
+    if inspect.isfunction(call) or inspect.ismethod(call):
+        how = _CALLED_WITH.get(verb, "a row")
+        if function.args or function.kwargs:
+            how += ", fn_args and fn_kwargs"
+        _check_bound(
+            f"{verb}(fn): {function.name}", call, (*before, None, *function.args), function.kwargs, how
+        )
+
+
+def _check_bound(what: str, call: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], how: str) -> None:
+    if hasattr(call, "__signature__"):
+        return  # it says something else than its code
+    signature = inspect.signature(call, follow_wrapped=False)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{what}{signature} cannot be called with {how}: {error}") from None
 
 
 def _has_call(kind: type) -> bool:

@@ -26,6 +26,7 @@ from skate.data._operators.calls import (
     with_runs,
 )
 from skate.data._operators.held import Held
+from skate.data._previews import cell, kind
 from skate.data._task.operators import NotOfRow, TaskContext
 
 if TYPE_CHECKING:  # asyncio is loaded when a function is async
@@ -351,5 +352,4 @@ def wrong_return(verb: str, name: str, result: Any, wanted: str, what: str = "")
     text = f"{verb}(fn): {name} must return {wanted}, but it returned {what + ' ' if what else ''}"
     if result is None:
         return text + "None: does it end without a return?"
-    shown = repr(result)
-    return text + f"a {type(result).__name__}: {shown if len(shown) < 100 else shown[:97] + '...'}"
+    return text + f"{kind(result)}: {cell(result)}"

@@ -17,9 +17,12 @@ from skate.data._operators.column_operators import (
     Select,
     WithColumns,
 )
+from skate.data._operators.functions import check_batch_format
 from skate.data._plan.logical import Apply
+from skate.data._previews import cell, kind
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options
+from skate.data._verbs.checks import column_name, column_names, expression
 from skate.data._verbs.core import Core, check_columns
 from skate.data.compute import ComputeStrategy
 from skate.data.expressions import Expr, parse_condition
@@ -67,7 +70,7 @@ class Columns(Core):
         Example:
             >>> ds.select_columns(["path", "width"])
         """
-        operator = Select(cols)
+        operator = Select(column_names("select_columns", "cols", cols))
         check_columns(self, "select_columns", operator.columns)
         return self._columns(
             "select_columns",
@@ -118,7 +121,7 @@ class Columns(Core):
             KeyError: a column that is not there, as Ray raises it.
             ValueError: a column is named twice.
         """
-        operator = Drop(cols)
+        operator = Drop(column_names("drop_columns", "cols", cols))
         twice = sorted({name for name in operator.columns if operator.columns.count(name) > 1})
         if twice:
             raise ValueError(f"drop_columns: {twice} is named twice")
@@ -172,6 +175,8 @@ class Columns(Core):
         Example:
             >>> ds.rename_columns({"id": "number"})
         """
+        if not isinstance(names, (str, Mapping)):
+            names = column_names("rename_columns", "names", names)
         operator = Rename(names)
         known = facts.known_schema(self._plan)
         if known is not None:
@@ -324,8 +329,10 @@ class Columns(Core):
             A Dataset; nothing runs yet.
         """
         deprecated("add_column()", "write with_column(name, expression), or map_batches()")
-        if not isinstance(col, str):
-            raise TypeError(f"add_column(col) takes the name of a column, got {col!r}")
+        column_name("add_column", "col", col)
+        if not callable(fn):
+            raise TypeError(f"add_column(fn) takes a function, got {kind(fn)}: {cell(fn)}")
+        check_batch_format(batch_format, "add_column")
         return self._added(
             col, fn, batch_format, {"compute": compute, "concurrency": concurrency, **ray_remote_args}
         )
@@ -337,13 +344,7 @@ class Columns(Core):
     def _computed(self, verb: str, exprs: Mapping[str, Any]) -> WithColumns:
         """Return the operator of expressions, checked against the columns as far as they are known."""
         for name, expr in exprs.items():
-            if not isinstance(name, str):
-                raise TypeError(f"{verb}() takes the name of a column, got {name!r}")
-            if not isinstance(expr, Expr):
-                raise TypeError(
-                    f"{verb}({name!r}, ...) takes an expression such as col('x') * 2 or lit(1), got "
-                    f"{expr!r:.80}"
-                )
+            expression(verb, name, expr)
             check_columns(self, verb, expr.columns())
         return WithColumns(exprs)
 
@@ -386,7 +387,13 @@ class AddColumn:
         from skate.data._block.batches import to_batch
 
         values = self._fn(to_batch(block, self._batch_format, writable=True))
-        column = from_batch({self._name: values}, "add_column").column(self._name)
+        function = f"the function of add_column({self._name!r})"
+        column = from_batch({self._name: values}, function).column(self._name)
+        if len(column) != block.num_rows:
+            raise ValueError(
+                f"{function} returned {len(column)} values for a batch of {block.num_rows} rows: it must "
+                "return one for each"
+            )
         position = block.schema.get_field_index(self._name)
         if position >= 0:
             return block.set_column(position, self._name, column)

@@ -16,6 +16,7 @@ from skate.data._operators.exchanges.zip import Zip
 from skate.data._plan.logical import Apply, Exchanged, Node, Union
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options
+from skate.data._verbs.checks import column_names, count_or_none, text_or_none
 from skate.data._verbs.core import Core, check_columns, check_same_kind
 from skate.data.expressions import RowPlace
 
@@ -44,7 +45,10 @@ class Combination(Core):
         """
         others = [one for given in other for one in (given if isinstance(given, (list, tuple)) else (given,))]
         check_same_kind("union", others)
-        parts = [self._plan, *(one._plan for one in others)]
+        parts: list[Node] = []
+        for plan in (self._plan, *(one._plan for one in others)):
+            # A union in a loop is as deep as one of all.
+            parts += plan.parts if isinstance(plan, Union) else (plan,)
         return self._over(Union(tuple(_aligned(parts, self._context.on_schema))))
 
     def zip(self, *other: Any) -> Self:
@@ -120,11 +124,18 @@ class Combination(Core):
             deprecated(
                 "join(aggregator_ray_remote_args=)", "there are no aggregators: its tasks get the options"
             )
-        keys = _names(on)
-        right_keys = None if right_on is None else _names(right_on)
-        exchange = Join(join_type, keys, right_keys, left_suffix, right_suffix)
-        check_columns(self, "join", keys)
-        check_columns(ds, "join", exchange.right_keys)
+        count_or_none("join", "num_partitions", num_partitions)
+        keys = column_names("join", "on", on)
+        right_keys = None if right_on is None else column_names("join", "right_on", right_on)
+        exchange = Join(
+            join_type,
+            keys,
+            right_keys,
+            text_or_none("join", "left_suffix", left_suffix),
+            text_or_none("join", "right_suffix", right_suffix),
+        )
+        check_columns(self, "join", keys, side="the left side: ")
+        check_columns(ds, "join", exchange.right_keys, side="the right side: ")
         self._check_clash(ds, exchange)
         stage = options.resources("join", free=aggregator_ray_remote_args)
         return self._over(Exchanged((self._plan, ds._plan), exchange, stage))
@@ -167,10 +178,11 @@ def _aligned(parts: list[Node], on_schema: str) -> list[Node]:
         return parts
     whole = unify_schemas(schemas, "object" if on_schema == "object" else "error")
     return [
-        part if schema.equals(whole) else Apply(part, Align(whole))
+        part if schema.equals(whole) else Apply(_unaligned(part), Align(whole))
         for part, schema in zip(parts, schemas, strict=True)
     ]
 
 
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+def _unaligned(part: Node) -> Node:
+    """Return a part of a union as it was given."""
+    return part.input if isinstance(part, Apply) and isinstance(part.operator, Align) else part

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from skate.data._block.batches import BATCH_FORMATS, to_batch
+from skate.data._block.batches import to_batch
 from skate.data._block.rows import iter_rows
 from skate.data._block.tables import concat, size_bytes
+from skate.data._operators.functions import check_batch_format
 from skate.data._plan.logical import Limit, Node
 from skate.data._verbs import facts
+from skate.data._verbs.checks import whole_number
 from skate.data._verbs.core import Core
 
 if TYPE_CHECKING:
@@ -82,14 +84,8 @@ class Consumption(Core):
         Raises:
             ValueError: there are no rows, or no such format.
         """
-        size = whole_number("take_batch", "batch_size", batch_size)
-        if size < 1:
-            raise ValueError(f"take_batch(batch_size=) must be at least 1, got {size}")
-        if batch_format not in BATCH_FORMATS:
-            raise ValueError(
-                f"take_batch(batch_format=) must be one of {', '.join(map(repr, BATCH_FORMATS))}, got "
-                f"{batch_format!r}"
-            )
+        size = whole_number("take_batch", "batch_size", batch_size, 1)
+        check_batch_format(batch_format, "take_batch")
         found = [table for table in self._tables(Limit(self._plan, size)) if table.num_rows]
         if not found:
             raise ValueError("The dataset is empty.")
@@ -101,7 +97,7 @@ class Consumption(Core):
         Args:
             limit: how many rows at most.
         """
-        for row in self.take(limit):
+        for row in self.take(whole_number("show", "limit", limit)):
             print(row)
 
     def materialize(self) -> Any:
@@ -117,16 +113,6 @@ class Consumption(Core):
         slices: list[BlockSlice] = self._slices()
         schema = facts.known_schema(self._plan)
         return self._held([piece for piece in slices if piece.num_rows or len(slices) == 1], schema)
-
-
-def whole_number(verb: str, option: str, value: Any) -> int:
-    """Return a number of rows, or raise TypeError with the name of the option."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        index = getattr(value, "__index__", None)
-        if index is None or isinstance(value, bool):
-            raise TypeError(f"{verb}({option}=) must be a whole number, got {value!r}")
-        return int(index())
-    return value
 
 
 def up_to(plan: Node, limit: int | None) -> Node:

@@ -11,8 +11,10 @@ import pyarrow as pa
 from skate.data._block.batches import to_batch
 from skate.data._block.tables import concat, empty
 from skate.data._io.datasource import BlockMetadata
+from skate.data._previews import no_such_columns
 from skate.data._task.slices import BlockSlice
 from skate.data._verbs import facts, running
+from skate.data._verbs.checks import text_or_none, whole_number
 from skate.data._verbs.consumption import check_limit, checked, up_to
 from skate.data._verbs.core import Core
 
@@ -69,6 +71,8 @@ class Conversion(Core):
             ValueError: there are more rows than the limit.
             MemoryError: the rows do not fit into the memory of this process.
         """
+        if limit is not None:
+            limit = whole_number("to_pandas", "limit", limit)
         rows = 0
         found = []
         plan = up_to(self._plan, limit)
@@ -105,13 +109,13 @@ class Conversion(Core):
             ValueError: no such column.
         """
 
+        text_or_none("to_numpy_refs", "column", column)
+
         def convert(table: pa.Table) -> Any:
             if column is None:
                 return to_batch(table, "numpy")
             if column not in table.column_names:
-                raise ValueError(
-                    f"to_numpy_refs(column={column!r}): no such column; there are {table.column_names}"
-                )
+                raise ValueError(f"to_numpy_refs(column=): {no_such_columns([column], table.column_names)}")
             return to_batch(table.select([column]), "numpy")[column]
 
         return self._refs(convert)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from skate.data._plan.logical import Blocks, Node
+from skate.data._previews import cell, kind, no_such_columns
 from skate.data._task.slices import BlockSlice
 from skate.data._verbs import facts, running
 from skate.data.context import DataContext
@@ -106,11 +107,11 @@ def check_same_kind(verb: str, others: Sequence[Any]) -> None:
     """Raise TypeError for an argument that is no Dataset."""
     for other in others:
         if not isinstance(other, Core):
-            raise TypeError(f"{verb}() takes data sets, got a {type(other).__name__}: {other!r:.80}")
+            raise TypeError(f"{verb}() takes data sets, got {kind(other)}: {cell(other)}")
 
 
 def check_columns(
-    dataset: Core, verb: str, names: Sequence[Any], error: type[Exception] = ValueError
+    dataset: Core, verb: str, names: Sequence[Any], error: type[Exception] = ValueError, side: str = ""
 ) -> None:
     """Raise an error for columns that are not there, if the columns are known without running.
 
@@ -119,6 +120,7 @@ def check_columns(
         verb: for the message.
         names: the columns wanted.
         error: ValueError or KeyError, as Ray does.
+        side: says which of several data sets lacks the column.
     """
     for name in names:
         if not isinstance(name, str):
@@ -128,7 +130,4 @@ def check_columns(
         return
     missing = [name for name in names if name not in schema.names]
     if missing:
-        raise error(
-            f"{verb}(): there is no column {', '.join(map(repr, missing))}; the columns are "
-            f"{list(schema.names)}"
-        )
+        raise error(f"{verb}(): {side}{no_such_columns(missing, schema.names)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from skate.data._operators.exchanges.duplicates import DropDuplicates
 from skate.data._operators.exchanges.near_duplicates import NearDuplicates
 from skate.data._plan.logical import Exchanged
+from skate.data._verbs.checks import column_name, column_names, number, text_or_none
 from skate.data._verbs.core import Core, check_columns
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Duplicates(Core):
         Example:
             >>> ds.drop_duplicates("sha256")
         """
-        names = None if on is None else (on,) if isinstance(on, str) else tuple(on)
+        names = None if on is None else column_names("drop_duplicates", "on", on)
         if names is not None:
             if not names:
                 raise ValueError("drop_duplicates(on=) needs a column, or None for all columns")
@@ -69,6 +70,9 @@ class Duplicates(Core):
         Example:
             >>> pages.near_duplicates("text", 0.9)
         """
-        check_columns(self, "near_duplicates", [column])
+        check_columns(self, "near_duplicates", [column_name("near_duplicates", "column", column)])
+        number("near_duplicates", "threshold", threshold)
+        number("near_duplicates", "distance", distance)
+        text_or_none("near_duplicates", "mark", mark)
         exchange = NearDuplicates(column, kind, threshold, distance, mark)
         return self._over(Exchanged((self._plan,), exchange))

@@ -10,7 +10,7 @@ from skate.data._operators.dead_letters import letters_to_table, rows_of
 from skate.data._plan.physical import Machine, to_stages
 from skate.data._plan.rules import optimise
 from skate.data._verbs import from_memory, printing, randomness
-from skate.data._verbs.core import Core, LastRun
+from skate.data._verbs.core import Core, LastRun, check_same_kind
 from skate.data._verbs.predicting import predicted
 from skate.data._verbs.retrying import retried
 
@@ -110,7 +110,13 @@ class ExecutionFacts(Core):
         Example:
             >>> again = fixed.retry(decoded.dead_letters())
         """
+        check_same_kind("retry", (dead_letters,))
         letters = [table for table in dead_letters._tables() if table.num_rows]
+        if letters and "stage" not in letters[0].column_names:
+            raise ValueError(
+                "retry() takes what dead_letters() returned, or a data set read from such files; this one "
+                f"has the columns {letters[0].column_names}"
+            )
         origins: dict[tuple[str, int | None], None] = {}
         for table in letters:
             names = [name for name in ("stage", "operation") if name in table.column_names]

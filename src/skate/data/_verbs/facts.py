@@ -17,13 +17,14 @@ from skate.data._operators.exchanges.sort import Sort
 from skate.data._operators.map_operators import FilterRows
 from skate.data._plan.logical import Apply, Blocks, Exchanged, Limit, Node, Read, Union
 from skate.data._task.exchange import Exchange
-from skate.data._task.operators import Operator
 from skate.data._verbs.randomness import BlockOrder
 
 #: Errors of a plan that cannot run: it has no schema then.
 _NO_SCHEMA = (pa.ArrowException, KeyError, TypeError, ValueError, NotImplementedError)
 
 
+#: Where a node keeps its schema; it is no field, so nodes that are made of it have none.
+_KEPT = "_known_schema"
 #: Exchanges whose output has as many rows as their input.
 _KEEP_ROWS = (Sort, Shuffle, Repartition, HashRepartition, BlockOrder)
 
@@ -76,7 +77,19 @@ def known_bytes(plan: Node) -> int | None:
 
 
 def known_schema(plan: Node) -> pa.Schema | None:
-    """Return the schema if it is known without running a user's function or reading rows, else None."""
+    """Return the schema if it is known without running a user's function or reading rows, else None.
+
+    Each node keeps its own: a program that adds a column in a loop asks for it at each step.
+    """
+    found: pa.Schema | None = vars(plan).get(_KEPT)
+    if found is None:
+        found = _find_schema(plan)
+        if found is not None:
+            vars(plan)[_KEPT] = found
+    return found
+
+
+def _find_schema(plan: Node) -> pa.Schema | None:
     if isinstance(plan, Read):
         return _bare(plan.source.schema())
     if isinstance(plan, Blocks):
@@ -86,6 +99,8 @@ def known_schema(plan: Node) -> pa.Schema | None:
     if isinstance(plan, Union):
         return _union(plan)
     if isinstance(plan, Apply):
+        if not isinstance(plan.operator, (FilterRows, ColumnOperator)):
+            return None
         below = known_schema(plan.input)
         return None if below is None else _applied(plan.operator, below)
     if isinstance(plan, Exchanged):
@@ -94,12 +109,10 @@ def known_schema(plan: Node) -> pa.Schema | None:
     return None
 
 
-def _applied(operator: Operator, schema: pa.Schema) -> pa.Schema | None:
+def _applied(operator: FilterRows | ColumnOperator, schema: pa.Schema) -> pa.Schema | None:
     """Return the columns of an operator's output: those of a filter are its input's."""
     if isinstance(operator, FilterRows):
         return schema
-    if not isinstance(operator, ColumnOperator):
-        return None
     try:
         return _bare(operator.schema(schema))
     except _NO_SCHEMA:

@@ -11,6 +11,7 @@ from skate.data._operators.functions import GroupFunction, UserFunction, check_b
 from skate.data._plan.logical import Exchanged
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options
+from skate.data._verbs.checks import column_names, count_or_none, expression
 from skate.data._verbs.core import check_columns
 from skate.data.aggregate import AggregateFn, Count, Max, Mean, Min, Std, Sum
 from skate.data.compute import ComputeStrategy
@@ -34,10 +35,8 @@ class GroupedData:
         self, dataset: Any, key: str | Sequence[str] | None, *, num_partitions: int | None = None
     ) -> None:
         self._dataset = dataset
-        self._keys = () if key is None else (key,) if isinstance(key, str) else tuple(key)
-        if num_partitions is not None and (isinstance(num_partitions, bool) or num_partitions < 1):
-            raise ValueError(f"groupby(num_partitions=) must be at least 1 or None, got {num_partitions!r}")
-        self._bundles = num_partitions
+        self._keys = () if key is None else column_names("groupby", "key", key)
+        self._bundles = count_or_none("groupby", "num_partitions", num_partitions)
         check_columns(dataset, "groupby", self._keys)
 
     def __repr__(self) -> str:
@@ -153,9 +152,9 @@ class GroupedData:
         options.compute("map_groups", fn, compute, concurrency)
         function = UserFunction.of(
             fn,
-            None if fn_args is None else list(fn_args),
+            fn_args,
             fn_kwargs,
-            None if fn_constructor_args is None else list(fn_constructor_args),
+            fn_constructor_args,
             fn_constructor_kwargs,
             "map_groups",
         )
@@ -180,6 +179,8 @@ class GroupedData:
         """
         options.free_args("with_column", ray_remote_args)
         stage = options.resources("with_column", free=ray_remote_args)
+        expression("with_column", column_name, expr)
+        check_columns(self._dataset, "with_column", expr.columns())
         function = _WithColumn(column_name, expr)
         exchange = MapGroups(self._keys, function, f"with_column {column_name}", self._bundles)
         return self._dataset._over(Exchanged((self._dataset._plan,), exchange, stage))
@@ -226,10 +227,8 @@ def value_columns(dataset: Any, on: str | Sequence[str] | None, keys: Sequence[s
     Raises:
         ValueError: no such column, or none at all.
     """
-    if isinstance(on, str):
-        return [on]
     if on is not None:
-        columns = list(on)
+        columns = list(column_names("aggregate", "on", on))
         if not columns:
             raise ValueError("an aggregate needs at least one column in on=, or None for all")
         return columns

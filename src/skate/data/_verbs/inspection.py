@@ -6,7 +6,9 @@ from typing import Any, NoReturn
 
 from skate.data._left_out import reason, refuse
 from skate.data._plan.logical import Blocks, Limit
+from skate.data._previews import meant
 from skate.data._verbs import facts, printing, running
+from skate.data._verbs.checks import flag
 from skate.data._verbs.core import Core
 from skate.data._verbs.schema import Schema
 from skate.data.context import DataContext
@@ -32,6 +34,7 @@ class Inspection(Core):
             >>> skate.data.range(3).schema().names
             ['id']
         """
+        flag("schema", "fetch_if_missing", fetch_if_missing)
         known = facts.known_schema(self._plan)
         if known is None and (fetch_if_missing or "schema" in self._known):
             known = self._once("schema", self._schema_of_first_rows)
@@ -171,4 +174,6 @@ class Inspection(Core):
     def __getattr__(self, name: str) -> NoReturn:
         if reason(name) is not None:
             raise refuse(name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        # Names with underscores are asked for by copy, notebooks and others, often.
+        guess = "" if name.startswith("_") else meant(name, [one for one in dir(self) if one[0] != "_"])
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{guess}")

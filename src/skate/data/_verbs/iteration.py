@@ -15,8 +15,10 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from skate.data._block.batches import BATCH_FORMATS, rebatch, to_batch
+from skate.data._block.batches import rebatch, to_batch
 from skate.data._block.tables import concat, slice_rows
+from skate.data._operators.functions import check_batch_format
+from skate.data._verbs.checks import flag, whole_number
 
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ def check_batches(
     batch_size: int | None,
     batch_format: str | None,
     prefetch_batches: int,
+    drop_last: bool,
     buffer_size: int | None,
     seed: int | None,
 ) -> None:
@@ -57,11 +60,8 @@ def check_batches(
             raise TypeError(f"{verb}(batch_size=) must be a number of rows or None, got {batch_size!r}")
         if batch_size < 1:
             raise ValueError(f"{verb}(batch_size=) must be at least 1 or None, got {batch_size}")
-    if batch_format not in BATCH_FORMATS:
-        raise ValueError(
-            f"{verb}(batch_format=) must be one of {', '.join(map(repr, BATCH_FORMATS))}, got "
-            f"{batch_format!r}"
-        )
+    check_batch_format(batch_format, verb)
+    flag(verb, "drop_last", drop_last)
     if isinstance(prefetch_batches, bool) or not isinstance(prefetch_batches, int) or prefetch_batches < 0:
         raise ValueError(f"{verb}(prefetch_batches=) must be at least 0, got {prefetch_batches!r}")
     if buffer_size is not None:
@@ -71,8 +71,10 @@ def check_batches(
             )
         if batch_size is None:
             raise ValueError(f"{verb}(local_shuffle_buffer_size=) needs a batch_size")
-    if seed is not None and buffer_size is None:
-        raise ValueError(f"{verb}(local_shuffle_seed=) needs a local_shuffle_buffer_size")
+    if seed is not None:
+        whole_number(verb, "local_shuffle_seed", seed, 0)
+        if buffer_size is None:
+            raise ValueError(f"{verb}(local_shuffle_seed=) needs a local_shuffle_buffer_size")
 
 
 def batches(

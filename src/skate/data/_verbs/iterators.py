@@ -71,6 +71,7 @@ class DataIterator(ABC):
             batch_size,
             batch_format,
             prefetch_batches,
+            drop_last,
             local_shuffle_buffer_size,
             local_shuffle_seed,
         )
@@ -110,6 +111,7 @@ class DataIterator(ABC):
             batch_size,
             "pyarrow",
             prefetch_batches,
+            drop_last,
             local_shuffle_buffer_size,
             local_shuffle_seed,
         )

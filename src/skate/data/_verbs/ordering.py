@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from skate.data._block.kernels.sorting import sort_keys
 from skate.data._operators.exchanges.repartition import HashRepartition, Repartition
-from skate.data._operators.exchanges.sort import Sort
+from skate.data._operators.exchanges.sort import Sort, check_boundaries
 from skate.data._plan.logical import Exchanged, Limit
+from skate.data._verbs import facts
 from skate.data._verbs import resources as options
-from skate.data._verbs.consumption import whole_number
+from skate.data._verbs.checks import column_names, count_or_none, flag, listed, whole_number
 from skate.data._verbs.core import Core, check_columns
 from skate.data._verbs.randomness import BlockOrder, Seed, shuffle_of
 from skate.data.seeds import RandomSeedConfig
@@ -62,11 +63,18 @@ class Ordering(Core):
         """
         if key is None:
             raise ValueError("sort(key) needs a column or a list of columns, got None")
-        keys = sort_keys(key, descending)
+        directions: bool | list[bool]
+        if isinstance(descending, (list, tuple)):
+            directions = [flag("sort", "descending", one) for one in descending]
+        else:
+            directions = flag("sort", "descending", descending)
+        keys = sort_keys(column_names("sort", "key", key), directions)
         check_columns(self, "sort", [one.name for one in keys])
-        return self._over(
-            Exchanged((self._plan,), Sort(keys, None if boundaries is None else tuple(boundaries)))
-        )
+        cuts = None if boundaries is None else tuple(listed("sort", "boundaries", boundaries, "values"))
+        schema = facts.known_schema(self._plan)
+        if cuts and schema is not None:
+            check_boundaries(schema.field(keys[0].name).type, keys[0], cuts)
+        return self._over(Exchanged((self._plan,), Sort(keys, cuts)))
 
     def random_shuffle(
         self,
@@ -143,14 +151,17 @@ class Ordering(Core):
         Example:
             >>> ds.repartition(100)
         """
+        for option, switch in (("strict", strict), ("shuffle", shuffle), ("sort", sort)):
+            flag("repartition", option, switch)
         if keys is not None:
             if target_num_rows_per_block is not None or shuffle:
                 raise ValueError(
                     "repartition(keys=) goes with num_blocks= and sort=, not with "
                     "target_num_rows_per_block= or shuffle="
                 )
-            names = (keys,) if isinstance(keys, str) else tuple(keys)
+            names = column_names("repartition", "keys", keys)
             check_columns(self, "repartition", names)
+            count_or_none("repartition", "num_blocks", num_blocks)
             return self._over(Exchanged((self._plan,), HashRepartition(names, num_blocks, sort)))
         if (num_blocks is None) == (target_num_rows_per_block is None):
             given = "neither" if num_blocks is None else "both"
@@ -162,8 +173,7 @@ class Ordering(Core):
             ("num_blocks", num_blocks),
             ("target_num_rows_per_block", target_num_rows_per_block),
         ):
-            if value is not None and whole_number("repartition", option, value) < 1:
-                raise ValueError(f"repartition({option}=) must be at least 1, got {value}")
+            count_or_none("repartition", option, value)
         if sort:
             raise ValueError("repartition(sort=True) needs keys=")
         if shuffle:

@@ -9,11 +9,18 @@ from typing import Any
 
 from skate.data._notices import deprecated, without_effect
 from skate.data._plan.logical import ActorPool, Resources, TaskPool
+from skate.data._previews import cell, meant
+from skate.data._verbs.checks import task_options
 from skate.data.compute import ActorPoolStrategy, ComputeStrategy, TaskPoolStrategy
 
 #: Options that tasks and actors take beside CPUs, GPUs and memory; see ``skate.remote``.
 _NAMED = (
     "resources", "label_selector", "accelerator_type", "runtime_env", "max_calls", "fallback_strategy",
+)  # fmt: skip
+_VERB_OPTIONS = (
+    "batch_size", "batch_format", "compute", "concurrency", "fn_args", "fn_kwargs", "fn_constructor_args",
+    "fn_constructor_kwargs", "max_errors", "memory", "num_cpus", "num_gpus", "on_error", "retry_on",
+    "timeout_per_row", "udf_modifying_row_count", "zero_copy_batch", *_NAMED,
 )  # fmt: skip
 _FREE = ("scheduling_strategy", "max_retries", "retry_exceptions", "max_restarts", "max_task_retries", "name")
 
@@ -53,8 +60,8 @@ def resources(
             others.setdefault(key, value)
         else:
             raise TypeError(
-                f"{verb}() has no option {key!r}. Options of its tasks are num_cpus, num_gpus, memory, "
-                + ", ".join((*_NAMED, *_FREE))
+                f"{verb}() has no option {key!r}{meant(key, _VERB_OPTIONS)}. Options of its tasks are "
+                f"num_cpus, num_gpus, memory, {', '.join((*_NAMED, *_FREE))}"
             )
     for key, value in numbers.items():
         if value is None:
@@ -63,6 +70,7 @@ def resources(
             raise TypeError(f"{verb}({key}=) must be a number, got {value!r}")
         if value < 0 or math.isnan(value):
             raise ValueError(f"{verb}({key}=) must be at least 0, got {value!r}")
+    task_options(verb, others)
     return Resources(numbers["num_cpus"], numbers["num_gpus"], numbers["memory"], others)
 
 
@@ -165,8 +173,15 @@ def fixed_args(verb: str, ray_remote_args_fn: Callable[[], Mapping[str, Any]] | 
     """Return what ``ray_remote_args_fn`` gives now: it is asked once, not for each task."""
     if ray_remote_args_fn is None:
         return {}
+    if not callable(ray_remote_args_fn):
+        raise TypeError(f"{verb}(ray_remote_args_fn=) must be a function, got {cell(ray_remote_args_fn)}")
     deprecated(f"{verb}(ray_remote_args_fn=)", "it is called once, when the verb is", stacklevel=5)
-    return ray_remote_args_fn()
+    found = ray_remote_args_fn()
+    if not isinstance(found, Mapping):
+        raise TypeError(
+            f"{verb}(ray_remote_args_fn=) must return a dict of options, it returned {cell(found)}"
+        )
+    return found
 
 
 def constructor_args(verb: str, fn: Any, args: Any, kwargs: Any) -> None:

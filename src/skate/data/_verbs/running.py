@@ -16,7 +16,10 @@ from skate.data._plan.logical import Node
 from skate.data._task.slices import BlockSlice
 from skate.data._verbs.randomness import for_execution
 from skate.data.context import DataContext
-from skate.data.exceptions import for_caller
+from skate.data.exceptions import RayDataUserCodeException, for_caller
+
+#: Operations of a plan from which on it may be too deep for Python (count).
+_DEEP = 100
 
 #: Called with an execution that begins, and with None when it has ended.
 Watch = Callable[[Execution | None], None]
@@ -47,13 +50,34 @@ def run(plan: Node, context: DataContext, watch: Watch | None = None) -> Iterato
                 watch(execution)
             yield execution
     except Exception as error:
-        raised = for_caller(error)
+        raised = for_caller(_explained(error, plan))
         if raised is error:
             raise
         raise raised from raised.__cause__
     finally:
         if watch is not None:
             watch(None)
+
+
+def _explained(error: Exception, plan: Node) -> Exception:
+    """Return the error of a plan that is deeper than Python's stack; others as they are."""
+    if isinstance(error, RayDataUserCodeException) or not isinstance(error, RecursionError):
+        return error
+    seen, todo = set[int](), [plan]
+    while todo:
+        node = todo.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            todo += node.inputs
+    if len(seen) < _DEEP:
+        return error
+    made = RecursionError(
+        f"the plan of this data set has {len(seen)} operations, nested deeper than Python's stack "
+        "allows. Put several into one function, give with_columns() or union() all at once, or call "
+        "materialize() in between"
+    )
+    made.__cause__ = error
+    return made
 
 
 def slices(plan: Node, context: DataContext, watch: Watch | None = None) -> list[BlockSlice]:

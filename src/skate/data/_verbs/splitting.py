@@ -12,9 +12,11 @@ import pyarrow as pa
 from skate.data._block import arrow_compute as pc
 from skate.data._block.tables import size_bytes
 from skate.data._plan.logical import Blocks
+from skate.data._previews import no_such_columns
 from skate.data._task.slices import BlockMeta, BlockSlice, cut, total_rows
 from skate.data._verbs import running
-from skate.data._verbs.core import Core
+from skate.data._verbs.checks import column_name, flag, listed, number
+from skate.data._verbs.core import Core, check_columns
 from skate.data._verbs.iterators import DataIterator
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class Splitting(Core):
         Raises:
             ValueError: ``n`` is below 1, or not as many hints as parts.
         """
-        _check_parts("split", n, locality_hints)
+        _check_parts("split", n, equal, locality_hints)
         slices = [piece for piece in self._slices() if piece.num_rows]
         if equal:
             share = total_rows(slices) // n
@@ -67,7 +69,7 @@ class Splitting(Core):
             >>> [part.count() for part in skate.data.range(10).split_at_indices([2, 5])]
             [2, 3, 5]
         """
-        indices = list(indices)
+        indices = listed("split_at_indices", "indices", indices, "row numbers")
         if not indices:
             raise ValueError("split_at_indices(indices) needs at least one row number")
         if any(isinstance(one, bool) or not isinstance(one, int) or one < 0 for one in indices):
@@ -92,7 +94,9 @@ class Splitting(Core):
             >>> [part.count() for part in skate.data.range(10).split_proportionately([0.2, 0.5])]
             [2, 5, 3]
         """
-        proportions = list(proportions)
+        proportions = listed("split_proportionately", "proportions", proportions, "fractions")
+        for one in proportions:
+            number("split_proportionately", "proportions", one)
         if not proportions:
             raise ValueError("split_proportionately(proportions) needs at least one fraction")
         if any(not 0 < one < 1 for one in proportions):
@@ -153,6 +157,9 @@ class Splitting(Core):
             raise ValueError(
                 f"train_test_split(test_size=) as a float must be between 0 and 1, got {test_size}"
             )
+        flag("train_test_split", "shuffle", shuffle)
+        if stratify is not None:
+            check_columns(self, "train_test_split", [column_name("train_test_split", "stratify", stratify)])
         if seed is not None and not shuffle:
             raise ValueError("train_test_split(seed=) needs shuffle=True")
         source = self._shuffled(seed) if shuffle else self
@@ -185,10 +192,8 @@ class Splitting(Core):
             for piece in slices:
                 table = execution.fetch(piece)
                 if column not in table.column_names:
-                    raise ValueError(
-                        f"train_test_split(stratify={column!r}): no such column; there are "
-                        f"{table.column_names}"
-                    )
+                    wrong = no_such_columns([column], table.column_names)
+                    raise ValueError(f"train_test_split(stratify=): {wrong}")
                 keys.append(table.column(column))
             is_test = _stratified_mask(keys, fraction)
             start = 0
@@ -231,7 +236,7 @@ class Splitting(Core):
             >>> shards = ds.streaming_split(2, equal=True)
             >>> skate.get([train.remote(shard) for shard in shards])
         """
-        _check_parts("streaming_split", n, locality_hints)
+        _check_parts("streaming_split", n, equal, locality_hints)
         # It needs the session's API, which small data sets do without.
         from skate.data._verbs.streaming import split_streaming
 
@@ -242,10 +247,11 @@ class Splitting(Core):
         return [self._held(part, schemas[0] if schemas and not part else None) for part in parts]
 
 
-def _check_parts(verb: str, n: int, hints: Sequence[Any] | None) -> None:
+def _check_parts(verb: str, n: int, equal: Any, hints: Sequence[Any] | None) -> None:
+    flag(verb, "equal", equal)
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"{verb}(n) must be a number of at least 1, got {n!r}")
-    if hints is not None and len(hints) != n:
+    if hints is not None and len(listed(verb, "locality_hints", hints, "actors or nodes")) != n:
         raise ValueError(
             f"{verb}(locality_hints=) must have one hint for each of the {n} parts, got {len(hints)}"
         )

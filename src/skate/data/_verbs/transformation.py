@@ -10,8 +10,9 @@ from skate.data._operators.functions import UserFunction, check_batch_format
 from skate.data._operators.map_operators import FilterRows, FlatMap, MapBatches, MapRows
 from skate.data._plan.logical import ActorPool, Apply
 from skate.data._verbs import resources as options
+from skate.data._verbs.checks import flag
 from skate.data._verbs.columns import predicate
-from skate.data._verbs.core import Core
+from skate.data._verbs.core import Core, check_columns
 from skate.data.compute import ComputeStrategy
 from skate.data.context import DataContext
 
@@ -96,9 +97,7 @@ class Transformation(Core):
             [{'square': 0}, {'square': 1}, {'square': 4}]
         """
         made = _Options("map", self._context, fn, compute, concurrency, ray_remote_args_fn, ray_remote_args)
-        function = UserFunction.of(
-            fn, _listed(fn_args), fn_kwargs, _listed(fn_constructor_args), fn_constructor_kwargs, "map"
-        )
+        function = UserFunction.of(fn, fn_args, fn_kwargs, fn_constructor_args, fn_constructor_kwargs, "map")
         policy = made.policy(on_error, max_errors, retry_on, max_retries, timeout_per_row)
         pool, stage = made.stage(
             num_cpus,
@@ -162,7 +161,7 @@ class Transformation(Core):
             "flat_map", self._context, fn, compute, concurrency, ray_remote_args_fn, ray_remote_args
         )
         function = UserFunction.of(
-            fn, _listed(fn_args), fn_kwargs, _listed(fn_constructor_args), fn_constructor_kwargs, "flat_map"
+            fn, fn_args, fn_kwargs, fn_constructor_args, fn_constructor_kwargs, "flat_map"
         )
         policy = made.policy(on_error, max_errors, retry_on, max_retries, timeout_per_row)
         pool, stage = made.stage(
@@ -247,13 +246,15 @@ class Transformation(Core):
                 one is not None for one in (fn_args, fn_kwargs, fn_constructor_args, fn_constructor_kwargs)
             ):
                 raise ValueError("filter(expr=) takes no fn_args, fn_kwargs or constructor arguments")
-            return self._over(Apply(self._plan, predicate("filter", expr), pool, stage))
+            operator = predicate("filter", expr)
+            check_columns(self, "filter", operator.condition.columns())
+            return self._over(Apply(self._plan, operator, pool, stage))
         if not callable(fn):
             raise ValueError(
                 f"filter(fn) takes a function; give an expression by name: filter(expr={fn!r:.60})"
             )
         function = UserFunction.of(
-            fn, _listed(fn_args), fn_kwargs, _listed(fn_constructor_args), fn_constructor_kwargs, "filter"
+            fn, fn_args, fn_kwargs, fn_constructor_args, fn_constructor_kwargs, "filter"
         )
         policy = made.policy(on_error, max_errors, retry_on, max_retries, timeout_per_row)
         return self._over(
@@ -326,13 +327,15 @@ class Transformation(Core):
         )
         function = UserFunction.of(
             fn,
-            _listed(fn_args),
+            fn_args,
             fn_kwargs,
-            _listed(fn_constructor_args),
+            fn_constructor_args,
             fn_constructor_kwargs,
             "map_batches",
         )
         check_batch_format(batch_format, "map_batches")
+        flag("map_batches", "zero_copy_batch", zero_copy_batch)
+        flag("map_batches", "udf_modifying_row_count", udf_modifying_row_count)
         policy = made.policy(on_error, max_errors, retry_on, max_retries, timeout_per_row)
         pool, stage = made.stage(
             num_cpus,
@@ -414,11 +417,6 @@ class _Options:
         return ErrorPolicy.of(
             self._verb, on_error, max_errors, retry_on, max_retries, timeout_per_row=timeout_per_row
         )
-
-
-def _listed(args: Iterable[Any] | None) -> Any:
-    """Return positional arguments as a list; text is left, to be refused."""
-    return args if args is None or isinstance(args, (str, bytes, Mapping)) else list(args)
 
 
 def _batch_size(size: Any, num_gpus: float | None) -> int | None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from skate.data._block.kernels.arrays import column_of, plain, take
 from skate.data._block.kernels.grouping import Groups
 from skate.data._block.rows import from_rows
+from skate.data._previews import cell
 
 
 class AggregateFn:
@@ -199,6 +200,8 @@ class VectorizedAggregateFnV2(AggregateFnV2):
     """The base of built-in aggregates, which work on all groups of a block at a time."""
 
     def __init__(self, kind: str, on: str | None, ignore_nulls: bool, alias_name: str | None) -> None:
+        if on is not None and not isinstance(on, str):
+            raise TypeError(f"{type(self).__name__}(on=) takes the name of a column, got {cell(on)}")
         super().__init__(alias_name or f"{kind}({on or ''})", _no_value, on=on, ignore_nulls=ignore_nulls)
         self._kind = kind
 

@@ -91,6 +91,8 @@ class Quantile(AsList):
     def __init__(
         self, on: str | None = None, q: float = 0.5, ignore_nulls: bool = True, alias_name: str | None = None
     ) -> None:
+        if isinstance(q, bool) or not isinstance(q, (int, float)):
+            raise TypeError(f"Quantile(q=) must be a number from 0 to 1, got {q!r}")
         if not 0 <= q <= 1:
             raise ValueError(f"Quantile takes q from 0 to 1, not {q!r}")
         VectorizedAggregateFnV2.__init__(self, "quantile", on, ignore_nulls, alias_name)

@@ -73,7 +73,11 @@ class Sum(VectorizedAggregateFnV2):
 
     def partial(self, groups: Groups, block: pa.Table, keys: Sequence[str]) -> list[pa.Array]:
         """Return sums."""
-        return [groups.sum(self.column(block), self._ignore_nulls)]
+        column = self.column(block)
+        try:
+            return [groups.sum(column, self._ignore_nulls)]
+        except pa.ArrowNotImplementedError as error:
+            raise pa.ArrowNotImplementedError(f"{self.name}: {error}") from None
 
     def combine_partials(self, groups: Groups, columns: Sequence[pa.ChunkedArray]) -> list[pa.Array]:
         """Return sums of sums."""
@@ -191,6 +195,8 @@ class Std(VectorizedAggregateFnV2):
     def __init__(
         self, on: str | None = None, ddof: int = 1, ignore_nulls: bool = True, alias_name: str | None = None
     ) -> None:
+        if isinstance(ddof, bool) or not isinstance(ddof, int):
+            raise TypeError(f"Std(ddof=) must be a whole number, got {ddof!r}")
         super().__init__("std", on, ignore_nulls, alias_name)
         self._ddof = ddof
 

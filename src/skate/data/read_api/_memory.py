@@ -11,6 +11,7 @@ from skate.data._io.datasource import Datasource
 from skate.data._io.readers.memory import RangeDatasource
 from skate.data._verbs import from_memory
 from skate.data._verbs import resources as options
+from skate.data._verbs.checks import listed
 from skate.data.context import DataContext
 from skate.data.dataset import Dataset, MaterializedDataset
 from skate.data.read_api._made import held, made
@@ -100,12 +101,16 @@ def from_items(
     Returns:
         A MaterializedDataset.
 
+    Raises:
+        TypeError: a text, a dict, or nothing that has items was given.
+
     Example:
         >>> skate.data.from_items([{"x": 1}, {"x": 2}]).take_all()
         [{'x': 1}, {'x': 2}]
     """
     blocks = options.parallelism("from_items", parallelism, override_num_blocks)
-    return held(from_memory.of_items(list(items), None if blocks == -1 else blocks))
+    rows = listed("from_items", "items", items, "rows")
+    return held(from_memory.of_items(rows, None if blocks == -1 else blocks))
 
 
 def from_arrow(tables: Any, *, override_num_blocks: int | None = None) -> MaterializedDataset:
@@ -130,7 +135,7 @@ def from_blocks(blocks: Sequence[pa.Table]) -> MaterializedDataset:
     """Return blocks as a data set; see ``from_arrow``, frames of pandas are taken too."""
     tables = [
         one if not hasattr(one, "iloc") else from_memory.of_frames(one, None).slices[0].block
-        for one in blocks
+        for one in listed("from_blocks", "blocks", blocks, "tables")
     ]
     return held(from_memory.of_tables(tables, None))
 

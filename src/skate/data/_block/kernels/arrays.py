@@ -9,6 +9,7 @@ import pyarrow as pa
 from skate.data._block import arrow_compute as pc
 from skate.data._block.schemas import NO_COLUMNS
 from skate.data._block.sources import without_sources
+from skate.data._previews import no_such_columns
 
 _LARGE_BYTES = 1 << 30
 """A column of more bytes gets 64-bit offsets before its rows are gathered; 32-bit ones end at 2 GiB."""
@@ -30,7 +31,7 @@ class MissingColumnError(KeyError, ValueError):
         super().__init__(column, self.columns, verb)
 
     def __str__(self) -> str:
-        return f"{self.verb}: there is no column {self.column!r}; the columns are {self.columns}"
+        return f"{self.verb}: {no_such_columns([self.column], self.columns)}"
 
 
 def column_of(table: pa.Table, name: str, verb: str) -> pa.ChunkedArray:

@@ -384,9 +384,8 @@ class FileRead:
         rejections = Rejections(source._on_error, task, stage)
         isolation = task.replica.isolation
         child = None if isolation is None else isolation.child(partial(_ChildReader, source, stage), stage)
-        output = Output(
-            task.target_max_block_bytes, self._limit, None if source.adds_constants else source.constants
-        )
+        constants = None if source.adds_constants else source.constants
+        output = Output(task.target_max_block_bytes, self._limit, constants, task.on_conflict)
         loaded_pieces = (
             read_ahead(source._filesystem, self.pieces, source._max_file_bytes, source._retries)
             if source.reads_whole_files

@@ -10,10 +10,21 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._block.builder import BlockBuilder
+from skate.data._block.errors import SchemaConflictError
+from skate.data._block.schemas import first_difference, public_schema, unify_schemas
 from skate.data._block.sources import with_sources
 from skate.data._block.tables import slice_rows
 from skate.data._io.files.errors import NOT_OF_FILES, FileReadError, named
+from skate.data._previews import doubled
 from skate.data._task.operators import Letter, TaskContext
+from skate.data.exceptions import SchemaMismatchError
+
+#: Different schemas of files that are remembered (count).
+_SCHEMAS = 8
+
+
+class FileSchemaError(FileReadError, SchemaMismatchError):
+    """The columns of a file do not go with those of files before it."""
 
 
 class Rejections:
@@ -83,6 +94,7 @@ class Output:
         target_bytes: size of a block.
         limit: rows after which the task is done; None: all.
         constants: gives the columns of a file by its path: value and type by name.
+        on_conflict: what happens where the types of files differ, as for ``concat``.
     """
 
     def __init__(
@@ -90,7 +102,9 @@ class Output:
         target_bytes: int,
         limit: int | None,
         constants: Callable[[str], Mapping[str, tuple[Any, pa.DataType]]] | None,
+        on_conflict: str = "error",
     ) -> None:
+        self._agreement = None if on_conflict == "object" else Agreement(on_conflict == "same")
         self._builder = BlockBuilder(target_bytes)
         self._left = limit
         self._constants_of = constants
@@ -137,6 +151,10 @@ class Output:
             table = slice_rows(table, 0, self._left)
         if not table.num_rows and not table.num_columns:
             return
+        if twice := doubled(table.column_names):
+            raise FileReadError(self._runs[-1][0], f"it has more than one column of the name {twice}")
+        if self._agreement is not None and table.num_rows:
+            self._agreement.check(table.schema, self._runs[-1][0])
         if self._constants:
             table = with_constants(table, self._constants)
         self._builder.add_block(table)
@@ -165,6 +183,47 @@ class Output:
             else:
                 self._runs[0][1] -= taken
         return with_sources(block, runs)
+
+
+class Agreement:
+    """Compares the columns of the files of one read task, whose rows come into the same blocks.
+
+    Args:
+        is_strict: all must be the same; otherwise it is enough that a type holds the values of all.
+    """
+
+    def __init__(self, is_strict: bool) -> None:
+        self._is_strict = is_strict
+        self._seen: list[pa.Schema] = []
+        self._common: pa.Schema | None = None
+        self._first_path = ""
+
+    def check(self, schema: pa.Schema, path: str) -> None:
+        """Compare the columns of a file with those of the files before it.
+
+        Raises:
+            FileSchemaError: they do not go together.
+        """
+        if any(schema is one or schema.equals(one) for one in self._seen):
+            return
+        if self._common is None:
+            self._common, self._first_path = schema, path
+        elif self._is_strict:
+            difference = first_difference(public_schema(self._common), public_schema(schema))
+            if difference is not None:
+                name, left, right = difference
+                raise self._error(path, name, left or "missing", right or "missing")
+        else:
+            try:
+                self._common = unify_schemas([self._common, schema])
+            except SchemaConflictError as error:
+                raise self._error(path, error.column, error.left, error.right) from None
+        self._seen = [schema, *self._seen[:_SCHEMAS]]
+
+    def _error(self, path: str, column: str, left: Any, right: Any) -> FileSchemaError:
+        before = f"{left} in files before it, such as {self._first_path}"
+        help_ = "read them apart and cast the column, or set DataContext.on_schema"
+        return FileSchemaError(path, f"its column {column!r} is {right}, and {before}: {help_}")
 
 
 def with_constants(table: pa.Table, constants: Mapping[str, tuple[Any, pa.DataType]]) -> pa.Table:

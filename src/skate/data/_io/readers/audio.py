@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -17,6 +18,8 @@ from skate.data._io.files.reading import InputFile, check_not_empty
 #: Six hours of stereo sound at 48 kHz: 8 GB of floats. A longer one has an error in its header, or needs
 #: a limit of its own.
 MAX_SAMPLES = 2 * 6 * 3600 * 48_000
+#: Programs that write a WAV file to a pipe write about this number, or more, in place of its length.
+_UNKNOWN_BYTES = 0x7FFF_0000
 
 
 class AudioDatasource(FileBasedDatasource):
@@ -66,6 +69,7 @@ class AudioDatasource(FileBasedDatasource):
     def read_file(self, file: InputFile, rejections: Rejections) -> Iterator[pa.Table | Mapping[str, Any]]:
         check_not_empty(file, "sound")
         with file.open() as stream:
+            _check_whole(stream, file.path)
             samples, rate = self._decode(stream, file.path)
         if self._mono and samples.shape[1] > 1:
             samples = samples.mean(axis=1, keepdims=True, dtype="float32")
@@ -96,7 +100,9 @@ class AudioDatasource(FileBasedDatasource):
             except FileReadError:
                 raise
             except Exception as other:  # also a MemoryError: broken headers ask for any number of bytes
-                raise FileReadError(path, f"libsndfile: {error}; FFmpeg: {other}") from other
+                # Without the file object, which is in the whole text.
+                reason = error.error_string.rstrip(".")
+                raise FileReadError(path, f"libsndfile: {reason}; FFmpeg: {other}") from other
 
     def _decode_by_ffmpeg(self, stream: BinaryIO, path: str) -> tuple[Any, int]:
         import numpy as np
@@ -120,3 +126,23 @@ class AudioDatasource(FileBasedDatasource):
         if not parts:
             raise FileReadError(path, "it has no samples")
         return np.concatenate(parts, axis=1).T, rate
+
+
+def _check_whole(stream: BinaryIO, path: str) -> None:
+    """Raise FileReadError if a WAV file is cut: libsndfile would return what is left of it."""
+    head = stream.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        length = stream.seek(0, 2)
+        position = 12
+        while position + 8 <= length:
+            stream.seek(position)
+            name, size = struct.unpack("<4sI", stream.read(8))
+            position += 8
+            if name == b"data":
+                if length - position < size < _UNKNOWN_BYTES:
+                    raise FileReadError(
+                        path, f"it is cut: {length - position} of {size} bytes of sound are there"
+                    )
+                break
+            position += size + size % 2
+    stream.seek(0)

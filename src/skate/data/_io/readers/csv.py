@@ -57,8 +57,8 @@ class CSVDatasource(FileBasedDatasource):
         for name, value in args.items():
             if name not in kinds:
                 raise TypeError(
-                    f"read_csv has no option {name!r}: "
-                    "arrow_csv_args are read_options, parse_options and convert_options"
+                    f"read_csv has no option {name!r}: arrow_csv_args are read_options, parse_options and "
+                    "convert_options of pyarrow.csv, such as parse_options=ParseOptions(delimiter=';')"
                 )
             if value is not None:
                 check_type(name, value, kinds[name], f"a pyarrow.csv.{kinds[name].__name__}")

@@ -9,7 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import FileTooLargeError, check_positive, check_type, require
+from skate.data._io.files.errors import (
+    FileReadError,
+    FileTooLargeError,
+    check_choice,
+    check_positive,
+    check_type,
+    require,
+)
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile
@@ -55,7 +62,7 @@ def decode_image(
     import numpy as np
     from PIL import Image
 
-    with _open(Image, data, max_pixels) as image:
+    with _open(Image, data, path) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise FileTooLargeError(path, f"it has {width} x {height} pixels, max_pixels is {max_pixels}")
@@ -67,13 +74,15 @@ def decode_image(
         return np.asarray(made)
 
 
-def _open(image_module: Any, data: Any, max_pixels: int) -> Any:
+def _open(image_module: Any, data: Any, path: str) -> Any:
     """Open a picture without Pillow's own limit, which is one for the whole process; ours follows."""
     with _limit_lock:
         kept = image_module.MAX_IMAGE_PIXELS
         image_module.MAX_IMAGE_PIXELS = None
         try:
             return image_module.open(data)
+        except image_module.UnidentifiedImageError as error:
+            raise FileReadError(path, "Pillow knows no picture that begins so") from error
         finally:
             image_module.MAX_IMAGE_PIXELS = kept
 
@@ -115,6 +124,7 @@ class ImageDatasource(FileBasedDatasource):
         self._size = check_size_option("size", size)
         if mode is not None:
             check_type("mode", mode, str, "the name of a mode of Pillow's such as 'RGB'")
+            check_choice("mode", mode, tuple(require("PIL.Image", "read_images", "data-images").MODES))
         check_positive("max_pixels", max_pixels)
         self._mode = mode
         self._max_pixels = max_pixels

@@ -14,6 +14,7 @@ from skate.data._block.builder import BlockBuilder
 from skate.data._block.rows import from_rows
 from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask
 from skate.data._io.files.errors import check_type
+from skate.data._previews import doubled
 from skate.data._task.operators import TaskContext
 
 # Without a wish, blocks have at least this many rows and bytes.
@@ -240,16 +241,21 @@ def tables_of_arrow(tables: Any) -> list[pa.Table]:
             raise ValueError("from_arrow needs one table at least")
         return [table for item in tables for table in tables_of_arrow(item)]
     if isinstance(tables, pa.Table):
+        if twice := doubled(tables.column_names):
+            raise ValueError(
+                f"from_arrow: a table has more than one column of the name {twice}: give them names of their "
+                "own, as by table.rename_columns([...])"
+            )
         return [tables]
     if isinstance(tables, pa.RecordBatch):
-        return [pa.Table.from_batches([tables])]
+        return tables_of_arrow(pa.Table.from_batches([tables]))
     if isinstance(tables, (bytes, bytearray, memoryview)):
         with pa.ipc.open_stream(tables) as reader:
-            return [reader.read_all()]
+            return tables_of_arrow(reader.read_all())
     if isinstance(tables, pa.RecordBatchReader):
-        return [tables.read_all()]
+        return tables_of_arrow(tables.read_all())
     if hasattr(tables, "__arrow_c_stream__"):
-        return [pa.table(tables)]
+        return tables_of_arrow(pa.table(tables))
     raise TypeError(f"tables must be a pyarrow.Table or a list of these, not {type(tables).__name__}")
 
 

@@ -9,10 +9,13 @@ import pyarrow as pa
 
 from skate.data._block.batches import from_batch
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import FileTooLargeError, check_type, require
+from skate.data._io.files.errors import FileReadError, FileTooLargeError, check_type, require
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
-from skate.data._io.files.reading import InputFile
+from skate.data._io.files.reading import InputFile, check_not_empty
+
+#: Of an array, of a zip file with arrays, of such a file without any.
+_BEGINNINGS = (b"\x93NUM", b"PK\x03\x04", b"PK\x05\x06")
 
 
 class NumpyDatasource(FileBasedDatasource):
@@ -46,7 +49,12 @@ class NumpyDatasource(FileBasedDatasource):
     def read_file(self, file: InputFile, rejections: Rejections) -> Iterator[pa.Table | Mapping[str, Any]]:
         import numpy as np
 
+        check_not_empty(file, "array")
         with file.open() as stream:
+            if not self._load_args["allow_pickle"] and stream.read(4) not in _BEGINNINGS:
+                # numpy takes anything else for a pickle, and recommends to load it.
+                raise FileReadError(file.path, "it is no array of numpy: .npy and .npz files begin otherwise")
+            stream.seek(0)
             try:
                 loaded = np.load(stream, **self._load_args)
             except MemoryError as error:
@@ -56,5 +64,12 @@ class NumpyDatasource(FileBasedDatasource):
                 return
             if not hasattr(loaded, "files"):
                 raise ValueError("it is a pickle, not an array: write it with numpy.save")
+            if self._max_file_bytes is not None:
+                size = sum(member.file_size for member in loaded.zip.infolist())
+                if size > self._max_file_bytes:
+                    raise FileTooLargeError(
+                        file.path,
+                        f"its arrays have {size} bytes, max_file_bytes is {self._max_file_bytes}",
+                    )
             arrays = {name: np.atleast_1d(loaded[name]) for name in loaded.files}
             yield from_batch(arrays, "read_numpy")

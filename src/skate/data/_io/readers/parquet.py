@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet as pq
 
+from skate.data._block import arrow_compute as pc
 from skate.data._block.schemas import NO_COLUMNS
 from skate.data._block.tables import cast_to, filter_rows, no_columns, size_bytes
 from skate.data._block.tensors import adopt, adopted_schema
@@ -19,6 +20,7 @@ from skate.data._io.files.output import Rejections, with_constants
 from skate.data._io.files.reading import InputFile
 from skate.data._io.readers.parquet_pruning import matching_groups
 from skate.data._io.readers.row_hash import row_hashes
+from skate.data._previews import doubled
 
 _BATCH_BYTES = 16 << 20
 _MOST_BATCH_ROWS = 1 << 16
@@ -74,7 +76,11 @@ class ParquetDatasource(FileBasedDatasource):
             )
         args = dict(arrow_parquet_args or {})
         self._filter = args.pop("filter", None)
+        if self._filter is not None:
+            check_type("filter", self._filter, pc.Expression, "an expression of pyarrow.compute")
         given_schema = args.pop("schema", None)
+        if given_schema is not None:
+            check_type("schema", given_schema, pa.Schema, "a pyarrow.Schema")
         self._batch_rows = args.pop("batch_size", None)
         self._use_threads = bool(args.pop("use_threads", False))
         args.update(args.pop("dataset_kwargs", None) or {})
@@ -191,6 +197,8 @@ class ParquetDatasource(FileBasedDatasource):
         constants = self.constants(file.path)
         with self._opened_path(file.path) as parquet:
             metadata, schema = parquet.metadata, parquet.schema_arrow
+            if twice := doubled(schema.names):
+                raise FileReadError(file.path, f"it has more than one column of the name {twice}")
             made = {*constants, "row_hash"} if self._row_hash else {*constants}
             wanted = self._to_read(schema.names, made)
             read = [name for name in wanted if schema.get_field_index(name) >= 0]

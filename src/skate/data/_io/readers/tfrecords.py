@@ -132,7 +132,8 @@ def records(stream: Any, check_data: bool = False) -> Iterator[bytes]:
         data = stream.read(length)
         tail = stream.read(4)
         if len(data) < length or len(tail) < 4:
-            raise ValueError(f"it ends within record {number}: {len(data)} of {length} bytes are there")
+            found, whole = len(data) + len(tail), length + 4  # with its checksum
+            raise ValueError(f"it ends within record {number}: {found} of {whole} bytes are there")
         if check_data and masked_crc32c(data) != struct.unpack("<I", tail)[0]:
             raise ValueError(f"the checksum of record {number} is wrong")
         yield data

@@ -29,6 +29,19 @@ _MSGPACK = frozenset(("mp", "msg", "msgpack"))
 _PICKLES = frozenset(("pickle", "pkl", "pyd"))
 
 
+class _Member(tarfile.TarInfo):
+    """A member, which notes if the file ends where a further one, or the end mark, should be."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: Any) -> Any:
+        """Return the next member."""
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
+            tarfile_.is_cut = tarfile_.offset > 0
+            raise
+
+
 class WebDatasetDatasource(FileBasedDatasource):
     """Samples of tar files: a row for each, a column for each extension, and ``__key__``.
 
@@ -117,7 +130,7 @@ class WebDatasetDatasource(FileBasedDatasource):
     def _samples(self, file: InputFile) -> Iterator[dict[str, Any]]:
         """Yield the members of each sample as bytes; members of a sample lie side by side in a tar file."""
         sample: dict[str, Any] = {}
-        with file.open_stream() as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+        with file.open_stream() as stream, tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Member) as tar:
             for member in tar:
                 if not member.isfile():
                     continue
@@ -134,8 +147,11 @@ class WebDatasetDatasource(FileBasedDatasource):
                 if not sample:
                     sample = {"__key__": key}
                 sample[suffix] = self._content(tar, member, file.path)
+            is_cut = getattr(tar, "is_cut", False)
         if sample:
             yield sample
+        if is_cut:
+            raise EOFError("it ends without the zeros that end a tar file: it is cut, members may be missing")
 
     def _content(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> bytes:
         if self._max_file_bytes is not None and member.size > self._max_file_bytes:

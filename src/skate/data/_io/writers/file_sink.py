@@ -72,8 +72,7 @@ class FileSink(Sink):
         mode: SaveMode | str = SaveMode.APPEND,
         resume: bool | str = False,
     ) -> None:
-        if not isinstance(path, str):
-            path = _path_text(path)
+        path = _path_text(path)
         check_positive("min_rows_per_file", min_rows_per_file)
         check_positive("min_bytes_per_file", min_bytes_per_file)
         check_positive("max_rows_per_file", max_rows_per_file)
@@ -295,8 +294,11 @@ class FileSink(Sink):
 
 
 def _path_text(path: Any) -> str:
-    if isinstance(path, os.PathLike):
-        return str(os.fspath(path))
+    if isinstance(path, (str, os.PathLike)):
+        text = str(os.fspath(path))
+        if text:
+            return text
+        raise ValueError("path must name a folder; it is empty. Write '.' for the current folder")
     raise TypeError(f"path must be a str or a path, not {path!r} of type {type(path).__name__}")
 
 

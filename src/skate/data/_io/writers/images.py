@@ -13,6 +13,7 @@ from skate.data._io.files.errors import check_type, require
 from skate.data._io.writers.file_sink import FileSink
 from skate.data._io.writers.formats import RowFormat
 from skate.data._io.writers.names import FilenameProvider
+from skate.data._previews import no_such_columns
 
 
 class ImageFormat(RowFormat):
@@ -40,9 +41,7 @@ class ImageFormat(RowFormat):
                 f"{', '.join(sorted(known))}"
             )
         if schema is not None and schema.get_field_index(self.column) < 0:
-            raise ValueError(
-                f"column={self.column!r}: there is no such column; columns are {', '.join(schema.names)}"
-            )
+            raise ValueError(f"column=: {no_such_columns([self.column], schema.names)}")
 
     def encode(self, row: dict[str, Any], stream: Any, where: str) -> None:
         if self.column not in row:

@@ -14,6 +14,7 @@ from skate.data._io.files.errors import check_type, require
 from skate.data._io.writers.file_sink import FileSink
 from skate.data._io.writers.formats import BlockFormat, BlockWriter
 from skate.data._io.writers.names import FilenameProvider
+from skate.data._previews import no_such_columns
 
 
 class NumpyFormat(BlockFormat):
@@ -38,9 +39,7 @@ class NumpyFormat(BlockFormat):
 
     def _check_column(self, schema: pa.Schema) -> None:
         if schema.get_field_index(self.column) < 0:
-            raise ValueError(
-                f"column={self.column!r}: there is no such column; columns are {', '.join(schema.names)}"
-            )
+            raise ValueError(f"column=: {no_such_columns([self.column], schema.names)}")
 
     def open_writer(self, stream: Any, schema: pa.Schema, where: str) -> BlockWriter:
         if schema.names:

@@ -20,6 +20,7 @@ from skate.data._io.files.errors import check_positive, check_type
 from skate.data._io.writers.file_sink import FileSink, call_args_fn
 from skate.data._io.writers.formats import BlockFormat, BlockWriter, FileCutter, pieces
 from skate.data._io.writers.names import FilenameProvider, FileNames
+from skate.data._previews import no_such_columns
 from skate.data._task.operators import TaskContext
 
 #: The text for null in the name of a partition's folder.
@@ -60,18 +61,17 @@ class ParquetFormat(BlockFormat):
         arguments = {key: value for key, value in self.arguments.items() if key != "row_group_size"}
         try:
             pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([("x", pa.int64())]), **arguments).close()
-        except (TypeError, ValueError, OSError) as error:
-            raise type(error)(f"arguments of write_parquet for pyarrow's ParquetWriter: {error}") from error
+        except (TypeError, ValueError, OSError, pa.ArrowException) as error:
+            # Some of pyarrow's errors are no ValueError: an unknown compression.
+            kind = type(error) if isinstance(error, (TypeError, ValueError, OSError)) else ValueError
+            raise kind(f"arguments of write_parquet for pyarrow's ParquetWriter: {error}") from error
         if schema is not None:
             self._check_columns(schema)
 
     def _check_columns(self, schema: pa.Schema) -> None:
         missing = [name for name in self.partition_cols if schema.get_field_index(name) < 0]
         if missing:
-            raise ValueError(
-                f"partition_cols: there is no column {', '.join(map(repr, missing))}; columns are "
-                f"{', '.join(schema.names)}"
-            )
+            raise ValueError(f"partition_cols: {no_such_columns(missing, schema.names)}")
         if self.partition_cols and set(schema.names) <= set(self.partition_cols):
             raise ValueError("partition_cols names all columns: nothing would be left for the files")
         for name in self.partition_cols:
@@ -265,6 +265,7 @@ class ParquetSink(FileSink):
     ) -> None:
         if isinstance(partition_cols, str):
             partition_cols = [partition_cols]
+        check_type("partition_cols", partition_cols or (), (list, tuple), "a list of column names")
         for name in partition_cols or ():
             check_type("partition_cols", name, str, "a list of column names")
         super().__init__(

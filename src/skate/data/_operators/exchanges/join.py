@@ -88,7 +88,9 @@ class Join(Exchange):
 
     def __post_init__(self) -> None:
         if self.how not in JOIN_TYPES:
-            raise ValueError(f"join_type is one of {', '.join(JOIN_TYPES)}, not {self.how!r}")
+            raise ValueError(
+                f"join(join_type=) must be one of {', '.join(map(repr, JOIN_TYPES))}, got {self.how!r}"
+            )
         if not self.on:
             raise ValueError("join needs at least one key column: on=('id',)")
         if len(self.right_keys) != len(self.on):

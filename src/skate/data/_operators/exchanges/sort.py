@@ -184,9 +184,25 @@ def _offsets_at(run: pa.Table, key: SortKey, boundaries: Sequence[Any]) -> Offse
     column = plain(run[key.name])
     starts = []
     for value in reversed(boundaries) if key.descending else boundaries:
-        before = pc.greater_equal(column, value) if key.descending else pc.less(column, value)
-        starts.append(int(pc.sum(before).as_py() or 0))
+        starts.append(int(pc.sum(_before(column, key, value)).as_py() or 0))
     return Offsets((0, *starts, run.num_rows))
+
+
+def check_boundaries(column: pa.DataType, key: SortKey, boundaries: Sequence[Any]) -> None:
+    """Raise TypeError for boundaries that values of the first key cannot be compared with."""
+    for value in boundaries:
+        _before(plain(pa.chunked_array([], column)), key, value)
+
+
+def _before(column: pa.ChunkedArray, key: SortKey, value: Any) -> pa.ChunkedArray:
+    """Return which rows lie before a boundary."""
+    try:
+        return pc.greater_equal(column, value) if key.descending else pc.less(column, value)
+    except (pa.ArrowException, TypeError) as error:
+        raise TypeError(
+            f"sort(boundaries=): {value!r} cannot be compared with the column {key.name!r}, which is "
+            f"{column.type}"
+        ) from error
 
 
 def _ranges(runs: Sequence[BlockSlice], keys: Sequence[SortKey], count: int) -> list[Bundle]:
