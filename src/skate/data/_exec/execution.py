@@ -41,7 +41,7 @@ from skate.data._io.sink import Sink
 from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.operators import Letter
 from skate.data._task.slices import BlockSlice
-from skate.data.exceptions import ExecutionTimeoutError
+from skate.data.exceptions import ExecutionTimeoutError, describe
 
 #: Read tasks that wait at least, as long as a source makes more, and how many are made at a time.
 _LEAST_LISTED, _LISTED_AT_A_TIME = 8, 16
@@ -162,6 +162,7 @@ class Execution:
             events = self.port.wait(self._stall_s)
             waited = time.perf_counter() - started
             self.stats.waited(waited)
+            self.stats.start_s = self.port.start_s
             if not events and self._stall_s is not None and waited >= self._stall_s:
                 raise ExecutionTimeoutError(describe_stall(self.scheduler.stages, self.stats, waited))
             if not events:
@@ -213,7 +214,9 @@ class Execution:
             self.stats.replica_ended(event.replica)
             self._carry_out(scheduler.replica_died(event.replica, event.error, event.is_crash))
         elif isinstance(event, CpusChanged):
-            self._carry_out(scheduler.cpus_changed(min(event.cpus, self._most_cpus)))
+            cpus = min(event.cpus, self._most_cpus)
+            self.stats.cpus_changed(cpus)
+            self._carry_out(scheduler.cpus_changed(cpus))
 
     def _news(self, task: int, letters: Sequence[Letter]) -> Sequence[Letter]:
         """Return the letters of a task that no attempt before it has reported."""
@@ -255,7 +258,7 @@ class Execution:
                 self.stats.replica_ended(command.replica)
                 port.stop_replica(command.replica)
             elif isinstance(command, Cancel):
-                self.stats.task_failed(command.task)
+                self.stats.task_cancelled(command.task)
                 self._task_names.pop(command.task, None)
                 port.cancel(command.task)
             elif isinstance(command, Hold):
@@ -306,16 +309,23 @@ class Execution:
         if self._is_closed:
             return
         self._is_closed = True
+        if self._error is not None:
+            outcome = f"ended by {describe(self._error)}"
+        elif self.scheduler.is_finished and not self.scheduler.outbox:
+            outcome = "finished"
+        else:
+            outcome = "stopped before its end, as no more rows were asked for"
         try:
             for command in self.scheduler.stop():
                 if isinstance(command, Cancel):
+                    self.stats.task_cancelled(command.task)
                     self.port.cancel(command.task)
                 elif isinstance(command, StopReplica):
                     self.stats.replica_ended(command.replica)
                     self.port.stop_replica(command.replica)
         finally:
             self.port.close()
-            self.stats.ended()
+            self.stats.ended(outcome)
             if self._observer is not None:
                 self._observer.ended(self)
             self._folder.remove()

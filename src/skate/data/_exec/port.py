@@ -115,9 +115,11 @@ class Port(ABC):
 
     Attributes:
         name: "local", "skate", ...
+        start_s: seconds in which an execution that had begun waited for a session to start.
     """
 
     name: str = ""
+    start_s: float = 0.0
 
     @abstractmethod
     def cpus(self) -> float:

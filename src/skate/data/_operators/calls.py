@@ -111,6 +111,7 @@ class FunctionOperator(Operator):
     """
 
     verb = "Call"
+    times_itself = True
 
     def __init__(
         self,
@@ -250,6 +251,7 @@ class Run:
             self.operator.max_concurrency,
             self._retry_delay,
             lambda token: None if seconds is None else seconds * rows_of(token),
+            partial(self.task.spend, "run"),
         )
 
     def close(self) -> None:

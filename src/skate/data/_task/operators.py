@@ -107,11 +107,13 @@ class Operator(ABC):
         name: for people: ``"MapBatches(embed)"``.
         preserves_rows: row i of the output belongs to row i of the input.
         is_deterministic: the same input gives the same output; False for samples without a seed.
+        times_itself: it spends ``"run"`` itself; else all of its own time is counted so.
     """
 
     name: str = ""
     preserves_rows: bool = False
     is_deterministic: bool = True
+    times_itself: bool = False
 
     @abstractmethod
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:

@@ -12,8 +12,6 @@ from skate.data._insight.limits import Why, why
 from skate.data._insight.picture import picture
 from skate.data._insight.prediction import Prediction
 from skate.data._insight.trace import trace_events
-from skate.data._plan.logical import Node
-from skate.data._verbs import facts
 from skate.data._verbs.core import Core
 from skate.data._verbs.predicting import predicted
 
@@ -112,7 +110,7 @@ class Watching(Core):
         Example:
             >>> ds.materialize().plot_run("run.svg")
         """
-        drawn = picture(self._observed("plot_run").stats, self._name or _title(self._plan))
+        drawn = picture(self._observed("plot_run").stats, self._name or "")
         if filename is not None:
             Path(filename).write_text(drawn)
         return drawn
@@ -125,8 +123,3 @@ class Watching(Core):
                 f"{verb}() tells of an execution: run the data set first, or call it while it runs"
             )
         return found
-
-
-def _title(plan: Node) -> str:
-    names = [node.name for node in facts.nodes(plan)]
-    return " > ".join(names)
