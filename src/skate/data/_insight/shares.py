@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class TimeShares:
-    """What parts of a time went into what; they add up to 1.
+    """The parts of a time, by what it was spent on; they add up to 1.
 
     Attributes:
         loading: starting a process, making instances of the user's classes.
