@@ -192,6 +192,7 @@ class Execution:
     def _happened(self, event: Event) -> None:
         scheduler = self.scheduler
         if isinstance(event, BlockMade):
+            self.stats.block_made(event.task, event.so_far)
             self._reported(self._news(event.task, event.letters), {})
             if self._schemas is not None and (command := self.stats.command_of(event.task)):
                 self._schemas.check(self.stages[command.stage].name, command, event.piece)

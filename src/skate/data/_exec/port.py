@@ -31,6 +31,7 @@ class BlockMade:
     task: int
     piece: BlockSlice
     letters: Sequence[Letter] = ()
+    so_far: Report | None = None
 
 
 @dataclass(frozen=True, slots=True)

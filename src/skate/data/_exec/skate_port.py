@@ -115,13 +115,13 @@ def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Ite
         else:
             last = meta.schema
         if meta.is_on_disk:
-            yield Output(meta, block, made.letters)
+            yield made._replace(meta=meta)
             continue
         block = _packed(block)
         if meta.size_bytes <= INLINE_BYTES:
-            yield Output(meta, block, made.letters)
+            yield made._replace(meta=meta, block=block)
         else:
-            yield Output(meta, None, made.letters)
+            yield made._replace(meta=meta, block=None)
             yield block
 
 
@@ -442,7 +442,7 @@ class SkatePort(Port):
         average = self._average.get(running.stage)
         size = float(meta.size_bytes)
         self._average[running.stage] = size if average is None else average * 0.8 + size * 0.2
-        self._events.append(BlockMade(task, BlockSlice.whole(block, meta), output.letters))
+        self._events.append(BlockMade(task, BlockSlice.whole(block, meta), output.letters, output.so_far))
 
     def _shared_schema(self, meta: BlockMeta) -> pa.Schema:
         for schema in self._schemas:

@@ -70,7 +70,7 @@ class Span:
     replica: int | None
     pid: int
     rows: int
-    failed: bool
+    failed: bool = False
     cancelled: bool = False
     work_s: float = 0.0
 
@@ -149,6 +149,7 @@ class Statistics:
         self._ended: float | None = None
         self._pid = os.getpid()
         self._tasks: dict[int, tuple[Submit, float]] = {}
+        self._so_far: dict[int, Report] = {}
         self._cpus_until = (0.0, 0.0)
         self.stages = [StageStatistics(stage.name, stage.kind.value, stage.cpus) for stage in stages]
         self.spans: list[Span] = []
@@ -201,41 +202,55 @@ class Statistics:
         "first."""
         return list(self._tasks.values()) if self._ended is None else []
 
+    def block_made(self, task: int, so_far: Report | None) -> None:
+        """Keep what a task reported with a block: if it is cancelled, it reports no more."""
+        if so_far is not None and task in self._tasks:
+            self._so_far[task] = so_far
+
     def task_done(self, task: int, report: Report) -> None:
         """Add a task's report."""
         found = self._tasks.pop(task, None)
+        self._so_far.pop(task, None)
         if found is None:
             return
         command, submitted = found
         now = self.now()
+        stage = self.stages[command.stage]
+        stage.tasks_done += 1
+        stage.busy_s += now - submitted
+        stage.peak_bytes = max(stage.peak_bytes, report.peak_bytes)
+        for name, count in report.counts.items():
+            stage.counts[name] = stage.counts.get(name, 0) + count
+        self._add_work(command, submitted, report, now)
+
+    def _add_work(
+        self, command: Submit, submitted: float, report: Report, now: float, **ending: bool
+    ) -> None:
+        """Add rows and seconds of a task that has ended, and its span."""
         is_own = report.pid == self._pid
         spent = _plain(report.spent_s, is_own)
         started, ended = self._interval(report, submitted, now)
         stage = self.stages[command.stage]
-        stage.tasks_done += 1
         stage.rows_in += report.rows_in
-        stage.busy_s += now - submitted
-        stage.peak_bytes = max(stage.peak_bytes, report.peak_bytes)
         _add(stage.spent_s, spent)
-        for name, count in report.counts.items():
-            stage.counts[name] = stage.counts.get(name, 0) + count
         work_s = max(0.0, spent.get("total", 0.0) - spent.get("blocked", 0.0))
         process = self._process(command, report.pid, submitted, started)
         if is_own:
             self.own_s[command.stage] = self.own_s.get(command.stage, 0.0) + work_s
         if process is not None:
             process.took(started, ended, spent)
+        name, rows = command.name, report.rows_in
         self._span(
             Span(
                 command.stage,
-                command.name,
+                name,
                 started,
                 ended,
                 command.replica,
                 report.pid,
-                report.rows_in,
-                failed=False,
+                rows,
                 work_s=work_s,
+                **ending,
             )
         )
 
@@ -276,35 +291,26 @@ class Statistics:
         found = self._tasks.pop(task, None)
         if found is not None:
             self.stages[found[0].stage].tasks_failed += 1
-            self._unreported(*found, failed=True)
+            self._unreported(*found, self._so_far.pop(task, None), failed=True)
 
     def task_cancelled(self, task: int) -> None:
         """Count a task whose output is not wanted any more."""
         found = self._tasks.pop(task, None)
         if found is not None:
             self.stages[found[0].stage].tasks_cancelled += 1
-            self._unreported(*found, failed=False)
+            self._unreported(*found, self._so_far.pop(task, None), cancelled=True)
 
-    def _unreported(self, command: Submit, submitted: float, failed: bool) -> None:
-        """Add the span of a task that sent no report; it began when its replica was free for it."""
-        replica = None if command.replica is None else self.replicas.get(command.replica)
+    def _unreported(self, command: Submit, submitted: float, so_far: Report | None, **ending: bool) -> None:
+        """Add a task that sent no report at its end: what it sent with its last block, or its span alone."""
         now = self.now()
-        if replica is not None:
+        if so_far is not None:
+            self._add_work(command, submitted, so_far, now, **ending)
+            return
+        replica = None if command.replica is None else self.replicas.get(command.replica)
+        if replica is not None:  # it began when the one before it had ended
             begun = max(submitted, replica.ready_s or 0.0, replica.busy_until_s)
             submitted = min(begun, now)
-        self._span(
-            Span(
-                command.stage,
-                command.name,
-                submitted,
-                now,
-                command.replica,
-                0,
-                0,
-                failed,
-                cancelled=not failed,
-            )
-        )
+        self._span(Span(command.stage, command.name, submitted, now, command.replica, 0, 0, **ending))
 
     def _span(self, span: Span) -> None:
         if len(self.spans) < MOST_SPANS:
@@ -321,7 +327,7 @@ class Statistics:
         if found is None:
             return
         found.ready_s = self.now()
-        self._span(Span(found.stage, "load", found.started_s, found.ready_s, replica, 0, 0, failed=False))
+        self._span(Span(found.stage, "load", found.started_s, found.ready_s, replica, 0, 0))
 
     def replica_ended(self, replica: int) -> None:
         """Note that a replica is no more."""

@@ -125,11 +125,13 @@ class Output(NamedTuple):
         meta: its facts.
         block: a table or a FilePart.
         letters: rows that failed since the last output.
+        so_far: rows and seconds of the task up to here, for a task that is cancelled.
     """
 
     meta: BlockMeta
     block: Any
     letters: list[Letter]
+    so_far: Report | None = None
 
 
 def run_task(
@@ -185,7 +187,14 @@ def run_task(
         output = _output(block, extra, letters, spec, number, task.counts)
         number += 1
         paused, paused_cpu = clock(), time.process_time()
-        yield output
+        spent = {
+            **task.spent_s,
+            "total": paused - began,
+            "cpu": paused_cpu - began_cpu - task.spent_s.get("moved", 0.0),
+            "run": task.spent_s.get("run", 0.0) + watch.seconds["run"],
+        }
+        so_far = Report(report.rows_in, spent, pid=report.pid, began=began, ended=paused)
+        yield output._replace(so_far=so_far)
         task.spend("paused", clock() - paused)
         task.spend("moved", time.process_time() - paused_cpu)
     task.spend("run", watch.seconds["run"])

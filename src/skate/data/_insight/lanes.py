@@ -51,7 +51,7 @@ def lanes(stats: Statistics) -> list[Lane]:
         tasks = found.get((1, 0, pid))
         if tasks and worker.ready_s is not None and worker.ready_s - worker.started_s > _SHOWN_START_S:
             stage = min(tasks, key=lambda one: one.started_s).stage
-            tasks.append(Span(stage, "start", worker.started_s, worker.ready_s, None, pid, 0, failed=False))
+            tasks.append(Span(stage, "start", worker.started_s, worker.ready_s, None, pid, 0))
     return [lane for key in sorted(found) for lane in _apart(names[key], found[key])]
 
 

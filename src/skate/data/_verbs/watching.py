@@ -38,12 +38,16 @@ class Watching(Core):
     def predict(self, sample: int = 100) -> Prediction:
         """Run the plan over the first rows of its source, and return what all of it will need.
 
+        It runs over one row twice, so that starts and first calls are not taken for work, and then over the
+        sample.
+
         Args:
-            sample: rows to read.
+            sample: rows to read; where so few take less than a tenth of a second, or most of that time does
+                not depend on their number, more are read, for about two seconds.
 
         Returns:
-            Seconds, memory and the stage that will limit; seconds only if the source knows its number of
-            rows.
+            Seconds, memory and the stage that will limit; seconds only if the number of rows is known, or
+            can be estimated from the bytes of the source.
 
         Raises:
             ValueError: the data set has several sources, or none.
