@@ -41,7 +41,7 @@ from skate.data._io.sink import Sink
 from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.operators import Letter
 from skate.data._task.slices import BlockSlice
-from skate.data.exceptions import ExecutionTimeoutError, describe
+from skate.data.exceptions import ExecutionTimeoutError, describe, for_caller
 
 #: Read tasks that wait at least, as long as a source makes more, and how many are made at a time.
 _LEAST_LISTED, _LISTED_AT_A_TIME = 8, 16
@@ -279,8 +279,9 @@ class Execution:
         return self.port.fetch(piece)
 
     def pieces_before(self, name: str) -> list[BlockSlice]:
-        """Return slices that lie before a stage now, or, for ``""``, before the consumer. Any thread may call
-        it.
+        """Return slices that lie before a stage now, then those that it works on; for ``""``, those before
+        the
+        consumer. Any thread may call it.
 
         Args:
             name: a part of the stage's name.
@@ -294,9 +295,10 @@ class Execution:
         if len(found) != 1:
             names = [state.spec.name for state in self.scheduler.stages if state.spec.inputs]
             raise ValueError(
-                f"{len(found)} stages with an input have {name!r} in their name; they are {names}"
+                f"{len(found)} of the stages with an input have {name!r} in their name; they are {names}"
             )
-        return found[0].inbox.slices()
+        taken = [piece for task in list(found[0].running.values()) for piece in task.bundle.slices]
+        return [*found[0].inbox.slices(), *taken]
 
     def results(self) -> list[tuple[Any, pa.Schema | None]]:
         """Return what the sink's ``write`` returned for each task of this run, with the schema of its rows.
@@ -311,7 +313,7 @@ class Execution:
             return
         self._is_closed = True
         if self._error is not None:
-            outcome = f"ended by {describe(self._error)}"
+            outcome = f"ended by {describe(for_caller(self._error)).splitlines()[0]}"
         elif self.scheduler.is_finished and not self.scheduler.outbox:
             outcome = "finished"
         else:

@@ -207,6 +207,15 @@ class Statistics:
         if so_far is not None and task in self._tasks:
             self._so_far[task] = so_far
 
+    def rows_in(self, stage: int) -> int:
+        """Return the rows that a stage has taken, those of tasks under way included, as far as is known."""
+        under_way = [
+            so_far.rows_in
+            for task, so_far in list(self._so_far.items())
+            if (command := self.command_of(task)) is not None and command.stage == stage
+        ]
+        return self.stages[stage].rows_in + sum(under_way)
+
     def task_done(self, task: int, report: Report) -> None:
         """Add a task's report."""
         found = self._tasks.pop(task, None)
@@ -379,7 +388,7 @@ class Statistics:
             ):
                 parts += [f"{count} {what}"] if count else []
             if stage.tasks_started:
-                parts.append(f"{stage.rows_in:,} rows in")
+                parts.append(f"{self.rows_in(number):,} rows in")
             parts += [f"{name} {stage.spent_s[name]:.2f} s" for name in sorted(stage.spent_s)]
             is_passing = stage.kind in ("blocks", "limit", "union")
             lines.append(

@@ -172,7 +172,7 @@ class _Facts:
             seconds / self.total if self.total else 0.0,
             together,
             replicas,
-            stage.rows_in,
+            self.stats.rows_in(index),
             stage.spent_s.get("cpu", 0.0),
             stage.spent_s.get("queued", 0.0),
             stage.tasks_done,
@@ -226,7 +226,7 @@ class _Facts:
             )
             return "start", largest.name, text
         limit, name, text = self._busiest(largest)
-        if starting > 0.2:
+        if starting > 0.2 and limit != "pool":
             text += f" Before that, processes started for {starting:.0%} of {self.wall:.2f} s."
         return limit, name, text
 

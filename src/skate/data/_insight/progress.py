@@ -153,14 +153,15 @@ def rows(execution: Execution) -> list[tuple[str, ...]]:
     wall = max(execution.stats.wall_s(), 1e-9)
     found: list[tuple[str, ...]] = []
     for state, stats in _with_tasks(execution):
+        taken = execution.stats.rows_in(state.spec.index)
         total = f"/{_listed(state)}" if state.spec.kind is Kind.SOURCE else ""
         replicas = f"{len(state.replicas)}" if state.spec.pool is not None else ""
         found.append(
             (
                 state.spec.name,
                 f"{stats.tasks_done}{total}",
-                f"{stats.rows_in:,}",
-                f"{stats.rows_in / wall:,.0f}",
+                f"{taken:,}",
+                f"{taken / wall:,.0f}",
                 f"{state.bytes_out / 1e6:,.1f}",
                 f"{state.bytes_out / 1e6 / wall:,.1f}",
                 f"{len(state.running)}",
@@ -204,12 +205,12 @@ def seconds_left(execution: Execution) -> float | None:
     processes = [*list(stats.workers.values()), *list(stats.replicas.values())]
     wall = stats.wall_s() - min((one.ready_s or 0.0 for one in processes), default=0.0)
     least = 1.0
-    for state, stage in _with_tasks(execution):
+    for state, _ in _with_tasks(execution):
         if state.spec.kind is Kind.BARRIER:
             return None
         if state.spec.kind is Kind.CHAIN:
             above = execution.scheduler.stages[state.spec.inputs[0]].rows_out
-            least = min(least, stage.rows_in / max(1, above))
+            least = min(least, stats.rows_in(state.spec.index) / max(1, above))
     done = least * read[0] / read[1]
     return wall * (1 - done) / done if done else None
 

@@ -58,7 +58,7 @@ class Watching(Core):
         return predicted(self._plan, self._context, sample, "predict")
 
     def peek(self, stage: str, n: int = 3) -> list[dict[str, Any]]:
-        """Return rows that lie at this moment before a stage of the running execution.
+        """Return rows that lie at this moment before a stage of the running execution, or that it works on.
 
         Call it from another thread while the data set is iterated over or written.
 
