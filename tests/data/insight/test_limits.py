@@ -88,7 +88,7 @@ def test_other_work_on_the_machine_is_told(run: Any) -> None:
     run.end(10.0)
     found = why(run.stats)
     assert (found.limit, found.stage) == ("cpus", "Read")
-    assert "It waited for one for 49% of the time" in found.text
+    assert "Another 49% it waited for one" in found.text
 
 
 def test_tasks_that_wait_for_something_are_named(run: Any) -> None:

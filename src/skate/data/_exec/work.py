@@ -202,7 +202,8 @@ def run_task(
     task.spend("total", report.ended - began)
     task.spend("cpu", time.process_time() - began_cpu - task.spent_s.get("moved", 0.0))
     if report.ended - began > _LEAST_QUEUED_S:
-        task.spend("queued", _queue.since_last())
+        idle_s = report.ended - began - task.spent_s.get("paused", 0.0) - task.spent_s["cpu"]
+        task.spend("queued", max(0.0, min(idle_s, _queue.since_last())))
     report.spent_s = task.spent_s
     report.counts = task.counts
     report.letters = task.letters

@@ -9,7 +9,7 @@ from skate.data._exec.statistics import ProcessStatistics, StageStatistics, Stat
 from skate.data._insight.shares import TimeShares, average, split
 
 #: A part of the time above which something counts as busy.
-BUSY = 0.8
+BUSY = 0.7
 #: A part of the time of calls below which they are said to have waited rather than computed.
 _IDLE_CPU = 0.3
 #: Processes that a text lists one by one.
@@ -291,14 +291,15 @@ class _Facts:
 
     def _cpus(self, cpu_s: float, queued_s: float, capacity: float) -> tuple[str, str, str]:
         most = max(self.shown, key=lambda one: one.cpu_s)
-        text = (
-            f"The CPUs limit: the work had them for {min(1.0, cpu_s / capacity):.0%} of the time, "
-            f"{most.cpu_s / max(1e-9, cpu_s):.0%} of that for {most.name}"
-        )
+        part = most.cpu_s / max(1e-9, cpu_s)
+        text = f"The CPUs limit: {most.name if part > 0.995 else 'the stages'} used them for "
+        text += f"{min(1.0, cpu_s / capacity):.0%} of the time"
+        if part <= 0.995:
+            text += f", {most.name} for {part:.0%} of that"
         if queued_s > 0.2 * cpu_s:
             text += (
-                f". It waited for one for {min(1.0, queued_s / capacity):.0%} of the time: there are more "
-                "threads than CPUs, of this run or of other programs."
+                f". Another {min(1.0, queued_s / capacity):.0%} it waited for one: there are more threads "
+                "than CPUs, of this run or of other programs."
             )
         else:
             text += f". More CPUs, or a faster {most.name}, would help."
