@@ -286,9 +286,11 @@ class TestRuns:
     def test_a_pool(self) -> None:
         rows = skate.data.range(2_000, override_num_blocks=8)
         embedded = rows.map_batches(Model, batch_size=50, compute=skate.data.ActorPoolStrategy(size=2))
-        found = embedded.materialize().why()
+        made = embedded.materialize()
+        found = made.why()
         check_shares(found)
         assert len(found.stages[-1].replicas) == 2
+        assert ", 2 replicas, 2,000 rows in" in made.stats()
         assert found.stages[-1].shares.running > 0
 
     def test_an_exchange(self) -> None:

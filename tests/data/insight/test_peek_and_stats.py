@@ -114,7 +114,7 @@ def test_rows_before_a_stage_can_be_looked_at(door: Door) -> None:
         runs.join(60)
     with pytest.raises(RuntimeError, match="looks at an execution that runs"):
         rows.peek("Waits")
-    assert ", finished" in rows.stats()
+    assert "and finished" in rows.stats()
 
 
 @pytest.mark.usefixtures("session", "context")
@@ -196,7 +196,8 @@ def test_stats_of_a_run_to_its_end(place: str, request: pytest.FixtureRequest) -
     assert data["outcome"] == "finished"
     assert data["stages"][0]["tasks_done"] == 5
     assert re.match(
-        r"ran for \d+\.\d\d s .*, finished\n  0 ReadRange->Map\(doubled\): 5 tasks, 100 rows in", rows.stats()
+        r"ran for \d+\.\d\d s .* and finished\n  0 ReadRange->Map\(doubled\): 5 tasks, 100 rows in",
+        rows.stats(),
     )
 
 
@@ -213,6 +214,7 @@ def test_stats_of_a_limit(place: str, request: pytest.FixtureRequest) -> None:
     assert [stage["tasks_failed"] for stage in data["stages"]] == [0] * len(data["stages"])
     assert data["stages"][0]["rows_in"] >= 10
     assert "passes rows on" in rows.stats()
+    assert "No task" not in rows.why().text
 
 
 @PLACES
@@ -228,7 +230,7 @@ def test_stats_of_a_failure(place: str, request: pytest.FixtureRequest) -> None:
     with pytest.raises(ValueError, match="thirty"):
         rows.take_all()
     data = checked(rows)
-    assert data["outcome"] == "ended by ValueError: thirty"
+    assert data["outcome"] == "was ended by ValueError: thirty"
     assert data["stages"][0]["tasks_failed"] == 1
 
 
@@ -239,7 +241,7 @@ def test_stats_of_a_consumer_that_stops(place: str, request: pytest.FixtureReque
     for _ in rows.iter_batches(batch_size=10, prefetch_batches=0):
         break
     data = checked(rows)
-    assert data["outcome"] == "stopped before its end, as no more rows were asked for"
+    assert data["outcome"] == "was stopped before its end, as no more rows were asked for"
     assert data["stages"][0]["tasks_failed"] == 0
 
 
@@ -250,7 +252,15 @@ def test_stats_of_a_run_that_is_interrupted() -> None:
     rows = skate.data.range(100, override_num_blocks=10).map(interrupted)
     with pytest.raises(KeyboardInterrupt):
         rows.take_all()
-    assert checked(rows)["outcome"] == "ended by KeyboardInterrupt"
+    assert checked(rows)["outcome"] == "was ended by KeyboardInterrupt"
+
+
+def test_a_run_without_tasks_has_no_limit() -> None:
+    rows = skate.data.from_items([1, 2])
+    assert len(rows.take_all()) == 2
+    assert rows.why().limit == "nothing"
+    assert "passed on, without a task" in str(rows.why())
+    assert "under way" not in rows.stats()
 
 
 def test_stats_before_a_run_are_empty() -> None:

@@ -313,11 +313,11 @@ class Execution:
             return
         self._is_closed = True
         if self._error is not None:
-            outcome = f"ended by {describe(for_caller(self._error)).splitlines()[0]}"
+            outcome = f"was ended by {describe(for_caller(self._error)).splitlines()[0]}"
         elif self.scheduler.is_finished and not self.scheduler.outbox:
             outcome = "finished"
         else:
-            outcome = "stopped before its end, as no more rows were asked for"
+            outcome = "was stopped before its end, as no more rows were asked for"
         try:
             for command in self.scheduler.stop():
                 if isinstance(command, Cancel):

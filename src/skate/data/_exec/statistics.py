@@ -377,9 +377,10 @@ class Statistics:
     def as_text(self) -> str:
         """Return a few lines for people."""
         where = "in this process" if self.port == "local" and not self.workers else "on skate"
-        lines = [f"ran for {self.wall_s():.2f} s {where}, {self.outcome or 'and is under way'}"]
+        lines = [f"ran for {self.wall_s():.2f} s {where} and {self.outcome or 'is under way'}"]
         for number, stage in enumerate(self.stages):
             parts = [_counted(stage.tasks_done, "task")]
+            parts += [_counted(stage.replicas_started, "replica")] if stage.replicas_started else []
             under_way = sum(command.stage == number for command, _ in self.under_way())
             for count, what in (
                 (stage.tasks_failed, "failed"),
@@ -389,7 +390,8 @@ class Statistics:
                 parts += [f"{count} {what}"] if count else []
             if stage.tasks_started:
                 parts.append(f"{self.rows_in(number):,} rows in")
-            parts += [f"{name} {stage.spent_s[name]:.2f} s" for name in sorted(stage.spent_s)]
+            spent = sorted((name, seconds) for name, seconds in stage.spent_s.items() if seconds >= 0.005)
+            parts += [f"{name} {seconds:.2f} s" for name, seconds in spent]
             is_passing = stage.kind in ("blocks", "limit", "union")
             lines.append(
                 f"  {number} {stage.name}: " + ("passes rows on" if is_passing else ", ".join(parts))

@@ -206,7 +206,7 @@ class _Facts:
     def verdict(self) -> tuple[str, str, str]:
         """Return what limits, the stage, and the sentences."""
         stats = self.stats
-        if not any(stage.tasks_done for stage in stats.stages):
+        if not any(stage.spent_s for stage in stats.stages):
             return self._nothing_yet()
         largest = max(self.shown, key=lambda one: one.seconds)
         share = stats.consumer_s / self.wall
@@ -258,6 +258,10 @@ class _Facts:
         return self._pool(pool)
 
     def _nothing_yet(self) -> tuple[str, str, str]:
+        if self.stats.outcome:
+            is_finished = self.stats.outcome == "finished"
+            text = "Nothing limited it: rows that were there were passed on, without a task."
+            return "nothing", "", text if is_finished else f"No task ran: it {self.stats.outcome}."
         if self.open_stages:
             index, seconds = max(self.open_stages.items(), key=lambda one: one[1])
             name = self.stats.stages[index].name
