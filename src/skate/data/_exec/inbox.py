@@ -71,9 +71,8 @@ class Inbox:
 
         A bundle is one block, or small blocks up to SMALL_BYTES, or as many as the stage asks for. Its rows
         are a multiple of ``batch_rows`` unless too few are left. The bundles of a repeatable stage do not
-        depend on how much has arrived. Replicas of a pool share it: small rows would else all go to one.
+        depend on how much has arrived.
         """
-        most = self._share()
         batch_rows, least, least_bytes = (
             self._stage.batch_rows,
             self._stage.min_bundle_rows,
@@ -87,29 +86,19 @@ class Inbox:
             if self._stage.is_repeatable and next_origin != origin:
                 break
             enough = rows >= least and size >= least_bytes and (not batch_rows or rows >= batch_rows)
-            is_large = rows >= most or size + piece.size_bytes > SMALL_BYTES
-            if taken and enough and (self._stage.is_repeatable or is_large):
+            if taken and enough and (self._stage.is_repeatable or size + piece.size_bytes > SMALL_BYTES):
                 break
             self._pop()
             taken.append(piece)
             rows += piece.num_rows
             size += piece.size_bytes
-        whole = min(most, rows - rows % batch_rows) if batch_rows and rows > batch_rows else rows
-        if rows > whole:
-            taken, left = cut(taken, [whole])
+        if batch_rows and rows > batch_rows and rows % batch_rows:
+            taken, left = cut(taken, [rows - rows % batch_rows])
             for piece in reversed(left):
                 self._slices.appendleft((origin, piece))
                 self._rows += piece.num_rows
                 self.bytes += piece.memory_bytes
         return origin, Bundle(tuple(taken))
-
-    def _share(self) -> int:
-        """Return the rows of one task of a pool, in whole batches, if all of its replicas are to be busy."""
-        pool, batch_rows = self._stage.pool, self._stage.batch_rows or 1
-        if pool is None or self._stage.is_repeatable:
-            return 1 << 62
-        tasks = pool.max_size * pool.in_flight
-        return max(1, -(-self._rows // (tasks * batch_rows))) * batch_rows
 
     def _pop(self) -> None:
         _, piece = self._slices.popleft()
