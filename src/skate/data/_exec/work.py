@@ -269,6 +269,7 @@ class _Stopwatch:
             finally:
                 self._switch(before)
             yield block
+            del block  # while the next one is made
 
 
 def _output(
