@@ -216,12 +216,12 @@ class Statistics:
         ]
         return self.stages[stage].rows_in + sum(under_way)
 
-    def task_done(self, task: int, report: Report) -> None:
-        """Add a task's report."""
+    def task_done(self, task: int, report: Report) -> float:
+        """Add a task's report; return the seconds in which it worked."""
         found = self._tasks.pop(task, None)
         self._so_far.pop(task, None)
         if found is None:
-            return
+            return 0.0
         command, submitted = found
         now = self.now()
         stage = self.stages[command.stage]
@@ -230,12 +230,12 @@ class Statistics:
         stage.peak_bytes = max(stage.peak_bytes, report.peak_bytes)
         for name, count in report.counts.items():
             stage.counts[name] = stage.counts.get(name, 0) + count
-        self._add_work(command, submitted, report, now)
+        return self._add_work(command, submitted, report, now)
 
     def _add_work(
         self, command: Submit, submitted: float, report: Report, now: float, **ending: bool
-    ) -> None:
-        """Add rows and seconds of a task that has ended, and its span."""
+    ) -> float:
+        """Add rows and seconds of a task that has ended, and its span; return the seconds of its work."""
         is_own = report.pid == self._pid
         spent = _plain(report.spent_s, is_own)
         started, ended = self._interval(report, submitted, now)
@@ -262,6 +262,7 @@ class Statistics:
                 **ending,
             )
         )
+        return work_s
 
     def _interval(self, report: Report, submitted: float, now: float) -> tuple[float, float]:
         """Return when a task ran.
