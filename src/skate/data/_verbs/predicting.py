@@ -16,6 +16,8 @@ from skate.data._verbs import facts, randomness, running
 
 #: Seconds of work of a run from which costs can be measured; shorter ones are followed by one over more rows.
 _ENOUGH_S = 0.1
+#: A run that takes so many times as long as one over one row tells what rows cost, whatever others say.
+_MANY_TIMES = 6
 #: The longest run that is followed by another one, and all of those together.
 _LONGEST_S, _LONGEST_IN_ALL_S = 1.0, 2.0
 #: How often a run is repeated because processes took part that had not before, and the longest that is.
@@ -49,12 +51,12 @@ def predicted(plan: Node, context: Any, sample: int, verb: str) -> Prediction:
         before, last = one, _warm(plan, source, sample, context, one)
         until = time.perf_counter() + _LONGEST_IN_ALL_S
         while last.rows == sample and (total is None or sample < total) and time.perf_counter() < until:
-            is_for_calls = last.is_for_calls(before)
+            is_for_calls = last.is_for_calls(before) and last.seconds < _MANY_TIMES * one.seconds
             if (last.seconds >= _ENOUGH_S and not is_for_calls) or last.wall_s > _LONGEST_S:
                 break
             most = 16 if is_for_calls or last.seconds < _ENOUGH_S / 4 else 4
-            # As many times the rows, but those that take long anyway only up to a second.
-            sample *= max(2, min(most, int(1 / max(1e-3, last.seconds_for_rows(before)))))
+            # As many times the rows, but not much longer than half a second, as far as their costs are known.
+            sample *= max(2, min(most, int(0.5 / max(1e-3, last.seconds - one.seconds))))
             before, last = last, _warm(plan, source, sample, context, last)
         if total is None and last.rows < sample:
             total = last.rows  # that was all of it
