@@ -140,6 +140,10 @@ def test_what_is_small_stays_in_the_program() -> None:
     one, last = ran(1, cost(MAP, 1, 1e-5)), ran(1_000, cost(MAP, 1_000, 0.01))
     found = predicted(one, last, whole(rows=10_000, is_local=True, has_session=False))
     assert found.seconds == pytest.approx(0.1)
+    assert found.start_s == 0.0
+    near = predicted(one, last, whole(rows=18_000, is_local=True, has_session=False))
+    assert near.seconds == pytest.approx(0.18)
+    assert near.start_s > 0.0, "it may turn out to be too much"
     slow = predicted(one, last, whole(rows=1_000_000, is_local=True, has_session=False))
     assert slow.seconds == pytest.approx(0.2 + 0.5 + 9.8 / 2), (
         "a session starts, and two processes share the rest"

@@ -37,6 +37,8 @@ _SAME = 3.0
 #: The part of the work that is of importance, and of the seconds of a row to which they may fall from one run
 #: to the next: if they fall further, it is calls that take the time.
 _LARGE, _FALL = 0.25, 0.6
+#: The part of the time for which work stays in the program, above which it may become too much.
+_NEAR = 0.6
 #: Memory of a task below which it is that of the process, not of rows.
 _NOISE_BYTES = 4 << 20
 #: Blocks that a task holds at a time: its input, its output, and one between them.
@@ -275,7 +277,9 @@ def predict(first: SampleRun, one: SampleRun, last: SampleRun, whole: Whole) -> 
     driver = per_task * whole.read_tasks * len(parts)
     if whole.is_local:
         limit, part, seconds = _here(parts, driver, last, whole)
-        start = 0.0
+        # Where it is about as long as it may stay here, a session may start.
+        may_start = not whole.has_session and sum(part.seconds for part in parts) / PATIENCE_S > _NEAR
+        start = START_S if may_start and seconds < PATIENCE_S / _NEAR else 0.0
     else:
         latency = max(0.0, one.wall_s - one.seconds)
         limit, part, seconds = _elsewhere(parts, driver, whole)
