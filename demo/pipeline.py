@@ -115,17 +115,13 @@ def forget_unfinished(out: Path) -> None:
 
 def _pipeline(paths: Sequence[str], workers: int, notes: str | None = None) -> skate.data.Dataset:
     """Return the data set of all readings; nothing runs yet."""
-    return _decoded(paths).map(
+    files = skate.data.files(list(paths), detect_type=False, override_num_blocks=min(len(paths), MOST_PARTS))
+    return files.map(decode_row, on_error="dead_letter").map(
         Reader,
         fn_constructor_args=(notes,),
         num_cpus=1,
         compute=skate.data.ActorPoolStrategy(size=workers),
     )
-
-
-def _decoded(paths: Sequence[str]) -> skate.data.Dataset:
-    files = skate.data.files(list(paths), detect_type=False, override_num_blocks=min(len(paths), MOST_PARTS))
-    return files.map(decode_row, on_error="dead_letter")
 
 
 def _write(pictures: skate.data.Dataset, out: Path, say: Callable[[str], None]) -> None:
@@ -143,11 +139,7 @@ def _outcome(pictures: skate.data.Dataset, paths: Sequence[str], out: Path, star
     """Collect readings, the reasons for which there are none, and what the run tells of itself."""
     found = {row["path"]: _reading(row) for row in skate.data.read_parquet(str(out / UNFINISHED)).iter_rows()}
     stages = pictures.get_stats_summary().get("stages", [])
-    errors = _errors(pictures) if stages else {}
-    # An earlier run's dead letters ended with it.
-    silent = [path for path in paths if path not in found and path not in errors]
-    if silent:
-        errors.update(_errors(_decoded(silent).materialize()))
+    errors = _errors(pictures)
     readings = [found.get(path) or Reading(path, error=errors.get(path, "was unreadable")) for path in paths]
     if not stages:
         return Outcome(readings, len(paths), 0.0, "")

@@ -6,6 +6,7 @@ Everywhere else: a watchdog. ``tests/cluster``: real processes, so after each te
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gc
 import os
@@ -168,3 +169,27 @@ def folder(monkeypatch: pytest.MonkeyPatch, leak_check: None) -> Iterator[str]:
 def session(request: pytest.FixtureRequest, leak_check: None) -> Iterator[skate.api.RayContext]:
     """A session with two CPUs. The leak check ends it."""
     yield skate.init(num_cpus=2)
+
+
+@pytest.fixture
+def capfd(capfd: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
+    """``capfd`` for tests that look while workers print: pytest's own loses what is written during ``readouterr``.
+
+    It reads its file, and then truncates it. Here nothing is truncated.
+    """
+    multi: Any = capfd._capture  # type: ignore[attr-defined]
+    for capture in (multi.out, multi.err):
+        capture.snap = _Snap(capture.tmpfile.fileno())
+    return capfd
+
+
+class _Snap:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._position = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def __call__(self) -> str:
+        data = os.pread(self._fd, os.fstat(self._fd).st_size - self._position, self._position)
+        self._position += len(data)
+        return self._decoder.decode(data).replace("\r\n", "\n")

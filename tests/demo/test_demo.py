@@ -217,6 +217,19 @@ def test_a_run_that_was_stopped_goes_on(folder: Path, tmp_path: Path, end: signa
     assert not (tmp_path / "unfinished").exists()
 
 
+@pytest.mark.parametrize("point", ["after_record:6", "before_list", "after_marker"])
+def test_a_run_that_was_killed_late_still_says_why_pictures_are_missing(
+    folder: Path, tmp_path: Path, point: str
+) -> None:
+    """The picture that is none was found out by the run that was killed, and is not looked at again."""
+    arguments = ("--folder", folder, "--out", tmp_path, "--workers", "1", "--no-baselines")
+    killed = run_demo(*arguments, env={**os.environ, "SKATE_DATA_CRASH_POINT": point})
+    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    done = run_demo(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_all_read_once(tmp_path, folder)
+
+
 def test_what_a_run_left_is_dropped_when_other_pictures_are_to_be_read(folder: Path, tmp_path: Path) -> None:
     with started("--folder", folder, "--out", tmp_path, "--workers", "1", "--no-baselines") as running:
         while not written(tmp_path):

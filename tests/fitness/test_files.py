@@ -15,10 +15,6 @@ LIMIT = 500
 #: Longer ones, the lines that they may have, and why they are not several. Decision modules: never here
 #: without a word in the review.
 LONGER = {
-    "src/skate/data/_exec/scheduler.py": (
-        530,
-        "one table of events; its parts and replicas are modules of their own",
-    ),
     "src/skate/_base/errors.py": (625, "the whole exception tree, one short class each"),
     "src/skate/_transport/reactor.py": (570, "one loop: who leads, who follows, and what wakes them"),
 }

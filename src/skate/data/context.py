@@ -73,8 +73,8 @@ class DataContext:
         retried_io_errors: reads and writes whose error text has one of these are tried again.
         memory_limit_bytes: the one budget of an execution: objects, working sets, pools. None: what the
             session has.
-        local_limit_bytes: data sets known to be smaller run in the caller's process, unless they need a
-            pool; 0: none.
+        local_limit_bytes: data sets known to be smaller run in the caller's process, which a row that ends
+            its process ends, unless they need a pool; 0: none.
         pool_linger_s: seconds that replicas stay after an execution for the next one; 0: none.
         actor_init_retry_on_errors: a replica whose class's constructor raises is started again.
         actor_init_max_retries: how often; -1: always.
@@ -82,7 +82,7 @@ class DataContext:
             fails; None: never.
         on_schema: what happens to blocks whose columns differ, where they meet: ``"unify"`` (null columns
             take the type, missing columns are null, a real conflict is an error), ``"object"`` (a conflict
-            makes pickled objects) or ``"error"``.
+            makes pickled objects) or ``"error"``. Parquet files of one write meet, too.
         progress: ``"auto"`` (a line in a terminal, nothing in a pipe), ``"off"``, ``"line"`` or ``"rich"``.
 
     Raises:

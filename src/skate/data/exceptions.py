@@ -62,7 +62,10 @@ class RowTimeoutError(DataError, TimeoutError):
 
 
 class RowCrashedError(DataError):
-    """A user's function ended its process: by a signal (a crash, too little memory), or it exited."""
+    """A function or a decoder ended its process: by a signal (a crash, too little memory), or it exited.
+
+    It ran in a process of its own, because of ``timeout_per_row`` or since it had ended a task's before.
+    """
 
 
 class UserExitError(DataError):
@@ -82,6 +85,15 @@ class UserExitError(DataError):
 
 class TooManyErrorsError(DataError):
     """More rows failed than ``max_errors`` allows."""
+
+
+class RecordedError(Exception):
+    """The error of a dead letter of an earlier run: what ``type_name`` and ``describe`` said of it."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind, text)
+        self.kind = kind
+        self.text = text
 
 
 class SystemException(Exception):
@@ -164,7 +176,7 @@ class RayDataUserCodeException(UserCodeException):
         fields = {name: held.get(name) for name in _FIELDS if name not in ("cause", "row")}
         return _rebuild, (
             _packed(self.cause),
-            _packed_value(self.row),
+            packed_value(self.row),
             fields,
             isinstance(self, RayTaskError),
         )
@@ -183,6 +195,7 @@ def wrap(
     path: str = "",
     row_id: str = "",
     text: str | None = None,
+    has_policy: bool = True,
 ) -> Exception:
     """Return the error of a user's function as its caller should see it.
 
@@ -193,6 +206,7 @@ def wrap(
         path: file that the row came from, or "".
         row_id: ``"<task>:<n>"`` or, for a batch, ``"<task>:<first>-<last>"``.
         text: the traceback, if it is known as text alone; None: that of ``error``.
+        has_policy: the operation has an option ``on_error``.
 
     Returns:
         An instance of RayDataUserCodeException and, if Python allows it, of the type of ``error``.
@@ -211,7 +225,7 @@ def wrap(
         "path": path,
         "row_id": row_id,
         "traceback_str": traceback_str,
-        "message": _message(error, stage, row, path, row_id),
+        "message": _message(error, stage, row, path, row_id, has_policy),
     }
     return _made(error, row, fields, as_task=False)
 
@@ -242,6 +256,8 @@ def describe(error: BaseException) -> str:
     """
     if isinstance(error, RayDataUserCodeException):
         error = error.cause
+    if isinstance(error, RecordedError):
+        return error.text
     name = type(error).__name__
     try:
         text = str(error)
@@ -254,6 +270,8 @@ def describe(error: BaseException) -> str:
 
 def type_name(error: BaseException) -> str:
     """Return the qualified name of an exception's type, the user's own: ``"json.JSONDecodeError"``."""
+    if isinstance(error, RecordedError):
+        return error.kind
     kind = type(error.cause if isinstance(error, RayDataUserCodeException) else error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
@@ -279,7 +297,14 @@ def omit_traceback_stdout(fn: _Function) -> _Function:
 # ---------------------------------------------------------------------- the text
 
 
-def _message(error: BaseException, stage: str, row: Mapping[str, Any] | None, path: str, row_id: str) -> str:
+def _message(
+    error: BaseException,
+    stage: str,
+    row: Mapping[str, Any] | None,
+    path: str,
+    row_id: str,
+    has_policy: bool,
+) -> str:
     task, _, number = row_id.rpartition(":")
     what = ""
     if number:
@@ -289,10 +314,12 @@ def _message(error: BaseException, stage: str, row: Mapping[str, Any] | None, pa
     source = f", from {path}" if path else ""
     shown = f" ({preview(row)})" if row else ""
     more_time = "; to allow more time, a larger timeout_per_row" if isinstance(error, RowTimeoutError) else ""
+    failed = f"{describe(error)}\n{stage} failed{what}{source}{shown}."
+    if not has_policy:
+        return failed
     return (
-        f"{describe(error)}\n"
-        f"{stage} failed{what}{source}{shown}. To go on without such rows and keep them for later, use "
-        f'on_error="dead_letter"; to leave them out, on_error="skip"{more_time}.'
+        f'{failed} To go on without such rows and keep them for later, use on_error="dead_letter"; to leave '
+        f'them out, on_error="skip"{more_time}.'
     )
 
 
@@ -418,15 +445,16 @@ def _packed(error: BaseException) -> tuple[str, Any]:
             return "whole", whole
         # A constructor often takes something else than ``args``: made again without it.
         args, fields = _parts(error)
-        packed = {name: _packed_value(value) for name, value in fields.items()}
-        parts = _cloudpickle().dumps((kind, [_packed_value(one) for one in args], packed))
+        packed = {name: packed_value(value) for name, value in fields.items()}
+        parts = _cloudpickle().dumps((kind, [packed_value(one) for one in args], packed))
         _cloudpickle().loads(parts)
         return "parts", parts
     except BaseException:
         return "text", describe(error)
 
 
-def _packed_value(value: Any) -> tuple[bool, Any]:
+def packed_value(value: Any) -> tuple[bool, Any]:
+    """Return a value as plain data or bytes; one that cannot be pickled becomes its text."""
     if value is None or type(value) in (int, float, str, bool, bytes):
         return False, value
     try:
@@ -435,7 +463,8 @@ def _packed_value(value: Any) -> tuple[bool, Any]:
         return False, short(cell(value))
 
 
-def _unpacked_value(packed: tuple[bool, Any]) -> Any:
+def unpacked_value(packed: tuple[bool, Any]) -> Any:
+    """Return what ``packed_value`` packed; never raises."""
     pickled, value = packed
     if not pickled:
         return value
@@ -454,9 +483,9 @@ def _unpacked(packed: tuple[str, Any]) -> BaseException:
         if form == "whole":
             return found if isinstance(found, BaseException) else UserCodeException(repr(found))
         kind, args, attributes = found
-        error: BaseException = _bare(kind, [_unpacked_value(one) for one in args])
+        error: BaseException = _bare(kind, [unpacked_value(one) for one in args])
         for name, value in attributes.items():
-            set_field(error, name, _unpacked_value(value))
+            set_field(error, name, unpacked_value(value))
         return error
     except BaseException as problem:
         return UserCodeException(f"an exception that cannot be unpickled here ({describe(problem)})")
@@ -467,4 +496,4 @@ def _rebuild(
 ) -> Exception:
     cause = _unpacked(packed)
     set_field(cause, "__cause__", UserTraceback(fields["traceback_str"]))
-    return _made(cause, _unpacked_value(row), fields, as_task)
+    return _made(cause, unpacked_value(row), fields, as_task)

@@ -108,7 +108,10 @@ def test_filter():
     assert rows(FilterExpr(~(col("a") > 1)))[0]["a"] == 1
     assert rows(FilterExpr(lit(None) == 1)) == []
     assert FilterExpr(col("a") > 1).schema(TABLE.schema) == TABLE.schema
-    assert FilterExpr(col("a") > 1).name == "Filter(GT left: COL('a') right: LIT(1))"
+    assert FilterExpr(col("a") > 1).name == "Filter(a > 1)"
+    assert Select([f"column_{number}" for number in range(100)]).name == (
+        "Select(column_0, column_1, column_2, column_3, column_4, column_...)"
+    )
     with pytest.raises(TypeError, match="values of type int64"):
         run(FilterExpr(col("a") + 1))
     with pytest.raises(TypeError, match="takes an expression"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import faulthandler
+import functools
 import gc
 import os
 import resource
@@ -16,11 +18,12 @@ import threading
 import numpy as np
 import pytest
 
+from skate.data._operators.async_calls import one_by_one
 from skate.data._operators.child_calls import ChildFunction
 from skate.data._operators.dead_letters import ErrorPolicy
 from skate.data._operators.functions import UserFunction
 from skate.data._operators.map_operators import FilterRows, FlatMap, MapBatches, MapRows
-from skate.data._task.operators import Replica, TaskContext
+from skate.data._task.operators import NotOfRow, Replica, TaskContext
 from skate.data.exceptions import RowCrashedError, RowTimeoutError, UserExitError
 
 of = UserFunction.of
@@ -113,6 +116,32 @@ def test_raise(run, make_numbers):
     with pytest.raises(RowCrashedError, match="row 2 of task 0.0") as caught:
         run(MapRows(of(ways, [lambda: os._exit(1)]), policy), *make_numbers(3))
     assert caught.value.row == {"x": 2, "s": "2"}
+
+
+def test_raise_names_the_row_of_a_batch(run, make_numbers):
+    """An exception says what it is about by its traceback; a crash does not."""
+
+    def batch(batch):
+        if 5 in batch["x"]:
+            os._exit(1)
+        return batch
+
+    def items(batch):
+        for x in batch["x"].tolist():
+            yield batch if x != 5 else os._exit(1)
+
+    def too_many(batch):
+        if len(batch["x"]) > 2:
+            os._exit(1)
+        return batch
+
+    policy = ErrorPolicy.of("map", timeout_per_row=LONG)
+    for function in (batch, items):
+        with pytest.raises(RowCrashedError, match="code 1\n.* failed at row 5 of task 0.0") as caught:
+            run(MapBatches(of(function), 8, errors=policy), *make_numbers(7))
+        assert caught.value.row == {"x": 5, "s": "5"}
+    with pytest.raises(RowCrashedError, match="a batch, rows 0 to 6 of task 0.0"):
+        run(MapBatches(of(too_many), 8, errors=policy), *make_numbers(7))
 
 
 def test_traceback_of_the_child_is_in_the_letter(run, make_numbers):
@@ -280,6 +309,100 @@ def test_large_values_both_ways(run, make_numbers):
     first, second = child.call(data, LONG)
     assert (first == data).all() and (second == data).all()
     child.close()
+
+
+def test_where_native_code_crashed_is_in_the_letter(run, make_numbers):
+    def crash(row):
+        if row["x"] == 1:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            ctypes.string_at(0)
+        return row
+
+    found = run(MapRows(of(crash), SLOW), *make_numbers(3))
+    text = found.letters[0].traceback_text
+    assert text.index("in string_at") < text.index("in crash") < text.index("killed by SIGSEGV")
+    assert "_loop" not in text, "frames of ours"
+
+
+def crash_once(path):
+    """A function whose second process cannot make it."""
+    with open(path, "a") as file:
+        file.write(".")
+    if os.path.getsize(path) > 1:
+        raise OSError("no weights")
+    return leave
+
+
+def leave(row):
+    os._exit(3)
+
+
+@pytest.mark.parametrize("is_fresh", [False, True])
+def test_a_function_that_cannot_be_made_again_is_no_error_of_a_row(tmp_path, is_fresh):
+    child = ChildFunction(functools.partial(crash_once, tmp_path / "log"), "f", is_fresh)
+    with pytest.raises(RowCrashedError, match="f ended its process: it exited with code 3"):
+        child.call(1)
+    with pytest.raises(NotOfRow) as passing:
+        child.call(1)
+    assert isinstance(passing.value.error, OSError)
+    child.close()
+
+
+def test_operators_raise_the_error_that_no_row_is_to_blame_for(run, make_numbers, tmp_path):
+    class Once:
+        def __init__(self, path):
+            self.call = crash_once(path)
+
+        def __call__(self, row):
+            return self.call(row)
+
+    for kind in (MapRows, FlatMap, FilterRows, MapBatches):
+        path = tmp_path / kind.__name__
+        with pytest.raises(OSError, match="no weights"):
+            run(kind(of(Once, None, None, [path]), errors=SLOW), *make_numbers(3))
+
+
+def divide(number):
+    return (10 // number, len(sys.argv), hasattr(sys.modules["__main__"], "pytest"))
+
+
+def count(number):
+    return iter(range(number))
+
+
+def test_a_fresh_child_is_another_python():
+    child = ChildFunction(lambda: divide, "divide", is_fresh=True)
+    assert child.call(5) == (2, 1, False)
+    with pytest.raises(ZeroDivisionError):
+        child.call(0)
+    assert child.call(2, LONG) == (5, 1, False)
+    child.close()
+    child = ChildFunction(lambda: count, "count", is_fresh=True)
+    assert list(child.call(3)) == [0, 1, 2]
+    child.close()
+
+
+def test_a_fresh_child_that_ends_before_its_first_call():
+    child = ChildFunction(functools.partial(os._exit, 5), "f", is_fresh=True)
+    with pytest.raises(RowCrashedError, match="f ended its process before its first call: .* code 5"):
+        child.start()
+
+
+async def later(number):
+    await asyncio.sleep(0)
+    return number * 2
+
+
+async def items_later(number):
+    for item in range(number):
+        await asyncio.sleep(0)
+        yield item
+
+
+def test_async_functions_one_by_one():
+    assert one_by_one(later)(4) == 8
+    assert list(one_by_one(items_later)(3)) == [0, 1, 2]
+    assert one_by_one(len)([1]) == 1
 
 
 def test_what_cannot_be_sent_back_is_an_error_of_the_row(run, make_numbers):

@@ -122,7 +122,7 @@ def test_skipped_rows_count():
 def test_columns():
     table = letters_to_table([letter({"x": 1, "s": "a"}, 3, attempts=2), letter({"x": 2, "s": None}, 4)])
     assert table.column_names == [
-        "row", "error_type", "error", "traceback", "stage", "path", "row_id", "attempts",
+        "row", "error_type", "error", "traceback", "stage", "path", "row_id", "attempts", "operation",
     ]  # fmt: skip
     first = table.slice(0, 1).to_pylist()[0]
     assert first["row"] == {"x": 1, "s": "a"}

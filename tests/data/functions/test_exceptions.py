@@ -11,6 +11,9 @@ import pytest
 
 import skate.exceptions
 from skate.data import exceptions
+from skate.data._exec.commands import Submit
+from skate.data._exec.crashes import explain_crash
+from skate.data._task.slices import Bundle
 from skate.data.exceptions import (
     DataError,
     RayDataUserCodeException,
@@ -243,3 +246,22 @@ def test_own_errors_pickle(error):
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error) and str(copy) == str(error)
     assert isinstance(error, DataError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        skate.exceptions.WorkerCrashedError("it died"),
+        skate.exceptions.OutOfMemoryError("it died"),
+        skate.exceptions.ActorDiedError("it died", "ab12"),
+        skate.exceptions.RayActorError("ab12", "it died"),
+        skate.exceptions.NodeDiedError("it died"),
+        skate.exceptions.ObjectLostError("ab12", None, "it died"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_line_is_added_to_the_text_of_an_error(error):
+    before = str(error)
+    explain_crash(error, "Map(f)", Submit(1, 0, "0.1", Bundle(()), None, 0, False))
+    assert str(error) == f"{before}\nIt ran Map(f) of a data set, task '0.1'."
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

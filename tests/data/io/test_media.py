@@ -358,6 +358,32 @@ def test_broken_pdf(tmp_path: Path, read: Read) -> None:
 # ---------------------------------------------------------------------------------------------- HTML
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("<p><b>a</b> b</p>", "a b"),
+        ("<p>one <a href='x'>two</a>,\n  <i>three</i>.</p>", "one two, three."),
+        ("<h1>Head</h1>text<div>more<p>deep</p>after</div>", "Head\ntext\nmore\ndeep\nafter"),
+        ("a<br>b<br/><br/>c", "a\nb\nc"),
+        ("a<p></p>b<!-- no text -->c<hr>d", "a\nbc\nd"),
+        ("<ul><li>one<ul><li>two</li></ul><li><b>th</b>ree</ul>", "one\ntwo\nthree"),
+        ("<table><tr><th>k<th>v</tr><tr><td><b>x</b> y</td><td> 1 </td></tr></table>", "k\tv\nx y\t1"),
+        ("<table><tr><td><p>a</p></td><td><p>b</p></td></tr></table>", "a\nb"),
+        ("<pre>def f():\n    return  1\n\n\tx</pre>y", "def f():\n    return  1\n\tx\ny"),
+        ("<pre><code>a\r\n<b> b</b></code></pre>", "a\n b"),
+        ("a&nbsp;b &lt;c&gt;", "a\xa0b <c>"),
+        ("<p> \n </p><div>  </div>", ""),
+        ("<div>" * 5_000 + "deep" + "<span>" * 5_000 + "er", "deeper"),
+    ],
+)
+def test_lines_of_html(tmp_path: Path, read: Read, source: str, text: str) -> None:
+    (tmp_path / "a.html").write_bytes(source.encode())
+    assert read(HTMLDatasource(tmp_path, encoding="utf-8")).column("text") == [text]
+    if text.count("\n"):
+        joined = read(HTMLDatasource(tmp_path, separator=" | ", encoding="utf-8")).column("text")
+        assert joined == [text.replace("\n", " | ")]
+
+
 def test_html(tmp_path: Path, read: Read) -> None:
     page = "<html><head><title> A  title </title><style>p {}</style></head><body><p>One</p><script>no</script><p>Two"
     (tmp_path / "a.html").write_text(page)

@@ -399,11 +399,26 @@ def test_aggregates_of_all_rows() -> None:
 
 
 def test_unique_keeps_none() -> None:
-    assert set(GROUPS.unique("k")) == {"x", "y", None}
-    assert set(GROUPS.unique("k", ignore_nulls=True)) == {"x", "y"}
+    assert GROUPS.unique("k") == ["x", "y", None]
+    assert GROUPS.unique("k", ignore_nulls=True) == ["x", "y"]
     assert set(GROUPS.aggregate(Unique("k")).popitem()[1]) >= {"x", "y"}
     with pytest.raises(ValueError, match="'nothing'"):
         GROUPS.unique("nothing")
+
+
+def test_unique_values_are_in_order() -> None:
+    """Whatever the blocks: a hash decides which partition a value comes from."""
+    numbers = [number * 7919 % 5000 for number in range(10_000)]
+    for blocks in (1, 7):
+        ds = skate.data.from_items([*numbers, None], override_num_blocks=blocks)
+        assert ds.unique("item") == [*range(5000), None]
+    floats = skate.data.from_items([2.5, float("nan"), None, -1.0, 2.5]).unique("item")
+    assert floats[:2] == [-1.0, 2.5] and math.isnan(floats[2]) and floats[3] is None
+    lists = skate.data.from_items([{"x": [2]}, {"x": [1]}, {"x": [2]}]).unique("x")
+    assert sorted(lists) == [[1], [2]]
+    assert skate.data.from_items([{"x": 1}]).filter(lambda row: False).unique("x") == []
+    things = skate.data.from_items([{"x": 2j}, {"x": 1j}, {"x": 2j}]).unique("x")
+    assert sorted(map(str, things)) == ["1j", "2j"]
 
 
 def test_map_groups_gives_frames_by_default() -> None:

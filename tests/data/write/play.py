@@ -13,16 +13,19 @@ import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+import skate.data
 from skate.data._io.commit import PartLedger
 from skate.data._io.sink import Sink
 from skate.data._io.writers.csv_files import CSVSink
 from skate.data._io.writers.json_lines import JSONSink
 from skate.data._io.writers.parquet import ParquetSink
 from skate.data._task.operators import TaskContext
+from skate.data.context import DataContext
 
 SINKS = {"parquet": ParquetSink, "csv": CSVSink, "json": JSONSink}
 
@@ -87,9 +90,48 @@ def play(sink: Sink, parts: Sequence[str], rows: int, threads: int = 2, mixes: b
     return wanted
 
 
+def parse(row: dict[str, Any]) -> dict[str, Any]:
+    """Fail for one row of ten."""
+    if row["id"] % 10 == 3:
+        raise ValueError(f"row {row['id']} is bad")
+    return row
+
+
+def drift(row: dict[str, Any]) -> dict[str, Any]:
+    """Give each part of ten rows another schema."""
+    part = row["id"] // 10
+    return {**row, "x": [None, part, part / 2][part % 3], f"of_{part}": part}
+
+
+def write_drift(order: dict[str, Any]) -> None:
+    """Write six parts of which each has columns of its own."""
+    DataContext.get_current().enable_progress_bars = False
+    skate.data.range(60, override_num_blocks=6).map(drift).write_parquet(order["path"], resume=True)
+
+
+def write_with_letters(order: dict[str, Any]) -> None:
+    """Write six parts that have a bad row each, and note which letters there are after it."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.local_limit_bytes = order.get("local_limit_bytes", 1 << 20)
+    rows = skate.data.range(60, override_num_blocks=6).map(parse, on_error="dead_letter")
+    rows.write_parquet(order["path"], resume=True, dead_letter=order.get("dead_letter"))
+    letters = [
+        [letter["row"]["id"], letter["error_type"], letter["error"], letter["stage"]]
+        for letter in rows.dead_letters().iter_rows()
+    ]
+    Path(order["noted"]).write_text(json.dumps(letters))
+
+
 def run(order: dict[str, Any]) -> list[str]:
     """Do one run."""
     os.environ.update(order.get("environment", {}))
+    if "drift" in order:
+        write_drift(order)
+        return []
+    if "noted" in order:
+        write_with_letters(order)
+        return []
     options = order.get("options", {})
     sink = SINKS[order.get("format", "parquet")](order["path"], resume=order.get("resume", True), **options)
     if order.get("resume", True):

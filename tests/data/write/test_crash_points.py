@@ -29,6 +29,8 @@ PARTS = [f"part-{number}" for number in range(6)]
 ROWS = 40
 EXPECTED = Counter((part, row) for part in PARTS for row in range(ROWS))
 SOURCE = Path(commit.__file__).parent
+#: Points that a write passes if all its rows have the same columns.
+PASSED = [point for point in POINTS if point != "files_made_uniform"]
 
 
 def found(path: Path) -> Counter[tuple[str, int]]:
@@ -77,7 +79,7 @@ def test_points_are_named_once_in_the_code() -> None:
     assert {name for name, count in Counter(named).items() if count > 1} == {"before_plan", "after_plan"}
 
 
-@pytest.mark.parametrize("point", [point for point in POINTS if point != "deleting"])
+@pytest.mark.parametrize("point", [point for point in PASSED if point != "deleting"])
 @pytest.mark.parametrize("mixes", [False, True], ids=["parts apart", "parts mixed"])
 def test_killed_at_a_point_and_resumed(
     server: conftest.Server, tmp_path: Path, point: str, mixes: bool
@@ -123,7 +125,7 @@ def test_killed_while_it_replaces_old_files(server: conftest.Server, tmp_path: P
     assert not (path / "old").exists()
 
 
-@pytest.mark.parametrize("point", [point for point in POINTS if point != "half_manifest_line"])
+@pytest.mark.parametrize("point", [point for point in PASSED if point != "half_manifest_line"])
 def test_a_write_without_resume_leaves_all_or_nothing(
     server: conftest.Server, tmp_path: Path, point: str
 ) -> None:

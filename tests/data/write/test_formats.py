@@ -123,7 +123,7 @@ def test_the_plans_schema_is_kept_by_all_tasks(tmp_path: Path) -> None:
     assert [pq.read_schema(file) for file in files(tmp_path)] == [schema, schema]
 
 
-def test_a_schema_that_changes_late_begins_a_new_file(tmp_path: Path) -> None:
+def test_a_schema_that_changes_late_begins_a_new_file_with_the_columns_of_all(tmp_path: Path) -> None:
     context = TaskContext("0.0", target_max_block_bytes=1)
     sink = ParquetSink(str(tmp_path))
     sink.start(None)
@@ -131,7 +131,7 @@ def test_a_schema_that_changes_late_begins_a_new_file(tmp_path: Path) -> None:
     result = sink.write(iter(blocks), context)
     sink.commit([result], None)
     assert [pq.read_table(file).to_pydict() for file in files(tmp_path)] == [
-        {"x": [1]},
+        {"x": [1], "y": [None]},
         {"x": [None, 2], "y": [None, "a"]},
     ]
 

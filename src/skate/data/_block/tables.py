@@ -302,6 +302,11 @@ def compact(block: pa.Table) -> pa.Table:
     """
     if size_bytes(block) * 2 >= block.get_total_buffer_size():
         return block
+    return copied(block)
+
+
+def copied(block: pa.Table) -> pa.Table:
+    """Return the block with buffers of its own."""
     columns = [_copied(column) for column in block.columns]
     return pa.Table.from_arrays(columns, schema=block.schema)
 

@@ -21,6 +21,8 @@ class Submit:
         skip_rows: rows of output to leave out, since they were passed on before a crash.
         to_file: its output is to go to files.
         number: of the task among those of its stage, the same when it runs again.
+        is_isolated: calls of users' functions, and the reading of files, go to processes of their own.
+        origin: the part of the source that its input came from.
     """
 
     task: int
@@ -31,6 +33,8 @@ class Submit:
     skip_rows: int
     to_file: bool
     number: int | None = None
+    is_isolated: bool = False
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

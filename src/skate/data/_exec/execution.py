@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
+from skate.data._exec.budget import block_bytes, window_bytes
 from skate.data._exec.commands import (
     Cancel,
     Command,
@@ -20,6 +21,7 @@ from skate.data._exec.commands import (
     StopReplica,
     Submit,
 )
+from skate.data._exec.crashes import explain_crash
 from skate.data._exec.port import (
     BlockMade,
     CpusChanged,
@@ -37,7 +39,10 @@ from skate.data._exec.stages import Stage
 from skate.data._exec.stalls import describe_stall
 from skate.data._exec.states import Limits
 from skate.data._exec.statistics import Statistics
+from skate.data._io.commit_letters import Failures
 from skate.data._io.sink import Sink
+from skate.data._io.writers.one_schema import Written
+from skate.data._operators.dead_letters import SEEN
 from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.operators import Letter
 from skate.data._task.slices import BlockSlice
@@ -45,8 +50,6 @@ from skate.data.exceptions import ExecutionTimeoutError, describe, for_caller
 
 #: Read tasks that wait at least, as long as a source makes more, and how many are made at a time.
 _LEAST_LISTED, _LISTED_AT_A_TIME = 8, 16
-#: Fractions of the memory budget: what one merge of an exchange may get.
-_MERGE_FRACTION = 8
 
 
 class Observer(Protocol):
@@ -68,14 +71,14 @@ class Execution:
         stages: the plan, cut into stages.
         port: where tasks run. The execution closes it.
         memory_bytes: the budget; None: what the port offers.
-        target_bytes: size at which tasks cut their output.
+        target_bytes: size at which tasks cut their output; less if the budget is small.
         on_report: called with the rows that failed and the counters of a task, as soon as it reports them; it
             raises if they are too many.
         on_end: called when all output was made; it raises if something is wrong after all.
         observer: called with the execution after each turn, and at its end.
         most_cpus: CPUs that it may use; None: all that the port has.
         stall_s: seconds without any event after which it fails; None: never.
-        schemas: compares the columns of all blocks of a stage; None: they may differ.
+        schemas: compares the columns of blocks; None: they may differ.
 
     Attributes:
         stats: what has happened so far.
@@ -101,14 +104,13 @@ class Execution:
         cpus = min(port.cpus(), self._most_cpus)
         budget = memory_bytes if memory_bytes is not None else port.memory_bytes()
         self._sink: Sink | None = stages[-1].sink
-        exchange = ExchangeLimits(
-            max(1 << 20, min(target_bytes, budget // _MERGE_FRACTION)), max(1, int(cpus))
-        )
-        limits = Limits(budget, cpus, 0 if port.name == "local" else 1, exchange)
+        limits = Limits(budget, cpus, 0 if port.name == "local" else 1, is_strict=memory_bytes is not None)
+        target_bytes = block_bytes(limits, target_bytes)
         finished = self._sink.finished() if self._sink is not None else ()
         self.stages = stages
         self.port = port
-        self.scheduler = Scheduler(stages, limits, finished)
+        exchange = ExchangeLimits(target_bytes, max(1, int(cpus if most_cpus is None else most_cpus)))
+        self.scheduler = Scheduler(stages, limits, exchange, finished)
         self.stats = Statistics(stages, port.name, budget, cpus)
         self._folder = SpillFolder()
         self._on_report = on_report
@@ -122,8 +124,10 @@ class Execution:
         self._task_names: dict[int, str] = {}
         # The letters of tasks under way: one that a crash repeats finds the same rows again.
         self._seen_letters: dict[str, set[tuple[str, str, str]]] = {}
+        # For a sink that can be resumed: what failed of each part of the source that is not yet written.
+        self._failures: dict[str, Failures] = {}
         sweep()
-        port.open(stages, target_bytes, self._folder.path)
+        port.open(stages, target_bytes, window_bytes(limits), self._folder.path)
 
     def __enter__(self) -> Execution:
         return self
@@ -193,15 +197,19 @@ class Execution:
         scheduler = self.scheduler
         if isinstance(event, BlockMade):
             self.stats.block_made(event.task, event.so_far)
-            self._reported(self._news(event.task, event.letters), {})
-            if self._schemas is not None and (command := self.stats.command_of(event.task)):
+            command = self.stats.command_of(event.task)
+            self._reported(command, self._news(event.task, event.letters), {})
+            if self._schemas is not None and command is not None:
                 self._schemas.check(self.stages[command.stage].name, command, event.piece)
-            self._carry_out(scheduler.block_made(event.task, event.piece))
+                if self._sink is not None and isinstance(event.piece.meta.extra, Written):
+                    self._schemas.wrote(self._sink, event.piece.meta.extra)
+            self._carry_out(scheduler.block_made(event.task, event.piece, event.peak_bytes))
         elif isinstance(event, TaskDone):
-            self.stats.task_done(event.task, event.report)
-            self._reported(self._news(event.task, event.report.letters), event.report.counts)
+            command = self.stats.command_of(event.task)
+            seconds = self.stats.task_done(event.task, event.report)
+            self._reported(command, self._news(event.task, event.report.letters), event.report.counts)
             self._seen_letters.pop(self._task_names.pop(event.task, ""), None)
-            self._carry_out(scheduler.task_done(event.task, event.report.peak_bytes))
+            self._carry_out(scheduler.task_done(event.task, event.report.peak_bytes, seconds))
         elif isinstance(event, TaskFailed):
             if event.is_crash:
                 self._explain_crash(event)
@@ -210,7 +218,7 @@ class Execution:
             self._carry_out(scheduler.task_failed(event.task, event.error, event.is_crash))
         elif isinstance(event, ReplicaReady):
             self.stats.replica_ready(event.replica)
-            self._carry_out(scheduler.replica_ready(event.replica))
+            self._carry_out(scheduler.replica_ready(event.replica, event.resident_bytes))
         elif isinstance(event, ReplicaDied):
             self.stats.replica_ended(event.replica)
             self._carry_out(scheduler.replica_died(event.replica, event.error, event.is_crash))
@@ -229,18 +237,18 @@ class Execution:
         return found
 
     def _explain_crash(self, event: TaskFailed) -> None:
-        """Add to an error where in the plan it was, and what helps. (Python 3.10 has no notes.)"""
-        stage = self.stats.stage_of(event.task)
-        if stage is not None and hasattr(event.error, "add_note"):
-            event.error.add_note(
-                f"It ran {stage} of a data set, task {self._task_names.get(event.task, '')!r}. If a row ends "
-                f"its "
-                'process, timeout_per_row=SECONDS with on_error="dead_letter" makes it a dead letter.'
-            )
+        command = self.stats.command_of(event.task)
+        if command is not None:
+            explain_crash(event.error, self.stages[command.stage].name, command)
 
-    def _reported(self, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
+    def _reported(self, command: Submit | None, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
         if (letters or counts) and self._on_report is not None:
             self._on_report(letters, counts)
+        if self._sink is None or not self._sink.is_resumable:
+            return
+        seen = {name: rows for name, rows in counts.items() if name.startswith(SEEN)}
+        if (letters or seen) and command is not None:
+            self._failures.setdefault(command.origin, Failures()).take(letters, seen)
 
     def _carry_out(self, commands: Sequence[Command]) -> None:
         port = self.port
@@ -268,7 +276,8 @@ class Execution:
                 port.release(command.task)
             elif isinstance(command, PartDone):
                 if self._sink is not None:
-                    self._sink.record(command.part, [result for result, _ in command.results])
+                    results = [written.result for written in command.results]
+                    self._sink.record(command.part, results, self._failures.pop(command.part, Failures()))
             elif isinstance(command, Fail):
                 failed = command.error
         if failed is not None:
@@ -300,8 +309,8 @@ class Execution:
         taken = [piece for task in list(found[0].running.values()) for piece in task.bundle.slices]
         return [*found[0].inbox.slices(), *taken]
 
-    def results(self) -> list[tuple[Any, pa.Schema | None]]:
-        """Return what the sink's ``write`` returned for each task of this run, with the schema of its rows.
+    def results(self) -> list[Written]:
+        """Return what the tasks of the sink reported.
 
         The caller has started the sink before it made the execution, and commits it.
         """

@@ -46,7 +46,7 @@ class HybridPort(Port):
         self._make_remote = make_remote
         self._clock = clock
         self._remote: Port | None = None
-        self._opened: tuple[Sequence[Stage], int, str] | None = None
+        self._opened: tuple[Sequence[Stage], int, int, str] | None = None
         self._cpus = cpus
         self._spent_s = 0.0
         self._is_impatient = False
@@ -58,9 +58,9 @@ class HybridPort(Port):
     def memory_bytes(self) -> int:
         return self._local.memory_bytes()
 
-    def open(self, stages: Sequence[Stage], target_bytes: int, folder: str) -> None:
-        self._opened = (stages, target_bytes, folder)
-        self._local.open(stages, target_bytes, folder)
+    def open(self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, folder: str) -> None:
+        self._opened = (stages, target_bytes, window_bytes, folder)
+        self._local.open(*self._opened)
 
     def submit(self, command: Submit) -> None:
         if self._remote is None and self._is_impatient:

@@ -66,12 +66,21 @@ class Inbox:
     def _spans_origins(self) -> bool:
         return self._stage.is_repeatable and self._slices[0][0] != self._slices[-1][0]
 
-    def take(self) -> tuple[str, Bundle]:
+    @property
+    def rows(self) -> int:
+        """Rows of all slices in it."""
+        return self._rows
+
+    def take(self, most_rows: int | None = None) -> tuple[str, Bundle]:
         """Remove the next bundle and return it with its origin.
 
         A bundle is one block, or small blocks up to SMALL_BYTES, or as many as the stage asks for. Its rows
         are a multiple of ``batch_rows`` unless too few are left. The bundles of a repeatable stage do not
         depend on how much has arrived.
+
+        Args:
+            most_rows: rows after which a bundle ends, a multiple of ``batch_rows``; None: it ends with a
+                block.
         """
         batch_rows, least, least_bytes = (
             self._stage.batch_rows,
@@ -88,12 +97,17 @@ class Inbox:
             enough = rows >= least and size >= least_bytes and (not batch_rows or rows >= batch_rows)
             if taken and enough and (self._stage.is_repeatable or size + piece.size_bytes > SMALL_BYTES):
                 break
+            if most_rows is not None and rows >= most_rows:
+                break
             self._pop()
             taken.append(piece)
             rows += piece.num_rows
             size += piece.size_bytes
-        if batch_rows and rows > batch_rows and rows % batch_rows:
-            taken, left = cut(taken, [rows - rows % batch_rows])
+        kept = rows if most_rows is None else min(rows, most_rows)
+        if batch_rows and kept > batch_rows:
+            kept -= kept % batch_rows
+        if kept < rows:
+            taken, left = cut(taken, [kept])
             for piece in reversed(left):
                 self._slices.appendleft((origin, piece))
                 self._rows += piece.num_rows
@@ -139,7 +153,7 @@ class BarrierInbox(Inbox):
             self.bytes = sum(bundle.memory_bytes for bundle in self._planned)
         return bool(self._planned)
 
-    def take(self) -> tuple[str, Bundle]:
+    def take(self, most_rows: int | None = None) -> tuple[str, Bundle]:
         assert self._planned is not None
         bundle = self._planned.popleft()
         self.bytes = max(0, self.bytes - bundle.memory_bytes)
@@ -187,7 +201,7 @@ class SourceInbox(Inbox):
     def has_bundle(self) -> bool:
         return bool(self._numbers)
 
-    def take(self) -> tuple[str, Bundle]:
+    def take(self, most_rows: int | None = None) -> tuple[str, Bundle]:
         number = self._numbers.popleft()
         return part_name(self._stage, number), Bundle((), number)
 

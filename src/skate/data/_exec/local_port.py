@@ -50,7 +50,7 @@ class LocalPort(Port):
     def memory_bytes(self) -> int:
         return self._memory_bytes
 
-    def open(self, stages: Sequence[Stage], target_bytes: int, folder: str) -> None:
+    def open(self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, folder: str) -> None:
         self._stages = stages
         self._target_bytes = target_bytes
 
@@ -114,7 +114,7 @@ class LocalPort(Port):
         if isinstance(item, Report):
             del self._running[task]
             return [TaskDone(task, item)]
-        return [BlockMade(task, BlockSlice.whole(item.block, item.meta), item.letters, item.so_far)]
+        return [BlockMade(task, BlockSlice.whole(item.block, item.meta), item.letters, so_far=item.so_far)]
 
     def fetch(self, piece: BlockSlice) -> pa.Table:
         return load(_here(piece.block), piece.start, piece.stop)

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BlockMade:
-    """A task made a block."""
+    """A task made a block; ``peak_bytes`` is the memory that it used so far, 0 if that is not measured."""
 
     task: int
     piece: BlockSlice
     letters: Sequence[Letter] = ()
+    peak_bytes: int = 0
     so_far: Report | None = None
 
 
@@ -53,9 +54,10 @@ class TaskFailed:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReady:
-    """A replica has loaded."""
+    """A replica has loaded; ``resident_bytes`` is the memory of its process, 0 if that is not measured."""
 
     replica: int
+    resident_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def spec_of(
         merges_small=merges_small,
         number=command.number,
         on_conflict=stage.on_conflict,
+        is_isolated=command.is_isolated,
     )
 
 
@@ -131,12 +134,13 @@ class Port(ABC):
         """Return a budget for what an execution holds, if the user gave none."""
 
     @abstractmethod
-    def open(self, stages: Sequence[Stage], target_bytes: int, folder: str) -> None:
+    def open(self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, folder: str) -> None:
         """Prepare for the stages of one execution.
 
         Args:
             stages: all of them.
             target_bytes: size at which tasks cut their output.
+            window_bytes: output that a task may have made and the port has not read.
             folder: for output that goes to files; it is there when a task is submitted that needs it.
         """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from skate.data._exec.commands import StartReplica, StopReplica
 from skate.data._exec.states import Replica, ReplicaState, StageState
 
-#: How many replicas of a stage may die, one after the other, without one that finishes a task.
+#: How many replicas of a stage may die without a task, one after the other, without one that finishes a task.
 MAX_REPLICA_DEATHS = 3
 
 
@@ -51,15 +51,15 @@ class Replicas:
             del self._all[number]
         return [StopReplica(number) for number in numbers]
 
-    def ready(self, number: int) -> None:
-        """Note that a replica has loaded."""
+    def ready(self, number: int, resident_bytes: int) -> None:
+        """Note that a replica has loaded, and the memory that its process has."""
         if number in self._all:
             self._all[number].state = ReplicaState.READY
+            self._all[number].resident_bytes = resident_bytes
 
-    def died(self, number: int) -> int | None:
-        """Forget a replica. Return the index of its stage, or None if it is not known any more."""
-        found = self._all.pop(number, None)
-        return None if found is None else found.stage
+    def died(self, number: int) -> Replica | None:
+        """Forget a replica. Return what it was, or None if it is not known any more."""
+        return self._all.pop(number, None)
 
     def free(self, state: StageState) -> Replica | None:
         """Return the replica that gets the next task, or None if none may have another one."""
@@ -70,6 +70,12 @@ class Replicas:
             if replica.state is ReplicaState.READY and len(replica.tasks) < state.spec.pool.in_flight
         ]
         return min(ready, key=lambda replica: (len(replica.tasks), replica.number), default=None)
+
+    def has_after(self, number: int | None, task: int, others: set[int]) -> bool:
+        """Tell whether a task stands before one of others in its replica."""
+        if number is None or number not in self._all:
+            return False
+        return any(other > task and other in others for other in self._all[number].tasks)
 
     def task_ended(self, number: int | None, task: int) -> None:
         """Note that a replica has one task less."""

@@ -8,18 +8,19 @@
 Rules, in the order in which they apply:
 
 1. *Demand comes from the consumer.* The stage nearest to it that has a bundle is served first; sources last.
-2. *One budget.* A task is submitted only if what it may make and use fits beside everything that is held:
-   slices in inboxes, in reorder windows and in the outbox, inputs of running tasks. The stage nearest to the
-   consumer that has a bundle and nothing running may always have one task; so an execution with work never
-   waits for nothing.
+2. *One budget.* A task is submitted only if what it may make and use fits beside everything that is held
+   (``budget``): slices in inboxes, in reorder windows and in the outbox, inputs and working sets of running
+   tasks, models of pools. The stage nearest to the consumer that has a bundle and nothing running may always
+   have one task; so an execution with work never waits for nothing.
 3. *Order.* Bundles of a stage are numbered. The output of an ordered stage goes on in that order;
    the task whose turn it is passes its blocks on at once, those of later ones are held, and their tasks are
    held back when their part of the budget is full.
 4. *Back-pressure.* A task whose stage's output is not being taken is held: the port reads nothing of it, so
-   its process stops within its window. The task whose turn it is in a stage below which nothing runs is never
-   held.
+   its process stops within its window, and then lends its CPU. The task whose turn it is in a stage below
+   which nothing runs is never held.
 5. *Crashes.* A task that a crash ended is given to any process again; the rows that it had passed on are
-   skipped. A replica that died is replaced. Both are bounded; then the execution fails with the last error.
+   skipped. The second time, it runs isolated: rows that end a process end that of their call. A replica that
+   died is replaced. All of it is bounded; then the execution fails with the last error.
 
 A limit that has its rows closes everything above it: running tasks there are cancelled.
 """
@@ -31,22 +32,30 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from skate.data._exec.budget import Budget
 from skate.data._exec.commands import Cancel, Command, Fail, Hold, Release, Submit
+from skate.data._exec.demand import Demand
 from skate.data._exec.inbox import PassingInbox, SourceInbox, make_inbox
 from skate.data._exec.parts import Parts
 from skate.data._exec.replicas import MAX_REPLICA_DEATHS, Replicas
+from skate.data._exec.shares import rows_for_next
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.states import Limits, Replica, StageState, Task
+from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.slices import BlockSlice
 
 #: How often a bundle is run again after crashes of its process.
 MAX_CRASHES = 3
-#: Bytes that a task is expected to make and use before one of its stage has been measured.
-FIRST_GUESS_BYTES = 64 << 20
 
 
 class Scheduler:
     """The state of one execution. Every method is an event and returns commands, in order.
+
+    Args:
+        stages: the plan.
+        limits: memory and CPUs.
+        exchange: for the plans of barriers.
+        finished_parts: of the source, that an earlier run has written.
 
     Attributes:
         outbox: what the consumer may take, in order; ``took`` tells that it did.
@@ -54,7 +63,13 @@ class Scheduler:
         extras: what the operators of the last stage said of their blocks, in the order of the output.
     """
 
-    def __init__(self, stages: Sequence[Stage], limits: Limits, finished_parts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        limits: Limits,
+        exchange: ExchangeLimits,
+        finished_parts: Sequence[str] = (),
+    ) -> None:
         consumers: dict[int, tuple[int, int]] = {}
         for stage in stages:
             for side, above in enumerate(stage.inputs):
@@ -63,11 +78,13 @@ class Scheduler:
         self.stages = [
             StageState(
                 stage,
-                make_inbox(stage, limits.exchange, finished_parts),
+                make_inbox(stage, exchange, finished_parts),
                 *consumers.get(stage.index, (None, 0)),
             )
             for stage in stages
         ]
+        self._budget = Budget(self.stages, limits)
+        self._demand = Demand(self.stages, self._is_full)
         self.outbox: deque[BlockSlice] = deque()
         self.outbox_bytes = 0
         self.extras: list[Any] = []
@@ -104,12 +121,21 @@ class Scheduler:
             if isinstance(inbox, SourceInbox) and not inbox.is_closed and inbox.waiting() < least
         ]
 
-    def block_made(self, task: int, piece: BlockSlice) -> list[Command]:
-        """A task made a block."""
+    def block_made(self, task: int, piece: BlockSlice, peak_bytes: int = 0) -> list[Command]:
+        """A task made a block.
+
+        Args:
+            task: its number.
+            piece: the block.
+            peak_bytes: bytes of memory of its own that it used so far; 0: not measured.
+        """
         found = self._tasks.get(task)
         if found is None:
             return []
         state = self.stages[found.stage]
+        if peak_bytes:
+            state.is_measured = True
+            state.peak_bytes = max(peak_bytes, state.peak_bytes)
         if state.spec.sink is not None and piece.meta.extra is not None:
             if found.has_result:
                 return self._decide()
@@ -133,18 +159,24 @@ class Scheduler:
         else:
             self._pass_on(state, found.origin, piece)
 
-    def task_done(self, task: int, peak_bytes: int = 0) -> list[Command]:
+    def task_done(self, task: int, peak_bytes: int = 0, seconds: float = 0.0) -> list[Command]:
         """A task has ended, and all that it made was reported.
 
         Args:
             task: its number.
-            peak_bytes: bytes of memory that it used beyond its input, with its largest output.
+            peak_bytes: bytes of memory of its own that it used; 0: not measured.
+            seconds: it ran, without those in which nobody took its output.
         """
         found = self._forget(task)
         if found is None:
             return []
         state = self.stages[found.stage]
         state.tasks_done += 1
+        state.is_measured = True
+        if found.bundle.num_rows:
+            a_row = seconds / found.bundle.num_rows
+            before = state.seconds_per_row
+            state.seconds_per_row = a_row if before is None else (a_row + before) / 2
         state.replica_deaths = 0
         state.peak_bytes = max(peak_bytes, state.peak_bytes * 7 // 8)
         for piece in self._unmade(state, found):
@@ -178,9 +210,14 @@ class Scheduler:
         state.made_bytes -= sum(piece.memory_bytes for piece in made)
         return made
 
-    def replica_ready(self, replica: int) -> list[Command]:
-        """A replica has loaded."""
-        self._replicas.ready(replica)
+    def replica_ready(self, replica: int, resident_bytes: int = 0) -> list[Command]:
+        """A replica has loaded.
+
+        Args:
+            replica: its number.
+            resident_bytes: memory that its process has without tasks; 0: not measured.
+        """
+        self._replicas.ready(replica, resident_bytes)
         return self._decide()
 
     def replica_died(self, replica: int, error: BaseException, is_crash: bool) -> list[Command]:
@@ -188,12 +225,15 @@ class Scheduler:
 
         Its tasks are reported one by one, by ``task_failed``.
         """
-        stage = self._replicas.died(replica)
-        if stage is None:
+        died = self._replicas.died(replica)
+        if died is None:
             return []
-        state = self.stages[stage]
+        state = self.stages[died.stage]
         state.replicas.pop(replica, None)
-        state.replica_deaths += 1
+        # The death is counted with the task that it ran. Those that waited behind that one are not to blame.
+        state.replica_deaths += not died.tasks
+        for task in sorted(died.tasks)[1:]:
+            self._tasks[task].crashes -= 1
         if not is_crash or state.replica_deaths > MAX_REPLICA_DEATHS:
             return self._fail(error)
         return self._decide()
@@ -218,13 +258,7 @@ class Scheduler:
 
     def held_bytes(self) -> int:
         """Return the bytes of all blocks that the execution holds."""
-        held = [
-            state.inbox.bytes + state.waiting_bytes + state.made_bytes
-            for state in self.stages
-            if not state.spec.slices
-        ]
-        inputs = sum(task.bundle.memory_bytes for task in self._tasks.values())
-        return sum(held) + inputs + self.outbox_bytes
+        return self._budget.held(self.outbox_bytes)
 
     # ------------------------------------------------------------------------------------------ output
 
@@ -249,7 +283,9 @@ class Scheduler:
         """Let slices go on through a stage that runs no tasks."""
         inbox = state.inbox
         assert isinstance(inbox, PassingInbox)
-        while inbox.has_bundle() and (not self._is_full(state) or self._starves_below(state)):
+        while inbox.has_bundle() and (
+            not self._is_full(state) or self._demand.starves_below(state, bool(self.outbox))
+        ):
             origin, piece = inbox.take_slice()
             state.rows_out += piece.num_rows
             state.blocks_out += 1
@@ -260,22 +296,6 @@ class Scheduler:
                 self._cut(self.stages[above])
         if (inbox.is_closed or inbox.is_full) and not inbox.has_bundle():
             self._finish(state)
-
-    def _starves_below(self, state: StageState) -> bool:
-        """Tell whether the stage below can do nothing without more of this one's output."""
-        if state.consumer is None:
-            return not self.outbox
-        inbox = self.stages[state.consumer].inbox
-        return inbox.wants(state.side) and not inbox.has_bundle()
-
-    def _is_wanted(self, state: StageState) -> bool:
-        """Tell whether a stage's output could reach the consumer now."""
-        while state.consumer is not None:
-            below = self.stages[state.consumer]
-            if not below.inbox.wants(state.side):
-                return False
-            state = below
-        return True
 
     def _end_bundle(self, state: StageState, task: Task) -> None:
         """Note that a bundle's output is complete; let those behind it go on if it was their turn."""
@@ -347,9 +367,8 @@ class Scheduler:
                     if state.spec.pool is not None and not state.is_done:
                         has_work = bool(state.retries) or self._has_bundle(state)
                         self._commands += self._replicas.scale(state, has_work)
-                self._submit_all()
                 self._hold_and_release()
-                if self._submit_all():  # what was held just now may have left room for a task that must go on
+                while self._submit_all():
                     self._hold_and_release()
         return self._drain()
 
@@ -365,15 +384,15 @@ class Scheduler:
         return self._next_task > count
 
     def _submit_one(self) -> bool:
-        room = self._limits.cpus + self._limits.queued_tasks - self._used_cpus()
         is_first = True
         for state in reversed(self.stages):
             if state.is_done or not (state.retries or self._has_bundle(state)):
                 continue
+            room = self._limits.cpus + self._limits.queued_tasks - self._demand.used_cpus(state)
             may_force = False
-            is_wanted = self._is_wanted(state)
+            is_wanted = self._demand.is_wanted(state)
             if is_first and is_wanted:
-                may_force = all(task.is_held for task in state.running.values())
+                may_force = not self.outbox and not self._demand.goes_on(state)
                 is_first = False
             if not may_force and state.spec.cpus > (
                 room if is_wanted else room - self._limits.queued_tasks - 1
@@ -388,46 +407,19 @@ class Scheduler:
                 replica = self._replicas.free(state)
                 if replica is None:
                     continue
-            if not may_force and (self._is_full(state) or not self._fits(state)):
+            if not may_force and (
+                self._is_full(state) or not self._budget.fits(state, replica, self.outbox_bytes)
+            ):
                 continue
             self._submit(state, replica)
             return True
         return False
 
-    def _used_cpus(self) -> float:
-        """Return the CPUs that running calls use; what waits in a replica behind another call uses none."""
-        used = 0.0
-        for state in self.stages:
-            if state.spec.pool is None:
-                used += state.spec.cpus * len(state.running)
-            else:
-                used += state.spec.cpus * sum(1 for replica in state.replicas.values() if replica.tasks)
-        return used
+    def _is_full(self, state: StageState) -> bool:
+        return self._budget.is_full(state, self.outbox_bytes)
 
     def _has_bundle(self, state: StageState) -> bool:
         return not isinstance(state.inbox, PassingInbox) and state.inbox.has_bundle()
-
-    def _expected(self, state: StageState) -> int:
-        guess = min(FIRST_GUESS_BYTES, self._limits.memory_bytes // 8)
-        return state.peak_bytes if state.tasks_done else guess
-
-    def _fits(self, state: StageState) -> bool:
-        expected = self._expected(state) + sum(task.expected_bytes for task in self._tasks.values())
-        return self.held_bytes() + expected <= self._limits.memory_bytes
-
-    def _output_limit(self) -> int:
-        return max(1, self._limits.memory_bytes // (2 * max(1, len(self.stages))))
-
-    def _is_full(self, state: StageState) -> bool:
-        """Tell whether a stage's output is ahead of what is taken."""
-        if state.waiting_bytes > self._output_limit():
-            return True
-        if state.consumer is None:
-            return self.outbox_bytes > self._output_limit()
-        below = self.stages[state.consumer]
-        if below.spec.kind is Kind.BARRIER:
-            return False
-        return below.inbox.bytes > self._output_limit()
 
     def _submit(self, state: StageState, replica: Replica | None) -> None:
         if state.retries:
@@ -435,7 +427,7 @@ class Scheduler:
             task = state.retries.pop(0)
             task.number = self._next_task
         else:
-            origin, bundle = state.inbox.take()
+            origin, bundle = state.inbox.take(rows_for_next(state, self._limits.cpus))
             if state.spec.is_repeatable:
                 made = state.made_by_origin.get(origin, 0)
                 state.made_by_origin[origin] = made + 1
@@ -445,12 +437,11 @@ class Scheduler:
             task = Task(self._next_task, state.spec.index, state.next_sequence, origin, name, bundle)
             state.next_sequence += 1
         self._next_task += 1
-        task.expected_bytes = self._expected(state)
         task.replica = replica.number if replica else None
         if replica:
             replica.tasks.add(task.number)
         self._tasks[task.number] = state.running[task.number] = task
-        to_file = state.spec.keeps and self._is_barrier_full(state)
+        to_file = state.spec.keeps and self._budget.is_barrier_full(state)
         self._commands.append(
             Submit(
                 task.number,
@@ -461,13 +452,10 @@ class Scheduler:
                 task.passed_rows,
                 to_file,
                 task.sequence,
+                task.is_isolated,
+                task.origin,
             )
         )
-
-    def _is_barrier_full(self, state: StageState) -> bool:
-        assert state.consumer is not None
-        held = self.stages[state.consumer].inbox.bytes + state.waiting_bytes + state.made_bytes
-        return held > self._limits.memory_bytes // 4
 
     def _forget(self, task: int) -> Task | None:
         found = self._tasks.pop(task, None)
@@ -479,39 +467,10 @@ class Scheduler:
         return found
 
     def _hold_and_release(self) -> None:
-        """Hold tasks whose output is not being taken; keep those going on which the stages below wait."""
-        is_idle_below = not self.outbox
-        held: list[tuple[StageState, Task]] = []
-        going = 0
-        for state in reversed(self.stages):
-            is_full = self._is_full(state)
-            is_wanted = self._is_wanted(state)
-            for task in sorted(state.running.values(), key=lambda one: one.sequence):
-                has_turn = not state.spec.is_ordered or task.sequence == state.turn
-                if is_full and not (has_turn and is_idle_below and is_wanted):
-                    held.append((state, task))
-                else:
-                    going += 1
-                    self._set_held(task, False)
-            if going:
-                is_idle_below = False
-        if not self.outbox and (going or self._has_retries()):
-            # A held task keeps its CPU: what is to go on could wait for one of them.
-            taking = [one for one in held if one[0].spec.pool is None]
-            while taking and sum(state.spec.cpus for state, _ in taking) >= self._limits.cpus:
-                freed = taking.pop(0)
-                held.remove(freed)
-                self._set_held(freed[1], False)
-        for _, task in held:
-            self._set_held(task, True)
-
-    def _has_retries(self) -> bool:
-        return any(state.retries for state in self.stages)
-
-    def _set_held(self, task: Task, hold: bool) -> None:
-        if hold != task.is_held:
-            task.is_held = hold
-            self._commands.append(Hold(task.number) if hold else Release(task.number))
+        for task, is_held in self._demand.holds(self._replicas, bool(self.outbox)):
+            if is_held != task.is_held:
+                task.is_held = is_held
+                self._commands.append(Hold(task.number) if is_held else Release(task.number))
 
     def _fail(self, error: BaseException) -> list[Command]:
         if self._failed:

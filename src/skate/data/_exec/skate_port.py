@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
@@ -31,10 +30,12 @@ from skate.data._exec.port import (
     TaskFailed,
     spec_of,
 )
+from skate.data._exec.resident import resident
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.warm import kill_quietly, session, warm
 from skate.data._exec.work import Input, Output, Report, TaskSpec, load, run_task
 from skate.data._io.datasource import ReadTask
+from skate.data._operators.isolation import FreshProcesses
 from skate.data._task.operators import Letter, Operator, Replica
 from skate.data._task.slices import BlockMeta, BlockSlice
 from skate.data.exceptions import DataError, describe
@@ -47,9 +48,8 @@ _logger = logging.getLogger("skate.data")
 INLINE_BYTES = 64 << 10
 #: Operators up to this size, pickled, travel with each task; larger ones are fetched once by each process.
 CARRIED_BYTES = 16 << 10
-#: Bytes that a task may be ahead of the driver, and the fewest and most items.
-WINDOW_BYTES = 64 << 20
-LEAST_WINDOW, MOST_WINDOW = 4, 256
+#: The fewest and most items that a task may be ahead of the driver: a large block is two of them.
+LEAST_WINDOW, MOST_WINDOW = 2, 256
 #: Stages whose operators a process keeps.
 _KEPT_STAGES = 16
 #: Items of one task that are read before those of another one.
@@ -83,12 +83,7 @@ def _loaded(carried: _Carried) -> _Loaded:
     """Return a stage as this process has it; the first call opens it."""
     found = _stages.get(carried.key)
     if found is None:
-        pickled = carried.pickled if isinstance(carried.pickled, bytes) else api.get(carried.pickled[0])
-        operators, read_tasks = cloudpickle.loads(pickled)
-        found = _Loaded(operators, read_tasks, Replica())
-        for position, operator in enumerate(found.operators):
-            operator.open(position, found.replica)
-        _stages[carried.key] = found
+        found = _stages[carried.key] = _opened(_pickled(carried), Replica())
         while len(_stages) > _KEPT_STAGES:
             _stages.popitem(last=False)
     else:
@@ -96,7 +91,21 @@ def _loaded(carried: _Carried) -> _Loaded:
     return found
 
 
+def _opened(pickled: bytes, replica: Replica) -> _Loaded:
+    operators, read_tasks = cloudpickle.loads(pickled)
+    for position, operator in enumerate(operators):
+        operator.open(position, replica)
+    return _Loaded(operators, read_tasks, replica)
+
+
+def _pickled(carried: _Carried) -> bytes:
+    return carried.pickled if isinstance(carried.pickled, bytes) else api.get(carried.pickled[0])
+
+
 def _work(carried: _Carried, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
+    if spec.is_isolated:
+        pickled = _pickled(carried)
+        return _items(_opened(pickled, Replica(isolation=FreshProcesses(pickled))), spec, arguments)
     return _items(_loaded(carried), spec, arguments)
 
 
@@ -104,9 +113,13 @@ def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Ite
     if isinstance(spec.read, int):
         spec = spec._replace(read=stage.read_tasks[spec.read])
     last: pa.Schema | None = None
-    for made in run_task(stage.operators, spec, arguments, stage.replica):
+    running: Any = run_task(stage.operators, spec, arguments, stage.replica, resident=resident)
+    for made in running:
         made.letters[:] = [_portable(letter) for letter in made.letters]
         if isinstance(made, Report):
+            running.close()
+            del arguments
+            resident.trim()
             yield made
             return
         meta, block = made.meta, made.block
@@ -123,6 +136,7 @@ def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Ite
         else:
             yield made._replace(meta=meta, block=None)
             yield block
+        del made, block  # while the next one is made
 
 
 def _packed(block: pa.Table) -> pa.Table:
@@ -149,9 +163,9 @@ class _ReplicaProcess:
         self._carried = carried
 
     def load(self) -> int:
-        """Make the instances of the user's classes. Return the process id."""
+        """Make the instances of the user's classes. Return the bytes of memory of the process."""
         _loaded(self._carried)
-        return os.getpid()
+        return resident.rebase()
 
     def work(self, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
         """Run one task."""
@@ -202,7 +216,7 @@ class SkatePort(Port):
         self._linger_s = linger_s
         self._load_retries = load_retries
         self._stages: Sequence[Stage] = ()
-        self._target_bytes = 0
+        self._target_bytes = self._window_bytes = 0
         self._folder = ""
         self._functions: dict[tuple[int, int], Any] = {}
         self._carried: dict[int, _Carried] = {}
@@ -222,9 +236,10 @@ class SkatePort(Port):
     def memory_bytes(self) -> int:
         return int(cluster.cluster_resources().get("object_store_memory", 1 << 30))
 
-    def open(self, stages: Sequence[Stage], target_bytes: int, folder: str) -> None:
+    def open(self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, folder: str) -> None:
         self._stages = stages
         self._target_bytes = target_bytes
+        self._window_bytes = window_bytes
         self._folder = folder
 
     # ------------------------------------------------------------------------------------------ commands
@@ -306,8 +321,8 @@ class SkatePort(Port):
     def _window(self, index: int) -> int:
         average = self._average.get(index)
         if average is None:
-            return LEAST_WINDOW * 2
-        items = min(MOST_WINDOW, max(LEAST_WINDOW, int(WINDOW_BYTES / max(1.0, average))))
+            return LEAST_WINDOW
+        items = min(MOST_WINDOW, max(LEAST_WINDOW, int(2 * self._window_bytes / max(1.0, average))))
         return int(1 << (items.bit_length() - 1))  # few different ones
 
     def start_replica(self, command: StartReplica) -> None:
@@ -378,7 +393,7 @@ class SkatePort(Port):
         process = self._replicas[replica]
         assert process.loading is not None
         try:
-            api.get(process.loading)
+            resident_bytes = api.get(process.loading)
         except Exception as error:
             is_crash = not isinstance(error, RayTaskError)
             kill_quietly(process.handle)
@@ -398,7 +413,7 @@ class SkatePort(Port):
             self._events.append(ReplicaDied(replica, error, is_crash))
         else:
             process.loading = None
-            self._events.append(ReplicaReady(replica))
+            self._events.append(ReplicaReady(replica, resident_bytes))
 
     def _read(self, task: int) -> None:
         running = self._running[task]
@@ -442,7 +457,8 @@ class SkatePort(Port):
         average = self._average.get(running.stage)
         size = float(meta.size_bytes)
         self._average[running.stage] = size if average is None else average * 0.8 + size * 0.2
-        self._events.append(BlockMade(task, BlockSlice.whole(block, meta), output.letters, output.so_far))
+        piece = BlockSlice.whole(block, meta)
+        self._events.append(BlockMade(task, piece, output.letters, output.peak_bytes, output.so_far))
 
     def _shared_schema(self, meta: BlockMeta) -> pa.Schema:
         for schema in self._schemas:

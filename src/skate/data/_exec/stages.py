@@ -58,6 +58,7 @@ class Stage:
         options: for ``.options()`` of its tasks or replicas.
         cpus: CPUs that a running task uses, for the scheduler's own count.
         batch_rows: bundles have a multiple of this many rows, but for the last; None: whatever comes.
+        unit_rows: bundles may be cut after any multiple of this many rows; 0: blocks stay whole.
         min_bundle_rows, min_bundle_bytes: bundles have at least as much, but for the last.
         rows: of LIMIT: the rows that go on. Of a source: rows that are enough; 0: all are wanted.
         exchange: of BARRIER.
@@ -81,6 +82,7 @@ class Stage:
     options: dict[str, Any] = field(default_factory=dict)
     cpus: float = 1.0
     batch_rows: int | None = None
+    unit_rows: int = 0
     min_bundle_rows: int = 0
     min_bundle_bytes: int = 0
     rows: int = 0

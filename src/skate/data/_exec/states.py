@@ -7,8 +7,11 @@ from enum import Enum
 
 from skate.data._exec.inbox import Inbox
 from skate.data._exec.stages import Stage
-from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.slices import BlockSlice, Bundle
+
+#: Crashes of a bundle's process after which it runs isolated. One may be chance: the kernel ran out of
+#: memory, a node was lost. Two point to a row. The isolated attempts that are left may end by chance, too.
+CRASHES_BEFORE_ISOLATION = 2
 
 
 @dataclass(slots=True)
@@ -33,9 +36,13 @@ class Task:
     passed_rows: int = 0
     crashes: int = 0
     is_held: bool = False
-    expected_bytes: int = 0
     has_result: bool = False
     made: list[BlockSlice] = field(default_factory=list)
+
+    @property
+    def is_isolated(self) -> bool:
+        """Calls that may have ended its process get processes of their own."""
+        return self.crashes >= CRASHES_BEFORE_ISOLATION
 
 
 class ReplicaState(Enum):
@@ -54,12 +61,14 @@ class Replica:
         stage: index of its stage.
         state: where it is in its life.
         tasks: the tasks that were given to it and have not ended.
+        resident_bytes: memory that its process has without tasks: its model.
     """
 
     number: int
     stage: int
     state: ReplicaState = ReplicaState.STARTING
     tasks: set[int] = field(default_factory=set)
+    resident_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -76,7 +85,9 @@ class StageState:
         made_bytes: bytes in ``made`` of its tasks.
         is_done: its output has ended.
         tasks_done, rows_out, bytes_out, blocks_out: counters.
-        peak_bytes: largest output plus working set of a finished task.
+        peak_bytes: largest working set of a task of late.
+        is_measured: a task has reported its working set.
+        seconds_per_row: time of a row of input of late; None: no task has ended.
     """
 
     spec: Stage
@@ -100,6 +111,8 @@ class StageState:
     bytes_out: int = 0
     blocks_out: int = 0
     peak_bytes: int = 0
+    is_measured: bool = False
+    seconds_per_row: float | None = None
     made_by_origin: dict[str, int] = field(default_factory=dict)
 
 
@@ -111,10 +124,11 @@ class Limits:
         memory_bytes: the budget.
         cpus: CPUs.
         queued_tasks: tasks submitted beyond the free CPUs, so that none waits for the next one.
-        exchange: for plans of barriers.
+        is_strict: the user gave the budget, so nothing is begun of which it is not known that it fits; else
+            all CPUs have a task from the beginning.
     """
 
     memory_bytes: int
     cpus: float
     queued_tasks: int
-    exchange: ExchangeLimits
+    is_strict: bool = False

@@ -291,11 +291,6 @@ class Statistics:
             found = self.workers[pid] = ProcessStatistics(-1, submitted, started)
         return found
 
-    def stage_of(self, task: int) -> str | None:
-        """Return the name of the stage that a task under way belongs to."""
-        found = self._tasks.get(task)
-        return None if found is None else self.stages[found[0].stage].name
-
     def task_failed(self, task: int) -> None:
         """Count a task that did not end well."""
         found = self._tasks.pop(task, None)

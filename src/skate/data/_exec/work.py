@@ -19,7 +19,8 @@ from skate.data._block.batches import from_batch
 from skate.data._block.builder import BlockBuilder
 from skate.data._block.objects import pickled_columns, restore
 from skate.data._block.sources import sources
-from skate.data._block.tables import concat, size_bytes, slice_rows
+from skate.data._block.tables import concat, copied, size_bytes, slice_rows
+from skate.data._exec.resident import Resident
 from skate.data._io.datasource import ReadTask
 from skate.data._task.operators import Letter, Made, Operator, Replica, TaskContext
 from skate.data._task.slices import BlockMeta
@@ -28,8 +29,8 @@ from skate.data._task.slices import BlockMeta
 MIN_BLOCK_BYTES = 1 << 20
 #: Seconds for which a small block may wait for another one of its task.
 MAX_DELAY_S = 0.05
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+#: A task looks at its memory before blocks of at least this size, and at its end.
+MEASURED_BYTES = 64 << 10
 #: Seconds of a task below which it is not worth asking the system how long it waited for a CPU.
 _LEAST_QUEUED_S = 0.005
 
@@ -77,6 +78,7 @@ class TaskSpec(NamedTuple):
         target_bytes: size at which output is cut.
         merges_small: small blocks of output are put together.
         on_conflict: what ``concat`` does where the types of blocks differ.
+        is_isolated: calls of users' functions, and the reading of files, go to processes of their own.
     """
 
     name: str
@@ -89,6 +91,7 @@ class TaskSpec(NamedTuple):
     merges_small: bool = True
     number: int | None = None
     on_conflict: str = "error"
+    is_isolated: bool = False
 
 
 @dataclass(slots=True)
@@ -103,7 +106,7 @@ class Report:
             could have run, and others had the CPUs.
         counts: counters by name.
         letters: rows that failed since the last report.
-        peak_bytes: memory that it used beyond what its process had at its start.
+        peak_bytes: memory of its own that its process had at most, beyond what it has without tasks.
         pid: its process.
         began, ended: readings of the clock, which all processes of a machine share; None: not known.
     """
@@ -125,12 +128,14 @@ class Output(NamedTuple):
         meta: its facts.
         block: a table or a FilePart.
         letters: rows that failed since the last output.
+        peak_bytes: ``Report.peak_bytes`` so far.
         so_far: rows and seconds of the task up to here, for a task that is cancelled.
     """
 
     meta: BlockMeta
     block: Any
     letters: list[Letter]
+    peak_bytes: int = 0
     so_far: Report | None = None
 
 
@@ -140,6 +145,7 @@ def run_task(
     arguments: Sequence[pa.Table],
     replica: Replica,
     clock: Callable[[], float] = time.perf_counter,
+    resident: Resident | None = None,
 ) -> Iterator[Output | Report]:
     """Run one task.
 
@@ -149,6 +155,7 @@ def run_task(
         arguments: the blocks that ``spec.inputs`` refer to by position.
         replica: what outlives the task.
         clock: seconds, for the times in the report.
+        resident: measures the memory of this process; None: it does more than run this task.
 
     Returns:
         Its output, block by block, and at last a report.
@@ -162,11 +169,14 @@ def run_task(
         number=spec.number,
         replica=replica,
     )
+    if spec.is_isolated:
+        task.counts["isolated tasks"] = 1
     began = clock()
     began_cpu = time.process_time()
-    before = _resident_bytes()
     _queue.begin()
     report = Report(pid=os.getpid(), began=began)
+    if resident is not None:
+        resident.begin()
     assert not isinstance(spec.read, int)
     source = _read(spec.read, task, clock) if spec.read is not None else _fetch(spec.inputs, arguments)
     watch = _Stopwatch(clock)
@@ -177,7 +187,6 @@ def run_task(
     number = 0
     skip = spec.skip_rows
     for block, extra in _cut(made, spec, clock):
-        report.peak_bytes = max(report.peak_bytes, _resident_bytes() - before)
         if skip:
             if block.num_rows <= skip:
                 skip -= block.num_rows
@@ -185,6 +194,9 @@ def run_task(
             block, skip = slice_rows(block, skip, block.num_rows), 0
         letters, task.letters = task.letters, []
         output = _output(block, extra, letters, spec, number, task.counts)
+        if resident is not None and output.meta.size_bytes >= MEASURED_BYTES:
+            report.peak_bytes = max(report.peak_bytes, resident.peak())
+            output = output._replace(peak_bytes=report.peak_bytes)
         number += 1
         paused, paused_cpu = clock(), time.process_time()
         spent = {
@@ -194,7 +206,9 @@ def run_task(
             "run": task.spent_s.get("run", 0.0) + watch.seconds["run"],
         }
         so_far = Report(report.rows_in, spent, pid=report.pid, began=began, ended=paused)
-        yield output._replace(so_far=so_far)
+        output = output._replace(so_far=so_far)
+        yield output
+        del output, block  # while the next one is made
         task.spend("paused", clock() - paused)
         task.spend("moved", time.process_time() - paused_cpu)
     task.spend("run", watch.seconds["run"])
@@ -207,7 +221,8 @@ def run_task(
     report.spent_s = task.spent_s
     report.counts = task.counts
     report.letters = task.letters
-    report.peak_bytes = max(report.peak_bytes, _resident_bytes() - before)
+    if resident is not None:
+        report.peak_bytes = max(report.peak_bytes, resident.peak())
     yield report
 
 
@@ -304,11 +319,14 @@ def _fetch(inputs: Sequence[Input], arguments: Sequence[pa.Table]) -> Iterator[p
 
 def load(block: Any, start: int, stop: int) -> pa.Table:
     """Return rows of a block, whether it is a table or in a file."""
-    if isinstance(block, FilePart):
-        block = block.load()
-    if start == 0 and stop == block.num_rows:
-        return block
-    return slice_rows(block, start, stop)
+    if not isinstance(block, FilePart):
+        return block if stop - start == block.num_rows else slice_rows(block, start, stop)
+    table = block.load()
+    if stop - start == table.num_rows:
+        return table
+    # The system maps much around each page that is touched: a few rows of each of many files would take the
+    # memory of all.
+    return copied(slice_rows(table, start, stop))
 
 
 def _read(read: ReadTask, task: TaskContext, clock: Callable[[], float]) -> Iterator[pa.Table]:
@@ -385,10 +403,3 @@ def _cut(
 def _together(blocks: Sequence[pa.Table]) -> pa.Table:
     """Return one block of several; where their types have none in common, a column holds what it is given."""
     return concat(blocks, on_conflict="object")
-
-
-def _resident_bytes() -> int:
-    """Return the memory of this process that is its own: resident, without shared pages."""
-    with open("/proc/self/statm", "rb") as file:
-        fields = file.read().split()
-    return (int(fields[1]) - int(fields[2])) * _PAGE

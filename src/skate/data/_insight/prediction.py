@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from skate.data._exec.execution import Execution
 from skate.data._exec.hybrid_port import PATIENCE_S
 from skate.data._exec.inbox import SMALL_BYTES
+from skate.data._exec.shares import MOST_TASK_S
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.states import StageState
 from skate.data._exec.statistics import StageStatistics
@@ -360,6 +361,9 @@ def _tasks(cost: StageCost, factor: float, stage: Stage, whole: Whole) -> int:
         return whole.read_tasks
     if stage.kind is Kind.BARRIER:
         return max(1, int(whole.cpus))
+    if stage.unit_rows:  # its input is cut by the time of its rows
+        most_units = math.ceil(cost.rows * factor / stage.unit_rows)
+        return max(1, min(most_units, math.ceil(cost.seconds * factor / MOST_TASK_S * whole.cpus)))
     return max(1, min(whole.read_tasks, math.ceil(cost.bytes_out * factor / SMALL_BYTES)))
 
 

@@ -8,7 +8,9 @@
                         manifest-<fence>.jsonl   parts of the source that are written, and where
                         staged/<fence>/<task>-<attempt>/...   files, by the names that they will have
                         list.json   all files of the write, and those that they replace: the write has
-                        happened done.json   the files are in the target; stays for resumable writes
+                        happened
+                        done.json   the files are in the target; stays for resumable writes
+                        letters.json   rows that failed, if there were some; stays with done.json
 
 Writes that cannot be resumed have a job of their own each, ``w-<uuid>``; resumable ones have the job
 ``resume``.
@@ -18,8 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,18 +27,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skate.data._io.commit import Command, Commit, CommitError, Event, Found, State, resumed_command, state_of
+from skate.data._io.commit_letters import Failures
 from skate.data._io.commit_lock import JobLock
-from skate.data._io.commit_plan import differences, frame, records
+from skate.data._io.commit_manifest import Manifest
+from skate.data._io.commit_plan import differences, records
 from skate.data._io.commit_points import crash_point
 from skate.data._io.commit_staging import HIDDEN, TaskResult
 from skate.data._io.commit_store import Store, folders_above
 
-#: Seconds for which records of a manifest may wait to be synced, together.
-_SYNC_EVERY_S = 0.05
 #: Files that a marker names; of more, the first ones are looked for when it is asked whether the output is
 #: there.
 _MARKED = 10_000
 _REMOTE_THREADS = 16
+#: Files of a job that stay after a resumable write.
+KEPT = {"done.json", "letters.json"}
 
 
 @dataclass
@@ -51,6 +53,7 @@ class WriteFacts:
         bytes: their size.
         deleted: old files that mode "overwrite" removed.
         resumed_parts: parts of the source that an earlier run had written.
+        made_uniform: files that were written again to have the columns and types of the others.
     """
 
     files: int = 0
@@ -58,6 +61,7 @@ class WriteFacts:
     bytes: int = 0
     deleted: int = 0
     resumed_parts: int = 0
+    made_uniform: int = 0
 
 
 @dataclass
@@ -68,11 +72,13 @@ class Recorded:
         parts: parts of the source, in the order of the records.
         results: results of the tasks that wrote them, by folder.
         next_task: number above those of all tasks.
+        failures: rows of these parts that failed.
     """
 
     parts: list[str] = field(default_factory=list)
     results: dict[str, TaskResult] = field(default_factory=dict)
     next_task: int = 0
+    failures: Failures = field(default_factory=Failures)
 
 
 class JobFiles:
@@ -85,7 +91,9 @@ class JobFiles:
         self.commit = Commit(is_resumable)
         self.lock: JobLock | None = None
         self.facts = WriteFacts()
-        self._manifest: _Manifest | None = None
+        #: Of all recorded parts.
+        self._failures = Failures()
+        self._manifest: Manifest | None = None
         self._list: dict[str, Any] = {}
         self._took_up = False
         #: Folders that this run made for the target, the innermost first: they go if it fails.
@@ -144,6 +152,11 @@ class JobFiles:
         found: dict[str, int] = self._json("done.json")["facts"]
         return found
 
+    def marked_failures(self) -> Failures:
+        """Return the failures of the complete write that the marker tells of."""
+        data = self.store.read(self.name("letters.json"))
+        return Failures() if data is None else Failures.from_data(json.loads(data))
+
     def forget(self) -> None:
         """Remove whatever an earlier write of this job left, its marker first; the lock stays."""
         self.store.remove(self.name("done.json"))
@@ -177,6 +190,8 @@ class JobFiles:
                     )
                     continue
                 found.parts += record["parts"]
+                if "failures" in record:
+                    found.failures.add(Failures.from_data(record["failures"]))
                 for result in results:
                     found.results[result["dir"] or f"task {result['task']}"] = result
                     found.next_task = max(found.next_task, result["task"] + 1)
@@ -185,6 +200,7 @@ class JobFiles:
                 folder = self.name(f"staged/{fence}/{name}")
                 if folder not in found.results:
                     self.store.remove_tree(folder)
+        self._failures.add(found.failures)
         return found
 
     def least_fence(self) -> int:
@@ -195,13 +211,17 @@ class JobFiles:
 
     # -- while tasks run -----------------------------------------------------------------------------------
 
-    def record(self, parts: Sequence[str], results: Sequence[TaskResult]) -> None:
-        """Note that parts of the source are written."""
+    def record(self, parts: Sequence[str], results: Sequence[TaskResult], failures: Failures) -> None:
+        """Note that parts of the source are written, and which of their rows failed."""
         assert self.lock is not None
         if self._manifest is None:
             name = self.name(f"manifest-{self.lock.fence}")
-            self._manifest = _Manifest(self.store, name, self.staged)
-        self._manifest.append({"parts": list(parts), "results": list(results)})
+            self._manifest = Manifest(self.store, name, self.staged)
+        record: dict[str, Any] = {"parts": list(parts), "results": list(results)}
+        if failures:
+            record["failures"] = failures.as_data()
+        self._manifest.append(record)
+        self._failures.add(failures)
 
     # -- the commit ----------------------------------------------------------------------------------------
 
@@ -316,9 +336,18 @@ class JobFiles:
         if self.is_resumable:
             for fence in self.store.names(self.name("staged")):
                 self.store.sync(self.name(f"staged/{fence}"))
+            self._write_letters()
         crash_point("before_list")
         self.store.write(self.name("list.json"), json.dumps(self._list).encode(), sync=self.is_resumable)
         crash_point("after_list")
+
+    def _write_letters(self) -> None:
+        """Keep the rows that failed past the manifests: a run after the commit tells of them, too."""
+        if self._failures.letters:
+            content = json.dumps(self._failures.as_data()).encode()
+            self.store.write(self.name("letters.json"), content, sync=True)
+        else:
+            self.store.remove(self.name("letters.json"))
 
     def _place(self) -> None:
         files = self._list["files"]
@@ -385,7 +414,7 @@ class JobFiles:
         """Remove all of the job's files but the marker of a resumable write, and give up the lock."""
         self.store.remove_tree(self.name("staged"))
         crash_point("cleaning")
-        kept = {"lock"} | ({"done.json"} if self.is_resumable else set())
+        kept = {"lock"} | (KEPT if self.is_resumable else set())
         # The list goes last: without it, a run that finds the rest would take the write for one that did not
         # happen.
         for name in sorted(self.store.names(self.folder), key=lambda one: one == "list.json"):
@@ -403,59 +432,6 @@ class JobFiles:
             self.lock = None
         self.store.remove_empty(self.folder)
         self.store.remove_empty(HIDDEN)
-
-
-class _Manifest:
-    """Records of one driver; synced in groups."""
-
-    def __init__(self, store: Store, name: str, staged: str) -> None:
-        self._store = store
-        self._name = name
-        self._staged = staged
-        self._synced = time.monotonic()
-        self._waiting: list[bytes] = []
-        self._objects = 0
-        self._descriptor: int | None = None
-        if store.is_local:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-            self._descriptor = os.open(store.path(f"{name}.jsonl"), flags, 0o666)
-            store.sync(name.rpartition("/")[0])
-
-    def append(self, record: Any) -> None:
-        line = frame(record)
-        if self._descriptor is not None:
-            half = len(line) // 2
-            _write_all(self._descriptor, line[:half])
-            crash_point("half_manifest_line")
-            _write_all(self._descriptor, line[half:])
-        self._waiting.append(line)
-        if time.monotonic() - self._synced >= _SYNC_EVERY_S:
-            self._sync()
-        crash_point("after_record")
-
-    def _sync(self) -> None:
-        if self._waiting:
-            if self._descriptor is not None:
-                self._store.sync(self._staged)  # the folders that the records name
-                os.fsync(self._descriptor)
-            else:
-                # Remote files cannot grow: each group of records is a file.
-                self._store.write(f"{self._name}-{self._objects:06}.jsonl", b"".join(self._waiting))
-                self._objects += 1
-            self._waiting.clear()
-        self._synced = time.monotonic()
-
-    def close(self) -> None:
-        """Sync what is not yet synced; a second call does nothing."""
-        self._sync()
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
 
 
 def _numbers(name: str) -> list[str]:

@@ -18,6 +18,7 @@ POINTS = {
     "staged_after_rename": "a worker's files are staged, the driver does not know it yet",
     "half_manifest_line": "the driver has written the first half of a record",
     "after_record": "a record is written",
+    "files_made_uniform": "one of the files that lacked a column is written again with it",
     "before_list": "all rows are staged, the list of files is not written",
     "after_list": "the list of files is written, nothing is in place",
     "half_placed": "some files are in place",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skate.data._io.commit import CommitError, SaveMode, Start, TargetInUse, how_to_start, is_to_be_written
-from skate.data._io.commit_files import JobFiles, Recorded, WriteFacts
+from skate.data._io.commit_files import KEPT, JobFiles, Recorded, WriteFacts
 from skate.data._io.commit_lock import acquire, acquire_abandoned, try_acquire
 from skate.data._io.commit_points import crash_point
 from skate.data._io.commit_staging import HIDDEN
@@ -39,7 +39,7 @@ class Begun:
     Attributes:
         files: of its job; None: nothing is to be written.
         write_uuid: names the write in file names.
-        recorded: what earlier drivers of the same write did.
+        recorded: what earlier drivers of the same write did; if nothing is to be written, its failures alone.
         facts: of the write that was complete before, if nothing is to be written.
     """
 
@@ -148,8 +148,9 @@ def _begin_resumable(target: Target, plan: dict[str, Any], force: bool, made: li
             return _begin_resumable(target, plan, force, made)
         if how is Start.NOTHING:
             facts = WriteFacts(**files.marked_facts())
+            recorded = Recorded(failures=files.marked_failures())
             files.clean()  # of what a run left that ended while it cleaned
-            return Begun(None, facts=facts)
+            return Begun(None, recorded=recorded, facts=facts)
         if how is Start.RESUME:
             recorded, write_uuid = files.recorded(), files.write_uuid()
             if found.differences:
@@ -174,7 +175,7 @@ def _look_after_abandoned(store: Store, ours: str) -> list[JobFiles]:
     discarded = []
     for job in store.names(HIDDEN):
         files = JobFiles(store, job, is_resumable=not job.startswith("w-"))
-        if job == ours or store.names(files.folder) == ["done.json"]:
+        if job == ours or set(store.names(files.folder)) in ({"done.json"}, KEPT):
             continue
         try:
             files.lock = acquire_abandoned(store, files.name("lock"))

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from skate.data._io.commit_letters import Failures
 from skate.data._task.operators import TaskContext
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class Sink(ABC):
         min_bytes: bytes in memory that each task should get at least; None: whatever comes.
         one_task: a single task gets all rows.
         is_resumable: parts of the source are recorded as they are written, and not read again by a later run.
+        has_one_schema: all rows that it writes have the same columns and types.
+        on_schema: what it does with rows whose schemas differ: ``DataContext.on_schema``.
+        is_uniform: all rows of the run had the same schema; known before ``commit``.
     """
 
     name: str = "Write"
@@ -32,6 +36,9 @@ class Sink(ABC):
     min_bytes: int | None = None
     one_task: bool = False
     is_resumable: bool = False
+    has_one_schema: bool = False
+    on_schema: str = "unify"
+    is_uniform: bool = False
 
     def start(self, schema: pa.Schema | None) -> None:  # noqa: B027 - optional
         """Check the target and prepare it; raise before anything is read if it cannot be written to."""
@@ -46,17 +53,24 @@ class Sink(ABC):
     def write(self, blocks: Iterator[pa.Table], task: TaskContext) -> Any:
         """Write the blocks of one task. Runs in a worker. Return plain data for ``commit``."""
 
-    def record(self, part: str, results: Sequence[Any]) -> None:  # noqa: B027 - optional
+    def record(  # noqa: B027 - optional
+        self, part: str, results: Sequence[Any], failures: Failures | None = None
+    ) -> None:
         """Take a part of the source into account, in the driver: all rows that came from it are written.
 
         Args:
             part: the name of a read task (``ReadTask.name``, or its number): the same in every run of a plan.
             results: what ``write`` returned for each task that wrote rows of the part.
+            failures: rows of the part that failed.
         """
 
     def finished(self) -> Sequence[str]:
         """Return the parts that an earlier run recorded, which are not read again. After ``start``."""
         return ()
+
+    def failures(self) -> Failures:
+        """Return what failed in the parts that an earlier run recorded. After ``start``."""
+        return Failures()
 
     @abstractmethod
     def commit(self, results: Sequence[Any], schema: pa.Schema | None) -> None:

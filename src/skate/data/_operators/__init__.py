@@ -3,6 +3,7 @@
 ::
 
     functions, calls        users' functions and classes, and ways to call them: plain, async, in a child
+    isolation               processes for the calls of a task whose process has ended before
     map_operators           map, flat_map, filter and map_batches
     column_operators        selections, computed columns, conditions, samples
     dead_letters            rows that failed: what becomes of them, how many are too many

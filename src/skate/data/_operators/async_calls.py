@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 from skate.data.exceptions import RowTimeoutError
@@ -234,6 +234,31 @@ async def _limited(items: Any, seconds: float | None) -> Any:
             return
         left -= loop.time() - begun
         yield item
+
+
+def one_by_one(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a plain function that runs an async one to its end, on a loop of its own."""
+    loop = asyncio.new_event_loop()
+
+    def items(made: AsyncIterator[Any]) -> Iterator[Any]:
+        while True:
+            try:
+                item = loop.run_until_complete(_next(made))
+            except StopAsyncIteration:
+                return
+            yield item
+
+    def call(data: Any) -> Any:
+        result = function(data)
+        if hasattr(result, "__aiter__"):
+            return items(result.__aiter__())
+        return loop.run_until_complete(result) if inspect.isawaitable(result) else result
+
+    return call
+
+
+async def _next(items: AsyncIterator[Any]) -> Any:
+    return await items.__anext__()
 
 
 def _cancel(call: AsyncCall) -> None:

@@ -32,7 +32,8 @@ from skate.data._operators.calls import (
 from skate.data._operators.dead_letters import RAISE, ErrorPolicy
 from skate.data._operators.functions import UserFunction
 from skate.data._operators.held import Held
-from skate.data._task.operators import TaskContext
+from skate.data._task.operators import NotOfRow, TaskContext
+from skate.data.exceptions import RowCrashedError
 
 if TYPE_CHECKING:  # asyncio is loaded when a function is async
     from skate.data._operators.async_calls import AsyncCall
@@ -89,6 +90,11 @@ class MapBatches(FunctionOperator):
         """Row i of the output belongs to row i of the input: the user says so, and no row is left out."""
         return not self.udf_modifying_row_count and self.policy.is_raising
 
+    @property
+    def unit_rows(self) -> int:  # type: ignore[override]
+        """A batch; without a size, a block is one, whatever its rows are."""
+        return self.batch_size or 0
+
     def key(self) -> tuple[Any, ...]:
         """Return plain data that is equal for equal operators, for the plan's hash."""
         return (*super().key(), self.batch_size, self.batch_format)
@@ -99,13 +105,13 @@ class MapBatches(FunctionOperator):
         outputs = Outputs(task)
         try:
             batches = self._batches(run, blocks)
-            made = self._async(run, batches) if self.function.is_async else self._sync(run, batches)
+            made = self._async(run, batches) if run.is_async else self._sync(run, batches)
             for table in made:
                 if run.waited_s > MAX_DELAY_S / 5:
                     yield from outputs.flush()
                 yield from outputs.add(table)
             yield from outputs.flush()
-        except _NotTheFunctions as passing:
+        except NotOfRow as passing:
             raise passing.error from passing.error.__cause__
         finally:
             run.close()
@@ -135,7 +141,7 @@ class MapBatches(FunctionOperator):
                 held, failure = run.retried(error, partial(self._whole, run, block))
                 if failure is not None:
                     if is_raising:
-                        run.fail_batch(failure.error, block, base)
+                        self._fail(run, block, base, failure)
                     yield from self._isolated(run, block, base, failure)
                     continue
                 assert held is not None
@@ -148,7 +154,7 @@ class MapBatches(FunctionOperator):
         try:
             batch = to_batch(block, self.batch_format, not self.zero_copy_batch)
         except Exception as error:
-            raise _NotTheFunctions(error) from error
+            raise NotOfRow(error) from error
         begun = time.perf_counter()
         result = run.call_batch(batch, block.num_rows)
         ended = time.perf_counter()
@@ -205,6 +211,21 @@ class MapBatches(FunctionOperator):
         return held
 
     # ------------------------------------------------------------------ batches that fail
+
+    def _fail(self, run: Run, block: pa.Table, base: int, failure: Failure) -> None:
+        """Raise the error of a batch. A crash has no traceback that says more: the row is searched for."""
+        if isinstance(failure.error, RowCrashedError) and block.num_rows > 1:
+            start, stop = 0, block.num_rows
+            while stop - start > 1:
+                middle = (start + stop) // 2
+                if isinstance(self._tried(run, block, start, middle), RowCrashedError):
+                    stop = middle
+                else:
+                    start = middle  # the other half is where the row is
+            error = self._tried(run, block, start, stop)
+            if isinstance(error, RowCrashedError):
+                run.fail(Failure(error), block, start, base)
+        run.fail_batch(failure.error, block, base)
 
     def _isolated(self, run: Run, block: pa.Table, base: int, failure: Failure) -> Iterator[pa.Table]:
         """Yield what is made of those rows of a failed batch that pass; write letters for the others."""
@@ -347,13 +368,6 @@ class MapBatches(FunctionOperator):
                     held.close()
                     yield block, base, (), failure
                 held, rows, failure = Held(run.task.target_max_block_bytes), 0, None
-
-
-class _NotTheFunctions(BaseException):
-    """An error that is not the user's function's, on its way past what handles those."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
 
 
 _END: Any = object()

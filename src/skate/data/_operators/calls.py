@@ -28,7 +28,7 @@ from skate.data._block.tables import concat, size_bytes, slice_rows
 from skate.data._operators.child_calls import ChildFunction
 from skate.data._operators.dead_letters import RAISE, SEEN, ErrorPolicy
 from skate.data._operators.functions import UserFunction
-from skate.data._task.operators import Letter, Operator, Replica, TaskContext
+from skate.data._task.operators import ChildCalls, Isolation, Letter, Operator, Replica, TaskContext
 from skate.data.exceptions import (
     RayDataUserCodeException,
     UserExitError,
@@ -72,9 +72,10 @@ class Opened:
 
     Args:
         token: of its operator.
-        call: takes a row or batch; None: calls go to the child.
+        call: takes a row or batch; None: calls go to a child.
         thread: event loop for async functions, kept as long as the instance of a class.
         child: process for the calls, kept as long as the instance of a class.
+        make_child: makes a process for the calls of one pass, if ``child`` is None.
     """
 
     def __init__(
@@ -82,12 +83,14 @@ class Opened:
         token: str,
         call: Callable[[Any], Any] | None,
         thread: LoopThread | None = None,
-        child: ChildFunction | None = None,
+        child: ChildCalls | None = None,
+        make_child: Callable[[], ChildCalls] | None = None,
     ) -> None:
         self.token = token
         self.call = call
         self.thread = thread
         self.child = child
+        self.make_child = make_child
 
     def close(self) -> None:
         """End thread and child."""
@@ -112,6 +115,7 @@ class FunctionOperator(Operator):
 
     verb = "Call"
     times_itself = True
+    calls_user_code = True
 
     def __init__(
         self,
@@ -147,12 +151,17 @@ class FunctionOperator(Operator):
         """
         found = replica.instances.get(position)
         if not isinstance(found, Opened) or found.token != self._token:
-            replica.instances[position] = self._make_opened()
+            replica.instances[position] = self._make_opened(position, replica.isolation)
 
-    def _make_opened(self) -> Opened:
+    def _make_opened(self, position: int, isolation: Isolation | None) -> Opened:
         function = self.function
+        if isolation is not None:
+            make_child: Callable[[], ChildCalls] = partial(isolation.operator_child, position, self.name)
+            return Opened(self._token, None, make_child=make_child)
         if self.is_in_child and not function.is_class:
-            return Opened(self._token, None)
+            # Of one pass alone: tasks that share a replica may run in turns.
+            make_child = partial(ChildFunction, function.instantiate, self.name)
+            return Opened(self._token, None, make_child=make_child)
         if self.is_in_child:
             child = ChildFunction(function.instantiate, self.name)
             child.start()
@@ -160,9 +169,18 @@ class FunctionOperator(Operator):
         thread = _loop_thread(self.name) if function.is_async and function.is_class else None
         return Opened(self._token, function.instantiate(), thread)
 
+    def make_for_child(self) -> Callable[[Any], Any]:
+        """Return the function for calls one by one in a process of its own: an async one is run there."""
+        call = self.function.instantiate()
+        if not self.function.is_async:
+            return call
+        from skate.data._operators.async_calls import one_by_one
+
+        return one_by_one(call)
+
     @property
     def is_in_child(self) -> bool:
-        """Calls run in a child process."""
+        """Calls run in a child process, whether the task is isolated or not."""
         return self.policy.timeout_per_row is not None and not self.function.is_async
 
     def opened(self, replica: Replica) -> Opened:
@@ -183,6 +201,7 @@ class Run:
 
     Attributes:
         task: the task.
+        is_async: calls return coroutines or async generators.
         row_base: rows of the operator's input before the current block.
         waited_s: seconds that the current block was waited for.
     """
@@ -197,9 +216,9 @@ class Run:
         self._opened = operator.opened(task.replica)
         self._thread = self._opened.thread
         self._child = self._opened.child
-        if operator.is_in_child and self._child is None:
-            # Of this pass alone: tasks that share a replica may run in turns.
-            self._child = ChildFunction(operator.function.instantiate, operator.name)
+        if self._opened.make_child is not None:
+            self._child = self._opened.make_child()
+        self.is_async = self._child is None and operator.function.is_async
         self.call = self._opened.call or partial(self._in_child, 1)
 
     # ------------------------------------------------------------------ input
@@ -228,8 +247,7 @@ class Run:
     def _in_child(self, rows: int, data: Any) -> Any:
         child, seconds = self._child, self.policy.timeout_per_row
         assert child is not None
-        assert seconds is not None
-        return child.call(data, seconds * rows)
+        return child.call(data, None if seconds is None else seconds * rows)
 
     def call_batch(self, batch: Any, rows: int) -> Any:
         """Call the function with a batch of so many rows."""
@@ -257,11 +275,10 @@ class Run:
     def close(self) -> None:
         """Release what was made for this pass alone."""
         self.count_rows()
-        if not self.operator.function.is_class:
-            if self._thread is not None:
-                self._thread.close()
-            if self._child is not None:
-                self._child.close()
+        if self._thread is not None and self._thread is not self._opened.thread:
+            self._thread.close()
+        if self._child is not None and self._child is not self._opened.child:
+            self._child.close()
 
     # ------------------------------------------------------------------ errors
 

@@ -3,16 +3,22 @@
 ::
 
     task ──fork──► child: makes the function (the instance of a class), then serves calls
+      │ or fork, exec
       │  length, pickle of the row or batch  ───────────►  │
       │  ◄───────────  length, pickle of ("value", what it returned) | ("item", ...)* ("end",) | ("error",
       ...)
 
 A call that takes too long is ended by SIGKILL; so the next one gets a new child. The child ends when its
 parent does, even in the middle of a call that never returns.
+
+A fork is there in milliseconds. It has the memory of its parent, but none of its threads: a library that
+computes with threads, or on a GPU, hangs or fails there if the parent has used it. A fresh child is another
+Python with the parent's ``sys.path``, environment and folder.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import os
 import pickle
@@ -25,21 +31,29 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
-from skate.data.exceptions import RayDataUserCodeException, RowCrashedError, RowTimeoutError, wrap
+from skate.data._task.operators import ChildCalls, NotOfRow
+from skate.data.exceptions import (
+    RayDataUserCodeException,
+    RowCrashedError,
+    RowTimeoutError,
+    UserTraceback,
+    wrap,
+)
 
 _LENGTH = struct.Struct("<Q")
 #: Bytes of one read.
 _CHUNK = 1 << 20
 
 
-class ChildFunction:
+class ChildFunction(ChildCalls):
     """A function that runs in a child process. Calls are made by one thread at a time.
 
     Args:
-        make: makes the function, in the child.
+        make: makes the function, in the child; it is pickled for a fresh one.
         name: names the function in errors.
+        is_fresh: the child is a Python of its own, not a fork.
 
     Raises:
         Exception: ``make`` raised; the first ``start`` or call raises it.
@@ -49,9 +63,10 @@ class ChildFunction:
         >>> decode.call(row, seconds=2.0)
     """
 
-    def __init__(self, make: Callable[[], Callable[[Any], Any]], name: str) -> None:
+    def __init__(self, make: Callable[[], Callable[[Any], Any]], name: str, is_fresh: bool = False) -> None:
         self._make = make
         self._name = name
+        self._is_fresh = is_fresh
         self._child: _Child | None = None
         self._streaming: _Items | None = None
 
@@ -60,20 +75,22 @@ class ChildFunction:
         if self._child is not None and self._child.is_alive():
             return
         self.close()
-        child = _Child(self._make)
+        child = _Child(None if self._is_fresh else self._make)
         self._child = child
         try:
-            self._receive(child, None, 0.0)
+            if self._is_fresh:
+                self._send(child, self._make, " before its first call")
+            self._receive(child, None, 0.0, " before its first call")
         except BaseException:
             self.close()
             raise
 
-    def call(self, data: Any, seconds: float) -> Any:
+    def call(self, data: Any, seconds: float | None = None) -> Any:
         """Call the function.
 
         Args:
             data: the row or batch.
-            seconds: that the call may take, and all items of a generator together.
+            seconds: that the call may take, and all items of a generator together; None: any time.
 
         Returns:
             The value that the function returned; for a generator, a generator.
@@ -81,25 +98,28 @@ class ChildFunction:
         Raises:
             RowTimeoutError: it took longer; its process was killed.
             RowCrashedError: it ended its process.
+            NotOfRow: the function could not be made.
             Exception: what the function raised.
         """
         if self._streaming is not None:
             self._streaming.gather()  # of another task of the replica, which goes on later
-        self.start()
+        try:
+            self.start()
+        except (Exception, SystemExit) as error:
+            raise NotOfRow(error) from error
         child = self._child
         assert child is not None
-        deadline = time.monotonic() + seconds
-        try:
-            child.send(_dumped(data))
-        except OSError:
-            self._crashed(child)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        self._send(child, data)
         kind, value = self._receive(child, deadline, seconds)
         if kind == "value":
             return value
         self._streaming = _Items(self._items(child, kind, value, deadline, seconds))
         return self._streaming
 
-    def _items(self, child: _Child, kind: str, value: Any, deadline: float, seconds: float) -> Iterator[Any]:
+    def _items(
+        self, child: _Child, kind: str, value: Any, deadline: float | None, seconds: float | None
+    ) -> Iterator[Any]:
         is_complete = False
         try:
             while kind == "item":
@@ -111,7 +131,16 @@ class ChildFunction:
             if not is_complete and self._child is child:
                 self.close()  # the rest of its items is not wanted, or it is dead
 
-    def _receive(self, child: _Child, deadline: float | None, seconds: float) -> tuple[str, Any]:
+    def _send(self, child: _Child, data: Any, when: str = "") -> None:
+        pickled = _dumped(data)
+        try:
+            child.send(pickled)
+        except OSError:
+            self._crashed(child, when)
+
+    def _receive(
+        self, child: _Child, deadline: float | None, seconds: float | None, when: str = ""
+    ) -> tuple[str, Any]:
         try:
             message = pickle.loads(child.receive(deadline))
         except TimeoutError:
@@ -121,16 +150,18 @@ class ChildFunction:
                 "its process was killed"
             ) from None
         except EOFError:
-            self._crashed(child)
+            self._crashed(child, when)
         kind, value = message
-        if kind == "error":
-            raise value.cause if isinstance(value, RayDataUserCodeException) else value
+        if kind in ("error", "not of row"):
+            error = value.cause if isinstance(value, RayDataUserCodeException) else value
+            raise error if kind == "error" else NotOfRow(error)
         return kind, value
 
-    def _crashed(self, child: _Child) -> NoReturn:
-        how = child.how_it_ended()
+    def _crashed(self, child: _Child, when: str) -> NoReturn:
+        trace, how = child.trace(), child.how_it_ended()
         self._child = None
-        raise RowCrashedError(f"{self._name} ended its process: {how}") from None
+        error = RowCrashedError(f"{self._name} ended its process{when}: {how}")
+        raise error from (UserTraceback(trace) if trace else None)
 
     def close(self) -> None:
         """End the child."""
@@ -168,7 +199,7 @@ class _Items(Iterator[Any]):
 class _Child:
     """The process, seen from its parent."""
 
-    def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+    def __init__(self, make: Callable[[], Callable[[Any], Any]] | None) -> None:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()  # or the child has the same text in its buffer
@@ -177,19 +208,22 @@ class _Child:
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
         life, self._life = os.pipe()
+        self._trace = os.memfd_create("skate-trace")
         with warnings.catch_warnings():
             # Other threads do not exist in the child, which needs none of them.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
-            _serve(make, requests, answers, life, (self._requests, self._answers, self._life))
+            files = (requests, answers, life, self._trace)
+            if make is None:
+                _become_fresh(files)
+            _serve(make, *files, (self._requests, self._answers, self._life))
         for file in (requests, answers, life):
             os.close(file)
         self._pid = pid
         self._owner = os.getpid()
-        self._finalizer = weakref.finalize(
-            self, _end, pid, self._owner, self._requests, self._answers, self._life
-        )
+        self._files = (self._requests, self._answers, self._life, self._trace)
+        self._finalizer = weakref.finalize(self, _end, pid, self._owner, *self._files)
         self._poll = select.poll()
         self._poll.register(self._answers, select.POLLIN)
         self._buffer = bytearray()
@@ -246,7 +280,7 @@ class _Child:
             self.end()
             return "it closed its files, and was killed"
         if self._finalizer.detach() is not None:
-            for file in (self._requests, self._answers, self._life):
+            for file in self._files:
                 os.close(file)
         if status < 0:
             return "nobody knows how: another part of the program waited for it"
@@ -255,6 +289,13 @@ class _Child:
             name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
             return f"killed by {name}" + (" (too little memory?)" if number == signal.SIGKILL else "")
         return f"it exited with code {os.WEXITSTATUS(status)}"
+
+    def trace(self) -> str:
+        """Return where it was when native code ended it: its Python frames; "" for other ends."""
+        if not self._finalizer.alive:
+            return ""
+        text = os.pread(self._trace, _CHUNK, 0).decode(errors="replace")
+        return text.partition(f'  File "{__file__}"')[0]
 
 
 def _end(pid: int, owner: int, *files: int) -> None:
@@ -287,11 +328,31 @@ def _wait(pid: int, seconds: float) -> int | None:
 # ---------------------------------------------------------------------- in the child
 
 
+def _become_fresh(files: Sequence[int]) -> NoReturn:
+    """Become another Python, which serves with the function that it is sent."""
+    try:
+        for file in files:
+            os.set_inheritable(file, True)
+        program = (
+            f"import sys; sys.path[:] = {[os.fspath(path) for path in sys.path]!r}; "
+            f"from {__name__} import _serve; _serve(None, *{tuple(files)!r}, ())"
+        )
+        os.execv(sys.executable, [sys.executable, "-c", program])
+    finally:
+        os._exit(1)
+
+
 def _serve(
-    make: Callable[[], Callable[[Any], Any]], requests: int, answers: int, life: int, parents: Sequence[int]
+    make: Callable[[], Callable[[Any], Any]] | None,
+    requests: int,
+    answers: int,
+    life: int,
+    trace: int,
+    parents: Sequence[int],
 ) -> NoReturn:
     code = 1
     try:
+        faulthandler.enable(trace, all_threads=False)
         for file in parents:
             os.close(file)
         signal.set_wakeup_fd(-1)
@@ -317,20 +378,17 @@ def _die_with_writer(file: int) -> None:
     fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _loop(make: Callable[[], Callable[[Any], Any]], requests: int, answers: int) -> None:
-    try:
-        function = make()
-    except (Exception, SystemExit) as error:
-        _answer(answers, "error", wrap(error, ""))
-        return
-    _answer(answers, "value", None)
+def _loop(make: Callable[[], Callable[[Any], Any]] | None, requests: int, answers: int) -> None:
     with os.fdopen(requests, "rb") as source:
-        while True:
-            head = source.read(_LENGTH.size)
-            if len(head) < _LENGTH.size:
-                return
+        try:
+            function = make() if make is not None else pickle.loads(_message(source))()
+        except (Exception, SystemExit, NotOfRow) as error:
+            _answer_error(answers, error)
+            return
+        _answer(answers, "value", None)
+        while data := _message(source):
             try:
-                result = function(pickle.loads(source.read(_LENGTH.unpack(head)[0])))
+                result = function(pickle.loads(data))
                 if hasattr(result, "__next__"):
                     for item in result:
                         _answer(answers, "item", item)
@@ -338,9 +396,22 @@ def _loop(make: Callable[[], Callable[[Any], Any]], requests: int, answers: int)
                 else:
                     _answer(answers, "value", result)
                 del result
-            except (Exception, SystemExit) as error:
-                _answer(answers, "error", wrap(error, ""))
+            except (Exception, SystemExit, NotOfRow) as error:
+                _answer_error(answers, error)
             _flush()
+
+
+def _message(source: IO[bytes]) -> bytes:
+    """Return the next message; b"" at the end."""
+    head = source.read(_LENGTH.size)
+    return source.read(_LENGTH.unpack(head)[0]) if len(head) == _LENGTH.size else b""
+
+
+def _answer_error(file: int, error: BaseException) -> None:
+    if isinstance(error, NotOfRow):
+        _answer(file, "not of row", wrap(error.error, ""))
+    else:
+        _answer(file, "error", wrap(error, ""))
 
 
 def _answer(file: int, kind: str, value: Any) -> None:

@@ -6,6 +6,7 @@ looks at a row in Python.
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from skate.data._block.kernels.hashing import fresh_seed, random_numbers
 from skate.data._block.kernels.sorting import key_column
 from skate.data._block.schemas import NO_COLUMNS, public_schema
 from skate.data._block.tables import filter_rows, no_columns, take_rows
+from skate.data._operators.identity import identity
 from skate.data._task.operators import Operator, TaskContext
 from skate.data.expressions import (
     AliasExpr,
@@ -29,6 +31,7 @@ from skate.data.expressions import (
     as_expr,
     row_id,
 )
+from skate.data.expressions._texts import cut, short_text
 
 
 class ColumnOperator(Operator):
@@ -39,6 +42,11 @@ class ColumnOperator(Operator):
     """
 
     reads: tuple[str, ...] | None = None
+
+    def key(self) -> Any:
+        """Return plain data that is equal for equal operators, for the plan's hash: names are cut."""
+        own = {name: value for name, value in vars(self).items() if name not in ("name", "reads")}
+        return [type(self).__name__, _key(own)]
 
     @abstractmethod
     def apply(self, block: pa.Table, rows: RowPlace) -> pa.Table:
@@ -58,6 +66,19 @@ class ColumnOperator(Operator):
             ValueError: a column is missing, names clash: whatever the operator itself would raise.
         """
         return public_schema(self.apply(input_schema.empty_table(), RowPlace()).schema)
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, Expr):
+        return value.key(lambda function: hashlib.blake2b(identity(function), digest_size=16).hexdigest())
+    if isinstance(value, Mapping):
+        return [[name, _key(one)] for name, one in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [_key(one) for one in value]
+    if isinstance(value, pa.Schema):
+        return str(value)
+    # Others, such as the rule by which seeds are drawn, differ from run to run.
+    return value if isinstance(value, (str, int, float, bool)) else None
 
 
 def _names(columns: Any, verb: str) -> list[str]:
@@ -84,6 +105,7 @@ class Select(ColumnOperator):
     """Keep some columns, in the order given; without any, rows keep their number."""
 
     preserves_rows = True
+    unit_rows = 1
 
     def __init__(self, columns: str | Sequence[str]) -> None:
         self.columns = tuple(_names(columns, "select_columns"))
@@ -91,7 +113,7 @@ class Select(ColumnOperator):
         if twice:
             raise ValueError(f"select_columns: {twice} is named twice")
         self.reads = self.columns
-        self.name = f"Select({', '.join(self.columns)})"
+        self.name = f"Select({cut(', '.join(self.columns))})"
 
     def apply(self, block: pa.Table, rows: RowPlace) -> pa.Table:
         """Return the columns."""
@@ -102,10 +124,11 @@ class Drop(ColumnOperator):
     """Drop some columns; where all are dropped, rows keep their number."""
 
     preserves_rows = True
+    unit_rows = 1
 
     def __init__(self, columns: str | Sequence[str]) -> None:
         self.columns = tuple(_names(columns, "drop_columns"))
-        self.name = f"Drop({', '.join(self.columns)})"
+        self.name = f"Drop({cut(', '.join(self.columns))})"
 
     def apply(self, block: pa.Table, rows: RowPlace) -> pa.Table:
         """Return the other columns."""
@@ -123,6 +146,7 @@ class Rename(ColumnOperator):
     """
 
     preserves_rows = True
+    unit_rows = 1
 
     def __init__(self, names: Mapping[str, str] | Sequence[str]) -> None:
         if isinstance(names, str) or not names:
@@ -130,11 +154,11 @@ class Rename(ColumnOperator):
         self.names: dict[str, str] | tuple[str, ...]
         if isinstance(names, Mapping):
             self.names = dict(names)
-            self.name = f"Rename({', '.join(f'{old}: {new}' for old, new in self.names.items())})"
+            self.name = f"Rename({cut(', '.join(f'{old}: {new}' for old, new in self.names.items()))})"
             new_names: Sequence[str] = list(self.names.values())
         else:
             self.names = tuple(_names(names, "rename_columns"))
-            self.name = f"Rename({', '.join(self.names)})"
+            self.name = f"Rename({cut(', '.join(self.names))})"
             new_names = self.names
         twice = sorted({name for name in new_names if list(new_names).count(name) > 1})
         if twice:
@@ -167,7 +191,7 @@ class WithColumns(ColumnOperator):
 
     def __init__(self, columns: Mapping[str, Any]) -> None:
         self.columns = {name: as_expr(value) for name, value in columns.items()}
-        self.name = f"WithColumns({', '.join(self.columns)})"
+        self.name = f"WithColumns({cut(', '.join(self.columns))})"
 
     def apply(self, block: pa.Table, rows: RowPlace) -> pa.Table:
         """Return the block with the columns."""
@@ -193,7 +217,7 @@ class Project(ColumnOperator):
 
     def __init__(self, columns: Sequence[str | Expr]) -> None:
         self.columns = tuple(columns)
-        self.name = f"Project({', '.join(_shown(column) for column in self.columns)})"
+        self.name = f"Project({cut(', '.join(_shown(column) for column in self.columns))})"
 
     def apply(self, block: pa.Table, rows: RowPlace) -> pa.Table:
         """Return the columns."""
@@ -226,7 +250,7 @@ class Project(ColumnOperator):
 def _shown(column: str | Expr) -> str:
     if isinstance(column, str):
         return column
-    return column.name or ("*" if isinstance(column, StarExpr) else type(column).__name__)
+    return column.name or ("*" if isinstance(column, StarExpr) else short_text(column))
 
 
 class FilterExpr(ColumnOperator):
@@ -236,7 +260,7 @@ class FilterExpr(ColumnOperator):
         if not isinstance(condition, Expr):
             raise TypeError(f"filter(expr=) takes an expression, not {type(condition).__name__}")
         self.condition = condition.expr if isinstance(condition, AliasExpr) else condition
-        self.name = f"Filter({_one_line(self.condition)})"
+        self.name = f"Filter({short_text(self.condition)})"
 
     def apply(self, block: pa.Table, rows: RowPlace) -> pa.Table:
         """Return the rows that are kept."""
@@ -253,11 +277,6 @@ class FilterExpr(ColumnOperator):
     def schema(self, input_schema: pa.Schema) -> pa.Schema | None:
         """Return the input's schema."""
         return input_schema
-
-
-def _one_line(expr: Expr) -> str:
-    text = " ".join(line.lstrip("├└─│ ") for line in repr(expr).splitlines())
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 class RandomSample(ColumnOperator):
@@ -310,7 +329,7 @@ class UniqueOfBlock(ColumnOperator):
     def __init__(self, columns: str | Sequence[str]) -> None:
         self.columns = tuple(_names(columns, "unique"))
         self.reads = self.columns
-        self.name = f"UniqueOfBlock({', '.join(self.columns)})"
+        self.name = f"UniqueOfBlock({cut(', '.join(self.columns))})"
 
     def apply(self, block: pa.Table, rows: RowPlace) -> pa.Table:
         """Return the distinct values."""

@@ -140,6 +140,21 @@ class ErrorBudget:
             if name.startswith(SEEN):
                 self._seen[name.removeprefix(SEEN)] += rows
 
+    def recall(
+        self, letters: Iterable[Letter], skipped: Mapping[str, int], counts: Mapping[str, int]
+    ) -> None:
+        """Count what an earlier run of the same write recorded: a limit is one of the whole write.
+
+        Args:
+            letters: rows that are kept.
+            skipped: number of rows that were left out, by stage; their errors are not known any more.
+            counts: as in ``take``.
+        """
+        self.take(letters, counts)
+        for stage, rows in skipped.items():
+            self._failed[stage] += rows
+            self._errors.setdefault(stage, Counter())["(in the run before)"] += rows
+
     def failed(self, stage: str | None = None) -> int:
         """Return the number of rows that failed, of one stage or of all."""
         return self._failed[stage] if stage is not None else sum(self._failed.values())
@@ -186,6 +201,7 @@ _SCHEMA_TAIL = (
     ("path", pa.string()),
     ("row_id", pa.string()),
     ("attempts", pa.int64()),
+    ("operation", pa.int64()),
 )
 
 
@@ -198,7 +214,7 @@ def letters_to_table(letters: Sequence[Letter]) -> pa.Table:
     Returns:
         Columns ``row`` (the original row: a struct if all rows have the same columns and types, else
         pickled bytes; null where there was none yet), ``error_type``, ``error``, ``traceback``, ``stage``,
-        ``path``, ``row_id``, ``attempts``.
+        ``path``, ``row_id``, ``attempts``, ``operation`` (place of the stage in its plan; null for reads).
     """
     kept = [letter for letter in letters if letter.is_kept]
     columns = {
@@ -210,6 +226,7 @@ def letters_to_table(letters: Sequence[Letter]) -> pa.Table:
         "path": [letter.path for letter in kept],
         "row_id": [letter.row_id for letter in kept],
         "attempts": [letter.attempts for letter in kept],
+        "operation": [letter.operation for letter in kept],
     }
     arrays = [columns["row"], *(pa.array(columns[name], kind) for name, kind in _SCHEMA_TAIL)]
     return pa.Table.from_arrays(arrays, names=list(columns))

@@ -236,7 +236,7 @@ class GroupFunction:
                 yield from_batch(made, self.stage)
         except (Exception, SystemExit) as error:
             first = _first_row(group)
-            raise wrap(error, self.stage, first) from error
+            raise wrap(error, self.stage, first, has_policy=False) from error
 
 
 async def _awaited(result: Any) -> Any:

@@ -26,7 +26,7 @@ from skate.data._operators.calls import (
     with_runs,
 )
 from skate.data._operators.held import Held
-from skate.data._task.operators import TaskContext
+from skate.data._task.operators import NotOfRow, TaskContext
 
 if TYPE_CHECKING:  # asyncio is loaded when a function is async
     from skate.data._operators.async_calls import AsyncCall
@@ -60,13 +60,17 @@ class Pace:
 class RowOperator(FunctionOperator):
     """Base of the operators over rows."""
 
+    unit_rows = 1
+
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table]:
         run = Run(self, task)
         try:
-            if self.function.is_async:
+            if run.is_async:
                 yield from self._process_async(run, blocks)
             else:
                 yield from self._process(run, blocks)
+        except NotOfRow as passing:
+            raise passing.error from passing.error.__cause__
         finally:
             run.close()
 

@@ -15,8 +15,10 @@ from skate.data._exec.port import Port
 from skate.data._exec.schemas import SchemaWatch
 from skate.data._exec.stages import Stage
 from skate.data._insight.progress import make_progress
+from skate.data._io.commit_letters import Failures
 from skate.data._operators.dead_letters import ErrorBudget, ErrorPolicy
 from skate.data._plan.logical import ActorPool, Apply, Blocks, Node, Read, Write
+from skate.data._plan.names import operations
 from skate.data._plan.physical import Machine, repeatable, to_stages
 from skate.data._plan.rules import optimise
 from skate.data._task.operators import Letter
@@ -32,20 +34,29 @@ class Letters:
     """The dead letters of an execution.
 
     Attributes:
+        places: number of each operation in the plan, by its name.
         rows: letters of operations with ``on_error="dead_letter"``, in the order in which they came.
     """
 
     policies: Mapping[str, ErrorPolicy]
     budget: ErrorBudget
+    places: Mapping[str, int]
     rows: list[Letter] = field(default_factory=list)
 
     def take(self, letters: Sequence[Letter], counts: Mapping[str, int]) -> None:
         """Keep letters, and raise if they are too many."""
         self.budget.take(letters, counts)
+        for letter in letters:
+            letter.operation = self.places.get(letter.stage)
         self.rows += [one for one in letters if self._is_kept(one)]
         error = self.budget.exceeded()
         if error is not None:
             raise error
+
+    def recall(self, failures: Failures) -> None:
+        """Take in what failed in the parts of the source that an earlier run of the same write wrote."""
+        self.budget.recall(failures.letters, failures.skipped, failures.counts)
+        self.rows += failures.letters
 
     def finish(self) -> None:
         """Raise if the letters are too many for all the rows that there were."""
@@ -67,12 +78,15 @@ def execute(plan: Node, context: Any) -> Execution:
         plan: the logical plan.
         context: the DataContext.
     """
+    places = {one.name: number for number, one in enumerate(operations(plan))}
     plan = optimise(plan)
     port, machine = _place(plan, context)
     stages = to_stages(plan, machine)
     if isinstance(plan, Write) and plan.sink.is_resumable:
         stages = repeatable(stages)
-    letters = _letters(stages)
+    letters = _letters(stages, places)
+    if isinstance(plan, Write):
+        letters.recall(plan.sink.failures())
     execution = Execution(
         stages,
         port,
@@ -82,7 +96,7 @@ def execute(plan: Node, context: Any) -> Execution:
         on_end=letters.finish,
         observer=make_progress(context.progress if context.enable_progress_bars else "off"),
         most_cpus=machine.cpus,
-        schemas=SchemaWatch() if context.on_schema == "error" else None,
+        schemas=SchemaWatch(context.on_schema),
         stall_s=context.execution_no_progress_timeout_s,
     )
     execution.letters = letters.rows
@@ -165,7 +179,7 @@ def _is_small(plan: Node, limit_bytes: int) -> bool:
     return total < limit_bytes
 
 
-def _letters(stages: Sequence[Stage]) -> Letters:
+def _letters(stages: Sequence[Stage], places: Mapping[str, int]) -> Letters:
     policies = {}
     for stage in stages:
         for operator in stage.operators:
@@ -173,4 +187,4 @@ def _letters(stages: Sequence[Stage]) -> Letters:
             if isinstance(policy, ErrorPolicy):
                 policies[operator.name] = policy
     limits = {name: policy.max_errors for name, policy in policies.items()}
-    return Letters(policies, ErrorBudget(limits))
+    return Letters(policies, ErrorBudget(limits), places)

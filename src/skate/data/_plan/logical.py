@@ -112,11 +112,14 @@ class Blocks(Node):
         slices: the blocks, in order.
         schema: their schema, if known.
         label: for people.
+        stands_for: names of the operations in whose place the blocks stand, for rows that are tried again:
+            those above keep their own names and numbers.
     """
 
     slices: tuple[BlockSlice, ...]
     schema: pa.Schema | None = None
     label: str = "Blocks"
+    stands_for: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

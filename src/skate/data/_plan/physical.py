@@ -7,17 +7,21 @@ stage of its own, since its processes hold models and what is cheap should not w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
+from skate.data._block.errors import SchemaConflictError
 from skate.data._block.tables import concat, slice_rows
 from skate.data._exec.stages import Kind, Pool, Stage
 from skate.data._io.datasource import ReadTasks
 from skate.data._io.sink import Sink
+from skate.data._io.writers.one_schema import SeenSchemas, Written
 from skate.data._plan.logical import (
     ActorPool,
     Apply,
@@ -31,10 +35,13 @@ from skate.data._plan.logical import (
     Union,
     Write,
 )
+from skate.data._plan.names import unique_name
 from skate.data._task.operators import Made, Operator, TaskContext
 
 #: Bytes up to which rows of the caller's process are written by one task.
 SMALL_WRITE_BYTES = 32 << 20
+#: A source that has so many read tasks is not asked for more, to know whether all CPUs have one.
+_ENOUGH_TASKS = 16
 
 
 class TakeRows(Operator):
@@ -86,16 +93,14 @@ class WriteRows(Operator):
 
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[Made]:
         """Write the task's rows."""
-        seen: list[pa.Schema] = []
-
-        def watched() -> Iterator[pa.Table]:
-            for block in blocks:
-                if not seen:
-                    seen.append(block.schema)
-                yield block
-
-        result = self.sink.write(watched(), task)
-        yield Made(pa.table({}), (result, seen[0] if seen else None))
+        seen = SeenSchemas()
+        try:
+            result = self.sink.write(seen.watched(blocks, task.task_id), task)
+        except SchemaConflictError:
+            if self.sink.has_one_schema:
+                seen.check(self.name, self.sink.on_schema)  # it knows where the rows came from
+            raise
+        yield Made(pa.table({}), Written(result, tuple(seen.origins), seen.first))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,8 @@ class _Planner:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.stages: list[Stage] = []
-        self._names: dict[str, int] = {}
+        self._chosen: set[int] = set()  # sources whose number of tasks is the user's choice
+        self._names: Counter[str] = Counter()
         self._is_ordered = machine.preserves_order
 
     def add(self, node: Node, rows_wanted: int | None) -> int:
@@ -147,6 +153,8 @@ class _Planner:
         if isinstance(node, Read):
             return self._read(node, rows_wanted)
         if isinstance(node, Blocks):
+            for name in node.stands_for:
+                unique_name(self._names, name)
             return self._append(Stage(0, node.name, Kind.BLOCKS, slices=node.slices))
         if isinstance(node, Apply):
             wanted = rows_wanted if node.operator.preserves_rows else None
@@ -182,6 +190,8 @@ class _Planner:
         tasks = ReadTasks(make(parallelism, rows_wanted, self._machine.context))
         operators: tuple[Operator, ...] = () if rows_wanted is None else (TakeRows(rows_wanted),)
         cpus, options = _resources(node.resources, is_pool=False)
+        if node.parallelism > 0:
+            self._chosen.add(len(self.stages))
         return self._append(
             Stage(
                 0,
@@ -199,11 +209,11 @@ class _Planner:
 
     def _named(self, node: Apply) -> Apply:
         """Return a node whose operator has a name of its own: figures and limits of errors go by name."""
-        count = self._names[node.operator.name] = self._names.get(node.operator.name, 0) + 1
-        if count == 1:
+        name = unique_name(self._names, node.operator.name)
+        if name == node.operator.name:
             return node
         operator = copy(node.operator)
-        operator.name = f"{node.operator.name}#{count}"
+        operator.name = name
         return replace(node, operator=operator)
 
     def _apply(self, node: Apply, below: int, rows_wanted: int | None) -> int:
@@ -211,12 +221,16 @@ class _Planner:
         stage = self.stages[below]
         cpus, options = _resources(node.resources, is_pool=isinstance(node.compute, ActorPool))
         if isinstance(node.compute, TaskPool) and self._can_fuse(stage, node, cpus, options):
+            operators = (*stage.operators, node.operator)
             self.stages[below] = replace(
-                stage, name=f"{stage.name}->{node.name}", operators=(*stage.operators, node.operator)
+                stage,
+                name=f"{stage.name}->{node.name}",
+                operators=operators,
+                unit_rows=_unit_rows(operators) if stage.kind is Kind.CHAIN else 0,
             )
             return below
         pool = self._pool(node.compute) if isinstance(node.compute, ActorPool) else None
-        operators: tuple[Operator, ...] = (node.operator,)
+        operators = (node.operator,)
         if rows_wanted is not None and stage.kind is Kind.BLOCKS:
             operators = (TakeRows(rows_wanted), node.operator)
         return self._append(
@@ -231,6 +245,7 @@ class _Planner:
                 options=options,
                 cpus=cpus,
                 batch_rows=node.batch_rows,
+                unit_rows=_unit_rows(operators),
                 is_ordered=self._is_ordered,
             )
         )
@@ -243,7 +258,21 @@ class _Planner:
         assert isinstance(node.compute, TaskPool)
         if node.compute.size is not None and node.compute.size != stage.max_tasks:
             return False
+        if node.operator.calls_user_code and self._has_few_tasks(stage):
+            return False  # on its own, its input is cut for all CPUs
+        if stage.unit_rows and not node.operator.unit_rows:
+            return False  # it would keep the input of a user's function whole
         return not (node.batch_rows and self._has_small_inputs(stage, node.batch_rows))
+
+    def _has_few_tasks(self, stage: Stage) -> bool:
+        """Tell whether a stage may run fewer tasks than there are CPUs; the merges of an exchange are few."""
+        if stage.kind is Kind.SOURCE:
+            if stage.index in self._chosen:
+                return False
+            wanted = min(int(self._machine.cpus), _ENOUGH_TASKS)
+            stage.read_tasks.make(wanted)
+            return len(stage.read_tasks) < wanted
+        return stage.kind is Kind.BARRIER
 
     def _has_small_inputs(self, stage: Stage, batch_rows: int) -> bool:
         """Tell whether a source's tasks are known to have fewer rows than a batch."""
@@ -325,6 +354,12 @@ class _Planner:
         return 0, SMALL_WRITE_BYTES if self._machine.is_local and not sink.is_resumable else 0
 
 
+def _unit_rows(operators: Sequence[Operator]) -> int:
+    """Return the rows after whose multiples the input of some operators may be cut; 0: none, or no use."""
+    units = [operator.unit_rows for operator in operators]
+    return math.lcm(*units) if any(one.calls_user_code for one in operators) else 0
+
+
 def _resources(resources: Resources, is_pool: bool) -> tuple[float, dict[str, Any]]:
     """Return the CPUs that a task uses, and the options for it or its replica.
 
@@ -356,4 +391,4 @@ def repeatable(stages: list[Stage]) -> list[Stage]:
             f"resume=True: a write can be resumed if its plan reads, maps and filters only; {mixing[0]} "
             "needs rows of several files together. Write its result without resume, or materialise it first"
         )
-    return [replace(stage, is_repeatable=True, is_ordered=True) for stage in stages]
+    return [replace(stage, is_repeatable=True, is_ordered=True, unit_rows=0) for stage in stages]

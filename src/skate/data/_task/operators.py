@@ -9,7 +9,7 @@ in ``Replica``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ class Letter:
         row_id: ``"<task>:<n>"``: the n-th row of a task's input; the same in every run of a plan.
         attempts: calls that failed with the row alone.
         is_kept: the row is to be kept; False: it is left out (``on_error="skip"``) and only counted.
+        operation: number of the operation in its plan, of those above the reads; None: a read, or not known.
     """
 
     row: dict[str, Any] | None
@@ -53,6 +54,49 @@ class Letter:
     row_id: str
     attempts: int = 1
     is_kept: bool = True
+    operation: int | None = None
+
+
+class NotOfRow(BaseException):
+    """An error that no row is to blame for, on its way past what handles the errors of calls.
+
+    Args:
+        error: what the operator is to raise.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class ChildCalls(ABC):
+    """A function in a process of its own."""
+
+    @abstractmethod
+    def call(self, data: Any, seconds: float | None = None) -> Any:
+        """Call the function, for so many seconds at most. Return its value, or an iterator for a generator's.
+
+        Raises:
+            RowCrashedError: it ended its process; the next call gets another one.
+            RowTimeoutError: it took longer.
+            NotOfRow: the function could not be made in the process.
+            Exception: what the function raised.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the process."""
+
+
+class Isolation(ABC):
+    """Makes processes for what may end the process that it runs in."""
+
+    @abstractmethod
+    def child(self, make: Callable[[], Callable[[Any], Any]], name: str) -> ChildCalls:
+        """Return the function that ``make``, which is pickled, makes in a process; ``name`` is for errors."""
+
+    @abstractmethod
+    def operator_child(self, position: int, name: str) -> ChildCalls:
+        """Return the function of an operator of the stage, made anew in the process."""
 
 
 @dataclass(slots=True)
@@ -61,9 +105,12 @@ class Replica:
 
     Attributes:
         instances: instance of a user's class by the position of its operator in the stage.
+        isolation: makes processes for calls of users' functions and for the reading of files, in a task whose
+            process has ended before; None: they run in this one.
     """
 
     instances: dict[int, Any] = field(default_factory=dict)
+    isolation: Isolation | None = None
 
 
 @dataclass(slots=True)
@@ -108,12 +155,17 @@ class Operator(ABC):
         preserves_rows: row i of the output belongs to row i of the input.
         is_deterministic: the same input gives the same output; False for samples without a seed.
         times_itself: it spends ``"run"`` itself; else all of its own time is counted so.
+        unit_rows: a task's input may be cut after any multiple of this many rows, and the output of the parts
+            is that of the whole; 0: it may not be cut.
+        calls_user_code: it calls a user's function, which may take long.
     """
 
     name: str = ""
     preserves_rows: bool = False
     is_deterministic: bool = True
     times_itself: bool = False
+    unit_rows: int = 0
+    calls_user_code: bool = False
 
     @abstractmethod
     def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table | Made]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pyarrow as pa
+
+from skate.data._block.kernels.sorting import SortKey, sort_indices
 from skate.data._block.rows import iter_rows
+from skate.data._block.tables import concat, take_rows
 from skate.data._operators.exchanges.aggregate import Aggregate
 from skate.data._operators.exchanges.duplicates import unique
 from skate.data._plan.logical import Exchanged
@@ -112,12 +116,23 @@ class Aggregation(Core):
             ignore_nulls: leave None out.
 
         Returns:
-            Values, in no promised order.
+            Values in ascending order, NaN and None last; those that have no order, such as lists, in the
+            order of a hash.
 
         Raises:
             ValueError: no such column.
         """
         check_columns(self, "unique", [column])
         plan = Exchanged((self._plan,), unique(column))
-        values = [row[column] for table in self._tables(plan) for row in iter_rows(table)]
+        tables = _in_order(list(self._tables(plan)), column, self._context.on_conflict)
+        values = [row[column] for table in tables for row in iter_rows(table)]
         return [value for value in values if value is not None] if ignore_nulls else values
+
+
+def _in_order(tables: list[pa.Table], column: str, on_conflict: str) -> list[pa.Table]:
+    """Return rows in the order of a column if its values have one; what an exchange makes comes by hashes."""
+    try:
+        whole = concat(tables, on_conflict)
+        return [take_rows(whole, sort_indices(whole, [SortKey(column)]))]
+    except (TypeError, ValueError, pa.ArrowNotImplementedError):
+        return tables

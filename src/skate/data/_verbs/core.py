@@ -23,7 +23,7 @@ class LastRun:
     """The figures and failed rows of an execution.
 
     Attributes:
-        stats: its figures; they grow while it runs.
+        stats: its figures; they grow while it runs. None: nothing ran, an earlier program did it all.
         letters: the rows that failed.
     """
 
@@ -82,6 +82,10 @@ class Core:
         self._running = execution
         if execution is not None:
             self._last = LastRun(execution.stats, execution.letters)
+
+    def _recall(self, letters: list[Any]) -> None:
+        """Take over the failed rows of a write that an earlier program completed."""
+        self._last = LastRun(None if self._last is None else self._last.stats, letters)
 
     def _tables(self, plan: Node | None = None) -> Generator[pa.Table, None, None]:
         """Run this Dataset, or another plan in its place, and yield blocks; closing it stops the run."""

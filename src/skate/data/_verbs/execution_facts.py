@@ -7,12 +7,12 @@ from typing import Any
 
 from skate.data._block.rows import iter_rows
 from skate.data._operators.dead_letters import letters_to_table, rows_of
-from skate.data._plan.logical import Blocks, Node, Read
 from skate.data._plan.physical import Machine, to_stages
 from skate.data._plan.rules import optimise
-from skate.data._verbs import facts, from_memory, printing, randomness
+from skate.data._verbs import from_memory, printing, randomness
 from skate.data._verbs.core import Core, LastRun
 from skate.data._verbs.predicting import predicted
+from skate.data._verbs.retrying import retried
 
 
 class ExecutionFacts(Core):
@@ -51,7 +51,8 @@ class ExecutionFacts(Core):
 
     def stats(self) -> str:
         """Return the figures of the last execution, for people: stages, rows, seconds; first empty."""
-        return "" if self._last is None else str(self._last.stats.as_text())
+        stats = None if self._last is None else self._last.stats
+        return "" if stats is None else str(stats.as_text())
 
     def get_stats_summary(self, detail: bool = False) -> dict[str, Any]:
         """Return the figures of the last execution as plain data; empty before the first.
@@ -59,7 +60,8 @@ class ExecutionFacts(Core):
         Args:
             detail: accepted for Ray's sake: all there is, is there.
         """
-        return {} if self._last is None else dict(self._last.stats.as_data())
+        stats = None if self._last is None else self._last.stats
+        return {} if stats is None else dict(stats.as_data())
 
     def _run(self, verb: str) -> LastRun:
         if self._last is None:
@@ -69,9 +71,12 @@ class ExecutionFacts(Core):
     def dead_letters(self) -> Any:
         """Return the rows that failed in the last execution, where ``on_error="dead_letter"`` said so.
 
+        A write that was resumed has those of the runs before it, too.
+
         Returns:
             A MaterializedDataset with the columns ``row`` (the row as it was), ``error_type``, ``error``,
-            ``traceback``, ``stage``, ``path``, ``row_id`` and ``attempts``.
+            ``traceback``, ``stage``, ``path``, ``row_id``, ``attempts`` and ``operation``: the place of the
+            stage in its plan.
 
         Raises:
             RuntimeError: the data set has not run yet.
@@ -86,43 +91,33 @@ class ExecutionFacts(Core):
     def retry(self, dead_letters: Any) -> Any:
         """Return this data set's operations over the rows of dead letters.
 
+        The rows go to the operation that failed, and to those above it. It is the one with the name of the
+        letters' stage, ``"Map(parse)"``: its function may be another, repaired one. Where a name does not
+        tell, because several operations have it or the function is a lambda, the operation must also stand at
+        the same place in the plan.
+
         Args:
-            dead_letters: what ``dead_letters()`` returned, or a data set read from such files.
+            dead_letters: what ``dead_letters()`` returned, or a data set read from such files, also in
+                another program.
 
         Returns:
             A Dataset; nothing runs yet.
 
         Raises:
-            ValueError: letters of other operations than this data set's, or several sources below it.
+            ValueError: the letters are of several operations, or of one that this data set does not have or
+                has at another place; or it puts the rows together with those of another source.
 
         Example:
             >>> again = fixed.retry(decoded.dead_letters())
         """
         letters = [table for table in dead_letters._tables() if table.num_rows]
-        stages = {row["stage"] for table in letters for row in iter_rows(table.select(["stage"]))}
-        plan = _over_rows(self._plan, stages, [row for table in letters for row in rows_of(table)])
-        return self._over(plan)
-
-
-def _over_rows(plan: Node, stages: set[str], rows: list[dict[str, Any]]) -> Node:
-    """Return a plan in which rows stand where the operations that failed got theirs."""
-    if not stages:
-        return from_memory.of_items([], None)
-    if len(stages) > 1:
-        raise ValueError(
-            f"retry() takes the letters of one operation; filter them by stage: {sorted(stages)}"
-        )
-    (stage,) = stages
-    failed = [
-        node for node in facts.nodes(plan) if node.name == stage and not isinstance(node, (Read, Blocks))
-    ]
-    if len(failed) != 1:
-        names = [node.name for node in facts.nodes(plan)]
-        raise ValueError(
-            f"retry(): the letters are of {stage!r}, and this data set has {len(failed)} such operations: "
-            f"{names}"
-        )
-    return randomness.replaced(plan, failed[0].inputs[0], from_memory.of_items(rows, None))
+        origins: dict[tuple[str, int | None], None] = {}
+        for table in letters:
+            names = [name for name in ("stage", "operation") if name in table.column_names]
+            for row in iter_rows(table.select(names)):
+                origins[row["stage"], row.get("operation")] = None
+        rows = [row for table in letters for row in rows_of(table)]
+        return self._over(retried(self._plan, list(origins), rows))
 
 
 def _stage_lines(stages: Any) -> list[str]:

@@ -122,7 +122,7 @@ class Watching(Core):
     def _observed(self, verb: str) -> Any:
         """Return the execution that runs, or what is left of the last one."""
         found = self._running if self._running is not None else self._last
-        if found is None:
+        if found is None or found.stats is None:
             raise RuntimeError(
                 f"{verb}() tells of an execution: run the data set first, or call it while it runs"
             )

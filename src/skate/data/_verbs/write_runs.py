@@ -42,22 +42,26 @@ def write(
     identify = getattr(sink, "identify", None)
     if identify is not None and sink.is_resumable:
         identify(identity(dataset._plan))
+    sink.on_schema = dataset._context.on_schema
     schema = facts.known_schema(dataset._plan)
-    letters = None if dead_letter is None else _letter_sink(dead_letter)
     sink.start(schema)
     if not sink.is_needed():
+        if sink.is_resumable:  # an earlier run did it all
+            dataset._recall(sink.failures().letters)
         return
+    letters = None
     try:
-        if letters is not None:
+        if dead_letter is not None:
+            letters = _letter_sink(dead_letter, sink)
             letters.start(None)
         results: list[Any] = []
         with running.run(node, dataset._context, dataset._watch) as execution:
             for _ in execution:
                 pass
-            for result, seen in execution.results():
-                results.append(result)
-                schema = seen if schema is None else schema
-        if letters is not None:
+            for written in execution.results():
+                results.append(written.result)
+                schema = written.schema if schema is None else schema
+        if letters is not None and letters.is_needed():
             _write_letters(letters, execution.letters)
         sink.commit(results, schema)
     except BaseException as error:
@@ -67,10 +71,19 @@ def write(
         raise
 
 
-def _letter_sink(path: str) -> Sink:
+def _letter_sink(path: str, sink: Sink) -> Sink:
+    """Return the sink of the letters of a write.
+
+    Letters become visible just before the rows. A run that ended in between must not write them again when
+    it is resumed: their sink knows by the name of the write that they are there.
+    """
     from skate.data._io.writers.parquet import ParquetSink
 
-    return ParquetSink(path)
+    if not sink.is_resumable:
+        return ParquetSink(path)
+    letters = ParquetSink(path, resume="force")
+    letters.identify({"letters of": getattr(sink, "write_uuid", "")})
+    return letters
 
 
 def _write_letters(sink: Sink, found: Any) -> None:

@@ -46,6 +46,12 @@ class Writing(Core):
 
         Files appear all together at the end. An empty result is an empty file with the schema.
 
+        All files have the same columns and types, as readers take those of one file for all. A column that
+        some blocks lack is null there, and numbers have the widest type: files that were written without it
+        are written again, before anything is visible. Columns without a common type end the write as soon as
+        two blocks have them, unless ``DataContext.on_schema`` is ``"object"``; with ``"error"`` any
+        difference does.
+
         Args:
             path: the folder.
             partition_cols: columns whose values become folders: ``year=2020/``.
@@ -73,6 +79,8 @@ class Writing(Core):
         Raises:
             ValueError, TypeError: an option out of range or of a wrong type; the message names it.
             FileExistsError, ValueError: the folder exists and ``mode`` forbids it.
+            SchemaMismatchError: rows have columns of types that no type holds; it names the column, the types
+                and where the rows came from.
 
         Example:
             >>> ds.write_parquet("embeddings/", mode="overwrite")

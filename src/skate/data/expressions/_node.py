@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -109,6 +109,19 @@ class Node:
 
     def _state(self) -> Any:
         return self._label()
+
+    def key(self, of_function: Callable[[Any], str]) -> list[Any]:
+        """Return plain data that is equal for equal expressions, in this and every other process.
+
+        Args:
+            of_function: returns a text for a function of a user.
+        """
+        parts = [[name, part.key(of_function)] for name, part in self._parts()]
+        return [type(self).__name__, self._own_key(of_function), *parts]
+
+    def _own_key(self, of_function: Callable[[Any], str]) -> str:
+        # Values that are drawn anew in each run are no difference between plans.
+        return "" if self._is_volatile() else repr(self._state())
 
     def _has_same_parts(self, other: Node) -> bool:
         mine, theirs = self._parts(), other._parts()

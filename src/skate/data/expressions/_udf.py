@@ -87,6 +87,9 @@ class UDFExpr(Expr):
     def _is_volatile(self) -> bool:
         return True
 
+    def _own_key(self, of_function: Callable[[Any], str]) -> str:
+        return f"{self._data_type} {of_function((self.fn, self._constructor))}"
+
     def get_type(self, input_schema: pa.Schema) -> pa.DataType | None:
         """Return the declared type."""
         return self._data_type

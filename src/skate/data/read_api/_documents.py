@@ -144,7 +144,8 @@ def read_html(
     Args:
         paths: a file, folder or glob (``*``, ``**``), or a list of them; local paths, or URLs of one scheme.
         include_html: add a column ``html``: the source.
-        separator: stands between the texts of two elements.
+        separator: stands between two lines. Paragraphs, headings, list items and rows of tables have lines of
+            their own; text in ``<b>``, ``<a>`` and their like is a part of the line around it.
         remove: CSS selectors of elements whose text is left out.
         encoding: of all files; None: as a file says, else UTF-8.
         arrow_open_stream_args: ``{"compression": ...}``: how files are compressed; by default as their names

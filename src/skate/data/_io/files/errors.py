@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import re
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: Errors that are no file's fault: they end a read whatever ``on_error`` says.
 NOT_OF_FILES = (ImportError, MemoryError, NotImplementedError)
 ON_ERROR = ("raise", "skip", "dead_letter")
+_STREAM = re.compile(r" ?<_io\.\w+ object at 0x[0-9a-f]+>")
 
 
 class FileReadError(ValueError):
@@ -17,18 +22,29 @@ class FileReadError(ValueError):
     Attributes:
         path: the file.
         reason: what was wrong with it.
+        is_ending: it ends the read: ``on_error`` is "raise", and its text says what else there is.
     """
 
     def __init__(self, path: str, reason: str) -> None:
+        # Decoders name the stream that they were given, which is another one for each file.
+        reason = _STREAM.sub("", reason)
+        if reason.endswith(".") and not reason.endswith(".."):
+            reason = reason[:-1]
         super().__init__(path, reason)
         self.path = path
         self.reason = reason
+        self.is_ending = False
 
     def __str__(self) -> str:
-        return (
-            f"cannot read {self.path}: {self.reason}. "
-            "Pass on_error='skip' or 'dead_letter' to go on without such files."
-        )
+        text = f"cannot read {self.path}: {self.reason}"
+        if not self.is_ending:
+            return text
+        return f"{text}. Pass on_error='skip' or 'dead_letter' to go on without such files."
+
+    def ending(self) -> Self:
+        """Return the error as one that ends the read."""
+        self.is_ending = True
+        return self
 
 
 class FileTooLargeError(FileReadError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +26,7 @@ from skate.data._io.files.reading import InputFile, check_size, codec_of, read_a
 from skate.data._io.files.retrying import Retries
 from skate.data._io.files.shuffling import check_shuffle, shuffled
 from skate.data._io.plain_data import plain
-from skate.data._task.operators import TaskContext
+from skate.data._task.operators import ChildCalls, Letter, NotOfRow, TaskContext
 
 # Files of which an estimate of the size is made; a longer listing counts as at least that much.
 _ESTIMATED_FILES = 10_000
@@ -147,6 +148,11 @@ class FileBasedDatasource(Datasource):
                     if isinstance(made, pa.Table)
                     else from_batch(made, f"{type(self).__name__}._read_stream")
                 )
+
+    def input_file(self, piece: Piece, loaded: bytes | None) -> InputFile:
+        """Return a file for ``read_file``; ``loaded``: its bytes, if they have been read."""
+        codec = codec_of(piece.entry.path, self._stream_args)
+        return InputFile(self._filesystem, piece, loaded, codec, self._max_file_bytes, self._retries)
 
     def file_schema(self) -> pa.Schema | None:
         """Return the schema of the rows of files if it is known without reading, without columns of paths."""
@@ -374,7 +380,10 @@ class FileRead:
     def read(self, task: TaskContext) -> Iterator[pa.Table]:
         """Return the blocks of a task, and put failures into its letters."""
         source = self.source
-        rejections = Rejections(source._on_error, task, f"Read{source.get_name()}")
+        stage = f"Read{source.get_name()}"
+        rejections = Rejections(source._on_error, task, stage)
+        isolation = task.replica.isolation
+        child = None if isolation is None else isolation.child(partial(_ChildReader, source, stage), stage)
         output = Output(
             task.target_max_block_bytes, self._limit, None if source.adds_constants else source.constants
         )
@@ -388,15 +397,24 @@ class FileRead:
                 following = next(loaded_pieces, None)
                 if following is None:
                     break
-                yield from self._read_one(following[0], following[1], output, rejections)
+                yield from self._read_one(*following, output, rejections, child)
+        except NotOfRow as passing:
+            raise passing.error from passing.error.__cause__
         finally:
+            if child is not None:
+                child.close()
             close = getattr(loaded_pieces, "close", None)
             if close is not None:
                 close()
         yield from output.finish()
 
     def _read_one(
-        self, piece: Piece, loaded: Any, output: Output, rejections: Rejections
+        self,
+        piece: Piece,
+        loaded: Any,
+        output: Output,
+        rejections: Rejections,
+        child: ChildCalls | None,
     ) -> Iterator[pa.Table]:
         source, path = self.source, piece.entry.path
         try:
@@ -404,16 +422,42 @@ class FileRead:
             if isinstance(loaded, Exception):
                 raise loaded
             check_size(piece, source._max_file_bytes)
-            codec = codec_of(path, source._stream_args)
-            file = InputFile(
-                source._filesystem, piece, loaded, codec, source._max_file_bytes, source._retries
+            rows = (
+                source.read_file(source.input_file(piece, loaded), rejections)
+                if child is None
+                else _rows_of_child(child, (piece, loaded), rejections)
             )
-            for made in source.read_file(file, rejections):
+            for made in rows:
                 yield from output.add(made)
                 if output.is_full:
                     break
         except Exception as error:
             rejections.reject(error, path, rows_before=output.rows_of_file)
+
+
+class _ChildReader:
+    """Reads files in a child process, where a decoder may end it. Rows come with the letters before them."""
+
+    def __init__(self, source: FileBasedDatasource, stage: str) -> None:
+        self._source = source
+        self._stage = stage
+
+    def __call__(self, data: tuple[Piece, bytes | None]) -> Iterator[tuple[Any, list[Letter]]]:
+        task = TaskContext("")
+        rejections = Rejections(self._source._on_error, task, self._stage)
+        for made in self._source.read_file(self._source.input_file(*data), rejections):
+            letters, task.letters = task.letters, []
+            yield made, letters
+        yield None, task.letters
+
+
+def _rows_of_child(
+    child: ChildCalls, data: tuple[Piece, bytes | None], rejections: Rejections
+) -> Iterator[pa.Table | Mapping[str, Any]]:
+    for made, letters in child.call(data):
+        rejections.add(letters)
+        if made is not None:
+            yield made
 
 
 def as_text(path: str) -> str:

@@ -340,7 +340,8 @@ def _by_scheme(scheme: str, paths: Sequence[str]) -> tuple[FileSystem, list[str]
         filesystem = fsspec.filesystem(scheme)
     except (ValueError, ImportError) as error:
         raise ValueError(
-            f"cannot read {paths[0]!r}: {trouble}{error}. Pass filesystem= to say how to reach it."
+            f"cannot read {paths[0]!r}: {trouble}{str(error).rstrip('.')}. Pass filesystem= to say how to "
+            "reach it."
         ) from error
     return ArrowFileSystem(filesystem), [str(filesystem._strip_protocol(path)) for path in paths]
 

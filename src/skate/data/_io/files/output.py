@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow as pa
 from skate.data._block.builder import BlockBuilder
 from skate.data._block.sources import with_sources
 from skate.data._block.tables import slice_rows
-from skate.data._io.files.errors import NOT_OF_FILES, named
+from skate.data._io.files.errors import NOT_OF_FILES, FileReadError, named
 from skate.data._task.operators import Letter, TaskContext
 
 
@@ -49,6 +49,8 @@ class Rejections:
         """
         described = named(error, path, 0 if self.is_raising else rows_before)
         if self.is_raising or isinstance(described, NOT_OF_FILES):
+            if isinstance(described, FileReadError):
+                described = described.ending()
             if described is error:
                 raise error
             raise described from error
@@ -65,6 +67,13 @@ class Rejections:
             )
         )
         self._count += 1
+
+    def add(self, letters: Iterable[Letter]) -> None:
+        """Take letters that another process made of the same read."""
+        for letter in letters:
+            letter.row_id = f"{self._task.task_id}:{self._count}"
+            self._task.letters.append(letter)
+            self._count += 1
 
 
 class Output:

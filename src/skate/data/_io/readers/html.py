@@ -12,6 +12,7 @@ from skate.data._io.files.errors import check_type, require
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile
+from skate.data._io.readers.html_text import lines_of
 
 
 class HTMLDatasource(FileBasedDatasource):
@@ -20,7 +21,8 @@ class HTMLDatasource(FileBasedDatasource):
     Args:
         paths: see ``FileBasedDatasource``.
         include_html: add a column ``html``: the source.
-        separator: stands between the texts of two elements.
+        separator: stands between two lines: paragraphs, headings, list items and rows of tables have lines of
+            their own.
         remove: CSS selectors of elements whose text is left out.
         encoding: of all files; None: as a file says, else UTF-8.
         **options: of ``FileBasedDatasource``.
@@ -71,8 +73,7 @@ class HTMLDatasource(FileBasedDatasource):
         for selector in self._remove:
             for node in tree.css(selector):
                 node.decompose()
-        body = tree.body
-        row["text"] = body.text(separator=self._separator, strip=True) if body is not None else ""
+        row["text"] = self._separator.join(lines_of(tree.body))
         if self._include_html:
             row["html"] = source
         yield row

@@ -102,7 +102,7 @@ class ParquetDatasource(FileBasedDatasource):
                     return _bare(adopted_schema(file.schema_arrow))
             except Exception as error:
                 if self._on_error == "raise":
-                    raise FileReadError(entry.path, f"{type(error).__name__}: {error}") from error
+                    raise FileReadError(entry.path, f"{type(error).__name__}: {error}").ending() from error
                 if number >= 100:
                     break
         return None
@@ -174,7 +174,7 @@ class ParquetDatasource(FileBasedDatasource):
             with self._opened_path(entry.path) as file:
                 return int(file.metadata.num_rows)
         except Exception as error:
-            raise FileReadError(entry.path, f"{type(error).__name__}: {error}") from error
+            raise FileReadError(entry.path, f"{type(error).__name__}: {error}").ending() from error
 
     # ------------------------------------------------------------------ rows
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from skate.data._block.tables import public_schema
 from skate.data._io.commit import SaveMode, save_mode
 from skate.data._io.commit_files import JobFiles, WriteFacts
+from skate.data._io.commit_letters import Failures
 from skate.data._io.commit_staging import StagedTask, Staging, TaskResult
 from skate.data._io.commit_start import Begun, Target, begin
 from skate.data._io.commit_store import Store, open_store
@@ -20,8 +21,9 @@ from skate.data._io.files.errors import check_positive, check_type
 from skate.data._io.files.filesystem import resolve
 from skate.data._io.plain_data import plain
 from skate.data._io.sink import Sink
-from skate.data._io.writers.formats import Format
+from skate.data._io.writers.formats import BlockFormat, Format
 from skate.data._io.writers.names import FilenameProvider, FileNames, is_overridden
+from skate.data._io.writers.one_schema import is_compressed, make_uniform
 from skate.data._task.operators import TaskContext
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -104,6 +106,7 @@ class FileSink(Sink):
         self.min_rows = min_rows_per_file
         self.min_bytes = min_bytes_per_file
         self.is_resumable = bool(resume)
+        self.has_one_schema = isinstance(form, BlockFormat) and form.has_one_schema
         self.facts = WriteFacts()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -208,18 +211,30 @@ class FileSink(Sink):
             self._names, self._staging.write_uuid, files.number, self._form.extension, self._form.is_numbered
         )
 
-    def record(self, part: str | Sequence[str], results: Sequence[Any]) -> None:
+    def record(
+        self, part: str | Sequence[str], results: Sequence[Any], failures: Failures | None = None
+    ) -> None:
         """Note that parts of the source are written.
 
         Args:
             part: the name of a part, or names of several that share tasks.
             results: of all tasks that wrote rows of these parts; they wrote rows of no other parts.
+            failures: rows of these parts that failed.
         """
         if self.is_resumable:
-            self._files().record([part] if isinstance(part, str) else part, results)
+            parts = [part] if isinstance(part, str) else part
+            self._files().record(parts, results, failures or Failures())
 
     def finished(self) -> Sequence[str]:
         return self._begun.recorded.parts if self._begun is not None else ()
+
+    def failures(self) -> Failures:
+        return self._begun.recorded.failures if self._begun is not None else Failures()
+
+    @property
+    def write_uuid(self) -> str:
+        """The name of the write, which an interrupted one keeps when it is resumed. After ``start``."""
+        return self._begun.write_uuid if self._begun is not None else ""
 
     def commit(self, results: Sequence[Any], schema: pa.Schema | None) -> None:
         files = self._files()
@@ -231,8 +246,29 @@ class FileSink(Sink):
                 unique[result["dir"] or f"task {result['task']}"] = result
         if not any(result["files"] for result in unique.values()):
             unique.update(self._write_empty(schema))
+        if not self.is_uniform or recorded:
+            self._make_uniform(list(unique.values()))
         files.finish(list(unique.values()), self._mode is SaveMode.OVERWRITE, self._plan)
         self.facts = files.facts
+
+    def _make_uniform(self, results: Sequence[TaskResult]) -> None:
+        """Give all staged files one schema, where the format has one."""
+        form = self._form
+        if not isinstance(form, BlockFormat) or not form.has_one_schema:
+            return
+        names = [
+            file.path
+            for result in sorted(results, key=lambda one: one["task"])
+            if result["dir"]
+            for file in self._store.walk(result["dir"])
+        ]
+        if len(names) < 2 or is_compressed(self._arguments, names):
+            return
+        folder = f"{self._files().staged}/uniform"
+        sync = self.is_resumable
+        self._files().facts.made_uniform = make_uniform(
+            self.name, self._store, names, form, folder, self.on_schema, sync
+        )
 
     def _write_empty(self, schema: pa.Schema | None) -> dict[str, TaskResult]:
         """Write one file without rows, unless the target has files to which none are added."""

@@ -14,6 +14,7 @@ from skate.data._block.errors import SchemaConflictError
 from skate.data._block.rows import iter_rows
 from skate.data._block.tables import concat, size_bytes, slice_rows, unify_schemas
 from skate.data._io.commit_staging import StagedTask
+from skate.data._io.commit_store import Store
 from skate.data._io.plain_data import plain
 from skate.data._io.writers.names import FileNames
 from skate.data._task.operators import TaskContext
@@ -84,10 +85,12 @@ class BlockFormat(Format):
 
     Attributes:
         has_schema: all rows of a file have the same columns and types.
+        has_one_schema: all files of a write have the same columns and types.
         max_rows_per_file: rows after which a new file begins; None: a task writes one file.
     """
 
     has_schema: bool = True
+    has_one_schema: bool = False
     max_rows_per_file: int | None = None
 
     @abstractmethod
@@ -108,7 +111,7 @@ class BlockFormat(Format):
         context: TaskContext,
         schema: pa.Schema | None,
     ) -> None:
-        cutter = FileCutter(self, files, names)
+        cutter = FileCutter(self, files, names, on_conflict=context.on_conflict)
         with cutter:
             for piece in pieces(blocks, self, context, schema):
                 cutter.add(piece)
@@ -117,6 +120,14 @@ class BlockFormat(Format):
         cutter = FileCutter(self, files, names)
         with cutter:
             cutter.begin((schema if schema is not None else pa.schema([])).empty_table())
+
+    def schema_of(self, store: Store, name: str) -> pa.Schema:
+        """Return the schema of a file that was written; for formats with ``has_one_schema``."""
+        raise NotImplementedError
+
+    def tables_of(self, store: Store, name: str) -> Iterator[pa.Table]:
+        """Yield the rows of a file that was written; for formats with ``has_one_schema``."""
+        raise NotImplementedError
 
 
 class RowFormat(Format):
@@ -168,13 +179,13 @@ def pieces(
         waiting.append(table)
         size += size_bytes(table)
         if size >= limit:
-            yield _join(waiting, schema)
+            yield _join(waiting, schema, context.on_conflict)
             waiting, size = [], 0
     if waiting:
-        yield _join(waiting, schema)
+        yield _join(waiting, schema, context.on_conflict)
 
 
-def _join(tables: list[pa.Table], schema: pa.Schema | None) -> pa.Table:
+def _join(tables: list[pa.Table], schema: pa.Schema | None, on_conflict: str) -> pa.Table:
     if schema is not None and any(table.schema != schema for table in tables):
         try:
             known = unify_schemas([schema, *(table.schema for table in tables)])
@@ -182,7 +193,7 @@ def _join(tables: list[pa.Table], schema: pa.Schema | None) -> pa.Table:
             pass  # the plan was wrong; the rows count
         else:
             return concat([known.empty_table(), *tables])
-    return concat(tables)
+    return concat(tables, on_conflict)
 
 
 class FileCutter:
@@ -193,13 +204,22 @@ class FileCutter:
         files: opens them.
         names: names them.
         folder: where they are below the target, with a slash at its end.
+        on_conflict: what ``concat`` does where the types of rows differ.
     """
 
-    def __init__(self, form: BlockFormat, files: StagedTask, names: FileNames, folder: str = "") -> None:
+    def __init__(
+        self,
+        form: BlockFormat,
+        files: StagedTask,
+        names: FileNames,
+        folder: str = "",
+        on_conflict: str = "error",
+    ) -> None:
         self._form = form
         self._files = files
         self._names = names
         self._folder = folder
+        self._on_conflict = "object" if on_conflict == "object" else "error"
         self._number = 0
         self._rows = 0
         self._schema: pa.Schema | None = None
@@ -250,10 +270,10 @@ class FileCutter:
         assert self._schema is not None
         if table.schema.equals(self._schema):
             return table
-        schema = unify_schemas([self._schema, table.schema])
+        schema = unify_schemas([self._schema, table.schema], self._on_conflict)
         if not schema.equals(self._schema):
             self.close()
-        return concat([schema.empty_table(), table])
+        return concat([schema.empty_table(), table], self._on_conflict)
 
     def close(self) -> None:
         """End the open file, if there is one."""

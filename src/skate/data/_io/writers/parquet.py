@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skate.data._block import arrow_compute as pc
+from skate.data._block.objects import restore
 from skate.data._block.tables import NO_COLUMNS, take_rows
 from skate.data._io.commit import SaveMode
 from skate.data._io.commit_staging import StagedTask
+from skate.data._io.commit_store import Store
 from skate.data._io.files.errors import check_positive, check_type
 from skate.data._io.writers.file_sink import FileSink, call_args_fn
 from skate.data._io.writers.formats import BlockFormat, BlockWriter, FileCutter, pieces
@@ -39,6 +41,7 @@ class ParquetFormat(BlockFormat):
 
     extension = "parquet"
     is_numbered = True
+    has_one_schema = True
 
     def __init__(
         self,
@@ -82,6 +85,15 @@ class ParquetFormat(BlockFormat):
         arguments = {**self.arguments, **call_args_fn(self.arguments_function, "arrow_parquet_args_fn")}
         return _ParquetWriter(stream, schema, arguments)
 
+    def schema_of(self, store: Store, name: str) -> pa.Schema:
+        with _opened(store, name) as file:
+            return restore(file.schema_arrow.empty_table()).schema
+
+    def tables_of(self, store: Store, name: str) -> Iterator[pa.Table]:
+        with _opened(store, name) as file:
+            for number in range(file.num_row_groups):
+                yield restore(file.read_row_group(number))
+
     def write(
         self,
         blocks: Iterator[pa.Table],
@@ -94,7 +106,7 @@ class ParquetFormat(BlockFormat):
             super().write(_with_columns(blocks), files, names, context, schema)
             return
         with ExitStack() as stack:
-            partitions = _Partitions(self, files, names, stack)
+            partitions = _Partitions(self, files, names, stack, context.on_conflict)
             for piece in pieces(blocks, self, context, schema):
                 self._check_columns(piece.schema)
                 partitions.add(piece)
@@ -109,6 +121,15 @@ def _with_columns(blocks: Iterator[pa.Table]) -> Iterator[pa.Table]:
                 "the rows have no columns; a Parquet file cannot hold such rows. Keep one column."
             )
         yield block
+
+
+@contextmanager
+def _opened(store: Store, name: str) -> Iterator[pq.ParquetFile]:
+    with (
+        store.filesystem.arrow().open_input_file(store.path(name)) as stream,
+        pq.ParquetFile(stream) as file,
+    ):
+        yield file
 
 
 class _ParquetWriter(BlockWriter):
@@ -129,7 +150,10 @@ class _ParquetWriter(BlockWriter):
 class _Partitions:
     """The open files of one task, by partition."""
 
-    def __init__(self, form: ParquetFormat, files: StagedTask, names: FileNames, stack: ExitStack) -> None:
+    def __init__(
+        self, form: ParquetFormat, files: StagedTask, names: FileNames, stack: ExitStack, on_conflict: str
+    ) -> None:
+        self._on_conflict = on_conflict
         self._form = form
         self._files = files
         self._names = names
@@ -142,7 +166,7 @@ class _Partitions:
         for folder, rows in split_by_partition(table, self._form.partition_cols):
             cutter = self._cutters.get(folder)
             if cutter is None:
-                cutter = FileCutter(self._form, self._files, self._names, folder + "/")
+                cutter = FileCutter(self._form, self._files, self._names, folder + "/", self._on_conflict)
                 self._cutters[folder] = self._stack.enter_context(cutter)
             self._open.pop(folder, None)
             self._open[folder] = None

@@ -24,6 +24,9 @@ from skate.data._task.exchange import Exchange, ExchangeLimits
 from skate.data._task.operators import Made, Operator, TaskContext
 from skate.data._task.slices import BlockSlice, Bundle
 
+#: Bundles for each CPU: enough that all end at about the same time.
+_FOR_EACH_CPU = 4
+
 GroupFunction = Callable[[pa.Table], Iterator[pa.Table]]
 """Takes all rows of a group, gives blocks."""
 
@@ -61,7 +64,8 @@ class MapGroups(Exchange):
         (side,) = sides
         if not self.keys:
             return [Bundle(tuple(side))] if side else []
-        return bucket_bundles(sides, limits, bundles=self.bundles)
+        # However small the groups are, the user's function may take long.
+        return bucket_bundles(sides, limits, bundles=self.bundles, least=_FOR_EACH_CPU * limits.parallelism)
 
     def merge(self) -> Operator:
         """Return the operator that calls the function."""

@@ -166,6 +166,7 @@ def bucket_bundles(
     limits: ExchangeLimits,
     buckets: int = BUCKETS,
     bundles: int | None = None,
+    least: int = 1,
 ) -> list[Bundle]:
     """Make bundles of consecutive buckets.
 
@@ -174,6 +175,7 @@ def bucket_bundles(
         limits: bytes and parallelism.
         buckets: number of buckets of each block.
         bundles: the exact number of bundles; None: by bytes.
+        least: bundles at least, as far as there are buckets with rows.
 
     Returns:
         Bundles with ``Sides`` as params; each has a slice of every side that has a block, if only for its
@@ -189,7 +191,7 @@ def bucket_bundles(
             for bucket in range(buckets):
                 weights[bucket] += (rows[bucket + 1] - rows[bucket]) * a_row
     if bundles is None:
-        ranges = _ranges(weights, bundle_count(int(sum(weights)), limits))
+        ranges = _ranges(weights, max(least, bundle_count(int(sum(weights)), limits)))
     else:
         edges = [number * buckets // bundles for number in range(bundles + 1)]
         ranges = list(itertools.pairwise(edges))

@@ -1,0 +1,114 @@
+"""Decides what an execution may hold: one number of bytes for blocks, running tasks and pools. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from skate.data._exec.stages import Kind
+from skate.data._exec.states import Limits, Replica, StageState
+
+#: Bytes that a task is expected to use before one of its stage has been measured: more than most use, so that
+#: a small budget lets one run, and a large one all that have a CPU.
+FIRST_GUESS_BYTES = 512 << 20
+#: A task's blocks, and what it has made and nobody has read, are at most a part of its share of the budget.
+_BLOCKS_IN_SHARE, _WINDOWS_IN_SHARE = 4, 8
+#: No block and no window is cut below these sizes, however small the budget is.
+_LEAST_BLOCK, _MOST_WINDOW = 1 << 20, 64 << 20
+
+
+def block_bytes(limits: Limits, target_bytes: int) -> int:
+    """Return the size at which tasks cut their output.
+
+    Args:
+        limits: of the execution.
+        target_bytes: the size that was asked for; less is returned if the budget is small.
+    """
+    return min(target_bytes, max(_LEAST_BLOCK, _share(limits) // _BLOCKS_IN_SHARE))
+
+
+def window_bytes(limits: Limits) -> int:
+    """Return the bytes of output that a task may be ahead of the driver."""
+    return min(_MOST_WINDOW, max(_LEAST_BLOCK, _share(limits) // _WINDOWS_IN_SHARE))
+
+
+def _share(limits: Limits) -> int:
+    """Return the budget of one of the tasks that run at a time, with the consumer as one more."""
+    return int(limits.memory_bytes / (max(1.0, limits.cpus) + 1))
+
+
+class Budget:
+    """The memory of one execution: everything that it holds, and what it may begin.
+
+    Args:
+        stages: their states; they are read and not written.
+        limits: the budget is ``memory_bytes``.
+    """
+
+    def __init__(self, stages: Sequence[StageState], limits: Limits) -> None:
+        self._stages = stages
+        self._bytes = limits.memory_bytes
+        self._guess = FIRST_GUESS_BYTES
+        if not limits.is_strict:
+            self._guess = min(FIRST_GUESS_BYTES, _share(limits) // 2)
+
+    def held(self, outbox_bytes: int) -> int:
+        """Return the bytes of all blocks that the execution holds.
+
+        Args:
+            outbox_bytes: of those before the consumer.
+        """
+        held = outbox_bytes
+        for state in self._stages:
+            if not state.spec.slices:
+                held += state.inbox.bytes + state.waiting_bytes + state.made_bytes
+            held += sum(task.bundle.memory_bytes for task in state.running.values())
+        return held
+
+    def working(self) -> int:
+        """Return the bytes that running tasks and idle replicas are expected to use beyond those blocks."""
+        working = 0
+        for state in self._stages:
+            calls = len(state.running)
+            if state.spec.pool is not None:
+                most = state.spec.pool.max_concurrency
+                calls = sum(min(most, len(replica.tasks)) for replica in state.replicas.values())
+                working += sum(replica.resident_bytes for replica in state.replicas.values())
+            working += calls * self.expected(state)
+        return working
+
+    def expected(self, state: StageState) -> int:
+        """Return the bytes that one task of a stage uses: its working set, and a block that is on its way."""
+        if not state.is_measured:
+            return self._guess
+        return state.peak_bytes + state.bytes_out // max(1, state.blocks_out)
+
+    def fits(self, state: StageState, replica: Replica | None, outbox_bytes: int) -> bool:
+        """Tell whether another task of a stage may begin.
+
+        Args:
+            state: of the stage.
+            replica: the replica that would run it; one that is busy runs it later, in the same memory.
+            outbox_bytes: bytes of blocks before the consumer.
+        """
+        more = self.expected(state)
+        if replica is not None and state.spec.pool is not None:
+            more *= len(replica.tasks) < state.spec.pool.max_concurrency
+        return self.held(outbox_bytes) + self.working() + more <= self._bytes
+
+    def is_full(self, state: StageState, outbox_bytes: int) -> bool:
+        """Tell whether a stage's output is ahead of what is taken."""
+        limit = max(1, self._bytes // (2 * max(1, len(self._stages))))
+        if state.waiting_bytes > limit:
+            return True
+        if state.consumer is None:
+            return outbox_bytes > limit
+        below = self._stages[state.consumer]
+        if below.spec.kind is Kind.BARRIER:
+            return False
+        return below.inbox.bytes > limit
+
+    def is_barrier_full(self, state: StageState) -> bool:
+        """Tell whether what a barrier has collected is so much that the rest goes to files."""
+        assert state.consumer is not None
+        held = self._stages[state.consumer].inbox.bytes + state.waiting_bytes + state.made_bytes
+        return held > self._bytes // 4
