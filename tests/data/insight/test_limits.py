@@ -248,7 +248,7 @@ def test_small_data_is_told_to_run_in_this_program() -> None:
     check_shares(found)
     if not found.workers:  # a slow machine sends tasks to the session
         assert "in this program" in found.text
-        assert set(found.program.percentages()) <= {"reading", "running", "other", "consuming", "waiting"}
+        assert set(found.program.percentages()) <= {"reading", "running", "other", "consuming"}
 
 
 def test_a_run_that_has_gone_to_a_session_is_not_told_to_be_here(run: Any) -> None:

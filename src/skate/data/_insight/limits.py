@@ -197,9 +197,16 @@ class _Facts:
             for name in ("read", "run"):
                 spent[name] = spent.get(name, 0.0) + stage.spent_s.get(name, 0.0) * part
         own_s = sum(stats.own_s.values())
-        driver = max(0.0, self.wall - stats.waited_s - stats.consumer_s - stats.start_s)
-        spent["total"] = own_s + driver
+        if self._is_alone():  # there is nobody to wait for
+            driver = self.wall - own_s - stats.consumer_s
+        else:
+            driver = self.wall - stats.waited_s - stats.consumer_s - stats.start_s
+        spent["total"] = own_s + max(0.0, driver)
         return split(spent, 0.0, self.wall, stats.start_s, None, stats.consumer_s)
+
+    def _is_alone(self) -> bool:
+        """Tell whether all tasks ran in the program's own process."""
+        return self.stats.port == "local" and not self.stats.start_s and not self.workers
 
     # ------------------------------------------------------------------------------------------ verdicts
 
@@ -216,7 +223,7 @@ class _Facts:
                 f"{self.wall:.2f} s. The pipeline waits for it."
             )
             return "consumer", "", text
-        if stats.port == "local" and not stats.start_s and not self.workers:
+        if self._is_alone():
             return self._own(largest)
         starting = self._starting()
         if starting > 0.5:
