@@ -46,7 +46,7 @@ from skate.data._operators.dead_letters import SEEN
 from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.operators import Letter
 from skate.data._task.slices import BlockSlice
-from skate.data.exceptions import ExecutionTimeoutError
+from skate.data.exceptions import ExecutionTimeoutError, describe, for_caller
 
 #: Read tasks that wait at least, as long as a source makes more, and how many are made at a time.
 _LEAST_LISTED, _LISTED_AT_A_TIME = 8, 16
@@ -166,6 +166,7 @@ class Execution:
             events = self.port.wait(self._stall_s)
             waited = time.perf_counter() - started
             self.stats.waited(waited)
+            self.stats.start_s = self.port.start_s
             if not events and self._stall_s is not None and waited >= self._stall_s:
                 raise ExecutionTimeoutError(describe_stall(self.scheduler.stages, self.stats, waited))
             if not events:
@@ -195,6 +196,7 @@ class Execution:
     def _happened(self, event: Event) -> None:
         scheduler = self.scheduler
         if isinstance(event, BlockMade):
+            self.stats.block_made(event.task, event.so_far)
             command = self.stats.command_of(event.task)
             self._reported(command, self._news(event.task, event.letters), {})
             if self._schemas is not None and command is not None:
@@ -204,11 +206,9 @@ class Execution:
             self._carry_out(scheduler.block_made(event.task, event.piece, event.peak_bytes))
         elif isinstance(event, TaskDone):
             command = self.stats.command_of(event.task)
-            self.stats.task_done(event.task, event.report)
+            seconds = self.stats.task_done(event.task, event.report)
             self._reported(command, self._news(event.task, event.report.letters), event.report.counts)
             self._seen_letters.pop(self._task_names.pop(event.task, ""), None)
-            spent = event.report.spent_s
-            seconds = spent.get("total", 0.0) - spent.get("blocked", 0.0)
             self._carry_out(scheduler.task_done(event.task, event.report.peak_bytes, seconds))
         elif isinstance(event, TaskFailed):
             if event.is_crash:
@@ -223,7 +223,9 @@ class Execution:
             self.stats.replica_ended(event.replica)
             self._carry_out(scheduler.replica_died(event.replica, event.error, event.is_crash))
         elif isinstance(event, CpusChanged):
-            self._carry_out(scheduler.cpus_changed(min(event.cpus, self._most_cpus)))
+            cpus = min(event.cpus, self._most_cpus)
+            self.stats.cpus_changed(cpus)
+            self._carry_out(scheduler.cpus_changed(cpus))
 
     def _news(self, task: int, letters: Sequence[Letter]) -> Sequence[Letter]:
         """Return the letters of a task that no attempt before it has reported."""
@@ -265,7 +267,7 @@ class Execution:
                 self.stats.replica_ended(command.replica)
                 port.stop_replica(command.replica)
             elif isinstance(command, Cancel):
-                self.stats.task_failed(command.task)
+                self.stats.task_cancelled(command.task)
                 self._task_names.pop(command.task, None)
                 port.cancel(command.task)
             elif isinstance(command, Hold):
@@ -286,8 +288,9 @@ class Execution:
         return self.port.fetch(piece)
 
     def pieces_before(self, name: str) -> list[BlockSlice]:
-        """Return slices that lie before a stage now, or, for ``""``, before the consumer. Any thread may call
-        it.
+        """Return slices that lie before a stage now, then those that it works on; for ``""``, those before
+        the
+        consumer. Any thread may call it.
 
         Args:
             name: a part of the stage's name.
@@ -301,9 +304,10 @@ class Execution:
         if len(found) != 1:
             names = [state.spec.name for state in self.scheduler.stages if state.spec.inputs]
             raise ValueError(
-                f"{len(found)} stages with an input have {name!r} in their name; they are {names}"
+                f"{len(found)} of the stages with an input have {name!r} in their name; they are {names}"
             )
-        return found[0].inbox.slices()
+        taken = [piece for task in list(found[0].running.values()) for piece in task.bundle.slices]
+        return [*found[0].inbox.slices(), *taken]
 
     def results(self) -> list[Written]:
         """Return what the tasks of the sink reported.
@@ -317,16 +321,23 @@ class Execution:
         if self._is_closed:
             return
         self._is_closed = True
+        if self._error is not None:
+            outcome = f"was ended by {describe(for_caller(self._error)).splitlines()[0]}"
+        elif self.scheduler.is_finished and not self.scheduler.outbox:
+            outcome = "finished"
+        else:
+            outcome = "was stopped before its end, as no more rows were asked for"
         try:
             for command in self.scheduler.stop():
                 if isinstance(command, Cancel):
+                    self.stats.task_cancelled(command.task)
                     self.port.cancel(command.task)
                 elif isinstance(command, StopReplica):
                     self.stats.replica_ended(command.replica)
                     self.port.stop_replica(command.replica)
         finally:
             self.port.close()
-            self.stats.ended()
+            self.stats.ended(outcome)
             if self._observer is not None:
                 self._observer.ended(self)
             self._folder.remove()

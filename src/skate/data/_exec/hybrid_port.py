@@ -64,9 +64,12 @@ class HybridPort(Port):
 
     def submit(self, command: Submit) -> None:
         if self._remote is None and self._is_impatient:
+            began = self._clock()
             self._remote = self._make_remote()
             assert self._opened is not None
             self._remote.open(*self._opened)
+            self._remote.cpus()  # starts a session if there is none
+            self.start_s = self._clock() - began
         chosen = self._local if self._remote is None else self._remote
         self._is_remote[command.task] = chosen is not self._local
         chosen.submit(command)

@@ -114,7 +114,7 @@ class LocalPort(Port):
         if isinstance(item, Report):
             del self._running[task]
             return [TaskDone(task, item)]
-        return [BlockMade(task, BlockSlice.whole(item.block, item.meta), item.letters)]
+        return [BlockMade(task, BlockSlice.whole(item.block, item.meta), item.letters, so_far=item.so_far)]
 
     def fetch(self, piece: BlockSlice) -> pa.Table:
         return load(_here(piece.block), piece.start, piece.stop)

@@ -32,6 +32,7 @@ class BlockMade:
     piece: BlockSlice
     letters: Sequence[Letter] = ()
     peak_bytes: int = 0
+    so_far: Report | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,11 @@ class Port(ABC):
 
     Attributes:
         name: "local", "skate", ...
+        start_s: seconds in which an execution that had begun waited for a session to start.
     """
 
     name: str = ""
+    start_s: float = 0.0
 
     @abstractmethod
     def cpus(self) -> float:

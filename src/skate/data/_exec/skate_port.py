@@ -335,7 +335,7 @@ class SkatePort(Port):
         size = float(meta.size_bytes)
         self._average[running.stage] = size if average is None else average * 0.8 + size * 0.2
         piece = BlockSlice.whole(block, meta)
-        self._events.append(BlockMade(task, piece, output.letters, output.peak_bytes))
+        self._events.append(BlockMade(task, piece, output.letters, output.peak_bytes, output.so_far))
 
     def _shared_schema(self, meta: BlockMeta) -> pa.Schema:
         for schema in self._schemas:

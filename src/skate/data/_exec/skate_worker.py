@@ -12,7 +12,7 @@ import pyarrow as pa
 from skate import api, cloudpickle
 from skate.data._block.tables import compact
 from skate.data._exec.resident import resident
-from skate.data._exec.work import Output, Report, TaskSpec, run_task
+from skate.data._exec.work import Report, TaskSpec, run_task
 from skate.data._io.datasource import ReadTask
 from skate.data._operators.isolation import FreshProcesses
 from skate.data._task.operators import Letter, Operator, Replica
@@ -91,19 +91,19 @@ def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Ite
             resident.trim()
             yield made
             return
-        meta, block, _, peak_bytes = made
+        meta, block = made.meta, made.block
         if last is not None and meta.schema == last:
             meta = replace(meta, schema=None)
         else:
             last = meta.schema
         if meta.is_on_disk:
-            yield Output(meta, block, made.letters, peak_bytes)
+            yield made._replace(meta=meta)
             continue
         block = _packed(block)
         if meta.size_bytes <= INLINE_BYTES:
-            yield Output(meta, block, made.letters, peak_bytes)
+            yield made._replace(meta=meta, block=block)
         else:
-            yield Output(meta, None, made.letters, peak_bytes)
+            yield made._replace(meta=meta, block=None)
             yield block
         del made, block  # while the next one is made
 

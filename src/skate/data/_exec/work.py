@@ -7,6 +7,7 @@ Runs in the caller's process (``local_port``) or in a worker (``skate_port``); i
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ MIN_BLOCK_BYTES = 1 << 20
 MAX_DELAY_S = 0.05
 #: A task looks at its memory before blocks of at least this size, and at its end.
 MEASURED_BYTES = 64 << 10
+#: Seconds of a task below which it is not worth asking the system how long it waited for a CPU.
+_LEAST_QUEUED_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +100,15 @@ class Report:
 
     Attributes:
         rows_in: rows of its input so far.
-        spent_s: seconds by name; "total": all of the task's time in its process, "blocked": the part of it in
-            which it waited for somebody to take its output.
+        spent_s: seconds by name; "total": all of the task's time in its process, "paused": the part of it in
+            which its output was handed on or waited for somebody to take it; "moved": the part of that in
+            which the process worked; "cpu": of CPU, without those while it was paused; "queued": in which it
+            could have run, and others had the CPUs.
         counts: counters by name.
         letters: rows that failed since the last report.
         peak_bytes: memory of its own that its process had at most, beyond what it has without tasks.
         pid: its process.
+        began, ended: readings of the clock, which all processes of a machine share; None: not known.
     """
 
     rows_in: int = 0
@@ -111,6 +117,8 @@ class Report:
     letters: list[Letter] = field(default_factory=list)
     peak_bytes: int = 0
     pid: int = 0
+    began: float | None = None
+    ended: float | None = None
 
 
 class Output(NamedTuple):
@@ -121,12 +129,14 @@ class Output(NamedTuple):
         block: a table or a FilePart.
         letters: rows that failed since the last output.
         peak_bytes: ``Report.peak_bytes`` so far.
+        so_far: rows and seconds of the task up to here, for a task that is cancelled.
     """
 
     meta: BlockMeta
     block: Any
     letters: list[Letter]
     peak_bytes: int = 0
+    so_far: Report | None = None
 
 
 def run_task(
@@ -162,14 +172,18 @@ def run_task(
     if spec.is_isolated:
         task.counts["isolated tasks"] = 1
     began = clock()
-    report = Report(pid=os.getpid())
+    began_cpu = time.process_time()
+    _queue.begin()
+    report = Report(pid=os.getpid(), began=began)
     if resident is not None:
         resident.begin()
     assert not isinstance(spec.read, int)
     source = _read(spec.read, task, clock) if spec.read is not None else _fetch(spec.inputs, arguments)
+    watch = _Stopwatch(clock)
     made: Iterator[pa.Table | Made] = _counted(source, report, task, clock)
     for operator in operators:
-        made = operator.process(made, task)
+        made = operator.process(watch.timed(made, None), task)
+        made = watch.timed(made, None if operator.times_itself else "run")
     number = 0
     skip = spec.skip_rows
     for block, extra in _cut(made, spec, clock):
@@ -184,17 +198,93 @@ def run_task(
             report.peak_bytes = max(report.peak_bytes, resident.peak())
             output = output._replace(peak_bytes=report.peak_bytes)
         number += 1
-        paused = clock()
+        paused, paused_cpu = clock(), time.process_time()
+        spent = {
+            **task.spent_s,
+            "total": paused - began,
+            "cpu": paused_cpu - began_cpu - task.spent_s.get("moved", 0.0),
+            "run": task.spent_s.get("run", 0.0) + watch.seconds["run"],
+        }
+        so_far = Report(report.rows_in, spent, pid=report.pid, began=began, ended=paused)
+        output = output._replace(so_far=so_far)
         yield output
         del output, block  # while the next one is made
-        task.spend("blocked", clock() - paused)
-    task.spend("total", clock() - began)
+        task.spend("paused", clock() - paused)
+        task.spend("moved", time.process_time() - paused_cpu)
+    task.spend("run", watch.seconds["run"])
+    report.ended = clock()
+    task.spend("total", report.ended - began)
+    task.spend("cpu", time.process_time() - began_cpu - task.spent_s.get("moved", 0.0))
+    if report.ended - began > _LEAST_QUEUED_S:
+        idle_s = report.ended - began - task.spent_s.get("paused", 0.0) - task.spent_s["cpu"]
+        task.spend("queued", max(0.0, min(idle_s, _queue.since_last())))
     report.spent_s = task.spent_s
     report.counts = task.counts
     report.letters = task.letters
     if resident is not None:
         report.peak_bytes = max(report.peak_bytes, resident.peak())
     yield report
+
+
+class _Queue(threading.local):
+    """How long a thread waited for a CPU: the machine may have other work."""
+
+    last_s: float | None = None
+
+    def begin(self) -> None:
+        """Note where the first task of a thread begins."""
+        if self.last_s is None:
+            self.last_s = _queued_s()
+
+    def since_last(self) -> float:
+        """Return the seconds since the last call, or since the first task."""
+        before, self.last_s = self.last_s or 0.0, _queued_s()
+        return self.last_s - before
+
+
+def _queued_s() -> float:
+    try:
+        with open("/proc/thread-self/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0  # this system does not tell
+
+
+_queue = _Queue()
+
+
+class _Stopwatch:
+    """Tells the time of an operator from that of those whose blocks it takes.
+
+    Attributes:
+        seconds: by the name of what took them.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._name: str | None = None
+        self._since = clock()
+        self.seconds: dict[str | None, float] = {None: 0.0, "run": 0.0}
+
+    def _switch(self, name: str | None) -> str | None:
+        now = self._clock()
+        self.seconds[self._name] += now - self._since
+        before, self._name, self._since = self._name, name, now
+        return before
+
+    def timed(self, blocks: Iterator[pa.Table | Made], name: str | None) -> Iterator[Any]:
+        """Yield what another iterator does; its time counts under a name."""
+        blocks = iter(blocks)
+        while True:
+            before = self._switch(name)
+            try:
+                block = next(blocks)
+            except StopIteration:
+                return
+            finally:
+                self._switch(before)
+            yield block
+            del block  # while the next one is made
 
 
 def _output(

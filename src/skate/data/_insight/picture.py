@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html import escape
+from textwrap import wrap
 
 from skate.data._exec.statistics import Span, Statistics
-from skate.data._insight.limits import Why, why
+from skate.data._insight.lanes import lanes
+from skate.data._insight.limits import why
 
-_COLOURS = ("#4878a8", "#e1812c", "#3a923a", "#c03d3e", "#9372b2", "#845b53", "#d684bd", "#7f7f7f")
-_WIDTH, _LEFT, _LANE, _GAP = 960, 200, 18, 4
-#: Tasks that are drawn one by one; more of them are drawn as the busy part of short intervals.
-_MOST_BARS = 3000
+_COLOURS = ("#4878a8", "#e1812c", "#3a923a", "#9372b2", "#845b53", "#d684bd", "#b5a642", "#17a2a2")
+_FAILED, _CANCELLED = "#d0021b", "#8a8a8a"
+_WIDTH, _LEFT, _LANE, _GAP, _LINE = 960, 190, 18, 4, 16
+#: Characters that fit: into the title, the lines below it, the name of a lane, that of a stage.
+_TITLE, _TEXT, _NAME, _STAGE = 105, 135, 26, 56
+#: Pixels between two bars of a stage below which they are drawn as one.
+_APART = 0.4
+#: Lanes that are drawn; of a larger cluster the first.
+_MOST_LANES = 64
 
 
 def picture(stats: Statistics, title: str = "") -> str:
@@ -19,91 +26,126 @@ def picture(stats: Statistics, title: str = "") -> str:
 
     Args:
         stats: of an execution that has ended, or is under way.
-        title: shown above.
+        title: shown above; "": the names of the stages.
     """
-    lanes = _lanes(stats)
     wall = max(stats.wall_s(), 1e-6)
-    explained = why(stats)
-    top = 54
-    legend = top + len(lanes) * (_LANE + _GAP) + 34
-    height = legend + 20 * len(explained.stages) + 10
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
-        f'viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" font-size="12">',
-        f'<rect width="{_WIDTH}" height="{height}" fill="white"/>',
-        f'<text x="12" y="20" font-size="14" font-weight="bold">{escape(title or "skate.data")}</text>',
-        f'<text x="12" y="38" fill="#444">{escape(_first_sentence(explained))}</text>',
-    ]
     scale = (_WIDTH - _LEFT - 16) / wall
-    for number, (name, spans) in enumerate(lanes):
+    explained = why(stats)
+    every = lanes(stats)
+    drawn = every[:_MOST_LANES]
+    lines = wrap(explained.text, _TEXT)
+    top = 30 + _LINE * len(lines) + 8
+    axis = top + len(drawn) * (_LANE + _GAP) + 4
+    title = title or " > ".join(stage.name for stage in stats.stages)
+    parts = [f'<text x="12" y="20" font-size="14" font-weight="bold">{_short(title, _TITLE)}</text>']
+    parts += [
+        f'<text x="12" y="{38 + _LINE * n}" fill="#444">{escape(line)}</text>' for n, line in enumerate(lines)
+    ]
+    for number, lane in enumerate(drawn):
         y = top + number * (_LANE + _GAP)
-        parts.append(f'<text x="12" y="{y + 13}" fill="#444">{escape(name)}</text>')
+        if not lane.is_further:
+            parts.append(f'<text x="12" y="{y + 13}" fill="#444">{_short(lane.name, _NAME)}</text>')
         parts.append(
             f'<rect x="{_LEFT}" y="{y}" width="{_WIDTH - _LEFT - 16}" height="{_LANE}" fill="#f2f2f2"/>'
         )
-        parts += [_bar(span, y, scale) for span in spans]
-    parts.append(_axis(wall, top + len(lanes) * (_LANE + _GAP) + 4, scale))
-    for number, stage in enumerate(explained.stages):
-        y = legend + 20 * number
-        index = next(i for i, one in enumerate(stats.stages) if one.name == stage.name)
-        parts.append(f'<rect x="12" y="{y}" width="12" height="12" fill="{_colour(index)}"/>')
-        words = f"{stage.name}: {stage.rows:,} rows, {stage.seconds:.1f} s of work, {stage.shares.as_text()}"
-        parts.append(f'<text x="30" y="{y + 11}">{escape(words)}</text>')
-    parts.append("</svg>")
-    return "\n".join(parts) + "\n"
-
-
-def _first_sentence(explained: Why) -> str:
-    return explained.text if len(explained.text) < 150 else explained.text.split(". ")[0] + "."
-
-
-def _lanes(stats: Statistics) -> list[tuple[str, list[Span]]]:
-    """Return names and spans of lanes: a lane for each process, pools last."""
-    found: dict[tuple[int, int], list[Span]] = {}
-    names: dict[tuple[int, int], str] = {}
-    for span in stats.spans:
-        if span.replica is not None:
-            key = (1, span.replica)
-            names[key] = f"{stats.stages[span.stage].name[:20]} #{span.replica}"
-        else:
-            key = (0, span.pid)
-            names[key] = f"process {span.pid}" if span.pid else "ended"
-        found.setdefault(key, []).append(span)
-    return [(names[key], _thinned(_one_by_one(found[key]))) for key in sorted(found)]
-
-
-def _one_by_one(spans: list[Span]) -> list[Span]:
-    """Return spans of a lane without their overlaps: a task is sent while the one before it still runs."""
-    apart, ended_s = [], 0.0
-    for span in sorted(spans, key=lambda one: one.ended_s):
-        apart.append(replace(span, started_s=max(span.started_s, ended_s)))
-        ended_s = span.ended_s
-    return apart
-
-
-def _thinned(spans: list[Span]) -> list[Span]:
-    if len(spans) <= _MOST_BARS:
-        return spans
-    step = -(-len(spans) // _MOST_BARS)
-    return spans[::step]
-
-
-def _bar(span: Span, y: int, scale: float) -> str:
-    x = _LEFT + span.started_s * scale
-    width = max(0.8, (span.ended_s - span.started_s) * scale - 0.3)
-    fill = "#d0021b" if span.failed else _colour(span.stage)
-    opacity = ' opacity="0.4"' if span.name == "load" else ""
-    tip = f"{span.name}: {span.ended_s - span.started_s:.3f} s, {span.rows:,} rows"
-    return (
-        f'<rect x="{x:.1f}" y="{y + 1}" width="{width:.1f}" height="{_LANE - 2}" fill="{fill}"{opacity}>'
-        f"<title>{escape(tip)}</title></rect>"
+        for span, count in _joined(lane.spans, scale):
+            parts += _bar(span, count, stats.stages[span.stage].name, y, scale)
+    parts.append(_axis(wall, axis, scale))
+    y = axis + 30
+    started = [index for index, stage in enumerate(stats.stages) if stage.tasks_started]
+    for index, one in zip(started, explained.stages, strict=True):
+        words = f"{one.rows:,} rows, {one.seconds:.1f} s of work: {one.shares.as_text()}"
+        parts += _key(_colour(index), f"{_short(one.name, _STAGE)}: {escape(words)}", y)
+        y += 20
+    spans = [span for lane in drawn for span in lane.spans]
+    if any(span.failed for span in spans):
+        parts += _key(_FAILED, "failed", y)
+        y += 20
+    if any(span.cancelled for span in spans):
+        parts += _key(_CANCELLED, "cancelled: its rows were not wanted any more", y)
+        y += 20
+    if any(_is_light(span) for span in spans):
+        parts.append(
+            f'<text x="12" y="{y + 11}" fill="#666">Light: starting, loading, or handing output on.</text>'
+        )
+        y += 20
+    if len(every) > len(drawn) or len(stats.spans) < sum(stage.tasks_done for stage in stats.stages):
+        words = f"Not drawn: {len(every) - len(drawn)} lanes, and tasks after the first {len(stats.spans):,}."
+        parts.append(f'<text x="12" y="{y + 11}" fill="#666">{words}</text>')
+        y += 20
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y + 10}" '
+        f'viewBox="0 0 {_WIDTH} {y + 10}" font-family="sans-serif" font-size="12">'
     )
+    ground = f'<rect width="{_WIDTH}" height="{y + 10}" fill="white"/>'
+    return "\n".join([head, ground, *parts, "</svg>"]) + "\n"
+
+
+def _short(text: str, most: int) -> str:
+    return escape(text if len(text) <= most else text[: most - 3] + "...")
+
+
+def _joined(spans: list[Span], scale: float) -> list[tuple[Span, int]]:
+    """Return spans, and of how many tasks: those that would touch each other are one."""
+    made: list[tuple[Span, int]] = []
+    for span in spans:
+        before, count = made[-1] if made else (None, 0)
+        if (
+            before is not None
+            and (before.stage, before.failed, before.cancelled) == (span.stage, span.failed, span.cancelled)
+            and not (before.is_start or span.is_start)
+            and (span.started_s - before.ended_s) * scale < _APART
+            and min(before.ended_s - before.started_s, span.ended_s - span.started_s) * scale < 2
+        ):
+            made[-1] = (
+                replace(
+                    before,
+                    ended_s=span.ended_s,
+                    rows=before.rows + span.rows,
+                    work_s=before.work_s + span.work_s,
+                ),
+                count + 1,
+            )
+        else:
+            made.append((span, 1))
+    return made
+
+
+def _is_light(span: Span) -> bool:
+    """Tell whether a span has a part in which no work was done."""
+    if span.failed or span.cancelled:
+        return False
+    return span.is_start or span.work_s < 0.9 * (span.ended_s - span.started_s)
+
+
+def _bar(span: Span, count: int, stage: str, y: int, scale: float) -> list[str]:
+    x = _LEFT + span.started_s * scale
+    seconds = span.ended_s - span.started_s
+    width = max(0.8, seconds * scale - 0.3)
+    fill = _FAILED if span.failed else _CANCELLED if span.cancelled else _colour(span.stage)
+    what = span.name if span.is_start else f"task {span.name}" if count == 1 else f"{count:,} tasks"
+    tip = f"{stage}, {what}: {seconds:.3f} s, {span.rows:,} rows"
+    light = ' opacity="0.35"' if _is_light(span) else ""
+    bars = [
+        f'<rect x="{x:.1f}" y="{y + 1}" width="{width:.1f}" height="{_LANE - 2}" fill="{fill}"{light}>'
+        f"<title>{escape(tip)}</title></rect>"
+    ]
+    if light and not span.is_start:
+        done = width * min(1.0, span.work_s / max(1e-9, seconds))
+        bars.append(f'<rect x="{x:.1f}" y="{y + 1}" width="{done:.1f}" height="{_LANE - 2}" fill="{fill}"/>')
+    return bars
+
+
+def _key(colour: str, words: str, y: int) -> list[str]:
+    return [
+        f'<rect x="12" y="{y}" width="12" height="12" fill="{colour}"/>',
+        f'<text x="30" y="{y + 11}">{words}</text>',
+    ]
 
 
 def _axis(wall: float, y: int, scale: float) -> str:
-    step = next(
-        (one for one in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300) if wall / one <= 12), 600
-    )
+    steps = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800)
+    step = next((one for one in steps if wall / one <= 12), 3600)
     marks = []
     number = 0
     while number * step <= wall:

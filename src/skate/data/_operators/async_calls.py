@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -101,6 +102,7 @@ class AsyncCalls:
         may_retry: is given an error and the number of attempts so far; returns seconds to wait, or None to
             give up.
         timeout_s: seconds for a call with its token; None: no limit.
+        waited: is given the seconds of each wait for a call.
     """
 
     def __init__(
@@ -110,12 +112,14 @@ class AsyncCalls:
         limit: int,
         may_retry: Callable[[BaseException, int], float | None] = lambda error, attempts: None,
         timeout_s: Callable[[Any], float | None] = lambda token: None,
+        waited: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._loop = thread.loop
         self._function = function
         self._limit = max(1, limit)
         self._may_retry = may_retry
         self._timeout_s = timeout_s
+        self._waited = waited
 
     def run(self, calls: Iterable[AsyncCall]) -> Iterator[tuple[AsyncCall, str, Any]]:
         """Run calls, and yield (call, event, value) in their order.
@@ -153,7 +157,9 @@ class AsyncCalls:
                     else:
                         yield head, "failed", head.error
                 elif not head.items:
+                    begun = time.perf_counter()
                     wake.wait()
+                    self._waited(time.perf_counter() - begun)
         finally:
             for call in window:
                 if not call.is_done:

@@ -114,6 +114,7 @@ class FunctionOperator(Operator):
     """
 
     verb = "Call"
+    times_itself = True
     calls_user_code = True
 
     def __init__(
@@ -268,6 +269,7 @@ class Run:
             self.operator.max_concurrency,
             self._retry_delay,
             lambda token: None if seconds is None else seconds * rows_of(token),
+            partial(self.task.spend, "run"),
         )
 
     def close(self) -> None:

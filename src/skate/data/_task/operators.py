@@ -154,6 +154,7 @@ class Operator(ABC):
         name: for people: ``"MapBatches(embed)"``.
         preserves_rows: row i of the output belongs to row i of the input.
         is_deterministic: the same input gives the same output; False for samples without a seed.
+        times_itself: it spends ``"run"`` itself; else all of its own time is counted so.
         unit_rows: a task's input may be cut after any multiple of this many rows, and the output of the parts
             is that of the whole; 0: it may not be cut.
         calls_user_code: it calls a user's function, which may take long.
@@ -162,6 +163,7 @@ class Operator(ABC):
     name: str = ""
     preserves_rows: bool = False
     is_deterministic: bool = True
+    times_itself: bool = False
     unit_rows: int = 0
     calls_user_code: bool = False
 

@@ -23,7 +23,7 @@ class ExecutionFacts(Core):
 
         Args:
             sample: rows of the source to run the plan over, to print what all of it will need as well: see
-                ``predict``; None: nothing runs.
+                ``predict``, which says when more are read; None: nothing runs.
 
         Raises:
             ValueError: ``sample`` is given, and the data set has several sources, or none.

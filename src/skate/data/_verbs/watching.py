@@ -12,8 +12,6 @@ from skate.data._insight.limits import Why, why
 from skate.data._insight.picture import picture
 from skate.data._insight.prediction import Prediction
 from skate.data._insight.trace import trace_events
-from skate.data._plan.logical import Node
-from skate.data._verbs import facts
 from skate.data._verbs.core import Core
 from skate.data._verbs.predicting import predicted
 
@@ -40,12 +38,16 @@ class Watching(Core):
     def predict(self, sample: int = 100) -> Prediction:
         """Run the plan over the first rows of its source, and return what all of it will need.
 
+        It runs over one row twice, so that starts and first calls are not taken for work, and then over the
+        sample.
+
         Args:
-            sample: rows to read.
+            sample: rows to read; where so few take less than a tenth of a second, or most of that time does
+                not depend on their number, more are read, for about two seconds.
 
         Returns:
-            Seconds, memory and the stage that will limit; seconds only if the source knows its number of
-            rows.
+            Seconds, memory and the stage that will limit; seconds only if the number of rows is known, or
+            can be estimated from the bytes of the source.
 
         Raises:
             ValueError: the data set has several sources, or none.
@@ -56,7 +58,7 @@ class Watching(Core):
         return predicted(self._plan, self._context, sample, "predict")
 
     def peek(self, stage: str, n: int = 3) -> list[dict[str, Any]]:
-        """Return rows that lie at this moment before a stage of the running execution.
+        """Return rows that lie at this moment before a stage of the running execution, or that it works on.
 
         Call it from another thread while the data set is iterated over or written.
 
@@ -112,7 +114,7 @@ class Watching(Core):
         Example:
             >>> ds.materialize().plot_run("run.svg")
         """
-        drawn = picture(self._observed("plot_run").stats, self._name or _title(self._plan))
+        drawn = picture(self._observed("plot_run").stats, self._name or "")
         if filename is not None:
             Path(filename).write_text(drawn)
         return drawn
@@ -125,8 +127,3 @@ class Watching(Core):
                 f"{verb}() tells of an execution: run the data set first, or call it while it runs"
             )
         return found
-
-
-def _title(plan: Node) -> str:
-    names = [node.name for node in facts.nodes(plan)]
-    return " > ".join(names)
