@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -43,7 +44,8 @@ class Server:
         self._stdin.flush()
         pid = int(self._stdout.readline())
         if kill_after_s is not None and not select.select([self._stdout], [], [], kill_after_s)[0]:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGKILL)
         return int(self._stdout.readline())
 
     def begin(self, **order: Any) -> int:
