@@ -433,6 +433,26 @@ def test_the_budget_holds_but_for_a_task_a_stage() -> None:
         assert world.peak <= 24 * MIB + 3 * 15 * MIB
 
 
+def test_tasks_are_held_while_more_is_used_than_the_budget() -> None:
+    """Three tasks began beside each other; then their working sets turned out to be larger."""
+    for seed in range(20):
+        stages = [source(0, 300, 6), Stage(1, "map", Kind.CHAIN, (0,))]
+        world = World(seed, stages, limits(64 * MIB), 0.0)
+        world.working = {0: 10 * MIB, 1: 10 * MIB}
+        world.carry_out(world.scheduler.begin())
+        while world.scheduler.stages[0].peak_bytes == 0:
+            world.go_on(world.random.choice(world.going()))
+        world.working = {0: 40 * MIB, 1: 10 * MIB}
+        while world.scheduler.stages[0].peak_bytes < 40 * MIB:
+            world.step()
+        for _ in range(3):
+            going = [world.running[task].command.stage for task in world.going()]
+            assert going.count(0) <= 1, f"seed {seed}"
+            world.step()
+        while not world.scheduler.is_finished or world.scheduler.outbox:
+            world.step()
+
+
 @pytest.mark.parametrize(
     ("working", "memory", "together"),
     [(40 * MIB, 64 * MIB, 1), (25 * MIB, 64 * MIB, 2), (20 * MIB, 2 << 30, 3), (400 * MIB, 64 * MIB, 1)],

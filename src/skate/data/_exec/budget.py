@@ -47,6 +47,7 @@ class Budget:
     def __init__(self, stages: Sequence[StageState], limits: Limits) -> None:
         self._stages = stages
         self._bytes = limits.memory_bytes
+        self._is_strict = limits.is_strict
         self._guess = FIRST_GUESS_BYTES
         if not limits.is_strict:
             self._guess = min(FIRST_GUESS_BYTES, _share(limits) // 2)
@@ -94,6 +95,10 @@ class Budget:
         if replica is not None and state.spec.pool is not None:
             more *= len(replica.tasks) < state.spec.pool.max_concurrency
         return self.held(outbox_bytes) + self.working() + more <= self._bytes
+
+    def is_over(self, outbox_bytes: int) -> bool:
+        """Tell whether a budget that the user gave is exceeded: what runs should not make more for now."""
+        return self._is_strict and self.held(outbox_bytes) + self.working() > self._bytes
 
     def is_full(self, state: StageState, outbox_bytes: int) -> bool:
         """Tell whether a stage's output is ahead of what is taken."""

@@ -50,21 +50,24 @@ class Demand:
             state = None if state.consumer is None else self._stages[state.consumer]
         return False
 
-    def holds(self, replicas: Replicas, has_output: bool) -> Iterator[tuple[Task, bool]]:
+    def holds(
+        self, replicas: Replicas, has_output: bool, is_over: bool = False
+    ) -> Iterator[tuple[Task, bool]]:
         """Yield each running task, and whether it is to be held.
 
-        A task is held if its stage's output is not being taken. The one whose turn it is goes on if the
-        stages below it wait for it.
+        A task is held if its stage's output is not being taken, or memory is short. The one whose turn it is
+        goes on if the stages below it wait for it.
 
         Args:
             replicas: that run the tasks of pools.
             has_output: blocks lie before the consumer.
+            is_over: the execution holds and uses more than its budget.
         """
         is_idle_below = not has_output
         held: list[Task] = []
         going: set[int] = set()
         for state in reversed(self._stages):
-            is_full = self._is_full(state)
+            is_full = is_over or self._is_full(state)
             is_wanted = self.is_wanted(state)
             for task in sorted(state.running.values(), key=lambda one: one.sequence):
                 has_turn = not state.spec.is_ordered or task.sequence == state.turn

@@ -467,7 +467,8 @@ class Scheduler:
         return found
 
     def _hold_and_release(self) -> None:
-        for task, is_held in self._demand.holds(self._replicas, bool(self.outbox)):
+        is_over = self._budget.is_over(self.outbox_bytes)
+        for task, is_held in self._demand.holds(self._replicas, bool(self.outbox), is_over):
             if is_held != task.is_held:
                 task.is_held = is_held
                 self._commands.append(Hold(task.number) if is_held else Release(task.number))
