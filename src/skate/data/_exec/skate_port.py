@@ -36,8 +36,10 @@ from skate.data._exec.work import Input, Output, Report, load
 from skate.data._io.datasource import ReadTask
 from skate.data._operators.unpicklable import unpicklable
 from skate.data._task.slices import BlockMeta, BlockSlice
+from skate.data.exceptions import DataError
 from skate.engine.refs import ObjectRef, ObjectRefGenerator
 from skate.exceptions import RayTaskError
+from skate.runtime_context import get_runtime_context
 
 _logger = logging.getLogger("skate.data")
 
@@ -76,6 +78,14 @@ class _Process:
     failures: int = 0
 
 
+def _held_cpus() -> float:
+    """Return the CPUs that the actor in which this runs keeps while it waits; 0 in a task or a driver."""
+    context = get_runtime_context()
+    if context.get_actor_id() is None:
+        return 0.0
+    return float(context.get_assigned_resources().get("CPU", 0.0))
+
+
 class SkatePort(Port):
     """Runs tasks and replicas in processes of the session; starts one if there is none.
 
@@ -105,7 +115,15 @@ class SkatePort(Port):
     def cpus(self) -> float:
         if not api.is_initialized():
             api.init()
-        return float(cluster.cluster_resources().get("CPU", 1.0))
+        total = float(cluster.cluster_resources().get("CPU", 1.0))
+        own = _held_cpus()
+        if own >= total > 0:
+            raise DataError(
+                f"this data set is run by an actor that holds all {total:g} CPUs of the session, so its "
+                "tasks would wait for ever. Give the actor fewer CPUs (it holds none unless num_cpus says "
+                "so), or run the data set in a task, which lends its CPUs while it waits"
+            )
+        return total - own
 
     def memory_bytes(self) -> int:
         return int(cluster.cluster_resources().get("object_store_memory", 1 << 30))
