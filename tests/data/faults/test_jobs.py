@@ -304,14 +304,41 @@ def test_inside_of_an_actor_that_holds_all_cpus(session: Any) -> None:
         def small(self) -> int:
             return pipeline(1 << 20)
 
+        def slow(self) -> int:
+            from skate.data._exec import hybrid_port
+
+            hybrid_port.PATIENCE_S = 0.0
+            return pipeline(1 << 20)
+
         def large(self) -> int:
             return pipeline(0)
 
     actor = skate.remote(num_cpus=2)(Job).remote()
     assert skate.get(actor.small.remote()) == 5050
+    assert skate.get(actor.slow.remote()) == 5050
     with pytest.raises(skate.data.exceptions.DataError, match="an actor that holds all 2 CPUs"):
         skate.get(actor.large.remote())
     skate.kill(actor)
+
+
+def test_small_data_stays_here_if_its_function_cannot_travel(
+    session: Any, settings: DataContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a function that holds a lock works must not depend on the time that it takes."""
+    monkeypatch.setattr("skate.data._exec.hybrid_port.PATIENCE_S", 0.0)
+    lock, pids = threading.Lock(), set()
+
+    def locked(row: dict[str, Any]) -> dict[str, Any]:
+        with lock:
+            pids.add(os.getpid())
+            return {"id": row["id"], "pid": os.getpid()}
+
+    rows = (
+        skate.data.range(100).map(locked).sort("id").map(lambda row: {**row, "end": os.getpid()}).take_all()
+    )
+    assert [row["id"] for row in rows] == list(range(100))
+    assert {row["pid"] for row in rows} == pids == {os.getpid()}
+    assert {row["end"] for row in rows} - pids, "the other function went to the session"
 
 
 def test_a_data_set_goes_into_a_task(far: DataContext, tmp_path: Path) -> None:

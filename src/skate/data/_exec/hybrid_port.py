@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.local_port import LocalPort
-from skate.data._exec.port import CpusChanged, Event, Port
+from skate.data._exec.port import CpusChanged, Event, NoCpusError, Port
 from skate.data._exec.stages import Stage
+from skate.data._operators.unpicklable import UnpicklableError
 from skate.data._task.slices import BlockSlice
 
 #: Seconds of work in the caller's process before further tasks go elsewhere.
@@ -51,6 +52,7 @@ class HybridPort(Port):
         self._spent_s = 0.0
         self._is_impatient = False
         self._is_remote: dict[int, bool] = {}
+        self._stays: set[int] = set()  # stages that cannot go elsewhere
 
     def cpus(self) -> float:
         return self._cpus if self._is_impatient else self._local.cpus()
@@ -63,16 +65,29 @@ class HybridPort(Port):
         self._local.open(*self._opened)
 
     def submit(self, command: Submit) -> None:
-        if self._remote is None and self._is_impatient:
-            began = self._clock()
-            self._remote = self._make_remote()
-            assert self._opened is not None
-            self._remote.open(*self._opened)
-            self._remote.cpus()  # starts a session if there is none
-            self.start_s = self._clock() - began
-        chosen = self._local if self._remote is None else self._remote
-        self._is_remote[command.task] = chosen is not self._local
-        chosen.submit(command)
+        self._is_remote[command.task] = self._is_impatient and self._submit_remotely(command)
+        if not self._is_remote[command.task]:
+            self._local.submit(command)
+
+    def _submit_remotely(self, command: Submit) -> bool:
+        """Run a task elsewhere, and tell whether it can be: if not, small data works here anyway."""
+        assert self._opened is not None
+        stages = self._opened[0]
+        if command.stage in self._stays:
+            return False
+        try:
+            if self._remote is None:
+                began = self._clock()
+                remote = self._make_remote()
+                remote.open(*self._opened)
+                remote.cpus()  # starts a session if there is none
+                self._remote, self.start_s = remote, self._clock() - began
+            self._remote.submit(command)
+        except UnpicklableError:
+            self._stays.add(command.stage)
+        except NoCpusError:
+            self._stays.update(range(len(stages)))
+        return command.stage not in self._stays
 
     def _port_of(self, task: int) -> Port:
         return self._remote if self._remote is not None and self._is_remote.get(task) else self._local

@@ -17,6 +17,7 @@ from skate.data._exec.stages import Stage
 from skate.data._exec.work import Input, Report, TaskSpec
 from skate.data._io.datasource import ReadTask
 from skate.data._task.slices import BlockSlice
+from skate.data.exceptions import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,6 +115,10 @@ def spec_of(
     )
 
 
+class NoCpusError(DataError):
+    """A port will never have a CPU for a task."""
+
+
 class Port(ABC):
     """Carries out commands of a scheduler and reports events. One thread uses it.
 
@@ -127,7 +132,11 @@ class Port(ABC):
 
     @abstractmethod
     def cpus(self) -> float:
-        """Return the CPUs that tasks may use."""
+        """Return the CPUs that tasks may use.
+
+        Raises:
+            NoCpusError: there will be none.
+        """
 
     @abstractmethod
     def memory_bytes(self) -> int:

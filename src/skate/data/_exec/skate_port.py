@@ -22,6 +22,7 @@ from skate.data._exec.commands import StartReplica, Submit
 from skate.data._exec.port import (
     BlockMade,
     Event,
+    NoCpusError,
     Port,
     ReplicaDied,
     ReplicaReady,
@@ -36,7 +37,6 @@ from skate.data._exec.work import Input, Output, Report, load
 from skate.data._io.datasource import ReadTask
 from skate.data._operators.unpicklable import unpicklable
 from skate.data._task.slices import BlockMeta, BlockSlice
-from skate.data.exceptions import DataError
 from skate.engine.refs import ObjectRef, ObjectRefGenerator
 from skate.exceptions import RayTaskError
 from skate.runtime_context import get_runtime_context
@@ -118,7 +118,7 @@ class SkatePort(Port):
         total = float(cluster.cluster_resources().get("CPU", 1.0))
         own = _held_cpus()
         if own >= total > 0:
-            raise DataError(
+            raise NoCpusError(
                 f"this data set is run by an actor that holds all {total:g} CPUs of the session, so its "
                 "tasks would wait for ever. Give the actor fewer CPUs (it holds none unless num_cpus says "
                 "so), or run the data set in a task, which lends its CPUs while it waits"

@@ -10,7 +10,13 @@ from skate.data._previews import kind
 from skate.data._task.operators import Operator
 
 
-def unpicklable(stage: str, operators: Sequence[Operator], others: Any, error: BaseException) -> TypeError:
+class UnpicklableError(TypeError):
+    """A stage cannot be sent to processes of the session."""
+
+
+def unpicklable(
+    stage: str, operators: Sequence[Operator], others: Any, error: BaseException
+) -> UnpicklableError:
     """Return the error of a stage that cannot be pickled: the function, what in it is to blame, a way out.
 
     Args:
@@ -32,12 +38,12 @@ def unpicklable(stage: str, operators: Sequence[Operator], others: Any, error: B
         if problem is None:
             continue
         where, culprit = cloudpickle.find_unpicklable(part, name)
-        return TypeError(
+        return UnpicklableError(
             f"{stage} runs in processes of the session, but {where} is {kind(culprit)}, which cannot be sent "
             f"there ({problem}). Make it inside the function, or in the __init__ of a class that you give in "
             "the function's place: that runs once in each process."
         )
-    return TypeError(f"{stage} cannot be sent to processes of the session: {error}")
+    return UnpicklableError(f"{stage} cannot be sent to processes of the session: {error}")
 
 
 def _parts(operators: Sequence[Operator]) -> Iterator[tuple[str, Any]]:
