@@ -7,6 +7,8 @@ daemons, workers, and those that have ended) hardly depends on the neighbours.
 from __future__ import annotations
 
 import os
+import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -75,6 +77,16 @@ class Meter:
         return ticks / TICKS
 
 
+def _ignores_children(pid: str) -> bool:
+    """Whether a process ignores SIGCHLD."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            found = re.search(rb"SigIgn:\s+([0-9a-f]+)", file.read())
+    except OSError:
+        return False
+    return found is not None and bool(int(found[1], 16) >> (signal.SIGCHLD - 1) & 1)
+
+
 def _stat(pid: str) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -85,8 +97,11 @@ def _stat(pid: str) -> list[bytes]:
 
 
 @dataclass
-class MemoryWatch:
+class Watch:
     """Looks at the memory of a run from outside, in a thread of the process that started it.
+
+    It also notes the CPU time of processes whose parent ignores the end of its children, as a raylet does:
+    the kernel adds it to nobody's when they end.
 
     It counts the proportional set size: pages shared by n processes count 1/n in each, so the sum over the
     tree is what the machine gives to it, shared memory included.
@@ -96,9 +111,12 @@ class MemoryWatch:
     driver: int
     reaper: int
     samples: list[tuple[float, int]] = field(default_factory=list)
+    lost: list[tuple[float, int]] = field(default_factory=list)
+    """When a process that nobody waits for was last seen, and its ticks of CPU time."""
+    _unwaited: dict[int, tuple[float, int]] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def start(self) -> MemoryWatch:
+    def start(self) -> Watch:
         self._thread = threading.Thread(target=self._run, name="memory watch", daemon=True)
         self._thread.start()
         return self
@@ -118,4 +136,17 @@ class MemoryWatch:
     def _run(self) -> None:
         while not self._stop.wait(SAMPLE_S):
             members = processes.family(self.mark, self.driver, self.reaper)
+            self._note(members)
             self.samples.append((time.monotonic(), processes.memory(members).pss))
+
+    def _note(self, members: set[int]) -> None:
+        for pid in [one for one in self._unwaited if one not in members]:
+            self.lost.append(self._unwaited.pop(pid))
+        for pid in members:
+            fields = _stat(str(pid))
+            if len(fields) >= 15 and _ignores_children(fields[1].decode()):
+                self._unwaited[pid] = (time.monotonic(), sum(int(it) for it in fields[11:15]))
+
+    def lost_cpu_s(self, began: float, ended: float) -> float:
+        """CPU seconds of processes that ended between two moments and that no parent's sum contains."""
+        return sum(ticks for moment, ticks in self.lost if began <= moment <= ended) / TICKS

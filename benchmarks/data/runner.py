@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import environments, processes, session
 from benchmarks.data.engines import NAMES
-from benchmarks.data.lines import BY_NAME, LINES, SESSIONS, Line
-from benchmarks.data.meter import MemoryWatch
+from benchmarks.data.lines import BY_NAME, FACTORS, LINES, SESSIONS, Line
+from benchmarks.data.meter import Watch
 from benchmarks.data.pipelines import PIPELINES, Written
 from benchmarks.runner import Cell, Collector
 
@@ -164,10 +164,10 @@ def _round(plan: Plan, collector: Collector, number: int) -> None:
 
 
 def _measure(plan: Plan, engine: str, name: str, lines: list[str]) -> session.Outcome:
-    watches: list[MemoryWatch] = []
+    watches: list[Watch] = []
 
     def watch(mark: str, driver: int) -> None:
-        watches.append(MemoryWatch(mark, driver, os.getpid()).start())
+        watches.append(Watch(mark, driver, os.getpid()).start())
 
     arguments = ["--engine", engine, "--session", name, "--lines", ",".join(lines)]
     arguments += ["--scale", str(plan.scale), "--workers", str(plan.workers), "--cache", plan.cache]
@@ -179,9 +179,14 @@ def _measure(plan: Plan, engine: str, name: str, lines: list[str]) -> session.Ou
     finally:
         for it in watches:
             it.stop()
-    for sample in outcome.samples.values():
-        peak = watches[0].peak_bytes(sample.info.pop("began"), sample.info.pop("ended"))
-        sample.info["peak_mib"] = round(peak / 2**20, 1)
+    for line, sample in list(outcome.samples.items()):
+        began, ended = sample.info.pop("began"), sample.info.pop("ended")
+        sample.info["peak_mib"] = round(watches[0].peak_bytes(began, ended) / 2**20, 1)
+        lost = watches[0].lost_cpu_s(began, ended)
+        sample.info["cpu_s"] += lost
+        if not BY_NAME[line].driver_only:
+            more = lost * FACTORS[BY_NAME[line].unit] / sample.info["operations"]
+            outcome.samples[line] = replace(sample, value=sample.value + more)
     return outcome
 
 
