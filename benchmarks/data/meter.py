@@ -140,7 +140,7 @@ class Watch:
             self.samples.append((time.monotonic(), processes.memory(members).pss))
 
     def _note(self, members: set[int]) -> None:
-        for pid in [one for one in self._unwaited if one not in members]:
+        for pid in [one for one in self._unwaited if not os.path.exists(f"/proc/{one}")]:
             self.lost.append(self._unwaited.pop(pid))
         for pid in members:
             fields = _stat(str(pid))

@@ -143,7 +143,10 @@ class World:
         for state in scheduler.stages:
             assert state.inbox.bytes >= 0
             assert state.waiting_bytes >= 0
-            if state.spec.pool is not None:
+            if state.spec.pool is None:
+                # As many as run at a time, one more, and one that must go on.
+                assert len(state.running) <= self.limits.cpus + self.limits.queued_tasks + 1
+            else:
                 assert len(state.replicas) <= state.spec.pool.max_size
                 for replica in state.replicas.values():
                     assert len(replica.tasks) <= state.spec.pool.in_flight
@@ -265,10 +268,22 @@ def random_plan(chooser: random.Random) -> tuple[list[Stage], bool]:
     is_ordered = ordered
     for _ in range(chooser.randint(0, 4)):
         index = len(stages)
-        kind = chooser.choice(["chain", "pool", "batch", "limit", "union", "barrier"])
+        kind = chooser.choice(["chain", "pool", "batch", "limit", "union", "barrier", "join"])
         if kind == "union":
             stages.append(source(index, chooser.randint(0, 20), 2, is_ordered=ordered))
             stages.append(Stage(index + 1, "union", Kind.UNION, (index - 1, index), is_ordered=ordered))
+        elif kind == "join":
+            stages.append(source(index, chooser.randint(0, 20), 4, is_ordered=ordered, keeps=True))
+            stages.append(
+                Stage(
+                    index + 1,
+                    "gather",
+                    Kind.BARRIER,
+                    (index - 1, index),
+                    exchange=Gather(),
+                    is_ordered=ordered,
+                )
+            )
         elif kind == "limit":
             stages.append(Stage(index, "limit", Kind.LIMIT, (index - 1,), rows=chooser.randint(0, 40)))
         elif kind == "barrier":

@@ -67,15 +67,8 @@ class Budget:
 
     def working(self) -> int:
         """Return the bytes that running tasks and idle replicas are expected to use beyond those blocks."""
-        working = 0
-        for state in self._stages:
-            calls = len(state.running)
-            if state.spec.pool is not None:
-                most = state.spec.pool.max_concurrency
-                calls = sum(min(most, len(replica.tasks)) for replica in state.replicas.values())
-                working += sum(replica.resident_bytes for replica in state.replicas.values())
-            working += calls * self.expected(state)
-        return working
+        models = sum(one.resident_bytes for state in self._stages for one in state.replicas.values())
+        return models + sum(_calls(state) * self.expected(state) for state in self._stages)
 
     def expected(self, state: StageState) -> int:
         """Return the bytes that one task of a stage uses: its working set, and a block that is on its way."""
@@ -98,7 +91,10 @@ class Budget:
 
     def is_over(self, outbox_bytes: int) -> bool:
         """Tell whether a budget that the user gave is exceeded: what runs should not make more for now."""
-        return self._is_strict and self.held(outbox_bytes) + self.working() > self._bytes
+        if not self._is_strict:
+            return False
+        guessed = sum(_calls(state) * self._guess for state in self._stages if not state.is_measured)
+        return self.held(outbox_bytes) + self.working() - guessed > self._bytes
 
     def is_full(self, state: StageState, outbox_bytes: int) -> bool:
         """Tell whether a stage's output is ahead of what is taken."""
@@ -117,3 +113,11 @@ class Budget:
         assert state.consumer is not None
         held = self._stages[state.consumer].inbox.bytes + state.waiting_bytes + state.made_bytes
         return held > self._bytes // 4
+
+
+def _calls(state: StageState) -> int:
+    """Return the tasks of a stage that run now; in a replica, others wait behind them."""
+    if state.spec.pool is None:
+        return len(state.running)
+    most = state.spec.pool.max_concurrency
+    return sum(min(most, len(replica.tasks)) for replica in state.replicas.values())

@@ -42,13 +42,9 @@ class Demand:
         return inbox.wants(state.side) and not inbox.has_bundle()
 
     def goes_on(self, above: StageState) -> bool:
-        """Tell whether a task of a stage, or of one between it and the consumer, is not held."""
-        state: StageState | None = above
-        while state is not None:
-            if not all(task.is_held for task in state.running.values()):
-                return True
-            state = None if state.consumer is None else self._stages[state.consumer]
-        return False
+        """Tell whether a task of a stage, or of one that is served before it, is not held."""
+        served = self._stages[above.spec.index :]
+        return not all(task.is_held for state in served for task in state.running.values())
 
     def holds(
         self, replicas: Replicas, has_output: bool, is_over: bool = False
