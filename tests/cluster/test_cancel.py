@@ -110,8 +110,8 @@ def test_a_task_that_waits_in_get(tmp_path: Path) -> None:
 def test_cleaning_up_is_the_tasks_own(tmp_path: Path) -> None:
     @skate.remote
     def careful() -> str:
-        (tmp_path / "started").touch()
         try:
+            (tmp_path / "started").touch()
             threading.Event().wait()
         finally:
             (tmp_path / "cleaned").touch()

@@ -510,6 +510,18 @@ def test_a_hook_that_raises_is_the_error(session: Session) -> None:
     assert skate.get(variable.remote("A")) is None
 
 
+def test_every_hook_that_raises_is_the_error(session: Session) -> None:
+    """However many workers have ended of one before: the next actor is there before the last of them has gone."""
+
+    def hook() -> None:
+        raise ValueError("not today")
+
+    for _ in range(20):
+        actor = Actor.options(runtime_env={"worker_process_setup_hook": hook}).remote()
+        with pytest.raises(RuntimeEnvSetupError, match="not today"):
+            skate.get(actor.pid.remote())
+
+
 def test_a_hook_cannot_start_tasks(session: Session) -> None:
     def hook() -> None:
         skate.get(variable.remote("A"))

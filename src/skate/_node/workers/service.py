@@ -136,6 +136,7 @@ class WorkerService:
             if hello.error:  # its setup hook failed: it never is ready
                 worker.reason = hello.error
                 worker.address = ""
+                worker.hook_failed = True
         return worker
 
     def ready(self, worker: WorkerProcess) -> None:
@@ -238,7 +239,9 @@ class WorkerService:
             self._context.log(f"it had not said hello: {cause}")
         event = WorkerEnded(
             worker.id, worker.pool, cause, bool(worker.address), begun_owner, begun_seq, worker.actor,
-            worker.left, worker.intended, worker.out_of_memory, counts_as_failed_start,
+            worker.left, worker.intended, worker.out_of_memory,
+            # Those who waited for a worker whose hook failed know why; the next ones have not asked yet.
+            counts_as_failed_start and not worker.hook_failed,
         )  # fmt: skip
         for ended in self.on_ended:
             ended(event)

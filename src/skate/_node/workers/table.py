@@ -32,7 +32,7 @@ class WorkerProcess:
 
     __slots__ = ("id", "job", "slot", "pid", "state", "connection", "address", "actor", "status",
                  "exited", "reason", "left", "intended", "name", "pool", "restartable",
-                 "out_of_memory", "evidence", "times", "failed_to_construct")  # fmt: skip
+                 "out_of_memory", "evidence", "times", "failed_to_construct", "hook_failed")  # fmt: skip
 
     def __init__(self, worker_id: bytes, job: bytes, slot: int, pool: bytes) -> None:
         self.id = worker_id
@@ -59,6 +59,8 @@ class WorkerProcess:
         self.intended = False
         #: It was ended because memory ran short.
         self.out_of_memory = False
+        #: Its setup hook raised: the demands that waited for it were refused with that.
+        self.hook_failed = False
         #: Everything else that is known of its end: a traceback, or who ended it.
         self.evidence = ""
         #: The name of the task or actor that it runs, for logs.

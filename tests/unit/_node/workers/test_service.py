@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -359,3 +360,32 @@ class WorkerEnds(RuleBasedStateMachine):
 
 TestWorkerEnds = WorkerEnds.TestCase
 TestWorkerEnds.settings = effort(80)
+
+
+@pytest.mark.usefixtures("played")
+def test_a_worker_whose_hook_failed_is_no_failed_start() -> None:
+    """Those who waited for it were refused with the hook's error. Others ask before the process is gone: they wait
+    for the next worker, however many have ended so.
+    """
+    here = Node(1, 1, 20)
+    here.settle()
+    counted: list[bool] = []
+    here.daemon.workers.on_ended.append(lambda ended: counted.append(ended.counts_as_failed_start))
+    for worker in list(here.played.values()):
+        here.crash(worker)
+        worker.socket.deliver()
+    counted.clear()
+    here.place(b"first", CPU, CPU)
+    while here.zygote:
+        here.hear()
+    here.fork(True)
+    here.hear()
+    worker = list(here.played.values())[-1]
+    worker.socket.said[-1] = msgspec.structs.replace(worker.socket.said[-1], error="the hook raised")
+    worker.socket.deliver()
+    here.crash(worker)
+    while worker.socket.deliver():
+        pass
+    while here.zygote:
+        here.hear()
+    assert counted[-1] is False
