@@ -65,16 +65,14 @@ class Budget:
             held += sum(task.bundle.memory_bytes for task in state.running.values())
         return held
 
-    def working(self) -> int:
-        """Return the bytes that running tasks and idle replicas are expected to use beyond those blocks."""
-        models = sum(one.resident_bytes for state in self._stages for one in state.replicas.values())
-        return models + sum(_calls(state) * self.expected(state) for state in self._stages)
+    def _working(self, guess: int) -> int:
+        """Return the bytes that running tasks and idle replicas are expected to use beyond those blocks.
 
-    def expected(self, state: StageState) -> int:
-        """Return the bytes that one task of a stage uses: its working set, and a block that is on its way."""
-        if not state.is_measured:
-            return self._guess
-        return state.peak_bytes + state.bytes_out // max(1, state.blocks_out)
+        Args:
+            guess: bytes of a task whose stage has not been measured.
+        """
+        models = sum(one.resident_bytes for state in self._stages for one in state.replicas.values())
+        return models + sum(_calls(state) * _expected(state, guess) for state in self._stages)
 
     def fits(self, state: StageState, replica: Replica | None, outbox_bytes: int) -> bool:
         """Tell whether another task of a stage may begin.
@@ -84,17 +82,14 @@ class Budget:
             replica: the replica that would run it; one that is busy runs it later, in the same memory.
             outbox_bytes: bytes of blocks before the consumer.
         """
-        more = self.expected(state)
+        more = _expected(state, self._guess)
         if replica is not None and state.spec.pool is not None:
             more *= len(replica.tasks) < state.spec.pool.max_concurrency
-        return self.held(outbox_bytes) + self.working() + more <= self._bytes
+        return self.held(outbox_bytes) + self._working(self._guess) + more <= self._bytes
 
     def is_over(self, outbox_bytes: int) -> bool:
         """Tell whether a budget that the user gave is exceeded: what runs should not make more for now."""
-        if not self._is_strict:
-            return False
-        guessed = sum(_calls(state) * self._guess for state in self._stages if not state.is_measured)
-        return self.held(outbox_bytes) + self.working() - guessed > self._bytes
+        return self._is_strict and self.held(outbox_bytes) + self._working(guess=0) > self._bytes
 
     def is_full(self, state: StageState, outbox_bytes: int) -> bool:
         """Tell whether a stage's output is ahead of what is taken."""
@@ -113,6 +108,13 @@ class Budget:
         assert state.consumer is not None
         held = self._stages[state.consumer].inbox.bytes + state.waiting_bytes + state.made_bytes
         return held > self._bytes // 4
+
+
+def _expected(state: StageState, guess: int) -> int:
+    """Return the bytes that one task of a stage uses: its working set, and a block that is on its way."""
+    if not state.is_measured:
+        return guess
+    return state.peak_bytes + state.bytes_out // max(1, state.blocks_out)
 
 
 def _calls(state: StageState) -> int:

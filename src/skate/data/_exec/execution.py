@@ -82,6 +82,7 @@ class Execution:
 
     Attributes:
         stats: what has happened so far.
+        target_bytes: size at which tasks cut their output.
         letters: rows that failed and were kept; the maker of the execution fills it.
     """
 
@@ -105,11 +106,11 @@ class Execution:
         budget = memory_bytes if memory_bytes is not None else port.memory_bytes()
         self._sink: Sink | None = stages[-1].sink
         limits = Limits(budget, cpus, 0 if port.name == "local" else 1, is_strict=memory_bytes is not None)
-        target_bytes = block_bytes(limits, target_bytes)
+        self.target_bytes = block_bytes(limits, target_bytes)
         finished = self._sink.finished() if self._sink is not None else ()
         self.stages = stages
         self.port = port
-        exchange = ExchangeLimits(target_bytes, max(1, int(cpus if most_cpus is None else most_cpus)))
+        exchange = ExchangeLimits(self.target_bytes, max(1, int(cpus if most_cpus is None else most_cpus)))
         self.scheduler = Scheduler(stages, limits, exchange, finished)
         self.stats = Statistics(stages, port.name, budget, cpus)
         self._folder = SpillFolder()
@@ -127,7 +128,7 @@ class Execution:
         # For a sink that can be resumed: what failed of each part of the source that is not yet written.
         self._failures: dict[str, Failures] = {}
         sweep()
-        port.open(stages, target_bytes, window_bytes(limits), self._folder.path)
+        port.open(stages, self.target_bytes, window_bytes(limits), self._folder.path)
 
     def __enter__(self) -> Execution:
         return self
@@ -288,12 +289,10 @@ class Execution:
         return self.port.fetch(piece)
 
     def pieces_before(self, name: str) -> list[BlockSlice]:
-        """Return slices that lie before a stage now, then those that it works on; for ``""``, those before
-        the
-        consumer. Any thread may call it.
+        """Return slices that lie before a stage now, then those that it works on. Any thread may call it.
 
         Args:
-            name: a part of the stage's name.
+            name: a part of the stage's name; ``""``: slices before the consumer are wanted.
 
         Raises:
             ValueError: there is no such stage, or more than one.

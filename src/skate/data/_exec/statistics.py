@@ -115,7 +115,7 @@ class ProcessStatistics:
 MOST_SPANS = 20_000
 #: Seconds by which clocks of two processes of a machine may seem to differ: a task is submitted, and its
 #: report read, a little after the clock was.
-_SLACK_S = 0.005
+SLACK_S = 0.005
 
 
 class Statistics:
@@ -272,7 +272,7 @@ class Statistics:
         if report.began is None or report.ended is None:
             return submitted, now
         started, ended = report.began - self._began, report.ended - self._began
-        if started < submitted - _SLACK_S or ended > now + _SLACK_S:
+        if started < submitted - SLACK_S or ended > now + SLACK_S:
             started, ended = now - (ended - started), now
         started = min(max(started, submitted), now)
         return started, min(max(ended, started), now)

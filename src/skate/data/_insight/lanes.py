@@ -6,10 +6,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from skate.data._exec.statistics import Span, Statistics
+from skate.data._exec.statistics import SLACK_S, Span, Statistics
 
-#: Seconds by which two tasks of a process may seem to overlap where clocks of two machines differ.
-_SLACK_S = 0.005
 #: Seconds that a worker takes to its first task at least to be shown as starting.
 _SHOWN_START_S = 0.01
 
@@ -63,7 +61,7 @@ def _apart(name: str, spans: Iterable[Span]) -> list[Lane]:
             if before.ended_s <= span.started_s:
                 lane.spans.append(span)
                 break
-            if before.ended_s - span.started_s <= _SLACK_S and before.ended_s <= span.ended_s:
+            if before.ended_s - span.started_s <= SLACK_S and before.ended_s <= span.ended_s:
                 lane.spans.append(replace(span, started_s=before.ended_s))
                 break
         else:

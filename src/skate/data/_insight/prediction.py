@@ -1,9 +1,8 @@
 """Predicts an execution from others over a few rows: seconds, memory, and what will limit it. Pure.
 
 The costs of a stage are ``a`` seconds for each call and ``b`` for each row. Two runs over different numbers
-    of
-rows tell them apart: a call of numpy costs as much for one row as for a thousand, a picture costs the same in
-any batch::
+of rows tell them apart: a call of numpy costs as much for one row as for a thousand, a picture costs the same
+in any batch::
 
     seconds of work
         │            ╱ the last run

@@ -41,8 +41,7 @@ class TimeShares:
         return self.reading + self.running + self.other
 
     def percentages(self) -> dict[str, int]:
-        """Return whole numbers that add up to 100, in the order of the attributes; without those that are "
-        "0."""
+        """Return whole numbers that add up to 100, in the order of the attributes, without zeros."""
         exact = {kind: getattr(self, kind) * 100 for kind in KINDS}
         whole = {kind: int(value) for kind, value in exact.items()}
         missing = round(sum(exact.values())) - sum(whole.values())

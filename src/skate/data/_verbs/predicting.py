@@ -122,7 +122,7 @@ def _whole(plan: Node, source: Node, total: int | None, context: Any, last: Samp
             is_local,
             _has_session(),
             execution.stats.memory_bytes,
-            min(context.target_block_bytes, execution.stats.memory_bytes),
+            execution.target_bytes,
         )
     finally:
         execution.close()

@@ -118,8 +118,7 @@ def from_arrow(tables: Any, *, override_num_blocks: int | None = None) -> Materi
 
     Args:
         tables: a ``pyarrow.Table``, a record batch, bytes of an IPC stream, or a list of these; also a table
-            of
-            another library that has Arrow's C stream interface.
+            of another library that has Arrow's C stream interface.
         override_num_blocks: number of blocks; None: one for each table.
 
     Returns:

@@ -36,7 +36,7 @@ class FileReadError(ValueError):
         self.is_ending = False
 
     def __str__(self) -> str:
-        text = f"cannot read {self.path}: {self.reason.removesuffix('.')}"
+        text = f"cannot read {self.path}: {self.reason}"
         if not self.is_ending:
             return text
         return f"{text}. Pass on_error='skip' or 'dead_letter' to go on without such files."

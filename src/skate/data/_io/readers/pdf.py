@@ -26,8 +26,7 @@ class PDFDatasource(FileBasedDatasource):
     """Pages or documents of PDF files.
 
     Columns: ``text``; ``num_pages``; for pages ``page`` (from 0); with ``render_dpi`` also ``image``, arrays
-    of
-    (height, width, 3). Text of a document is that of its pages with a form feed between them.
+    of (height, width, 3). Text of a document is that of its pages with a form feed between them.
 
     Args:
         paths: see ``FileBasedDatasource``.

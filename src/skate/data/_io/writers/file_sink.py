@@ -19,11 +19,12 @@ from skate.data._io.commit_start import Begun, Target, begin
 from skate.data._io.commit_store import Store, open_store
 from skate.data._io.files.errors import check_positive, check_type
 from skate.data._io.files.filesystem import resolve
+from skate.data._io.files.reading import codec_of
 from skate.data._io.plain_data import plain
 from skate.data._io.sink import Sink
 from skate.data._io.writers.formats import BlockFormat, Format
 from skate.data._io.writers.names import FilenameProvider, FileNames, is_overridden
-from skate.data._io.writers.one_schema import is_compressed, make_uniform
+from skate.data._io.writers.one_schema import make_uniform
 from skate.data._task.operators import TaskContext
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -261,7 +262,8 @@ class FileSink(Sink):
             if result["dir"]
             for file in self._store.walk(result["dir"])
         ]
-        if len(names) < 2 or is_compressed(self._arguments, names):
+        # Files that are compressed as a whole, by their opener, cannot be read in parts.
+        if len(names) < 2 or any(codec_of(name, self._arguments) for name in names):
             return
         folder = f"{self._files().staged}/uniform"
         sync = self.is_resumable

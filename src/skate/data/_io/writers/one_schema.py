@@ -11,7 +11,7 @@ they are seen, with both places named.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -196,19 +196,6 @@ def _write_again(
     store.rename(temporary, name)
     if sync:
         store.sync(name.rpartition("/")[0])
-
-
-def is_compressed(arguments: Mapping[str, Any], names: Sequence[str]) -> bool:
-    """Tell whether files are compressed as a whole, by their opener: they cannot be read in parts.
-
-    Args:
-        arguments: of the opener.
-        names: of the files.
-    """
-    given = arguments.get("compression", "detect")
-    return given is not None and (
-        given != "detect" or any(name.endswith((".gz", ".bz2", ".zst", ".lz4")) for name in names)
-    )
 
 
 def _narrow(schema: pa.Schema) -> pa.Schema:
