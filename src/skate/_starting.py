@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import atexit
 import copy
+import functools
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skate import engine
@@ -92,6 +93,14 @@ def start(
     from skate._launch.connect import Driver, Program
 
     _Session.pid = os.getpid()
+    on_ray = _on_ray(address, mode)
+    if on_ray is not None:
+        _Session.driver = on_ray(
+            runtime_env=runtime_env, num_cpus=num_cpus, num_gpus=num_gpus, resources=resources,
+            object_store_memory=object_store_memory, log_to_driver=log_to_driver, namespace=namespace,
+            **kwargs,
+        )  # fmt: skip
+        return
     program = Program()
     if kwargs.get("job_config") is not None or kwargs.get("logging_config") is not None:
         job = _job(kwargs)
@@ -141,10 +150,41 @@ def start(
         _Session.driver = Driver.join(session_dir, namespace, environment, show, program)
 
 
-_OTHERS = frozenset({"object_spilling_directory", "labels", "local_mode", "dashboard_host",
-                     "dashboard_port", "job_config", "logging_format", "logging_config",
+_OTHERS = frozenset({"object_spilling_directory", "labels", "local_mode", "include_dashboard",
+                     "dashboard_host", "dashboard_port", "job_config", "logging_format", "logging_config",
                      "enable_resource_isolation", "cgroup_path", "system_reserved_cpu",
                      "system_reserved_memory", "proxy_server_url"})  # fmt: skip
+
+
+def _on_ray(address: str | None, mode: str | None) -> Callable[..., Part] | None:
+    """Return what joins an existing Ray cluster; None: this is to be a session of our runtime.
+
+    Raises:
+        ValueError: the engine has no such name, or the mode contradicts it.
+    """
+    chosen = os.environ.get("SKATE_ENGINE") or "skate"
+    if chosen not in ("skate", "ray"):
+        raise ValueError(f"SKATE_ENGINE is 'skate' or 'ray', got {chosen!r}")
+    given = address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS") or address
+    if address == "ray":
+        given = os.environ.get("RAY_ADDRESS") or "auto"
+    elif chosen != "ray" and not (isinstance(given, str) and given.startswith("ray://")):
+        return None
+    if mode not in (None, "cluster"):
+        raise ValueError(f"init(mode={mode!r}) runs in this process: it cannot run on a Ray cluster")
+    from skate._on_ray.session import RayDriver
+
+    return functools.partial(RayDriver.start, given)
+
+
+def _engine_of_ray_worker() -> Engine | None:
+    from skate._on_ray.session import engine_here
+
+    return engine_here()
+
+
+if os.environ.get("SKATE_ENGINE") == "ray":
+    engine.connection.elsewhere = _engine_of_ray_worker
 
 
 def _is_inline(mode: str | None, address: str | None) -> bool:
@@ -216,8 +256,9 @@ def _find_session(address: str | None) -> str | None:
     if os.path.isabs(address):
         return address.removesuffix("/control.sock")
     raise ConnectionError(
-        f"nobody answers at {address!r}: this version of skate joins sessions on its own machine only, by "
-        "'auto' or the session's folder (init().address_info['address'])"
+        f"nobody answers at {address!r}: sessions of skate are joined on their own machine only, by "
+        "'auto' or the session's folder (init().address_info['address']). A Ray cluster is joined by "
+        "init('ray://HOST:PORT'), or with the variable SKATE_ENGINE=ray"
     )
 
 

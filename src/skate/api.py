@@ -113,8 +113,8 @@ def init(
         object_store_memory: bytes of shared memory for objects; default 30 % of the machine's memory.
             It is taken only as objects need it.
         ignore_reinit_error: return the running session's addresses instead of raising.
-        include_dashboard, configure_logging, logging_level: taken for Ray's sake; there is no
-            dashboard, and the runtime prints nothing by itself.
+        include_dashboard: of a Ray cluster that this call starts; the runtime has no dashboard.
+        configure_logging, logging_level: taken for Ray's sake: the runtime prints nothing by itself.
         logging_config: a ``LoggingConfig``: how the program's own logging looks, in all its processes.
         job_config: a ``JobConfig``: the same, metadata, and more, in one object.
         labels: of this node: ``{"zone": "a"}``; see the option ``label_selector``.
@@ -161,6 +161,7 @@ def init(
             runtime_env=runtime_env,
             mode=mode,
             _system_config=_system_config,
+            include_dashboard=include_dashboard,
             **kwargs,
         )
         return session_context()

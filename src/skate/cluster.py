@@ -9,9 +9,10 @@ from typing import Any
 from skate._base import errors
 from skate._base.resources import to_float
 from skate._launch.observe import Observer, find
+from skate._starting import connected_engine
 from skate._wire.control import NodeInfo
 from skate.engine import engine, is_forked, require_engine
-from skate.engine.interface import Engine, StateSource
+from skate.engine.interface import Engine, GroupRequest, StateSource
 from skate.engine.session_state import SessionState
 
 
@@ -44,9 +45,9 @@ def nodes() -> list[dict[str, Any]]:
             "NodeID": one.node_id.hex(),
             "Alive": one.alive,
             "alive": one.alive,
-            "NodeManagerAddress": "127.0.0.1",
+            "NodeManagerAddress": one.ip,
             "NodeManagerHostname": one.hostname,
-            "NodeName": "127.0.0.1",
+            "NodeName": one.ip,
             "RayletSocketName": one.address,
             "Resources": _total([one], available=False),
             "Labels": one.labels,
@@ -95,3 +96,44 @@ def _total(nodes: Sequence[NodeInfo], *, available: bool) -> dict[str, float]:
         for name, units in (one.available if available else one.resources).items():
             total[name] = total.get(name, 0) + max(0, units)
     return to_float({name: units for name, units in total.items() if units > 0})
+
+
+# ---------------------------------------------------------------------- placement groups
+
+
+def create_placement_group(request: GroupRequest) -> bytes:
+    """Make a placement group and return its id; start a session with the defaults if there is none."""
+    return connected_engine().create_group(request)
+
+
+def remove_placement_group(group_id: bytes) -> None:
+    """Remove a placement group."""
+    _connected().remove_group(group_id)
+
+
+def named_placement_group(name: str) -> dict[str, Any]:
+    """Return the row of the living placement group of a name in this namespace."""
+    found = connected_engine().find_group(name, b"")
+    assert found is not None
+    return found
+
+
+def placement_groups() -> list[dict[str, Any]]:
+    """Return the rows of all placement groups."""
+    return connected_engine().directory("groups")
+
+
+def placement_group(group_id: bytes) -> dict[str, Any] | None:
+    """Return the row of a placement group; None: this session does not know it."""
+    return connected_engine().find_group("", group_id)
+
+
+def current_placement_group() -> bytes:
+    """Return the id of the placement group in which the caller runs; empty: in none."""
+    found = engine()
+    return found.current_group()[0] if found is not None else b""
+
+
+def session_dir() -> str:
+    """Return the folder of this process's session, which no other session has."""
+    return _connected().session_dir

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from skate._base import ids
 from skate._base.resources import Resources, to_fixed
-from skate._scheduling import requirements
+from skate._scheduling import group_options, requirements
 from skate._wire.worker import ALL
 from skate._worker.process.current import SYSTEM_GROUP
 
@@ -233,6 +233,9 @@ _COMMON: dict[str, tuple[Any, Check]] = {
     "scheduling_strategy": (None, requirements.check_strategy),
     "label_selector": (None, requirements.check_selector),
     "fallback_strategy": (None, requirements.check_fallbacks),
+    "placement_group": ("default", group_options.check_group),
+    "placement_group_bundle_index": (-1, group_options.check_index),
+    "placement_group_capture_child_tasks": (None, _flag_or_none),
     "accelerator_type": (None, _text),
     "object_store_memory": (None, _number),
     "enable_task_events": (True, _flag),
@@ -320,8 +323,12 @@ class TaskOptions(NamedTuple):
     runtime_env: Mapping[str, Any] | None
     #: Which nodes it may run on: a packed Requirement; empty: any.
     requirement: bytes
+    #: A placement group that captures takes it along from where it is called.
+    may_be_captured: bool
     #: Its calls are hidden from the state API.
     hidden: bool
+    #: The options as they were written, for an engine that passes them on.
+    given: Mapping[str, Any]
 
 
 class ActorOptions(NamedTuple):
@@ -347,6 +354,10 @@ class ActorOptions(NamedTuple):
     runtime_env: Mapping[str, Any] | None
     #: Which nodes it may run on: a packed Requirement; empty: any.
     requirement: bytes
+    #: A placement group that captures takes it along from where it is created.
+    may_be_captured: bool
+    #: The options as they were written, for an engine that passes them on.
+    given: Mapping[str, Any]
 
 
 def _explicit(given: Mapping[str, Any]) -> dict[str, float]:
@@ -369,8 +380,11 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
     amounts = {"CPU": 1.0} | _explicit(given)
     max_retries = given.get("max_retries", 3)
     max_calls = given.get("max_calls")
+    resources = to_fixed(amounts)
+    strategy = group_options.strategy_of(given)
+    group_options.check_fit(strategy, resources, {}, "a task")
     return TaskOptions(
-        to_fixed(amounts),
+        resources,
         given.get("num_returns"),
         3 if max_retries is None else max_retries,
         given.get("name") or None,
@@ -381,7 +395,9 @@ def task_options(given: Mapping[str, Any]) -> TaskOptions:
         given.get("retry_exceptions") or False,
         given.get("runtime_env"),
         requirements.encode(given),
+        group_options.may_be_captured(strategy),
         given.get("enable_task_events") is False,
+        given,
     )
 
 
@@ -393,8 +409,11 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
     """
     explicit = _explicit(given)
     running = to_fixed({"CPU": 1.0} | explicit if explicit else {})
+    placement = running if explicit else to_fixed({"CPU": 1.0})
+    strategy = group_options.strategy_of(given)
+    group_options.check_fit(strategy, running, placement, "an actor")
     return ActorOptions(
-        placement=running if explicit else to_fixed({"CPU": 1.0}),
+        placement=placement,
         running=running,
         name=given.get("name") or "",
         namespace=given.get("namespace"),
@@ -408,6 +427,8 @@ def actor_options(given: Mapping[str, Any]) -> ActorOptions:
         out_of_order=given.get("allow_out_of_order_execution"),
         runtime_env=given.get("runtime_env"),
         requirement=requirements.encode(given),
+        may_be_captured=group_options.may_be_captured(strategy),
+        given=given,
     )
 
 

@@ -179,13 +179,14 @@ class RuntimeContext:
         return self._engine.function_name()
 
     def get_placement_group_id(self) -> str | None:
-        """Return None: this version has no placement groups yet."""
-        return None
+        """Return the id, in hex, of the placement group that this runs in; None: it runs in none."""
+        group, _ = self._engine.current_group()
+        return group.hex() if group else None
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
-        """False: this version has no placement groups yet."""
-        return False
+        """Whether tasks and actors that this starts run in its placement group, too."""
+        return self._engine.current_group()[1]
 
     @property
     def runtime_env(self) -> RuntimeEnv:

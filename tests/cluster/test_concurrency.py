@@ -129,6 +129,52 @@ def test_a_coroutine_that_blocks_its_loop_is_warned_of(
     assert said.count("waits in get() or wait() on its event loop, in Blocks.method") == 1
 
 
+@skate.remote
+class Blocking:
+    """Calls another actor, and blocks its own loop until that has run."""
+
+    async def call(self, other: Any, path: str) -> bool:
+        other.touch.remote(path)
+        while not os.path.exists(path):
+            time.sleep(0.001)
+        return True
+
+    async def nothing(self) -> None:
+        pass
+
+    async def keep(self, value: Any) -> list[Any]:
+        return [skate.put(value)]
+
+    async def block(self, path: str) -> None:
+        while not os.path.exists(path):
+            time.sleep(0.001)
+
+
+@skate.remote
+class Toucher:
+    def touch(self, path: str) -> None:
+        open(path, "w").close()
+
+
+@pytest.mark.parametrize("traffic", [True, False])
+def test_a_loop_that_is_blocked_after_a_call_sends_it(session: Session, tmp_path: Any, traffic: bool) -> None:
+    blocking, toucher = Blocking.remote(), Toucher.remote()
+    skate.get([blocking.nothing.remote(), toucher.touch.remote(str(tmp_path / "first"))])
+    for number in range(3):
+        if traffic:
+            skate.get([blocking.nothing.remote() for _ in range(100)])
+        assert skate.get(blocking.call.remote(toucher, str(tmp_path / str(number))))
+
+
+def test_a_loop_that_is_blocked_hands_out_its_objects(session: Session, tmp_path: Any) -> None:
+    blocking, path = Blocking.remote(), str(tmp_path / "path")
+    (ref,) = skate.get(blocking.keep.remote([1, 2]))
+    blocked = blocking.block.remote(path)
+    assert skate.get(ref) == [1, 2]
+    open(path, "w").close()
+    skate.get(blocked)
+
+
 def test_large_values_and_refs_in_async_actors(session: Session) -> None:
     actor = Async.remote()
     array = np.arange(300_000)

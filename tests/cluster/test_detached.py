@@ -106,7 +106,7 @@ def test_nobody_there(folder: str, leak_check: None) -> None:
         skate.init("auto")
     with pytest.raises(ConnectionError, match="no session answers"):
         skate.init(folder)
-    with pytest.raises(ConnectionError, match="on its own machine only"):
+    with pytest.raises(ConnectionError, match="on their own machine only"):
         skate.init("127.0.0.1:6379")
     with pytest.raises(TypeError):
         skate.init(17)  # type: ignore[arg-type]

@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = re.compile(
     r"^```python\n(?P<program>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.DOTALL | re.MULTILINE
 )
+#: The services that a program before the next one imports the generated modules of.
+SERVICES = re.compile(r"^```protobuf\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
+GENERATED = re.compile(r"^from (\w+)_pb2 import", re.MULTILINE)
 
 
 def _examples() -> list[object]:
@@ -24,7 +27,12 @@ def _examples() -> list[object]:
         text = path.read_text()
         for match in EXAMPLE.finditer(text):
             line = text.count("\n", 0, match.start("program")) + 1
-            found.append(pytest.param(match["program"], match["output"], id=f"{path.name}:{line}"))
+            services = (
+                SERVICES.findall(text, 0, match.start()) if GENERATED.search(match["program"]) else [""]
+            )
+            found.append(
+                pytest.param(match["program"], match["output"], services[-1], id=f"{path.name}:{line}")
+            )
     return found
 
 
@@ -38,8 +46,13 @@ def test_every_command_is_documented() -> None:
     assert [name for name in main.COMMANDS if f"`skate {name}`" not in text] == []
 
 
-@pytest.mark.parametrize(("program", "output"), _examples())
-def test_example(program: str, output: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("program", "output", "services"), _examples())
+def test_example(program: str, output: str | None, services: str, tmp_path: Path) -> None:
+    generated = GENERATED.search(program)
+    if generated is not None:
+        (tmp_path / f"{generated[1]}.proto").write_text(services)
+        options = ["-I.", "--python_out=.", "--grpc_python_out=.", f"{generated[1]}.proto"]
+        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options], check=True, cwd=tmp_path)
     file = tmp_path / "example.py"
     file.write_text(program)
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, cwd=tmp_path)

@@ -15,6 +15,7 @@ SAYS = {
     "actor_counter.py": "9 visits",
     "central_queue.py": "100 items went through the queue",
     "hello_tasks.py": "Hello, tasks!\nHello, actors!\nHello, objects!",
+    "serve_pipeline.py": "{'query': 'second version', 'vector': [14.0, 2.0]}",
     "shared_arrays.py": "after 0.00000",
     "task_graph.py": "'broken': 'FileNotFoundError'",
     "word_count.py": " the\n",

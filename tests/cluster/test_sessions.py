@@ -491,3 +491,18 @@ def test_a_ray_program(tmp_path: Path) -> None:
     )
     assert done.stdout == "[0, 1, 4, 9]\n[1, 1, 1, 1]\nTypeError\n"
     assert done.stderr == ""
+
+
+def test_a_ray_cluster_gets_what_init_says_of_its_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    from skate._on_ray.session import RayDriver
+
+    given: dict[str, object] = {}
+
+    def refuse(address: str | None, **arguments: object) -> None:
+        given.update(arguments)
+        raise ConnectionError("no cluster here")
+
+    monkeypatch.setattr(RayDriver, "start", refuse)
+    with pytest.raises(ConnectionError, match="no cluster here"):
+        skate.init("ray", include_dashboard=False)
+    assert given["include_dashboard"] is False

@@ -270,7 +270,7 @@ def test_nodes_and_jobs(session: Session) -> None:
     assert (job.metadata, job.runtime_env, job.driver_node_id) == ({}, {}, node.node_id)
 
 
-def test_there_are_no_placement_groups_yet(session: Session) -> None:
+def test_there_are_no_placement_groups_unless_somebody_makes_one(session: Session) -> None:
     assert state.list_placement_groups() == []
     assert state.get_placement_group("00") is None
 

@@ -80,17 +80,27 @@ def test_one_that_hangs_in_its_set_up_and_its_teardown(tmp_path: Path) -> None:
     def before():
         threading.Event().wait()
 
+    finalized = []
+
     @pytest.fixture
-    def after():
+    def finalizer():
+        yield
+        finalized.append(1)
+
+    @pytest.fixture
+    def after(finalizer):
         yield
         threading.Event().wait()
 
     def test_before(before): pass
 
     def test_one(after): pass
+
+    def test_other_finalizers_ran():
+        assert finalized == [1]
     """
     done = run_pytest(tmp_path, source + AFTER)
-    assert "2 passed, 2 errors" in done.stdout, done.stdout + done.stderr
+    assert "3 passed, 2 errors" in done.stdout, done.stdout + done.stderr
     assert "test_before (set-up): no end after" in done.stdout
     assert "test_one (teardown): no end after" in done.stdout
 

@@ -267,9 +267,14 @@ class Watchdog:
     """
 
     def __init__(self, folder: Path) -> None:
+        import pytest
+
         from .waiting import Hung, progress
 
-        self._hung, self._progress = Hung, progress
+        class HungTest(Hung, pytest.fail.Exception):  # type: ignore[misc]
+            """In a teardown, pytest goes on to the next finalizer after no other kind of BaseException."""
+
+        self._hung, self._progress = HungTest, progress
         self._folder = folder
         self._number = 0
         self._running = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import skate
+from skate.util import get_placement_group, placement_group, remove_placement_group
+from skate.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from .executor import Dies, lasts
 
@@ -126,6 +128,15 @@ def program() -> dict[str, Any]:
     found["dead"] = _error(dies.remote())
     found["survivors"] = skate.get(survivors)
 
+    group = placement_group([{"CPU": 1}], name="group")
+    there = PlacementGroupSchedulingStrategy(group, 0, True)
+    inside = begin_square.options(num_cpus=0, scheduling_strategy=there).remote(10)
+    found["in a group"] = group.wait(100), skate.get(skate.get(inside)[0])
+    del inside
+    lost = repeated.options(scheduling_strategy=there).remote(b"x", 1)
+    remove_placement_group(get_placement_group("group"))
+    found["removed"] = _error(lost)
+
     skate.kill(counter)
     found["killed"] = _error(counter.add.remote(1))
     ready, waiting = skate.wait([square.remote(9)], timeout=0.001)
@@ -148,6 +159,8 @@ RESULTS = {
     "after": 2,
     "dead": "WorkerCrashedError",
     "survivors": [49, 64],
+    "in a group": (True, 100),
+    "removed": "TaskPlacementGroupRemoved",
     "killed": "ActorDiedError",
     "waited": (0, [81]),
 }

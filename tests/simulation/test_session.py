@@ -57,6 +57,7 @@ def test_all_parts_took_part() -> None:
         "RegisterNode", "RegisterJob", "Hello", "LeaseGranted", "PeerHello", "DefineFunction", "Call", "Reply",
         "StreamItem", "CreateActor", "PlaceActor", "StartActor", "ActorUpdate", "KillActor", "StopActor", "Extent",
         "Seal", "Pin", "Free", "AddBorrower", "RemoveBorrower", "WorkerDied", "ActorEnded", "Shutdown",
+        "CreateGroup", "ReserveBundles", "BundlesReserved", "FindGroup", "RemoveGroup", "ReturnBundles",
     }  # fmt: skip
 
 

@@ -9,7 +9,9 @@ an abstract base as its second argument, class patterns of ``match``, ``except``
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union, get_type_hints
 
 C = TypeVar("C")
@@ -38,6 +40,29 @@ class _Doc:
         proxy.__wrapped__.__doc__ = text
 
 
+class _Hidden:
+    """The thread whose code finds nothing through proxies; see ``hidden``."""
+
+    thread = 0
+    lock = RLock()
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """Find no attributes of classes through their proxies, in this thread.
+
+    For picklers that know no proxies. They look a method up by the class's name, find it through the proxy,
+    and pickle its name alone. Elsewhere the name leads to another class than the one that was pickled, and
+    ``super()`` in the method fails.
+    """
+    with _Hidden.lock:
+        before, _Hidden.thread = _Hidden.thread, get_ident()
+        try:
+            yield
+        finally:
+            _Hidden.thread = before
+
+
 class ClassProxy(_Base[C]):
     """Answers for the class that it stands for. Its own attributes have special names, so that it hides none
     of the class's."""
@@ -54,6 +79,8 @@ class ClassProxy(_Base[C]):
     # ------------------------------------------------------------------ attributes
 
     def __getattr__(self, name: str) -> Any:
+        if _Hidden.thread == get_ident():
+            raise AttributeError(name)
         return getattr(object.__getattribute__(self, "__wrapped__"), name)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -522,12 +522,14 @@ class AsyncioActorExit(RayError):
     """Ends an async actor from inside in Ray; in skate, ``exit_actor()`` does that."""
 
 
-class TaskPlacementGroupRemoved(RayError):
-    """The placement group that the task was to run in is gone."""
+class TaskPlacementGroupRemoved(WorkerCrashedError):
+    """The placement group in which the task ran, or was to run, was removed. Ray raises WorkerCrashedError if
+    it ran and has no retries."""
 
 
-class ActorPlacementGroupRemoved(RayError):
-    """The placement group that the actor was to run in is gone."""
+class ActorPlacementGroupRemoved(ActorDiedError):
+    """The placement group in which the actor ran, or was to run, was removed. Ray raises ActorDiedError if it
+    ran."""
 
 
 class RpcError(_WithMessage):

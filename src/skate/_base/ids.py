@@ -21,6 +21,9 @@ ACTOR_ID_SIZE = 16
 NODE_ID_SIZE = 16
 JOB_ID_SIZE = 4
 
+#: The sizes of the same ids in an existing Ray cluster, by class, where they differ.
+RAY_SIZES = {"ObjectRef": 28, "TaskID": 24, "NodeID": 28, "WorkerID": 28, "PlacementGroupID": 18}
+
 #: The most returns of a task: the index has two bytes (count).
 MAX_RETURNS = 65_535
 
@@ -76,6 +79,13 @@ def index_of(object_id_: bytes, base: int) -> int:
     return counter - base << 16 | index
 
 
+def task_of(object_id_: bytes) -> bytes:
+    """Return the id of the task that made an object, here or in an existing Ray cluster."""
+    if len(object_id_) == RAY_SIZES["ObjectRef"]:
+        return object_id_[: RAY_SIZES["TaskID"]]
+    return object_id_[:TASK_ID_SIZE]
+
+
 def owner_of(object_id_: bytes) -> bytes:
     """Return the worker id of the process that owns this object."""
     return object_id_[:WORKER_ID_SIZE]
@@ -102,7 +112,7 @@ class BaseID:
     def __init__(self, id_bytes: bytes) -> None:
         if not isinstance(id_bytes, bytes):
             raise TypeError(f"{type(self).__name__} takes bytes, got {type(id_bytes).__name__}")
-        if len(id_bytes) != self.SIZE:
+        if len(id_bytes) != self.SIZE and len(id_bytes) != RAY_SIZES.get(type(self).__name__):
             raise ValueError(f"{type(self).__name__} takes {self.SIZE} bytes, got {len(id_bytes)}")
         self._bytes = id_bytes
 

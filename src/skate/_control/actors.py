@@ -29,6 +29,7 @@ from typing import NamedTuple
 import msgspec
 
 from skate._base.transitions import TransitionTable
+from skate._scheduling.requirements import group_of
 from skate._wire.codec import pack
 from skate._wire.control import ActorSpec
 
@@ -293,6 +294,15 @@ class Actors:
         for actor in list(self.records.values()):
             if actor.spec.owner_id == owner and not actor.spec.job_config:
                 commands += self.kill(actor.id, True, "the process that created it ended")
+        return commands
+
+    def group_removed(self, group: bytes, cause: str, error: bytes) -> list[Command]:
+        """End the actors that run in a placement group that was removed, or are to; callers get ``error``."""
+        commands: list[Command] = []
+        for actor in list(self.records.values()):
+            if actor.state is not ActorState.DEAD and group_of(actor.spec.requirement)[0] == group:
+                actor.error = error
+                commands += self.kill(actor.id, True, cause)
         return commands
 
     def _end(self, actor: ActorRecord, cause: str) -> list[Command]:

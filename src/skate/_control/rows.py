@@ -1,4 +1,4 @@
-"""Makes plain rows of actors for the state API."""
+"""Makes plain rows of actors and placement groups for the state API."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from skate._base.resources import to_float
 from skate._control.actors import ActorRecord
+from skate._control.groups import GroupRecord, GroupState
 from skate._environment.spec import decode
 
 
@@ -37,6 +38,31 @@ def actor_row(actor: ActorRecord) -> dict[str, Any]:
         "parent": spec.parent.hex(),
         "failed": bool(actor.error),
         "max_concurrency": spec.max_concurrency,
+    }
+
+
+def group_row(group: GroupRecord) -> dict[str, Any]:
+    """Return the row from which ``util.state`` makes its columns, and programs a placement group."""
+    spec = group.spec
+    is_there = group.state is GroupState.CREATED
+    scheduling = {GroupState.CREATED: "FINISHED", GroupState.REMOVED: "REMOVED"}.get(group.state)
+    return {
+        "group_id": group.id.hex(),
+        "name": spec.name,
+        "namespace": spec.namespace,
+        "strategy": spec.strategy,
+        "state": group.state.value,
+        "bundles": [to_float(one) for one in spec.bundles],
+        #: By bundle: the node that has it; empty: none yet.
+        "placed": [node.hex() if is_there else "" for node in group.nodes or [b""] * len(spec.bundles)],
+        "job_id": spec.job_id.hex(),
+        "is_detached": spec.detached,
+        "attempt": group.attempt,
+        #: How its placement goes, in Ray's words.
+        "scheduling": scheduling or ("INFEASIBLE" if group.reason else "QUEUED"),
+        "reason": group.reason,
+        "cause": group.cause,
+        "times": group.times,
     }
 
 

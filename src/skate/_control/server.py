@@ -11,12 +11,12 @@ do not reconnect within ``RECONNECT_TIMEOUT_S`` seconds count as dead.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from skate._base import clock, descriptors
+from skate._base import clock, descriptors, errors
 from skate._control.actors import (
     ActorRecord,
     Actors,
@@ -29,9 +29,12 @@ from skate._control.actors import (
     Publish,
     Record,
 )
+from skate._control.group_service import GroupService
 from skate._control.kv import KeyValues
+from skate._control.records import Records
 from skate._control.rows import actor_row
 from skate._control.stored import dump_actor, load_actor
+from skate._control.watchers import Watchers
 from skate._transport.acceptor import Acceptor
 from skate._transport.connection import Connection, Handler, Listener
 from skate._transport.reactor import Reactor
@@ -51,25 +54,6 @@ RECONNECT_TIMEOUT_S = 30.0
 _UNKNOWN = "this cluster does not know the actor: the handle belongs to an earlier session"
 
 
-class Records(Protocol):
-    """Keeps the records that must survive: see ``_control.storage``."""
-
-    def put(self, kind: str, key: bytes, value: bytes) -> None:
-        """Write one record."""
-
-    def delete(self, kind: str, key: bytes) -> None:
-        """Remove one record."""
-
-    def commit(self) -> None:
-        """Make everything written so far durable."""
-
-    def all(self, kind: str) -> list[tuple[bytes, bytes]]:
-        """Return every record of a kind."""
-
-    def close(self) -> None:
-        """Commit and close."""
-
-
 class Peer:
     """Describes a connected process."""
 
@@ -77,8 +61,6 @@ class Peer:
         self.is_lifeline = is_lifeline
         self.id = b""
         self.node: control.NodeInfo | None = None
-        #: Ids of actors.
-        self.watching: dict[bytes, None] = {}
 
     def __repr__(self) -> str:
         return f"{'node' if self.node else 'process'} {self.id.hex()}"
@@ -93,9 +75,9 @@ class ControlStore:
         self._actors = Actors()
         self._nodes: dict[bytes, Connection] = {}
         self._had_node = False
-        self._early_lists: list[tuple[Connection, control.ListNodes]] = []
-        #: By actor, the first watcher first.
-        self._watchers: dict[bytes, dict[Connection, None]] = {}
+        #: Questions that wait for the first node.
+        self._early: list[Callable[[], None]] = []
+        self._watchers: Watchers[Connection] = Watchers()
         #: Jobs by their drivers, as plain rows.
         self._jobs: dict[bytes, dict[str, Any]] = {}
         self._last_job = 0
@@ -104,6 +86,7 @@ class ControlStore:
         self._absent: dict[bytes, None] = {}
         self._lease_ends = 0.0
         self._values = KeyValues()
+        self._groups = GroupService(storage, self._nodes, self._group_removed, self._when_there_is_a_node)
         self._events: deque[dict[str, Any]] = deque(maxlen=_MAX_EVENTS)
         self._handlers: dict[type, Handler] = {
             control.RegisterNode: self._register_node,
@@ -124,6 +107,7 @@ class ControlStore:
             control.ActorStarted: self._actor_started,
             control.ActorEnded: self._actor_ended,
             node.Shutdown: self._shutdown,
+            **self._groups.handlers(),
         }
         self._has_lifeline = False
         self._acceptor = Acceptor(reactor, services.CONTROL, self._handlers, self._disconnected)
@@ -160,16 +144,19 @@ class ControlStore:
 
     def _disconnected(self, connection: Connection) -> None:
         peer: Peer = connection.peer
-        for actor_id in peer.watching:
-            self._watchers[actor_id].pop(connection, None)
+        self._watchers.watcher_left(connection)
         if peer.is_lifeline:
             self.stop()
         elif peer.node is not None and self._nodes.get(peer.id) is connection:
             del self._nodes[peer.id]
             self._event("ERROR", "NODES", f"node {peer.id.hex()} is lost")
-            self._run(self._actors.node_lost(peer.id))
+            self._node_lost(peer.id)
         elif peer.id:
             self._process_ended(peer.id)
+
+    def _node_lost(self, node_id: bytes) -> None:
+        self._run(self._actors.node_lost(node_id))
+        self._groups.node_lost(node_id)
 
     def _process_ended(self, process: bytes) -> None:
         job = self._jobs.get(process)
@@ -177,6 +164,7 @@ class ControlStore:
             job["status"], job["end_time"] = "SUCCEEDED", clock.time()  # no process reports how it ended
             self._event("INFO", "JOBS", f"job {job['job_id']} ended")
             self._record_job(job)
+        self._groups.job_ended(process)
         self.owner_ended(process)
 
     def owner_ended(self, owner: bytes) -> None:
@@ -208,6 +196,7 @@ class ControlStore:
         self._event("INFO", "NODES", f"node {peer.id.hex()} joined ({message.hostname})")
         for news in message.reports:
             self._handlers[type(news)](connection, news)
+        self._groups.node_joined(peer.node, message.groups)  # before its actors, which may run in groups
         self._run(self._actors.node_joined(peer.id, message.hosted))
         for root in message.roots:
             if not self._actors.is_alive(root):
@@ -216,21 +205,29 @@ class ControlStore:
             if process in self._absent:
                 del self._absent[process]
                 self._process_ended(process)
-        early, self._early_lists = self._early_lists, []
-        for asking, request in early:
-            self._list_nodes(asking, request)
+        early, self._early = self._early, []
+        for ask in early:
+            ask()
+
+    def _when_there_is_a_node(self, ask: Callable[[], None]) -> None:
+        """Answer a question at once, or when the first node has joined, which is about to."""
+        if self._nodes or self._had_node:
+            ask()
+        else:
+            self._early.append(ask)
 
     def _node_update(self, connection: Connection, message: control.NodeUpdate) -> None:
         peer: Peer = connection.peer
         if peer.node is not None:
             peer.node = msgspec.structs.replace(peer.node, available=message.available)
+            self._groups.node_changed(peer.id, message.available)
 
     def _list_nodes(self, connection: Connection, message: control.ListNodes) -> None:
-        if not self._nodes and not self._had_node:
-            self._early_lists.append((connection, message))  # the first node is about to join
-            return
-        nodes = [other.peer.node for other in self._nodes.values()]
-        connection.send(control.Answer(message.request, pack(nodes)))
+        def answer() -> None:
+            nodes = [other.peer.node for other in self._nodes.values()]
+            connection.send(control.Answer(message.request, pack(nodes)))
+
+        self._when_there_is_a_node(answer)
 
     def _register_job(self, connection: Connection, message: control.RegisterJob) -> None:
         connection.peer.id = message.worker_id
@@ -299,9 +296,9 @@ class ControlStore:
         connection.send(control.Answer(message.request, pack(list(self._jobs.values()))))
 
     def _watch_actor(self, connection: Connection, message: control.WatchActor) -> None:
-        self._watchers.setdefault(message.actor_id, {})[connection] = None
-        connection.peer.watching[message.actor_id] = None
         actor = self._actors.records.get(message.actor_id)
+        if actor is None or actor.state is not ActorState.DEAD:
+            self._watchers.watch(message.actor_id, connection)
         if actor is not None:
             connection.send(_update(actor))
             return
@@ -367,6 +364,12 @@ class ControlStore:
             )
         )
 
+    def _group_removed(self, group: bytes, cause: str) -> None:
+        """End the actors of a placement group that was removed."""
+        exceptions = descriptors.load("skate._serialize.exceptions")  # rare, and 10 ms
+        error: bytes = exceptions.dump_error(errors.ActorPlacementGroupRemoved(f"The actor is dead: {cause}"))
+        self._run(self._actors.group_removed(group, cause, error))
+
     def _run(self, commands: Sequence[Command]) -> None:
         """Carry out the commands of the directory."""
         for command in commands:
@@ -383,6 +386,7 @@ class ControlStore:
             elif isinstance(command, Forget):
                 for node_connection in self._nodes.values():
                     node_connection.send(control.ForgetJob(command.actor.id))
+                self._groups.job_ended(command.actor.id)
             else:
                 connection = self._nodes.get(command.node)
                 if connection is not None:
@@ -423,8 +427,10 @@ class ControlStore:
         self._stamp(actor)
         self._storage.put("actor", actor.id, dump_actor(actor))
         update = _update(actor)
-        for watcher in self._watchers.get(actor.id, ()):
+        for watcher in self._watchers.of(actor.id):
             watcher.send(update)
+        if actor.state is ActorState.DEAD:
+            self._watchers.actor_ended(actor.id)
 
     # ------------------------------------------------------------------ after a restart
 
@@ -442,7 +448,8 @@ class ControlStore:
         ):  # actors that died first are forgotten first
             self._run(self._actors.restore(actor))
         drivers = [driver for driver, job in self._jobs.items() if job["status"] == "RUNNING"]
-        self._absent = dict.fromkeys(self._actors.expected() + drivers)
+        self._groups.restore()
+        self._absent = dict.fromkeys(self._actors.expected() + self._groups.expected() + drivers)
         if self._jobs:
             self._event("WARNING", "CONTROL_STORE", "the control store ended and was restarted")
             self._lease_ends = clock.monotonic() + RECONNECT_TIMEOUT_S
@@ -455,7 +462,7 @@ class ControlStore:
             self._event(
                 "ERROR", "CONTROL_STORE", f"{one.hex()} did not reconnect within {RECONNECT_TIMEOUT_S:g} s"
             )
-            self._run(self._actors.node_lost(one))
+            self._node_lost(one)
             self._process_ended(one)
 
 

@@ -18,6 +18,7 @@ from skate._inline.executor import InlineExecutor, InlineYielding
 from skate._inline.node import InlineNode
 from skate._inline.reactor import InlineReactor, LocalConnection, pair
 from skate._inline.work import Constructor, Work
+from skate._scheduling.requirements import group_of
 from skate._serialize.exceptions import dump_error
 from skate._transport.connection import Connection
 from skate._transport.reactor import Waiter
@@ -74,8 +75,9 @@ class InlinePeers(Peers):
 class InlineTasks(TaskSubmitter):
     """Begins tasks at once, without regard to their resources."""
 
-    #: Set by InlineCore: the node that runs tasks, and the connection to it.
+    #: Set by InlineCore: the node that runs tasks, its executor, and the connection to it.
     node: InlineNode
+    executor: InlineExecutor
     connection: LocalConnection
     _last_lease = 0
 
@@ -97,6 +99,33 @@ class InlineTasks(TaskSubmitter):
                 task, dump_error(errors.TaskUnschedulableError(infeasible_reason))
             )
             return
+        if not pool.group[0]:
+            self._begin(task, pool)
+            return
+        _, bundle, _ = group_of(pool.requirement)
+
+        def go() -> None:
+            if self._tasks.unfinished.get(task.seq) is task:  # else it was cancelled meanwhile
+                self._begin(task, pool)
+
+        def fail(reason: str, removed: bool) -> None:
+            if removed:
+                reason = f"task {task.describe()} did not finish: {reason}"
+            kind = errors.TaskPlacementGroupRemoved if removed else errors.TaskUnschedulableError
+            self._results.finish_with_error(task, dump_error(kind(reason)))
+
+        self.node.groups.admit((pool.group[0], bundle), pool.resources, go, fail)
+
+    def group_removed(self, group: bytes, reason: str) -> None:
+        """End the tasks of a placement group that was removed."""
+        for task in list(self._tasks.unfinished.values()):
+            if task.pool is None or task.pool.group[0] != group or task.connection is None:
+                continue  # those that wait are refused
+            self.executor.kill((self._context.worker_id, task.seq))
+            text = f"task {task.describe()} did not finish: {reason}"
+            self._results.finish_with_error(task, dump_error(errors.TaskPlacementGroupRemoved(text)))
+
+    def _begin(self, task: TaskRecord, pool: LeasePool) -> None:
         self._last_lease += 1
         self._send(WorkerLease(self._last_lease, self.node.task_worker_id, self.connection, pool), task)
 
@@ -225,6 +254,8 @@ class InlineCore(Core):
             end.peer = WorkerPeer()
             end.peer.id = who
         self.peers.node = self.task_submitter.node = self.local.node = node
+        self.task_submitter.executor = self.inline_executor
+        node.end_tasks = self.task_submitter.group_removed
         self.task_submitter.connection, self.local.inline_executor = tasks_end, self.inline_executor
         self.peers.add(tasks_end)
         # Nothing is stored there, so its messages need no answer.
@@ -249,7 +280,7 @@ class InlineCore(Core):
         self.control.connection = mine
         node_end, node_its = pair(self.inline_reactor, node.control_table(), store.handlers)
         node_its.peer = Peer(False)
-        node.control = node_end
+        node.connected(node_end)
         context.node_id = node.node_id
         with context.lock:
             node_end.send(

@@ -51,6 +51,7 @@ class _Function:
     def __init__(self, message: wire.DefineFunction) -> None:
         self.message = message
         self.label = current.CodeName(message.name)
+        self.label.group = message.group, message.captures
         self.callable: Callable[..., Any] | None = None
 
     def load(self) -> Callable[..., Any]:
@@ -132,6 +133,7 @@ class InlineExecutor:
 
     def _define(self, connection: Connection, message: wire.DefineFunction) -> None:
         self._functions[message.fn] = _Function(message)
+        self._context.captures |= message.captures
 
     def _forget(self, connection: Connection, message: wire.ForgetFunction) -> None:
         self._functions.pop(message.fn, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skate._base import clock, errors, ids
@@ -11,6 +12,7 @@ from skate._base.resources import Resources, describe, fits, to_float
 from skate._inline.actor import InlineActor
 from skate._inline.context import Actor, ActorParts
 from skate._inline.executor import InlineExecutor
+from skate._inline.groups import InlineGroups
 from skate._scheduling import requirements
 from skate._scheduling.labels import NODE_ID
 from skate._scheduling.placement import Infeasible, NodeView, place
@@ -48,12 +50,28 @@ class InlineNode:
         #: Living actors, by id.
         self.actors: dict[bytes, InlineActor] = {}
         self._by_address: dict[str, InlineActor] = {}
+        self.groups = InlineGroups(self.resources, offer.gpus, self._group_removed)
+        #: Ends the tasks of a placement group that was removed. Set by InlineCore.
+        self.end_tasks: Callable[[bytes, str], None]
+        #: Incarnations of actors that wait for their placement groups.
+        self._waiting: set[tuple[bytes, int]] = set()
         self._warned: set[str] = set()
         self._since = clock.time()
 
     def control_table(self) -> dict[type, Handler]:
         """Return the handlers of the control store's messages."""
-        return {control.PlaceActor: self._place, control.StopActor: self._stop}
+        return {
+            control.PlaceActor: self._place,
+            control.StopActor: self._stop,
+            **self.groups.handlers(),
+        }
+
+    def connected(self, connection: LocalConnection) -> None:
+        """Use this connection to the control store."""
+        self.control = self.groups.control = connection
+
+    def _group_removed(self, group: bytes, reason: str) -> None:
+        self.end_tasks(group, reason)  # its actors are ended by the control store
 
     def _stored(self) -> tuple[int, int]:
         """Return the bytes and the number of the objects that would lie in shared memory elsewhere."""
@@ -74,21 +92,49 @@ class InlineNode:
             f"actor {spec.class_name}", spec.requirement, spec.placement
         )
         if infeasible_reason:
-            error = dump_error(
-                errors.ActorUnschedulableError(f"actor {spec.class_name}: {infeasible_reason}")
+            self._failed(
+                message, errors.ActorUnschedulableError(f"actor {spec.class_name}: {infeasible_reason}")
             )
-            self.control.send(control.ActorStarted(message.actor_id, message.incarnation, b"", "", error))
             return
+        group, bundle, _ = requirements.group_of(spec.requirement)
+        if not group:
+            self._begin(message, spec)
+            return
+        incarnation = message.actor_id, message.incarnation
+
+        def go() -> None:
+            if incarnation in self._waiting:  # else it was ended meanwhile
+                self._waiting.discard(incarnation)
+                self._begin(message, spec)
+
+        def fail(reason: str, removed: bool) -> None:
+            kind = errors.ActorPlacementGroupRemoved if removed else errors.ActorUnschedulableError
+            self._waiting.discard(incarnation)
+            self._failed(message, kind(f"actor {spec.class_name}: {reason}"))
+
+        self._waiting.add(incarnation)
+        self.groups.admit((group, bundle), spec.running, go, fail)
+
+    def _failed(self, message: control.PlaceActor, failed: Exception) -> None:
+        """Report an actor dead that was not started: callers get this error."""
+        error = dump_error(failed)
+        self.control.send(control.ActorStarted(message.actor_id, message.incarnation, b"", "", error))
+
+    def _begin(self, message: control.PlaceActor, spec: control.ActorSpec) -> None:
         try:
             actor = _make_actor(self.actor_parts, message, spec)
         except RuntimeError as failed:  # no thread can be started for it
-            error = dump_error(errors.RaySystemError(f"actor {spec.class_name} was not started: {failed}"))
-            self.control.send(control.ActorStarted(message.actor_id, message.incarnation, b"", "", error))
+            self._failed(message, errors.RaySystemError(f"actor {spec.class_name} was not started: {failed}"))
             return
         self.actors[actor.actor_id] = self._by_address[actor.address] = actor
         actor.begin()
 
     def _stop(self, connection: Connection, message: control.StopActor) -> None:
+        incarnation = message.actor_id, message.incarnation
+        if incarnation in self._waiting:
+            self._waiting.discard(incarnation)
+            self.control.send(control.ActorEnded(*incarnation, message.cause, False, b"", 0))
+            return
         actor = self.actors.get(message.actor_id)
         if actor is None or actor.incarnation != message.incarnation:
             return
@@ -150,9 +196,9 @@ class InlineNode:
 
     def available(self) -> Resources:
         """Return the resources that no task or actor holds."""
-        free = dict(self.resources)
-        held = [work.resources for work in self._executor.tasks.values()]
-        held += [actor.spec.running for actor in self.actors.values()]
+        free = dict(self.groups.free)
+        held = [work.resources for work in self._executor.tasks.values() if not work.group_id]
+        held += [actor.spec.running for actor in self.actors.values() if not actor.group[0]]
         for one in held:
             for name, units in one.items():
                 free[name] = free.get(name, 0) - units

@@ -101,6 +101,7 @@ class InlineReactor(Reactor):
         #: Deques that __del__ methods filled are processed at once.
         self.polling = self.blocked_in_poll = True
         self.watched = False
+        self.awake_thread = 0
         self.leftovers: tuple[deque[Any], ...] = ()
         self.on_bug: Callable[[BaseException], None] = print_bug
         self.interrupted = False

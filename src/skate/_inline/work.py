@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from skate._inline.reactor import LocalConnection
 from skate._wire import control
 from skate._wire import worker as wire
-from skate._worker.process.current import CallInfo
+from skate._worker.process.current import CallInfo, CodeName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,6 +72,11 @@ class Work(CallInfo):
         self.caller_ended = False
         #: In an async actor: the asyncio.Task.
         self.coroutine: Any = None
+
+    @property
+    def group_id(self) -> bytes:
+        """The placement group in which a task runs; empty: in none, or it is a method."""
+        return self.function.group[0] if isinstance(self.function, CodeName) else b""
 
     @property
     def key(self) -> tuple[bytes, int]:

@@ -22,14 +22,10 @@ import msgspec
 
 from skate._base import descriptors
 from skate._base.process import native
+from skate._launch.preloading import Preloading
 from skate._wire import zygote as wire
 from skate._wire.codec import GARBAGE
 from skate._worker import main as process
-
-#: Modules that the zygote imports for all workers after it was idle for so long (seconds).
-_PRELOAD = ("skate.api", "skate._environment.enter", "traceback", "concurrent.futures")
-_PRELOAD_IDLE_MS = 20
-_PRELOAD_RETRY_MS = 1000
 
 
 def main(socket_fd: int, table_fd: int, session: str) -> None:
@@ -47,12 +43,12 @@ def main(socket_fd: int, table_fd: int, session: str) -> None:
     poll.register(sock, select.POLLIN)
     poll.register(wake_read, select.POLLIN)
     try:
-        idle_ms: int | None = _PRELOAD_IDLE_MS
+        preloading = Preloading()
         while True:
-            ready = poll.poll(idle_ms)
+            ready = poll.poll(preloading.wait_ms)
             if not ready:
                 # The first workers are forked; import modules that later ones need.
-                idle_ms = _preload()
+                preloading.step()
             for fd, _ in ready:
                 if fd == wake_read:
                     os.read(wake_read, 512)
@@ -68,7 +64,11 @@ def main(socket_fd: int, table_fd: int, session: str) -> None:
                         print(f"the zygote ignores a message of its daemon: {error}", file=sys.stderr)
                         _close(fds)
                         continue
-                    _spawn(sock, workers, message, fds, (wake_read, wake_write), table_fd, session)
+                    if isinstance(message, wire.Preload):
+                        preloading.ask(message.modules)
+                        continue
+                    wake_fds = (wake_read, wake_write)
+                    _spawn(sock, workers, message, fds, wake_fds, table_fd, session, preloading)
     except (BrokenPipeError, ConnectionResetError):
         return
     finally:
@@ -76,19 +76,6 @@ def main(socket_fd: int, table_fd: int, session: str) -> None:
             _kill_group(pid)
         for pid in workers:
             os.waitpid(pid, 0)
-
-
-def _preload() -> int | None:
-    """Import modules that later workers need; return when to try again (milliseconds) if a file cannot be
-    opened."""
-    try:
-        for name in _PRELOAD:
-            importlib.import_module(name)
-    except OSError:
-        return _PRELOAD_RETRY_MS
-    gc.collect()
-    gc.freeze()
-    return None
 
 
 def _spawn(
@@ -99,6 +86,7 @@ def _spawn(
     wake_fds: tuple[int, int],
     table_fd: int,
     session: str,
+    preloading: Preloading,
 ) -> None:
     if len(fds) < 2:  # the kernel delivered only the descriptors for which this process had room
         lost = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -123,6 +111,7 @@ def _spawn(
             signal.signal(signal.SIGINT, signal.default_int_handler)
             job = msgspec.json.decode(spawn.job_config)
             _become_worker(job, fds)
+            preloading.forget_other_versions("runtime_env" in job)
             code = process.run_worker(spawn.worker_id, session, table_fd, spawn.slot, job)
         except BaseException:
             sys.excepthook(*sys.exc_info())

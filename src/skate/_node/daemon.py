@@ -6,7 +6,7 @@ of a call. It ends when the connection of the driver that started it does.
 Each part is given the context and the parts below it, by name::
 
     connections | reporting     processes that come and go; questions about all of it
-    actors | memory             lessee of the actors' workers; kills when memory runs short
+    actors | memory | groups    lessee of the actors' workers; kills when memory runs short; placement groups
     environments | workers      demands with what they need; processes from fork to exit report
     leases | objects | cluster  tables of the node, and its link to the control store
     jobs                        drivers, configurations, output
@@ -27,6 +27,7 @@ from skate._node.connections import Connections
 from skate._node.context import NodeContext
 from skate._node.environments.preparer import Preparation
 from skate._node.environments.service import EnvironmentService
+from skate._node.groups import GroupService
 from skate._node.jobs import Jobs
 from skate._node.leases.service import LeaseService
 from skate._node.leases.table import LeaseTable
@@ -89,9 +90,11 @@ class Daemon:
         self.membership = Membership(
             context,
             self.jobs,
-            handlers=lambda: self.actors.control_handlers(),
+            handlers=lambda: self.actors.control_handlers() | self.groups.control_handlers(),
             hosted=lambda: self.actors.hosted(),
             free=lambda: self.lease_table.free,
+            groups=lambda: self.groups.held(),
+            joined=lambda: self.groups.joined(),
         )
         self.spilling = SpillService(
             context, self.store, segments, effects.copier, on_freed=lambda: self.objects.room()
@@ -101,6 +104,8 @@ class Daemon:
             context,
             self.lease_table,
             start_workers=lambda pool, count: self.workers.start(pool, count),
+            end_worker=lambda worker, reason: self.workers.end(worker, reason),
+            on_group=lambda group, attempt: self.groups.settled(group, attempt),
             on_leases=lambda: self.memory.watch(),
             report_free=self.membership.report_free,
         )
@@ -125,6 +130,7 @@ class Daemon:
             self.environments,
             self.workers,
         )
+        self.groups = GroupService(context, self.lease_table, self.membership, self.leases)
         self.memory = MemoryMonitor(
             context,
             self.lease_table,

@@ -140,6 +140,39 @@ class NodeLabelSchedulingStrategy:
         return f"NodeLabelSchedulingStrategy(hard={self.hard!r}, soft={self.soft!r})"
 
 
+class PlacementGroupSchedulingStrategy:
+    """Run a task or an actor in a placement group: it takes the resources of a bundle.
+
+    It waits while the group waits. If the group is removed, what runs in it ends.
+
+    Args:
+        placement_group: the PlacementGroup; None: in none, also where a group captures.
+        placement_group_bundle_index: which bundle, from 0; -1: any.
+        placement_group_capture_child_tasks: tasks and actors that it starts run in the group, too, unless
+            they have a strategy of their own. None: as where it is called; False in a driver.
+
+    Example:
+        >>> group = skate.util.placement_group([{"CPU": 1}])
+        >>> f.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group)).remote()
+    """
+
+    def __init__(
+        self,
+        placement_group: Any,
+        placement_group_bundle_index: int = -1,
+        placement_group_capture_child_tasks: bool | None = None,
+    ) -> None:
+        self.placement_group = placement_group
+        self.placement_group_bundle_index = placement_group_bundle_index
+        self.placement_group_capture_child_tasks = placement_group_capture_child_tasks
+
+    def __repr__(self) -> str:
+        return (
+            f"PlacementGroupSchedulingStrategy({self.placement_group!r}, "
+            f"{self.placement_group_bundle_index}, {self.placement_group_capture_child_tasks})"
+        )
+
+
 def _checked(given: Any, what: str) -> dict[str, _Operator]:
     if not isinstance(given, Mapping):
         raise ValueError(f"{what} takes a dict like {{'zone': In('a')}}, got {given!r}")

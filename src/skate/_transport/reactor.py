@@ -35,6 +35,7 @@ from typing import Any, Protocol
 
 from skate._base import descriptors, threads
 from skate._base.clock import monotonic
+from skate._transport.neglect import Neglect
 from skate._transport.spin import Spin
 from skate._transport.streams import Network
 from skate._transport.table_lock import TableLock, resume, state, suspend
@@ -137,8 +138,11 @@ class Reactor(Network):
         self.blocked_in_poll = False
         #: Queues that ``on_turn`` drains. Any thread may append to them without the lock.
         self.leftovers: tuple[deque[Any], ...] = ()
-        #: Another loop watches ``fileno``: it sleeps in poll on our behalf.
+        #: Another loop watches ``fileno``: it sleeps in poll on our behalf, and takes turns. The background
+        #: thread leads only while that loop does not come, and keeps out of its way otherwise.
         self.watched = False
+        #: The thread of that loop while it is awake, between two sleeps in its selector; else 0.
+        self.awake_thread = 0
         #: Called under the lock when a handler failed: a bug of ours, never the user's; or memory ran out.
         self.on_bug: Callable[[BaseException], None] = print_bug
         #: A signal's handler, or another call for the main thread, is due: see ``on_interrupt``.
@@ -169,6 +173,7 @@ class Reactor(Network):
         self._parked = False
         self._park_gate = threading.Lock()
         self._park_gate.acquire()
+        self._neglect = Neglect(self.fileno, self.dirty, self._sleep_in_background)
         self._stopped = False
 
     # ------------------------------------------------------------------ sources and timers
@@ -210,6 +215,12 @@ class Reactor(Network):
                 os.eventfd_write(self._wake_fd, 1)
             except (BlockingIOError, OSError):
                 pass
+
+    def request_flush(self) -> None:
+        """Have queued messages sent soon."""
+        # The loop that watches sends what its own thread has queued before it sleeps: see ``loop_sleeps``.
+        if self.awake_thread != threading.get_ident() or not self._neglect.is_ticking:
+            self.request_turn()
 
     def wake(self) -> None:
         """Request a turn, whether or not one was requested before."""
@@ -324,6 +335,14 @@ class Reactor(Network):
                 self.turn(0)
             finally:
                 self.leave_lead()
+
+    def loop_sleeps(self) -> None:
+        """Send what is queued: the loop that watches is about to sleep, and nothing runs on its thread."""
+        self.awake_thread = 0
+        if self.dirty:
+            self._entered += 1
+            with self.lock:
+                self.flush()
 
     def try_lead(self) -> bool:
         """Lead, if no thread does, to wait for some sources alone, for less than a tick. See ``leave_lead``.
@@ -489,6 +508,11 @@ class Reactor(Network):
     def _lead_in_background(self) -> None:
         seen = -1
         while not self._stopped:
+            if self.watched and not self._depth:
+                seen = self._entered
+                left = self._next_timer_s()
+                if left > 0 and not self._neglect.looked(seen, left):
+                    continue
             if self._depth:
                 if self._entered == seen:
                     # The same leader for a whole tick: sleep until it leaves.
@@ -522,12 +546,24 @@ class Reactor(Network):
                     while self._entered == seen and not self._stopped:
                         pause = TICK_S if any(self.leftovers) else LAZY_POLL_S
                         busy = self.turn(pause, lazy=True) if busy else self.turn(None)
+                        if self.watched and not busy:
+                            break
                 except MemoryError as error:
                     with self.lock:
                         self.on_bug(error)
                 finally:
                     self._background_leads = False
                     self.leave_lead()
+
+    def _sleep_in_background(self, seconds: float) -> None:
+        self._park_gate.acquire(timeout=seconds)
+
+    def _next_timer_s(self) -> float:
+        """Return how long it takes until the next timer is due. Any thread."""
+        try:
+            return self._timers[0].when - monotonic()
+        except IndexError:  # there is none, or a turn has just run it
+            return MAX_POLL_S
 
     def close(self) -> None:
         """Stop, join the background thread, free the descriptors."""

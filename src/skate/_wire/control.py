@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from skate._wire.specs import Condition
+
 
 class ActorSpec(Struct, frozen=True):
     """Holds all that is needed to start an actor, any number of times; the control store keeps it."""
@@ -91,6 +93,8 @@ class RegisterNode(Struct, array_like=True, frozen=True, tag=90):
     roots: list[bytes] = []
     #: Processes of this node that ended lately.
     gone: list[bytes] = []
+    #: The placement groups that it has or queues: id, attempt, and whether their bundles are reserved.
+    groups: list[tuple[bytes, int, bool]] = []
 
 
 class NodeUpdate(Struct, array_like=True, frozen=True, tag=91):
@@ -202,6 +206,7 @@ class NodeInfo(Struct, frozen=True):
     available: dict[str, int]
     labels: dict[str, str] = {}
     started: float = 0.0
+    ip: str = "127.0.0.1"
 
 
 class PlaceActor(Struct, array_like=True, frozen=True, tag=100):
@@ -274,3 +279,89 @@ class KeyValue(Struct, array_like=True, frozen=True, tag=110):
     value: bytes = b""
     #: Of "put": replace what is there.
     overwrite: bool = True
+
+
+class GroupSpec(Struct, frozen=True):
+    """Describes a placement group; the control store keeps it."""
+
+    name: str
+    namespace: str
+    #: PACK, SPREAD, STRICT_PACK or STRICT_SPREAD.
+    strategy: str
+    #: The resources of each bundle, in fixed point.
+    bundles: list[dict[str, int]]
+    #: Of each bundle: conditions on the labels of its node.
+    selectors: list[list[Condition]]
+    #: The job with which it ends, unless it is detached; and that job's id, for people.
+    owner_job: bytes
+    job_id: bytes
+    detached: bool
+    #: The node to try first, in hex; empty: any.
+    target: str = ""
+
+
+class CreateGroup(Struct, array_like=True, frozen=True, tag=112):
+    """Anyone to control store: record and place this placement group. Answered when that is done, with the
+    packed reason why no node can have it; empty: one can."""
+
+    request: int
+    group_id: bytes
+    spec: bytes
+
+
+class RemoveGroup(Struct, array_like=True, frozen=True, tag=113):
+    """Anyone to control store: give this placement group up; what runs in it ends. Answered when that is
+    recorded."""
+
+    request: int
+    group_id: bytes
+    reason: str
+
+
+class ListGroups(Struct, array_like=True, frozen=True, tag=114):
+    """Anyone to control store: list all placement groups, living and remembered. Answered with plain rows."""
+
+    request: int
+
+
+class ReserveBundles(Struct, array_like=True, frozen=True, tag=115):
+    """Control store to daemon: reserve these bundles (by index) of a placement group together, as soon as
+    they fit. May be repeated; a higher attempt replaces what the node holds for a lower one."""
+
+    group_id: bytes
+    attempt: int
+    bundles: dict[int, dict[str, int]]
+
+
+class BundlesReserved(Struct, array_like=True, frozen=True, tag=116):
+    """Daemon to control store: the bundles of this attempt are reserved. May be repeated."""
+
+    group_id: bytes
+    attempt: int
+
+
+class ReturnBundles(Struct, array_like=True, frozen=True, tag=117):
+    """Control store to daemon: end what runs in this placement group, and give up its bundles."""
+
+    group_id: bytes
+    cause: str
+    #: It is gone for good: tasks that want to run in it fail. Else they wait until it is placed again.
+    is_removed: bool
+
+
+class AskForGroup(Struct, array_like=True, frozen=True, tag=118):
+    """Daemon to control store: a demand names this placement group, which I do not know. Answered with
+    ReserveBundles or ReturnBundles, if it is this node's business."""
+
+    group_id: bytes
+
+
+class FindGroup(Struct, array_like=True, frozen=True, tag=119):
+    """Anyone to control store: the living placement group of this name, or the one of this id. Answered with
+    its plain row; with None if the id is not known."""
+
+    request: int
+    name: str
+    namespace: str
+    #: Empty: the name counts.
+    group_id: bytes = b""

@@ -85,6 +85,8 @@ class DemandRefused(Struct, array_like=True, frozen=True, tag=46):
     fatal: bool
     #: The environment cannot be prepared; resources are not the reason.
     environment: bool = False
+    #: The placement group was removed: its workers end, and no lease of this shape is granted again.
+    removed: bool = False
 
 
 class Blocked(Struct, array_like=True, frozen=True, tag=47):
@@ -313,6 +315,12 @@ class KillTask(Struct, array_like=True, frozen=True, tag=86):
 
     lease: int
     seq: int
+
+
+class Preload(Struct, array_like=True, frozen=True, tag=135):
+    """Process to daemon: have the workers to come start with these modules imported."""
+
+    modules: list[str]
 
 
 class Waiting(Struct, array_like=True, frozen=True, tag=87):

@@ -46,7 +46,7 @@ _PROCESS_TO_NODE: Messages = frozenset({
     node.LeaseDemand, node.LeaseReturned, node.LeaseBroken, node.KillTask, node.Allocate, node.Seal,
     node.Free, node.Pin, node.Unpin, node.ReturnExtents, node.SegmentMissed, node.Prepared,
     node.StateQuery, node.StateRows, node.LastRows, node.Counts, node.Metrics,
-    node.Lose,
+    node.Lose, node.Preload,
 })  # fmt: skip
 _NODE_TO_PROCESS: Messages = frozenset({
     node.LeaseGranted, node.DemandRefused, node.LeaseReclaim, node.WorkerDied, node.Extent, node.Pinned,
@@ -76,6 +76,7 @@ NODE = Service(
 
 _LISTS: Messages = frozenset({
     control.ListNodes, control.ListNames, control.ListActors, control.ListJobs, control.ListEvents,
+    control.ListGroups,
 })  # fmt: skip
 
 CONTROL = Service(
@@ -86,15 +87,22 @@ CONTROL = Service(
         control.RegisterObserver: "observer",
     },
     {
-        "node": frozenset({control.NodeUpdate, control.ActorStarted, control.ActorEnded}),
+        "node": frozenset({
+            control.NodeUpdate, control.ActorStarted, control.ActorEnded, control.BundlesReserved,
+            control.AskForGroup,
+        }),
         "process": _LISTS | {
             control.CreateActor, control.WatchActor, control.KillActor, control.FindActor,
-            control.ReleaseActor, control.KeyValue, node.Shutdown,
+            control.ReleaseActor, control.KeyValue, control.CreateGroup, control.RemoveGroup,
+            control.FindGroup, node.Shutdown,
         },
         "observer": _LISTS | {control.KillActor, node.Shutdown},
     },
     {
-        "node": frozenset({control.PlaceActor, control.StopActor, control.ForgetJob}),
+        "node": frozenset({
+            control.PlaceActor, control.StopActor, control.ForgetJob, control.ReserveBundles,
+            control.ReturnBundles,
+        }),
         "process": frozenset({control.Answer, control.ActorUpdate}),
         "observer": frozenset({control.Answer}),
     },

@@ -29,3 +29,9 @@ class Requirement(Struct, array_like=True, frozen=True):
     soft: bool
     #: Whether such tasks are spread over many nodes instead of few.
     spread: bool
+    #: The id of the placement group whose bundles it runs in; empty: none.
+    group: bytes = b""
+    #: The index of the bundle; -1: any of the group.
+    bundle: int = -1
+    #: The tasks and actors that it starts run in the group, too, unless they have a strategy of their own.
+    captures: bool = False

@@ -49,6 +49,9 @@ class DefineFunction(Struct, array_like=True, frozen=True, tag=2):
     #: The worker ends after this many calls of the function (0: no limit).
     max_calls: int = 0
     resources: dict[str, int] = {}
+    #: The placement group in which the calls run, and whether it captures the tasks that they start.
+    group: bytes = b""
+    captures: bool = False
 
 
 class ForgetFunction(Struct, array_like=True, frozen=True, tag=12):

@@ -33,9 +33,15 @@ class Exited(Struct, array_like=True, frozen=True, tag=3):
     status: int
 
 
+class Preload(Struct, array_like=True, frozen=True, tag=4):
+    """Daemon to zygote: import these modules when there is nothing else to do, for the workers to come."""
+
+    modules: list[str]
+
+
 encode = msgspec.msgpack.Encoder().encode
 #: Decode messages at the zygote and at the daemon; both raise one of ``codec.GARBAGE`` for anything else.
-decode_request = msgspec.msgpack.Decoder(Spawn).decode
+decode_request = msgspec.msgpack.Decoder(Spawn | Preload).decode
 decode_report = msgspec.msgpack.Decoder(Spawned | Exited).decode
 
 #: The largest message: a long PYTHONPATH and environment.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from skate._base.resources import describe, to_fixed
 from skate.cli import show
 from skate.cli.show import duration, size
 from skate.util.state import merge
@@ -115,7 +116,13 @@ KINDS: dict[str, tuple[type[Row], Callable[[State], Sequence[Any]], Columns]] = 
     "placement-groups": (
         PlacementGroupState,
         State.placement_groups,
-        [("group", lambda row: row.placement_group_id), ("state", lambda row: row.state)],
+        [
+            ("group", lambda row: row.placement_group_id),
+            ("name", lambda row: row.name),
+            ("state", lambda row: row.state),
+            ("bundles", lambda row: ", ".join(map(_bundle, row.bundles or ()))),
+            ("why", lambda row: (row.stats or {}).get("reason")),
+        ],
     ),
     "cluster-events": (
         ClusterEventState,
@@ -128,6 +135,10 @@ KINDS: dict[str, tuple[type[Row], Callable[[State], Sequence[Any]], Columns]] = 
         ],
     ),
 }  # fmt: skip
+
+
+def _bundle(bundle: dict[str, Any]) -> str:
+    return describe(to_fixed(bundle["unit_resources"]))
 
 
 def _since(milliseconds: int | None) -> float | None:

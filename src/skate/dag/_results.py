@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from skate.dag._driver import Graph
+    from skate.dag._elsewhere import GraphElsewhere
 
 
 class Executed(Protocol):
     """The compiled graph to which a result belongs."""
 
-    _graph: Graph
+    _graph: Graph | GraphElsewhere
     _get_timeout: float
 
     def get_id(self) -> str:

@@ -21,9 +21,11 @@ from skate._graph.input_node import DAGInputData, InputAttributeNode, InputNode,
 from skate._starting import connected_engine
 from skate.dag import _compile
 from skate.dag._driver import Graph
+from skate.dag._elsewhere import GraphElsewhere
 from skate.dag._plan import Plan
 from skate.dag._results import CompiledDAGFuture, CompiledDAGRef
 from skate.dag.context import DAGContext
+from skate.engine.interface import GraphSettings
 
 if TYPE_CHECKING:
     from skate._graph.node import DAGNode
@@ -66,14 +68,15 @@ class CompiledDAG:
         )
         self._id = os.urandom(_GRAPH_ID_SIZE)
         self._root: DAGNode
-        self._graph: Graph
+        self._graph: Graph | GraphElsewhere
         self._plan: Plan
         #: One argument in, one result out: see ``Graph.begin_one``.
         self._is_simple = False
 
     def _connect(self, root: DAGNode) -> None:
         engine = connected_engine()
-        core = engine.compiled_graphs()
+        builder = engine.graph_builder()
+        core: Any = engine.compiled_graphs() if builder is None else None
         plan = _compile.plan_of(root, self._id, self._buffer_size)
         here = engine.running().actor
         me = here.info.actor_id if here is not None else None
@@ -83,9 +86,13 @@ class CompiledDAG:
                     f"{handle!r} is the actor that compiles the graph, and would wait for itself: compile it "
                     "in another process, or call the method directly"
                 )
-        graph = Graph(engine, core, plan, self._id, self._max_inflight, self._max_buffered)
+        self._root, self._plan = root, plan
+        if core is None:
+            assert builder is not None
+            self._graph = GraphElsewhere(builder, plan, self._settings())
+            return
+        self._graph = graph = Graph(engine, core, plan, self._id, self._max_inflight, self._max_buffered)
         graph.connect()
-        self._root, self._plan, self._graph = root, plan, graph
         source = plan.sources[0] if len(plan.sources) == 1 else None
         self._is_simple = (
             plan.takes == "one"
@@ -93,6 +100,15 @@ class CompiledDAG:
             and not self._enable_asyncio
             and source is not None
             and not source.kept
+        )
+
+    def _settings(self) -> GraphSettings:
+        return GraphSettings(
+            self._submit_timeout,
+            self._buffer_size,
+            self._enable_asyncio,
+            self._max_inflight,
+            self._max_buffered,
         )
 
     def get_id(self) -> str:
@@ -127,6 +143,7 @@ class CompiledDAG:
             2
         """
         if self._is_simple and len(args) == 1 and not kwargs:
+            assert isinstance(self._graph, Graph)
             begun = self._graph.begin_one(args[0])
             if begun is not None:
                 return CompiledDAGRef(self, begun)

@@ -31,6 +31,8 @@ class _Connection:
     """One slot: a process is connected to one session at a time."""
 
     engine: Engine | None = None
+    #: Returns the engine of a process that somebody else's cluster started, and connects it; or None.
+    elsewhere: Callable[[], Engine | None] | None = None
     #: Returns the runtime that this process is leaving, as long as that exists.
     left: Callable[[], Any] = staticmethod(lambda: None)
     #: Guards both where they change. A thread that makes its first call while another one calls ``shutdown``
@@ -50,6 +52,8 @@ def engine() -> Engine | None:
             core = current.process.core
             if core is not None and core is not connection.left():
                 found = connection.engine = _engine_of(core)
+    elif found is None and connection.elsewhere is not None:
+        found = connection.elsewhere()
     return found
 
 
@@ -76,6 +80,54 @@ def require_engine(what: str) -> Engine:
         current.require_core(what)  # raises, and says which of the two it is
         raise RuntimeError(f"cannot {what}: the session is being shut down")
     return found
+
+
+def to_ray(ref: Any) -> Any:
+    """Return Ray's own ref for a ref of skate's, for code that calls Ray itself.
+
+    Args:
+        ref: an ObjectRef of a session that runs on a Ray cluster.
+
+    Returns:
+        A ``ray.ObjectRef`` of the same object.
+
+    Raises:
+        NotImplementedError: the session runs on another engine.
+
+    Example:
+        >>> ray.get(skate.engine.to_ray(skate.put(1)))
+        1
+    """
+    return _of_ray("to_ray")(ref)
+
+
+def from_ray(ref: Any) -> Any:
+    """Return skate's ref for one of Ray's, such as a plain Ray program's result.
+
+    Args:
+        ref: a ``ray.ObjectRef`` of the cluster on which this session runs.
+
+    Returns:
+        An ObjectRef of the same object.
+
+    Raises:
+        NotImplementedError: the session runs on another engine.
+
+    Example:
+        >>> skate.get(skate.engine.from_ray(ray.put(1)))
+        1
+    """
+    return _of_ray("from_ray")(ref)
+
+
+def _of_ray(name: str) -> Callable[[Any], Any]:
+    found = getattr(require_engine("exchange refs with Ray"), name, None)
+    if found is None:
+        raise NotImplementedError(
+            f"skate.engine.{name}() exchanges refs with Ray, and this session does not run on a Ray cluster: "
+            "see init(address='ray')"
+        )
+    return found  # type: ignore[no-any-return]
 
 
 def use(new: Engine) -> None:

@@ -1,6 +1,6 @@
 """The protocols that an engine implements: all that the public API needs of a runtime.
 
-There are five small ones, by subject, and ``Engine``, which is all of them. Any thread of the program may
+There are six small ones, by subject, and ``Engine``, which is all of them. Any thread of the program may
 call a method. The author of another engine implements these and connects it by ``skate.engine.use``; a method
 that an engine cannot support raises an error that says so.
 """
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from skate._wire.control import NodeInfo
+    from skate._wire.specs import Condition
     from skate.engine.refs import ObjectRef
     from skate.options import ActorOptions, TaskOptions
 
@@ -55,6 +56,22 @@ class Identity(NamedTuple):
     environment: bytes
 
 
+class GroupRequest(NamedTuple):
+    """A placement group that is asked for. See ``skate.util.placement_group``."""
+
+    #: The resources of each bundle, in fixed point.
+    bundles: list[dict[str, int]]
+    strategy: str
+    #: By bundle: the conditions on the labels of its node.
+    selectors: list[list[Condition]]
+    #: "" for none.
+    name: str
+    #: It stays when its job ends.
+    detached: bool
+    #: The node to try first, in hex; "" for none.
+    target: str
+
+
 class RunningActor(NamedTuple):
     """The actor that the caller runs in."""
 
@@ -81,13 +98,15 @@ class RunningCall(NamedTuple):
 class StateSource(Protocol):
     """The state of a session as rows: of this process's own, or of one that is observed from outside."""
 
-    session_dir: str
+    @property
+    def session_dir(self) -> str:
+        """The folder of the session."""
 
     def state(self, what: str) -> tuple[list[tuple[int, str, Rows]], list[int]]:
         """Return the rows of each process (pid, kind, rows), and the pids that did not answer."""
 
     def directory(self, what: str) -> list[Any]:
-        """Return "actors", "jobs", "nodes" or "events" as the control store knows them."""
+        """Return "actors", "jobs", "nodes", "groups" or "events" as the control store knows them."""
 
 
 class CallEngine(Protocol):
@@ -165,6 +184,26 @@ class ClusterEngine(StateSource, Protocol):
         """Read or change the key-value table: see ``skate.experimental.internal_kv``."""
 
 
+class GroupEngine(Protocol):
+    """Placement groups."""
+
+    def create_group(self, request: GroupRequest) -> bytes:
+        """Have bundles of resources reserved together; return the group's id. See
+        ``skate.util.placement_group``."""
+
+    def remove_group(self, group_id: bytes) -> None:
+        """Remove a group, and end what runs in it."""
+
+    def find_group(self, name: str, group_id: bytes) -> dict[str, Any] | None:
+        """Return the row of a group: the living one of a name in this namespace, or that of an id.
+
+        None: no group has the id. A name that none has is a ValueError."""
+
+    def current_group(self) -> tuple[bytes, bool]:
+        """Return the group in which the caller runs (empty: in none), and whether that captures the tasks and
+        actors that it starts."""
+
+
 class ProcessEngine(Protocol):
     """This process, and what runs in it."""
 
@@ -191,11 +230,25 @@ class ProcessEngine(Protocol):
 class ToolEngine(Protocol):
     """Services for libraries and tools beyond calls and objects."""
 
+    @property
+    def name(self) -> str:
+        """The engine as documents and errors call it: "skate", "in-process", "ray"."""
+
     def metrics_changed(self) -> None:
         """Have the numbers of ``engine.metrics.registry`` collected soon."""
 
-    def prints_bars(self) -> bool:
-        """Tell whether progress bars of this process are drawn elsewhere: it prints their states."""
+    def serializers_changed(self) -> None:
+        """Pickle by what ``skate.util.register_serializer`` has registered in this process by now."""
+
+    def show_bar(self, state: Mapping[str, Any]) -> bool:
+        """Have a progress bar of this process shown where those of all processes are.
+
+        Args:
+            state: see ``skate.experimental.tqdm_ray.BarManager.process_state_update``.
+
+        Returns:
+            False: this process is to draw it.
+        """
 
     def followed_as(self) -> tuple[bytes, str] | None:
         """Return what makes this process's end observable: its id, and a folder that all processes of the
@@ -206,6 +259,14 @@ class ToolEngine(Protocol):
 
         Returns:
             The folder of ``followed_as``; "" if no process can be followed.
+        """
+
+    def preload(self, modules: Sequence[str]) -> None:
+        """Have the worker processes to come start with modules imported, where this is possible.
+
+        Args:
+            modules: names of modules that start no threads and open no files when they are imported. A
+                process whose environment has another version of one imports that.
         """
 
     def set_trace(self, frame: FrameType) -> bool:
@@ -221,6 +282,52 @@ class ToolEngine(Protocol):
             NotImplementedError: this engine has no compiled graphs; ``execute`` runs the graph.
         """
 
+    def graph_builder(self) -> GraphBuilder | None:
+        """Return what makes compiled graphs where the cluster has its own; None: see ``compiled_graphs``."""
 
-class Engine(CallEngine, ObjectEngine, ClusterEngine, ProcessEngine, ToolEngine, Protocol):
+
+class GraphBuilder(Protocol):
+    """Makes one compiled graph of a cluster's own. Its nodes are the cluster's."""
+
+    def inputs(self, count: int) -> list[Any]:
+        """Return the nodes of the values that each execution gets."""
+
+    def call(self, actor: ActorInfo, method: str, num_returns: int, args: tuple[Any, ...]) -> list[Any]:
+        """Return a node for each value that a method's call returns. Some arguments are nodes; refs are
+        replaced by their values now."""
+
+    def build(self, outputs: Sequence[Any], settings: GraphSettings) -> BuiltGraph:
+        """Connect the actors. The outputs are different nodes."""
+
+
+class GraphSettings(NamedTuple):
+    """Settings of a compiled graph: see ``DAGNode.experimental_compile``."""
+
+    submit_timeout: float
+    buffer_size: int
+    enable_asyncio: bool
+    max_inflight: int
+    max_buffered: int
+
+
+class BuiltGraph(Protocol):
+    """A compiled graph of a cluster's own."""
+
+    def begin(self, values: Sequence[Any]) -> list[Any]:
+        """Begin an execution; return a result for each output."""
+
+    async def begin_async(self, values: Sequence[Any]) -> list[Any]:
+        """Begin an execution, in a graph whose results are awaited."""
+
+    def take(self, result: Any, timeout: float | None) -> Any:
+        """Wait for a result, and return its value. ``timeout``: in seconds; None: no limit."""
+
+    async def take_async(self, result: Any) -> Any:
+        """Wait for a result of ``begin_async``, and return its value."""
+
+    def end(self) -> None:
+        """End the graph; its actors stay."""
+
+
+class Engine(CallEngine, ObjectEngine, ClusterEngine, GroupEngine, ProcessEngine, ToolEngine, Protocol):
     """All that the public API needs."""

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from skate._base import errors, ids
 from skate._base.code_flags import is_coroutine, is_generator
 from skate._base.resources import to_float
-from skate._wire import control
+from skate._wire import control, node
 from skate._wire.codec import pack, unpack
 from skate._worker.calls import code
 from skate._worker.calls.stream_calls import DYNAMIC, STREAMING
@@ -19,6 +19,8 @@ from skate._worker.execution.exits import ActorExit
 from skate._worker.objects.object_ref import ObjectRef, make_ref
 from skate._worker.process import current
 from skate._worker.process.call_site import call_site, written
+from skate.engine.bars import print_state
+from skate.engine.groups import Groups
 from skate.engine.interface import ActorInfo, Identity, Rows, RunningActor, RunningCall, Submit
 from skate.options import ActorOptions, TaskOptions, check_group, retry_blob
 
@@ -41,6 +43,9 @@ class RuntimeEngine:
         #: References to the code and arguments of detached actors, by actor.
         self._detached: dict[bytes, ObjectRef[Any]] = {}
         self.session_dir = core.context.session_dir
+        self.groups = groups = Groups(core)
+        self.create_group, self.remove_group, self.find_group = groups.create, groups.remove, groups.find
+        self.current_group = groups.of_caller
         self.put = core.values.put
         self.get = core.values.get
         self.get_one = core.values.get_one
@@ -64,7 +69,21 @@ class RuntimeEngine:
         def submit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return submit_task(record, args, kwargs, route, num_returns, retries, label, ahead)
 
-        return submit
+        if not options.may_be_captured:
+            return submit
+        context, by_group = core.context, dict[bytes, Submit]()
+
+        def submit_where_called(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if context.captures:
+                group, captures = self.groups.of_caller()
+                if captures:
+                    if group not in by_group:
+                        there = self.groups.take_along(options, name)
+                        by_group[group] = self.bind_function(function, name, there)
+                    return by_group[group](args, kwargs)
+            return submit_task(record, args, kwargs, route, num_returns, retries, label, ahead)
+
+        return submit_where_called
 
     def _environment(self, given: Mapping[str, Any] | None) -> bytes:
         """Return the environment of a task or actor that was given this ``runtime_env``, here."""
@@ -112,6 +131,7 @@ class RuntimeEngine:
         """See Engine."""
         core = self.core
         name = cls.__name__
+        options = self.groups.take_actor_along(options, name)
         is_async = any(method.get("is_async") for method in methods.values())
         is_async = is_async or is_coroutine(cls.__init__)  # type: ignore[misc]
         environment = self._environment(options.runtime_env)
@@ -355,13 +375,24 @@ class RuntimeEngine:
 
     # ------------------------------------------------------------------ tools
 
+    @property
+    def name(self) -> str:
+        """See Engine."""
+        return "in-process" if self.core.context.in_process else "skate"
+
     def metrics_changed(self) -> None:
         """See Engine."""
         self.core.reporter.metrics_changed()
 
-    def prints_bars(self) -> bool:
+    def serializers_changed(self) -> None:
+        """See Engine: our pickler looks at what is registered by itself."""
+
+    def show_bar(self, state: Mapping[str, Any]) -> bool:
         """See Engine."""
-        return self.core.context.kind == "worker"
+        is_worker = self.core.context.kind == "worker"
+        if is_worker:
+            print_state(state)
+        return is_worker
 
     def followed_as(self) -> tuple[bytes, str] | None:
         """See Engine."""
@@ -371,6 +402,13 @@ class RuntimeEngine:
         """See Engine."""
         self.core.borrowing.on_process_gone.append(callback)
         return self.session_dir
+
+    def preload(self, modules: Sequence[str]) -> None:
+        """See Engine."""
+        if not self.core.context.in_process:
+            with self.core.context.locked:
+                self.core.daemon.send(node.Preload(list(modules)))
+                self.core.daemon.flush()
 
     def set_trace(self, frame: FrameType) -> bool:
         """See Engine."""
@@ -385,6 +423,9 @@ class RuntimeEngine:
         if breakpoints is not None:
             breakpoints.post_mortem(error)
         return breakpoints is not None
+
+    def graph_builder(self) -> None:
+        """See Engine: ``skate.dag`` connects processes of the runtime by itself."""
 
     def compiled_graphs(self) -> Core:
         """See Engine."""

@@ -30,7 +30,7 @@ class SessionState:
         return parts, answer.silent
 
     def directory(self, what: str) -> list[Any]:
-        """Return "actors", "jobs", "nodes" or "events" as the control store knows them."""
+        """Return "actors", "jobs", "nodes", "groups" or "events" as the control store knows them."""
         if what == "nodes":
             nodes = unpack(self._ask_control(control.ListNodes), type=list[control.NodeInfo])
             return [
@@ -39,7 +39,8 @@ class SessionState:
                 for one in nodes
             ]  # fmt: skip
         questions: dict[str, Callable[[int], Any]] = {
-            "actors": control.ListActors, "jobs": control.ListJobs, "events": control.ListEvents
+            "actors": control.ListActors, "jobs": control.ListJobs, "events": control.ListEvents,
+            "groups": control.ListGroups,
         }  # fmt: skip
         return unpack(self._ask_control(questions[what]), type=list[Any])
 

@@ -10,7 +10,7 @@
             ...
 
 A bar in a worker prints its state as a marked line, now and then; worker output goes to the driver
-anyway, and there the lines become bars::
+anyway, and there the lines become bars. On a Ray cluster Ray's own bars take this way::
 
     worker: tqdm.update --> print(MARK + json) --> node daemon --> driver: show() --> BarManager --> terminal
 
@@ -29,12 +29,10 @@ from time import monotonic
 from typing import Any, TextIO
 
 from skate.engine import engine
+from skate.engine.bars import MARK
 from skate.experimental._bars import BarManager
 
 __all__ = ["BarManager", "MARK", "instance", "safe_print", "take", "tqdm"]
-
-#: Begins a line that tells the state of a bar. Nobody prints it by chance.
-MARK = "\x1fskate-bar "
 
 
 class tqdm:
@@ -171,15 +169,9 @@ class tqdm:
             "pid": os.getpid(),
             "closed": self._closed,
         }
-        if _in_worker():
-            builtins.print(MARK + json.dumps(state), flush=True)
-        else:
+        found = engine()
+        if found is None or not found.show_bar(state):
             instance().process_state_update(state)
-
-
-def _in_worker() -> bool:
-    found = engine()
-    return found is not None and found.prints_bars()
 
 
 class _Process:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from skate._serialize.values import reducers
+from skate.engine import engine
 
 T = TypeVar("T")
 
@@ -41,7 +42,18 @@ def register_serializer(
     def reduce(value: Any) -> tuple[Any, ...]:
         return deserializer, (serializer(value),)
 
-    reducers[cls] = reduce
+    _change(cls, reduce)
+
+
+def _change(cls: type, reduce: Callable[[Any], tuple[Any, ...]] | None) -> None:
+    """Set how instances of a class are pickled; None: as any other."""
+    if reduce is None:
+        reducers.pop(cls, None)
+    else:
+        reducers[cls] = reduce
+    found = engine()
+    if found is not None:
+        found.serializers_changed()
 
 
 def deregister_serializer(cls: type) -> None:
@@ -53,7 +65,7 @@ def deregister_serializer(cls: type) -> None:
     Example:
         >>> skate.util.deregister_serializer(Connection)
     """
-    reducers.pop(cls, None)
+    _change(cls, None)
 
 
 class StandaloneSerializationContext:
@@ -63,10 +75,10 @@ class StandaloneSerializationContext:
     """
 
     def _register_cloudpickle_reducer(self, cls: type, reducer: Callable[[Any], tuple[Any, ...]]) -> None:
-        reducers[cls] = reducer
+        _change(cls, reducer)
 
     def _unregister_cloudpickle_reducer(self, cls: type) -> None:
-        reducers.pop(cls, None)
+        _change(cls, None)
 
     def _register_cloudpickle_serializer(
         self, cls: type, custom_serializer: Callable[[Any], Any], custom_deserializer: Callable[[Any], Any]

@@ -137,6 +137,7 @@ class Machine:
         launcher = SimpleNamespace(
             report_to=lambda listener: None,
             spawn=lambda worker_id, *_: self.spawning.append(worker_id),
+            preload=lambda modules: None,
             kill_group=lambda pid: None,
             close=lambda: None,
         )

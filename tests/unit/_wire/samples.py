@@ -19,11 +19,12 @@ Struct = msgspec.Struct
 NESTED: list[type[Struct]] = [
     control.ActorSpec,
     control.FoundActor,
+    control.GroupSpec,
     control.NodeInfo,
     specs.Condition,
     specs.Requirement,
 ]
-ZYGOTE: list[type[Struct]] = [zygote.Spawn, zygote.Spawned, zygote.Exited]
+ZYGOTE: list[type[Struct]] = [zygote.Spawn, zygote.Spawned, zygote.Exited, zygote.Preload]
 
 
 def all_of(table: Mapping[str, frozenset[type]]) -> frozenset[type]:

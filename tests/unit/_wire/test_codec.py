@@ -88,13 +88,13 @@ def test_structs_inside_of_messages_survive(kind: type[Struct]) -> None:
 
 @pytest.mark.parametrize("kind", ZYGOTE, ids=name_of)
 def test_messages_of_the_zygote_survive(kind: type[Struct]) -> None:
-    decode = zygote.decode_request if kind is zygote.Spawn else zygote.decode_report
+    decode = zygote.decode_request if kind in (zygote.Spawn, zygote.Preload) else zygote.decode_report
     assert decode(zygote.encode(sample(kind))) == sample(kind)
 
 
 @pytest.mark.parametrize("kind", ZYGOTE, ids=name_of)
 def test_a_zygote_and_its_daemon_do_not_read_their_own_messages(kind: type[Struct]) -> None:
-    decode = zygote.decode_report if kind is zygote.Spawn else zygote.decode_request
+    decode = zygote.decode_report if kind in (zygote.Spawn, zygote.Preload) else zygote.decode_request
     with pytest.raises(GARBAGE):
         decode(zygote.encode(sample(kind)))
 

@@ -135,8 +135,8 @@ class Control(Role):
 
     def state(self) -> Any:
         store = self.store
-        return [[(driver, job["status"]) for driver, job in store._jobs.items()], dict(store._nodes), dict(store._actors.records), store._actors.names(),
-                self.reactor.is_stopped, len(store._early_lists), dict(store._watchers)]  # fmt: skip
+        return [[(driver, job["status"]) for driver, job in store._jobs.items()], dict(store._nodes), dict(store._actors.records), store._actors.names(), dict(store._groups._groups.records),
+                self.reactor.is_stopped, len(store._early), repr(vars(store._watchers))]  # fmt: skip
 
 
 class _NoRecords:

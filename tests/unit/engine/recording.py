@@ -23,9 +23,9 @@ from skate._base.kinds import ERROR, PICKLE
 from skate._base.resources import to_fixed, to_float
 from skate._serialize.tracebacks import format_error
 from skate._wire.control import NodeInfo
-from skate._worker.objects.object_ref import make_ref
+from skate._worker.objects.object_ref import adopt, make_ref
 from skate._worker.objects.refs import ObjectEntry
-from skate.engine.interface import ActorInfo, Identity, Rows, RunningActor, RunningCall, Submit
+from skate.engine.interface import ActorInfo, GroupRequest, Identity, Rows, RunningActor, RunningCall, Submit
 from skate.engine.refs import ObjectRef, ObjectRefGenerator
 from skate.options import ActorOptions, TaskOptions, check_group
 
@@ -71,6 +71,9 @@ class Home:
         self.futures = self
         self._engine = engine
 
+    def reduce(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+        return adopt, (ref.binary(), self.context.address)
+
     def as_concurrent_future(self, ref: ObjectRef[Any]) -> Future[Any]:
         future: Future[Any] = Future()
         try:
@@ -91,6 +94,7 @@ class RecordingEngine:
         self.session_dir = "/recording/session"
         self.table: dict[tuple[bytes, bytes], bytes] = {}
         self.actors: dict[bytes, Actor] = {}
+        self.groups: dict[bytes, dict[str, Any]] = {}
         self._values: dict[bytes, tuple[Any, BaseException | None]] = {}
         self._numbers = itertools.count(1)
         self._running: list[tuple[str, Actor | None, dict[str, float]]] = []
@@ -258,6 +262,33 @@ class RecordingEngine:
         names = [(actor.namespace, actor.name) for actor in self.actors.values() if actor.name]
         return [one for one in names if namespace is None or one[0] == namespace]
 
+    def create_group(self, request: GroupRequest) -> bytes:
+        self.asked.append(("create_group", *request))
+        group_id = next(self._numbers).to_bytes(OBJECT_ID_SIZE, "little")
+        floats = [to_float(one) for one in request.bundles]
+        self.groups[group_id] = {
+            "group_id": group_id.hex(), "name": request.name, "namespace": "", "strategy": request.strategy,
+            "state": "CREATED", "bundles": floats, "placed": [NODE.hex()] * len(floats),
+            "scheduling": "FINISHED", "job_id": "", "is_detached": request.detached,
+            "attempt": 1, "reason": "", "cause": "", "times": [1.0, 1.5, 0.0],
+        }  # fmt: skip
+        return group_id
+
+    def remove_group(self, group_id: bytes) -> None:
+        self.asked.append(("remove_group", group_id))
+        self.groups[group_id] |= {"state": "REMOVED", "cause": "it was removed"}
+
+    def find_group(self, name: str, group_id: bytes) -> dict[str, Any] | None:
+        if group_id:
+            return self.groups.get(group_id)
+        for row in self.groups.values():
+            if row["name"] == name and row["state"] != "REMOVED":
+                return row
+        raise ValueError(f"Failed to look up placement group with name: {name}")
+
+    def current_group(self) -> tuple[bytes, bool]:
+        return b"", False
+
     def key_value(self, operation: str, namespace: bytes, key: bytes, value: bytes, overwrite: bool) -> Any:
         table, at = self.table, (namespace, key)
         if operation == "put":
@@ -305,14 +336,23 @@ class RecordingEngine:
 
     # ------------------------------------------------------------------ tools
 
+    name = "recording"
+
     def metrics_changed(self) -> None:
         self.asked.append(("metrics_changed",))
 
-    def prints_bars(self) -> bool:
+    def serializers_changed(self) -> None:
+        self.asked.append(("serializers_changed",))
+
+    def show_bar(self, state: Mapping[str, Any]) -> bool:
+        self.asked.append(("show_bar", state["desc"], state["n"]))
         return True
 
     def followed_as(self) -> tuple[bytes, str] | None:
         return None
+
+    def preload(self, modules: Sequence[str]) -> None:
+        self.asked.append(("preload", *modules))
 
     def on_process_gone(self, callback: Callable[[bytes], object]) -> str:
         return ""
@@ -324,6 +364,9 @@ class RecordingEngine:
     def post_mortem(self, error: BaseException) -> bool:
         self.asked.append(("post_mortem", error))
         return True
+
+    def graph_builder(self) -> None:
+        return None
 
     def compiled_graphs(self) -> Any:
         raise NotImplementedError("the recording engine has no compiled graphs")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import pickle
 import subprocess
 import sys
@@ -313,11 +312,19 @@ def test_metrics(engine: RecordingEngine) -> None:
     assert asked(engine, "metrics_changed")
 
 
-def test_progress_bars(engine: RecordingEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_bars(engine: RecordingEngine) -> None:
     with tqdm_ray.tqdm(range(3), desc="work") as bar:
         assert list(bar) == [0, 1, 2]
-    lines = [line for line in capsys.readouterr().out.splitlines() if tqdm_ray.MARK in line]
-    assert json.loads(lines[-1].partition(tqdm_ray.MARK)[2])["n"] == 3
+    assert asked(engine, "show_bar")[-1] == ["work", 3]
+
+
+def test_serializers(engine: RecordingEngine) -> None:
+    class Own:
+        pass
+
+    skate.util.register_serializer(Own, serializer=str, deserializer=str)
+    skate.util.deregister_serializer(Own)
+    assert len(asked(engine, "serializers_changed")) == 2
 
 
 def test_breakpoints(engine: RecordingEngine) -> None:
@@ -420,3 +427,27 @@ assert skate.is_initialized()
 
 def test_a_forked_child_has_no_engine() -> None:
     subprocess.run([sys.executable, "-c", FORKED, ""], check=True, timeout=60)
+
+
+def test_placement_groups(engine: RecordingEngine) -> None:
+    util = skate.util
+    group = util.placement_group(
+        [{"CPU": 1}, {"CPU": 2}], strategy="SPREAD", name="trainers", lifetime="detached"
+    )
+    assert (
+        "create_group",
+        [{"CPU": 10_000}, {"CPU": 20_000}],
+        "SPREAD",
+        [[], []],
+        "trainers",
+        True,
+        "",
+    ) in engine.asked
+    assert group.wait(1) and skate.get(group.ready()) == group
+    assert util.get_placement_group("trainers").bundle_specs == [{"CPU": 1.0}, {"CPU": 2.0}]
+    assert util.placement_group_table(group)["stats"]["end_to_end_creation_latency_ms"] == 500
+    assert util.get_current_placement_group() is None
+    util.remove_placement_group(group)
+    assert util.placement_group_table(group)["state"] == "REMOVED"
+    with pytest.raises(ValueError, match="does not exist any more|does not exist \\(any more\\)"):
+        group.wait(1)

@@ -23,7 +23,7 @@ import enum
 from collections.abc import Callable
 from typing import NamedTuple
 
-from skate._base.errors import ActorUnschedulableError, RuntimeEnvSetupError
+from skate._base.errors import ActorPlacementGroupRemoved, ActorUnschedulableError, RuntimeEnvSetupError
 from skate._wire.control import ActorSpec
 
 Actor = tuple[bytes, int]
@@ -216,10 +216,13 @@ class Placements:
         # One lease is all that it wanted; it keeps that until its worker ends.
         return [Start(worker, placement, gpus), Withdraw(shape)]
 
-    def refused(self, shape: int, reason: str, *, fatal: bool, environment: bool) -> list[Command]:
+    def refused(
+        self, shape: int, reason: str, *, fatal: bool, environment: bool, removed: bool = False
+    ) -> list[Command]:
         """Nothing here can satisfy a demand: not now, or (``fatal``) not at all.
 
-        ``environment``: its runtime environment is what cannot be had.
+        ``environment``: its runtime environment is what cannot be had. ``removed``: its placement group is
+        gone.
         """
         placement = self._waiting.get(shape)
         if placement is None:
@@ -228,6 +231,9 @@ class Placements:
         if environment:
             del self._waiting[shape]
             return [ReportFailed(placement.actor, RuntimeEnvSetupError(text))]
+        if removed:
+            del self._waiting[shape]
+            return [ReportFailed(placement.actor, ActorPlacementGroupRemoved(text))]
         commands: list[Command] = [TellOwner(placement.spec.owner_id, text)]
         if fatal:
             del self._waiting[shape]

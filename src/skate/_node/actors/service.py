@@ -28,6 +28,7 @@ from skate._node.leases.records import Lease, Refuse
 from skate._node.leases.service import LeaseService
 from skate._node.workers.service import WorkerService
 from skate._node.workers.table import WorkerProcess, WorkerTable
+from skate._scheduling import requirements
 from skate._transport.connection import Connection, Handler
 from skate._wire import control, node
 from skate._wire.codec import unpack
@@ -105,7 +106,11 @@ class ActorService:
         """End or keep waiting what cannot be satisfied here."""
         self._run(
             self._placements.refused(
-                refusal.shape, refusal.reason, fatal=refusal.fatal, environment=refusal.environment
+                refusal.shape,
+                refusal.reason,
+                fatal=refusal.fatal,
+                environment=refusal.environment,
+                removed=refusal.removed,
             )
         )
 
@@ -181,11 +186,12 @@ class ActorService:
             self._run(self._placements.unschedulable(command.shape, infeasible.reason))
             return
         reason = infeasible.reason if infeasible is not None else self._leases.too_large(spec.placement)
+        place = requirements.group_of(spec.requirement)[:2]
         pool = self._environments.pool(command.placement.job, spec.environment)
         # The resources for its placement say where it may go, those for running are what it takes: a default
         # actor starts on any node with a CPU, though all of them are held.
         self._environments.demand(
-            Wanted(LESSEE, command.shape, pool, spec.running, 1, 0, reason, dedicated=True)
+            Wanted(LESSEE, command.shape, pool, spec.running, 1, 0, reason, dedicated=True, place=place)
         )
 
     def _start(self, command: Start) -> None:

@@ -22,6 +22,15 @@ _MAX_ENDS = 1000
 _REDIAL_DELAY_S = 0.2
 
 
+_Report = (
+    control.ActorStarted
+    | control.ActorEnded
+    | control.NodeUpdate
+    | control.BundlesReserved
+    | control.AskForGroup
+)
+
+
 class Membership:
     """This node as a member of its cluster. All methods run on the daemon's loop.
 
@@ -31,6 +40,8 @@ class Membership:
         handlers: returns the handlers of the control store's messages.
         hosted: returns the incarnations of actors that are here, or on their way.
         free: returns the resources that are free.
+        groups: returns the placement groups that are here or wait: see ``control.RegisterNode``.
+        joined: called when this node has registered.
     """
 
     def __init__(
@@ -41,12 +52,16 @@ class Membership:
         handlers: Callable[[], Mapping[type, Handler]],
         hosted: Callable[[], list[tuple[bytes, int]]],
         free: Callable[[], Mapping[str, int]],
+        groups: Callable[[], list[tuple[bytes, int, bool]]],
+        joined: Callable[[], None],
     ) -> None:
         self._context = context
         self._jobs = jobs
         self._handlers = handlers
         self._hosted = hosted
         self._free = free
+        self._groups = groups
+        self._joined = joined
         self._connection: Connection | None = None
         self._dialled = 0.0
         #: By actor: the report that the incarnation which lives here was started.
@@ -83,9 +98,11 @@ class Membership:
                 self._hosted(),
                 self._jobs.detached_actors(),
                 [bytes.fromhex(row["worker_id"]) for row in context.ended_processes],
+                self._groups(),
             )
         )
         self.report_free(self._free())
+        self._joined()
 
     def _closed(self, connection: Connection) -> None:
         """Dial again. Running work goes on meanwhile: only new actors and names need the control store."""
@@ -96,13 +113,14 @@ class Membership:
         delay = 0.0 if clock.monotonic() - self._dialled > _REDIAL_DELAY_S else _REDIAL_DELAY_S
         self._context.reactor.call_later(delay, self.join)
 
-    def _send(self, message: control.ActorStarted | control.ActorEnded | control.NodeUpdate) -> None:
+    def send(self, message: _Report) -> None:
+        """Send a message, unless the control store is away: it hears what counts when it is back."""
         if self._connection is not None:
             self._connection.send(message)
 
     def report_free(self, available: Mapping[str, int]) -> None:
         """Report the resources that are free."""
-        self._send(control.NodeUpdate(dict(available)))
+        self.send(control.NodeUpdate(dict(available)))
 
     def started(self, message: control.ActorStarted) -> None:
         """Report that an actor is alive, or that its constructor raised."""
@@ -110,10 +128,10 @@ class Membership:
             self._ended.append(message)
         else:
             self._started[message.actor_id] = message
-        self._send(message)
+        self.send(message)
 
     def ended(self, message: control.ActorEnded) -> None:
         """Report that the process of an actor ended, or that the actor will not be started."""
         self._started.pop(message.actor_id, None)
         self._ended.append(message)
-        self._send(message)
+        self.send(message)

@@ -29,8 +29,10 @@ from skate._node.environments.table import (
 )
 from skate._node.events import WorkerEnded
 from skate._node.jobs import Jobs
+from skate._node.leases.accounts import NO_GROUP
 from skate._node.leases.records import Refuse
 from skate._node.leases.service import LeaseService
+from skate._scheduling import requirements
 from skate._transport.connection import Connection, Handler
 from skate._wire import node
 from skate._wire.codec import GARBAGE
@@ -129,11 +131,12 @@ class EnvironmentService:
 
     def _lease_demand(self, connection: Connection, message: node.LeaseDemand) -> None:
         client, leases = connection.peer, self._leases
-        reason, infeasible = "", None
+        reason, infeasible, place = "", None, NO_GROUP
         try:
             pool = self.pool(client.job, message.environment) if message.environment else client.pool
             if message.requirement:
                 infeasible = leases.infeasible(message.requirement, message.resources)
+                place = requirements.group_of(message.requirement)[:2]
         except GARBAGE as error:
             raise WrongMessage(f"with garbage for its environment or requirement: {error}") from None
         if infeasible is not None:
@@ -142,7 +145,9 @@ class EnvironmentService:
                 return
             reason = infeasible.reason
         count, depth = message.count, message.depth
-        self.demand(Wanted(client.id, message.shape, pool, message.resources, count, depth, reason))
+        self.demand(
+            Wanted(client.id, message.shape, pool, message.resources, count, depth, reason, place=place)
+        )
 
     def demand(self, wanted: Wanted) -> None:
         """Pass a demand on to the lease table as soon as its environment is ready.
@@ -194,11 +199,13 @@ class EnvironmentService:
                 self._running.pop(command.key).stop("nobody waits for it any more")
 
     def _admit(self, wanted: Wanted) -> None:
-        lessee, shape, pool, resources, count, depth, infeasible, dedicated = wanted
+        lessee, shape, pool, resources, count, depth, infeasible, dedicated, place = wanted
         if shape == AHEAD:
             self._leases.start_workers(pool, count)
         else:
-            self._leases.demand(lessee, shape, pool, resources, count, depth, infeasible, dedicated=dedicated)
+            self._leases.demand(
+                lessee, shape, pool, resources, count, depth, infeasible, dedicated=dedicated, place=place
+            )
 
     def _reject(self, command: Reject) -> None:
         wanted = command.wanted

@@ -68,6 +68,8 @@ class Wanted(NamedTuple):
     infeasible: str = ""
     #: Each lease keeps its worker until that ends.
     dedicated: bool = False
+    #: The placement group, and the bundle, whose resources they take.
+    place: tuple[bytes, int] = (b"", -1)
 
 
 class Prepare(NamedTuple):

@@ -45,8 +45,9 @@ class ProcessLessee:
 
     def refused(self, refusal: Refuse) -> None:
         """Send the reason."""
-        _, shape, reason, fatal, environment = refusal
-        self._clients.send(self._process, node.DemandRefused(shape, reason, fatal, environment))
+        _, shape, reason, fatal, environment, removed = refusal
+        refused = node.DemandRefused(shape, reason, fatal, environment, removed)
+        self._clients.send(self._process, refused)
 
     def reclaim(self, busy: int) -> None:
         """Ask for leases back."""

@@ -6,6 +6,8 @@ import enum
 from typing import NamedTuple
 
 from skate._base.resources import Resources
+from skate._node.leases.accounts import Account, Place
+from skate._node.leases.groups import Reserved
 
 
 class LeaseState(enum.Enum):
@@ -20,9 +22,9 @@ class Lease:
     """A promise of one worker, and the resources it takes."""
 
     __slots__ = ("id", "owner", "shape", "pool", "resources", "dedicated", "worker", "state", "retiring",
-                 "gpus")  # fmt: skip
+                 "gpus", "account")  # fmt: skip
 
-    def __init__(self, lease_id: int, demand: Demand) -> None:
+    def __init__(self, lease_id: int, demand: Demand, account: Account) -> None:
         self.id = lease_id
         #: The lessee (see ``lessee``): whose demand it serves, and which one.
         self.owner = demand.owner
@@ -30,6 +32,8 @@ class Lease:
         #: The worker pool key that the worker must have.
         self.pool = demand.pool
         self.resources = demand.resources
+        #: From which it took them: the node's, or a bundle's.
+        self.account = account
         #: It keeps its worker until the worker's process ends.
         self.dedicated = demand.dedicated
         self.worker = b""
@@ -44,10 +48,17 @@ class Demand:
     """The number of leases that an owner wants of one shape."""
 
     __slots__ = ("owner", "shape", "pool", "resources", "dedicated", "count", "depth", "order", "held",
-                 "refused", "infeasible")  # fmt: skip
+                 "refused", "infeasible", "place")  # fmt: skip
 
     def __init__(
-        self, owner: bytes, shape: int, pool: bytes, resources: Resources, order: int, dedicated: bool
+        self,
+        owner: bytes,
+        shape: int,
+        pool: bytes,
+        resources: Resources,
+        order: int,
+        dedicated: bool,
+        place: Place,
     ) -> None:
         self.owner = owner
         self.shape = shape
@@ -55,6 +66,8 @@ class Demand:
         self.resources = resources
         #: Each lease is for the life of its worker: it takes a worker that owns nothing.
         self.dedicated = dedicated
+        #: The placement group, and the bundle, whose resources it may use.
+        self.place = place
         self.count = 0
         self.depth = 0
         self.order = order
@@ -94,6 +107,8 @@ class Refuse(NamedTuple):
     fatal: bool
     #: Its environment is why.
     environment: bool = False
+    #: Its placement group was removed.
+    removed: bool = False
 
 
 class OwnerLeft(NamedTuple):
@@ -103,4 +118,17 @@ class OwnerLeft(NamedTuple):
     owner: bytes
 
 
-Command = Grant | StartWorkers | Reclaim | Refuse | OwnerLeft
+class EndWorker(NamedTuple):
+    """Kill this worker: the placement group in which it runs was removed."""
+
+    worker: bytes
+    reason: str
+
+
+class AskForGroup(NamedTuple):
+    """Ask the control store about a placement group that is named here, and not known."""
+
+    group: bytes
+
+
+Command = Grant | StartWorkers | Reclaim | Refuse | OwnerLeft | EndWorker | AskForGroup | Reserved

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from skate._base.resources import describe, fits
 from skate._node.context import NodeContext
 from skate._node.events import WorkerEnded
+from skate._node.leases.accounts import NO_GROUP, Place
+from skate._node.leases.groups import Group, Reserved
 from skate._node.leases.lessee import Lessee
-from skate._node.leases.records import Command, Grant, OwnerLeft, Reclaim, Refuse, StartWorkers
+from skate._node.leases.records import (
+    AskForGroup,
+    Command,
+    EndWorker,
+    Grant,
+    OwnerLeft,
+    Reclaim,
+    Refuse,
+    StartWorkers,
+)
 from skate._node.leases.table import LeaseTable
 from skate._scheduling import requirements
 from skate._scheduling.placement import Infeasible, NodeView, place
@@ -29,7 +39,10 @@ class LeaseService:
         context: of the daemon.
         table: of this node.
         start_workers: starts so many workers for a worker pool.
+        end_worker: kills a worker, for a reason that its exit report names.
         on_leases: called while there are leases.
+        on_group: called with a placement group and the attempt whose bundles are reserved, or None: what is
+            known of the group is to be asked for.
         report_free: tells the control store what is free.
     """
 
@@ -39,12 +52,16 @@ class LeaseService:
         table: LeaseTable,
         *,
         start_workers: Callable[[bytes, int], None],
+        end_worker: Callable[[bytes, str], None],
+        on_group: Callable[[bytes, int | None], None],
         on_leases: Callable[[], None],
         report_free: Callable[[Mapping[str, int]], None],
     ) -> None:
         self._context = context
         self._table = table
         self._start_workers = start_workers
+        self._end_worker = end_worker
+        self._on_group = on_group
         self._on_leases = on_leases
         self._report_free = report_free
         self._lessees: dict[bytes, Lessee] = {}
@@ -80,10 +97,13 @@ class LeaseService:
         infeasible: str = "",
         *,
         dedicated: bool = False,
+        place: Place = NO_GROUP,
     ) -> None:
         """Take a lessee's demand: so many leases of this shape in all (see ``LeaseTable.demand``)."""
         self.run(
-            self._table.demand(lessee, shape, pool, resources, count, depth, infeasible, dedicated=dedicated)
+            self._table.demand(
+                lessee, shape, pool, resources, count, depth, infeasible, dedicated=dedicated, place=place
+            )
         )
 
     def returned(self, lease_id: int) -> None:
@@ -112,13 +132,7 @@ class LeaseService:
 
     def too_large(self, resources: Mapping[str, int]) -> str:
         """Return why this node could not hold these resources if all of it were free; empty: it could."""
-        total = self._table.total
-        if fits(resources, total):
-            return ""
-        return (
-            f"it needs {describe(resources)}, and this node has "
-            f"{describe({name: total.get(name, 0) for name in resources})} in all"
-        )
+        return self._table.node.lack(resources)
 
     def infeasible(self, requirement: bytes, resources: Mapping[str, int]) -> Infeasible | None:
         """Return why this node, the only one, may not serve what has this requirement; None: it may."""
@@ -126,6 +140,16 @@ class LeaseService:
         here = NodeView(context.settings.node_id, context.labels, table.total, table.free)
         found = place(requirements.decode(requirement), resources, [here])
         return found if isinstance(found, Infeasible) else None
+
+    # ------------------------------------------------------------------ placement groups
+
+    def reserve_group(self, group: Group) -> None:
+        """Reserve the bundles of a placement group as soon as they fit; ``on_group`` is called then."""
+        self.run(self._table.reserve_group(group))
+
+    def remove_group(self, group: bytes, reason: str, *, for_good: bool) -> None:
+        """End what runs in a placement group; refuse what would, if the group is gone ``for_good``."""
+        self.run(self._table.remove_group(group, reason, for_good=for_good))
 
     # ------------------------------------------------------------------ workers
 
@@ -196,6 +220,12 @@ class LeaseService:
                 self._start_workers(command.pool, command.number)
             elif isinstance(command, OwnerLeft):
                 context.send(command.worker, node.OwnerLeft(command.owner))
+            elif isinstance(command, EndWorker):
+                self._end_worker(command.worker, command.reason)
+            elif isinstance(command, Reserved):
+                self._on_group(command.group, command.attempt)
+            elif isinstance(command, AskForGroup):
+                self._on_group(command.group, None)
             else:
                 self._tell(command)
         if context.closing:
@@ -217,7 +247,7 @@ class LeaseService:
             return  # an earlier command of this list ended the lease: its demand is served again
         lessee = self._lessees.get(lease.owner)
         if lessee is not None:
-            lessee.granted(lease, self._table.gpus.names(lease.gpus))
+            lessee.granted(lease, self._table.node.gpus.names(lease.gpus))
 
     def _tell(self, command: Refuse | Reclaim) -> None:
         lessee = self._lessees.get(command.owner)
@@ -234,8 +264,11 @@ class LeaseService:
         if self._table.waiting and not self._context.closing:
             self._slice = self._context.reactor.call_later(_TIME_SLICE_S, self._time_slice)
         for command in commands:
-            assert isinstance(command, Reclaim)
-            self._tell(command)
+            if isinstance(command, Reclaim):
+                self._tell(command)
+        others = [command for command in commands if not isinstance(command, Reclaim)]
+        if others:  # a placement group began to let others pass
+            self.run(others)
 
     def _send_report(self) -> None:
         self._report = None

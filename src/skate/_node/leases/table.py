@@ -13,23 +13,28 @@ from that event on, though its process may last: a lease that its owner returns 
 of that lease are free when the process is gone, because its memory is there until then.
 
 Order: deeper callers first (a nested task's caller sits in ``get``: serving it first ends things,
-serving it last starts ever more); among equals the owner with the fewest leases; then first come.
+serving it last starts ever more); among equals the owner with the fewest leases; then first come. Of a
+placement group, leases take the resources of its bundles (``groups``), else those of the node.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from skate._base.resources import Resources, add, describe, fits, subtract
+from skate._base.resources import Resources
+from skate._node.leases import sharing
+from skate._node.leases.accounts import NO_GROUP, Account, Place
+from skate._node.leases.groups import Group, Groups, Reserved
 from skate._node.leases.instances import Devices
 from skate._node.leases.records import (
+    AskForGroup,
     Command,
     Demand,
+    EndWorker,
     Grant,
     Lease,
     LeaseState,
     OwnerLeft,
-    Reclaim,
     Refuse,
     StartWorkers,
 )
@@ -44,9 +49,9 @@ class LeaseTable:
     """The lease table of one node."""
 
     def __init__(self, total: Mapping[str, int], max_workers: int, gpus: Sequence[str] = ()) -> None:
-        self.total: Resources = dict(total)
-        self.free: Resources = dict(total)
-        self.gpus = Devices(gpus)
+        #: The resources of which placement groups and leases have theirs.
+        self.node = Account(total, Devices(gpus))
+        self.groups = Groups(self.node)
         self.leases: dict[int, Lease] = {}
         self._by_worker: dict[bytes, Lease] = {}
         self._demands: dict[tuple[bytes, int], Demand] = {}
@@ -56,13 +61,23 @@ class LeaseTable:
         self._owning_objects: set[bytes] = set()  # workers that own objects: not for dedicated leases
         self._leaving: set[bytes] = set()  # taken as idle: about to end, or to be put back
         self._ending: set[bytes] = set()  # certain to end
-        #: Of ending workers: the devices that their last leases had, and how much of them.
-        self._occupied: dict[bytes, tuple[list[int], int]] = {}
+        #: Of ending workers: the devices that their last leases had, how much of them, and of which account.
+        self._occupied: dict[bytes, tuple[list[int], int, Account]] = {}
         self._max_workers = max_workers
         #: Starts in a row that failed.
         self._failed_starts: dict[bytes, int] = {}
         self._last_lease = 0
         self._last_order = 0
+
+    @property
+    def total(self) -> Resources:
+        """The node's resources."""
+        return self.node.total
+
+    @property
+    def free(self) -> Resources:
+        """The part that neither leases nor placement groups have."""
+        return self.node.free
 
     # ------------------------------------------------------------------ events from owners
 
@@ -77,11 +92,12 @@ class LeaseTable:
         infeasible: str = "",
         *,
         dedicated: bool = False,
+        place: Place = NO_GROUP,
     ) -> list[Command]:
         """Take a demand: the owner wants ``count`` leases of the shape in all. A repeat changes nothing.
 
         ``infeasible``: why none can be had here, whatever is free: it waits. ``dedicated``: each lease keeps
-        its worker until that ends.
+        its worker until that ends. ``place``: the bundle whose resources they take.
         """
         key = (owner, shape)
         demand = self._demands.get(key)
@@ -89,7 +105,7 @@ class LeaseTable:
             if count <= 0:
                 return []
             self._last_order += 1
-            demand = Demand(owner, shape, pool, dict(resources), self._last_order, dedicated)
+            demand = Demand(owner, shape, pool, dict(resources), self._last_order, dedicated, place)
             self._demands[key] = demand
         demand.count = count
         demand.depth = depth
@@ -204,10 +220,10 @@ class LeaseTable:
         self._ending.discard(worker)
         if lease is not None:
             self._end(lease)
-        devices, units = self._occupied.pop(worker, ([], 0))
-        if units:
-            self.gpus.give_back(devices, units)
-            add(self.free, {"GPU": units})
+        occupied = self._occupied.pop(worker, None)
+        if occupied is not None:
+            devices, units, account = occupied
+            account.give_back({"GPU": units}, devices)
         return lease, self._schedule()
 
     def blocked(self, worker: bytes, blocked: bool) -> list[Command]:
@@ -221,10 +237,10 @@ class LeaseTable:
         cpus = {"CPU": lease.resources.get("CPU", 0)}
         if blocked:
             lease.state = LeaseState.BLOCKED
-            add(self.free, cpus)
+            lease.account.give_back(cpus)
         else:
             lease.state = LeaseState.GRANTED
-            subtract(self.free, cpus)
+            lease.account.take_cpus_back(cpus)
         return self._schedule()
 
     def take_idle(self, keep: int) -> list[bytes]:
@@ -256,16 +272,16 @@ class LeaseTable:
 
     def _end(self, lease: Lease) -> None:
         del self.leases[lease.id]
+        if sharing.is_of_tasks(lease, self.node):
+            self.groups.lease_ended()
         resources = dict(lease.resources)
         if lease.worker:
             self._by_worker.pop(lease.worker, None)
         if lease.worker in self._ending and resources.get("GPU"):
-            self._occupied[lease.worker] = lease.gpus, resources.pop("GPU")
-        else:
-            self.gpus.give_back(lease.gpus, resources.get("GPU", 0))
+            self._occupied[lease.worker] = lease.gpus, resources.pop("GPU"), lease.account
         if lease.state is LeaseState.BLOCKED:  # its CPUs are back already
             resources.pop("CPU", None)
-        add(self.free, resources)
+        lease.account.give_back(resources, lease.gpus)  # these, if there is GPU among the resources
         demand = self._demands.get((lease.owner, lease.shape))
         if demand is not None:
             demand.held -= 1
@@ -274,7 +290,7 @@ class LeaseTable:
 
     def _schedule(self) -> list[Command]:
         """Reserve resources for what is wanted most, give reservations their workers."""
-        commands: list[Command] = []
+        commands: list[Command] = [*self.groups.serve(self._returning)]
         wanting = [d for d in self._demands.values() if d.held < d.count]
         if wanting:
             held: dict[bytes, int] = {}
@@ -282,51 +298,111 @@ class LeaseTable:
                 held[lease.owner] = held.get(lease.owner, 0) + 1
             while wanting:
                 demand = min(wanting, key=lambda d: (-d.depth, held.get(d.owner, 0), d.order))
-                if not self._may_reserve(demand, commands):
+                account = self._account_for(demand, commands)
+                if account is None:
                     wanting.remove(demand)
                     continue
-                self._reserve(demand)
+                self._reserve(demand, account)
                 held[demand.owner] = held.get(demand.owner, 0) + 1
                 if demand.held >= demand.count:
                     wanting.remove(demand)
         self._give_workers(commands)
         return commands
 
-    def _may_reserve(self, demand: Demand, commands: list[Command]) -> bool:
+    def _account_for(self, demand: Demand, commands: list[Command]) -> Account | None:
+        """Return the account from which a lease of the demand may take its resources; None: none has room."""
         if demand.infeasible:
             if not demand.refused:
                 demand.refused = True
                 commands.append(Refuse(demand.owner, demand.shape, demand.infeasible, fatal=False))
-            return False
-        if not fits(demand.resources, self.free):
-            if not demand.refused and not fits(demand.resources, self.total):
-                demand.refused = True
-                commands.append(
-                    Refuse(
-                        demand.owner,
-                        demand.shape,
-                        f"it needs {describe(demand.resources)}, and this node has "
-                        f"{describe({name: self.total.get(name, 0) for name in demand.resources})} in all",
-                        fatal=False,
-                    )
-                )
-            return False
-        if "GPU" in demand.resources and self.gpus.choose(demand.resources["GPU"]) is None:
-            return False  # enough in all, but in pieces
-        if not demand.resources:
+            return None
+        if not demand.resources and not demand.dedicated:
             running = sum(
                 1 for x in self.leases.values() if not x.resources and x.state is not LeaseState.BLOCKED
             )
-            return running < ZERO_SHAPE_LIMIT or demand.dedicated
-        return True
+            if running >= ZERO_SHAPE_LIMIT:
+                return None
+        if demand.place != NO_GROUP:
+            return self._bundle_for(demand, commands)
+        may_wait = not demand.dedicated and demand.depth <= 0
+        if may_wait and self.groups.holds_back(demand.order, demand.resources):
+            return None
+        lack = self.node.lack(demand.resources)
+        if lack and not demand.refused:
+            demand.refused = True
+            commands.append(Refuse(demand.owner, demand.shape, lack, fatal=False))
+        if self.node.has_room(demand.resources):
+            return self.node
+        return None  # a GPU may be free, but in pieces
 
-    def _reserve(self, demand: Demand) -> None:
+    def _bundle_for(self, demand: Demand, commands: list[Command]) -> Account | None:
+        """Return the account of a bundle that has room for the demand; end the demand if none ever has."""
+        unusable = self.groups.unusable(demand.place, demand.resources)
+        if unusable is not None:
+            self._give_up(demand)
+            commands.append(
+                Refuse(demand.owner, demand.shape, unusable.reason, fatal=True, removed=unusable.removed)
+            )
+            return None
+        if self.groups.missing(demand.place[0]):
+            commands.append(AskForGroup(demand.place[0]))
+        return self.groups.account(demand.place, demand.resources)
+
+    def _give_up(self, demand: Demand) -> None:
+        """Serve a demand no further: it keeps the leases that it has."""
+        demand.count = demand.held
+        if not demand.held:
+            self._demands.pop((demand.owner, demand.shape), None)
+
+    def _returning(self) -> list[tuple[Resources, list[int]]]:
+        """Return what leases of tasks have of the node; nothing if processes wait in ``get``."""
+        ending = [({"GPU": units}, devices) for devices, units, account in self._occupied.values()
+                  if account.open is self.node]  # fmt: skip
+        return sharing.returning(self.leases.values(), self.node) + ending
+
+    def _reserve(self, demand: Demand, account: Account) -> None:
         self._last_lease += 1
-        lease = Lease(self._last_lease, demand)
+        lease = Lease(self._last_lease, demand, account)
         self.leases[lease.id] = lease
-        subtract(self.free, lease.resources)
-        lease.gpus = self.gpus.take(lease.resources.get("GPU", 0)) or []
+        lease.gpus = account.take(lease.resources)
         demand.held += 1
+
+    # ------------------------------------------------------------------ placement groups
+
+    def reserve_group(self, group: Group) -> list[Command]:
+        """Reserve the bundles of a placement group, as soon as they fit. A repeat changes nothing.
+
+        A higher attempt replaces what an earlier one holds.
+        """
+        known = self.groups.get(group.id)
+        if known is not None and known.attempt >= group.attempt:
+            return [Reserved(known.id, known.attempt)] if known.accounts else []
+        commands = self._clear(group.id, "its bundles were placed anew", removed=False)
+        self._last_order += 1
+        group.order = self._last_order
+        self.groups.wanted(group)
+        return commands + self._schedule()
+
+    def remove_group(self, group: bytes, reason: str, *, for_good: bool) -> list[Command]:
+        """Give up a placement group: its workers end, and its demands are refused if it is gone for good."""
+        if for_good:
+            self.groups.removed(group, reason)
+        return self._clear(group, reason, removed=for_good) + self._schedule()
+
+    def _clear(self, group: bytes, reason: str, *, removed: bool) -> list[Command]:
+        """End what uses the bundles of a group."""
+        commands: list[Command] = []
+        if removed:
+            for demand in [one for one in self._demands.values() if one.place[0] == group]:
+                self._give_up(demand)
+                commands.append(Refuse(demand.owner, demand.shape, reason, fatal=True, removed=True))
+        for lease in [one for one in self.leases.values() if one.account.place[0] == group]:
+            if lease.worker:
+                commands.append(EndWorker(lease.worker, reason))
+            else:
+                self._end(lease)
+        self.groups.dropped(group)
+        return commands
 
     def _give_workers(self, commands: list[Command]) -> None:
         short: dict[bytes, int] = {}
@@ -389,9 +465,7 @@ class LeaseTable:
             self._end(lease)
             demand = self._demands.get((lease.owner, lease.shape))
             if demand is not None:
-                demand.count = demand.held
-                if not demand.held:
-                    del self._demands[demand.owner, demand.shape]
+                self._give_up(demand)
             refused.append(Refuse(lease.owner, lease.shape, reason, fatal=True))
         return refused
 
@@ -401,45 +475,19 @@ class LeaseTable:
         for lease in [x for x in self.leases.values() if x.state is LeaseState.RESERVED and x.pool == pool]:
             self._end(lease)
         for demand in [d for d in self._demands.values() if d.pool == pool and d.held < d.count]:
-            demand.count = demand.held
-            if not demand.held:
-                del self._demands[demand.owner, demand.shape]
+            self._give_up(demand)
             refused.append(Refuse(demand.owner, demand.shape, reason, fatal=True, environment=True))
         return refused + self._schedule()
 
     def unmet(self) -> list[Command]:
-        """Ask other owners for a share, a time slice after a demand was left waiting.
-
-        An owner that holds at least two leases more than one that waits gives one up when its
-        current task is through; everybody gives up idle ones.
-        """
-        waiting = [d for d in self._demands.values() if self._could_be_served(d)]
-        if not waiting:
-            return []
-        held: dict[bytes, list[Lease]] = {}
-        for lease in self.leases.values():
-            if lease.state is LeaseState.GRANTED and lease.resources:
-                held.setdefault(lease.owner, []).append(lease)
-        first = min(waiting, key=lambda d: (-d.depth, len(held.get(d.owner, ())), d.order))
-        mine = len(held.get(first.owner, ()))
-        commands: list[Command] = []
-        for owner, leases in held.items():
-            # Its own idle leases of other shapes count too, but none that is in use.
-            has_more = len(leases) > mine + 1 or mine == 0
-            ask = owner != first.owner and has_more and not any(lease.retiring for lease in leases)
-            if ask:
-                leases[0].retiring = True
-            commands.append(Reclaim(owner, int(ask)))
-        return commands
+        """Ask owners for leases, a time slice after a demand or a placement group was left waiting."""
+        found = sharing.reclaims(self.leases.values(), self._demands.values(), self.groups, self.node)
+        return [*found, *(self._schedule() if self.groups.time_passes() else ())]
 
     @property
     def waiting(self) -> bool:
-        """Whether any demand that could be served is not."""
-        return any(map(self._could_be_served, self._demands.values()))
-
-    def _could_be_served(self, demand: Demand) -> bool:
-        """Tell whether it waits for others to end."""
-        return demand.held < demand.count and not demand.infeasible and fits(demand.resources, self.total)
+        """Whether anything waits for leases to end: a demand that could be served, or a placement group."""
+        return sharing.is_waiting(self.leases.values(), self._demands.values(), self.groups, self.node)
 
     @property
     def worker_count(self) -> int:

@@ -19,6 +19,8 @@ from skate._node.actors.service import ActorService
 from skate._node.clients import Client
 from skate._node.context import NodeContext
 from skate._node.environments.service import EnvironmentService
+from skate._node.leases.accounts import NO_GROUP
+from skate._node.leases.records import Lease
 from skate._node.leases.table import LeaseTable
 from skate._node.reporting.breakpoints import Breakpoints
 from skate._node.reporting.stacks import Dump
@@ -46,6 +48,14 @@ _ASKED = ("tasks", "counts", "objects", "stacks", "waits", "metrics")
 Plain = dict[str, Any]
 Part = tuple[bytes, int, str, bytes]
 """The answer of one process: its id, pid, kind, and rows."""
+
+
+def _place(lease: Lease | None) -> list[Any]:
+    """Return the placement group, in hex, and the bundle of a lease; empty: it has none."""
+    if lease is None or lease.account.place == NO_GROUP:
+        return []
+    group, index = lease.account.place
+    return [group.hex(), index]
 
 
 class _Question:
@@ -187,6 +197,7 @@ class StateService:
                "tasks": self._of_tasks, "stacks": self._workers, "waits": self._workers,
                "counts": lambda: self._counts(question.silent),
                "runtime_envs": self._runtime_envs,
+               "groups": self._groups,
                "breakpoints": lambda: self._breakpoints.rows()}  # fmt: skip
         rows = own.get(question.what.partition(" ")[0], list)()
         past = self._remembered() if question.what == "tasks" else ()
@@ -280,6 +291,7 @@ class StateService:
                     "begun": [owner.hex(), seq] if seq else None,
                     "lease_owner": lease.owner.hex() if lease is not None else "",
                     "resources": to_float(lease.resources) if lease is not None else {},
+                    "place": _place(lease),
                     "stops": [stop.where for stop in self._breakpoints.of(worker.id)],
                     "stopped_tasks": [stop.task_id.hex() for stop in self._breakpoints.of(worker.id)],
                 }
@@ -312,6 +324,22 @@ class StateService:
             }
             for object_id, stored in self._store.objects.items()
         ]
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the placement groups that are here or wait, with what is free in their bundles."""
+        rows, waiting = [], 0
+        for group in self._lease_table.groups.rows:
+            accounts = sorted(group.accounts.items())
+            rows.append(
+                {
+                    "group_id": group.id.hex(),
+                    "state": group.state.value,
+                    "ahead": 0 if accounts else waiting,
+                    "bundles": [{"index": index, "free": to_float(one.free)} for index, one in accounts],
+                }
+            )
+            waiting += not accounts
+        return rows
 
     def _runtime_envs(self) -> list[dict[str, Any]]:
         workers = Counter(worker.pool for worker in self._worker_table)

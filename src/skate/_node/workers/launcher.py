@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import signal
@@ -86,6 +87,8 @@ class Launcher:
         self._pending: list[tuple[wire.Spawn, int, int]] = []
         self._attempts: Backoff | None = None
         self._closed = False
+        #: Modules that each zygote imports for its workers, by request.
+        self._preloaded: list[str] = []
 
     def report_to(self, listener: Listener) -> None:
         """Set the listener, before anything is started."""
@@ -96,6 +99,7 @@ class Launcher:
         self.pid = pid
         self._sock = sock
         self._reactor.register(sock.fileno(), self)
+        self._send_preload(self._preloaded)
 
     def start(self) -> None:
         """Execute a zygote: now, or as soon as there are descriptors for it."""
@@ -128,6 +132,18 @@ class Launcher:
     def _take_pending(self) -> list[tuple[wire.Spawn, int, int]]:
         pending, self._pending = self._pending, []
         return pending
+
+    def preload(self, modules: list[str]) -> None:
+        """Have modules imported by this zygote and the ones to come, for the workers that they fork."""
+        new = [name for name in modules if name not in self._preloaded]
+        self._preloaded += new
+        self._send_preload(new)
+
+    def _send_preload(self, modules: list[str]) -> None:
+        if self._sock is not None and modules:
+            # If it is dying, or has much to do, its workers import for themselves.
+            with contextlib.suppress(OSError):
+                self._sock.send(wire.encode(wire.Preload(modules)))
 
     def spawn(self, worker_id: bytes, slot: int, job_config: bytes, stdout: int, stderr: int) -> None:
         """Fork a worker; its pid is reported to the listener. The descriptors are closed here."""

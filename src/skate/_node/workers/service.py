@@ -68,7 +68,10 @@ class WorkerService:
     def handlers(self) -> dict[type, Handler]:
         """Return the handlers of this part's messages."""
         return {node.Leaving: self._leaving, node.KillTask: self._kill_task,
-                node.LeaseBroken: self._lease_broken}  # fmt: skip
+                node.LeaseBroken: self._lease_broken, node.Preload: self._preload}  # fmt: skip
+
+    def _preload(self, connection: Connection, message: node.Preload) -> None:
+        self._launcher.preload(message.modules)
 
     # ------------------------------------------------------------------ starting
 
@@ -158,6 +161,12 @@ class WorkerService:
             self._leases.worker_ending(worker.id)
         if worker.pid:
             self._launcher.kill_group(worker.pid)
+
+    def end(self, worker_id: bytes, reason: str) -> None:
+        """End a worker, if it is (still) there, and for good what runs in it."""
+        worker = self._table.get(worker_id)
+        if worker is not None:
+            self.kill(worker, reason, intended=True)
 
     def job_ended(self, job: bytes, reason: str) -> None:
         """End the workers of a job that is over."""

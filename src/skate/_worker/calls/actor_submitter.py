@@ -24,6 +24,13 @@ from skate._worker.process.peers import Peers
 _DEATH_NEWS_TIMEOUT_S = 60.0
 _CUT_OFF = "the control store of the session ended, so the actor's address is unknown"
 
+#: Errors of actors that never came to life, or lost their place, which callers get as they are.
+_SAY_IT_ALL = (
+    errors.RuntimeEnvSetupError,
+    errors.ActorUnschedulableError,
+    errors.ActorPlacementGroupRemoved,
+)
+
 
 class ActorRoute:
     """The route of the calls of one actor: see ``records.Route``."""
@@ -212,7 +219,7 @@ class ActorSubmitter:
             if is_task_error(client.error):
                 return dump_death(client.error, client.id.hex())
             cause = load_error(client.error)
-            if isinstance(cause, (errors.RuntimeEnvSetupError, errors.ActorUnschedulableError)):
+            if isinstance(cause, _SAY_IT_ALL):
                 return client.error
             return dump_error(errors.ActorDiedError(f"{who} never came to life: {cause}", client.id.hex()))
         text = f"The actor died unexpectedly before finishing this task: {who} is dead: {client.cause}"

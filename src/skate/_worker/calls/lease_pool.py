@@ -65,6 +65,10 @@ class LeasePool:
         self.environment = b""
         #: Which nodes may serve it: a packed Requirement; empty: any.
         self.requirement = b""
+        #: The placement group in which its tasks run, and whether that captures the tasks that they start.
+        self.group: tuple[bytes, bool] = (b"", False)
+        #: Why that group is gone; empty: it is not.
+        self.removed = ""
         self.queue: deque[TaskRecord] = deque()
         self.leases: list[WorkerLease] = []
         #: How deep the deepest caller of these tasks is nested.
@@ -155,7 +159,8 @@ class LeasePool:
             if self._demanded > len(self.leases) and not self.queue:
                 self._demanded = len(self.leases)
                 self._demand(self, self._demanded)
-            if lease.retiring:
+            if lease.retiring or (self.group[0] and not self.resources):
+                # It takes no resources of a group: it is ``ready()``. Its worker would end with the group.
                 self.give_back(lease)
             else:
                 lease.idle_since = now()

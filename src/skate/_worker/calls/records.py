@@ -81,6 +81,7 @@ class PoolFacts(Protocol):
     resources: dict[str, int]
     environment: bytes
     requirement: bytes
+    group: tuple[bytes, bool]
 
 
 class Route(Protocol):

@@ -187,7 +187,7 @@ class StreamCalls:
         if connection is not None and not stream.ended:
             connection.send(wire.StreamTaken(task.seq, stream.taken))
             if self._context.reactor.polling:
-                self._context.reactor.request_turn()
+                self._context.reactor.request_flush()
 
     def close(self, task: TaskRecord) -> None:
         """Close a stream, of which no more items will be taken. Under the lock."""

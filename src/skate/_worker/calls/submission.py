@@ -169,7 +169,7 @@ class Submission:
         """Return the result of ``.remote()``; have queued messages sent."""
         reactor, home = self._reactor, self._home
         if reactor.dirty and reactor.polling:
-            reactor.request_turn()
+            reactor.request_flush()
         if num_returns == 1 or num_returns == DYNAMIC:
             made: Any = make_ref(task.returns[0], home)
         elif num_returns == STREAMING:

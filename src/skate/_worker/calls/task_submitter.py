@@ -7,6 +7,7 @@ from functools import partial
 from skate._base import errors
 from skate._base.clock import monotonic
 from skate._base.config import Config
+from skate._scheduling.requirements import group_of
 from skate._serialize.exceptions import dump_error
 from skate._transport.connection import EAGER_BYTES, Connection
 from skate._transport.reactor import Timer
@@ -110,6 +111,8 @@ class TaskSubmitter:
             self._last_shape += 1
             pool = LeasePool(self._last_shape, resources, self._send, self._demand, self._give_back)
             pool.environment, pool.requirement = environment, requirement
+            group, _, captures = group_of(requirement)
+            pool.group = group, captures
             self._by_shape[pool.shape] = pool
             route = self._routes[key] = self.make_route(pool)
         return route
@@ -135,6 +138,7 @@ class TaskSubmitter:
                     function.threads,
                     function.max_calls,
                     lease.pool.resources,
+                    *lease.pool.group,
                 )
             )
         task.lease = lease
@@ -236,10 +240,16 @@ class TaskSubmitter:
                 "or start the session with it (init(num_cpus=..., resources=..., labels=...))."
             )
             return
-        for task in pool.refused() if pool is not None else ():
+        if pool is None:
+            return
+        if message.removed:
+            pool.removed = message.reason
+        for task in pool.refused():
             refused: errors.RayError = errors.TaskUnschedulableError(message.reason)
             if message.environment:
                 refused = errors.RuntimeEnvSetupError(f"task {task.describe()}: {message.reason}")
+            elif message.removed:
+                refused = _lost_its_group(task, message.reason)
             self._results.finish_with_error(task, dump_error(refused))
 
     def reclaim(self, connection: Connection, message: node.LeaseReclaim) -> None:
@@ -261,6 +271,10 @@ class TaskSubmitter:
         calls = list(lease.inflight.values())
         lease.inflight.clear()
         lease.pool.lost(lease)
+        if lease.pool.removed:
+            for task in calls:
+                results.finish_with_error(task, dump_error(_lost_its_group(task, lease.pool.removed)))
+            return
         mine = message.begun_owner == self._context.worker_id
         begun, fresh = split_begun(calls, message.begun_seq if mine else 0)
         again: list[TaskRecord] = []
@@ -334,3 +348,7 @@ class TaskSubmitter:
             left |= pool.give_back_idle(since)
         if left:
             self.arm_linger()
+
+
+def _lost_its_group(task: TaskRecord, reason: str) -> errors.TaskPlacementGroupRemoved:
+    return errors.TaskPlacementGroupRemoved(f"task {task.describe()} did not finish: {reason}")

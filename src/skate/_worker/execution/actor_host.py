@@ -9,6 +9,7 @@ from typing import Any
 
 from skate._base.code_flags import is_coroutine
 from skate._base.user_errors import is_a, report, set_traceback
+from skate._scheduling.requirements import group_of
 from skate._serialize.exceptions import dump_task_error
 from skate._serialize.tracebacks import format_error
 from skate._serialize.values import deserialize
@@ -49,6 +50,10 @@ class ActorInstance:
         self.actor_id = actor_id
         self.incarnation = incarnation
         self.spec = spec
+        group, _, captures = group_of(spec.requirement)
+        #: Its placement group, and whether that captures the tasks that it starts.
+        self.group = group, captures
+        context.captures |= captures
         self.instance: Any = None
         #: Its methods, bound, by their names.
         self._bound: dict[str, Callable[..., Any]] = {}

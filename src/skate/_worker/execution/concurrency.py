@@ -25,6 +25,7 @@ from skate._worker.execution.actor_host import ActorHost
 from skate._worker.execution.invocation import Result
 from skate._worker.execution.lanes import Key, Lanes, group_of, limits_of, unknown_group
 from skate._worker.execution.runner import Invoker
+from skate._worker.execution.watching_loop import make_loop
 from skate._worker.objects.refs import ObjectEntry
 from skate._worker.process import current
 from skate._worker.process.context import ProcessContext
@@ -231,10 +232,14 @@ class AsyncRunner(LaneRunner):
         self._flush_scheduled = False
         #: The loop is reading the sockets, and drains the incoming calls afterwards.
         self._reading = False
-        self._loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self._loop, self._flushes_before_sleep = self._make_loop()
         self._constructing: asyncio.Task[None] | None = None
         self._warned = False
         gate.add_boundaries([AsyncRunner._invoke.__code__])
+
+    def _make_loop(self) -> tuple[asyncio.AbstractEventLoop, bool]:
+        """Return the loop, and whether it sends what is queued before it sleeps."""
+        return make_loop(self._context.reactor)
 
     def _begin(self, work: Work) -> None:
         self._incoming.append(work)
@@ -262,6 +267,7 @@ class AsyncRunner(LaneRunner):
         try:
             self._run_until_stopped("")
         finally:
+            reactor.awake_thread = 0
             loop.remove_reader(reactor.fileno())
 
     def _run_until_stopped(self, where: str) -> None:
@@ -355,8 +361,8 @@ class AsyncRunner(LaneRunner):
         """Do nothing: see ``_flush_soon``."""
 
     def _flush_soon(self) -> None:
-        """Send all replies and items of this round of the loop at its end."""
-        if not self._flush_scheduled:
+        """Have all replies and items of this round of the loop sent at its end."""
+        if not self._flushes_before_sleep and not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush_all)
 

@@ -150,6 +150,7 @@ class Executor:
 
     def _define(self, connection: Connection, message: wire.DefineFunction) -> None:
         connection.peer.functions[message.fn] = Function(message)
+        self._context.captures |= message.captures
 
     def _forget(self, connection: Connection, message: wire.ForgetFunction) -> None:
         self._drop(connection.peer.functions.pop(message.fn, None))

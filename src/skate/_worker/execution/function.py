@@ -18,6 +18,7 @@ class Function:
 
     def __init__(self, message: wire.DefineFunction) -> None:
         self.name, self.label = message.name, current.CodeName(message.name)
+        self.label.group = message.group, message.captures
         self.blob = message.blob
         self.threads = message.threads
         self.max_calls = message.max_calls

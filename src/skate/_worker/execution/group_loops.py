@@ -51,6 +51,9 @@ class _GroupLoop(AsyncRunner):
             self._loop.close()
             raise MemoryError(f"the concurrency group {group!r} has no thread: {error}") from None
 
+    def _make_loop(self) -> tuple[asyncio.AbstractEventLoop, bool]:
+        return asyncio.new_event_loop(), False
+
     def _begin(self, work: Work) -> None:
         self._incoming.append(work)
         if not self._drain_scheduled:

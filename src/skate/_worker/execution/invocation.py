@@ -340,7 +340,7 @@ class Invocation:
             self._last_flush = now
             connection.flush()
         elif self._context.reactor.polling:
-            self._context.reactor.request_turn()
+            self._context.reactor.request_flush()
 
 
 def _is_the_calls(result: Any) -> bool:

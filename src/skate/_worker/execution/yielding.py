@@ -12,6 +12,7 @@ from skate._wire import worker as wire
 from skate._worker.execution.invocation import Invocation
 from skate._worker.objects.borrowing import Borrowing
 from skate._worker.process.context import ProcessContext
+from skate._worker.process.loops import call_soon
 from skate._worker.process.waiting import Waiting
 
 
@@ -144,7 +145,7 @@ class Yielding:
                     room = asyncio.Event()
 
                     def wake(room: asyncio.Event = room) -> None:
-                        loop.call_soon_threadsafe(room.set)
+                        call_soon(loop, room.set, self._context.reactor)
 
                     with self._context.locked:
                         connection.flush()

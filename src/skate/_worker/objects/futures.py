@@ -15,6 +15,7 @@ from skate._worker.objects.object_ref import ObjectRef
 from skate._worker.objects.refs import PENDING, ObjectEntry, RefTable
 from skate._worker.objects.values import NotYetAgain, Values
 from skate._worker.process.context import ProcessContext
+from skate._worker.process.loops import call_soon
 
 if TYPE_CHECKING:
     import asyncio
@@ -72,7 +73,9 @@ class Futures:
             if entry.owner_address is not None:
                 self._borrowing.fetch(entry)
             self._garbage.drain()
-        self._context.reactor.request_turn()
+        reactor = self._context.reactor
+        if reactor.dirty and reactor.polling:
+            reactor.request_flush()
         return True
 
     def as_asyncio_future(self, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
@@ -95,7 +98,7 @@ class Futures:
 
         def ready() -> None:
             try:
-                loop.call_soon_threadsafe(resolve)
+                call_soon(loop, resolve, self._context.reactor)
             except RuntimeError:
                 pass  # the loop was closed: no coroutine waits any more
 

@@ -41,7 +41,7 @@ class ObjectRef(Generic[T_co]):
     def __init__(self, id: bytes) -> None:
         if not isinstance(id, bytes):
             raise TypeError(f"Unsupported type: {type(id)}, expected bytes")
-        if len(id) != ids.OBJECT_ID_SIZE:
+        if len(id) not in (ids.OBJECT_ID_SIZE, ids.RAY_SIZES["ObjectRef"]):
             raise ValueError(f"ID string needs to have length {ids.OBJECT_ID_SIZE}, got {len(id)}")
         made = adopt(id, "")
         self._entry: ObjectEntry = made._entry
@@ -75,7 +75,7 @@ class ObjectRef(Generic[T_co]):
         Raises:
             ValueError: it is no id.
         """
-        if len(id_bytes) != ids.OBJECT_ID_SIZE:
+        if len(id_bytes) not in (ids.OBJECT_ID_SIZE, ids.RAY_SIZES["ObjectRef"]):
             raise ValueError(f"an object's id has {ids.OBJECT_ID_SIZE} bytes, got {len(id_bytes)}")
         return cls(id_bytes)
 
@@ -111,7 +111,7 @@ class ObjectRef(Generic[T_co]):
 
     def task_id(self) -> ids.TaskID:
         """Return the id of the task that makes the value (of the put that made it)."""
-        return ids.TaskID(self._entry.id[: ids.TASK_ID_SIZE])
+        return ids.TaskID(ids.task_of(self._entry.id))
 
     def job_id(self) -> ids.JobID:
         """Return the id of the job that this process belongs to."""
@@ -184,10 +184,10 @@ class ObjectRef(Generic[T_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         home = self._home
+        if type(home) is not Home:
+            elsewhere: Any = home
+            return elsewhere.reduce(self)  # type: ignore[no-any-return]
         found = collecting.refs
-        if home is _NO_SESSION:
-            # Without a session: an id, and the address that came with it.
-            return adopt, (self._entry.id, self._entry.owner_address or "")
         if found is None:
             # Pickled by user code (to a file, a socket): a process that unpickles it later must find the
             # value, so it is kept until the job ends.
@@ -235,6 +235,10 @@ class _NoSession:
         #: For ``ObjectRef.__del__``; nothing is kept.
         self.dead_refs: deque[Any] = deque(maxlen=0)
         self.reactor = SimpleNamespace(blocked_in_poll=False)
+
+    def reduce(self, ref: ObjectRef[Any]) -> tuple[Any, ...]:
+        """Return what a ref is pickled as: an id, and the address that came with it."""
+        return adopt, (ref._entry.id, ref._entry.owner_address or "")
 
     def __getattr__(self, name: str) -> Any:
         raise NotConnectedError(

@@ -30,7 +30,7 @@ class ProcessContext:
 
     __slots__ = ("kind", "worker_id", "session_dir", "config", "reactor", "lock", "locked", "address", "pid",
                  "in_process", "job_id", "job_owner", "node_id", "namespace", "environment", "job_config",
-                 "job_facts", "counter", "dead_reason", "on_exhausted")  # fmt: skip
+                 "job_facts", "counter", "captures", "dead_reason", "on_exhausted")  # fmt: skip
 
     def __init__(
         self, kind: str, worker_id: bytes, session_dir: str, config: Config, reactor: Reactor
@@ -62,6 +62,8 @@ class ProcessContext:
         self.job_facts = b""
         #: The last number that was given to a task or put.
         self.counter = 0
+        #: Something ran or runs here whose placement group captures the tasks and actors that it starts.
+        self.captures = False
         #: Why the session is lost; empty: it is not.
         self.dead_reason = ""
         #: Ends all waits and connections when memory ran out inside the runtime. Set by Core.

@@ -69,6 +69,8 @@ class CodeName(str):
     """A remote function's name, with its module once it is loaded. It does not keep the function."""
 
     module = ""
+    #: The placement group in which its calls run, and whether it captures the tasks that they start.
+    group: tuple[bytes, bool] = (b"", False)
 
     def of(self, code: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function that was loaded, whose name this is."""

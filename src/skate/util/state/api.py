@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from operator import methodcaller
 from typing import Any, TypeVar
 
 from skate.util.state import merge
@@ -72,7 +73,7 @@ def list_tasks(
         >>> [task.name for task in list_tasks(filters=[("state", "=", "RUNNING")])]
         ['train']
     """
-    return _rows(TaskState, address, filters, limit, State.tasks, _explain)
+    return _rows(TaskState, address, filters, limit, methodcaller("tasks"), _explain)
 
 
 @translated
@@ -122,7 +123,7 @@ def list_actors(
     _explain: bool = False,
 ) -> list[ActorState]:
     """Return actors, living and dead. See ``list_tasks`` for the arguments."""
-    return _rows(ActorState, address, filters, limit, State.actors)
+    return _rows(ActorState, address, filters, limit, methodcaller("actors"))
 
 
 @translated
@@ -151,7 +152,7 @@ def list_workers(
     _explain: bool = False,
 ) -> list[WorkerState]:
     """Return drivers and workers. See ``list_tasks`` for the arguments."""
-    return _rows(WorkerState, address, filters, limit, State.workers)
+    return _rows(WorkerState, address, filters, limit, methodcaller("workers"))
 
 
 @translated
@@ -165,7 +166,7 @@ def list_nodes(
     _explain: bool = False,
 ) -> list[NodeState]:
     """Return machines. See ``list_tasks`` for the arguments."""
-    return _rows(NodeState, address, filters, limit, State.nodes)
+    return _rows(NodeState, address, filters, limit, methodcaller("nodes"))
 
 
 @translated
@@ -179,7 +180,7 @@ def list_jobs(
     _explain: bool = False,
 ) -> list[JobState]:
     """Return drivers, also ended ones. See ``list_tasks`` for the arguments."""
-    return _rows(JobState, address, filters, limit, State.jobs)
+    return _rows(JobState, address, filters, limit, methodcaller("jobs"))
 
 
 @translated
@@ -193,7 +194,7 @@ def list_runtime_envs(
     _explain: bool = False,
 ) -> list[RuntimeEnvState]:
     """Return the environments named in ``runtime_env``. See ``list_tasks`` for the arguments."""
-    return _rows(RuntimeEnvState, address, filters, limit, State.runtime_envs)
+    return _rows(RuntimeEnvState, address, filters, limit, methodcaller("runtime_envs"))
 
 
 @translated
@@ -206,8 +207,8 @@ def list_placement_groups(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> list[PlacementGroupState]:
-    """Return an empty list: this version has no placement groups yet. See ``list_tasks``."""
-    return _rows(PlacementGroupState, address, filters, limit, State.placement_groups)
+    """Return placement groups, also those that were removed lately. See ``list_tasks`` for the arguments."""
+    return _rows(PlacementGroupState, address, filters, limit, methodcaller("placement_groups"))
 
 
 @translated
@@ -224,7 +225,7 @@ def list_cluster_events(
 
     The last thousand events of the node, and of the control store. See ``list_tasks`` for the arguments.
     """
-    return _rows(ClusterEventState, address, filters, limit, State.cluster_events)
+    return _rows(ClusterEventState, address, filters, limit, methodcaller("cluster_events"))
 
 
 def _one(rows: Sequence[R]) -> R | None:

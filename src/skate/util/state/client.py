@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
 from typing import Any
 
 from skate import api
@@ -29,19 +30,23 @@ from skate.util.state.options import (
     SummaryResource,
     wanted_id,
 )
-from skate.util.state.source import State, connected
+from skate.util.state.source import connected
 from skate.util.state.summaries import ActorSummaries, ObjectSummaries, StateSummary, TaskSummaries
 
 _KINDS: dict[StateResource, tuple[type[Row], str, Any]] = {
-    StateResource.ACTORS: (ActorState, "actor_id", State.actors),
-    StateResource.CLUSTER_EVENTS: (ClusterEventState, "event_id", State.cluster_events),
-    StateResource.JOBS: (JobState, "job_id", State.jobs),
-    StateResource.NODES: (NodeState, "node_id", State.nodes),
-    StateResource.OBJECTS: (ObjectState, "object_id", State.objects),
-    StateResource.PLACEMENT_GROUPS: (PlacementGroupState, "placement_group_id", State.placement_groups),
-    StateResource.RUNTIME_ENVS: (RuntimeEnvState, "", State.runtime_envs),
-    StateResource.TASKS: (TaskState, "task_id", State.tasks),
-    StateResource.WORKERS: (WorkerState, "worker_id", State.workers),
+    StateResource.ACTORS: (ActorState, "actor_id", methodcaller("actors")),
+    StateResource.CLUSTER_EVENTS: (ClusterEventState, "event_id", methodcaller("cluster_events")),
+    StateResource.JOBS: (JobState, "job_id", methodcaller("jobs")),
+    StateResource.NODES: (NodeState, "node_id", methodcaller("nodes")),
+    StateResource.OBJECTS: (ObjectState, "object_id", methodcaller("objects")),
+    StateResource.PLACEMENT_GROUPS: (
+        PlacementGroupState,
+        "placement_group_id",
+        methodcaller("placement_groups"),
+    ),
+    StateResource.RUNTIME_ENVS: (RuntimeEnvState, "", methodcaller("runtime_envs")),
+    StateResource.TASKS: (TaskState, "task_id", methodcaller("tasks")),
+    StateResource.WORKERS: (WorkerState, "worker_id", methodcaller("workers")),
 }
 
 

@@ -282,7 +282,7 @@ class JobState(Row):
 
 @dataclass
 class PlacementGroupState(Row):
-    """One placement group. There are none in this version yet: the list is empty."""
+    """One placement group: resources that are reserved together."""
 
     placement_group_id: str = column()
     name: str = column()

@@ -75,6 +75,7 @@ def tasks(
                 worker_id=worker or None,
                 worker_pid=pids.get(worker),
                 required_resources=to_float(row["resources"]),
+                placement_group_id=_group(row["requirement"]),
                 runtime_env_info=_environment(row["environment"]),
                 events=_events((("PENDING_ARGS_AVAIL", row["made"]), ("RUNNING", row.get("start")),
                                 (state, row.get("end")))),
@@ -125,6 +126,7 @@ def _constructor(
         worker_pid=pids.get(worker),
         error_type="ActorDiedError" if state == "FAILED" else None,
         required_resources=row["placement"],
+        placement_group_id=_group(row["requirement"]),
         runtime_env_info=_environment(row["environment"]),
         events=_events((("PENDING_ARGS_AVAIL", created), (state, end))),
         creation_time_ms=_ms(created or None),
@@ -150,6 +152,11 @@ def _requirement(packed: str) -> tuple[Plain | None, list[Plain] | None]:
         return None, None
     first, *others = [written(conditions) for conditions in found.alternatives]
     return first or None, [{"label_selector": one} for one in others] or None
+
+
+def _group(packed: str) -> str | None:
+    """Return the id of the placement group in which a task or an actor runs."""
+    return requirements.group_of(bytes.fromhex(packed))[0].hex() or None
 
 
 def _environment(shown: str) -> Plain | None:
@@ -207,6 +214,7 @@ def actors(rows: Sequence[Plain], workers: Sequence[Plain], jobs: Sequence[Plain
                 ray_namespace=row["ray_namespace"],
                 serialized_runtime_env=row["environment"] or "{}",
                 required_resources=row["required_resources"],
+                placement_group_id=_group(row["requirement"]),
                 death_cause=cause,
                 is_detached=row["is_detached"],
                 repr_name=row["repr_name"],

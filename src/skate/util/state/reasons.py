@@ -10,7 +10,7 @@ from skate._base.waits import Graph, Situation, Wait, constructor, maker
 from skate._scheduling import requirements
 from skate._scheduling.labels import NODE_ID
 from skate._scheduling.placement import Infeasible, NodeView, place
-from skate.util.state import graph_reasons
+from skate.util.state import graph_reasons, group_reasons
 
 Plain = dict[str, Any]
 
@@ -46,6 +46,9 @@ class Facts(NamedTuple):
     graphs: Sequence[Plain] = ()
     #: Processes that do not answer; their stacks may still be known.
     silent: Collection[int] = ()
+    #: Rows of placement groups by id: the control store's, and the node's.
+    groups: Mapping[str, Plain] = {}
+    reserved: Mapping[str, Plain] = {}
     #: A description of the missing answers, among which the call may be; "" if none is missing.
     unseen: str = ""
 
@@ -240,7 +243,14 @@ class _Story:
         free, total = to_fixed(self._facts.free), to_fixed(self._facts.total)
         labels = self._facts.labels
         here = NodeView(labels.get(NODE_ID, ""), labels, total, free)
-        found = place(requirements.decode(bytes.fromhex(requirement)), needed, [here])
+        wanted = requirements.decode(bytes.fromhex(requirement))
+        if wanted is not None and wanted.group:
+            group = wanted.group.hex()
+            known, reserved = self._facts.groups.get(group), self._facts.reserved.get(group)
+            return group_reasons.explain(
+                known, reserved, wanted.bundle, needed, (free, total), self._holders, who
+            )
+        found = place(wanted, needed, [here])
         if isinstance(found, Infeasible):
             return [f"{who} waits until that changes: {found.reason}"]
         needs = describe(needed) if needed else "no resources, only a process"
@@ -249,10 +259,18 @@ class _Story:
             return [f"{who} needs {needs}, and the node has {has} in all: it waits until that changes"]
         if fits(needed, free):
             return [f"{who} needs {needs}, which is free: a process is being started for it"]
-        lines = [
+        first = (
             f"{who} waits for resources: it needs {needs}; free are {describe(_only(free, needed))}. Held by:"
-        ]
+        )
+        return [first, *self._holders(needed, ())]
+
+    def _holders(self, needed: Mapping[str, int], bundles: Collection[tuple[str, int]]) -> list[str]:
+        """Return what holds some of these resources: of bundles, or (of none) of the node."""
+        lines = []
         for worker in self._facts.workers.values():
+            group, index = worker.get("place") or ("", -1)
+            if (group, index) not in bundles if bundles else group:
+                continue
             held = {
                 name: amount for name, amount in worker.get("resources", {}).items() if to_fixed({name: 1})
             }
@@ -261,6 +279,10 @@ class _Story:
                 running = self._facts.calls.get(_task(*begun)) if begun else None
                 what = running["name"] if running else worker.get("name") or "an idle lease"
                 lines.append(f"  {what} in process {worker['pid']}: {describe(to_fixed(held))}")
+        for one in self._facts.groups.values() if not bundles else ():
+            has = {name: units for name, units in group_reasons.sum_of(one).items() if name in needed}
+            if has and one["state"] == "CREATED":
+                lines.append(f"  {group_reasons.called(one)}: {describe(has)}")
         return lines
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from skate import cluster
 from skate._base.waits import situation
-from skate.util.state import merge, reasons
+from skate.util.state import group_rows, merge, reasons
+from skate.util.state.columns import Row
 from skate.util.state.common import (
     ActorState,
     ClusterEventState,
@@ -23,9 +24,12 @@ from skate.util.state.common import (
 from skate.util.state.summaries import TaskSummaries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from skate.engine.interface import StateSource
+
+
+R = TypeVar("R", bound=Row)
 
 
 class State:
@@ -112,8 +116,8 @@ class State:
         return merge.runtime_envs(self._ask("runtime_envs")[1], self._node())
 
     def placement_groups(self) -> list[PlacementGroupState]:
-        """Return an empty list: this version has no placement groups yet."""
-        return []
+        """Return all placement groups, also those that were removed lately."""
+        return group_rows.placement_groups(self._source.directory("groups"))
 
     def cluster_events(self) -> list[ClusterEventState]:
         """Return the recent events of the session, the newest last."""
@@ -177,6 +181,8 @@ class State:
             next((one["labels"] for one in self._source.directory("nodes")), {}),
             [graph for row in rows for graph in row.get("graphs", ())],
             mute,
+            {row["group_id"]: row for row in self._source.directory("groups")},
+            {row["group_id"]: row for row in self._ask("groups")[1]},
             _unseen(silent, sum(row.get("left_out", 0) for row in rows)),
         )
         if object_id:
@@ -194,12 +200,75 @@ class State:
         return nodes[0]["node_id"] if nodes else ""
 
 
+class StateElsewhere(State):
+    """The state of a Ray cluster on which this session runs: Ray's own rows, as skate's.
+
+    Args:
+        source: the engine.
+        rows: returns the cluster's rows of a kind, such as "actors", with attributes by Ray's names.
+    """
+
+    def __init__(self, source: Any, rows: Callable[[str], list[Any]]) -> None:
+        super().__init__(source)
+        self._rows = rows
+
+    def _of(self, kind: type[R], what: str) -> list[R]:
+        return [
+            kind(**{name: getattr(row, name) for name in kind.columns() if hasattr(row, name)})
+            for row in self._rows(what)
+        ]
+
+    def tasks(self) -> list[TaskState]:
+        """See State."""
+        return self._of(TaskState, "tasks")
+
+    def task_summaries(self, filters: Iterable[tuple[str, str, Any]] | None = None) -> TaskSummaries:
+        """See State. Ray's rows are counted."""
+        tasks = self.tasks()
+        return TaskSummaries.to_summary_by_func_name(
+            tasks=merge.select(TaskState, tasks, filters, len(tasks))
+        )
+
+    def actors(self) -> list[ActorState]:
+        """See State."""
+        return self._of(ActorState, "actors")
+
+    def objects(self, object_id: str = "") -> list[ObjectState]:
+        """See State."""
+        return [row for row in self._of(ObjectState, "objects") if object_id in ("", row.object_id)]
+
+    def workers(self) -> list[WorkerState]:
+        """See State."""
+        return self._of(WorkerState, "workers")
+
+    def nodes(self) -> list[NodeState]:
+        """See State."""
+        return self._of(NodeState, "nodes")
+
+    def jobs(self) -> list[JobState]:
+        """See State."""
+        return self._of(JobState, "jobs")
+
+    def runtime_envs(self) -> list[RuntimeEnvState]:
+        """See State."""
+        return self._of(RuntimeEnvState, "runtime_envs")
+
+    def placement_groups(self) -> list[PlacementGroupState]:
+        """See State."""
+        return self._of(PlacementGroupState, "placement_groups")
+
+    def cluster_events(self) -> list[ClusterEventState]:
+        """See State."""
+        return self._of(ClusterEventState, "cluster_events")
+
+
 @contextmanager
 def connected(address: str | None = None) -> Iterator[State]:
     """Yield the state of this process's own session, or of the one at the address."""
     own = cluster.state_source() if address in (None, "auto") else None
     if own is not None:
-        yield State(own)
+        listed = getattr(own, "listed", None)
+        yield State(own) if listed is None else StateElsewhere(own, listed)
         return
     with cluster.observe(address) as source:
         yield State(source)

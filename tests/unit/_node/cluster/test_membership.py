@@ -48,9 +48,12 @@ class Node:
             ),
         )  # fmt: skip
         jobs = SimpleNamespace(detached_actors=lambda: [b"d" * 16])
+        self.groups: list[tuple[bytes, int, bool]] = [(b"group", 1, True)]
+        self.joined: list[bool] = []
         self.membership = Membership(
             cast(Any, self.context), cast(Any, jobs), handlers=lambda: {control.StopActor: print},
             hosted=lambda: self.hosted, free=lambda: {"CPU": 5_000},
+            groups=lambda: self.groups, joined=lambda: self.joined.append(True),
         )  # fmt: skip
 
     def _dial(self, path: str) -> Any:
@@ -92,7 +95,8 @@ def test_it_registers_with_all_that_it_has(here: Node) -> None:
         "/s/node.sock",
         {"CPU": 10_000},
     )
-    assert update == control.NodeUpdate({"CPU": 5_000})
+    assert register.groups == [(b"group", 1, True)]
+    assert update == control.NodeUpdate({"CPU": 5_000}) and here.joined == [True]
     assert control.StopActor in here.connections[0].handlers
 
 

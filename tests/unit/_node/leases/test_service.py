@@ -54,9 +54,13 @@ class Node:
         self.started: list[tuple[bytes, int]] = []
         self.reports: list[Any] = []
         self.watched = 0
+        self.ended: list[tuple[bytes, str]] = []
+        self.groups: list[tuple[bytes, int | None]] = []
         self.leases = LeaseService(
             cast(Any, self.context), self.table,
             start_workers=lambda pool, count: self.started.append((pool, count)),
+            end_worker=lambda worker, reason: self.ended.append((worker, reason)),
+            on_group=lambda group, attempt: self.groups.append((group, attempt)),
             on_leases=self.watch, report_free=lambda free: self.reports.append(dict(free)),
         )  # fmt: skip
         self.lessees = {name: Lessee() for name in (b"a", b"b")}

@@ -909,7 +909,7 @@ class LeasesMachine(RuleBasedStateMachine):
     @invariant()
     def every_device_is_in_one_place(self) -> None:
         held = sum(lease.resources.get("GPU", 0) for lease in self.leases.leases.values())
-        assert sum(self.leases.gpus.free) + held + sum(self.occupied.values()) == TOTAL["GPU"]
+        assert sum(self.leases.node.gpus.free) + held + sum(self.occupied.values()) == TOTAL["GPU"]
 
     @invariant()
     def who_was_granted_a_lease_has_it(self) -> None:
