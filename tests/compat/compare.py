@@ -1,4 +1,4 @@
-"""Runs the suites (the core, and data) on skate and on real Ray, and shows file by file what passes where.
+"""Runs the suites (the core, data and serve) on skate and on real Ray, and shows file by file what passes where.
 
     python tests/compat/compare.py --ray-python PATH-TO-A-PYTHON-WITH-RAY [FILE-OR-FOLDER ...]
 

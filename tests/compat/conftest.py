@@ -1,7 +1,8 @@
-"""Runs the suites on skate, or with ``CONFORMANCE_ON=ray`` on the real Ray of the environment it is in.
+"""Runs the suites on skate, with ``CONFORMANCE_ON=ray`` on the real Ray of the environment it is in, or with "engine"
+by skate's engine on that Ray (see ``on_ray``).
 
-The suites are the folders ``conformance`` (the core) and ``data``. Their tests say ``import ray`` and know nothing
-else. A test that is known to behave otherwise on one of the two is marked with ``markers.differs``; there it must
+The suites are the folders ``conformance`` (the core), ``data`` and ``serve``. Their tests say ``import ray`` and know
+nothing else. A test that is known to behave otherwise on one of the two is marked with ``markers.differs``; there it must
 fail, or the run does.
 """
 
@@ -14,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -27,7 +29,7 @@ TESTS = str(HERE.parent)
 if TESTS not in sys.path:
     sys.path.insert(0, TESTS)
 
-from compat.markers import SUITES  # noqa: E402
+from compat.markers import SUITES, is_before  # noqa: E402
 
 if ON == "skate":
     import skate.compat
@@ -67,12 +69,12 @@ def _suite(path: Path) -> str | None:
 
 def _time_limit(suite: str) -> int:
     """Return the seconds until a test of a suite counts as hung."""
-    return 30 if ON == "skate" else {"data": 300}.get(suite, 120)
+    return 30 if ON == "skate" else {"data": 300, "serve": 240}.get(suite, 120)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for line in (
-        "differs(on, reason): fails on that system, 'skate' or 'ray', for that reason",
+        "differs(on, reason): fails on that system, 'skate' or 'ray', for that reason; see compat.markers",
         "needs_processes: is about processes; makes no sense where tasks run in the driver's own",
     ):
         config.addinivalue_line("markers", line)
@@ -84,9 +86,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _suite(item.path) is None:
             continue
         for marker in item.iter_markers("differs"):
+            if ON != "skate" and not is_before(version("ray"), marker.kwargs.get("before", "")):
+                continue
             if marker.kwargs["on"] == ON:
                 run = marker.kwargs.get("run", True)
                 item.add_marker(pytest.mark.xfail(reason=marker.kwargs["reason"], strict=True, run=run))
+            elif ON == "engine":
+                # skate above and Ray below: either may show.
+                run = marker.kwargs["on"] != "ray" or marker.kwargs.get("run", True)
+                item.add_marker(pytest.mark.xfail(reason=marker.kwargs["reason"], strict=False, run=run))
         marker = item.get_closest_marker("needs_processes")
         if inline and marker is not None:
             item.add_marker(pytest.mark.skip(reason=marker.kwargs.get("reason", "is about processes")))

@@ -19,19 +19,25 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 DOCUMENTS = HERE.parents[1] / "docs"
 #: The page of each suite.
-PAGES = {"conformance": DOCUMENTS / "compatibility.md", "data": DOCUMENTS / "data-differences.md"}
+PAGES = {
+    "conformance": DOCUMENTS / "compatibility.md",
+    "data": DOCUMENTS / "data-differences.md",
+    "serve": DOCUMENTS / "serve.md",
+}
 BEGIN = "<!-- differences: made by tests/compat/differences.py -->"
 LEFT_OUT = "<!-- differences: names that are left out; made by tests/compat/differences.py -->"
+ENGINE = "<!-- differences of the engine on Ray: made by tests/compat/differences.py -->"
 END = "<!-- end of differences -->"
 
 
 class Difference(NamedTuple):
-    """A test that one of the two does not pass, and why."""
+    """A test that one of them does not pass, and why."""
 
     file: str
     test: str
     on: str
     reason: str
+    before: str
 
 
 def differences(suite: str) -> Iterator[Difference]:
@@ -43,16 +49,35 @@ def differences(suite: str) -> Iterator[Difference]:
             for decorator in node.decorator_list:
                 if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "differs":
                     given = {one.arg: ast.literal_eval(one.value) for one in decorator.keywords}
-                    yield Difference(file.stem.removeprefix("test_"), node.name, given["on"], given["reason"])
+                    yield Difference(
+                        file.stem.removeprefix("test_"),
+                        node.name,
+                        given["on"],
+                        given["reason"],
+                        given.get("before", ""),
+                    )
 
 
 def table(suite: str) -> str:
     """Return the table as the page of the suite has it."""
     lines = ["| area | what is expected | not on | what happens there |", "|---|---|---|---|"]
     for one in differences(suite):
+        if one.on == "engine":
+            continue  # of skate's engine on Ray: its own page has them
         expected = one.test.removeprefix("test_").replace("_", " ")
         reason = re.sub(r"\b__\w+__\b", r"`\g<0>`", one.reason)
-        lines.append(f"| {one.file.replace('_', ' ')} | {expected} | {one.on} | {reason} |")
+        system = f"{one.on} before {one.before}" if one.before else one.on
+        lines.append(f"| {one.file.replace('_', ' ')} | {expected} | {system} | {reason} |")
+    return "\n".join(lines)
+
+
+def on_ray() -> str:
+    """Return the table of what neither Ray nor skate does, but skate's engine on Ray."""
+    lines = ["| area | what is expected | what happens on a Ray cluster |", "|---|---|---|"]
+    for one in differences("conformance"):
+        if one.on == "engine":
+            expected = one.test.removeprefix("test_").replace("_", " ")
+            lines.append(f"| {one.file.replace('_', ' ')} | {expected} | {one.reason} |")
     return "\n".join(lines)
 
 
@@ -71,6 +96,7 @@ def left_out() -> str:
 #: Each table: its page, the line before it, and what makes it.
 TABLES: dict[str, tuple[Path, str, Callable[[], str]]] = {
     **{suite: (page, BEGIN, partial(table, suite)) for suite, page in PAGES.items()},
+    "engine on Ray": (DOCUMENTS / "engines.md", ENGINE, on_ray),
     "left out": (PAGES["data"], LEFT_OUT, left_out),
 }
 

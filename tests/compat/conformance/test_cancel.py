@@ -276,6 +276,12 @@ class Worker:
         return self.calls
 
 
+@differs(
+    on="ray",
+    before="2.60",
+    reason="Ray 2.50 may run a queued call of an actor that was cancelled, and return it.",
+    run=False,
+)
 def test_a_queued_call() -> None:
     gate, worker = Gate.remote(), Worker.remote()
     first = worker.wait.remote(gate)
@@ -427,6 +433,7 @@ def test_force_is_refused_for_actors() -> None:
     assert ray.get(ref) == "through"
 
 
+@differs(on="ray", before="2.60", reason="The runtime context of Ray 2.50 has no `is_canceled()`.")
 def test_what_a_call_that_runs_may_ask() -> None:
     @ray.remote(max_concurrency=2)
     class Asking:
@@ -447,6 +454,6 @@ def test_what_a_call_that_runs_may_ask() -> None:
     ray.get(gate.until_arrived.remote())
     ray.get(gate.open.remote())
     ray.cancel(ref)
-    with pytest.raises((TaskCancelledError, RayTaskError)):
+    with pytest.raises((TaskCancelledError, RayTaskError), match="told|was cancelled"):
         ray.get(ref)
     assert ray.get(asking.fine.remote())

@@ -9,7 +9,7 @@ import pytest
 import ray
 from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
 
-from compat.conformance.helpers import Gate, until
+from compat.conformance.helpers import Gate, differs, until
 
 pytestmark = pytest.mark.usefixtures("session")
 
@@ -130,6 +130,12 @@ def test_no_call_of_a_group_begins_before_the_constructor_has_ended() -> None:
     assert ray.get(calls) == [True, [2]]
 
 
+@differs(
+    on="ray",
+    before="2.60",
+    reason="Ray 2.50 does not cancel a coroutine that runs in a concurrency group: it ends by itself.",
+    run=False,
+)
 def test_cancelling_in_a_group_reaches_its_coroutine_and_what_waits_behind_it() -> None:
     actor = Grouped.remote()
     running, queued = actor.io_waits.remote(), actor.io_waits.remote()

@@ -196,6 +196,10 @@ def test_refs_that_travelled_are_equal() -> None:
     assert hash(again) == hash(ref)
 
 
+@differs(
+    on="engine",
+    reason="Ids of the cluster have Ray's size; `ObjectRef.size()` and `nil()` know skate's alone.",
+)
 def test_hex_and_binary() -> None:
     ref = ray.put(1)
     assert bytes.fromhex(ref.hex()) == ref.binary()

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import ray
+from ray.experimental import tqdm_ray
 
 from compat.conformance.helpers import needs_processes, until
 
@@ -96,6 +97,29 @@ def test_what_ends_without_a_line_feed(screen) -> None:
 
 
 # ---------------------------------------------------------------------- errors that nobody asks for
+
+
+def test_a_progress_bar(screen) -> None:
+    @ray.remote
+    def walk(steps):
+        bar = tqdm_ray.tqdm(total=steps, desc="walk", unit="step", flush_interval_s=0)
+        for _ in range(steps):
+            bar.update(1)
+        bar.close()
+
+    def shown():
+        return re.search(r"\(pid=\d+\) *walk|walk \(pid=\d+\)", screen.read().err)
+
+    ray.get(walk.remote(4))
+    until(lambda: shown() and re.search(r"100%.*4.*/4", screen.err), "the bar, from its task to its end")
+    assert "skate-bar" not in screen.out + screen.err
+
+
+def test_a_progress_bar_of_the_driver(screen) -> None:
+    bar = tqdm_ray.tqdm(range(3), desc="here", flush_interval_s=0)
+    assert list(bar) == [0, 1, 2]
+    bar.close()
+    until(lambda: re.search(r"here.*100%.*3.*/3", screen.read().err), "the bar")
 
 
 def test_an_error_that_nobody_asks_for(screen, caplog) -> None:

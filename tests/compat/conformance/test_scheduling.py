@@ -89,6 +89,7 @@ def test_selectors_that_do_not_match_wait(selector: dict[str, str]) -> None:
     waits(ref)
 
 
+@differs(on="ray", before="2.60", reason="Ray 2.50 has no option `fallback_strategy`: a ValueError says so.")
 def test_fallbacks() -> None:
     fallback = [{"label_selector": {"zone": "c"}}, {"label_selector": {"disk": "fast"}}]
     options = {"label_selector": {"zone": "b"}, "fallback_strategy": fallback}
