@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-
-def _start() -> int:
-    try:
-        from demo.cli import main
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("demo"):
-            raise
-        print(f"error: the demo needs the package {error.name}: pip install -e '.[demo]'", file=sys.stderr)
-        return 2
-    return main()
-
+from demo.entry import start
 
 if __name__ == "__main__":
-    try:
-        sys.exit(_start())
-    except KeyboardInterrupt:  # while the imports were still going on
-        sys.exit(130)
+    start("demo")

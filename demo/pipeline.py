@@ -144,10 +144,11 @@ def _outcome(pictures: skate.data.Dataset, paths: Sequence[str], out: Path, star
     if not stages:
         return Outcome(readings, len(paths), 0.0, "")
     pictures.plot_run(out / PLOT_NAME)
+    last = f"{len(stages) - 1}."  # the stage that writes: its tasks' names begin with its number
     ended = [
         event["ts"] + event["dur"]
         for event in pictures.timeline() or []
-        if event["ph"] == "X" and event["pid"] == len(stages) - 1
+        if event["ph"] == "X" and event["args"]["task"].startswith(last)
     ]
     first_s = started_s + min(ended, default=0.0) / 1e6
     return Outcome(readings, len(paths) - stages[0]["rows_in"], first_s, pictures.why().text)

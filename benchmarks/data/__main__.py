@@ -6,43 +6,20 @@ import argparse
 import json
 import os
 import shutil
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from benchmarks import environments
+from benchmarks import arguments, environments
 from benchmarks.data import chart, inputs, report, runner
-from benchmarks.data.engines import NAMES
-from benchmarks.data.lines import BY_NAME, LINES, SECTIONS, SESSIONS
+from benchmarks.data.engines import NAMES, ON_REQUEST
+from benchmarks.data.lines import LINES, SECTIONS, SESSIONS
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 LATEST = RESULTS / "data-latest.json"
 QUICK_SCALE = 0.02
-
-
-def _engines(text: str) -> tuple[str, ...]:
-    chosen = tuple(name.strip() for name in text.split(","))
-    if unknown := [name for name in chosen if name not in NAMES]:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(NAMES)}")
-    return chosen
-
-
-def _lines(text: str) -> tuple[str, ...]:
-    """Names of lines from names, patterns, sessions and sections."""
-    chosen: list[str] = []
-    for pattern in (part.strip() for part in text.split(",")):
-        found = [
-            line.name
-            for line in LINES
-            if pattern in (line.section, line.session) or fnmatchcase(line.name, pattern)
-        ]
-        if not found:
-            raise argparse.ArgumentTypeError(
-                f"no line is called {pattern!r}; lines: {', '.join(BY_NAME)}; "
-                f"sections: {', '.join(SECTIONS)}; sessions: {', '.join(SESSIONS)}"
-            )
-        chosen += found
-    return tuple(chosen)
+_LINES = arguments.lines(
+    {it.name: [it.section, it.session] for it in LINES}, sections=SECTIONS, sessions=SESSIONS
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,10 +31,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=float, help="fraction of the full size (default 1)")
     parser.add_argument("--quick", action="store_true", help=f"one round at a scale of {QUICK_SCALE}")
     parser.add_argument(
-        "--only", type=_lines, default=(), help="lines, comma-separated: names, patterns, sessions, sections"
+        "--only", type=_LINES, default=(), help="lines, comma-separated: names, patterns, sessions, sections"
     )
     parser.add_argument(
-        "--engines", type=_engines, default=tuple(NAMES), help=f"comma-separated: {', '.join(NAMES)}"
+        "--engines",
+        type=arguments.names(NAMES),
+        default=tuple(it for it in NAMES if it not in ON_REQUEST),
+        help=f"comma-separated: {', '.join(NAMES)}",
     )
     parser.add_argument(
         "--workers",

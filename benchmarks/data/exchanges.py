@@ -101,7 +101,7 @@ def _ray_api(task: Task, left: str, right: str, output: str, budget: int) -> Non
         api.start(task.workers)
         api.data.DataContext.get_current().memory_limit_bytes = budget
     data = api.data
-    aggregates = importlib.import_module(f"{task.engine}.data.aggregate")
+    aggregates = importlib.import_module(f"{api.package}.data.aggregate")
     summed = [aggregates.Sum("value", alias_name="total"), aggregates.Count(alias_name="count")]
 
     def joined(made: Any) -> Any:

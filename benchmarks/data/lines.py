@@ -13,6 +13,7 @@ FACTORS: dict[str, float] = {"s": 1, "ms": 1e3, "us a row": 1e6, "ms a block": 1
 
 API = ("skate", "ray")
 FRAMES = (*API, "daft")
+TABLES = ("skate", "on_ray", "ray", "duckdb", "polars")
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _pipelines() -> list[Line]:
         best = TimesBest(1.05, ("pool", "daft"))
         lines.append(Line(name, "pipelines", name, TITLES[name], tuple(ADAPTERS), target=best))
         warm = f"{TITLES[name]}; second run"
-        lines.append(Line(f"{name}_warm", "pipelines", name, warm, FRAMES))
+        lines.append(Line(f"{name}_warm", "pipelines", name, warm, (*FRAMES, "on_ray")))
     return lines
 
 
@@ -207,7 +208,7 @@ LINES: tuple[Line, ...] = (
         "exchanges",
         "exchange_sort",
         "sort by a key",
-        (*API, "duckdb", "polars"),
+        TABLES,
         target=TimesBest(1.3, ("duckdb",), "cpu"),
     ),
     Line(
@@ -215,7 +216,7 @@ LINES: tuple[Line, ...] = (
         "exchanges",
         "exchange_few",
         "sum and count of 1,000 groups",
-        (*API, "duckdb", "polars"),
+        TABLES,
         target=TimesBest(1.5, ("duckdb",), "cpu"),
     ),
     Line(
@@ -223,7 +224,7 @@ LINES: tuple[Line, ...] = (
         "exchanges",
         "exchange_many",
         "sum and count of a group for two rows",
-        (*API, "duckdb", "polars"),
+        TABLES,
         target=TimesBest(1.5, ("duckdb",), "cpu"),
     ),
     Line(
@@ -231,7 +232,7 @@ LINES: tuple[Line, ...] = (
         "exchanges",
         "exchange_join",
         "join with a fifth as many rows",
-        (*API, "duckdb", "polars"),
+        TABLES,
         target=TimesBest(1.5, ("duckdb", "polars"), "cpu"),
     ),
     Line(
@@ -239,7 +240,7 @@ LINES: tuple[Line, ...] = (
         "exchanges",
         "exchange_join_small",
         "join with a five-hundredth",
-        (*API, "duckdb", "polars"),
+        TABLES,
         target=TimesBest(1.5, ("duckdb", "polars"), "cpu"),
     ),
     Line(
@@ -247,7 +248,7 @@ LINES: tuple[Line, ...] = (
         "exchanges",
         "exchange_shuffle",
         "random shuffle",
-        (*API, "duckdb"),
+        ("skate", "on_ray", "ray", "duckdb"),
         target=TimesBest(1.3, ("duckdb",), "cpu"),
     ),
 )

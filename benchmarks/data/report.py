@@ -214,11 +214,17 @@ def as_text(results: Results) -> str:
     return "\n\n".join(parts)
 
 
+PICTURE = (
+    "![Every line, as a multiple of skate.data's CPU time](../benchmarks/results/data-latest.png)\n\n"
+    "Right of the line: skate took less."
+)
+
+
 def as_markdown(results: Results | None) -> str:
     """The whole page of documentation; without figures while no run is recorded."""
     if results is None:
         return f"{PREFACE}\nNo full run is recorded yet.\n"
-    parts = [PREFACE, provenance(results)]
+    parts = [PREFACE, provenance(results), PICTURE]
     for heading, rows in _tables(results):
         ruled = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]
         parts.append(f"## {heading}\n")

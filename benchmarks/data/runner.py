@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import environments, processes, session
-from benchmarks.data.engines import NAMES
+from benchmarks.data.engines import NAMES, ON_REQUEST
 from benchmarks.data.lines import BY_NAME, FACTORS, LINES, SESSIONS, Line
 from benchmarks.data.meter import Watch
 from benchmarks.data.pipelines import PIPELINES, Written
@@ -81,7 +81,11 @@ class Plan:
         return [it.name for it in self.lines if it.session == name and engine in it.engines]
 
     def is_full(self) -> bool:
-        return self.lines == LINES and self.scale == 1 and set(self.engines) >= set(NAMES) - {"plain"}
+        return (
+            self.lines == LINES
+            and self.scale == 1
+            and set(self.engines) >= set(NAMES) - {"plain", *ON_REQUEST}
+        )
 
 
 def variables() -> dict[str, str]:

@@ -10,6 +10,7 @@ from benchmarks.data.pipelines import Pipeline
 
 NAMES = {
     "skate": "skate.data",
+    "on_ray": "skate.data on Ray",
     "pool": "multiprocessing",
     "ray": "Ray Data",
     "daft": "Daft",
@@ -19,7 +20,10 @@ NAMES = {
 }
 """Engines by the name in options and results, and as readers know them."""
 
-ADAPTERS = {"skate": "ray_api", "ray": "ray_api", "pool": "pool", "daft": "daft_frames"}
+ON_REQUEST = ("on_ray",)
+"""Engines that run only if they are named."""
+
+ADAPTERS = {"skate": "ray_api", "on_ray": "ray_api", "ray": "ray_api", "pool": "pool", "daft": "daft_frames"}
 """Those that run pipelines, and the module that asks them to. skate and Ray are asked by the same source."""
 
 

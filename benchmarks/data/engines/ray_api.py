@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 from benchmarks.data.engines import Job
@@ -11,8 +12,14 @@ from benchmarks.data.pipelines import BATCH, Pipeline
 QUIET: dict[str, dict[str, Any]] = {
     "ray": {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"},
     "skate": {},
+    "on_ray": {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"},
 }
 """Options of `init` that spare Ray what is not measured."""
+MODULES = {"on_ray": "skate"}
+"""The package of an engine that has another name."""
+
+ADDRESS = "BENCHMARKS_RAY_ADDRESS"
+"""The variable with the address of a Ray cluster to join: Ray's own, which may be a user's, is taken off."""
 
 CPUS_OF_A_MODEL = 0.5
 """A replica for each worker, and half of the CPUs left for tasks: decoding goes on while models answer."""
@@ -23,11 +30,20 @@ class RayApi:
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
-        self.runtime: Any = importlib.import_module(engine)
-        self.data: Any = importlib.import_module(f"{engine}.data")
+        if engine == "on_ray":
+            os.environ |= {"SKATE_ENGINE": "ray", "RAY_AUTH_MODE": "disabled"}
+        self.package = MODULES.get(engine, engine)
+        self.runtime: Any = importlib.import_module(self.package)
+        self.data: Any = importlib.import_module(f"{self.package}.data")
 
     def start(self, workers: int, **options: Any) -> None:
-        self.runtime.init(num_cpus=workers, **QUIET[self.engine], **options)
+        address = os.environ.get(ADDRESS)
+        if address and self.engine != "skate":
+            os.environ["RAY_ADDRESS"] = address
+            options = {}  # a cluster that is there has CPUs and memory of its own
+        else:
+            options["num_cpus"] = workers
+        self.runtime.init(**QUIET[self.engine], **options)
         self.data.DataContext.get_current().enable_progress_bars = False
 
     def run(self, job: Job) -> None:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from skate.data._notices import suspicious, without_effect
+from skate.data._options import check_choice
 from skate.data._unneeded import NOT_NEEDED
 from skate.data.execution_options import ExecutionOptions
 
@@ -395,9 +396,8 @@ def _check(name: str, value: Any, kind: str) -> None:
         raise TypeError(f"DataContext.{name} must be {name_of_kind}, got {value!r} ({type(value).__name__})")
     if name in _LEAST and value < _LEAST[name]:
         raise ValueError(f"DataContext.{name} must be at least {_LEAST[name]:g}, got {value!r}")
-    choices = _CHOICES.get(name)
-    if choices and value not in choices:
-        raise ValueError(f"DataContext.{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    if name in _CHOICES:
+        check_choice(f"DataContext.{name}", value, _CHOICES[name])
 
 
 class _Current(threading.local):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from skate.data._verbs.aggregation import Aggregation
+from skate.data._verbs.caching import Caching
+from skate.data._verbs.calling import Calling
 from skate.data._verbs.columns import AddColumn, Columns
 from skate.data._verbs.combination import Combination
 from skate.data._verbs.consumption import Consumption
@@ -38,6 +40,8 @@ class Dataset(
     Loops,
     Splitting,
     Conversion,
+    Calling,
+    Caching,
     Writing,
     ExecutionFacts,
     Watching,

@@ -18,6 +18,7 @@ import skate
 from skate.data._exec import hybrid_port
 from skate.data._exec.execution import Execution
 from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask
+from skate.data._io.readers.memory import RangeDatasource
 from skate.data._plan.execute import execute
 from skate.data._plan.logical import (
     ActorPool,
@@ -272,7 +273,7 @@ def test_what_keeps_crashing_ends_the_execution(far: Any, compute: Any) -> None:
     crashed = (skate.exceptions.WorkerCrashedError, skate.exceptions.RayActorError)
     with pytest.raises(crashed) as caught:
         run(Apply(far(10, 2), Map(crash, "Crash"), compute))
-    assert re.search(r"\nIt ran .*Crash of a data set, task '\d.\d'. Functions of map, ", str(caught.value))
+    assert re.search(r"\nIt ran .*Crash of a data set, task '\d.\d'. Functions of rows, ", str(caught.value))
 
 
 @pytest.mark.parametrize("compute", [TaskPool(), ActorPool(1, 1, 1)], ids=["tasks", "pool"])
@@ -399,3 +400,15 @@ def test_slices_of_a_block_of_the_driver_share_one_copy(
     rows, _ = run(Apply(halves, add(1), ActorPool(1, 1, 1)))
     assert rows == list(range(1, 50_001))
     assert len([value for value in put if isinstance(value, pa.Table)]) == 1
+
+
+def test_read_tasks_that_have_ended_are_forgotten() -> None:
+    """A driver's memory does not grow with the parts of a long listing."""
+    with execute(Read(RangeDatasource(5000), 5000), Settings()) as execution:
+        (stage,) = execution.stages
+        rows = most = 0
+        for piece in execution:
+            rows += piece.num_rows
+            most = max(most, sum(task.name != "done" for task in stage.read_tasks))
+    assert rows == len(stage.read_tasks) == 5000
+    assert most < 100

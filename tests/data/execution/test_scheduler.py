@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,12 +17,14 @@ from skate.data._exec.commands import Cancel, Fail, Hold, PartDone, Release, Sta
 from skate.data._exec.demand import Demand
 from skate.data._exec.scheduler import Scheduler
 from skate.data._exec.stages import Kind, Pool, Stage
-from skate.data._exec.states import CRASHES_BEFORE_ISOLATION, Limits
+from skate.data._exec.states import CRASHES_BEFORE_ISOLATION, Limits, StageState
 from skate.data._io.datasource import ReadTask, ReadTasks
 from skate.data._task.exchange import Exchange, ExchangeLimits
 from skate.data._task.slices import BlockMeta, BlockSlice, Bundle
 
 MIB = 1 << 20
+#: ``make soak-data`` plays so many times as many worlds.
+FACTOR = int(os.environ.get("SKATE_DATA_FACTOR", "1"))
 
 
 class Gather(Exchange):
@@ -133,7 +138,7 @@ class World:
     def check(self) -> None:
         scheduler = self.scheduler
         held = scheduler.held_bytes()
-        assert held >= 0
+        assert held == sum(self.bytes_of(state) for state in scheduler.stages) + scheduler.outbox_bytes
         self.peak = max(self.peak, held)
         calls = {
             (play.command.stage, task if play.command.replica is None else f"replica {play.command.replica}")
@@ -150,6 +155,12 @@ class World:
                 assert len(state.replicas) <= state.spec.pool.max_size
                 for replica in state.replicas.values():
                     assert len(replica.tasks) <= state.spec.pool.in_flight
+
+    def bytes_of(self, state: StageState) -> int:
+        """Return the bytes that a stage holds, whether the scheduler looks at it or not."""
+        assert not (state.is_done and state.running)
+        here = 0 if state.spec.slices else state.inbox.bytes + state.waiting_bytes + state.made_bytes
+        return here + sum(task.bundle.memory_bytes for task in state.running.values())
 
     def run(self) -> list[int]:
         self.carry_out(self.scheduler.begin())
@@ -327,7 +338,7 @@ def expected(stages: list[Stage], world: World) -> list[int] | None:
     return rows[stages[-1].index]
 
 
-@pytest.mark.parametrize("block", range(20))
+@pytest.mark.parametrize("block", range(20 * FACTOR))
 def test_random_plans_lose_nothing_and_end(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):
         chooser = random.Random(seed)
@@ -573,7 +584,7 @@ class BadRows(World):
         super().go_on(task)
 
 
-@pytest.mark.parametrize("block", range(5))
+@pytest.mark.parametrize("block", range(5 * FACTOR))
 def test_rows_that_end_their_process_end_nothing_else(block: int) -> None:
     for seed in range(block * 50, block * 50 + 50):
         stages, ordered = random_plan(random.Random(seed))
@@ -645,7 +656,7 @@ def test_a_call_is_not_held_before_one_of_an_earlier_bundle_in_its_replica() -> 
     scheduler, _ = pool_of_one(2)
     first, second = scheduler.stages[1].running.values()
     first.sequence, second.sequence = 1, 0  # a crash ended the earlier one before
-    demand = Demand(scheduler.stages, lambda state: True)
+    demand = Demand(scheduler._sets, lambda state: True)
     for has_output in (False, True):
         holds = {task.number: hold for task, hold in demand.holds(scheduler._replicas, has_output)}
         assert holds == {first.number: has_output, second.number: has_output}
@@ -731,6 +742,63 @@ def test_parts_are_reported_once_when_all_their_rows_are_through() -> None:
         if world.failed is None:
             assert sorted(world.parts) == sorted(f"p{part}" for part in range(6)), f"seed {seed}"
             assert len(taken) == len(set(taken))
+
+
+def calls_in(function: Callable[[], Any]) -> int:
+    """Return the calls of functions of Python that a call makes: what it costs, on any machine."""
+    count = 0
+
+    def watch(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(watch)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def union_of(sources: int, is_ordered: bool) -> list[Stage]:
+    stages = [source(index, 4, 2, is_ordered=is_ordered) for index in range(sources)]
+    return [*stages, Stage(sources, "union", Kind.UNION, tuple(range(sources)), is_ordered=is_ordered)]
+
+
+def chain_of(limits: int) -> list[Stage]:
+    """Return stages with a long queue of those that wait for a first row, or for the last one."""
+    stages = [source(0, 4, 2)]
+    for index in range(1, 2 * limits, 2):
+        stages.append(Stage(index, "limit", Kind.LIMIT, (index - 1,), rows=100))
+        stages.append(Stage(index + 1, "map", Kind.CHAIN, (index,)))
+    return stages
+
+
+@pytest.mark.parametrize(
+    "make",
+    [partial(union_of, is_ordered=True), partial(union_of, is_ordered=False), chain_of],
+    ids=["ordered union", "union", "chain"],
+)
+def test_a_stage_costs_as_much_in_a_long_plan(make: Callable[[int], list[Stage]]) -> None:
+    """Eight times as many stages are eight times as much work, not sixty-four times."""
+
+    class Unchecked(World):
+        def check(self) -> None:
+            pass
+
+        def step(self) -> None:
+            # The world's own moves cost the same however many stages there are.
+            if self.scheduler.outbox:
+                self.take()
+            else:
+                self.go_on(self.going()[0])
+
+    def cost(stages: list[Stage]) -> float:
+        world = Unchecked(1, stages, Limits(1 << 30, 2, 1), 0.0)
+        world.blocks_of = partial(unfiltered, world)  # type: ignore[method-assign]
+        return calls_in(world.run) / len(stages)
+
+    assert cost(make(160)) < 1.5 * cost(make(20))
 
 
 def test_names_of_tasks_repeat_whatever_the_timing() -> None:

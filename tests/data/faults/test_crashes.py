@@ -38,7 +38,8 @@ from skate.data._operators.exchanges.sort import Sort
 from skate.data._task.exchange import ExchangeLimits
 from skate.data._task.operators import Operator, Replica
 from skate.data._task.slices import BlockMeta, BlockSlice, Bundle
-from skate.data.aggregate import Sum
+from skate.data.aggregate import AggregateFn, Sum
+from skate.data.datasink import Datasink
 from skate.data.datasource import FileBasedDatasource
 from skate.data.exceptions import RowCrashedError, TooManyErrorsError
 
@@ -240,7 +241,7 @@ def test_an_error_instead_of_a_block_fails_its_task(session: Any) -> None:
 def test_a_task_for_a_replica_that_has_just_died_is_run_again() -> None:
     """The death is an event behind the one for which the scheduler chose this replica."""
     port = SkatePort()
-    port.open([Stage(0, "Map", Kind.CHAIN)], 1 << 20, 1 << 20, "")
+    port.open([Stage(0, "Map", Kind.CHAIN)], 1 << 20, 1 << 20, 1 << 20, "")
     port.submit(Submit(5, 0, "0.0", Bundle(()), replica=1, skip_rows=0, to_file=False))
     (event,) = port.wait(0)
     assert isinstance(event, TaskFailed)
@@ -471,6 +472,123 @@ def test_functions_hold_what_cannot_be_pickled_and_use_the_session(far: DataCont
     assert skate.get(ages.of.remote(5)) == 5
 
 
+def in_tens(row: dict[str, Any]) -> dict[str, Any]:
+    return {"tens": row["id"] // 10, **row}
+
+
+def first_of(group: Any) -> Any:
+    if 33 in set(group["id"]):
+        end("segfault")
+    return group.head(1)
+
+
+class Adds:
+    """Sums by plain functions, of which one ends its process."""
+
+    def __init__(self, ends: str) -> None:
+        self.ends = ends
+
+    def row(self, total: int, row: dict[str, Any]) -> int:
+        return self.end("row", row["id"] == 33, total + row["id"])
+
+    def merge(self, one: int, other: int) -> int:
+        return self.end("merge", True, one + other)
+
+    def result(self, total: int) -> int:
+        return self.end("result", total > 300, total)
+
+    def end(self, where: str, is_bad: bool, value: int) -> int:
+        if where == self.ends and is_bad:
+            end_process("exit")
+        return value
+
+    def aggregate(self) -> AggregateFn:
+        return AggregateFn(lambda key: 0, self.merge, self.row, finalize=self.result, name="total")
+
+
+def test_a_group_that_ends_its_process_is_named_by_the_error(far: DataContext) -> None:
+    grouped = numbers().map(in_tens).groupby("tens")
+    with pytest.raises(
+        RowCrashedError, match=r"killed by SIGSEGV(?s:.*)MapGroups\(first_of\) failed \(tens=3, id=30\)"
+    ) as caught:
+        grouped.map_groups(first_of).take_all()
+    assert caught.value.row == {"tens": 3, "id": 30}
+
+
+@pytest.mark.parametrize(
+    ("where", "row"), [("row", {"tens": 3, "id": 33}), ("merge", None), ("result", None)]
+)
+def test_an_aggregate_that_ends_its_process_is_named_by_the_error(
+    far: DataContext, where: str, row: dict[str, Any] | None
+) -> None:
+    # Two tasks have rows of some groups, so that their results are merged.
+    rows = skate.data.range(ROWS, override_num_blocks=4).map(in_tens)
+    with pytest.raises(RowCrashedError, match=r"Aggregate\(tens: total\) ended its process") as caught:
+        rows.groupby("tens").aggregate(Adds(where).aggregate()).take_all()
+    assert caught.value.row == row
+
+
+def test_groups_and_aggregates_of_isolated_tasks_are_right(far: DataContext, tmp_path: Path) -> None:
+    """Processes end by chance, twice; the third attempt makes the calls elsewhere, and has the result."""
+    rows = skate.data.range(ROWS, override_num_blocks=1).map(in_tens)
+
+    def largest(group: Any) -> Any:
+        if 33 in set(group["id"]) and attempt(tmp_path / "groups") <= 2:
+            end_process("exit")
+        yield {"largest": [group["id"].max()]}
+
+    found = rows.groupby("tens").map_groups(largest).take_all()
+    assert sorted(row["largest"] for row in found) == [9, 19, 29, 39, 49, 59]
+
+    class Chance(Adds):
+        def row(self, total: int, row: dict[str, Any]) -> int:
+            if row["id"] == 33 and attempt(tmp_path / "rows") <= 2:
+                end_process("exit")
+            return total + int(row["id"])
+
+    found = rows.groupby("tens").aggregate(Chance("").aggregate()).sort("tens").take_all()
+    assert [row["total"] for row in found] == [sum(range(n, n + 10)) for n in range(0, ROWS, 10)]
+
+
+class Lines(Datasink[int]):
+    """Writes a file for each task; some rows end its process."""
+
+    def __init__(self, folder: Path, ends: Callable[[int], bool]) -> None:
+        self.folder = folder
+        self.ends = ends
+
+    def write(self, blocks: Any, ctx: Any) -> int:
+        count = 0
+        with (self.folder / f"{ctx.task_idx}.txt").open("w") as file:
+            for block in blocks:
+                for number in block["id"].to_pylist():
+                    if self.ends(number):
+                        end("segfault")
+                    file.write(f"{number}\n")
+                    count += 1
+        return count
+
+
+def test_rows_whose_write_ends_its_process_are_named_by_the_error(far: DataContext, tmp_path: Path) -> None:
+    source = tmp_path / "rows.csv"
+    source.write_text("\n".join(["id", *map(str, range(20))]))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(
+        RowCrashedError,
+        match=f"Lines ended its process: killed by SIGSEGV(?s:.*) rows 0 to 19 of task .*, from {source}",
+    ):
+        skate.data.read_csv(str(source)).write_datasink(Lines(tmp_path / "out", lambda number: number == 7))
+
+
+def test_a_write_whose_process_ended_by_chance_has_all_rows(far: DataContext, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    log = tmp_path / "chance"
+    numbers().write_datasink(Lines(tmp_path / "out", lambda number: number == 33 and attempt(log) <= 2))
+    written = [int(line) for file in (tmp_path / "out").iterdir() for line in file.read_text().split()]
+    assert sorted(written) == list(range(ROWS))
+    assert attempt(log) == 4
+
+
 class Endless(FileBasedDatasource):
     """Its decoder ends the process at some files, in the middle."""
 
@@ -517,6 +635,6 @@ def test_what_no_row_is_to_blame_for_says_what_else_it_may_be(far: DataContext) 
 
     crashed = skate.exceptions.WorkerCrashedError
     with pytest.raises(
-        crashed, match=r"code 7(?s:.*)task '0.0'\. Functions of map(?s:.*) your own datasource"
+        crashed, match=r"code 7(?s:.*)task '0.0'\. Functions of rows(?s:.*) your own datasource"
     ):
         skate.data.read_datasource(Source()).map(lambda row: row, on_error="skip").take_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -117,6 +118,8 @@ RESUMED = """
     print("done")
 """
 ROWS = 64
+#: ``make soak-data`` kills so many times as often.
+FACTOR = int(os.environ.get("SKATE_DATA_FACTOR", "1"))
 
 
 def make_source(path: Path) -> None:
@@ -134,13 +137,16 @@ def rows_of(path: Path) -> Counter[tuple[int, int]]:
 
 
 @pytest.mark.time_limit(120)  # several sessions
-def test_a_write_goes_on_after_its_drivers_were_killed(drivers: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(FACTOR))
+def test_a_write_goes_on_after_its_drivers_were_killed(drivers: Any, tmp_path: Path, seed: int) -> None:
     """Killed after some steps of the program, several times: every row is written once."""
+    chance = random.Random(seed)
+    kills = (1, 9, 30) if seed == 0 else [chance.randint(1, 20) for _ in range(3)]
     source, target, steps = tmp_path / "source", tmp_path / "target", tmp_path / "steps"
     make_source(source)
     steps.mkdir()
     text = RESUMED.format(source=str(source), target=str(target), steps=str(steps))
-    for further in (1, 9, 30):
+    for further in kills:
         before = len(os.listdir(steps))
         driver = drivers(text)
         wait_for(

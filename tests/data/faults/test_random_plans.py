@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import random_programs
 from skate.data.context import DataContext
 
 MIB = 1 << 20
+#: ``make soak-data`` runs so many times as many plans.
+FACTOR = int(os.environ.get("SKATE_DATA_FACTOR", "1"))
 
 
 def vary(settings: DataContext, seed: int) -> None:
@@ -36,13 +39,13 @@ def check(seed: int, folder: Path, pools: bool) -> None:
     assert count == len(expected), str(program)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(40 * FACTOR))
 def test_in_this_process(seed: int, settings: DataContext, tmp_path: Path) -> None:
     vary(settings, seed)
     check(seed, tmp_path, pools=False)
 
 
-@pytest.mark.parametrize("seed", range(100, 115))
+@pytest.mark.parametrize("seed", range(100, 100 + 15 * FACTOR))
 def test_on_a_session(seed: int, far: DataContext, tmp_path: Path) -> None:
     vary(far, seed)
     far.pool_linger_s = 60

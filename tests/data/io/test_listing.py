@@ -265,6 +265,23 @@ def test_tiny_files_make_one_task() -> None:
     assert len(list(pack(entries(*[100] * 50), BundleLimits(), may_cut=lambda entry: True))) == 1
 
 
+def test_long_listings_begin_with_small_bundles() -> None:
+    """They are not read before they are packed; and a part of a thousand files would be too much to lose."""
+    sizes = [len(bundle) for bundle in pack(entries(*[100] * 50_000), BundleLimits(), may_cut=bool)]
+    assert sizes[0] == 64
+    assert sizes[:-1] == sorted(sizes[:-1])
+    assert max(sizes) == 1000
+    assert len(sizes) < 200
+
+
+@pytest.mark.parametrize("count", [100, 4000, 20_000])
+def test_parts_that_are_recorded_are_small_parts_of_the_whole(count: int) -> None:
+    files = entries(*[20_000] * count)
+    sizes = [len(one) for one in pack(files, BundleLimits(), may_cut=bool, is_recorded=True)]
+    assert max(sizes) <= max(count // 32, (4 << 20) // 16 // 20_000)
+    assert len(sizes) < 150
+
+
 def test_bundles_of_a_long_listing_come_while_it_is_read() -> None:
     taken = 0
 
@@ -275,7 +292,7 @@ def test_bundles_of_a_long_listing_come_while_it_is_read() -> None:
             yield FileEntry(f"/{number:06}", 4096, 0)
 
     bundles = pack(many(), BundleLimits(), may_cut=lambda entry: False)
-    assert len(next(bundles)) == 1000
+    assert len(next(bundles)) == 64
     assert taken < 5000
 
 

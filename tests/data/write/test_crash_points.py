@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import os
 import pickle
 import random
 import signal
@@ -25,6 +26,8 @@ from skate.data._io.commit_staging import HIDDEN
 from skate.data._io.writers.parquet import ParquetSink
 from skate.data._task.operators import TaskContext
 
+#: ``make soak-data`` kills so many times as often.
+FACTOR = int(os.environ.get("SKATE_DATA_FACTOR", "1"))
 PARTS = [f"part-{number}" for number in range(6)]
 ROWS = 40
 EXPECTED = Counter((part, row) for part in PARTS for row in range(ROWS))
@@ -149,7 +152,7 @@ def test_a_write_without_resume_leaves_all_or_nothing(
         assert files_below(path) == ["old.txt"]
 
 
-@pytest.mark.time_limit(240)  # the disk syncs, many times
+@pytest.mark.time_limit(240 * FACTOR)  # the disk syncs, many times
 def test_killed_at_random_moments(server: conftest.Server, tmp_path: Path) -> None:
     """Thirty kills, spread over a write; each run goes on where the last one was killed."""
     path = tmp_path / "out"
@@ -161,7 +164,7 @@ def test_killed_at_random_moments(server: conftest.Server, tmp_path: Path) -> No
     lasts_s = time.monotonic() - began
     check_complete(path)
     kills = rounds = 0
-    while kills < 30:
+    while kills < 30 * FACTOR:
         path = tmp_path / f"out-{rounds}"
         rounds += 1
         for _ in range(200):

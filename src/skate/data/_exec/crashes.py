@@ -16,11 +16,11 @@ def explain_crash(error: BaseException, stage: str, command: Submit) -> None:
     text = f"It ran {stage} of a data set, task {command.name!r}."
     if command.is_isolated:
         text += (
-            " Functions of map, map_batches, flat_map and filter, and the decoders of files, ran in "
+            " Functions of rows, batches and groups, aggregates, the decoders of files and writes ran in "
             "processes of their own this time, so it was no crash of theirs. What runs in the task may "
-            "have ended it: a write, map_groups, an aggregate, an expression, your own datasource. Or "
-            "memory was short: tasks that ask for more CPUs (num_cpus=) run fewer at a time, smaller "
-            "batches (batch_size=) and blocks (DataContext.target_max_block_size) need less."
+            "have ended it: an expression, your own datasource. Or memory was short: tasks that ask for "
+            "more CPUs (num_cpus=) run fewer at a time, smaller batches (batch_size=) and blocks "
+            "(DataContext.target_max_block_size) need less."
         )
     _add_to_text(error, text)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 
 from skate.data._exec.replicas import Replicas
+from skate.data._exec.stage_sets import StageSets
 from skate.data._exec.states import StageState, Task
 
 
@@ -12,22 +13,17 @@ class Demand:
     """Looks from the consumer up through the stages.
 
     Args:
-        stages: their states; they are read and not written.
+        stages: all of them.
         is_full: tells whether a stage's output is ahead of what is taken.
     """
 
-    def __init__(self, stages: Sequence[StageState], is_full: Callable[[StageState], bool]) -> None:
+    def __init__(self, stages: StageSets, is_full: Callable[[StageState], bool]) -> None:
         self._stages = stages
         self._is_full = is_full
 
     def is_wanted(self, state: StageState) -> bool:
         """Tell whether a stage's output could reach the consumer now."""
-        while state.consumer is not None:
-            below = self._stages[state.consumer]
-            if not below.inbox.wants(state.side):
-                return False
-            state = below
-        return True
+        return self._stages.is_wanted(state)
 
     def starves_below(self, state: StageState, has_output: bool) -> bool:
         """Tell whether the stage below, or the consumer, can do nothing without more of a stage's output.
@@ -38,13 +34,12 @@ class Demand:
         """
         if state.consumer is None:
             return not has_output
-        inbox = self._stages[state.consumer].inbox
+        inbox = self._stages.all[state.consumer].inbox
         return inbox.wants(state.side) and not inbox.has_bundle()
 
     def goes_on(self, above: StageState) -> bool:
         """Tell whether a task of a stage, or of one that is served before it, is not held."""
-        served = self._stages[above.spec.index :]
-        return not all(task.is_held for state in served for task in state.running.values())
+        return any(_going(state) for state in self._stages.busy() if state.spec.index >= above.spec.index)
 
     def holds(
         self, replicas: Replicas, has_output: bool, is_over: bool = False
@@ -62,7 +57,7 @@ class Demand:
         is_idle_below = not has_output
         held: list[Task] = []
         going: set[int] = set()
-        for state in reversed(self._stages):
+        for state in self._stages.busy():
             is_full = is_over or self._is_full(state)
             is_wanted = self.is_wanted(state)
             for task in sorted(state.running.values(), key=lambda one: one.sequence):
@@ -78,15 +73,36 @@ class Demand:
             # A task that runs again may stand behind a held one in its replica.
             yield task, not replicas.has_after(task.replica, task.number, going)
 
-    def used_cpus(self, wanted: StageState) -> float:
-        """Return the CPUs that a stage cannot get, since running calls use them.
+    def used_cpus(self) -> float:
+        """Return the CPUs that running calls use.
 
-        A task that waits in a replica behind another one uses none. A held task lends its own, but not for
-        more tasks of the same stage: those would only be held, too.
+        A task that waits in a replica behind another one uses none. A held task lends its own.
         """
         used = 0.0
-        for state in self._stages:
-            using = [task for task in state.running.values() if state is wanted or not task.is_held]
-            replicas = {task.replica for task in using}
-            used += state.spec.cpus * (len(using) if state.spec.pool is None else len(replicas))
+        for state in self._stages.busy():
+            used += _used_cpus(state, _going(state))
         return used
+
+    def lent_cpus(self, state: StageState) -> float:
+        """Return the CPUs of held tasks that a stage cannot get, though they are lent.
+
+        More tasks whose output goes to the same stage would only be held, too. Where inputs take turns, the
+        one whose turn it is would not.
+        """
+        has_turns = state.consumer is not None and self._stages.all[state.consumer].inbox.has_turns
+        lent = 0.0
+        for one in self._stages.busy():
+            if one is state or (one.consumer == state.consumer and not has_turns):
+                going = _going(one)
+                if len(going) < len(one.running):
+                    lent += _used_cpus(one, one.running.values()) - _used_cpus(one, going)
+        return lent
+
+
+def _going(state: StageState) -> list[Task]:
+    return [task for task in state.running.values() if not task.is_held]
+
+
+def _used_cpus(state: StageState, tasks: Collection[Task]) -> float:
+    calls = len(tasks) if state.spec.pool is None else len({task.replica for task in tasks})
+    return state.spec.cpus * calls

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from skate.data._exec.budget import block_bytes, window_bytes
+from skate.data._exec.budget import block_bytes, kept_bytes, window_bytes
 from skate.data._exec.commands import (
     Cancel,
     Command,
@@ -35,7 +35,7 @@ from skate.data._exec.port import (
 from skate.data._exec.scheduler import Scheduler
 from skate.data._exec.schemas import SchemaWatch
 from skate.data._exec.spill_folder import SpillFolder, sweep
-from skate.data._exec.stages import Stage
+from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.stalls import describe_stall
 from skate.data._exec.states import Limits
 from skate.data._exec.statistics import Statistics
@@ -128,7 +128,7 @@ class Execution:
         # For a sink that can be resumed: what failed of each part of the source that is not yet written.
         self._failures: dict[str, Failures] = {}
         sweep()
-        port.open(stages, self.target_bytes, window_bytes(limits), self._folder.path)
+        port.open(stages, self.target_bytes, window_bytes(limits), kept_bytes(limits), self._folder.path)
 
     def __enter__(self) -> Execution:
         return self
@@ -210,6 +210,8 @@ class Execution:
             seconds = self.stats.task_done(event.task, event.report)
             self._reported(command, self._news(event.task, event.report.letters), event.report.counts)
             self._seen_letters.pop(self._task_names.pop(event.task, ""), None)
+            if command is not None and self.stages[command.stage].kind is Kind.SOURCE:
+                self.stages[command.stage].read_tasks.forget(command.bundle.params)
             self._carry_out(scheduler.task_done(event.task, event.report.peak_bytes, seconds))
         elif isinstance(event, TaskFailed):
             if event.is_crash:

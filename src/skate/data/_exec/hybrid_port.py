@@ -47,7 +47,7 @@ class HybridPort(Port):
         self._make_remote = make_remote
         self._clock = clock
         self._remote: Port | None = None
-        self._opened: tuple[Sequence[Stage], int, int, str] | None = None
+        self._opened: tuple[Sequence[Stage], int, int, int, str] | None = None
         self._cpus = cpus
         self._spent_s = 0.0
         self._is_impatient = False
@@ -60,8 +60,10 @@ class HybridPort(Port):
     def memory_bytes(self) -> int:
         return self._local.memory_bytes()
 
-    def open(self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, folder: str) -> None:
-        self._opened = (stages, target_bytes, window_bytes, folder)
+    def open(
+        self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, kept_bytes: int, folder: str
+    ) -> None:
+        self._opened = (stages, target_bytes, window_bytes, kept_bytes, folder)
         self._local.open(*self._opened)
 
     def submit(self, command: Submit) -> None:

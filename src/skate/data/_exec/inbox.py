@@ -7,11 +7,11 @@ puts in what the stages above made, in order, and takes bundles out when it can 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from skate.data._exec.stages import Kind, Stage
 from skate.data._task.exchange import ExchangeLimits
-from skate.data._task.slices import BlockSlice, Bundle, cut
+from skate.data._task.slices import BLOCK_OVERHEAD_BYTES, BlockSlice, Bundle, cut
 
 #: Blocks below this many bytes are put together to one bundle, as far as more of them are there.
 SMALL_BYTES = 1 << 20
@@ -54,6 +54,15 @@ class Inbox:
         """Tell whether slices of an input could go on now: those of a union's later inputs could not."""
         return True
 
+    @property
+    def has_turns(self) -> bool:
+        """The slices of an input follow those of the inputs before it."""
+        return False
+
+    def wanted_sides(self) -> Iterable[int]:
+        """Return the inputs that have not ended and whose slices could go on now."""
+        return self._open
+
     def has_bundle(self) -> bool:
         """Tell whether ``take`` would return a bundle."""
         if not self._slices:
@@ -61,7 +70,8 @@ class Inbox:
         if self.is_closed:
             return True
         wanted = max(self._stage.batch_rows or 0, self._stage.min_bundle_rows)
-        return (self._rows >= wanted and self.bytes >= self._stage.min_bundle_bytes) or self._spans_origins()
+        size = self.bytes - len(self._slices) * BLOCK_OVERHEAD_BYTES
+        return (self._rows >= wanted and size >= self._stage.min_bundle_bytes) or self._spans_origins()
 
     def _spans_origins(self) -> bool:
         return self._stage.is_repeatable and self._slices[0][0] != self._slices[-1][0]
@@ -218,6 +228,7 @@ class PassingInbox(Inbox):
         self._left = stage.rows
         self._queues: list[deque[tuple[str, BlockSlice]]] = [deque() for _ in stage.inputs]
         self._closed = [False] * len(stage.inputs)
+        self._front = 0  # the first input that has not ended
         self.is_full = stage.kind is Kind.LIMIT and stage.rows <= 0
         for piece in stage.slices:
             self._slices.append(("", piece))
@@ -230,25 +241,32 @@ class PassingInbox(Inbox):
             piece = piece.rows(0, self._left)
             self._left -= piece.num_rows
             self.is_full = self._left <= 0
-        self._queues[side].append((origin, piece))
+        (self._slices if self.wants(side) else self._queues[side]).append((origin, piece))
         self.bytes += piece.memory_bytes
-        self._advance()
 
     def close(self, side: int) -> None:
         self._closed[side] = True
         super().close(side)
-        self._advance()
+        while self._front < len(self._closed) and self._closed[self._front]:
+            self._go_on(self._front)
+            self._front += 1
+        if self._front < len(self._closed):
+            self._go_on(self._front)
+
+    @property
+    def has_turns(self) -> bool:
+        return self._stage.is_ordered and len(self._queues) > 1
 
     def wants(self, side: int) -> bool:
-        return not self._stage.is_ordered or all(self._closed[:side])
+        return not self.has_turns or side <= self._front
 
-    def _advance(self) -> None:
-        """Move what may go on to the front queue: an input's slices follow those of the inputs before it."""
-        for queue, closed in zip(self._queues, self._closed, strict=True):
-            self._slices.extend(queue)
-            queue.clear()
-            if not closed and self._stage.is_ordered:
-                return
+    def wanted_sides(self) -> Iterable[int]:
+        return [self._front] if self.has_turns and self._open else self._open
+
+    def _go_on(self, side: int) -> None:
+        """Move the slices of an input to the front queue, behind those of the inputs before it."""
+        self._slices.extend(self._queues[side])
+        self._queues[side].clear()
 
     def has_bundle(self) -> bool:
         return bool(self._slices)

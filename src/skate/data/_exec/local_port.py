@@ -21,7 +21,7 @@ from skate.data._exec.port import (
 )
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.work import FilePart, Input, Output, Report, load, run_task
-from skate.data._task.operators import Replica
+from skate.data._task.operators import Replica, open_all
 from skate.data._task.slices import BlockSlice
 
 
@@ -50,7 +50,9 @@ class LocalPort(Port):
     def memory_bytes(self) -> int:
         return self._memory_bytes
 
-    def open(self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, folder: str) -> None:
+    def open(
+        self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, kept_bytes: int, folder: str
+    ) -> None:
         self._stages = stages
         self._target_bytes = target_bytes
 
@@ -71,12 +73,12 @@ class LocalPort(Port):
             return self._replicas[command.replica]
         found = self._shared.get(command.stage)
         if found is None:
-            found = self._shared[command.stage] = _opened(self._stages[command.stage])
+            found = self._shared[command.stage] = open_all(self._stages[command.stage].operators, Replica())
         return found
 
     def start_replica(self, command: StartReplica) -> None:
         try:
-            self._replicas[command.replica] = _opened(self._stages[command.stage])
+            self._replicas[command.replica] = open_all(self._stages[command.stage].operators, Replica())
         except Exception as error:
             self._events.append(ReplicaDied(command.replica, error, is_crash=False))
         else:
@@ -136,10 +138,3 @@ def _here(block: Any) -> Any:
     from skate import api
 
     return api.get(block)
-
-
-def _opened(stage: Stage) -> Replica:
-    replica = Replica()
-    for position, operator in enumerate(stage.operators):
-        operator.open(position, replica)
-    return replica

@@ -88,6 +88,7 @@ def spec_of(
     target_bytes: int,
     merges_small: bool,
     folder: str | None = None,
+    kept_bytes: int = 0,
 ) -> TaskSpec:
     """Return the task of a command, as its process gets it.
 
@@ -99,6 +100,7 @@ def spec_of(
         target_bytes: size at which output is cut.
         merges_small: small blocks of output are put together.
         folder: where to put output as files, or None.
+        kept_bytes: memory that the process may keep for its next task.
     """
     return TaskSpec(
         name=command.name,
@@ -112,6 +114,7 @@ def spec_of(
         number=command.number,
         on_conflict=stage.on_conflict,
         is_isolated=command.is_isolated,
+        kept_bytes=kept_bytes,
     )
 
 
@@ -143,13 +146,16 @@ class Port(ABC):
         """Return a budget for what an execution holds, if the user gave none."""
 
     @abstractmethod
-    def open(self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, folder: str) -> None:
+    def open(
+        self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, kept_bytes: int, folder: str
+    ) -> None:
         """Prepare for the stages of one execution.
 
         Args:
             stages: all of them.
             target_bytes: size at which tasks cut their output.
             window_bytes: output that a task may have made and the port has not read.
+            kept_bytes: memory that a process may keep from a task for the next one.
             folder: for output that goes to files; it is there when a task is submitted that needs it.
         """
 

@@ -39,6 +39,7 @@ from skate.data._exec.inbox import PassingInbox, SourceInbox, make_inbox
 from skate.data._exec.parts import Parts
 from skate.data._exec.replicas import MAX_REPLICA_DEATHS, Replicas
 from skate.data._exec.shares import rows_for_next
+from skate.data._exec.stage_sets import StageSets
 from skate.data._exec.stages import Kind, Stage
 from skate.data._exec.states import Limits, Replica, StageState, Task
 from skate.data._task.exchange import ExchangeLimits
@@ -83,8 +84,9 @@ class Scheduler:
             )
             for stage in stages
         ]
-        self._budget = Budget(self.stages, limits)
-        self._demand = Demand(self.stages, self._is_full)
+        self._sets = StageSets(self.stages)
+        self._budget = Budget(self._sets, limits)
+        self._demand = Demand(self._sets, self._is_full)
         self.outbox: deque[BlockSlice] = deque()
         self.outbox_bytes = 0
         self.extras: list[Any] = []
@@ -103,6 +105,8 @@ class Scheduler:
         for state in self.stages:
             if state.spec.pool is not None:
                 self._commands += self._replicas.start_first(state)
+        for state in self.stages:
+            self._finish_if_done(state)  # those of no rows
         return self._decide()
 
     def listed(self, stage: int) -> list[Command]:
@@ -110,16 +114,15 @@ class Scheduler:
         inbox = self.stages[stage].inbox
         assert isinstance(inbox, SourceInbox)
         inbox.listed()
+        if inbox.is_closed:
+            self._sets.listing.pop(stage, None)
+        self._sets.got(self.stages[stage])
+        self._finish_if_done(self.stages[stage])
         return self._decide()
 
     def sources_to_list(self, least: int) -> list[int]:
         """Return the sources of which fewer than ``least`` tasks wait, and more may be made."""
-        sources = [(state.spec.index, state.inbox) for state in self.stages]
-        return [
-            index
-            for index, inbox in sources
-            if isinstance(inbox, SourceInbox) and not inbox.is_closed and inbox.waiting() < least
-        ]
+        return [index for index, inbox in self._sets.listing.items() if inbox.waiting() < least]
 
     def block_made(self, task: int, piece: BlockSlice, peak_bytes: int = 0) -> list[Command]:
         """A task made a block.
@@ -202,6 +205,7 @@ class Scheduler:
         self._unmade(state, found)
         found.replica, found.is_held = None, False
         state.retries.append(found)
+        self._sets.got(state)
         return self._decide()
 
     def _unmade(self, state: StageState, task: Task) -> list[BlockSlice]:
@@ -276,6 +280,7 @@ class Scheduler:
             return
         self._parts.passed_on(origin, piece.num_rows)
         below.inbox.put(state.side, origin, piece)
+        self._sets.got(below)
         if isinstance(below.inbox, PassingInbox):
             self._pass_through(below)
 
@@ -324,12 +329,14 @@ class Scheduler:
         if state.is_done:
             return
         state.is_done = True
+        self._sets.ended(state)
         self._commands += self._replicas.stop_all(state)
         if state.consumer is None:
             self.is_finished = True
             return
         below = self.stages[state.consumer]
         below.inbox.close(state.side)
+        self._sets.got(below)
         self._finish_if_done(below)
 
     def _cut(self, state: StageState) -> None:
@@ -338,6 +345,7 @@ class Scheduler:
             state.inbox.clear()
             return
         state.is_cut = state.is_done = True
+        self._sets.ended(state)
         state.inbox.clear()
         state.waiting.clear()
         state.waiting_bytes = state.made_bytes = 0
@@ -357,16 +365,12 @@ class Scheduler:
 
     def _decide(self) -> list[Command]:
         if not self._failed and not self.is_finished:
-            for state in self.stages:
-                if isinstance(state.inbox, PassingInbox) and not state.is_done:
-                    self._pass_through(state)
-                elif state.spec.kind is Kind.SOURCE or state.inbox.is_closed:
-                    self._finish_if_done(state)
+            for state in self._sets.waiting():
+                self._pass_through(state)
             if not self.is_finished:
-                for state in self.stages:
-                    if state.spec.pool is not None and not state.is_done:
-                        has_work = bool(state.retries) or self._has_bundle(state)
-                        self._commands += self._replicas.scale(state, has_work)
+                for state in self._sets.pools.values():
+                    has_work = bool(state.retries) or self._has_bundle(state)
+                    self._commands += self._replicas.scale(state, has_work)
                 self._hold_and_release()
                 while self._submit_all():
                     self._hold_and_release()
@@ -384,44 +388,53 @@ class Scheduler:
         return self._next_task > count
 
     def _submit_one(self) -> bool:
-        is_first = True
-        for state in reversed(self.stages):
-            if state.is_done or not (state.retries or self._has_bundle(state)):
+        room = self._limits.cpus + self._limits.queued_tasks - self._demand.used_cpus()
+        if not self.outbox:
+            first = next(self._sets.fed(is_wanted=True), None)
+            is_stuck = first is not None and not self._demand.goes_on(first)
+            if first is not None and is_stuck and self._may_begin(first) and self._submit(first):
+                return True
+        if room < self._sets.least_cpus:
+            return False
+        # Stages whose output nobody waits for get only CPUs that nobody else has.
+        spare = room - self._limits.queued_tasks - 1
+        free_bytes = self._budget.free(self.outbox_bytes)
+        for state in self._sets.fed(self._is_full_below, is_wanted=spare < self._sets.least_cpus):
+            left = room if self._demand.is_wanted(state) else spare
+            if state.spec.cpus > left - self._demand.lent_cpus(state) or not self._may_begin(state):
                 continue
-            room = self._limits.cpus + self._limits.queued_tasks - self._demand.used_cpus(state)
-            may_force = False
-            is_wanted = self._demand.is_wanted(state)
-            if is_first and is_wanted:
-                may_force = not self.outbox and not self._demand.goes_on(state)
-                is_first = False
-            if not may_force and state.spec.cpus > (
-                room if is_wanted else room - self._limits.queued_tasks - 1
-            ):
-                continue
-            if state.spec.kind is Kind.SOURCE and 0 < state.spec.rows <= state.rows_out and state.running:
-                continue  # it may have made what is enough; the tasks under way will tell
-            if state.spec.max_tasks is not None and len(state.running) >= state.spec.max_tasks:
-                continue
-            replica = None
-            if state.spec.pool is not None:
-                replica = self._replicas.free(state)
-                if replica is None:
-                    continue
-            if not may_force and (
-                self._is_full(state) or not self._budget.fits(state, replica, self.outbox_bytes)
-            ):
-                continue
-            self._submit(state, replica)
-            return True
+            if not self._is_full(state) and self._submit(state, free_bytes):
+                return True
         return False
+
+    def _may_begin(self, state: StageState) -> bool:
+        """Tell whether another task of a stage is of any use, and allowed."""
+        if state.spec.kind is Kind.SOURCE and 0 < state.spec.rows <= state.rows_out and state.running:
+            return False  # it may have made what is enough; the tasks under way will tell
+        return state.spec.max_tasks is None or len(state.running) < state.spec.max_tasks
 
     def _is_full(self, state: StageState) -> bool:
         return self._budget.is_full(state, self.outbox_bytes)
 
+    def _is_full_below(self, consumer: int | None) -> bool:
+        return self._budget.is_full_below(consumer, self.outbox_bytes)
+
     def _has_bundle(self, state: StageState) -> bool:
         return not isinstance(state.inbox, PassingInbox) and state.inbox.has_bundle()
 
-    def _submit(self, state: StageState, replica: Replica | None) -> None:
+    def _submit(self, state: StageState, free_bytes: int | None = None) -> bool:
+        """Submit a task of a stage, if a replica may have it, and it fits in what is left of the budget."""
+        replica = None
+        if state.spec.pool is not None:
+            replica = self._replicas.free(state)
+            if replica is None:
+                return False
+        if free_bytes is not None and self._budget.needs(state, replica) > free_bytes:
+            return False
+        self._begin(state, replica)
+        return True
+
+    def _begin(self, state: StageState, replica: Replica | None) -> None:
         if state.retries:
             state.retries.sort(key=lambda one: one.sequence)
             task = state.retries.pop(0)
@@ -440,6 +453,8 @@ class Scheduler:
         task.replica = replica.number if replica else None
         if replica:
             replica.tasks.add(task.number)
+        self._sets.got(state)
+        self._sets.ran()
         self._tasks[task.number] = state.running[task.number] = task
         to_file = state.spec.keeps and self._budget.is_barrier_full(state)
         self._commands.append(
@@ -463,6 +478,7 @@ class Scheduler:
             return None
         state = self.stages[found.stage]
         del state.running[task]
+        self._sets.ran()
         self._replicas.task_ended(found.replica, task)
         return found
 

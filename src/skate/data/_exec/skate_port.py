@@ -100,7 +100,7 @@ class SkatePort(Port):
         self._linger_s = linger_s
         self._load_retries = load_retries
         self._stages: Sequence[Stage] = ()
-        self._target_bytes = self._window_bytes = 0
+        self._target_bytes = self._window_bytes = self._kept_bytes = 0
         self._folder = ""
         self._functions: dict[tuple[int, int], Any] = {}
         self._carried: dict[int, Carried] = {}
@@ -128,10 +128,13 @@ class SkatePort(Port):
     def memory_bytes(self) -> int:
         return int(cluster.cluster_resources().get("object_store_memory", 1 << 30))
 
-    def open(self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, folder: str) -> None:
+    def open(
+        self, stages: Sequence[Stage], target_bytes: int, window_bytes: int, kept_bytes: int, folder: str
+    ) -> None:
         self._stages = stages
         self._target_bytes = target_bytes
         self._window_bytes = window_bytes
+        self._kept_bytes = kept_bytes
         self._folder = folder
 
     # ------------------------------------------------------------------------------------------ commands
@@ -162,7 +165,7 @@ class SkatePort(Port):
             number = command.bundle.params
             read = number if stage.read_tasks.is_given else stage.read_tasks[number]
         merges = not stage.is_repeatable
-        spec = spec_of(command, stage, inputs, read, self._target_bytes, merges, folder)
+        spec = spec_of(command, stage, inputs, read, self._target_bytes, merges, folder, self._kept_bytes)
         window = self._window(command.stage)
         if command.replica is not None:
             process = self._replicas.get(command.replica)

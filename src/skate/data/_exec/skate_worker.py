@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from skate.data._exec.resident import resident
 from skate.data._exec.work import Report, TaskSpec, run_task
 from skate.data._io.datasource import ReadTask
 from skate.data._operators.isolation import FreshProcesses
-from skate.data._task.operators import Letter, Operator, Replica
+from skate.data._task.operators import Letter, Operator, Replica, open_all
 from skate.data.exceptions import DataError, describe
 from skate.engine.refs import ObjectRef
 
@@ -59,9 +59,7 @@ def _loaded(carried: Carried) -> _Loaded:
 
 def _opened(pickled: bytes, replica: Replica) -> _Loaded:
     operators, read_tasks = cloudpickle.loads(pickled)
-    for position, operator in enumerate(operators):
-        operator.open(position, replica)
-    return _Loaded(operators, read_tasks, replica)
+    return _Loaded(operators, read_tasks, open_all(operators, replica))
 
 
 def _pickled(carried: Carried) -> bytes:
@@ -79,6 +77,17 @@ def work_on(carried: Carried, spec: TaskSpec, *arguments: pa.Table) -> Iterator[
 
 
 def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Iterator[Any]:
+    resident.begin(spec.kept_bytes)
+    try:
+        report = yield from _blocks(stage, spec, arguments)
+    finally:
+        del arguments
+        resident.end()
+    yield report
+
+
+def _blocks(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Generator[Any, None, Report]:
+    """Yield the items of a task but for its report, which is returned."""
     if isinstance(spec.read, int):
         spec = spec._replace(read=stage.read_tasks[spec.read])
     last: pa.Schema | None = None
@@ -87,10 +96,7 @@ def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Ite
         made.letters[:] = [_portable(letter) for letter in made.letters]
         if isinstance(made, Report):
             running.close()
-            del arguments
-            resident.trim()
-            yield made
-            return
+            return made
         meta, block = made.meta, made.block
         if last is not None and meta.schema == last:
             meta = replace(meta, schema=None)
@@ -106,6 +112,7 @@ def _items(stage: _Loaded, spec: TaskSpec, arguments: Sequence[pa.Table]) -> Ite
             yield made._replace(meta=meta, block=None)
             yield block
         del made, block  # while the next one is made
+    raise AssertionError("a task ends with its report")
 
 
 def _packed(block: pa.Table) -> pa.Table:
@@ -138,4 +145,4 @@ class ReplicaProcess:
 
     def work(self, spec: TaskSpec, *arguments: pa.Table) -> Iterator[Any]:
         """Run one task."""
-        return work_on(self._carried, spec, *arguments)
+        yield from work_on(self._carried, spec, *arguments)  # engines may ask for a function with ``yield``

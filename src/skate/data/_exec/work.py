@@ -79,6 +79,7 @@ class TaskSpec(NamedTuple):
         merges_small: small blocks of output are put together.
         on_conflict: what ``concat`` does where the types of blocks differ.
         is_isolated: calls of users' functions, and the reading of files, go to processes of their own.
+        kept_bytes: memory that the process may keep for its next task.
     """
 
     name: str
@@ -92,6 +93,7 @@ class TaskSpec(NamedTuple):
     number: int | None = None
     on_conflict: str = "error"
     is_isolated: bool = False
+    kept_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -155,7 +157,7 @@ def run_task(
         arguments: the blocks that ``spec.inputs`` refer to by position.
         replica: what outlives the task.
         clock: seconds, for the times in the report.
-        resident: measures the memory of this process; None: it does more than run this task.
+        resident: measures the memory of this process, and has begun; None: it does more than run this task.
 
     Returns:
         Its output, block by block, and at last a report.
@@ -175,8 +177,6 @@ def run_task(
     began_cpu = time.process_time()
     _queue.begin()
     report = Report(pid=os.getpid(), began=began)
-    if resident is not None:
-        resident.begin()
     assert not isinstance(spec.read, int)
     source = _read(spec.read, task, clock) if spec.read is not None else _fetch(spec.inputs, arguments)
     watch = _Stopwatch(clock)

@@ -62,6 +62,10 @@ class ReadTask:
         return self._read_fn()
 
 
+#: Stands for tasks that have ended.
+_DONE = ReadTask(list, name="done")
+
+
 class ReadTasks(Sequence[ReadTask]):
     """The read tasks of a source, made as they are needed: a listing goes on while rows are read.
 
@@ -87,6 +91,11 @@ class ReadTasks(Sequence[ReadTask]):
             else:
                 self._made.append(task)
 
+    def forget(self, number: int) -> None:
+        """Drop a task that has ended, unless all were given: those of a long listing take much memory."""
+        if not self.is_given:
+            self._made[number] = _DONE
+
     def __len__(self) -> int:
         return len(self._made)
 
@@ -106,11 +115,14 @@ class SourceHints:
         columns: columns that are needed; None: all.
         predicate: an expression (``skate.data.expressions``) that rows must fulfil; None: none.
         limit: rows that are enough; None: all.
+        is_recorded: each part is recorded when its rows are written. A run that goes on after a kill
+            reads the others again, so parts should be small.
     """
 
     columns: tuple[str, ...] | None = None
     predicate: Any = None
     limit: int | None = None
+    is_recorded: bool = False
 
 
 class Datasource:

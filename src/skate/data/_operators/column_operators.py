@@ -21,6 +21,7 @@ from skate.data._block.kernels.sorting import key_column
 from skate.data._block.schemas import NO_COLUMNS, public_schema
 from skate.data._block.tables import filter_rows, no_columns, take_rows
 from skate.data._operators.identity import identity
+from skate.data._options import column_names
 from skate.data._task.operators import Operator, TaskContext
 from skate.data.expressions import (
     AliasExpr,
@@ -81,16 +82,6 @@ def _key(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool)) else None
 
 
-def _names(columns: Any, verb: str) -> list[str]:
-    if isinstance(columns, str):
-        return [columns]
-    names = list(columns)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"{verb} takes names of columns, not {name!r} of type {type(name).__name__}")
-    return names
-
-
 def _without_stand_in(names: Sequence[str]) -> list[str]:
     return [name for name in names if name != NO_COLUMNS]
 
@@ -108,7 +99,7 @@ class Select(ColumnOperator):
     unit_rows = 1
 
     def __init__(self, columns: str | Sequence[str]) -> None:
-        self.columns = tuple(_names(columns, "select_columns"))
+        self.columns = column_names("select_columns", "cols", columns)
         twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
         if twice:
             raise ValueError(f"select_columns: {twice} is named twice")
@@ -127,7 +118,7 @@ class Drop(ColumnOperator):
     unit_rows = 1
 
     def __init__(self, columns: str | Sequence[str]) -> None:
-        self.columns = tuple(_names(columns, "drop_columns"))
+        self.columns = column_names("drop_columns", "cols", columns)
         self.name = f"Drop({cut(', '.join(self.columns))})"
 
     def apply(self, block: pa.Table, rows: RowPlace) -> pa.Table:
@@ -154,11 +145,11 @@ class Rename(ColumnOperator):
         self.names: dict[str, str] | tuple[str, ...]
         if isinstance(names, Mapping):
             self.names = dict(names)
-            _names([*self.names, *self.names.values()], "rename_columns")
+            column_names("rename_columns", "names", [*self.names, *self.names.values()])
             self.name = f"Rename({cut(', '.join(f'{old}: {new}' for old, new in self.names.items()))})"
             new_names: Sequence[str] = list(self.names.values())
         else:
-            self.names = tuple(_names(names, "rename_columns"))
+            self.names = column_names("rename_columns", "names", names)
             self.name = f"Rename({cut(', '.join(self.names))})"
             new_names = self.names
         twice = sorted({name for name in new_names if list(new_names).count(name) > 1})
@@ -328,7 +319,7 @@ class UniqueOfBlock(ColumnOperator):
     """Keep the first of the rows of a block that are equal in some columns, and these columns alone."""
 
     def __init__(self, columns: str | Sequence[str]) -> None:
-        self.columns = tuple(_names(columns, "unique"))
+        self.columns = column_names("unique", "column", columns)
         self.reads = self.columns
         self.name = f"UniqueOfBlock({cut(', '.join(self.columns))})"
 

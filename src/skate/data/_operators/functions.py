@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from skate.data._block.batches import BATCH_FORMATS, from_batch, to_batch
-from skate.data._operators.identity import identity
+from skate.data._operators.identity import identity, is_known
 from skate.data._previews import cell, kind
 from skate.data.exceptions import wrap
 
@@ -134,16 +134,24 @@ class UserFunction:
         Functions that it calls and values of its module do not count, values that it closes over do.
         """
         digest = hashlib.blake2b(digest_size=16)
-        for part in (
+        for part in self._identities():
+            digest.update(part)
+            digest.update(b"|")
+        return f"{_qualified(self.fn)}:{digest.hexdigest()}"
+
+    def has_key(self) -> bool:
+        """Tell whether the key changes with all that it should: not if something cannot be pickled."""
+        return all(map(is_known, self._identities()))
+
+    def _identities(self) -> list[bytes]:
+        parts = (
             self.fn,
             self.args,
             sorted(self.kwargs.items()),
             self.constructor_args,
             sorted(self.constructor_kwargs.items()),
-        ):
-            digest.update(identity(part))
-            digest.update(b"|")
-        return f"{_qualified(self.fn)}:{digest.hexdigest()}"
+        )
+        return [identity(part) for part in parts]
 
     def make(self) -> Any:
         """Return the function, or a new instance of the class.
@@ -243,7 +251,7 @@ class GroupFunction:
             for made in results_of(result):
                 yield from_batch(made, self.stage)
         except (Exception, SystemExit) as error:
-            first = _first_row(group)
+            first = first_row(group)
             raise wrap(error, self.stage, first, has_on_error=False) from error
 
 
@@ -253,7 +261,8 @@ async def _awaited(result: Any) -> Any:
     return await result
 
 
-def _first_row(group: pa.Table) -> dict[str, Any] | None:
+def first_row(group: pa.Table) -> dict[str, Any] | None:
+    """Return the first row of a table for an error; None if there is none that can be shown."""
     from skate.data._block.rows import iter_rows
 
     try:

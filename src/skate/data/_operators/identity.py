@@ -15,6 +15,8 @@ import textwrap
 import types
 from typing import Any
 
+_UNKNOWN = b"unpicklable "
+
 
 def identity(value: Any) -> bytes:
     """Return bytes that are equal for equal values, in this and every other process.
@@ -33,8 +35,13 @@ def identity(value: Any) -> bytes:
         _Describer(file).dump(value)
     except Exception:
         # It cannot travel, so the run fails with a better error; for the hash its type is enough.
-        return f"unpicklable {type(value).__qualname__}".encode()
+        return _UNKNOWN + type(value).__qualname__.encode()
     return file.getvalue()
+
+
+def is_known(found: bytes) -> bool:
+    """Tell whether an identity is of one value; one that cannot be pickled has that of its type."""
+    return not found.startswith(_UNKNOWN)
 
 
 def _is_plain(value: Any) -> bool:

@@ -16,12 +16,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from skate.data._block.errors import SchemaConflictError
 from skate.data._block.tables import concat, slice_rows
 from skate.data._exec.stages import Kind, Pool, Stage
 from skate.data._io.datasource import ReadTasks
 from skate.data._io.sink import Sink
-from skate.data._io.writers.one_schema import SeenSchemas, Written
+from skate.data._operators.writing import WriteRows
 from skate.data._plan.logical import (
     ActorPool,
     Apply,
@@ -36,7 +35,7 @@ from skate.data._plan.logical import (
     Write,
 )
 from skate.data._plan.names import unique_name
-from skate.data._task.operators import Made, Operator, TaskContext
+from skate.data._task.operators import Operator, TaskContext
 
 #: Bytes up to which rows of the caller's process are written by one task.
 SMALL_WRITE_BYTES = 32 << 20
@@ -80,29 +79,6 @@ class JoinBlocks(Operator):
             yield concat(found, task.on_conflict)
 
 
-class WriteRows(Operator):
-    """Gives the blocks of a task to a sink; its output has no rows and says what the sink returned.
-
-    Args:
-        sink: where rows go.
-    """
-
-    def __init__(self, sink: Sink) -> None:
-        self.sink = sink
-        self.name = sink.name
-
-    def process(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[Made]:
-        """Write the task's rows."""
-        seen = SeenSchemas()
-        try:
-            result = self.sink.write(seen.watched(blocks, task.task_id), task)
-        except SchemaConflictError:
-            if self.sink.has_one_schema:
-                seen.check(self.name, self.sink.on_schema)  # it knows where the rows came from
-            raise
-        yield Made(pa.table({}), Written(result, tuple(seen.origins), seen.first))
-
-
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Facts that the planner needs about the place where stages will run.
@@ -127,14 +103,15 @@ class Machine:
 
 def to_stages(plan: Node, machine: Machine) -> list[Stage]:
     """Return the stages of a plan, in an order in which inputs come first; the last one makes the output."""
-    planner = _Planner(machine)
+    planner = _Planner(machine, isinstance(plan, Write) and plan.sink.is_resumable)
     planner.add(plan, None)
     return planner.stages
 
 
 class _Planner:
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, is_recorded: bool) -> None:
         self._machine = machine
+        self._is_recorded = is_recorded
         self.stages: list[Stage] = []
         self._chosen: set[int] = set()  # sources whose number of tasks is the user's choice
         self._names: Counter[str] = Counter()
@@ -182,6 +159,8 @@ class _Planner:
     def _read(self, node: Read, rows_wanted: int | None) -> int:
         parallelism = node.parallelism if node.parallelism > 0 else self._machine.read_parallelism
         source = node.source
+        if self._is_recorded:
+            source = source.with_hints(replace(source.hints, is_recorded=True))
         if rows_wanted is not None:
             hints = source.hints
             limit = rows_wanted if hints.limit is None else min(rows_wanted, hints.limit)

@@ -9,7 +9,7 @@ in ``Replica``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -176,3 +176,10 @@ class Operator(ABC):
 
     def __repr__(self) -> str:
         return self.name or type(self).__name__
+
+
+def open_all(operators: Sequence[Operator], replica: Replica) -> Replica:
+    """Open the operators of a stage in a replica, and return it."""
+    for position, operator in enumerate(operators):
+        operator.open(position, replica)
+    return replica

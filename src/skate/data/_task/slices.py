@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+#: Memory of the driver for a block beside its rows: facts, and a reference or a small table. Measured: 1.5
+#: KB, and 1 KB more for each further column of such a table.
+BLOCK_OVERHEAD_BYTES = 2048
+
+
 @dataclass(frozen=True, slots=True)
 class BlockMeta:
     """Facts of a block, measured by the worker that made it.
@@ -80,8 +85,8 @@ class BlockSlice:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of memory that the range holds."""
-        return 0 if self.meta.is_on_disk else self.size_bytes
+        """Bytes of memory that the range holds: its rows, and what the driver keeps of any block."""
+        return 0 if self.meta.is_on_disk else self.size_bytes + BLOCK_OVERHEAD_BYTES
 
     def rows(self, start: int, stop: int) -> BlockSlice:
         """Return a range within this range; ``start`` and ``stop`` count from its first row."""

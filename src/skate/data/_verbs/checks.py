@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from skate.data._options import column_name
 from skate.data._previews import cell, kind
 from skate.data.expressions import Expr
 
@@ -21,35 +22,6 @@ def flag(verb: str, option: str, value: Any) -> bool:
     if kind_of.__module__ == "numpy" and kind_of.__name__ in ("bool", "bool_"):
         return bool(value)
     raise TypeError(f"{verb}({option}=) must be True or False, got {cell(value)}")
-
-
-def column_names(verb: str, option: str, value: Any) -> tuple[str, ...]:
-    """Return columns that a user named: a name, or several.
-
-    Raises:
-        TypeError: neither.
-    """
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, Mapping) or not hasattr(value, "__iter__"):
-        raise TypeError(
-            f"{verb}({option}) takes a column or a list of columns, got {kind(value)}: {cell(value)}"
-        )
-    names = tuple(value)
-    for name in names:
-        column_name(verb, option, name)
-    return names
-
-
-def column_name(verb: str, option: str, value: Any) -> str:
-    """Return the name of one column.
-
-    Raises:
-        TypeError: it is no text.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{verb}({option}) takes names of columns, got {kind(value)}: {cell(value)}")
-    return value
 
 
 def text_or_none(verb: str, option: str, value: Any) -> str | None:

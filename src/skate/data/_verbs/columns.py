@@ -18,11 +18,12 @@ from skate.data._operators.column_operators import (
     WithColumns,
 )
 from skate.data._operators.functions import check_batch_format
+from skate.data._options import column_name, column_names
 from skate.data._plan.logical import Apply
 from skate.data._previews import cell, kind
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options
-from skate.data._verbs.checks import column_name, column_names, expression
+from skate.data._verbs.checks import expression
 from skate.data._verbs.core import Core, check_columns
 from skate.data.compute import ComputeStrategy
 from skate.data.expressions import Expr, parse_condition

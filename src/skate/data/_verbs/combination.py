@@ -13,10 +13,11 @@ from skate.data._notices import deprecated, without_effect
 from skate.data._operators.column_operators import ColumnOperator
 from skate.data._operators.exchanges.join import Join
 from skate.data._operators.exchanges.zip import Zip
+from skate.data._options import column_names
 from skate.data._plan.logical import Apply, Exchanged, Node, Union
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options
-from skate.data._verbs.checks import column_names, count_or_none, text_or_none
+from skate.data._verbs.checks import count_or_none, text_or_none
 from skate.data._verbs.core import Core, check_columns, check_same_kind
 from skate.data.expressions import RowPlace
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from skate.data._operators.exchanges.duplicates import DropDuplicates
 from skate.data._operators.exchanges.near_duplicates import NearDuplicates
+from skate.data._options import column_name, column_names
 from skate.data._plan.logical import Exchanged
-from skate.data._verbs.checks import column_name, column_names, number, text_or_none
+from skate.data._verbs.checks import number, text_or_none
 from skate.data._verbs.core import Core, check_columns
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from skate.data._operators.exchanges.aggregate import Aggregate
 from skate.data._operators.exchanges.groups import MapGroups
 from skate.data._operators.functions import GroupFunction, UserFunction, check_batch_format
+from skate.data._options import column_names
 from skate.data._plan.logical import Exchanged
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options
-from skate.data._verbs.checks import column_names, count_or_none, expression
+from skate.data._verbs.checks import count_or_none, expression
 from skate.data._verbs.core import check_columns
 from skate.data.aggregate import AggregateFn, Count, Max, Mean, Min, Std, Sum
 from skate.data.compute import ComputeStrategy

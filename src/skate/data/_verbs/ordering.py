@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from skate.data._block.kernels.sorting import sort_keys
 from skate.data._operators.exchanges.repartition import HashRepartition, Repartition
 from skate.data._operators.exchanges.sort import Sort, check_boundaries
+from skate.data._options import column_names
 from skate.data._plan.logical import Exchanged, Limit
 from skate.data._verbs import facts
 from skate.data._verbs import resources as options
-from skate.data._verbs.checks import column_names, count_or_none, flag, listed, whole_number
+from skate.data._verbs.checks import count_or_none, flag, listed, whole_number
 from skate.data._verbs.core import Core, check_columns
 from skate.data._verbs.randomness import BlockOrder, Seed, shuffle_of
 from skate.data.seeds import RandomSeedConfig

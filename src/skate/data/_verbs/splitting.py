@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from skate.data._block import arrow_compute as pc
 from skate.data._block.tables import size_bytes
+from skate.data._options import column_name
 from skate.data._plan.logical import Blocks
 from skate.data._previews import no_such_columns
 from skate.data._task.slices import BlockMeta, BlockSlice, cut, total_rows
 from skate.data._verbs import running
-from skate.data._verbs.checks import column_name, flag, listed, number
+from skate.data._verbs.checks import flag, listed, number
 from skate.data._verbs.core import Core, check_columns
 from skate.data._verbs.iterators import DataIterator
 

@@ -108,15 +108,16 @@ def identity(plan: Node) -> dict[str, Any]:
         if isinstance(node, Read):
             sources.append(node.source.fingerprint())
         elif isinstance(node, Apply):
-            operators.append([node.name, _key(node.operator)])
+            operators.append([node.name, key_of(node.operator)])
         elif isinstance(node, Exchanged):
-            operators.append([node.name, _key(node.exchange)])
+            operators.append([node.name, key_of(node.exchange)])
         else:
-            operators.append([node.name, _key(node)])
+            operators.append([node.name, key_of(node)])
     return {"source": sources[0] if len(sources) == 1 else sources, "operators": operators}
 
 
-def _key(thing: Any) -> Any:
+def key_of(thing: Any) -> Any:
+    """Return plain data that is equal for equal operators, exchanges or nodes, without the nodes below."""
     key = getattr(thing, "key", None)
     if callable(key):
         return key()

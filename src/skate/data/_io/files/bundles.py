@@ -14,10 +14,14 @@ from typing import NamedTuple
 from skate.data._io.files.filesystem import FileEntry
 
 # A listing of up to this many files is read whole before it is packed, so that few files make enough tasks.
-# Longer ones are packed as they come: they make enough tasks whatever their sizes are.
+# Longer ones are packed as they come, into small bundles at first, then into larger ones.
 _WHOLE_LISTING = 4096
 # Tasks that a listing should make if its files are large enough: enough for most machines, and for even ends.
 _WANTED_TASKS = 64
+# A bundle of a listing that is not read whole is this part of all before it, as far as limits allow.
+_GROWTH = 32
+# How much smaller the least bundle is where bundles are recorded.
+_SMALLER = 16
 # The constructor of a named tuple is a Python function; there is a call for each of many files.
 _new_tuple = tuple.__new__
 
@@ -78,6 +82,7 @@ def pack(
     *,
     may_cut: Callable[[FileEntry], bool],
     parallelism: int = -1,
+    is_recorded: bool = False,
 ) -> Iterator[list[Piece]]:
     """Pack files into bundles, in order; lazy.
 
@@ -86,6 +91,8 @@ def pack(
         limits: how much goes into one bundle.
         may_cut: tells whether a file may be cut into parts, if it is large.
         parallelism: number of bundles wanted; -1: by sizes.
+        is_recorded: a run that was killed goes on with the bundles that it had not recorded. They are small
+            parts of the whole, for it loses those that were under way.
 
     Yields:
         The pieces of one task.
@@ -96,19 +103,31 @@ def pack(
         yield from _pack_into(known, parallelism, may_cut)
         return
     head = list(islice(rest, _WHOLE_LISTING))
-    target = limits.most_bytes
-    if len(head) < _WHOLE_LISTING:
+    is_long = len(head) == _WHOLE_LISTING
+    least_bytes = limits.least_bytes // _SMALLER if is_recorded else limits.least_bytes
+    first_bytes = limits.most_bytes
+    if is_recorded or not is_long:
         total = sum(entry.size for entry in head)
-        target = min(target, max(limits.least_bytes, total // _WANTED_TASKS))
-    yield from _pack_up_to(chain(head, rest), target, limits, may_cut)
+        first_bytes = min(first_bytes, max(least_bytes, total // _WANTED_TASKS))
+    first_files = limits.most_files
+    if is_recorded or is_long:
+        first_files = min(first_files, max(1, len(head) // _WANTED_TASKS))
+    yield from _pack_up_to(chain(head, rest), first_bytes, first_files, is_long, limits, may_cut)
 
 
 def _pack_up_to(
-    entries: Iterable[FileEntry], target: int, limits: BundleLimits, may_cut: Callable[[FileEntry], bool]
+    entries: Iterable[FileEntry],
+    first_bytes: int,
+    first_files: int,
+    grows: bool,
+    limits: BundleLimits,
+    may_cut: Callable[[FileEntry], bool],
 ) -> Iterator[list[Piece]]:
+    """Pack into bundles of so many bytes and files at first; if they grow, of a part of all before them."""
     bundle: list[Piece] = []
-    size = 0
-    large, most_files = 2 * limits.most_bytes, limits.most_files
+    size = all_bytes = all_files = 0
+    large = 2 * limits.most_bytes
+    target, most_files = first_bytes, first_files
     for entry in entries:
         if entry.size >= large and may_cut(entry):
             if bundle:
@@ -120,6 +139,10 @@ def _pack_up_to(
             continue
         if bundle and (size + entry.size > target or len(bundle) >= most_files):
             yield bundle
+            all_bytes += size if grows else 0
+            all_files += len(bundle) if grows else 0
+            target = min(limits.most_bytes, max(first_bytes, all_bytes // _GROWTH))
+            most_files = min(limits.most_files, max(first_files, all_files // _GROWTH))
             bundle, size = [], 0
         bundle.append(_new_tuple(Piece, (entry, 0, 1)))
         size += entry.size

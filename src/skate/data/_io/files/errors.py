@@ -90,26 +90,3 @@ def require(module: str, user: str, extra: str) -> Any:
             f"pip install 'skate-runtime[{extra}]'"
         ) from error
     return found
-
-
-def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    """Raise ValueError, naming the option, unless the value is one of the choices."""
-    if value not in choices:
-        listed = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name} must be one of {listed}, not {value!r}")
-
-
-def check_type(name: str, value: Any, types: type | tuple[type, ...], wanted: str) -> None:
-    """Raise TypeError, naming the option, unless the value is of one of the types; a bool is no number."""
-    allowed = types if isinstance(types, tuple) else (types,)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise TypeError(f"{name} must be {wanted}, not {value!r} of type {type(value).__name__}")
-
-
-def check_positive(name: str, value: Any, *, integer: bool = True) -> None:
-    """Raise, naming the option, unless the value is None or a number above 0."""
-    if value is None:
-        return
-    check_type(name, value, int if integer else (int, float), "a positive number")
-    if not value > 0:
-        raise ValueError(f"{name} must be above 0, not {value!r}")

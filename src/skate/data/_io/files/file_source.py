@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask
 from skate.data._io.files.bundles import BundleLimits, Piece, name_of, pack
-from skate.data._io.files.errors import ON_ERROR, check_choice, check_positive, check_type
+from skate.data._io.files.errors import ON_ERROR
 from skate.data._io.files.filesystem import FileEntry, pack_entries, resolve, unpack_entries
 from skate.data._io.files.listing import Listing, check_extensions, check_paths
 from skate.data._io.files.output import Output, Rejections
@@ -26,6 +26,7 @@ from skate.data._io.files.reading import InputFile, check_size, codec_of, read_a
 from skate.data._io.files.retrying import Retries
 from skate.data._io.files.shuffling import check_shuffle, shuffled
 from skate.data._io.plain_data import plain
+from skate.data._options import check_choice, check_positive, check_type
 from skate.data._task.operators import ChildCalls, Letter, NotOfRow, TaskContext
 
 # Files of which an estimate of the size is made; a longer listing counts as at least that much.
@@ -212,7 +213,13 @@ class FileBasedDatasource(Datasource):
         source._retries = Retries(getattr(data_context, "retried_io_errors", None) or ())
         seen: set[str] = set()
         rows = 0
-        bundles = pack(entries, self.limits, may_cut=self._can_cut, parallelism=parallelism)
+        bundles = pack(
+            entries,
+            self.limits,
+            may_cut=self._can_cut,
+            parallelism=parallelism,
+            is_recorded=self.hints.is_recorded,
+        )
         for bundle in bundles:
             name = name_of(bundle, listing.relative(bundle[0].entry.path))
             unique, number = name, 2

@@ -17,7 +17,6 @@ from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
-from skate.data._io.files.errors import check_type
 from skate.data._io.files.filesystem import (
     FileEntry,
     FileSystem,
@@ -26,6 +25,7 @@ from skate.data._io.files.filesystem import (
     resolve,
     unpack_entries,
 )
+from skate.data._options import check_type
 
 _READ_AT_A_TIME = 500
 _MAGIC = re.compile(r"[*?\[]")

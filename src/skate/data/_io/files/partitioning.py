@@ -9,8 +9,8 @@ from enum import Enum
 from typing import Any
 from urllib.parse import unquote
 
-from skate.data._io.files.errors import check_type
 from skate.data._io.files.filesystem import resolve
+from skate.data._options import check_type
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 

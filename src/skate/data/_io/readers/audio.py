@@ -10,10 +10,11 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import FileReadError, FileTooLargeError, check_positive, check_type, require
+from skate.data._io.files.errors import FileReadError, FileTooLargeError, require
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile, check_not_empty
+from skate.data._options import check_positive, check_type
 
 #: Six hours of stereo sound at 48 kHz: 8 GB of floats. A longer one has an error in its header, or needs
 #: a limit of its own.

@@ -15,10 +15,10 @@ import pyarrow as pa
 from pyarrow import csv as pacsv
 
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import check_type
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import WHOLE_FILE_BYTES, InputFile, check_not_empty, read_range
+from skate.data._options import check_type
 
 _CHUNK_BYTES = 8 << 20
 _HEAD_BYTES = 1 << 20

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import check_type
 from skate.data._io.files.file_source import FileBasedDatasource, as_text
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile
+from skate.data._options import check_type
 
 _MAGIC_BYTES = 512
 

@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import FileTooLargeError, check_type, require
+from skate.data._io.files.errors import FileTooLargeError, require
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile
 from skate.data._io.readers.html_text import lines_of
+from skate.data._options import check_type
 
 #: The parser's time grows with the square of the depth: this one takes it a tenth of a second. Browsers
 #: nest 512 elements.

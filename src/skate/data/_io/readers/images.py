@@ -9,17 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import (
-    FileReadError,
-    FileTooLargeError,
-    check_choice,
-    check_positive,
-    check_type,
-    require,
-)
+from skate.data._io.files.errors import FileReadError, FileTooLargeError, require
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile
+from skate.data._options import check_choice, check_positive, check_type
 
 #: Pillow refuses larger pictures by default, as decompression bombs.
 MAX_PIXELS = 178_956_970

@@ -17,10 +17,10 @@ from pyarrow import json as pajson
 from skate.data._block.rows import from_rows
 from skate.data._block.tables import cast_to
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import check_type
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import WHOLE_FILE_BYTES, InputFile, lines_of, read_range
+from skate.data._options import check_type
 
 _SNIFFED_BYTES = 1 << 16
 _ROWS_AT_A_TIME = 8192

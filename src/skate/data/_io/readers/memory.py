@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,7 @@ from skate.data._block.batches import from_batch
 from skate.data._block.builder import BlockBuilder
 from skate.data._block.rows import from_rows
 from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask
-from skate.data._io.files.errors import check_type
+from skate.data._options import check_type
 from skate.data._previews import doubled
 from skate.data._task.operators import TaskContext
 
@@ -21,12 +21,14 @@ from skate.data._task.operators import TaskContext
 _LEAST_ROWS = 50_000
 _BLOCK_BYTES = 32 << 20
 _MOST_BLOCKS = 200
+# So many read tasks are made at once, more of them while rows are read.
+_LISTED_TASKS = 4096
 
 
-def _cuts(count: int, parts: int) -> list[tuple[int, int]]:
+def _cuts(count: int, parts: int) -> Iterator[tuple[int, int]]:
     """Cut ``count`` rows as Ray does: blocks of ``count // parts`` rows, and one of the rest."""
     size = max(1, count // max(1, parts))
-    return [(start, min(start + size, count)) for start in range(0, count, size)]
+    return ((start, min(start + size, count)) for start in range(0, count, size))
 
 
 class RangeDatasource(Datasource):
@@ -84,19 +86,30 @@ class RangeDatasource(Datasource):
         self, parallelism: int = -1, per_task_row_limit: int | None = None, data_context: Any = None
     ) -> list[ReadTask]:
         """Return parts of ``n // parallelism`` rows; of at most 32 MiB without a wish."""
-        parts = parallelism
-        if parts < 1:
-            by_bytes = -(-self.estimate_inmemory_data_size() // _BLOCK_BYTES)
-            parts = max(by_bytes, min(_MOST_BLOCKS, -(-self._n // _LEAST_ROWS)), 1)
-        tasks = []
+        return list(self._tasks(self._parts(parallelism), per_task_row_limit))
+
+    def iter_read_tasks(
+        self, parallelism: int = -1, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> Iterable[ReadTask]:
+        """Return the same, as a list if they are few: it goes to each process once, with its stage."""
+        parts = self._parts(parallelism)
+        tasks = self._tasks(parts, per_task_row_limit)
+        return list(tasks) if parts <= _LISTED_TASKS else tasks
+
+    def _parts(self, parallelism: int) -> int:
+        if parallelism > 0:
+            return parallelism
+        by_bytes = -(-self.estimate_inmemory_data_size() // _BLOCK_BYTES)
+        return max(by_bytes, min(_MOST_BLOCKS, -(-self._n // _LEAST_ROWS)), 1)
+
+    def _tasks(self, parts: int, per_task_row_limit: int | None) -> Iterator[ReadTask]:
         limits = [limit for limit in (per_task_row_limit, self.hints.limit) if limit is not None]
         most = min(limits, default=None)
         for start, stop in _cuts(self._n, parts):
             end = stop if most is None else min(stop, start + most)
             facts = BlockMetadata(num_rows=end - start, size_bytes=(end - start) * self._row_bytes)
             read = RangeRead(self, start, end)
-            tasks.append(ReadTask(read, facts, None, per_task_row_limit, f"range[{start}:{stop}]"))
-        return tasks
+            yield ReadTask(read, facts, None, per_task_row_limit, f"range[{start}:{stop}]")
 
     def _block(self, start: int, stop: int) -> pa.Table:
         if self._shape is None:

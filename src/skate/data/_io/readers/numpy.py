@@ -9,10 +9,11 @@ import pyarrow as pa
 
 from skate.data._block.batches import from_batch
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import FileReadError, FileTooLargeError, check_type, require
+from skate.data._io.files.errors import FileReadError, FileTooLargeError, require
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile, check_not_empty
+from skate.data._options import check_type
 
 #: Of an array, of a zip file with arrays, of such a file without any.
 _BEGINNINGS = (b"\x93NUM", b"PK\x03\x04", b"PK\x05\x06")

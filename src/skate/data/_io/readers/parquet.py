@@ -13,13 +13,14 @@ from skate.data._block.schemas import NO_COLUMNS
 from skate.data._block.tables import cast_to, filter_rows, no_columns, size_bytes
 from skate.data._block.tensors import adopt, adopted_schema
 from skate.data._io.files.bundles import BundleLimits, Piece
-from skate.data._io.files.errors import FileReadError, check_positive, check_type
+from skate.data._io.files.errors import FileReadError
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.filesystem import FileEntry, LocalFileSystem
 from skate.data._io.files.output import Rejections, with_constants
 from skate.data._io.files.reading import InputFile
 from skate.data._io.readers.parquet_pruning import matching_groups
 from skate.data._io.readers.row_hash import row_hashes
+from skate.data._options import check_positive, check_type
 from skate.data._previews import doubled
 
 _BATCH_BYTES = 16 << 20

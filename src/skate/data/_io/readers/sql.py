@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from skate.data._block.builder import BlockBuilder
 from skate.data._io.datasource import BlockMetadata, Datasource, ReadTask
-from skate.data._io.files.errors import check_type
+from skate.data._options import check_type
 from skate.data._task.operators import TaskContext
 
 _CHUNK_ROWS = 4096

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import check_type
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import WHOLE_FILE_BYTES, InputFile, lines_of, read_range
+from skate.data._options import check_type
 
 # Encodings in which no byte of another character is a line feed, so bytes can be cut at line feeds.
 _CUT_AT_LINE_FEEDS = ("utf-8", "ascii", "latin", "iso8859", "cp125", "koi8", "mac-")

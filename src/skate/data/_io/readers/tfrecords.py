@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import check_type
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile
+from skate.data._options import check_type
 
 _ROWS_AT_A_TIME = 4096
 _MOST_RECORD_BYTES = (1 << 31) - 1  # of a protocol buffer

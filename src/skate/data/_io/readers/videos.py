@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import FileReadError, FileTooLargeError, check_positive, check_type, require
+from skate.data._io.files.errors import FileReadError, FileTooLargeError, require
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile, check_not_empty
 from skate.data._io.readers.images import MAX_PIXELS, check_size_option
+from skate.data._options import check_positive, check_type
 
 
 class VideoDatasource(FileBasedDatasource):

@@ -14,11 +14,12 @@ import msgspec
 import pyarrow as pa
 
 from skate.data._io.files.bundles import BundleLimits
-from skate.data._io.files.errors import NOT_OF_FILES, FileTooLargeError, check_positive, check_type, require
+from skate.data._io.files.errors import NOT_OF_FILES, FileTooLargeError, require
 from skate.data._io.files.file_source import FileBasedDatasource
 from skate.data._io.files.output import Rejections
 from skate.data._io.files.reading import InputFile, check_not_empty
 from skate.data._io.readers.images import MAX_PIXELS, decode_image
+from skate.data._options import check_positive, check_type
 
 _NAME = re.compile(r"^((?:.*/)?[^./]+)[.]([^/]*)$")
 _TEXTS = frozenset(("txt", "text", "transcript"))

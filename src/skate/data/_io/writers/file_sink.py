@@ -6,7 +6,7 @@ import errno
 import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
@@ -17,7 +17,6 @@ from skate.data._io.commit_letters import Failures
 from skate.data._io.commit_staging import StagedTask, Staging, TaskResult
 from skate.data._io.commit_start import Begun, Target, begin
 from skate.data._io.commit_store import Store, open_store
-from skate.data._io.files.errors import check_positive, check_type
 from skate.data._io.files.filesystem import resolve
 from skate.data._io.files.reading import codec_of
 from skate.data._io.plain_data import plain
@@ -25,9 +24,22 @@ from skate.data._io.sink import Sink
 from skate.data._io.writers.formats import BlockFormat, Format
 from skate.data._io.writers.names import FilenameProvider, FileNames, is_overridden
 from skate.data._io.writers.one_schema import make_uniform
+from skate.data._options import check_positive, check_type
 from skate.data._task.operators import TaskContext
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class FileOptions(TypedDict, total=False):
+    """Options of every FileSink; see there."""
+
+    filesystem: Any
+    try_create_dir: bool
+    arrow_open_stream_args: Mapping[str, Any] | None
+    filename_provider: FilenameProvider | None
+    min_rows_per_file: int | None
+    mode: SaveMode | str
+    resume: bool | str
 
 
 class FileSink(Sink):

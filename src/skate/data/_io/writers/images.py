@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from skate.data._io.commit import SaveMode
-from skate.data._io.files.errors import check_type, require
-from skate.data._io.writers.file_sink import FileSink
+from skate.data._io.files.errors import require
+from skate.data._io.writers.file_sink import FileOptions, FileSink
 from skate.data._io.writers.formats import RowFormat
-from skate.data._io.writers.names import FilenameProvider
+from skate.data._options import check_type
 from skate.data._previews import no_such_columns
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class ImageFormat(RowFormat):
@@ -111,24 +112,9 @@ class ImageSink(FileSink):
         path: str,
         column: str,
         file_format: str = "png",
-        *,
-        filesystem: Any = None,
-        try_create_dir: bool = True,
-        arrow_open_stream_args: Mapping[str, Any] | None = None,
-        filename_provider: FilenameProvider | None = None,
-        mode: SaveMode | str = SaveMode.APPEND,
-        resume: bool | str = False,
+        **options: Unpack[FileOptions],
     ) -> None:
         check_type("column", column, str, "a column's name")
         check_type("file_format", file_format, str, "a format's name")
-        super().__init__(
-            path,
-            ImageFormat(column, file_format),
-            filesystem=filesystem,
-            try_create_dir=try_create_dir,
-            arrow_open_stream_args=arrow_open_stream_args,
-            filename_provider=filename_provider,
-            mode=mode,
-            resume=resume,
-        )
+        super().__init__(path, ImageFormat(column, file_format), **options)
         self.name = "WriteImages"

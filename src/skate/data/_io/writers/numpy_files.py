@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from skate.data._block.batches import to_batch
 from skate.data._block.tables import concat
-from skate.data._io.commit import SaveMode
-from skate.data._io.files.errors import check_type, require
-from skate.data._io.writers.file_sink import FileSink
+from skate.data._io.files.errors import require
+from skate.data._io.writers.file_sink import FileOptions, FileSink
 from skate.data._io.writers.formats import BlockFormat, BlockWriter
-from skate.data._io.writers.names import FilenameProvider
+from skate.data._options import check_type
 from skate.data._previews import no_such_columns
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class NumpyFormat(BlockFormat):
@@ -83,23 +84,7 @@ class NumpySink(FileSink):
         path: str,
         *,
         column: str,
-        filesystem: Any = None,
-        try_create_dir: bool = True,
-        arrow_open_stream_args: Mapping[str, Any] | None = None,
-        filename_provider: FilenameProvider | None = None,
-        min_rows_per_file: int | None = None,
-        mode: SaveMode | str = SaveMode.APPEND,
-        resume: bool | str = False,
+        **options: Unpack[FileOptions],
     ) -> None:
         check_type("column", column, str, "a column's name")
-        super().__init__(
-            path,
-            NumpyFormat(column),
-            filesystem=filesystem,
-            try_create_dir=try_create_dir,
-            arrow_open_stream_args=arrow_open_stream_args,
-            filename_provider=filename_provider,
-            min_rows_per_file=min_rows_per_file,
-            mode=mode,
-            resume=resume,
-        )
+        super().__init__(path, NumpyFormat(column), **options)

@@ -16,10 +16,10 @@ from skate.data._block.tables import NO_COLUMNS, take_rows
 from skate.data._io.commit import SaveMode
 from skate.data._io.commit_staging import StagedTask
 from skate.data._io.commit_store import Store
-from skate.data._io.files.errors import check_positive, check_type
 from skate.data._io.writers.file_sink import FileSink, call_args_fn
 from skate.data._io.writers.formats import BlockFormat, BlockWriter, FileCutter, pieces
 from skate.data._io.writers.names import FilenameProvider, FileNames
+from skate.data._options import check_positive, check_type
 from skate.data._previews import no_such_columns
 from skate.data._task.operators import TaskContext
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from skate.data._block.rows import iter_rows
 from skate.data._io.commit_files import WriteFacts
-from skate.data._io.files.errors import check_type
 from skate.data._io.sink import Sink
+from skate.data._options import check_type
 from skate.data._task.operators import TaskContext
 
 _ROWS_AT_A_TIME = 1024

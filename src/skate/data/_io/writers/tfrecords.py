@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from skate.data._block.rows import iter_rows
-from skate.data._io.commit import SaveMode
 from skate.data._io.writers.crc32c import masked
-from skate.data._io.writers.file_sink import FileSink
+from skate.data._io.writers.file_sink import FileOptions, FileSink
 from skate.data._io.writers.formats import BlockFormat, BlockWriter
-from skate.data._io.writers.names import FilenameProvider
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class TFRecordFormat(BlockFormat):
@@ -151,13 +152,7 @@ class TFRecordSink(FileSink):
         path: str,
         *,
         tf_schema: Any = None,
-        filesystem: Any = None,
-        try_create_dir: bool = True,
-        arrow_open_stream_args: Mapping[str, Any] | None = None,
-        filename_provider: FilenameProvider | None = None,
-        min_rows_per_file: int | None = None,
-        mode: SaveMode | str = SaveMode.APPEND,
-        resume: bool | str = False,
+        **options: Unpack[FileOptions],
     ) -> None:
         if tf_schema is not None:
             raise NotImplementedError(
@@ -165,15 +160,5 @@ class TFRecordSink(FileSink):
                 "float32, text or "
                 "bytes before write_tfrecords"
             )
-        super().__init__(
-            path,
-            TFRecordFormat(),
-            filesystem=filesystem,
-            try_create_dir=try_create_dir,
-            arrow_open_stream_args=arrow_open_stream_args,
-            filename_provider=filename_provider,
-            min_rows_per_file=min_rows_per_file,
-            mode=mode,
-            resume=resume,
-        )
+        super().__init__(path, TFRecordFormat(), **options)
         self.name = "WriteTFRecords"

@@ -7,18 +7,19 @@ import json
 import pickle
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from skate.data._block.rows import iter_rows
-from skate.data._io.commit import SaveMode
 from skate.data._io.files.errors import require
-from skate.data._io.writers.file_sink import FileSink
+from skate.data._io.writers.file_sink import FileOptions, FileSink
 from skate.data._io.writers.formats import BlockFormat, BlockWriter
 from skate.data._io.writers.images import save_image
 from skate.data._io.writers.json_lines import plain_json, without_nan
-from skate.data._io.writers.names import FilenameProvider
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Encoder = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -158,23 +159,7 @@ class WebDatasetSink(FileSink):
         self,
         path: str,
         *,
-        filesystem: Any = None,
-        try_create_dir: bool = True,
-        arrow_open_stream_args: Mapping[str, Any] | None = None,
-        filename_provider: FilenameProvider | None = None,
-        min_rows_per_file: int | None = None,
         encoder: bool | str | Encoder | Sequence[Any] | None = True,
-        mode: SaveMode | str = SaveMode.APPEND,
-        resume: bool | str = False,
+        **options: Unpack[FileOptions],
     ) -> None:
-        super().__init__(
-            path,
-            WebDatasetFormat(encoder),
-            filesystem=filesystem,
-            try_create_dir=try_create_dir,
-            arrow_open_stream_args=arrow_open_stream_args,
-            filename_provider=filename_provider,
-            min_rows_per_file=min_rows_per_file,
-            mode=mode,
-            resume=resume,
-        )
+        super().__init__(path, WebDatasetFormat(encoder), **options)

@@ -20,9 +20,12 @@ from skate.data._operators.exchanges.partitions import (
     key_columns,
     passes_for,
 )
+from skate.data._operators.functions import first_row
+from skate.data._operators.own_process import OwnProcess
 from skate.data._task.exchange import Exchange, ExchangeLimits
 from skate.data._task.operators import Made, Operator, TaskContext
 from skate.data._task.slices import BlockSlice, Bundle
+from skate.data.exceptions import wrap
 
 #: Bundles for each CPU: enough that all end at about the same time.
 _FOR_EACH_CPU = 4
@@ -72,7 +75,7 @@ class MapGroups(Exchange):
         return _CallGroups(self.keys, self.function, self.name)
 
 
-class _CallGroups(Operator):
+class _CallGroups(OwnProcess):
     def __init__(self, keys: tuple[str, ...], function: GroupFunction, name: str) -> None:
         self.keys = keys
         self.function = function
@@ -85,17 +88,32 @@ class _CallGroups(Operator):
         ):
             yield compact(combine(block))
 
+    def make_for_child(self) -> GroupFunction:
+        """Return the function."""
+        return self.function
+
     def _results(self, blocks: Iterator[pa.Table], task: TaskContext) -> Iterator[pa.Table]:
         every = list(blocks)
         sides = task.params
         size = sum(size_bytes(block) for block in every)
         passes = passes_for(size, sides.target_bytes) if isinstance(sides, Sides) and self.keys else 1
-        for part in in_passes(every, self.keys, "groupby", passes):
-            table = concat(part, task.on_conflict)
-            if table.num_rows == 0:
-                continue
-            groups = Groups.by(key_columns(table, self.keys, "groupby"), table.num_rows)
-            ordered = table if groups.count == 1 else take(table, groups.order)
-            offsets = groups.offsets.to_pylist()
-            for start, stop in pairwise(offsets):
-                yield from self.function(slice_rows(ordered, start, stop))
+        with self.calls(task, self.function) as call:
+            for part in in_passes(every, self.keys, "groupby", passes):
+                table = concat(part, task.on_conflict)
+                if table.num_rows == 0:
+                    continue
+                groups = Groups.by(key_columns(table, self.keys, "groupby"), table.num_rows)
+                ordered = table if groups.count == 1 else take(table, groups.order)
+                offsets = groups.offsets.to_pylist()
+                for start, stop in pairwise(offsets):
+                    yield from self._called(call, slice_rows(ordered, start, stop))
+
+    def _called(self, call: GroupFunction, group: pa.Table) -> Iterator[pa.Table]:
+        if call is self.function:
+            yield from call(group)
+            return
+        try:
+            yield from call(compact(combine(group)))
+        except (Exception, SystemExit) as error:
+            stage = getattr(self.function, "stage", self.name)
+            raise wrap(error, stage, first_row(group), has_on_error=False) from error

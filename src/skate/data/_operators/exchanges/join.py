@@ -30,6 +30,7 @@ from skate.data._operators.exchanges.partitions import (
     passes_for,
     with_schema,
 )
+from skate.data._options import check_choice
 from skate.data._task.exchange import Exchange, ExchangeLimits
 from skate.data._task.operators import Made, Operator, TaskContext
 from skate.data._task.slices import BlockSlice, Bundle, cut, total_rows
@@ -87,10 +88,7 @@ class Join(Exchange):
     bundles: int | None = None
 
     def __post_init__(self) -> None:
-        if self.how not in JOIN_TYPES:
-            raise ValueError(
-                f"join(join_type=) must be one of {', '.join(map(repr, JOIN_TYPES))}, got {self.how!r}"
-            )
+        check_choice("join(join_type=)", self.how, JOIN_TYPES)
         if not self.on:
             raise ValueError("join needs at least one key column: on=('id',)")
         if len(self.right_keys) != len(self.on):
