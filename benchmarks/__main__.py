@@ -6,40 +6,16 @@ import argparse
 import json
 import shutil
 import sys
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chart, environments, report, runner
-from benchmarks.lines import BY_NAME, GROUPS, LINES, SYSTEMS
+from benchmarks import arguments, chart, environments, report, runner
+from benchmarks.lines import GROUPS, LINES, SYSTEMS
 from benchmarks.measure import Effort
 
 RESULTS = Path(__file__).resolve().parent / "results"
 FULL = Effort(seconds=1.0, scale=1.0)
 QUICK = Effort(seconds=0.25, scale=0.25)
-
-
-def _names(known: Any) -> Any:
-    def parse(text: str) -> tuple[str, ...]:
-        chosen = tuple(name.strip() for name in text.split(","))
-        if unknown := [name for name in chosen if name not in known]:
-            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
-        return chosen
-
-    return parse
-
-
-def _lines(text: str) -> tuple[str, ...]:
-    """Names of lines from names, patterns (`queue_*`) and groups."""
-    chosen: list[str] = []
-    for pattern in (part.strip() for part in text.split(",")):
-        found = [line.name for line in LINES if line.group == pattern or fnmatchcase(line.name, pattern)]
-        if not found:
-            raise argparse.ArgumentTypeError(
-                f"no line is called {pattern!r}; lines: {', '.join(BY_NAME)}; groups: {', '.join(GROUPS)}"
-            )
-        chosen += found
-    return tuple(chosen)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,13 +27,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="one round with small counts")
     parser.add_argument(
         "--only",
-        type=_lines,
+        type=arguments.lines({it.name: [it.group] for it in LINES}, groups=GROUPS),
         default=(),
         help="lines, comma-separated: names or patterns ('queue_*'), or groups of --list",
     )
     parser.add_argument("--no-record", action="store_true", help="print the figures, write no file")
     parser.add_argument(
-        "--systems", type=_names(SYSTEMS), default=tuple(SYSTEMS), help="systems, comma-separated"
+        "--systems", type=arguments.names(SYSTEMS), default=tuple(SYSTEMS), help="systems, comma-separated"
     )
     parser.add_argument(
         "--skate-python", default=sys.executable, help="interpreter with skate (default: this one)"

@@ -14,7 +14,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +37,8 @@ CLUSTER = HERE / "cluster"
 #: Seconds of a quiet machine until a phase of a test (set-up, call, teardown) counts as hung; see ``cluster.watchdog``.
 #: It is no measure of speed: everything ends far sooner.
 TIME_LIMIT = 30
+#: Seconds after which what is waited for will not come any more; and between two looks at it.
+_LONGEST_S, _INTERVAL_S = 60.0, 0.01
 #: A test that starts no session of its own joins the one that such a variable names.
 ADDRESSES = ("SKATE_ADDRESS", "RAY_ADDRESS")
 #: More than this many bytes leave no room for the names of sockets: see ``skate._launch.session.root``.
@@ -46,7 +49,21 @@ _WATCHDOG = pytest.StashKey[Watchdog]()
 _FOLDER = pytest.StashKey[Path]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine", choices=("skate", "inline", "ray"), default="skate",
+        help="what carries out tests that do not choose it themselves; see engines.py",
+    )  # fmt: skip
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    engine = config.getoption("engine")
+    if engine == "inline":
+        os.environ["SKATE_MODE"] = "inline"
+    elif engine == "ray":
+        # Before skate is used: its engine is chosen at the first use. Small data goes to workers, too.
+        os.environ |= {"SKATE_ENGINE": "ray", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
+                       "SKATE_DATA_PORT": "skate"}  # fmt: skip
     config.addinivalue_line(
         "markers", "time_limit(seconds): hung after so many seconds of a quiet machine, instead of the usual"
     )
@@ -169,6 +186,19 @@ def folder(monkeypatch: pytest.MonkeyPatch, leak_check: None) -> Iterator[str]:
 def session(request: pytest.FixtureRequest, leak_check: None) -> Iterator[skate.api.RayContext]:
     """A session with two CPUs. The leak check ends it."""
     yield skate.init(num_cpus=2)
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], object]], None]:
+    """A function that waits until a condition holds."""
+
+    def wait(condition: Callable[[], object]) -> None:
+        until = time.monotonic() + _LONGEST_S
+        while not condition():
+            assert time.monotonic() < until, "the condition did not hold in time"
+            time.sleep(_INTERVAL_S)
+
+    return wait
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ under ``skate run -m pytest``, this module was imported before.
 
 from __future__ import annotations
 
+from os import environ
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from skate import job_config as job_config
     from skate import runtime_context as runtime_context
     from skate import runtime_env as runtime_env
+    from skate import serve as serve
     from skate import util as util
     from skate._base.ids import ActorClassID as ActorClassID
     from skate._base.ids import ActorID as ActorID
@@ -76,7 +78,7 @@ _CLUSTER = ("available_resources", "cluster_resources", "nodes")
 _API = ("get", "get_actor", "init", "is_initialized", "kill",
         "cancel", "put", "remote", "shutdown", "wait")  # fmt: skip
 _MODULES = ("actor", "cloudpickle", "compat", "dag", "data", "exceptions", "experimental", "job_config",
-            "runtime_context", "runtime_env", "types", "util")  # fmt: skip
+            "runtime_context", "runtime_env", "serve", "types", "util")  # fmt: skip
 
 #: Public name to (module, name there).
 _PLACES: dict[str, tuple[str, str]] = {
@@ -98,7 +100,7 @@ _PLACES: dict[str, tuple[str, str]] = {
 }
 
 #: Parts of Ray that are not there, and say so.
-_LATER = ("air", "autoscaler", "client", "job_submission", "rllib", "serve", "train", "tune")
+_LATER = ("air", "autoscaler", "client", "job_submission", "rllib", "train", "tune")
 
 __all__ = sorted(["__commit__", *_PLACES, *_MODULES])
 
@@ -135,3 +137,8 @@ def _import(module: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
+if environ.get("SKATE_ENGINE") == "ray":
+    # Perhaps one of Ray's workers: code there may ask for its engine before it imports anything else.
+    _import("skate._starting")

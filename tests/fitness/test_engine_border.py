@@ -15,7 +15,7 @@ from .imports import imported, modules
 #: What lies below the engine, or is one.
 BELOW = (
     "skate._base", "skate._control", "skate._environment", "skate._inline", "skate._launch", "skate._node",
-    "skate._scheduling", "skate._serialize", "skate._store", "skate._transport", "skate._wire", "skate._worker",
+    "skate._on_ray", "skate._scheduling", "skate._serialize", "skate._store", "skate._transport", "skate._wire", "skate._worker",
     "skate.engine", "skate.exceptions", "skate.job_config", "skate.logging_config", "skate.options",
     "skate.runtime_env",
 )  # fmt: skip

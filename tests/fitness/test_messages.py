@@ -12,7 +12,7 @@ from skate._wire import control, node, worker, zygote
 
 MODULES = (worker, node, control, zygote)
 #: Parts of other messages: not sent by themselves.
-NESTED = {"ActorSpec", "FoundActor", "NodeInfo", "Requirement"}
+NESTED = {"ActorSpec", "FoundActor", "GroupSpec", "NodeInfo", "Requirement"}
 
 
 def _messages() -> list[type[msgspec.Struct]]:

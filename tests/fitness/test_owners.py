@@ -57,6 +57,8 @@ OWNERS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
         "depth": (CALLS + "task_submitter.py", "_inline/core.py"),
         "environment": (CALLS + "task_submitter.py",),
         "requirement": (CALLS + "task_submitter.py",),
+        "group": (CALLS + "task_submitter.py",),
+        "removed": (CALLS + "task_submitter.py",),
     },
     (CALLS + "actor_client.py", "ActorClient"): {
         "route": (CALLS + "actor_submitter.py",),

@@ -24,7 +24,7 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 LAYERS = [one for one in CONTRACTS if one["type"] == "layers"]
 PURE, PUBLIC = (
     next(one for one in CONTRACTS if one["name"].startswith(name))
-    for name in ("decision modules do no I/O", "data is built on the public API")
+    for name in ("decision modules do no I/O", "data and serve are built on the public API")
 )
 ACYCLIC = next(one for one in CONTRACTS if one["type"] == "acyclic_siblings")
 

@@ -30,6 +30,7 @@ SOCKETS = (
 WITH_SOCKETS = {
     "_control/main.py": "adopts the sockets that its process was started with",
     "_node/main.py": "adopts the sockets that its process was started with",
+    "_worker/execution/watching_loop.py": "the selector of an actor's own asyncio loop",
     "_worker/main.py": "waits in the queue of the daemon's socket, before it has a loop",
     "_node/cluster/control_store_supervisor.py": "starts a process, with descriptors and a lifeline",
     "_node/workers/launcher.py": "an effect of the daemon: passes descriptors to the zygote",

@@ -62,6 +62,14 @@ class Joined(ModuleType):
             raise ModuleNotFoundError(reason, name=below) if reason else lacking(below)
         raise AttributeError(missing, name=name, obj=self)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and not name.startswith("_"):
+            # The import system sets a module that was imported. Where a function has its name, that counts.
+            for part in self.__skate_parts__:
+                found = vars(part).get(name)
+                value = found if callable(found) else value
+        super().__setattr__(name, value)
+
     def __dir__(self) -> list[str]:
         return sorted({*vars(self), *(name for part in self.__skate_parts__ for name in dir(part))})
 

@@ -16,7 +16,7 @@ from skate.cli import main as skate_main
 _LACKING = (
     "attach", "check-open-ports", "cluster-dump", "cpp", "dashboard", "disable-usage-stats", "down",
     "drain-node", "enable-usage-stats", "exec", "get-auth-token", "get-head-ip", "get-worker-ips",
-    "global-gc", "install-nightly", "job", "kill-random-node", "monitor", "rsync-down", "rsync-up", "serve",
+    "global-gc", "install-nightly", "job", "kill-random-node", "monitor", "rsync-down", "rsync-up",
     "submit", "symmetric-run", "up",
 )  # fmt: skip
 #: Options of ``ray COMMAND`` that do nothing here, and whether a value follows.

@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("skate.cli.run", "run a program; `import ray` means skate in it and in its workers"),
     "start": ("skate.cli.start", "start a session that stays until it is stopped"),
     "stop": ("skate.cli.stop", "end the session that `start` started"),
+    "serve": ("skate.cli.serve", "run applications of skate.serve, and look at them"),
     "status": ("skate.cli.status", "show the session at a glance"),
     "list": ("skate.cli.listing", "list tasks, actors, objects, workers, nodes or jobs"),
     "get": ("skate.cli.get", "show everything that is known of one task, actor, object, worker, ..."),

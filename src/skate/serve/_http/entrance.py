@@ -1,0 +1,471 @@
+"""The ASGI application that all HTTP of a process goes through: routes, ids, deadlines, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+from typing import Any, Protocol
+
+from skate.exceptions import RayTaskError
+from skate.serve._client.call import Call, cancel_children
+from skate.serve._client.client import Client
+from skate.serve._client.port import is_death
+from skate.serve._http import keys, scrape
+from skate.serve._http.bodies import WaitingBody
+from skate.serve._http.limits import BodyBudget
+from skate.serve._http.observed import Observed
+from skate.serve._http.protocol import Connection, HTTPServer, answer, refuse
+from skate.serve._http.responses import TEXT
+from skate.serve._http.routes import RouteTable, path_of
+from skate.serve._http.sharing import CONTROLLER_DOOR, Door, Doors, door_path
+from skate.serve._messages import Route, Routes
+from skate.serve._observing import requests, tracing
+from skate.serve._protocols.failures import cause_of
+from skate.serve._router.draw import is_drawn
+from skate.serve._targets import DeploymentId, HTTPTarget
+from skate.serve.context import RequestContext, new_id, request
+from skate.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    ReplicaUnavailableError,
+    RequestTimeoutError,
+)
+
+logger = logging.getLogger("skate.serve")
+_CONTENT_TYPE = b"content-type"
+
+
+class Here(Protocol):
+    """The replica in this process, as what runs requests."""
+
+    #: Its deployment.
+    name: DeploymentId
+
+    def begin_here(self) -> bool:
+        """Take a slot, if one is free."""
+
+    def end_here(self) -> None:
+        """Give back the slot of ``begin_here``."""
+
+    async def run_http(self, scope: Any, receive: Any, send: Any, context: RequestContext) -> None:
+        """Run user code for a request, and answer."""
+
+
+class Entrance:
+    """Accepts HTTP for all applications.
+
+    Args:
+        door: identifies this process among those that accept.
+        folder: where their Unix sockets are.
+        options: of the port.
+        client: of this process.
+        here: the replica in this process; None in the controller, which accepts when no replica does.
+    """
+
+    def __init__(
+        self, door: str, folder: str, options: HTTPTarget, client: Client, here: Here | None = None
+    ) -> None:
+        self.door = door
+        self._folder = folder
+        self._options = options
+        self._client = client
+        self._here = here
+        self.routes = RouteTable()
+        self._doors = Doors(folder)
+        self._door: Door | None = None
+        self._listener: socket.socket | None = None
+        self._keys = options.keys
+        self._bodies = BodyBudget(options.max_queued_body_bytes)
+        self.observed = Observed(self)
+        self.server = HTTPServer(self.observed, options, self._pass_on)
+        self._next = 0
+        self.is_draining = False
+
+    # ------------------------------------------------------------------ life
+
+    async def open(self, listener: socket.socket) -> None:
+        """Accept connections."""
+        self._listener = listener
+        self._door = Door(door_path(self._folder, self.door), listener, self.server.adopt)
+        await self.server.accept(listener)
+
+    def routes_changed(self, table: Routes) -> None:
+        """The controller has other routes."""
+        self.routes = RouteTable(table.routes)
+        self._keys = table.keys or self._keys
+        self._doors.retain({door for route in table.routes for door in route.doors})
+        if self.is_draining:
+            self.pass_idle_connections()
+
+    def drain(self) -> None:
+        """Accept no more, and pass connections on as soon as they are idle."""
+        self.is_draining = True
+        self.server.stop_accepting()
+        self.server.end_secure()
+        if self._door is not None:
+            self._door.close()
+            self._door = None
+        self.pass_idle_connections()
+
+    def pass_idle_connections(self) -> None:
+        """Pass on the connections that have no request under way."""
+        for one in self.server.connections():
+            if isinstance(one, Connection) and not one.is_busy:
+                self._pass_on(one, b"")
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._door is not None:
+            self._door.close()
+        self._doors.close()
+        self.server.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    # ------------------------------------------------------------------ connections
+
+    def _pass_on(self, connection: Connection, data: bytes) -> bool:
+        """Pass a connection on if its next request is for another application, or if this process ends."""
+        if connection.is_secure:
+            return False
+        if self.is_draining:
+            doors = [door for route in self._ordered(data) for door in route.doors if door != self.door]
+            if not doors and self._here is not None:
+                doors = [CONTROLLER_DOOR]
+        elif not data or self._is_ours(self.routes.only):
+            return False
+        else:
+            path = path_of(data)
+            route = self.routes.match(path) if path is not None else None
+            if route is None or self._is_ours(route):
+                return False
+            doors = list(route.doors)
+        if not doors:
+            return False
+        self._next += 1
+        for offset in range(len(doors)):
+            door = doors[(self._next + offset) % len(doors)]
+            if self._doors.give(door, connection.socket, data):
+                connection.leave()
+                self.observed.handed_over(self.is_draining)
+                return True
+        return False
+
+    def _ordered(self, data: bytes) -> list[Route]:
+        """Return the routes, the one first that the next request is for, or that is likely."""
+        path = path_of(data) if data else None
+        first = self.routes.match(path) if path is not None else None
+        if first is None and self._here is not None:
+            first = next((one for one in self.routes.routes if self._is_ours(one)), None)
+        return sorted(self.routes.routes, key=lambda one: one is not first)
+
+    def _is_ours(self, route: Route | None) -> bool:
+        here = self._here
+        return (
+            here is not None
+            and route is not None
+            and (route.ingress == here.name.name and route.app_name == here.name.app_name)
+        )
+
+    # ------------------------------------------------------------------ requests
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """See ASGI."""
+        path = scope["path"]
+        is_http = scope["type"] == "http"
+        if self._keys is not None and not (is_http and path == "/-/healthz"):
+            headers = keys.admitted(self._keys, scope["headers"])
+            if headers is None:
+                await refuse(scope, receive, send, 401, keys.REFUSAL, keys.CHALLENGE)
+                return
+            scope["headers"] = headers
+        if is_http and path.startswith("/-/"):
+            await self._own(receive.__self__, path)
+            return
+        route = self.routes.match(path)
+        if route is None:
+            await refuse(scope, receive, send, 404, self._not_found(scope, path))
+            return
+        context, timeout = self._context(scope, route)
+        if is_http:
+            send.routed(scope["method"], route, context)
+        root = "" if route.prefix == "/" else route.prefix
+        scope["root_path"] = self._options.root_path + root
+        if self._options.root_path:
+            scope["path"] = self._options.root_path + path
+        token = request.set(context)
+        try:
+            if is_http:
+                await self._http(scope, receive, send, route, context, timeout)
+            else:
+                await self._websocket(scope, receive, send, route, context)
+        finally:
+            request.reset(token)
+
+    def _context(self, scope: Any, route: Route) -> tuple[RequestContext, float | None]:
+        """Return what a request says of itself in its headers, and its time limit (seconds)."""
+        request_id = model_id = trace = session_id = ""
+        timeout = self._options.request_timeout_s
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                request_id = value.decode("latin-1")
+            elif name in (b"serve_multiplexed_model_id", b"serve-multiplexed-model-id"):
+                model_id = value.decode("latin-1")
+            elif name == b"traceparent":
+                trace = tracing.parse(value.decode("latin-1"))
+            elif name == b"x-session-id":
+                session_id = value.decode("latin-1")
+            elif name == b"x-request-timeout-seconds":
+                try:
+                    timeout = float(value)
+                except ValueError:
+                    continue
+        if timeout is not None and not 0 < timeout < math.inf:
+            timeout = None
+        context = RequestContext(
+            request_id or new_id(),
+            route.prefix,
+            route.app_name,
+            model_id,
+            trace=trace,
+            session_id=session_id,
+        )
+        if timeout is not None and scope["type"] == "http":  # a WebSocket has no time limit
+            context.deadline = self._client.loop.time() + timeout
+        return context, timeout
+
+    async def _http(
+        self,
+        scope: Any,
+        receive: Any,
+        send: Any,
+        route: Route,
+        context: RequestContext,
+        timeout: float | None,
+    ) -> None:
+        cycle = receive.__self__
+        task = asyncio.current_task()
+        assert task is not None
+        cycle.on_disconnect = task.cancel
+        if cycle.disconnected or cycle.response_complete:
+            return
+        late = None
+        is_late = False
+        if timeout is not None:
+
+            def expire() -> None:
+                nonlocal is_late
+                is_late = True
+                task.cancel()
+
+            late = self._client.loop.call_at(context.deadline, expire)
+        try:
+            await self._serve(scope, receive, send, route, context)
+        except asyncio.CancelledError:
+            cancel_children(context)
+            if is_late:
+                self._say(cycle, context, 408, f"Request {context.request_id} timed out after {timeout:g}s.")
+            elif not cycle.disconnected:
+                self._say(cycle, context, 503, "The replica ended while it had this request.")
+        except Exception as error:
+            cancel_children(context)
+            self._failed(cycle, context, route, error)
+        finally:
+            if late is not None:
+                late.cancel()
+            cycle.on_disconnect = None
+
+    async def _serve(
+        self, scope: Any, receive: Any, send: Any, route: Route, context: RequestContext
+    ) -> None:
+        """Run a request here if a slot is free or becomes free, else at another replica."""
+        here = self._here
+        ingress = route.ingress
+        if route.canary is not None and is_drawn(context.request_id, route.canary[1]):
+            ingress, here = route.canary[0], None
+        if here is None or not self._is_ours(route):
+            port = self._client.port(DeploymentId(ingress, route.app_name))
+            if route.unavailable:
+                requests.count_shed(port.name, "unavailable")
+                raise DeploymentUnavailableError(port.name, route.unavailable)
+        else:
+            port = self._client.port(here.name, hosted=True)
+            may_run = port.choosing.is_indifferent(context, self.door)
+            if may_run and not port.router.queued and here.begin_here():
+                started = self._client.loop.time()
+                try:
+                    await here.run_http(scope, receive, send, context)
+                finally:
+                    here.end_here()
+                    port.forecast.served(self._client.loop.time() - started)
+                return
+        refusal = port.refusal(context)
+        if refusal is not None:  # before its body is read
+            raise refusal
+        with WaitingBody(self._bodies) as body:
+            await body.read(scope, receive)
+            for is_last in (False, True):
+                call = Call("", (_head(scope, context), body.bytes), {}, context, "http")
+                if await self._turn(port, call):
+                    assert here is not None
+                    try:
+                        await here.run_http(scope, body.replayed(receive), send, context)
+                    finally:
+                        port.finished_here(call)
+                    return
+                try:
+                    await self._relay(call, receive.__self__, send, context)
+                    return
+                except asyncio.CancelledError:
+                    port.cancel(call)
+                    raise
+                except Exception as error:
+                    is_lost = is_death(error) and not receive.__self__.response_started
+                    if is_last or not is_lost or not (port.is_idempotent or _may_repeat(scope)):
+                        raise
+
+    async def _turn(self, port: Any, call: Call) -> bool:
+        """Wait until a request may run: True: here, and it has a slot; False: it was sent elsewhere, or
+        refused."""
+        begun: asyncio.Future[bool] = self._client.loop.create_future()
+
+        def begin_here() -> None:
+            if begun.done():
+                port.finished_here(call)  # it was cancelled while it waited
+            else:
+                begun.set_result(True)
+
+        def sent(_: Call) -> None:
+            if not begun.done():
+                begun.set_result(False)
+
+        call.begin_here = begin_here
+        call.when_sent(sent)
+        port.submit(call)
+        try:
+            return await begun
+        except asyncio.CancelledError:
+            if begun.cancelled() or not begun.result():
+                port.cancel(call)
+            else:
+                port.finished_here(call)
+            raise
+
+    async def _relay(self, call: Call, cycle: Any, send: Any, context: RequestContext) -> None:
+        """Pass on another replica's answer, as it comes."""
+        if call.ref is None:
+            raise call.error or RuntimeError("the request was not sent")
+        started = False
+        async for ref in call.ref:
+            status, headers, body, more = await ref
+            if not started:
+                started = True
+                if not more:
+                    _add_id(headers, context)
+                    answer(cycle, status, _without_length(headers), body)
+                    continue
+                _add_id(headers, context)
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _websocket(
+        self, scope: Any, receive: Any, send: Any, route: Route, context: RequestContext
+    ) -> None:
+        here = self._here
+        if here is None or not self._is_ours(route) or not here.begin_here():
+            requests.count_shed(DeploymentId(route.ingress, route.app_name), "no_slot")
+            # A WebSocket stays in its process for life: it is not sent on, and does not wait.
+            await send({"type": "websocket.close", "code": 1013, "reason": "no replica is free"})
+            return
+        try:
+            await here.run_http(scope, receive, send, context)
+        finally:
+            cancel_children(context)
+            here.end_here()
+
+    # ------------------------------------------------------------------ answers of our own
+
+    async def _own(self, cycle: Any, path: str) -> None:
+        if path == "/-/healthz":
+            answer(cycle, 200, [(_CONTENT_TYPE, TEXT)], b"success")
+        elif path == "/-/routes":
+            from skate.serve._http.responses import JSON, body_of
+
+            routes = {one.prefix: one.app_name for one in self.routes.routes}
+            answer(cycle, 200, [(_CONTENT_TYPE, JSON)], body_of(routes)[1])
+        elif path == "/-/metrics":
+            answer(cycle, *await scrape.page())
+        else:
+            answer(cycle, 404, [(_CONTENT_TYPE, TEXT)], f"Path '{path}' not found.".encode())
+
+    def _not_found(self, scope: Any, path: str) -> str:
+        host = next(
+            (value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost"
+        )
+        return f"Path '{path}' not found. Ping http://{host}/-/routes for available routes."
+
+    def _say(
+        self,
+        cycle: Any,
+        context: RequestContext,
+        status: int,
+        text: str,
+        extra: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        """Answer in place of user code; if that has begun an answer, break it off."""
+        if cycle.response_started:
+            if not cycle.response_complete:
+                cycle.transport.close()
+            return
+        headers = [(_CONTENT_TYPE, TEXT), (b"x-request-id", context.request_id.encode("latin-1"))]
+        if extra is not None:
+            headers.append(extra)
+        answer(cycle, status, headers, text.encode())
+
+    def _failed(self, cycle: Any, context: RequestContext, route: Route, raised: Exception) -> None:
+        # The text of an error of another process is a traceback, which is no business of the client's.
+        error = cause_of(raised)
+        if isinstance(error, BackPressureError):
+            after = error.retry_after_s
+            extra = (b"retry-after", b"%d" % math.ceil(after)) if after is not None else None
+            self._say(cycle, context, error.status_code, str(error), extra)
+        elif isinstance(error, DeploymentUnavailableError):
+            self._say(cycle, context, 503, str(error))
+        elif isinstance(error, RequestTimeoutError):
+            self._say(cycle, context, 408, str(error))
+        elif isinstance(error, ReplicaUnavailableError) or is_death(raised):
+            self._say(cycle, context, 502, f"{error} Request {context.request_id}.")
+        else:
+            if not isinstance(raised, RayTaskError):  # else the replica that ran it has written it already
+                logger.error("request %s of %s failed", context.request_id, route.app_name, exc_info=raised)
+            self._say(cycle, context, 500, "Internal Server Error")
+
+
+def _may_repeat(scope: Any) -> bool:
+    """Tell whether a request says of itself that it may run twice: RFC 9110, section 9.2.2, and the header
+    Idempotency-Key of an IETF draft."""
+    return scope["method"] in ("GET", "HEAD") or any(
+        name == b"idempotency-key" for name, _ in scope["headers"]
+    )
+
+
+def _head(scope: Any, context: RequestContext) -> dict[str, Any]:
+    """Return what another process needs of a request."""
+    names = ("type", "asgi", "http_version", "server", "client", "scheme", "root_path", "method", "path",
+             "raw_path", "query_string", "headers")  # fmt: skip
+    return {"route": context.route, **{name: scope[name] for name in names}}
+
+
+def _add_id(headers: list[tuple[bytes, bytes]], context: RequestContext) -> None:
+    if not any(name.lower() == b"x-request-id" for name, _ in headers):
+        headers.append((b"x-request-id", context.request_id.encode("latin-1")))
+
+
+def _without_length(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [
+        (name, value)
+        for name, value in headers
+        if name.lower() not in (b"content-length", b"transfer-encoding")
+    ]

@@ -1,0 +1,62 @@
+"""A handler's value as an HTTP response."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+TEXT = b"text/plain; charset=utf-8"
+PLAIN = b"text/plain"
+JSON = b"application/json"
+
+_encode = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=lambda one: _plain(one)
+).encode
+
+
+def body_of(value: Any) -> tuple[bytes, bytes]:
+    """Return content type and body for a value: text, bytes, or anything that JSON can hold.
+
+    Raises:
+        TypeError: JSON cannot hold it.
+        ValueError: it has a number that is not finite.
+
+    Example:
+        >>> body_of({"a": [1, 2]})
+        (b'application/json', b'{"a":[1,2]}')
+    """
+    kind = type(value)
+    if kind is str:
+        return TEXT, value.encode()
+    if kind is bytes:
+        return PLAIN, value
+    if value is None:
+        return PLAIN, b""
+    if isinstance(value, str):
+        return TEXT, value.encode()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return PLAIN, bytes(value)
+    return JSON, _encode(value).encode()
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold instead of a value that it cannot: arrays and sets as lists, models as
+    dicts."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        return value.tolist()
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode()
+    raise TypeError(
+        f"a response cannot hold {value!r:.100} ({type(value).__name__}): return text, bytes, what JSON can "
+        "hold, or a "
+        "starlette Response"
+    )

@@ -1,0 +1,174 @@
+"""Targets that the controller is to bring about: plain data, stored, compared and sent to replicas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from skate.serve._logging_config import LoggingConfig
+from skate.serve.config import AutoscalingConfig, RequestRouterConfig
+
+#: The controller's name and the namespace of all actors of serve.
+CONTROLLER, NAMESPACE = "SERVE_CONTROLLER", "serve"
+#: The name of the actor that answers the REST API, if there is one.
+ADMIN = "SERVE_ADMIN"
+#: Ends the names of canaries' deployments.
+CANARY = "#canary"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a deployment that change without a restart of its replicas."""
+
+    num_replicas: int = 1
+    max_ongoing_requests: int = 5
+    max_queued_requests: int = -1
+    user_config: Any = None
+    graceful_shutdown_wait_loop_s: float = 2.0
+    graceful_shutdown_timeout_s: float = 20.0
+    health_check_period_s: float = 10.0
+    health_check_timeout_s: float = 30.0
+    max_constructor_retry_count: int = 20
+    rolling_update_percentage: float = 0.2
+    max_surge_percent: float = 0.0
+    backpressure_status_code: int = 503
+    backpressure_retry_after_s: float | None = None
+    idempotent: bool = False
+    bake_time_s: float = 10.0
+    #: With it, ``num_replicas`` is the first number of replicas, and follows the load from then on.
+    autoscaling: AutoscalingConfig | None = None
+    logging: LoggingConfig | None = None
+    #: With the name of the class alone: ``DeploymentTarget.router`` has it, and its arguments.
+    routing: RequestRouterConfig | None = None
+
+
+@dataclass(frozen=True)
+class DeploymentTarget:
+    """One deployment of an application."""
+
+    name: str
+    #: Identifies code, constructor arguments and actor options: another one needs other replicas.
+    version: str
+    settings: Settings
+    #: Of the actors: ``num_cpus``, ``resources``, ...
+    actor_options: dict[str, Any] = field(default_factory=dict)
+    #: The pickled (class or function, args, kwargs).
+    code: bytes = b""
+    #: Where the modules that it names are found.
+    path: tuple[str, ...] = ()
+    #: The pickled autoscaling policy; empty: the load decides.
+    policy: bytes = b""
+    #: The pickled request router and its arguments; empty: the router's own order.
+    router: bytes = b""
+
+
+@dataclass(frozen=True)
+class ApplicationTarget:
+    """An application: its deployments, and where HTTP reaches it."""
+
+    name: str
+    #: None: not by HTTP.
+    route_prefix: str | None
+    #: The deployment that requests from outside go to.
+    ingress: str
+    deployments: dict[str, DeploymentTarget]
+    #: Numbers the calls of ``serve.run``; seconds of the wall clock.
+    number: int = 0
+    deployed_at: float = 0.0
+    #: Its part of a config file, as plain data; None: a program has run it.
+    config: dict[str, Any] | None = None
+    #: Programs outside may change the number of replicas.
+    external_scaler_enabled: bool = False
+
+
+@dataclass(frozen=True)
+class ApplicationState:
+    """The facts that are stored of an application."""
+
+    target: ApplicationTarget
+    #: The latest target that ran and stood its bake time, if any ever did.
+    good: ApplicationTarget | None = None
+    #: Those that were good before, with other versions; the latest last.
+    earlier: tuple[ApplicationTarget, ...] = ()
+    #: A second version beside the target, and its share of the requests (percent).
+    canary: ApplicationTarget | None = None
+    percent: float = 0.0
+    #: The target was good before, and ``roll_back`` wanted it again.
+    is_back: bool = False
+    #: Deployments that the target no longer has, and that run until nothing calls them.
+    obsolete: dict[str, DeploymentTarget] = field(default_factory=dict)
+    #: Nothing of it is wanted any more; its replicas finish their requests.
+    is_deleting: bool = False
+
+
+@dataclass(frozen=True)
+class ApiKeys:
+    """API keys as salted hashes. Nothing of them is in the ``repr``."""
+
+    salt: bytes = field(repr=False)
+    digests: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class TLSFiles:
+    """The files of a port that answers HTTPS. Each process that accepts connections reads them."""
+
+    certfile: str
+    keyfile: str
+    password: str | None = field(default=None, repr=False)
+    #: Those that clients' certificates must be signed by; None: clients need none.
+    ca_certs: str | None = None
+
+
+@dataclass(frozen=True)
+class HTTPTarget:
+    """Where the port is and how it behaves."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    root_path: str = ""
+    request_timeout_s: float | None = None
+    keep_alive_timeout_s: float = 90.0
+    max_body_bytes: int | None = None
+    header_timeout_s: float | None = 10.0
+    body_timeout_s: float | None = 30.0
+    max_queued_body_bytes: int = 256 << 20
+    #: None: every request is admitted.
+    keys: ApiKeys | None = None
+    #: None: plain HTTP.
+    tls: TLSFiles | None = None
+
+
+@dataclass(frozen=True)
+class GRPCTarget:
+    """The port that gRPC is answered at, and its services."""
+
+    port: int = 9000
+    #: Import paths of functions that add a service to a server.
+    functions: tuple[str, ...] = ()
+    request_timeout_s: float | None = None
+    enable_reflection: bool = True
+    #: Where their modules are found.
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeploymentId:
+    """Names a deployment in all applications."""
+
+    name: str
+    app_name: str
+
+    def __str__(self) -> str:
+        return f"Deployment(name={self.name!r}, app={self.app_name!r})"
+
+
+def with_logging(target: ApplicationTarget, config: LoggingConfig | None) -> ApplicationTarget:
+    """Return an application whose deployments log in this way, except those that have a configuration."""
+    deployments = {
+        name: one
+        if one.settings.logging is not None
+        else replace(one, settings=replace(one.settings, logging=config))
+        for name, one in target.deployments.items()
+    }
+    return replace(target, deployments=deployments)

@@ -1,0 +1,1 @@
+"""Ready-made request routers, under the names that Ray Serve gives them."""
