@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 import skate
 from skate import serve
+from skate.serve._controller import store
 from skate.serve.schema import ApplicationStatus, DeploymentStatus
 
 from .conftest import Web
@@ -186,9 +189,7 @@ def test_an_application_that_gets_a_route_answers_http_itself(web: Web, wait_unt
     serve.run(version.bind("x"))
     assert {*replicas("Version")} == before
     with Load(web.address) as load:
-        wait_until(
-            lambda: skate.get(controller().__ray_call__.remote(lambda self: self._replicas.doors)) == before
-        )
+        wait_until(lambda: facts_of_port() == (before, 0))
         wait_until(lambda: load.answers > 20)
         kill_controller()
         serve.run(version.bind("y"))
@@ -196,6 +197,63 @@ def test_an_application_that_gets_a_route_answers_http_itself(web: Web, wait_unt
     assert load.errors == []
     assert {*load.statuses} == {200}
     assert load.reconnects == 0
+
+
+def facts_of_port() -> tuple[set[str], int]:
+    """Return the replicas that take connections, and how many the controller has still."""
+
+    def facts(self: Any) -> tuple[set[str], int]:
+        fronts = [*self._port._leaving, *([self._port._front] if self._port._front is not None else [])]
+        return self._replicas.doors, sum(len(front.server.connections()) for front in fronts)
+
+    found: tuple[set[str], int] = skate.get(controller().__ray_call__.remote(facts))
+    return found
+
+
+def test_a_controller_that_dies_before_it_has_noted_a_door(web: Web, wait_until: Wait) -> None:
+    """The next one knows from the replica that it takes connections, and has no other door opened there."""
+    version = Version.options(num_replicas=2)
+    serve.run(version.bind("x"))
+    (first, _) = before = [*replicas("Version")]
+
+    def forget(_: Any) -> None:
+        store.save_replica(store.ReplicaRow(first, "default", "Version", "", is_door=False, is_ready=True))
+
+    with Load(web.address) as load:
+        wait_until(lambda: load.answers > 20)
+        skate.get(controller().__ray_call__.remote(forget))
+        kill_controller()
+        wait_until(lambda: facts_of_port() == ({*before}, 0))
+        serve.run(version.bind("y"))
+        wait_until(lambda: load.bodies[b"y"] > 20)
+    assert load.errors == []
+    assert load.reconnects == 0
+
+
+def test_an_answer_that_a_client_takes_slowly_is_whole(web: Web) -> None:
+    """Its replica has written it and has no request left; it must not leave before the client has it."""
+
+    @serve.deployment
+    class Long:
+        def __init__(self, letter: str) -> None:
+            self.answer = letter.encode() * 8_000_000
+
+        def __call__(self, request: Any) -> bytes:
+            return self.answer
+
+    serve.run(Long.bind("a"))
+    client = http.client.HTTPConnection(*web.address.removeprefix("http://").split(":"))
+    client.request("GET", "/")
+    answer = client.getresponse()
+    (replica,) = replicas("Long").values()
+    updating = threading.Thread(target=serve.run, args=(Long.bind("b"),))
+    updating.start()
+    while not skate.get(replica.counts.remote())["draining"]:
+        pass
+    assert answer.read() == b"a" * 8_000_000
+    updating.join()
+    client.request("GET", "/")
+    assert client.getresponse().read() == b"b" * 8_000_000
 
 
 def test_an_unhealthy_replica_is_replaced(web: Web, wait_until: Wait) -> None:

@@ -122,15 +122,14 @@ class Port:
             f"{CONTROLLER_DOOR}-front{next(_fronts)}", self._folder, self.options, self._client
         )
         self._front.routes_changed(self._routes)
-        self._spawn(self._front.open(self._listener.dup()))
+        self._front.open(self._listener.dup())
 
     async def _close_front(self, front: Any) -> None:
         """Pass its connections on as they become idle, then end it. Requests that waited for a first replica
         may take their time.
         """
         self._leaving.append(front)
-        while front.server.connections():
-            front.pass_idle_connections()
+        while not front.has_left() or front.server.connections():
             await asyncio.sleep(_POLL_S)
         self._leaving.remove(front)
         front.close()

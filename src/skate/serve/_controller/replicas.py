@@ -328,7 +328,8 @@ class Replicas:
         else:
             assert found is not None
             found.adopted(row.id, row.version, State.RUNNING, rank)
-            if row.is_door:
+            # The controller before may have died between opening a door and noting it.
+            if row.is_door or (counts is not None and counts["accepts"]):
                 self.doors.add(row.id)
             self.follow(name, found, row.id)
 

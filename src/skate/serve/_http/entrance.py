@@ -16,9 +16,10 @@ from skate.serve._http import keys, scrape
 from skate.serve._http.bodies import WaitingBody
 from skate.serve._http.limits import BodyBudget
 from skate.serve._http.observed import Observed
-from skate.serve._http.protocol import Connection, HTTPServer, answer, refuse
+from skate.serve._http.protocol import Connection, answer, refuse
 from skate.serve._http.responses import TEXT
 from skate.serve._http.routes import RouteTable, path_of
+from skate.serve._http.server import HTTPServer
 from skate.serve._http.sharing import CONTROLLER_DOOR, Door, Doors, door_path
 from skate.serve._messages import Route, Routes
 from skate.serve._observing import requests, tracing
@@ -85,11 +86,11 @@ class Entrance:
 
     # ------------------------------------------------------------------ life
 
-    async def open(self, listener: socket.socket) -> None:
+    def open(self, listener: socket.socket) -> None:
         """Accept connections."""
         self._listener = listener
         self._door = Door(door_path(self._folder, self.door), listener, self.server.adopt)
-        await self.server.accept(listener)
+        self.server.accept(listener)
 
     def routes_changed(self, table: Routes) -> None:
         """The controller has other routes."""
@@ -114,6 +115,20 @@ class Entrance:
         for one in self.server.connections():
             if isinstance(one, Connection) and not one.is_busy:
                 self._pass_on(one, b"")
+
+    def has_left(self) -> bool:
+        """Pass on what can be; tell whether nothing is left here that this process must not close.
+
+        A connection that no other process takes at the moment is kept. One of TLS stays here until its client
+        has closed it, which ``drain`` has asked for with its next answer: an idle one counts for nothing.
+        """
+        self.pass_idle_connections()
+        kept = [
+            one
+            for one in self.server.connections()
+            if not isinstance(one, Connection) or one.is_busy or not one.is_secure
+        ]
+        return not kept and not self.server.is_beginning
 
     def close(self) -> None:
         """Close every connection."""

@@ -3,25 +3,16 @@ two requests."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable
-from email.utils import formatdate
-from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from httptools import HttpParserError, HttpParserUpgrade
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from skate.serve._http.limits import MAX_HEAD_BYTES, Stage, content_length, head_bytes, time_limit
 from skate.serve._http.responses import TEXT
-from skate.serve._http.tls import context_of
 from skate.serve._targets import HTTPTarget
-
-#: Those with which uvicorn speaks WebSocket.
-_WEBSOCKET_PACKAGES = ("websockets", "wsproto")
 
 #: Returns whether it has passed on a connection, from which these bytes of its next request were read.
 PassOn = Callable[["Connection", bytes], bool]
@@ -68,7 +59,12 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether bytes of a request have come whose answer is not out."""
+        """Whether bytes of a request have come whose answer has not left this process."""
+        return self._is_handling or self.transport.get_write_buffer_size() > 0
+
+    @property
+    def _is_handling(self) -> bool:
+        """Whether bytes of a request have come whose answer is not written."""
         return self._is_in_message or self._is_refused or self._has_unanswered
 
     @property
@@ -99,8 +95,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, or pass on what belongs elsewhere."""
-        was_busy = self.is_busy
-        if self._is_refused or (not was_busy and self.pass_on(self, data)):
+        was_handling = self._is_handling
+        if self._is_refused or (not self.is_busy and self.pass_on(self, data)):
             return
         self._is_split = was_in_head = self._is_in_message and not self._is_in_body
         self._read_bytes, self._begun = len(data), 0
@@ -118,7 +114,7 @@ class Connection(HttpToolsProtocol):
         if not (was_in_head and self.stage is Stage.HEAD):
             self._since = self.loop.time()
             self._head_bytes = 0
-        if self.stage is Stage.HEAD and (was_in_head or (self._begun == 1 and not was_busy)):
+        if self.stage is Stage.HEAD and (was_in_head or (self._begun == 1 and not was_handling)):
             # Nothing else was in this read.
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
@@ -299,113 +295,6 @@ def _cancel(cycle: RequestResponseCycle) -> None:
     cancel = getattr(cycle, "on_disconnect", None)
     if cancel is not None:
         cancel()
-
-
-def _websocket(**options: Any) -> asyncio.Protocol:
-    """Make uvicorn's protocol of a WebSocket. Its library is loaded with the first one: most replicas have
-    none, and would pay for it at their start."""
-    from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
-
-    return AutoWebSocketsProtocol(**options)  # type: ignore[misc]
-
-
-class HTTPServer:
-    """Accepts connections from a listening socket, and from other processes.
-
-    Args:
-        app: the ASGI application.
-        options: of the port.
-        pass_on: see ``PassOn``.
-    """
-
-    def __init__(self, app: Any, options: HTTPTarget, pass_on: PassOn) -> None:
-        ws: Any = _websocket if any(map(find_spec, _WEBSOCKET_PACKAGES)) else "none"
-        self._config = Config(
-            app,
-            http=Connection,
-            loop="none",
-            lifespan="off",
-            ws=ws,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            root_path="",
-        )
-        self._config.load()
-        self._options = options
-        self.state = ServerState()
-        self._loop = asyncio.get_running_loop()
-        attributes = {"pass_on": staticmethod(pass_on), "options": options}
-        self._kind = type("Connection", (Connection,), attributes)
-        self._accepting: asyncio.AbstractServer | None = None
-        self._adopting: set[asyncio.Task[None]] = set()
-        self._clock: asyncio.TimerHandle | None = None
-        self._tick()
-
-    def _make(self) -> Any:
-        return self._kind(self._config, self.state, {}, self._loop)
-
-    def _tick(self) -> None:
-        self.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-        now = self._loop.time()
-        for one in self.connections():
-            if isinstance(one, Connection):
-                one.check(now)
-        self._clock = self._loop.call_later(1.0, self._tick)
-
-    async def accept(self, listener: socket.socket) -> None:
-        """Accept connections from a copy of this socket."""
-        if self._accepting is None:
-            tls: dict[str, Any] = {}
-            if self._options.tls is not None:
-                tls["ssl"] = context_of(self._options.tls)
-                tls["ssl_handshake_timeout"] = self._options.header_timeout_s or None
-            self._accepting = await self._loop.create_server(
-                self._make, sock=listener.dup(), backlog=2048, **tls
-            )
-
-    def stop_accepting(self) -> None:
-        """Accept no more. The socket's queue is shared: other processes take what waits in it."""
-        if self._accepting is not None:
-            self._accepting.close()
-            self._accepting = None
-
-    def end_secure(self) -> None:
-        """Have the connections end that cannot be passed on."""
-        for one in self.connections():
-            if isinstance(one, Connection) and one.is_secure:
-                one.end()
-
-    def adopt(self, connection: socket.socket, data: bytes) -> None:
-        """Go on with a connection of another process."""
-
-        async def connect() -> None:
-            try:
-                _, protocol = await self._loop.connect_accepted_socket(self._make, connection)
-            except OSError:
-                connection.close()
-                return
-            if data:
-                protocol.data_received(data)
-
-        task = self._loop.create_task(connect())
-        self._adopting.add(task)
-        task.add_done_callback(self._adopting.discard)
-
-    def connections(self) -> list[Any]:
-        """Return all connections, WebSockets too."""
-        return list(self.state.connections)
-
-    def close(self) -> None:
-        """Close everything."""
-        self.stop_accepting()
-        if self._clock is not None:
-            self._clock.cancel()
-        for one in self.connections():
-            transport = getattr(one, "transport", None)
-            if transport is not None:
-                transport.close()
 
 
 def answer(cycle: RequestResponseCycle, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

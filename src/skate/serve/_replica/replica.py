@@ -119,6 +119,8 @@ class Replica:
         from skate.serve._http.entrance import Entrance
         from skate.serve._http.sharing import get_listener
 
+        if self._entrance is not None:
+            return  # a controller that has died asked for it, too
         listener = None
         for holder in holders:
             listener = await asyncio.to_thread(get_listener, self._folder, holder)
@@ -128,7 +130,7 @@ class Replica:
             raise RuntimeError(
                 f"no process gave the listening socket of port {options.port}: asked {holders}"
             )
-        if self._slots.lender.draining:
+        if self._slots.lender.draining or self._entrance is not None:
             return
         self._entrance = Entrance(self.id, self._folder, options, self._client, self)
         first = asyncio.Event()
@@ -140,7 +142,7 @@ class Replica:
         self._client.watch(("routes",), changed)
         await first.wait()
         if not self._slots.lender.draining:
-            await self._entrance.open(listener)
+            self._entrance.open(listener)
 
     async def ready(self) -> None:
         """Note that the controller counts on this replica from now on."""
@@ -223,10 +225,7 @@ class Replica:
     def _is_busy(self) -> bool:
         if self._slots.lender.ongoing:
             return True
-        if self._entrance is None:
-            return False
-        self._entrance.pass_idle_connections()
-        return any(getattr(one, "is_busy", True) for one in self._entrance.server.connections())
+        return self._entrance is not None and not self._entrance.has_left()
 
     async def until_ended(self) -> None:
         """Never return: the error of this call says how the replica ended."""
