@@ -9,7 +9,7 @@ import pytest
 
 from skate.serve._client.deadlines import Deadlines
 from skate.serve._router import lender, router
-from skate.serve._router.router import Expire, Refuse, Router, Send
+from skate.serve._router.router import Expire, Refuse, Report, Router, Send
 
 
 def waiting(number: int, max_queued: int) -> Router:
@@ -42,6 +42,37 @@ def test_without_replicas_the_bound_is_the_queue_s() -> None:
     one = waiting(3, max_queued=0)
     one.table_changed({})
     assert one.bounded() == [Refuse(key, 0) for key in range(3)]
+
+
+def test_a_hopeless_request_gives_its_turn_away() -> None:
+    """The report that follows says what the router has: a lender that believes that nothing is left lends the
+    slot twice."""
+    one = Router()
+    one.is_hopeless = lambda deadline, others: others > 0 and deadline < 5
+    one.submitted("late", 4.0)
+    one.submitted("fresh", 9.0)
+    one.submitted("alone", 4.0)
+    one.table_changed({"a": 1})
+    assert one.answered("a", 1, 1, 0) == [Expire("late"), Send("fresh", "a"), Report("a", 2, 1, 0, 1)]
+    assert one.ended("fresh", keeps=True) == [Send("alone", "a")]
+
+
+def test_nothing_is_hopeless_while_credits_suffice() -> None:
+    one = Router()
+    one.is_hopeless = lambda deadline, others: others > 0
+    one.table_changed({"a": 2})
+    one.submitted(1, 4.0)
+    one.submitted(2, 4.0)
+    sent = one.answered("a", 1, 2, 0)
+    assert [command for command in sent if isinstance(command, Expire | Send)] == [Send(1, "a"), Send(2, "a")]
+
+
+def test_a_request_that_was_not_sent_after_all_corrects_the_report() -> None:
+    one = Router()
+    one.submitted("x")
+    one.table_changed({"a": 1})
+    assert one.answered("a", 1, 1, 0) == [Send("x", "a"), Report("a", 2, 0, 0, 1)]
+    assert one.unsent("x") == [Report("a", 3, 0, 1, 1)]
 
 
 def test_commands_of_different_kinds_differ() -> None:

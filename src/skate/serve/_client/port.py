@@ -79,6 +79,7 @@ class Port:
         self._host = host
         self._submit = submit
         self.router = routing.Router(own=host.id if host else "")
+        self.router.is_hopeless = self._is_hopeless
         self._actors: dict[str, Any] = {}
         self._calls: dict[Hashable, Call] = {}
         #: Calls of every replica that have not ended.
@@ -239,21 +240,17 @@ class Port:
             self._refuse(self._calls.pop(command.key), command.queued)
         elif isinstance(command, routing.Expire):
             call = self._calls.pop(command.key)
-            requests.count_dropped(self.name, call.context, "queued")
+            requests.count_dropped(self.name, call.context, "queued", is_late=True)
             call.finish(None, RequestTimeoutError(call.context.request_id))
         else:
             self._lost(self._calls.pop(command.key), command.replica, reason)
 
     def _send(self, call: Call, replica: str) -> None:
         now = self._loop.time()
-        deadline = call.context.deadline
-        is_late = bool(deadline) and self.forecast.is_hopeless(self.router.queued, deadline - now)
-        if is_late or call.is_cancelled:
+        if call.is_cancelled:
             del self._calls[call.key]
-            requests.count_dropped(self.name, call.context, "queued", is_late)
-            error = RequestTimeoutError if is_late else RequestCancelledError
-            call.finish(None, error(call.context.request_id))
-            self._expire()
+            requests.count_dropped(self.name, call.context, "queued")
+            call.finish(None, RequestCancelledError(call.context.request_id))
             self._perform(self.router.unsent(call.key))
             return
         self._sent += 1
@@ -281,6 +278,9 @@ class Port:
             call.sent(ref)
             self.choosing.sent(call, replica)
             ref.completed().as_future().add_done_callback(partial(self._stream_done, call, replica))
+
+    def _is_hopeless(self, deadline: float, others: int) -> bool:
+        return self.forecast.is_hopeless(others, deadline - self._loop.time())
 
     def _done(self, call: Call, replica: str, future: asyncio.Future[Any]) -> None:
         error = None if future.cancelled() else future.exception()

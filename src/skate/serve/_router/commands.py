@@ -40,7 +40,7 @@ class Refuse:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Expire:
-    """A request's deadline passed while it waited; it was never sent."""
+    """A request's deadline passed while it waited, or would pass before its end; it was never sent."""
 
     key: Key
 

@@ -11,7 +11,7 @@ from collections import deque
 
 #: The rate is that of about so many latest departures, or of two for each slot if these are more.
 _DEPARTURES = 16
-#: The median is that of so many latest requests; it is looked up anew after a quarter of them.
+#: The median is that of so many latest requests; it is looked up anew when a quarter of them are new.
 _SERVICES = 64
 
 
@@ -50,7 +50,7 @@ class Forecast:
         return self._enough
 
     def _sort(self) -> None:
-        if self._unsorted >= min(_SERVICES // 4, len(self._services)) > 0:
+        if 4 * self._unsorted >= len(self._services) > 0:
             ordered = sorted(self._services)
             self._median = ordered[len(ordered) // 2]
             self._enough = min(ordered[len(ordered) * 9 // 10], 2 * self._median)
@@ -114,11 +114,11 @@ class Forecast:
         wait = self.wait_s(ahead, slots, now)
         return wait if wait is not None and wait > remaining - self.enough_s else None
 
-    def is_hopeless(self, left: int, remaining: float) -> bool:
-        """Tell whether a request that waited should give its turn to the next.
+    def is_hopeless(self, others: int, remaining: float) -> bool:
+        """Tell whether a request that waited should give its turn to another.
 
         Args:
-            left: how many wait behind it; it gives way to none but these.
+            others: how many would have no turn otherwise.
             remaining: until its deadline (seconds).
         """
-        return remaining <= 0 or (left > 0 and remaining < self.enough_s)
+        return remaining <= 0 or (others > 0 and remaining < self.enough_s)

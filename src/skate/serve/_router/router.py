@@ -15,7 +15,7 @@ Some requests take credits of some replicas only, and let others pass meanwhile 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from skate.serve._router.commands import Command, Expire, Lost, Refuse, Report, Send
 from skate.serve._router.credits import Credits
@@ -40,6 +40,9 @@ class Router:
     def __init__(self, max_queued: int = -1, own: str = "") -> None:
         self.max_queued = max_queued
         self.own = own
+        #: Hook of its owner: tells whether a request with this deadline should give its turn to one of so
+        #: many others, for which there is no credit.
+        self.is_hopeless: Callable[[float, int], bool] = lambda deadline, others: False
         #: Replicas that get a request only if no other has a credit.
         self.avoided: frozenset[str] = frozenset()
         self._replicas: dict[str, Credits] = {}
@@ -250,28 +253,30 @@ class Router:
         name = self._at.pop(key, None)
         if name is None:
             return []
-        self._models.ended(key)
-        one = self._replicas[name]
-        one.sent.discard(key)
+        one = self._left(name, key)
         if keeps:
             one.received += 1
-            if not one.retired:
-                one.held += 1
+            one.held += not one.retired
         self._forget_if_done(name, one)
         return self._settle()
 
     def unsent(self, key: Key) -> list[Command]:
-        """A request that was to be sent was dropped in that moment, as it was late: its credit stays."""
+        """A request that was to be sent was cancelled in that moment: its credit stays."""
         name = self._at.pop(key, None)
         if name is None:
             return []
+        one = self._left(name, key)
+        one.held += not one.retired
+        one.listening = False  # the latest report says that the credit is used: another one is due
+        self._forget_if_done(name, one)
+        return self._settle()
+
+    def _left(self, name: str, key: Key) -> Credits:
+        """A request is not at its replica any more."""
         self._models.ended(key)
         one = self._replicas[name]
         one.sent.discard(key)
-        if not one.retired:
-            one.held += 1
-        self._forget_if_done(name, one)
-        return self._settle()
+        return one
 
     def answered(self, name: str, number: int, granted: int, recalled: int) -> list[Command]:
         """A replica's lender answered a report.
@@ -353,6 +358,11 @@ class Router:
                 break
             line, name = found
             key = next(iter(line.keys))
+            deadline = self._lines.queue[key].deadline
+            if deadline and self.is_hopeless(deadline, max(0, self.queued - self.credits)):
+                self.withdrawn(key)
+                commands.append(Expire(key))
+                continue
             self._lines.leave(key)
             one = self._replicas[name]
             one.held -= 1
@@ -360,7 +370,7 @@ class Router:
             self._at[key] = name
             self._models.sent(key)
             commands.append(Send(key, name))
-        everywhere, ranked = self._wants()
+        everywhere, ranked = self._lines.wants()
         spare = -1 if self.is_hungry else 0
         for name, one in self._replicas.items():
             if one.retired:
@@ -387,19 +397,6 @@ class Router:
         if wanted < 0:
             return one.asked == 0
         return wanted > 0 and (one.asked <= 0 or (one.asked < one.slots and wanted >= 2 * one.asked))
-
-    def _wants(self) -> tuple[int, dict[str, int]]:
-        """Return how many requests wait that may go to every replica, and how many to some, by replica."""
-        everywhere = len(self._lines.any.keys)
-        ranked: dict[str, int] = {}
-        for line in self._lines.others:
-            count = len(line.keys)
-            if line.ranks is None or line is self._lines.undecided:
-                everywhere += count
-                continue
-            for name in {name for rank in line.ranks for name in rank}:
-                ranked[name] = ranked.get(name, 0) + count
-        return everywhere, ranked
 
     def _next(self) -> tuple[Line, str] | None:
         """Return the line whose oldest request goes now, and where it goes; None: none can go."""
