@@ -92,7 +92,7 @@ class StreamCalls:
             entry = stream.take()
             if entry is None:
                 return None
-            if stream.limit:
+            if stream.to_tell():
                 self._send_taken(task, stream)
             return make_ref(entry, self._home)
 
@@ -182,7 +182,7 @@ class StreamCalls:
         return serialized.kind, serialized.to_bytes()
 
     def _send_taken(self, task: TaskRecord, stream: Stream) -> None:
-        """Tell the generator that an item was taken, so that it goes on."""
+        """Tell the generator that items were taken, so that it goes on."""
         connection = task.connection
         if connection is not None and not stream.ended:
             connection.send(wire.StreamTaken(task.seq, stream.taken))

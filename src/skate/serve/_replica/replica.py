@@ -36,8 +36,9 @@ logger = logging.getLogger("skate.serve")
 _IDLE_S = 0.02
 _POLL_S = 0.005
 
-#: An answer of gRPC that is a stream runs ahead of its client by so many messages.
-_AHEAD = 64
+#: A stream of a handle runs ahead of its consumer by so many items, and an answer of HTTP or gRPC by so many
+#: parts, which are larger.
+_ITEMS_AHEAD, _PARTS_AHEAD = 256, 64
 
 
 class Replica:
@@ -286,6 +287,7 @@ class Replica:
             self._work.end(context)
             self._slots.leave(router, keeps)
 
+    @method(_generator_backpressure_num_objects=_ITEMS_AHEAD)  # type: ignore[untyped-decorator]
     async def stream(self, meta: Meta, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Run a generator method of the user's object."""
         router, request_id, method, model_id, remaining, trace = meta
@@ -299,6 +301,7 @@ class Replica:
             self._work.end(context)
             self._slots.leave(router, False)
 
+    @method(_generator_backpressure_num_objects=_PARTS_AHEAD)  # type: ignore[untyped-decorator]
     async def http(self, meta: Meta, /, head: dict[str, Any], body: bytes) -> AsyncIterator[Any]:
         """Run an HTTP request that another process accepted; yield (status, headers, body, more) as they
         come."""
@@ -358,7 +361,7 @@ class Replica:
             self._work.end(context, running.status, running.error)
             self._slots.leave(router, True)
 
-    @method(_generator_backpressure_num_objects=_AHEAD)  # type: ignore[untyped-decorator]
+    @method(_generator_backpressure_num_objects=_PARTS_AHEAD)  # type: ignore[untyped-decorator]
     async def rpc_stream(self, meta: Meta, /, head: bytes, message: bytes) -> AsyncIterator[Any]:
         """Run an RPC that the door accepted; yield messages as they come, and the end."""
         running, router, context = await self._enter_rpc(meta, head, message, False)

@@ -52,6 +52,41 @@ def test_items_are_taken_in_order(refs: RefTable, stream: Stream) -> None:
         assert refs.entries[entry.id] is entry
 
 
+@given(st.integers(1, 100), st.lists(st.booleans(), max_size=300))
+def test_the_generator_hears_of_what_was_taken_in_time(limit: int, moves: list[bool]) -> None:
+    """It runs on by what it has heard: never further ahead than its limit, and never does it wait for news while
+    its taker waits for items."""
+    stream = Stream(RefTable(), ME, BASE, limit)
+    sent = heard = 0
+    for is_sent in moves:
+        if is_sent and sent - heard < limit:
+            stream.arrive(sent)
+            sent += 1
+        elif stream.take() is not None and stream.to_tell():
+            heard = stream.taken
+        assert sent - stream.taken <= limit
+        if sent == stream.taken:
+            assert sent - heard < limit
+
+
+def test_a_large_limit_costs_few_messages() -> None:
+    stream = Stream(RefTable(), ME, BASE, 64)
+    for index in range(64):
+        stream.arrive(index)
+    told = []
+    for index in range(64):
+        stream.take()
+        if stream.to_tell():
+            told.append(index + 1)
+    assert told == [16, 32, 48, 64]
+
+
+def test_a_stream_without_a_limit_tells_nothing(stream: Stream) -> None:
+    stream.arrive(0)
+    stream.take()
+    assert not stream.to_tell()
+
+
 def test_what_came_already_or_too_early_is_not_wanted(stream: Stream) -> None:
     assert stream.arrive(1) is None
     stream.arrive(0)
