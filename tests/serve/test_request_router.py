@@ -34,8 +34,6 @@ from ..cluster.waiting import wait_for
 from .conftest import Web
 
 Wait = Callable[[Callable[[], object]], None]
-#: A replica whose slots are all lent counts as full until one comes back: here each process may have one of each.
-ROOM = {"max_ongoing_requests": 20}
 
 
 def by_name(replicas: list[RunningReplica]) -> list[RunningReplica]:
@@ -172,6 +170,24 @@ def test_the_next_group_is_taken_if_the_first_is_full_and_no_other_replica(
     assert waits.result() in (first, second)
 
 
+@skate.remote(num_cpus=0)
+class Caller:
+    """Another process. It keeps a credit of the replica that it called last."""
+
+    def call(self, handle: Any) -> str:
+        answer: str = handle.remote().result()
+        return answer
+
+
+def test_a_replica_whose_credits_are_elsewhere_is_not_full(web: Web) -> None:
+    handle = run(Ranks, max_ongoing_requests=1)
+    first, *_ = sorted(replicas())
+    callers = [Caller.remote() for _ in range(2)]
+    for _ in range(3):
+        assert handle.remote().result() == first
+        assert [skate.get(one.call.remote(handle)) for one in callers] == [first] * 2
+
+
 class ByWeight(RequestRouter):
     """The replica that says the highest weight."""
 
@@ -246,7 +262,7 @@ def test_a_choice_of_nothing_is_made_again(web: Web) -> None:
 
 
 def test_a_replica_that_dies_is_no_candidate_any_more(web: Web, wait_until: Wait) -> None:
-    handle = run(Ranks, idempotent=True, **ROOM)
+    handle = run(Ranks, idempotent=True)
     first, *_ = sorted(replicas())
     wait_for(lambda: handle.remote().result() == first, "the first rank")
     os.kill(skate.get(replicas()[first].__ray_call__.remote(lambda self: os.getpid())), signal.SIGKILL)
@@ -255,7 +271,7 @@ def test_a_replica_that_dies_is_no_candidate_any_more(web: Web, wait_until: Wait
 
 
 def test_another_class_restarts_nothing(web: Web, wait_until: Wait) -> None:
-    handle = run(Ranks, **ROOM)
+    handle = run(Ranks)
     before = sorted(replicas())
     assert handle.remote(2).result() == before[0]
     run(ByNumber)
@@ -267,7 +283,7 @@ def test_another_class_restarts_nothing(web: Web, wait_until: Wait) -> None:
 
 def test_classes_that_are_ready(web: Web) -> None:
     """Once a credit of each replica is here, they choose as they say."""
-    handle = run(RoundRobinRouter, **ROOM)
+    handle = run(RoundRobinRouter)
     names = sorted(replicas())
     in_turn = dict.fromkeys(names, 3)
     wait_for(lambda: Counter(handle.remote().result() for _ in range(9)) == in_turn, "equal turns")
@@ -278,11 +294,11 @@ def test_classes_that_are_ready(web: Web) -> None:
             for number in range(12)
         ]
 
-    run(ConsistentHashRouter, {"num_fallback_replicas": 0}, **ROOM)
+    run(ConsistentHashRouter, {"num_fallback_replicas": 0})
     assert all(len(one) == 1 for one in homes())
     assert set.union(*homes()) == {*names}
 
-    run(PowerOfTwoChoicesRequestRouter, **ROOM)
+    run(PowerOfTwoChoicesRequestRouter)
     wait_for(lambda: {handle.remote().result() for _ in range(60)} == {*names}, "calls of all")
 
 

@@ -92,7 +92,7 @@ class StreamCalls:
             entry = stream.take()
             if entry is None:
                 return None
-            if stream.to_tell():
+            if stream.to_report():
                 self._send_taken(task, stream)
             return make_ref(entry, self._home)
 

@@ -23,7 +23,7 @@ class Stream:
     """One generator's items, in their order. Called under the core's lock."""
 
     __slots__ = ("base", "limit", "dynamic", "received", "taken", "ended", "closed",
-                 "_told", "_owner", "_refs", "_arrived", "_next", "_end")  # fmt: skip
+                 "_reported", "_owner", "_refs", "_arrived", "_next", "_end")  # fmt: skip
 
     def __init__(self, refs: RefTable, owner: bytes, base: int, limit: int, *, dynamic: bool = False) -> None:
         self.base = base
@@ -34,7 +34,7 @@ class Stream:
         self.received = 0
         self.taken = 0
         #: How many the generator knows to be taken.
-        self._told = 0
+        self._reported = 0
         self.ended = False
         self.closed = False
         self._owner = owner
@@ -78,15 +78,15 @@ class Stream:
         self.taken += 1
         return self._arrived.popleft()
 
-    def to_tell(self) -> bool:
+    def to_report(self) -> bool:
         """Tell whether the generator should hear now of the items that were taken since it last did.
 
         A message for each item would cost as much as the item: a large limit is reported by quarters, and
         when the taker has nothing left, as the generator may wait for it.
         """
-        if not self.limit or (self._arrived and self.taken - self._told < max(1, self.limit // 4)):
+        if not self.limit or (self._arrived and self.taken - self._reported < max(1, self.limit // 4)):
             return False
-        self._told = self.taken
+        self._reported = self.taken
         return True
 
     def arrive(self, index: int) -> ObjectEntry | None:

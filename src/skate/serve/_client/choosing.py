@@ -42,6 +42,8 @@ _FACTS_WAIT_S = 1.0
 #: A custom request router is asked for so many waiting requests at a time, the oldest, and may take so long
 #: for each (seconds).
 _MOST_ASKED, _ANSWER_S = 64, 10.0
+#: A replica that takes longer to say whether it has room counts as full (seconds).
+_ROOM_S = 0.25
 
 Perform = Callable[[list[routing.Command]], object]
 Watch = Callable[[Any, Callable[[Any], object]], object]
@@ -293,7 +295,7 @@ class Choosing:
     async def _ask(self, call: Call) -> None:
         """Have the user's class choose for a request, again and again until it is sent."""
         pending = self._pending[call.key] = _pending(call)
-        pause_s, is_first = self._config.initial_backoff_s, True
+        pause_s = self._config.initial_backoff_s
         while (custom := self._custom) is not None and self._router.is_waiting(call.key):
             pause = self._pauses[call.key] = self._loop.create_future()
             if self._replicas:
@@ -302,17 +304,36 @@ class Choosing:
                     chosen = await asyncio.wait_for(
                         custom.choose_replicas(list(self._replicas.values()), pending), _ANSWER_S
                     )
-                    ranks = _ranks(chosen)
+                    ranks = await self._with_room(_ranks(chosen))
                 except Exception as error:
                     self._say("failed in choose_replicas", error)
                     ranks = None
-                self._perform(self._router.chosen(call.key, ranks, is_first and ranks is not None))
-                is_first = False
+                self._perform(self._router.chosen(call.key, ranks))
                 if ranks is None:
                     # Until it is sent it counts among those that are asked for: all of them may fail.
                     pause_s = self._config.max_backoff_s
             await asyncio.wait([pause], timeout=pause_s)
             pause_s = min(pause_s * self._config.backoff_multiplier, self._config.max_backoff_s)
+
+    async def _with_room(self, ranks: Ranks) -> Ranks:
+        """Return the groups from the first on that may have a free slot; if none has one, all.
+
+        A group of which no credit is here is asked. If it has room, its credits are where nobody needs them:
+        it is returned alone, for its lender gets them back soon.
+        """
+        for index, rank in enumerate(ranks[:-1]):
+            if any(self._router.has_credit(name) for name in rank):
+                return ranks[index:]
+            asked = [self._replicas[name] for name in rank if name in self._replicas]
+            lengths = await asyncio.gather(
+                *(one.get_queue_len(deadline_s=_ROOM_S) for one in asked), return_exceptions=True
+            )
+            if any(
+                isinstance(length, int) and length < one.max_ongoing_requests
+                for one, length in zip(asked, lengths, strict=True)
+            ):
+                return (rank,)
+        return ranks
 
     def _id(self, replica: str) -> ReplicaID:
         return ReplicaID(replica, self._name.name, self._name.app_name)

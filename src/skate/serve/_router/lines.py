@@ -23,7 +23,7 @@ class Line:
         model: that they are for; "": none.
     """
 
-    __slots__ = ("ranks", "session", "model", "keys", "pressed", "is_strict")
+    __slots__ = ("ranks", "session", "model", "keys", "pressed")
 
     def __init__(self, ranks: Ranks | None = None, session: str = "", model: str = "") -> None:
         self.ranks = ranks
@@ -33,8 +33,6 @@ class Line:
         self.keys: dict[Key, int] = {}
         #: Requests up to this number have waited for long.
         self.pressed = 0
-        #: A group of which a replica was not heard of yet is waited for, before the next one is looked at.
-        self.is_strict = False
 
     @property
     def first(self) -> int:

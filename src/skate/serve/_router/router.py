@@ -106,6 +106,10 @@ class Router:
             return 0, False
         return len(one.sent), one.is_free or not one.received
 
+    def has_credit(self, name: str) -> bool:
+        """Tell whether a request can be sent to a replica now."""
+        return name in self._replicas and self._replicas[name].is_free
+
     @property
     def is_informed(self) -> bool:
         """Whether it knows which models replicas have."""
@@ -171,19 +175,16 @@ class Router:
         """A request that waits is to wait until ``chosen`` says where it may go."""
         self._lines.move(key, self._lines.undecided)
 
-    def chosen(self, key: Key, ranks: Ranks | None, is_strict: bool = False) -> list[Command]:
+    def chosen(self, key: Key, ranks: Ranks | None) -> list[Command]:
         """A custom request router has chosen for a request that waits; it may choose again.
 
         Args:
             key: identifies it.
             ranks: replicas, one of which it goes to; None: any.
-            is_strict: a group of which a replica was not heard of yet is waited for.
         """
         if not self.is_waiting(key):
             return []
-        line = Line(ranks) if ranks is not None else self._lines.loose
-        line.is_strict = is_strict
-        self._lines.move(key, line)
+        self._lines.move(key, Line(ranks) if ranks is not None else self._lines.loose)
         return self._settle()
 
     def bounded(self) -> list[Command]:
@@ -420,8 +421,6 @@ class Router:
             found = [(name in self.avoided, len(one.sent), name) for name, one in known if name in free]
             if found:
                 return min(found, key=lambda one: one[:2])[2]  # of equals the first
-            if line.is_strict and any(not one.received and not one.retired for _, one in known):
-                return None
         return None
 
     def _free(self) -> list[str]:

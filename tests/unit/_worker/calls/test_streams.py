@@ -62,7 +62,7 @@ def test_the_generator_hears_of_what_was_taken_in_time(limit: int, moves: list[b
         if is_sent and sent - heard < limit:
             stream.arrive(sent)
             sent += 1
-        elif stream.take() is not None and stream.to_tell():
+        elif stream.take() is not None and stream.to_report():
             heard = stream.taken
         assert sent - stream.taken <= limit
         if sent == stream.taken:
@@ -76,7 +76,7 @@ def test_a_large_limit_costs_few_messages() -> None:
     told = []
     for index in range(64):
         stream.take()
-        if stream.to_tell():
+        if stream.to_report():
             told.append(index + 1)
     assert told == [16, 32, 48, 64]
 
@@ -84,7 +84,7 @@ def test_a_large_limit_costs_few_messages() -> None:
 def test_a_stream_without_a_limit_tells_nothing(stream: Stream) -> None:
     stream.arrive(0)
     stream.take()
-    assert not stream.to_tell()
+    assert not stream.to_report()
 
 
 def test_what_came_already_or_too_early_is_not_wanted(stream: Stream) -> None:
