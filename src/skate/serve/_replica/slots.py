@@ -49,10 +49,12 @@ class Slots:
         try:
             await token
         except asyncio.CancelledError:
-            if token.cancelled():
-                self._perform(self.lender.withdrawn(token, self._loop.time()))
+            try:
+                commands = self.lender.withdrawn(token, self._loop.time())
+            except KeyError:  # it was its turn in the same moment
+                self.leave(router, False)
             else:
-                self.leave(router, False)  # it began in the same moment
+                self._perform(commands)
             raise
 
     def leave(self, router: str, keeps: bool) -> None:
@@ -101,7 +103,8 @@ class Slots:
         for command in commands:
             if isinstance(command, lending.Begin):
                 token: asyncio.Future[None] = command.token  # type: ignore[assignment]
-                token.set_result(None)
+                if not token.cancelled():  # else its request gives the slot back at its next step
+                    token.set_result(None)
             else:
                 self._polls.pop(command.router)(command.granted, command.recalled)
         if self._timer is None and self.lender.is_awaited:
