@@ -441,4 +441,4 @@ class Replica:
 
     def _process_gone(self, process: bytes) -> None:
         # On whatever thread leads the reactor, under its lock.
-        self._loop.call_soon_threadsafe(self._slots.router_gone, process.hex())
+        self._loop.call_soon_threadsafe(self._slots.process_gone, process.hex())
