@@ -201,7 +201,10 @@ class Replica:
             elif idle_since is None:
                 idle_since = self._loop.time()
             elif self._loop.time() - idle_since >= _IDLE_S:
-                break
+                if self._entrance is not None:
+                    self._entrance.close_door()
+                if not self._is_busy():
+                    break
             await asyncio.sleep(_POLL_S)
         finished = not self._is_busy()
         if self._entrance is not None:
