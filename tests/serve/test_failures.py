@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.serve.conftest import Web
-from tests.serve.processes import kill_controller
+from tests.serve.processes import counts, kill_controller, replicas
 
+import skate
 from skate import serve
 from skate.serve.exceptions import ReplicaUnavailableError
+
+Wait = Callable[[Callable[[], object]], None]
 
 
 class Deadly:
@@ -153,3 +158,70 @@ def test_a_blocked_replica_does_not_hold_up_a_new_controller(
     assert serve.status().applications["default"].status == "RUNNING"
     (places / "go").write_bytes(b"")
     assert stuck.result(timeout_s=60)
+
+
+@serve.deployment(max_ongoing_requests=4)
+class Endless:
+    """Runs until it is cancelled, and counts that."""
+
+    def __init__(self) -> None:
+        self.begun = self.cancelled = 0
+
+    async def run(self) -> None:
+        self.begun += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    async def items(self) -> AsyncIterator[int]:
+        yield 1
+        await self.run()
+
+
+@serve.deployment
+class Between:
+    """Calls it for others."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    async def run(self) -> None:
+        await self.inner.run.remote()
+
+
+@skate.remote(num_cpus=0)
+class Caller:
+    """A process that dies with its calls."""
+
+    async def call(self, *handles: Any) -> None:
+        inner, between = handles
+        self.calls = [inner.run.remote(), between.run.remote()]
+        self.stream = inner.options(stream=True).items.remote()
+        assert await anext(self.stream) == 1
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+def test_calls_of_a_process_that_died_are_cancelled(web: Web, wait_until: Wait) -> None:
+    """Nobody waits for their results; calls that they have made are cancelled, too."""
+    between = serve.run(Between.bind(Endless.bind()), route_prefix=None)
+    inner = serve.get_deployment_handle("Endless", "default")
+    caller = Caller.remote()
+    skate.get(caller.call.remote(inner, between))
+    (replica,) = replicas("Endless").values()
+
+    def numbers() -> tuple[int, int]:
+        return skate.get(  # type: ignore[no-any-return]
+            replica.__ray_call__.remote(
+                lambda self: (self._code.servable.begun, self._code.servable.cancelled)
+            )
+        )
+
+    wait_until(lambda: numbers() == (3, 0))
+    os.kill(skate.get(caller.pid.remote()), signal.SIGKILL)
+    wait_until(lambda: numbers() == (3, 3))
+    for name in ("Endless", "Between"):
+        wait_until(lambda: [one["ongoing"] for one in counts(name)] == [0])  # noqa: B023

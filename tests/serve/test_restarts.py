@@ -160,3 +160,24 @@ def test_a_replica_that_waits_for_resources_does_not_hold_up_the_next_controller
     wait_until(lambda: states("Inner") == {"RUNNING": 1, "STARTING": 1})
     handle = serve.run(Inner.bind("b"), route_prefix=None)
     assert handle.remote().result() == "b"
+
+
+def test_the_last_that_has_the_port_is_about_to_end(web: Web, wait_until: Wait, tmp_path: Path) -> None:
+    """It drains. The next controller gets the listening socket from it, and takes its connections."""
+    lock = Lock(tmp_path / "lock")
+    serve.run(Front.bind(Inner.bind("a")))
+    (replica,) = replicas("Front").values()
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(web(f"/?wait_for={lock.path}")))
+    client.start()
+    wait_until(lambda: skate.get(replica.counts.remote())["ongoing"] == 1)
+    serve.delete("default", _blocking=False)
+    wait_until(lambda: skate.get(replica.counts.remote())["draining"])
+    kill_controller()
+    wait_until(is_back)
+    lock.free()
+    client.join()
+    assert [one.text for one in answers] == ["a"]
+    wait_until(lambda: not serve.status().applications)
+    serve.run(Front.bind(Inner.bind("b")))
+    assert web("/").text == "b"

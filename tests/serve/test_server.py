@@ -8,10 +8,12 @@ import resource
 import socket
 from typing import Any
 
-from skate.serve._http.protocol import refuse
+from skate.serve._http.protocol import Connection, refuse
 from skate.serve._http.server import HTTPServer
 from skate.serve._http.sharing import listen
 from skate.serve._targets import HTTPTarget
+
+REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -32,7 +34,7 @@ def test_what_was_accepted_is_kept_when_no_more_is() -> None:
         while not server.is_beginning:
             await asyncio.sleep(0)
         server.stop_accepting()
-        await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await loop.sock_sendall(client, REQUEST)
         answer = await loop.sock_recv(client, 1000)
         server.close()
         listener.close()
@@ -67,7 +69,7 @@ def test_a_process_without_descriptors_accepts_later(caplog: Any) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, limit)
             for one in held:
                 os.close(one)
-        await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await loop.sock_sendall(client, REQUEST)
         answer = await loop.sock_recv(client, 1000)
         server.close()
         listener.close()
@@ -78,3 +80,52 @@ def test_a_process_without_descriptors_accepts_later(caplog: Any) -> None:
     assert [one.message for one in caplog.records] == [
         "no connection can be accepted for 1 s: [Errno 24] Too many open files"
     ]
+
+
+def test_what_was_read_goes_with_its_connection() -> None:
+    """A process that drains took a connection, and passes on what is idle: not this one without its bytes."""
+
+    async def run() -> list[bytes]:
+        passed: list[bytes] = []
+
+        def pass_on(connection: Connection, data: bytes) -> bool:
+            passed.append(data)
+            connection.leave()
+            return True
+
+        server = HTTPServer(application, HTTPTarget(port=0), pass_on)
+        client, ours = socket.socketpair()
+        ours.setblocking(False)
+        server.adopt(ours, REQUEST)
+        while not passed:
+            for one in server.connections():
+                if not one.is_busy:
+                    one.pass_on(one, b"")
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        server.close()
+        client.close()
+        return passed
+
+    assert asyncio.run(run()) == [REQUEST]
+
+
+def test_a_connection_that_is_being_closed_is_not_passed_on() -> None:
+    """Its client waits for the end, which the other process would not know of."""
+
+    async def run() -> list[bool]:
+        server = HTTPServer(application, HTTPTarget(port=0), lambda connection, data: False)
+        client, ours = socket.socketpair()
+        ours.setblocking(False)
+        server.adopt(ours, REQUEST.replace(b"1.1", b"1.0"))
+        while not server.connections():
+            await asyncio.sleep(0)
+        found = []
+        while server.connections():
+            found += [one.is_busy for one in server.connections()]
+            await asyncio.sleep(0)
+        server.close()
+        client.close()
+        return found
+
+    assert {*asyncio.run(run())} == {True}

@@ -15,6 +15,8 @@ import pytest
 import skate
 from skate import serve
 from skate.serve._controller import store
+from skate.serve._replica.replica import Replica
+from skate.serve._targets import NAMESPACE
 from skate.serve.schema import ApplicationStatus, DeploymentStatus
 
 from .conftest import Web
@@ -316,3 +318,56 @@ def test_an_update_that_leaves_deployments_out_loses_nothing(web: Web, wait_unti
     assert load.errors == []
     assert {*load.statuses} == {200}
     wait_until(lambda: {*serve.status().applications["default"].deployments} == {"Door", "C"})
+
+
+def test_an_update_overtakes_a_replica_that_has_accepted_connections(web: Web, wait_until: Wait) -> None:
+    """It was not ready yet, so it serves nobody: but for these connections."""
+
+    class Late:
+        def __init__(self) -> None:
+            async def never(_: Any) -> None:
+                await asyncio.Event().wait()
+
+            Replica.ready = never  # type: ignore[method-assign]
+
+        def __call__(self, request: Any) -> str:
+            return "late"
+
+    def update() -> None:
+        with pytest.raises(RuntimeError, match="deployed again"):
+            serve.run(serve.deployment(Late).options(name="Version").bind())
+
+    serve.run(Version.bind("v1"))
+    updating = threading.Thread(target=update)
+    updating.start()
+    names: list[str] = []
+
+    def has_accepted() -> bool:
+        """Connect once more; tell whether the new replica has some of the connections."""
+        clients.append(http.client.HTTPConnection(web.host, web.port, timeout=60))
+        clients[-1].connect()
+        names[:] = [one for one in store_rows() if one not in replicas("Version")]
+        if not names:
+            return False
+        late = skate.get_actor(f"SERVE_REPLICA::default#Version#{names[0]}", namespace=NAMESPACE)
+        found: bool = skate.get(
+            late.__ray_call__.remote(
+                lambda self: bool(self._entrance and self._entrance.server.connections())
+            )
+        )
+        return found
+
+    clients: list[http.client.HTTPConnection] = []
+    wait_until(has_accepted)
+    serve.run(Version.bind("v2"))
+    updating.join()
+    for one in clients:
+        one.request("GET", "/")
+        assert one.getresponse().read() == b"v2"
+        one.close()
+
+
+def store_rows() -> list[str]:
+    """Return the replicas that the controller has started."""
+    found: list[str] = skate.get(controller().__ray_call__.remote(lambda self: [*self._replicas.actors]))
+    return found

@@ -486,5 +486,7 @@ class Controller:
             self._applications[state.target.name] = Application(state, next(self._epochs))
         await self._replicas.adopt(rows, self._deployments())
         if http is not None:
-            self._port.reopen(http, self._replicas.doors)
+            # One that drains has the socket, too, and may be the last that does.
+            doors = self._replicas.doors
+            await self._port.reopen(http, [*doors, *(self._replicas.actors.keys() - doors)])
         self._reconcile()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from skate.serve._client.client import Client
@@ -13,8 +14,12 @@ from skate.serve._http.sharing import CONTROLLER_DOOR, Door, Doors, door_path, g
 from skate.serve._messages import Routes
 from skate.serve._targets import ApiKeys, HTTPTarget
 
-#: Between two looks whether a front that is leaving still has connections (seconds).
+#: Between two looks whether a front that is leaving still has connections, or two tries to listen (seconds).
 _POLL_S = 0.05
+#: How long a controller that is restarted tries to get the port again (seconds).
+_REOPEN_S = 10.0
+
+logger = logging.getLogger("skate.serve")
 
 _fronts = itertools.count(1)
 
@@ -61,11 +66,32 @@ class Port:
             ) from None
         return self._opened(listener, options)
 
-    def reopen(self, options: HTTPTarget, holders: Iterable[str]) -> None:
-        """Get the listening socket from a replica: this controller replaces one that has died."""
-        found = (get_listener(self._folder, door) for door in holders)
-        listener = next((one for one in found if one is not None), None)
-        self._opened(listener or listen(options.host, options.port), options)
+    async def reopen(self, options: HTTPTarget, holders: Sequence[str]) -> None:
+        """Get the listening socket from a replica: this controller replaces one that has died.
+
+        Args:
+            options: of the port.
+            holders: replicas that may have it.
+        """
+        until = self._client.loop.time() + _REOPEN_S
+        while True:
+            found = (get_listener(self._folder, door) for door in holders)
+            listener = next((one for one in found if one is not None), None)
+            try:
+                self._opened(listener or listen(options.host, options.port), options)
+            except OSError as error:  # one that has it does not answer: its process is stopped, or ends
+                if self._client.loop.time() > until:
+                    logger.error(
+                        "HTTP is not answered: serve cannot listen on %s:%d any more: %s. Call serve.start() "
+                        "when the address is free",
+                        options.host,
+                        options.port,
+                        error.strerror,
+                    )
+                    return
+                await asyncio.sleep(_POLL_S)
+            else:
+                return
 
     def _opened(self, listener: socket.socket, options: HTTPTarget) -> HTTPTarget:
         self._listener = listener

@@ -58,7 +58,7 @@ class Replicas:
         self._loop = asyncio.get_running_loop()
         #: By replica.
         self.actors: dict[str, Any] = {}
-        #: Running replicas that take connections, and those that are about to.
+        #: Running replicas that take connections, and replicas that may take some already.
         self.doors: set[str] = set()
         self._opening: set[str] = set()
 
@@ -79,7 +79,10 @@ class Replicas:
             http: the port; None: there is none.
         """
         if isinstance(command, decisions.End):
-            self.end(found, command.replica)
+            if command.replica in self._opening:  # it may have accepted connections
+                self._spawn(self.retire(name, found, command.replica))
+            else:
+                self.end(found, command.replica)
             return
         if isinstance(command, decisions.Start):
             is_door = application.ingress == name.name and application.route_prefix is not None
@@ -157,17 +160,22 @@ class Replicas:
             self.actors[replica] = actor
             await actor.start.remote()
             if http is not None:
+                self._opening.add(replica)
                 await actor.open.remote(http, [CONTROLLER_DOOR, *self.doors])
             store.save_replica(replace(row, is_ready=True))
             await actor.ready.remote()
         except Exception as error:
-            if replica in found.replicas and found.replicas[replica].state is State.STARTING:
+            if _state_of(found, replica) is State.RETIRING:
+                return  # it was ended while it opened its door
+            if replica in found.replicas:
                 found.start_failed(replica, str(error), self._loop.time())
                 logger.warning("replica %s of %s did not start", replica, name)
             self._kill(replica)
             self.reconcile()
             return
-        if replica not in found.replicas:
+        finally:
+            self._opening.discard(replica)
+        if _state_of(found, replica) is not State.STARTING:
             return  # it was ended while it started
         if http is not None:
             self.doors.add(replica)
@@ -334,9 +342,13 @@ class Replicas:
             self.follow(name, found, row.id)
 
 
-def _is_running(found: Deployment, replica: str) -> bool:
+def _state_of(found: Deployment, replica: str) -> State | None:
     known = found.replicas.get(replica)
-    return known is not None and known.state is State.RUNNING
+    return None if known is None else known.state
+
+
+def _is_running(found: Deployment, replica: str) -> bool:
+    return _state_of(found, replica) is State.RUNNING
 
 
 def _actor_name(row: store.ReplicaRow) -> str:

@@ -101,14 +101,20 @@ class Entrance:
             self.pass_idle_connections()
 
     def drain(self) -> None:
-        """Accept no more, and pass connections on as soon as they are idle."""
+        """Accept no more, and pass connections on as soon as they are idle.
+
+        The door stays open: a controller that is restarted may get the listening socket from nobody else.
+        """
         self.is_draining = True
         self.server.stop_accepting()
         self.server.end_secure()
+        self.pass_idle_connections()
+
+    def close_door(self) -> None:
+        """Take no connection from other processes any more. Those that were sent come yet."""
         if self._door is not None:
             self._door.close()
             self._door = None
-        self.pass_idle_connections()
 
     def pass_idle_connections(self) -> None:
         """Pass on the connections that have no request under way."""
@@ -132,8 +138,7 @@ class Entrance:
 
     def close(self) -> None:
         """Close every connection."""
-        if self._door is not None:
-            self._door.close()
+        self.close_door()
         self._doors.close()
         self.server.close()
         if self._listener is not None:

@@ -54,13 +54,18 @@ class Connection(HttpToolsProtocol):
         self._since = self.loop.time()
         #: How much of an answer the client has not taken, and since when.
         self._unsent = (0, 0.0)
+        #: It was given the bytes that another process has read from it, if it was taken from one.
+        self._has_begun = False
 
     # ------------------------------------------------------------------ facts
 
     @property
     def is_busy(self) -> bool:
-        """Whether bytes of a request have come whose answer has not left this process."""
-        return self._is_handling or self.transport.get_write_buffer_size() > 0
+        """Whether bytes of a request have come whose answer has not left this process, or it is closing: its
+        client waits for that."""
+        if self._is_handling or not self._has_begun:
+            return True
+        return self.transport.is_closing() or self.transport.get_write_buffer_size() > 0
 
     @property
     def _is_handling(self) -> bool:
@@ -92,6 +97,12 @@ class Connection(HttpToolsProtocol):
         return self.transport.get_extra_info("socket")  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------------ bytes
+
+    def begin(self, data: bytes) -> None:
+        """Go on with what another process has read. Until then it is not passed on: that would be lost."""
+        self._has_begun = True
+        if data:
+            self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
         """Parse, or pass on what belongs elsewhere."""

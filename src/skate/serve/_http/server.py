@@ -140,14 +140,15 @@ class HTTPServer:
         self._begin(connection, data)
 
     def _begin(self, connection: socket.socket, data: bytes, **tls: Any) -> None:
+        protocol = self._make()
+
         async def connect() -> None:
             try:
-                _, protocol = await self._loop.connect_accepted_socket(self._make, connection, **tls)
+                await self._loop.connect_accepted_socket(lambda: protocol, connection, **tls)
             except OSError:  # of TLS, too: the client does not speak it
                 connection.close()
                 return
-            if data:
-                protocol.data_received(data)
+            protocol.begin(data)
 
         task = self._loop.create_task(connect())
         self._adopting.add(task)

@@ -86,16 +86,16 @@ class Door:
                 os.close(fd)
 
     def close(self) -> None:
-        """Take no more. Connections that are in the socket's queue already are taken."""
+        """Take no more. Connections that were sent already are taken."""
+        # Shut before it is emptied: what other processes send meanwhile fails there, and is not lost here.
+        self._socket.shutdown(socket.SHUT_RD)
         self._accept()
         for peer in list(self._peers):
+            with contextlib.suppress(OSError):
+                peer.shutdown(socket.SHUT_RD)
             self._read(peer)
         self._loop.remove_reader(self._socket)
         self._socket.close()
-        for peer in self._peers:
-            self._loop.remove_reader(peer)
-            peer.close()
-        self._peers.clear()
         with contextlib.suppress(OSError):
             os.unlink(self.path)
 

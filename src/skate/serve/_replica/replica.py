@@ -202,7 +202,10 @@ class Replica:
             elif idle_since is None:
                 idle_since = self._loop.time()
             elif self._loop.time() - idle_since >= _IDLE_S:
-                break
+                if self._entrance is not None:
+                    self._entrance.close_door()
+                if not self._is_busy():
+                    break
             await asyncio.sleep(_POLL_S)
         finished = not self._is_busy()
         if self._entrance is not None:
@@ -444,4 +447,4 @@ class Replica:
 
     def _process_gone(self, process: bytes) -> None:
         # On whatever thread leads the reactor, under its lock.
-        self._loop.call_soon_threadsafe(self._slots.router_gone, process.hex())
+        self._loop.call_soon_threadsafe(self._slots.process_gone, process.hex())

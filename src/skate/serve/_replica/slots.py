@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from skate.serve._router import lender as lending
 
 Answer = Callable[[int, int], object]
+
+#: The calls of a process that has ended begin no later than this after the news of its end (seconds).
+_LATE_S = 1.0
 
 
 class Slots:
@@ -22,6 +26,8 @@ class Slots:
         self._loop = asyncio.get_running_loop()
         #: Answers the latest report of each router.
         self._polls: dict[str, Answer] = {}
+        #: The requests of each router of another process: those that run, and those that wait for a slot.
+        self._calls: dict[str, set[asyncio.Task[Any]]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ requests that came here
@@ -41,7 +47,15 @@ class Slots:
     # ------------------------------------------------------------------ requests of other processes
 
     async def enter(self, router: str) -> None:
-        """Begin a request of a router: at once, or when a slot is free."""
+        """Begin a request of a router, which the calling task is: at once, or when a slot is free.
+
+        The task is cancelled when the router's process ends.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        calls = self._calls.setdefault(router, set())
+        calls.add(task)
+        task.add_done_callback(calls.discard)
         token: asyncio.Future[None] = self._loop.create_future()
         self._perform(self.lender.arrived(router, token, self._loop.time()))
         if token.done():
@@ -49,10 +63,12 @@ class Slots:
         try:
             await token
         except asyncio.CancelledError:
-            if token.cancelled():
-                self._perform(self.lender.withdrawn(token, self._loop.time()))
+            try:
+                commands = self.lender.withdrawn(token, self._loop.time())
+            except KeyError:  # it was its turn in the same moment
+                self.leave(router, False)
             else:
-                self.leave(router, False)  # it began in the same moment
+                self._perform(commands)
             raise
 
     def leave(self, router: str, keeps: bool) -> None:
@@ -80,11 +96,23 @@ class Slots:
         self.report(router, wanted, held, received, answer)
         return await future
 
-    def router_gone(self, process: str) -> None:
-        """A process has ended: its credits are free."""
+    def process_gone(self, process: str) -> None:
+        """A process has ended: its credits are free, and its requests need no answer.
+
+        Its last calls may be tasks that have not begun yet, as the news of its end overtakes them.
+        """
+        self._routers_gone(process)
+        self._loop.call_later(_LATE_S, self._routers_gone, process)
+
+    def _routers_gone(self, process: str) -> None:
+        for router in [one for one in self._calls if one.partition("/")[0] == process]:
+            for task in self._calls.pop(router):
+                task.cancel()
         for router in self.lender.routers():
             if router.partition("/")[0] == process:
-                self._polls.pop(router, None)
+                answer = self._polls.pop(router, None)
+                if answer is not None:
+                    answer(0, 0)
                 self._perform(self.lender.gone(router, self._loop.time()))
 
     def resize(self, slots: int) -> None:
@@ -101,7 +129,8 @@ class Slots:
         for command in commands:
             if isinstance(command, lending.Begin):
                 token: asyncio.Future[None] = command.token  # type: ignore[assignment]
-                token.set_result(None)
+                if not token.cancelled():  # else its request gives the slot back at its next step
+                    token.set_result(None)
             else:
                 self._polls.pop(command.router)(command.granted, command.recalled)
         if self._timer is None and self.lender.is_awaited:

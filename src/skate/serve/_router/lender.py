@@ -185,7 +185,11 @@ class Lender:
         return self._settle(now)
 
     def withdrawn(self, token: Hashable, now: float) -> list[Command]:
-        """A request that waited here was cancelled before it ran."""
+        """A request that waited here was cancelled before it ran.
+
+        Raises:
+            KeyError: it does not wait.
+        """
         for index, (waiting, router) in enumerate(self._waiting):
             if waiting == token:
                 del self._waiting[index]
