@@ -275,7 +275,6 @@ class Reactor(Network):
             if self._stale:
                 self._stale = False
                 events = ()  # the next poll finds again what is still to be handled
-            self._turn_requested = False
             for fd, event in events:
                 source = self._sources.get(fd)
                 if source is not None:
@@ -288,6 +287,9 @@ class Reactor(Network):
                         os.eventfd_read(fd)
                     except BlockingIOError:
                         pass
+                    # Not before the read: that would take the write of a request that came between, whose
+                    # flag would keep all later ones from writing while the leader sleeps.
+                    self._turn_requested = False
             if timers and timers[0].when <= monotonic():
                 self._run_timers()
             try:

@@ -134,6 +134,17 @@ def test_what_was_left_to_be_sent_is_sent_before_anybody_sleeps(stage: _Stage) -
     assert stage.reactor.wait(waiter)
 
 
+def test_a_request_that_comes_before_the_one_before_is_read(stage: _Stage) -> None:
+    """Another thread requests a turn in the middle of a turn: later requests still wake the leader."""
+    bell = stage.bell(stage.reactor.request_turn)
+    bell.ring()
+    stage.reactor.request_turn()
+    stage.reactor.turn_if_free()
+    assert bell.heard_by
+    stage.reactor.request_turn()
+    assert select.select([stage.reactor], [], [], 0)[0]
+
+
 def test_timers_run_in_their_order_and_not_when_they_were_cancelled(stage: _Stage) -> None:
     calls: list[str] = []
     waiter = Waiter()

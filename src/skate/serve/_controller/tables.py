@@ -48,11 +48,14 @@ class Watched:
         self.known.setdefault(watcher, -1)
 
     def gone(self, process: str) -> bool:
-        """A process has ended; tell whether it watched this."""
+        """A process has ended; tell whether it watched this. Its questions are answered: else the calls that
+        asked them would wait for ever."""
         names = [name for name in self.known if name.partition("/")[0] == process]
         for name in names:
             del self.known[name]
-            self._waiting.pop(name, None)
+            answer = self._waiting.pop(name, None)
+            if answer is not None:
+                answer(self.value)
         return bool(names)
 
     def is_known_to_all(self, version: int) -> bool:

@@ -132,6 +132,7 @@ class Replica:
                 f"no process gave the listening socket of port {options.port}: asked {holders}"
             )
         if self._slots.lender.draining or self._entrance is not None:
+            listener.close()
             return
         self._entrance = Entrance(self.id, self._folder, options, self._client, self)
         first = asyncio.Event()
@@ -142,7 +143,9 @@ class Replica:
 
         self._client.watch(("routes",), changed)
         await first.wait()
-        if not self._slots.lender.draining:
+        if self._slots.lender.draining:
+            listener.close()
+        else:
             self._entrance.open(listener)
 
     async def ready(self) -> None:
