@@ -23,6 +23,9 @@ from skate.serve._observing.watcher import OBSERVING
 from skate.serve._targets import CONTROLLER, NAMESPACE, GRPCTarget, HTTPTarget, TLSFiles
 from skate.serve.config import HTTPOptions, api_keys, gRPCOptions
 from skate.serve.exceptions import RayServeException
+from skate.serve.schema import ServeInstanceDetails
+from skate.util.state import list_actors, list_nodes
+from skate.util.state.common import ActorState
 
 logger = logging.getLogger("skate.serve")
 
@@ -42,6 +45,8 @@ _HTTP_IMPORTS = (
 #: RPCs under way when serve is shut down may take this time; those of applications have ended by then
 #: (seconds).
 _GRACE_S = 1.0
+#: So many actors are looked through for the facts of replicas.
+_MOST_ACTORS = 10_000
 
 
 def is_in_process() -> bool:
@@ -300,8 +305,42 @@ def series() -> dict[str, Any]:
 
 
 def details() -> dict[str, Any]:
-    """Return all that is known of the applications, as plain data in the shape of Ray's REST API."""
+    """Return all that is known of the applications, as plain data of which ``ServeInstanceDetails`` can be
+    made."""
     try:
-        return api.get(controller().details.remote())  # type: ignore[no-any-return]
+        found: dict[str, Any] = api.get(controller().details.remote())
     except RayServeException:
-        return {"applications": {}, "proxies": {}, "controller_info": {}, "target_capacity": None}
+        return ServeInstanceDetails.get_empty_schema_dict()
+    rows = {
+        row.actor_id: row
+        for row in list_actors(filters=[("ray_namespace", "=", NAMESPACE)], limit=_MOST_ACTORS, detail=True)
+    }
+    addresses = {row.node_id: row.node_ip for row in list_nodes()}
+    for row in rows.values():
+        if row.name == CONTROLLER and row.state != "DEAD":
+            found["controller_info"] = {"actor_id": row.actor_id, **_process_of(row, addresses)}
+    for application in found["applications"].values():
+        for deployment in application["deployments"].values():
+            for replica in deployment["replicas"]:
+                known = rows.get(replica["actor_id"])
+                started = (known.start_time_ms or known.creation_time_ms or 0) if known is not None else 0
+                replica |= {
+                    **_process_of(known, addresses),
+                    "pid": known and known.pid,
+                    "start_time_s": started / 1000,
+                }
+    if (door := door_address()) is not None:
+        found["grpc_options"] = {"port": int(door.rpartition(":")[2])}
+    return found
+
+
+def _process_of(row: ActorState | None, addresses: Mapping[str, str]) -> dict[str, Any]:
+    """Return the facts of an actor's process; of None, all are None."""
+    return {
+        "node_id": row and row.node_id,
+        "node_ip": addresses.get(row.node_id) if row is not None and row.node_id is not None else None,
+        "node_instance_id": None,
+        "actor_name": row and row.name,
+        "worker_id": row and row.worker_id,
+        "log_file_path": f"/worker-{row.worker_id}.log" if row is not None and row.worker_id else None,
+    }
