@@ -136,6 +136,14 @@ def test_keys_of_rays_that_are_not_there_are_refused() -> None:
         ServeDeploySchema.model_validate(data)
 
 
+def test_options_are_attributes() -> None:
+    one = DeploymentSchema("Model", num_replicas=3)
+    assert (one.num_replicas, one.user_config) == (3, None)
+    assert pickle.loads(pickle.dumps(one)) == one
+    with pytest.raises(AttributeError, match="has no attribute 'replicas'"):
+        _ = one.replicas
+
+
 def test_a_target_capacity_is_a_percentage() -> None:
     def capacity(value: Any) -> Any:
         return ServeDeploySchema.model_validate(

@@ -152,6 +152,12 @@ class DeploymentSchema(Schema):
         self.options = {key: value for key, value in options.items() if value is not None}
         checked(self.options)
 
+    def __getattr__(self, option: str) -> Any:
+        """Return an option; None: it was not given."""
+        if option not in known():
+            raise AttributeError(f"DeploymentSchema has no attribute {option!r}")
+        return self.options.get(option)
+
     @classmethod
     def keys(cls) -> list[str]:
         """Return the keys that may be given."""

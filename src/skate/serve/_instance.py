@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from skate import api
 from skate.engine import engine
 from skate.exceptions import RayError
-from skate.serve._build import import_path
+from skate.serve._build import import_path, pickled
 from skate.serve._client import client as clients
 from skate.serve._controller.controller import Controller
 from skate.serve._grpc.calls import DOOR
@@ -20,7 +20,14 @@ from skate.serve._http.keys import hashed
 from skate.serve._http.sharing import listen
 from skate.serve._left_out import refuse
 from skate.serve._observing.watcher import OBSERVING
-from skate.serve._targets import CONTROLLER, NAMESPACE, GRPCTarget, HTTPTarget, TLSFiles
+from skate.serve._targets import (
+    CONTROLLER,
+    NAMESPACE,
+    GRPCTarget,
+    HTTPTarget,
+    Middlewares,
+    TLSFiles,
+)
 from skate.serve.config import HTTPOptions, api_keys, gRPCOptions
 from skate.serve.exceptions import RayServeException
 from skate.serve.schema import ServeInstanceDetails
@@ -218,12 +225,30 @@ def _http_target(options: HTTPOptions) -> HTTPTarget:
         options.max_queued_body_bytes,
         hashed(keys, os.urandom(16)) if keys else None,
         _tls_files(options),
+        options.root_url,
+        _middlewares(options.middlewares),
     )
     if target.tls is not None:
         from skate.serve._http.tls import context_of
 
         context_of(target.tls)  # it raises here, rather than in each replica
     return target
+
+
+def _middlewares(given: Sequence[Any]) -> Middlewares | None:
+    """Return the middlewares as every process gets them.
+
+    Raises:
+        TypeError: one cannot be pickled.
+    """
+    if not given:
+        return None
+    layers = [
+        (one.cls, tuple(one.args), dict(one.kwargs)) if hasattr(one, "cls") else (one, (), {})
+        for one in given
+    ]
+    code = [kind for kind, _, _ in layers]
+    return Middlewares(pickled(layers, code), tuple(import_path()))
 
 
 def _tls_files(options: HTTPOptions) -> TLSFiles | None:
@@ -259,6 +284,8 @@ def announce(prefixes: Mapping[str, str | None], file: TextIO) -> None:
         file: where to.
     """
     address = http_address()
+    if address is not None and (http := api.get(controller().http.remote())).root_url:
+        address = http.root_url.rstrip("/")
     for name, prefix in prefixes.items():
         where = f"at {address}{prefix}" if prefix and address else "by handles"
         print(f"Application {name!r} answers {where}", file=file, flush=True)

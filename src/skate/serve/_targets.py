@@ -133,6 +133,16 @@ class TLSFiles:
 
 
 @dataclass(frozen=True)
+class Middlewares:
+    """Code of the user around everything that the port answers."""
+
+    #: The pickled functions that take an ASGI application and return one, with further arguments.
+    code: bytes = field(repr=False)
+    #: Where their modules are found.
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class HTTPTarget:
     """Where the port is and how it behaves."""
 
@@ -149,6 +159,9 @@ class HTTPTarget:
     keys: ApiKeys | None = None
     #: None: plain HTTP.
     tls: TLSFiles | None = None
+    #: By which clients reach the port, for messages; empty: by its address.
+    root_url: str = ""
+    middlewares: Middlewares | None = None
 
 
 @dataclass(frozen=True)

@@ -108,10 +108,12 @@ def _config(name: str, target: DeploymentTarget) -> dict[str, Any]:
     found: dict[str, Any] = {"name": name}
     for key, value in asdict(settings).items():
         option = _RENAMED.get(key, key)
-        if option in known() and value is not None:
+        if option in known() and (value is not None or option == "user_config"):
             found[option] = _plain(value)
     if settings.autoscaling is not None or not settings.num_replicas:
         del found["num_replicas"]
+    if settings.autoscaling is not None:
+        del found["autoscaling_config"]["policy"]  # a function of the user's is known here as bytes only
     found["backpressure_config"] = {
         "status_code": settings.backpressure_status_code,
         "retry_after_s": settings.backpressure_retry_after_s,
