@@ -159,7 +159,7 @@ def test_a_program_may_be_scaled(client: Client, wait_until: Callable[[Callable[
         (file(import_path="rest_app:nothing"), "has no nothing"),
         (file(import_path="no_such_module:app", args={}), "no_such_module"),
         (file(deployments=[{"name": "Modl"}]), "did you mean 'Model'"),
-        ({"applications": [], "target_capacity": 3}, "target_capacity"),
+        ({"applications": [], "target_capacity": 101}, "target_capacity"),
     ],
 )
 def test_mistakes_change_nothing(client: Client, body: Any, text: str) -> None:

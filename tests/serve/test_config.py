@@ -130,16 +130,30 @@ def test_mistakes_are_named_with_their_place(data: Any, text: str) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"applications": [], "target_capacity": 50},
-        {"applications": [{**APP, "autoscaling_policy": {"policy_function": "x"}}]},
-    ],
-)
-def test_keys_of_rays_that_are_not_there_are_refused(data: Any) -> None:
+def test_keys_of_rays_that_are_not_there_are_refused() -> None:
+    data = {"applications": [{**APP, "autoscaling_policy": {"policy_function": "x"}}]}
     with pytest.raises(NotImplementedError, match="is not in skate.serve"):
         ServeDeploySchema.model_validate(data)
+
+
+def test_options_are_attributes() -> None:
+    one = DeploymentSchema("Model", num_replicas=3)
+    assert (one.num_replicas, one.user_config) == (3, None)
+    assert pickle.loads(pickle.dumps(one)) == one
+    with pytest.raises(AttributeError, match="has no attribute 'replicas'"):
+        _ = one.replicas
+
+
+def test_a_target_capacity_is_a_percentage() -> None:
+    def capacity(value: Any) -> Any:
+        return ServeDeploySchema.model_validate(
+            {"applications": [], "target_capacity": value}
+        ).target_capacity
+
+    assert [capacity(value) for value in (None, 0, 12.5, 100)] == [None, 0, 12.5, 100]
+    for value in (-1, 101, "50", True, float("nan")):
+        with pytest.raises(ConfigError, match="target_capacity takes 0 to 100"):
+            capacity(value)
 
 
 def test_logging_of_an_application_is_checked() -> None:

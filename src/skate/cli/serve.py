@@ -201,6 +201,8 @@ def _status(arguments: argparse.Namespace) -> int:
 def _print(found: Any) -> None:
     for address, state in found.proxies.items():
         print(f"http       {address} {state}")
+    if found.target_capacity is not None:
+        print(f"capacity   {found.target_capacity:g} percent of the replicas of config files")
     if not found.applications:
         print("no applications")
     for name, one in found.applications.items():

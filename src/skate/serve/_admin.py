@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from skate import api
 from skate.exceptions import RayError
@@ -30,7 +30,7 @@ from skate.serve._left_out import LeftOutError
 from skate.serve._options import checked
 from skate.serve._targets import ADMIN, NAMESPACE, DeploymentId
 from skate.serve.exceptions import RayServeException
-from skate.util.state import list_actors
+from skate.serve.schema import APIType
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -92,10 +92,12 @@ class Administration:
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
         """Return the answer to a request."""
-        path = urlsplit(path).path
+        parts = urlsplit(path)
+        path = parts.path
         if _APPLICATIONS.fullmatch(path):
+            source = parse_qs(parts.query).get("api_type", [""])[0].lower()
             found: dict[str, Callable[[bytes], Answer]] = {
-                "GET": self._get,
+                "GET": lambda _: self._get(source),
                 "PUT": self._put,
                 "DELETE": self._delete,
             }
@@ -111,20 +113,20 @@ class Administration:
         except (ConfigError, LeftOutError, json.JSONDecodeError) as error:
             return Answer(400, {"error": str(error)})
 
-    def _get(self, _: bytes) -> Answer:
+    def _get(self, source: str) -> Answer:
+        """Return how everything stands.
+
+        Args:
+            source: of the applications that are shown, an ``APIType``; empty: all are.
+        """
+        valid = APIType.get_valid_user_values()
+        if source and source not in valid:
+            return Answer(400, {"error": f"api_type is {' or '.join(valid)}, got {source!r}"})
         found = _instance.details()
-        rows = {row.actor_id: row for row in list_actors(detail=True)}
-        for application in found["applications"].values():
-            for deployment in application["deployments"].values():
-                for replica in deployment["replicas"]:
-                    row = rows.get(replica["actor_id"])
-                    replica |= {
-                        "actor_name": row and row.name,
-                        "pid": row and row.pid,
-                        "node_id": row and row.node_id,
-                        "worker_id": row and row.worker_id,
-                        "start_time_s": row and row.start_time_ms and row.start_time_ms / 1000,
-                    }
+        if source:
+            found["applications"] = {
+                name: one for name, one in found["applications"].items() if one["source"] == source
+            }
         return Answer(200, found)
 
     def _put(self, body: bytes) -> Answer:
@@ -140,6 +142,8 @@ class Administration:
 
     def _delete(self, _: bytes) -> Answer:
         with self._lock:
+            # As a file without applications and without a target_capacity does; then those of programs.
+            _instance.asked(controller().deploy.remote([], None, True))
             for name in serve_api.status().applications:
                 serve_api.delete(name)
         return Answer(200, {"message": "All applications were removed."})

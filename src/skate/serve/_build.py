@@ -10,7 +10,7 @@ import os
 import sys
 import sysconfig
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -198,16 +198,28 @@ def _without_router(settings: Settings) -> tuple[Settings, bytes]:
 
 
 def _pickled(code: Any, kwargs: Any) -> bytes:
-    """Return code of the user's for other processes, by value: they outlive versions of its module."""
-    owner = sys.modules.get(getattr(code, "__module__", ""))
-    path = getattr(owner, "__file__", None)
-    is_own = owner is not None and owner.__name__ != "__main__" and path is not None and is_users(path)
-    if is_own:
+    return pickled((code, kwargs), [code])
+
+
+def pickled(value: Any, code: Iterable[Any]) -> bytes:
+    """Return code of the user's for other processes, by value: they outlive versions of its modules.
+
+    Args:
+        value: what is pickled.
+        code: the functions and classes in it.
+    """
+    owners = {one.__module__: sys.modules.get(one.__module__) for one in code if hasattr(one, "__module__")}
+    own = [
+        owner
+        for name, owner in owners.items()
+        if name != "__main__" and (path := getattr(owner, "__file__", None)) is not None and is_users(path)
+    ]
+    for owner in own:
         cloudpickle.register_pickle_by_value(owner)
     try:
-        return cloudpickle.dumps_debug((code, kwargs))
+        return cloudpickle.dumps_debug(value)
     finally:
-        if is_own:
+        for owner in own:
             cloudpickle.unregister_pickle_by_value(owner)
 
 

@@ -3,6 +3,7 @@ I/O."""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -40,7 +41,7 @@ class ConfigError(ValidationError):
 
 
 @contextmanager
-def _inside(place: str) -> Iterator[None]:
+def inside(place: str) -> Iterator[None]:
     """Put a place before the errors of what lies in it."""
     try:
         yield
@@ -68,11 +69,11 @@ def _known_keys(data: Any, keys: Collection[str]) -> dict[str, Any]:
     return {str(key): value for key, value in data.items()}
 
 
-_S = TypeVar("_S", bound="_Schema")
+_S = TypeVar("_S", bound="Schema")
 _O = TypeVar("_O", HTTPOptions, gRPCOptions)
 
 
-class _Schema:
+class Schema:
     """The common half of schemas: from plain data and back. The names are those of pydantic's models."""
 
     @classmethod
@@ -118,20 +119,22 @@ class _Schema:
 
 
 def _plain(value: Any, exclude_unset: bool) -> Any:
-    if isinstance(value, _Schema):
+    if isinstance(value, Schema):
         return value.model_dump(exclude_unset=exclude_unset)
     if isinstance(value, HTTPOptions | gRPCOptions):
         usual = asdict(type(value)())
         return {k: v for k, v in asdict(value).items() if not exclude_unset or v != usual[k]}
-    if isinstance(value, ProxyLocation):
+    if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, list):
         return [_plain(one, exclude_unset) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(one, exclude_unset) for key, one in value.items()}
     return value
 
 
 @dataclass
-class DeploymentSchema(_Schema):
+class DeploymentSchema(Schema):
     """The options of one deployment, which replace those in the code.
 
     Args:
@@ -149,6 +152,12 @@ class DeploymentSchema(_Schema):
         self.options = {key: value for key, value in options.items() if value is not None}
         checked(self.options)
 
+    def __getattr__(self, option: str) -> Any:
+        """Return an option; None: it was not given."""
+        if option not in known():
+            raise AttributeError(f"DeploymentSchema has no attribute {option!r}")
+        return self.options.get(option)
+
     @classmethod
     def keys(cls) -> list[str]:
         """Return the keys that may be given."""
@@ -160,7 +169,7 @@ class DeploymentSchema(_Schema):
 
 
 @dataclass
-class ServeApplicationSchema(_Schema):
+class ServeApplicationSchema(Schema):
     """One application of a config file.
 
     Args:
@@ -191,7 +200,7 @@ class ServeApplicationSchema(_Schema):
     def __post_init__(self) -> None:
         if self.autoscaling_policy is not None:
             raise refuse("ServeApplicationSchema.autoscaling_policy")
-        with _inside("logging_config"):
+        with inside("logging_config"):
             as_logging_config(self.logging_config)
         for key in ("import_path", "name"):
             if not isinstance(getattr(self, key), str) or not getattr(self, key):
@@ -217,7 +226,7 @@ class ServeApplicationSchema(_Schema):
 
 
 @dataclass
-class ServeDeploySchema(_Schema):
+class ServeDeploySchema(Schema):
     """A whole config file.
 
     Args:
@@ -226,7 +235,9 @@ class ServeDeploySchema(_Schema):
         http_options: where HTTP is answered.
         grpc_options: where gRPC is answered, and which services.
         logging_config, tracing_config, controller_options: as ``serve.start`` takes them.
-        target_capacity: Ray's; all that is not 100 is refused.
+        target_capacity: the part of the replicas of all its deployments that is to run (percent); None: all.
+            Numbers are rounded, at least to 1; with 0, nothing runs. Of deployments that scale automatically,
+            the bounds count.
 
     Example:
         >>> ServeDeploySchema([{"import_path": "app:model"}]).applications[0].name
@@ -252,15 +263,17 @@ class ServeDeploySchema(_Schema):
         except ValueError:
             places = ", ".join(one.value for one in ProxyLocation)
             raise ConfigError(f"proxy_location is one of {places}, got {self.proxy_location!r}") from None
-        self.http_options = _options(HTTPOptions, self.http_options, "http_options")
-        self.grpc_options = _options(gRPCOptions, self.grpc_options, "grpc_options")
+        self.http_options = options_of(HTTPOptions, self.http_options, "http_options")
+        self.grpc_options = options_of(gRPCOptions, self.grpc_options, "grpc_options")
         if self.logging_config is not None and all(
             key in _USUAL_LOGGING and value == _USUAL_LOGGING[key]
             for key, value in dict(self.logging_config).items()
         ):
             self.logging_config = None
-        if self.target_capacity not in (None, 100):
-            raise refuse("ServeDeploySchema.target_capacity")
+        percent = self.target_capacity
+        is_number = isinstance(percent, int | float) and not isinstance(percent, bool)
+        if percent is not None and not (is_number and 0 <= percent <= 100):
+            raise ConfigError(f"target_capacity takes 0 to 100 (percent), got {percent!r}")
 
 
 def split_import_path(path: str) -> tuple[str, str]:
@@ -274,11 +287,11 @@ def split_import_path(path: str) -> tuple[str, str]:
     return module, name
 
 
-def _options(kind: type[_O], given: Any, place: str) -> _O:
+def options_of(kind: type[_O], given: Any, place: str) -> _O:
     """Return options that were given as an object or as plain data."""
     if isinstance(given, kind):
         return given
-    with _inside(place):
+    with inside(place):
         return kind(**_known_keys(given or {}, [one.name for one in fields(kind)]))
 
 
@@ -287,7 +300,7 @@ def _each(schema: type[_S], values: Any, place: str) -> list[_S]:
         raise ConfigError(f"expected a list, got {values!r:.80}", place)
     found = []
     for number, one in enumerate(values):
-        with _inside(f"{place}[{number}]"):
+        with inside(f"{place}[{number}]"):
             found.append(schema.model_validate(one))
     return found
 

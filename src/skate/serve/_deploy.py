@@ -116,7 +116,8 @@ def deploy(
         found = [one._replace(target=replace(one.target, config=None)) for one in found]
     try:
         canaries = {one.target.name: canary for one in found}
-        asked(controller().deploy.remote([one.target for one in found], canaries, is_file))
+        percent = config.target_capacity if is_file else None
+        asked(controller().deploy.remote([one.target for one in found], canaries, is_file, percent))
     except RayServeException as error:
         raise RuntimeError(f"nothing was changed: {error}") from None
     return found

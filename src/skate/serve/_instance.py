@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from skate import api
 from skate.engine import engine
 from skate.exceptions import RayError
-from skate.serve._build import import_path
+from skate.serve._build import import_path, pickled
 from skate.serve._client import client as clients
 from skate.serve._controller.controller import Controller
 from skate.serve._grpc.calls import DOOR
@@ -20,9 +20,19 @@ from skate.serve._http.keys import hashed
 from skate.serve._http.sharing import listen
 from skate.serve._left_out import refuse
 from skate.serve._observing.watcher import OBSERVING
-from skate.serve._targets import CONTROLLER, NAMESPACE, GRPCTarget, HTTPTarget, TLSFiles
+from skate.serve._targets import (
+    CONTROLLER,
+    NAMESPACE,
+    GRPCTarget,
+    HTTPTarget,
+    Middlewares,
+    TLSFiles,
+)
 from skate.serve.config import HTTPOptions, api_keys, gRPCOptions
 from skate.serve.exceptions import RayServeException
+from skate.serve.schema import ServeInstanceDetails
+from skate.util.state import list_actors, list_nodes
+from skate.util.state.common import ActorState
 
 logger = logging.getLogger("skate.serve")
 
@@ -42,6 +52,8 @@ _HTTP_IMPORTS = (
 #: RPCs under way when serve is shut down may take this time; those of applications have ended by then
 #: (seconds).
 _GRACE_S = 1.0
+#: So many actors are looked through for the facts of replicas.
+_MOST_ACTORS = 10_000
 
 
 def is_in_process() -> bool:
@@ -213,12 +225,30 @@ def _http_target(options: HTTPOptions) -> HTTPTarget:
         options.max_queued_body_bytes,
         hashed(keys, os.urandom(16)) if keys else None,
         _tls_files(options),
+        options.root_url,
+        _middlewares(options.middlewares),
     )
     if target.tls is not None:
         from skate.serve._http.tls import context_of
 
         context_of(target.tls)  # it raises here, rather than in each replica
     return target
+
+
+def _middlewares(given: Sequence[Any]) -> Middlewares | None:
+    """Return the middlewares as every process gets them.
+
+    Raises:
+        TypeError: one cannot be pickled.
+    """
+    if not given:
+        return None
+    layers = [
+        (one.cls, tuple(one.args), dict(one.kwargs)) if hasattr(one, "cls") else (one, (), {})
+        for one in given
+    ]
+    code = [kind for kind, _, _ in layers]
+    return Middlewares(pickled(layers, code), tuple(import_path()))
 
 
 def _tls_files(options: HTTPOptions) -> TLSFiles | None:
@@ -254,6 +284,8 @@ def announce(prefixes: Mapping[str, str | None], file: TextIO) -> None:
         file: where to.
     """
     address = http_address()
+    if address is not None and (http := api.get(controller().http.remote())).root_url:
+        address = http.root_url.rstrip("/")
     for name, prefix in prefixes.items():
         where = f"at {address}{prefix}" if prefix and address else "by handles"
         print(f"Application {name!r} answers {where}", file=file, flush=True)
@@ -300,8 +332,42 @@ def series() -> dict[str, Any]:
 
 
 def details() -> dict[str, Any]:
-    """Return all that is known of the applications, as plain data in the shape of Ray's REST API."""
+    """Return all that is known of the applications, as plain data of which ``ServeInstanceDetails`` can be
+    made."""
     try:
-        return api.get(controller().details.remote())  # type: ignore[no-any-return]
+        found: dict[str, Any] = api.get(controller().details.remote())
     except RayServeException:
-        return {"applications": {}, "proxies": {}, "controller_info": {}, "target_capacity": None}
+        return ServeInstanceDetails.get_empty_schema_dict()
+    rows = {
+        row.actor_id: row
+        for row in list_actors(filters=[("ray_namespace", "=", NAMESPACE)], limit=_MOST_ACTORS, detail=True)
+    }
+    addresses = {row.node_id: row.node_ip for row in list_nodes()}
+    for row in rows.values():
+        if row.name == CONTROLLER and row.state != "DEAD":
+            found["controller_info"] = {"actor_id": row.actor_id, **_process_of(row, addresses)}
+    for application in found["applications"].values():
+        for deployment in application["deployments"].values():
+            for replica in deployment["replicas"]:
+                known = rows.get(replica["actor_id"])
+                started = (known.start_time_ms or known.creation_time_ms or 0) if known is not None else 0
+                replica |= {
+                    **_process_of(known, addresses),
+                    "pid": known and known.pid,
+                    "start_time_s": started / 1000,
+                }
+    if (door := door_address()) is not None:
+        found["grpc_options"] = {"port": int(door.rpartition(":")[2])}
+    return found
+
+
+def _process_of(row: ActorState | None, addresses: Mapping[str, str]) -> dict[str, Any]:
+    """Return the facts of an actor's process; of None, all are None."""
+    return {
+        "node_id": row and row.node_id,
+        "node_ip": addresses.get(row.node_id) if row is not None and row.node_id is not None else None,
+        "node_instance_id": None,
+        "actor_name": row and row.name,
+        "worker_id": row and row.worker_id,
+        "log_file_path": f"/worker-{row.worker_id}.log" if row is not None and row.worker_id else None,
+    }

@@ -9,11 +9,6 @@ _REASONS: dict[str, str] = {
     "TracingConfig": _LATER,
     "RayActorOptionsSchema": "ray_actor_options is a dict, in files and in code",
     "ServeApplicationSchema.autoscaling_policy": f"{_LATER}: give num_replicas for each deployment",
-    "ServeDeploySchema.target_capacity": f"{_LATER}: give num_replicas for each deployment",
-    "ServeInstanceDetails": f"{_LATER}: serve.status() has the states",
-    "ApplicationDetails": f"{_LATER}: serve.status() has the states",
-    "DeploymentDetails": f"{_LATER}: serve.status() has the states",
-    "ReplicaDetails": f"{_LATER}: serve.status() has the states",
     "ProxyDetails": "there are no proxies: replicas answer HTTP themselves",
     "get_deployment_actor": f"{_LATER}: start a named actor and get it by skate.get_actor",
     "get_deployment_actor_context": _LATER,
@@ -31,8 +26,6 @@ _REASONS: dict[str, str] = {
     "DeploymentHandle.choose_replica": _LATER,
     "DeploymentHandle.dispatch": _LATER,
     "DeploymentHandle.options(_by_reference=)": "results travel as refs already: call _to_object_ref",
-    "HTTPOptions.middlewares": f"{_LATER}: wrap the ASGI application that serve.ingress gets",
-    "HTTPOptions.root_url": _LATER,
     "a session on a Ray cluster": "its workers are not notified when another process ends, so credits would "
     "be lost. Use Ray Serve there (`from ray import serve`), or run this program on skate's own runtime: "
     "without SKATE_ENGINE=ray and init(address='ray')",

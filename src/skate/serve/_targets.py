@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from skate.serve._logging_config import LoggingConfig
 from skate.serve.config import AutoscalingConfig, RequestRouterConfig
@@ -42,6 +42,14 @@ class Settings:
     routing: RequestRouterConfig | None = None
 
 
+class Capacity(NamedTuple):
+    """The part of all replicas that is to run."""
+
+    percent: float
+    #: It was less before.
+    is_rising: bool
+
+
 @dataclass(frozen=True)
 class DeploymentTarget:
     """One deployment of an application."""
@@ -60,6 +68,8 @@ class DeploymentTarget:
     policy: bytes = b""
     #: The pickled request router and its arguments; empty: the router's own order.
     router: bytes = b""
+    #: The capacity that ``settings.num_replicas`` is adjusted to; None: it is the number of all replicas.
+    capacity: Capacity | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,8 @@ class ApplicationState:
     obsolete: dict[str, DeploymentTarget] = field(default_factory=dict)
     #: Nothing of it is wanted any more; its replicas finish their requests.
     is_deleting: bool = False
+    #: The part of its replicas that is to run, in all versions; None: all of them.
+    capacity: Capacity | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,16 @@ class TLSFiles:
 
 
 @dataclass(frozen=True)
+class Middlewares:
+    """Code of the user around everything that the port answers."""
+
+    #: The pickled functions that take an ASGI application and return one, with further arguments.
+    code: bytes = field(repr=False)
+    #: Where their modules are found.
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class HTTPTarget:
     """Where the port is and how it behaves."""
 
@@ -137,6 +159,9 @@ class HTTPTarget:
     keys: ApiKeys | None = None
     #: None: plain HTTP.
     tls: TLSFiles | None = None
+    #: By which clients reach the port, for messages; empty: by its address.
+    root_url: str = ""
+    middlewares: Middlewares | None = None
 
 
 @dataclass(frozen=True)

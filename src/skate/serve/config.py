@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from skate.serve._checks import ValidationError as ValidationError
 from skate.serve._checks import check_number, check_whole
-from skate.serve._left_out import refuse
 from skate.serve._routing_config import RequestRouterConfig
 
 __all__ = [
@@ -51,6 +50,10 @@ class HTTPOptions:
         host: the address to listen on. Others than loopback are open to the network: give ``api_keys``.
         port: 0 takes any free one; see ``serve.status``.
         location: ``ProxyLocation``, or its name.
+        middlewares: starlette's ``Middleware`` objects, or functions that take an ASGI application and return
+            one: around everything that the port answers, serve's own refusals too. The last is the outermost.
+            Each process that answers HTTP makes its own. A list in code: a file cannot have any.
+        root_url: by which clients reach the port, for messages; empty: by its address.
         root_path: of a proxy in front, which removes it from the paths.
         request_timeout_s: the deadline of every request (seconds); None: none.
         keep_alive_timeout_s: how long an idle connection stays open (seconds).
@@ -108,14 +111,23 @@ class HTTPOptions:
             _check_keys("api_keys", self.api_keys)
         if self.location is not None:
             self.location = ProxyLocation(self.location)
-        for name in ("middlewares", "root_url"):
-            if getattr(self, name):
-                raise refuse(f"HTTPOptions.{name}")
+        if not isinstance(self.middlewares, list | tuple) or not all(map(_is_middleware, self.middlewares)):
+            raise ValidationError(
+                "middlewares takes a list of starlette's Middleware objects, or functions that take an ASGI "
+                f"application and return one; got {self.middlewares!r}"
+            )
+        if not isinstance(self.root_url, str):
+            raise ValidationError(f"root_url takes a URL, got {self.root_url!r}")
         has_tls = bool(self.ssl_keyfile and self.ssl_certfile)
         if not has_tls and any(
             (self.ssl_keyfile, self.ssl_certfile, self.ssl_keyfile_password, self.ssl_ca_certs)
         ):
             raise ValidationError("TLS needs both ssl_keyfile and ssl_certfile")
+
+
+def _is_middleware(given: Any) -> bool:
+    kind = getattr(given, "cls", None)
+    return callable(given if kind is None else kind)
 
 
 def _check_keys(source: str, keys: Any) -> None:

@@ -23,12 +23,14 @@ from dataclasses import replace
 
 from skate.serve._answers import is_worse
 from skate.serve._controller import statuses
+from skate.serve._controller.capacity import at_capacity
 from skate.serve._controller.deployment import Deployment, State
 from skate.serve._messages import Route
 from skate.serve._targets import (
     CANARY,
     ApplicationState,
     ApplicationTarget,
+    Capacity,
     DeploymentTarget,
     Settings,
 )
@@ -69,7 +71,7 @@ class Application:
 
     # ------------------------------------------------------------------ events
 
-    def deploy(self, target: ApplicationTarget) -> None:
+    def deploy(self, target: ApplicationTarget, capacity: Capacity | None = None) -> None:
         """Another target is wanted. A canary goes.
 
         A target that runs whole and bakes without trouble counts as good then: if the new one fails, that is
@@ -79,9 +81,10 @@ class Application:
             self._keep_target()
         self.failure = ""
         if self.is_deleting:  # nothing of what was deleted comes back
-            self._change(ApplicationState(target))
-        else:
-            self._change(replace(self.state, target=target, canary=None, percent=0.0, is_back=False))
+            self._change(ApplicationState(target, capacity=capacity))
+            return
+        state = replace(self.state, target=target, canary=None, percent=0.0, is_back=False)
+        self._change(replace(state, capacity=capacity))
 
     def try_out(self, target: ApplicationTarget, percent: float) -> None:
         """A canary is wanted, which gets this share of the requests (percent)."""
@@ -109,7 +112,8 @@ class Application:
                 f"application {self.target.name!r} may not be scaled from outside: run it with "
                 "external_scaler_enabled=True, or say so in its config file"
             )
-        new = replace(old, settings=replace(old.settings, num_replicas=num_replicas))
+        settings = replace(old.settings, num_replicas=num_replicas)
+        new = replace(old, settings=settings, capacity=self.state.capacity)
         deployments = {**target.deployments, deployment: new}
         self._change(replace(self.state, target=replace(target, deployments=deployments)))
 
@@ -242,14 +246,18 @@ class Application:
         return True
 
     def _retarget(self) -> None:
-        wanted = {**self.state.target.deployments, **self._canaries()}
+        wanted = {
+            name: at_capacity(one, self.state.capacity)
+            for name, one in {**self.state.target.deployments, **self._canaries()}.items()
+        }
         self._names = frozenset(wanted)
         good = self.state.good
         self._entrances |= {self.state.target.ingress, *([good.ingress] if good is not None else [])}
         for name, target in wanted.items():
             one = self._deployment(name)
-            is_back = one.rolled_back and one.target is not None and one.target.version == target.version
-            if not is_back:
+            now = one.target
+            is_back = one.rolled_back and now is not None and now.version == target.version
+            if not is_back or (now is not None and now.capacity != target.capacity):
                 one.retarget(target)
             if name.endswith(CANARY):
                 one.scale(target.settings.num_replicas)  # the share may be another one
@@ -319,14 +327,16 @@ class Application:
             if known is None:
                 found[name] = wanted  # the target's code knows nothing of it: nobody else calls it
             elif known.version != wanted.version or self._has_canary(name):
-                found[name + CANARY] = replace(wanted, settings=self._share_of(name, wanted.settings))
+                settings = self._share_of(name, wanted.settings)
+                found[name + CANARY] = replace(wanted, settings=settings, capacity=self.state.capacity)
         return found
 
     def _share_of(self, name: str, settings: Settings) -> Settings:
         """Return the settings of a canary: as many replicas as befit its share of the requests."""
         one = self.deployments.get(name)
         target = one.target if one is not None else None
-        present = (target or self.state.target.deployments[name]).settings
+        state = self.state
+        present = (target or at_capacity(state.target.deployments[name], state.capacity)).settings
         number, config = self._part_of(present.num_replicas), present.autoscaling
         if config is not None:
             # It reports its load, by which its deployment scales; and has its part of that one's replicas.
@@ -335,7 +345,8 @@ class Application:
         return replace(settings, num_replicas=number, autoscaling=config)
 
     def _part_of(self, number: int) -> int:
-        return max(1, math.ceil(number * self.state.percent / 100))
+        least = 0 if self.state.capacity is not None and not self.state.capacity.percent else 1
+        return max(least, math.ceil(number * self.state.percent / 100))
 
     def _bake_time(self) -> float:
         """Return how long the target is watched once it is ready (seconds): not at all if it is the first

@@ -121,12 +121,14 @@ class Autoscaler:
     """The number of replicas of one deployment.
 
     Args:
-        config: its bounds, factors and delays; may be replaced at any time.
+        config: its factors and delays; may be replaced at any time.
         now: seconds of a monotonic clock.
+        bounds: the least and the largest number, likewise; None: those of ``config``.
     """
 
-    def __init__(self, config: AutoscalingConfig, now: float) -> None:
+    def __init__(self, config: AutoscalingConfig, now: float, bounds: tuple[int, int] | None = None) -> None:
         self.config = config
+        self.bounds = bounds or (config.min_replicas, config.max_replicas)
         self.loads = Loads(now)
         #: The direction that the policy asks for, since when, and the mildest number since then. None: it was
         #: not asked since the number changed.
@@ -186,7 +188,8 @@ class Autoscaler:
         return max(goal, 1) if number > 1 else goal
 
     def _within(self, number: int) -> int:
-        return min(max(number, self.config.min_replicas), self.config.max_replicas)
+        least, most = self.bounds
+        return min(max(number, least), most)
 
     def _due(self, direction: int, goal: int) -> float:
         """Return when a change may happen that was asked for since ``_since``."""

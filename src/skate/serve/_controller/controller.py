@@ -14,7 +14,7 @@ from typing import Any
 
 from skate.engine import require_engine
 from skate.serve._client import client as clients
-from skate.serve._controller import conflicts, details, store
+from skate.serve._controller import capacity, conflicts, details, store
 from skate.serve._controller.application import Application
 from skate.serve._controller.autoscaling import Load
 from skate.serve._controller.deployment import Deployment, State
@@ -78,6 +78,7 @@ class Controller:
         self._facts = AllFacts(replicas.actors)
         self._scaler = Scaler(self._spawn, self._scaled)
         self._logging = store.load_logging()
+        self._capacity = store.load_capacity()
         self._shutting_down = False
         #: Applications whose replicas are asked how their requests end.
         self._counted: set[Application] = set()
@@ -117,6 +118,7 @@ class Controller:
         targets: Sequence[ApplicationTarget],
         canaries: Mapping[str, float] | None = None,
         is_file: bool = False,
+        percent: float | None = None,
     ) -> None:
         """Bring applications about. Returns when that is stored; ``outcome`` says when it is done.
 
@@ -125,6 +127,7 @@ class Controller:
             canaries: applications that are to run beside their present version, with their share of the
                 requests (percent); others replace it.
             is_file: they are all that a config file names: others that came from a file are removed.
+            percent: the part of their replicas that the file wants to run; None: all.
 
         Raises:
             RayServeException: the route prefix is that of another application. Nothing was changed.
@@ -142,18 +145,23 @@ class Controller:
             if (canaries or {}).get(name) and not one.is_deleting
         }
         conflicts.check(targets, staying, present)
+        if is_file:
+            is_first = all(one.target.config is None for one in self._applications.values())
+            self._capacity = capacity.changed(self._capacity, percent, is_first)
+            store.save_capacity(self._capacity)
         for name in dropped:
             self._delete(others[name])
         for target in targets:
             canary = (canaries or {}).get(target.name, 0)
             known = self._applications.get(target.name)
             if known is None:
-                known = Application(ApplicationState(target), next(self._epochs))
+                state = ApplicationState(target, capacity=self._capacity if is_file else None)
+                known = Application(state, next(self._epochs))
                 self._applications[target.name] = known
             elif canary and not known.is_deleting:
                 known.try_out(target, canary)
             else:
-                known.deploy(target)
+                known.deploy(target, self._capacity if is_file else None)
             store.save_application(known.state)
             store.save_numbers(target.name, known.numbers)
         self._reconcile()
@@ -244,7 +252,8 @@ class Controller:
         http = self._port.options
         proxies = {} if http is None else {f"{http.host}:{http.port}": ProxyStatus.HEALTHY}
         now = self._loop.time()
-        return ServeStatus(proxies, {name: one.status(now) for name, one in self._applications.items()})
+        found = {name: one.status(now) for name, one in self._applications.items()}
+        return ServeStatus(proxies, found, self._capacity and self._capacity.percent)
 
     async def blocked(self, name: DeploymentId, replica: str, place: str) -> None:
         """User code blocks the loop of a replica, or (place: "") does so no longer."""
@@ -283,8 +292,8 @@ class Controller:
 
     async def details(self) -> dict[str, Any]:
         """Return all that is known of the applications, as plain data."""
-        now = self._loop.time()
-        return details.of_instance(self._applications, self._port.options, self._replicas.actors, now)
+        http, actors = self._port.options, self._replicas.actors
+        return details.of_instance(self._applications, http, actors, self._capacity, self._loop.time())
 
     async def http(self) -> HTTPTarget | None:
         """Return where HTTP is answered."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from skate.serve._answers import Answers
 from skate.serve._controller import ranks
+from skate.serve._controller.capacity import bounds
 from skate.serve._targets import DeploymentTarget
 
 #: The wait before a replica is started after others failed: it doubles from the first to the second
@@ -385,5 +386,6 @@ def _resized(target: DeploymentTarget, number: int) -> DeploymentTarget:
     config = target.settings.autoscaling
     if config is None:
         return target
-    number = min(max(number, config.min_replicas), config.max_replicas)
+    least, most = bounds(config, target.capacity)
+    number = min(max(number, least), most)
     return replace(target, settings=replace(target.settings, num_replicas=number))

@@ -14,14 +14,18 @@ from skate.serve._http.sharing import CONTROLLER_DOOR, Door, Doors, door_path, g
 from skate.serve._messages import Routes
 from skate.serve._targets import ApiKeys, HTTPTarget
 
+logger = logging.getLogger("skate.serve")
+
 #: Between two looks whether a front that is leaving still has connections, or two tries to listen (seconds).
 _POLL_S = 0.05
 #: How long a controller that is restarted tries to get the port again (seconds).
 _REOPEN_S = 10.0
 
-logger = logging.getLogger("skate.serve")
-
 _fronts = itertools.count(1)
+
+
+async def _unused(scope: Any, receive: Any, send: Any) -> None:
+    """Stand for the entrance."""
 
 
 class Port:
@@ -55,8 +59,12 @@ class Port:
         """Listen; return where.
 
         Raises:
-            RuntimeError: the address is in use.
+            RuntimeError: the address is in use, or a middleware cannot be made.
         """
+        if options.middlewares is not None:
+            from skate.serve._http.middlewares import layered
+
+            layered(_unused, options.middlewares)  # it raises here, rather than in each replica
         try:
             listener = listen(options.host, options.port)
         except OSError as error:
@@ -114,7 +122,10 @@ class Port:
             return
         if self._front is None:
             self._open_front()
-        self._front.server.adopt(connection, data)
+        if self._front is None:
+            connection.close()
+        else:
+            self._front.server.adopt(connection, data)
 
     def answer(self, routes: Routes, has_doors: bool, is_awaited: bool) -> None:
         """Answer HTTP here as long as no replica does and none is about to.
@@ -144,9 +155,13 @@ class Port:
 
         assert self.options is not None
         assert self._listener is not None
-        self._front = Entrance(
-            f"{CONTROLLER_DOOR}-front{next(_fronts)}", self._folder, self.options, self._client
-        )
+        name = f"{CONTROLLER_DOOR}-front{next(_fronts)}"
+        try:
+            self._front = Entrance(name, self._folder, self.options, self._client)
+        except RuntimeError:
+            # A middleware could be made when the port was opened. Nothing may pass it: connections wait.
+            logger.exception("the controller cannot answer HTTP until a replica does")
+            return
         self._front.routes_changed(self._routes)
         self._front.open(self._listener.dup())
 

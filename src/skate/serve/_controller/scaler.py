@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from skate.serve._controller.autoscaling import Autoscaler, Load
+from skate.serve._controller.capacity import bounds
 from skate.serve._controller.deployment import Deployment, State
 from skate.serve._folders import look_first_in
 from skate.serve._targets import CANARY, DeploymentId, DeploymentTarget
@@ -64,7 +65,7 @@ class Scaler:
                 if one is not None:
                     one.cancel()
                 one = self._scaled_ones[name] = _Scaled(name, found, config, self._loop.time())
-            elif one.autoscaler.config == config and one.policy_code == target.policy:
+            elif one.is_for(target, config):
                 continue
             one.retarget(target, config)
             self._decide_in(one, 0.0)
@@ -165,9 +166,19 @@ class _Scaled:
         self.is_asking = False
         self._failure = ""
 
+    def is_for(self, target: DeploymentTarget, config: AutoscalingConfig) -> bool:
+        """Tell whether it scales by these already."""
+        autoscaler = self.autoscaler
+        return (autoscaler.config, autoscaler.bounds, self.policy_code) == (
+            config,
+            bounds(config, target.capacity),
+            target.policy,
+        )
+
     def retarget(self, target: DeploymentTarget, config: AutoscalingConfig) -> None:
-        """Take another configuration, or another policy."""
+        """Take another configuration, other bounds, or another policy."""
         self.autoscaler.config = config
+        self.autoscaler.bounds = bounds(config, target.capacity)
         if self.policy_code == target.policy:
             return
         self.policy_code, self.policy, self.state = target.policy, None, {}
@@ -198,8 +209,7 @@ class _Scaled:
             load.queued,
             {},
             {},
-            config.min_replicas,
-            config.max_replicas,
+            *self.autoscaler.bounds,
             self.state,
             moved.get(1),
             moved.get(-1),

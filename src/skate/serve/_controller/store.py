@@ -10,7 +10,13 @@ from typing import Any
 from skate.experimental import internal_kv as kv
 from skate.serve._logging_config import LoggingConfig
 from skate.serve._observing.ledger import Ledger
-from skate.serve._targets import ApplicationState, ApplicationTarget, DeploymentTarget, HTTPTarget
+from skate.serve._targets import (
+    ApplicationState,
+    ApplicationTarget,
+    Capacity,
+    DeploymentTarget,
+    HTTPTarget,
+)
 
 _NAMESPACE = b"skate.serve"
 
@@ -84,6 +90,17 @@ def load_logging() -> LoggingConfig | None:
     return found
 
 
+def save_capacity(capacity: Capacity | None) -> None:
+    """Store the part of all replicas that the last config file wanted to run."""
+    _put("capacity", capacity)
+
+
+def load_capacity() -> Capacity | None:
+    """Return it."""
+    found: Capacity | None = _get(b"capacity")
+    return found
+
+
 def load() -> tuple[list[ApplicationState], list[ReplicaRow], HTTPTarget | None]:
     """Return all that is stored: applications, replicas, options of HTTP."""
     applications = [_with_numbers(_get(key)) for key in kv._internal_kv_list("app:", namespace=_NAMESPACE)]
@@ -101,22 +118,25 @@ def _with_numbers(state: ApplicationState) -> ApplicationState:
     numbers = _get(f"numbers:{state.target.name}".encode())
     if not numbers:
         return state
-    target = _resized(state.target, numbers)
+    target = _resized(state.target, numbers, state.capacity)
     good = state.good
     if good is not None:
-        good = target if good is state.target else _resized(good, numbers)
-    return replace(state, target=target, good=good, obsolete=_with_sizes(state.obsolete, numbers))
+        good = target if good is state.target else _resized(good, numbers, state.capacity)
+    obsolete = _with_sizes(state.obsolete, numbers, state.capacity)
+    return replace(state, target=target, good=good, obsolete=obsolete)
 
 
-def _resized(target: ApplicationTarget, numbers: Mapping[str, int]) -> ApplicationTarget:
-    return replace(target, deployments=_with_sizes(target.deployments, numbers))
+def _resized(
+    target: ApplicationTarget, numbers: Mapping[str, int], capacity: Capacity | None
+) -> ApplicationTarget:
+    return replace(target, deployments=_with_sizes(target.deployments, numbers, capacity))
 
 
 def _with_sizes(
-    deployments: Mapping[str, DeploymentTarget], numbers: Mapping[str, int]
+    deployments: Mapping[str, DeploymentTarget], numbers: Mapping[str, int], capacity: Capacity | None
 ) -> dict[str, DeploymentTarget]:
     return {
-        name: replace(one, settings=replace(one.settings, num_replicas=numbers[name]))
+        name: replace(one, settings=replace(one.settings, num_replicas=numbers[name]), capacity=capacity)
         if name in numbers and one.settings.autoscaling is not None
         else one
         for name, one in deployments.items()

@@ -15,6 +15,7 @@ from skate.serve._client.port import is_death
 from skate.serve._http import keys, scrape
 from skate.serve._http.bodies import WaitingBody
 from skate.serve._http.limits import BodyBudget
+from skate.serve._http.middlewares import layered
 from skate.serve._http.observed import Observed
 from skate.serve._http.protocol import Connection, answer, refuse
 from skate.serve._http.responses import TEXT
@@ -79,7 +80,7 @@ class Entrance:
         self._listener: socket.socket | None = None
         self._keys = options.keys
         self._bodies = BodyBudget(options.max_queued_body_bytes)
-        self.observed = Observed(self)
+        self.observed = Observed(layered(self, options.middlewares))
         self.server = HTTPServer(self.observed, options, self._pass_on)
         self._next = 0
         self.is_draining = False

@@ -308,16 +308,19 @@ def _cancel(cycle: RequestResponseCycle) -> None:
         cancel()
 
 
-def answer(cycle: RequestResponseCycle, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+def answer(cycle: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
     """Write a whole response at once: head and body leave in one packet.
 
     Args:
-        cycle: the request.
+        cycle: the request; or what stands for it behind middlewares, see ``Passage``.
         status: of the response.
         headers: of the response, with its content type.
         body: of the response.
     """
     if cycle.disconnected or cycle.response_started:
+        return
+    if type(cycle) is not RequestResponseCycle:  # middlewares are to see it
+        cycle.answer(status, headers, body)
         return
     cycle.response_started = cycle.response_complete = True
     cycle.status = status  # type: ignore[attr-defined]
