@@ -17,6 +17,7 @@ from typing import Any
 from skate import cloudpickle
 from skate.serve._config import ServeApplicationSchema
 from skate.serve._http.routes import check_prefix
+from skate.serve._placement import STRATEGIES
 from skate.serve._targets import ApplicationTarget, DeploymentTarget, Settings
 from skate.serve.config import AutoscalingPolicy
 from skate.serve.deployment import Application, Deployment
@@ -146,13 +147,26 @@ class Builder:
         options = dict(deployment._options.get("ray_actor_options", {}))
         version = hashlib.sha256(_without_class_ids(code))
         version.update(repr(sorted(options.items(), key=str)).encode())
+        bundles = tuple(map(dict, deployment._options.get("placement_group_bundles", ())))
+        strategy = deployment._options.get("placement_group_strategy", STRATEGIES[0])
+        if bundles:
+            version.update(repr((bundles, strategy)).encode())
         for path in sorted({*source_files(made), *self._files}):
             with open(path, "rb") as file:
                 version.update(file.read())
         settings, policy = _without_policy(deployment.settings)
         settings, router = _without_router(settings)
         return DeploymentTarget(
-            name, version.hexdigest()[:16], settings, options, code, tuple(import_path()), policy, router
+            name,
+            version.hexdigest()[:16],
+            settings,
+            options,
+            code,
+            tuple(import_path()),
+            policy,
+            router,
+            bundles,
+            strategy,
         )
 
     def _configured(self, deployment: Deployment, name: str) -> Deployment:

@@ -35,6 +35,8 @@ class Settings:
     backpressure_retry_after_s: float | None = None
     idempotent: bool = False
     bake_time_s: float = 10.0
+    #: None: any number.
+    max_replicas_per_node: int | None = None
     #: With it, ``num_replicas`` is the first number of replicas, and follows the load from then on.
     autoscaling: AutoscalingConfig | None = None
     logging: LoggingConfig | None = None
@@ -60,6 +62,9 @@ class DeploymentTarget:
     policy: bytes = b""
     #: The pickled request router and its arguments; empty: the router's own order.
     router: bytes = b""
+    #: Of each replica's placement group, and its strategy; without any there is none.
+    bundles: tuple[dict[str, float], ...] = ()
+    strategy: str = "PACK"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 from skate.serve._controller import statuses
 from skate.serve._controller.application import Application
 from skate.serve._controller.deployment import Deployment
-from skate.serve._targets import HTTPTarget
+from skate.serve._placement import resources_of, sum_of
+from skate.serve._targets import DeploymentTarget, HTTPTarget
 
 #: The options of HTTP that are shown; others are secrets.
 _HTTP = ("host", "port", "root_path", "request_timeout_s", "keep_alive_timeout_s")
@@ -67,9 +68,9 @@ def _deployment(name: str, one: Deployment, actors: Mapping[str, Any], now: floa
         "message": status.message,
         "deployment_config": None
         if target is None
-        else {"name": name, **asdict(target.settings), "ray_actor_options": target.actor_options},
+        else {"name": name, **asdict(target.settings), **_placement(target)},
         "target_num_replicas": 0 if target is None else target.settings.num_replicas,
-        "required_resources": {} if target is None else _resources(target.actor_options),
+        "required_resources": {} if target is None else _resources(target),
         "replicas": [
             {
                 "replica_id": replica.id,
@@ -81,12 +82,15 @@ def _deployment(name: str, one: Deployment, actors: Mapping[str, Any], now: floa
     }
 
 
-def _resources(options: Mapping[str, Any]) -> dict[str, float]:
+def _placement(target: DeploymentTarget) -> dict[str, Any]:
+    """Return the options that say where a deployment's replicas run."""
+    found: dict[str, Any] = {"ray_actor_options": target.actor_options}
+    if target.bundles:
+        found["placement_group_bundles"] = [*target.bundles]
+        found["placement_group_strategy"] = target.strategy
+    return found
+
+
+def _resources(target: DeploymentTarget) -> dict[str, float]:
     """Return what one replica holds."""
-    found = {
-        "CPU": options.get("num_cpus"),
-        "GPU": options.get("num_gpus"),
-        "memory": options.get("memory"),
-        **(options.get("resources") or {}),
-    }
-    return {name: amount for name, amount in found.items() if amount}
+    return sum_of(target.bundles) if target.bundles else resources_of(target.actor_options)
