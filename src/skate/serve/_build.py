@@ -68,6 +68,8 @@ def target_of(
         time.time(),
         None if config is None else config.model_dump(exclude_unset=True),
         external_scaler_enabled,
+        b"" if config is None or config.policy is None else _policy_code(config.policy),
+        tuple(import_path()),
     )
 
 
@@ -187,16 +189,22 @@ class Builder:
 def _without_policy(settings: Settings) -> tuple[Settings, bytes]:
     """Return settings that any process can read, and their pickled autoscaling policy; empty: the default."""
     config = settings.autoscaling
-    if config is None or config.policy.is_default_policy_function():
+    code = _policy_code(config.policy) if config is not None else b""
+    if config is None or not code:
         return settings, b""
-    function = config.policy.policy_function
+    plain = dataclasses.replace(config, policy=AutoscalingPolicy())
+    return dataclasses.replace(settings, autoscaling=plain), code
+
+
+def _policy_code(policy: AutoscalingPolicy) -> bytes:
+    """Return a pickled autoscaling policy; empty: the default."""
+    function = policy.policy_function
+    if policy.is_default_policy_function():
+        return b""
     if isinstance(function, str):
         module, _, attribute = function.partition(":")
         function = getattr(import_module(module), attribute)
-    settings = dataclasses.replace(
-        settings, autoscaling=dataclasses.replace(config, policy=AutoscalingPolicy())
-    )
-    return settings, _pickled(function, config.policy.policy_kwargs)
+    return _pickled(function, policy.policy_kwargs)
 
 
 def _without_router(settings: Settings) -> tuple[Settings, bytes]:

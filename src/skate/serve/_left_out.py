@@ -8,7 +8,6 @@ _REASONS: dict[str, str] = {
     "ControllerOptions": _LATER,
     "TracingConfig": _LATER,
     "RayActorOptionsSchema": "ray_actor_options is a dict, in files and in code",
-    "ServeApplicationSchema.autoscaling_policy": f"{_LATER}: give num_replicas for each deployment",
     "ServeDeploySchema.target_capacity": f"{_LATER}: give num_replicas for each deployment",
     "ServeInstanceDetails": f"{_LATER}: serve.status() has the states",
     "ApplicationDetails": f"{_LATER}: serve.status() has the states",

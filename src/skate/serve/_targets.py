@@ -84,6 +84,10 @@ class ApplicationTarget:
     config: dict[str, Any] | None = None
     #: Programs outside may change the number of replicas.
     external_scaler_enabled: bool = False
+    #: The pickled autoscaling policy of all its deployments together; empty: each decides for itself.
+    policy: bytes = b""
+    #: Where the modules that it names are found.
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -393,7 +393,8 @@ class Controller:
                 del self._applications[app_name]
                 store.forget_application(app_name)
             wait = min(wait, one.wait_s(now) or wait)
-        self._scaler.follow(self._deployments())
+        targets = {name: one.target for name, one in self._applications.items()}
+        self._scaler.follow(self._deployments(), targets)
         self._publish()
         self._notify()
         if wait < float("inf"):
