@@ -431,6 +431,10 @@ class Controller:
         """Take a process's part of a deployment's load: see ``Reporter``."""
         self._scaler.reported(name, source, Load(running, queued))
 
+    async def record(self, name: DeploymentId, replica: str, values: dict[str, float]) -> None:
+        """Take what user code of a replica says of itself to autoscaling policies."""
+        self._scaler.recorded(name, replica, values)
+
     async def note(self, name: DeploymentId, replica: str, facts: Facts) -> None:
         """Take what a replica says of itself."""
         self._facts.noted(name, replica, facts)

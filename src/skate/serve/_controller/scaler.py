@@ -10,6 +10,7 @@ from typing import Any
 
 from skate.serve._controller.autoscaling import Autoscaler, Load
 from skate.serve._controller.deployment import Deployment, State
+from skate.serve._controller.measures import Measures, aggregated
 from skate.serve._controller.policies import Policy, PolicyError, number_of, numbers_of
 from skate.serve._targets import CANARY, ApplicationTarget, DeploymentId
 from skate.serve.autoscaling_policy import default_autoscaling_policy
@@ -89,6 +90,12 @@ class Scaler:
         if one is not None:
             one.autoscaler.loads.reported(source, load, self._loop.time())
             self._decide(one)
+
+    def recorded(self, name: DeploymentId, replica: str, values: Mapping[str, float]) -> None:
+        """User code of a replica says something of it. Canaries' replicas are in no policy's context."""
+        one = self._scaled_ones.get(name)
+        if one is not None:
+            one.measures.recorded(replica, values, one.autoscaler.config.look_back_period_s, time.time())
 
     def gone(self, process: str) -> None:
         """A process has ended."""
@@ -204,6 +211,8 @@ class _Scaled:
         self.name = name
         self.found = found
         self.autoscaler = Autoscaler(config, now)
+        #: The values that user code of its replicas recorded.
+        self.measures = Measures()
         #: The user's; without one the load decides.
         self.policy: Policy | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -224,21 +233,24 @@ class _Scaled:
         load = self.autoscaler.load(now)
         clock = time.time()
         moved = {direction: at - now + clock for direction, at in self.autoscaler.moved.items()}
+        ids = {
+            one.id: ReplicaID(one.id, name.name, name.app_name)
+            for one in found.replicas.values()
+            if one.state is State.RUNNING
+        }
+        series = self.measures.over(config.look_back_period_s, ids, clock)
+        means = aggregated(series, config.aggregation_function)
         return AutoscalingContext(
             name,
             name.name,
             name.app_name,
             found.count(State.RUNNING),
             self.number,
-            [
-                ReplicaID(one.id, name.name, name.app_name)
-                for one in found.replicas.values()
-                if one.state is State.RUNNING
-            ],
+            list(ids.values()),
             load.total,
             load.queued,
-            {},
-            {},
+            {what: _by(ids, values) for what, values in means.items()},
+            {what: _by(ids, values) for what, values in series.items()},
             config.min_replicas,
             config.max_replicas,
             dict(state),
@@ -253,6 +265,10 @@ class _Scaled:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+
+
+def _by(ids: Mapping[str, ReplicaID], values: Mapping[str, Any]) -> dict[ReplicaID, Any]:
+    return {ids[replica]: value for replica, value in values.items()}
 
 
 def _deployment_of(canary: DeploymentId) -> DeploymentId:
