@@ -184,6 +184,18 @@ def test_a_group_that_never_fits_says_so_and_costs_no_replica(clean: Any, wait_u
     assert handle.remote().result() == "a"
 
 
+def test_an_actor_that_never_fits_says_so_and_costs_no_replica(clean: Any, wait_until: Wait) -> None:
+    model = serve.deployment(num_replicas=2, ray_actor_options={"num_cpus": 1})(_version).options(
+        name="Model"
+    )
+    serve.run(model.bind(), route_prefix=None)
+    before = {*replicas("Model")}
+    start(model.options(ray_actor_options={"num_cpus": 5}).bind())
+    text = "Model: 1 of 2 replicas waits: it needs more than the whole session has: 5 CPU of 2"
+    wait_until(lambda: message() == text)
+    assert {*replicas("Model")} == before
+
+
 def test_bundles_that_need_several_nodes_never_fit(clean: Any, wait_until: Wait) -> None:
     start(Model.options(placement_group_strategy="STRICT_SPREAD").bind())
     wait_until(lambda: "can never have its bundles" in message())

@@ -9,6 +9,7 @@ import pytest
 from skate.serve._controller import groups, statuses
 from skate.serve._controller.deployment import Deployment, Retire, Start, State
 from skate.serve._targets import DeploymentTarget, Settings
+from skate.serve.config import AutoscalingConfig
 from skate.serve.schema import DeploymentStatus
 
 from .test_deployment import started
@@ -26,6 +27,22 @@ def test_so_many_replicas_start_and_the_others_wait() -> None:
     found = statuses.of_deployment(one, 0.0)
     assert found.status is DeploymentStatus.UPDATING
     assert found.message == "1 of 3 replicas waits: max_replicas_per_node is 2, and there is one node"
+
+
+def test_a_load_that_asks_for_more_than_a_node_may_have() -> None:
+    config = AutoscalingConfig(max_replicas=5)
+    one = Deployment(
+        DeploymentTarget("D", "v1", Settings(num_replicas=1, max_replicas_per_node=2, autoscaling=config))
+    )
+    started(one)
+    one.decide(0.0)
+    one.scale(5)
+    started(one)
+    one.decide(0.0)
+    assert (one.count(State.RUNNING), one.is_settled) == (2, True)
+    found = statuses.of_deployment(one, 0.0)
+    assert found.status is DeploymentStatus.HEALTHY
+    assert found.message == "3 of 5 replicas wait: max_replicas_per_node is 2, and there is one node"
 
 
 def test_deaths_of_replicas_beside_those_that_wait_are_no_failed_starts() -> None:

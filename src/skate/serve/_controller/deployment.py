@@ -159,7 +159,9 @@ class Deployment:
         target = self.target
         if target is None:
             return not self.replicas
-        return self._is_like(target, target.settings.num_replicas)
+        # The load may ask for more than the node may have: an update is complete all the same.
+        scales = target.settings.autoscaling is not None
+        return self._is_like(target, target.settings.num_replicas - (self.beyond if scales else 0))
 
     @property
     def beyond(self) -> int:

@@ -63,10 +63,12 @@ class Groups:
         if group is not None:
             cluster.remove_placement_group(group)
 
-    def waits_for(self, replica: str) -> str:
-        """Return what a replica's group waits for; "": it has its resources, or there is none."""
+    def waits_for(self, replica: str, target: DeploymentTarget) -> str:
+        """Return the resources that a replica waits for, as text; "": it has them, or may get them."""
         group = self._groups.get(replica)
-        row = cluster.placement_group(group) if group is not None else None
+        if group is None:
+            return _lack(target)
+        row = cluster.placement_group(group)
         if row is None or row["state"] == "CREATED":
             return ""
         if row["reason"]:
@@ -80,13 +82,27 @@ def room_for(target: DeploymentTarget) -> tuple[bool, bool]:
 
     There is "room" where one can never fit, too: it would be in vain that another replica ends for it.
     """
-    wanted = sum_of(target.bundles) if target.bundles else resources_of(target.actor_options)
+    wanted = _wanted(target)
     if not wanted:
         return False, True
     if target.bundles and target.strategy == STRATEGIES[-1] and len(target.bundles) > len(cluster.nodes()):
         return True, True
-    total = cluster.cluster_resources()
-    if any(total.get(name, 0) < amount for name, amount in wanted.items()):
+    if _lack(target):
         return True, True
     available = cluster.available_resources()
     return True, all(available.get(name, 0) >= amount for name, amount in wanted.items())
+
+
+def _lack(target: DeploymentTarget) -> str:
+    """Return why a replica can never have its resources, as text; "": it can, as far as amounts say."""
+    total = cluster.cluster_resources()
+    lacking = [
+        f"{amount:g} {name} of {total.get(name, 0):g}"
+        for name, amount in _wanted(target).items()
+        if total.get(name, 0) < amount
+    ]
+    return f"it needs more than the whole session has: {', '.join(lacking)}" if lacking else ""
+
+
+def _wanted(target: DeploymentTarget) -> dict[str, float]:
+    return sum_of(target.bundles) if target.bundles else resources_of(target.actor_options)

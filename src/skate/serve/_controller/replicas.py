@@ -19,8 +19,16 @@ from skate.serve._controller.observatory import Observatory
 from skate.serve._http.sharing import CONTROLLER_DOOR
 from skate.serve._observing import metrics
 from skate.serve._observing.watcher import OBSERVING
+from skate.serve._placement import resources_of
 from skate.serve._replica.replica import Replica
-from skate.serve._targets import NAMESPACE, ApplicationTarget, DeploymentId, HTTPTarget, Settings
+from skate.serve._targets import (
+    NAMESPACE,
+    ApplicationTarget,
+    DeploymentId,
+    DeploymentTarget,
+    HTTPTarget,
+    Settings,
+)
 
 logger = logging.getLogger("skate.serve")
 
@@ -32,7 +40,7 @@ _MARGIN_S = 5.0
 _ACKNOWLEDGE_S = 10.0
 #: How long a replica may take to say how its requests ended, or how it stands (seconds).
 _COUNT_TIMEOUT_S = 1.0
-#: How often the group of a replica that does not start is looked at (seconds).
+#: How often the resources of a replica that does not start are looked at (seconds).
 _LOOK_S = 1.0
 
 
@@ -141,8 +149,8 @@ class Replicas:
         try:
             options = {key: value for key, value in target.actor_options.items() if value is not None}
             options |= self._groups.reserve(replica, _actor_name(row), target)
-            if target.bundles:
-                self._spawn(self._follow_group(found, replica))
+            if target.bundles or resources_of(target.actor_options):
+                self._spawn(self._follow_start(found, replica, target))
             actor = api.remote(
                 name=_actor_name(row),
                 namespace=NAMESPACE,
@@ -172,10 +180,10 @@ class Replicas:
         self.reconcile()
         self.follow(name, found, replica)
 
-    async def _follow_group(self, found: Deployment, replica: str) -> None:
-        """Have the status say what the group of a replica waits for that starts."""
+    async def _follow_start(self, found: Deployment, replica: str, target: DeploymentTarget) -> None:
+        """Have the status say what resources a replica waits for that starts."""
         while (one := found.replicas.get(replica)) is not None and one.state is State.STARTING:
-            found.waits(replica, self._groups.waits_for(replica))
+            found.waits(replica, self._groups.waits_for(replica, target))
             await asyncio.sleep(_LOOK_S)
 
     def follow(self, name: DeploymentId, found: Deployment, replica: str) -> None:
