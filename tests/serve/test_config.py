@@ -15,7 +15,7 @@ from skate.serve import _config_file
 from skate.serve._build import target_of
 from skate.serve._config import ConfigError, split_import_path
 from skate.serve._loading import application_of
-from skate.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+from skate.serve.config import AutoscalingPolicy, HTTPOptions, ProxyLocation, gRPCOptions
 from skate.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
 
 APP = {"import_path": "app:model"}
@@ -130,10 +130,28 @@ def test_mistakes_are_named_with_their_place(data: Any, text: str) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-def test_keys_of_rays_that_are_not_there_are_refused() -> None:
-    data = {"applications": [{**APP, "autoscaling_policy": {"policy_function": "x"}}]}
-    with pytest.raises(NotImplementedError, match="is not in skate.serve"):
-        ServeDeploySchema.model_validate(data)
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"policy_function": "x"}, "'module:name', got 'x'"),
+        ({"policy_function": print}, "takes module:name"),
+        ({"function": "a:b"}, "unknown key 'function'"),
+        ("a:b", "expected keys and values"),
+    ],
+)
+def test_policies_of_applications_that_cannot_be(given: Any, text: str) -> None:
+    with pytest.raises(ConfigError, match=text) as caught:
+        ServeDeploySchema.model_validate({"applications": [{**APP, "autoscaling_policy": given}]})
+    assert str(caught.value).startswith("applications[0].autoscaling_policy: ")
+
+
+def test_a_policy_of_an_application_is_plain_data_again() -> None:
+    given = {"policy_function": "a:b", "policy_kwargs": {"most": 3}}
+    found = ServeApplicationSchema.model_validate({**APP, "autoscaling_policy": given})
+    assert found.policy == AutoscalingPolicy(**given)
+    assert found.model_dump(exclude_unset=True) == {**APP, "autoscaling_policy": given}
+    other = ServeApplicationSchema("app:model", autoscaling_policy=AutoscalingPolicy(**given))
+    assert other == found
 
 
 def test_options_are_attributes() -> None:

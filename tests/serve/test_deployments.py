@@ -89,7 +89,7 @@ def test_attributes_and_defaults() -> None:
         ({"autoscaling_config": {"min_replicas": 2}}, ValueError, "max_replicas"),
         ({"autoscaling_config": {"min_replica": 2}}, TypeError, "min_replica"),
         ({"autoscaling_config": 3}, TypeError, "autoscaling_config"),
-        ({"placement_group_bundles": [{}]}, NotImplementedError, "placement_group_bundles"),
+        ({"gang_scheduling_config": {}}, NotImplementedError, "gang_scheduling_config"),
     ],
 )  # fmt: skip
 def test_wrong_options_are_named(options: dict[str, Any], error: type[Exception], text: str) -> None:

@@ -260,7 +260,13 @@ def start(port: int, folders: list[str]) -> tuple[str, str]:
     with open(path) as file:
         token = file.read()
     kind: Any = api.remote(
-        name=ADMIN, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_restarts=-1, num_cpus=0
+        name=ADMIN,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        num_cpus=0,
+        scheduling_strategy="DEFAULT",
     )(Door)
     door = kind.remote(port, token, [os.path.abspath(one) for one in folders])
     try:

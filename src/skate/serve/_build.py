@@ -17,6 +17,7 @@ from typing import Any
 from skate import cloudpickle
 from skate.serve._config import ServeApplicationSchema
 from skate.serve._http.routes import check_prefix
+from skate.serve._placement import STRATEGIES
 from skate.serve._targets import ApplicationTarget, DeploymentTarget, Settings
 from skate.serve.config import AutoscalingPolicy
 from skate.serve.deployment import Application, Deployment
@@ -67,6 +68,8 @@ def target_of(
         time.time(),
         None if config is None else config.model_dump(exclude_unset=True),
         external_scaler_enabled,
+        b"" if config is None or config.policy is None else _policy_code(config.policy),
+        tuple(import_path()),
     )
 
 
@@ -146,13 +149,26 @@ class Builder:
         options = dict(deployment._options.get("ray_actor_options", {}))
         version = hashlib.sha256(_without_class_ids(code))
         version.update(repr(sorted(options.items(), key=str)).encode())
+        bundles = tuple(map(dict, deployment._options.get("placement_group_bundles", ())))
+        strategy = deployment._options.get("placement_group_strategy", STRATEGIES[0])
+        if bundles:
+            version.update(repr((bundles, strategy)).encode())
         for path in sorted({*source_files(made), *self._files}):
             with open(path, "rb") as file:
                 version.update(file.read())
         settings, policy = _without_policy(deployment.settings)
         settings, router = _without_router(settings)
         return DeploymentTarget(
-            name, version.hexdigest()[:16], settings, options, code, tuple(import_path()), policy, router
+            name,
+            version.hexdigest()[:16],
+            settings,
+            options,
+            code,
+            tuple(import_path()),
+            policy,
+            router,
+            bundles,
+            strategy,
         )
 
     def _configured(self, deployment: Deployment, name: str) -> Deployment:
@@ -173,16 +189,22 @@ class Builder:
 def _without_policy(settings: Settings) -> tuple[Settings, bytes]:
     """Return settings that any process can read, and their pickled autoscaling policy; empty: the default."""
     config = settings.autoscaling
-    if config is None or config.policy.is_default_policy_function():
+    code = _policy_code(config.policy) if config is not None else b""
+    if config is None or not code:
         return settings, b""
-    function = config.policy.policy_function
+    plain = dataclasses.replace(config, policy=AutoscalingPolicy())
+    return dataclasses.replace(settings, autoscaling=plain), code
+
+
+def _policy_code(policy: AutoscalingPolicy) -> bytes:
+    """Return a pickled autoscaling policy; empty: the default."""
+    function = policy.policy_function
+    if policy.is_default_policy_function():
+        return b""
     if isinstance(function, str):
         module, _, attribute = function.partition(":")
         function = getattr(import_module(module), attribute)
-    settings = dataclasses.replace(
-        settings, autoscaling=dataclasses.replace(config, policy=AutoscalingPolicy())
-    )
-    return settings, _pickled(function, config.policy.policy_kwargs)
+    return _pickled(function, policy.policy_kwargs)
 
 
 def _without_router(settings: Settings) -> tuple[Settings, bytes]:

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
-from skate.serve._left_out import refuse
 from skate.serve._logging_config import logging_config as as_logging_config
 from skate.serve._options import checked, known
-from skate.serve.config import HTTPOptions, ProxyLocation, ValidationError, gRPCOptions
+from skate.serve.config import AutoscalingPolicy, HTTPOptions, ProxyLocation, ValidationError, gRPCOptions
 
 __all__ = ["ConfigError", "DeploymentSchema", "ServeApplicationSchema", "ServeDeploySchema"]
 
@@ -181,7 +180,11 @@ class ServeApplicationSchema(Schema):
         deployments: options that replace those in the code.
         external_scaler_enabled: replicas may be scaled by the REST API.
         logging_config: how its replicas log: fields of a ``LoggingConfig``.
-        autoscaling_policy: Ray's; refused.
+        autoscaling_policy: fields of an ``AutoscalingPolicy`` whose function, ``module:name``, decides on all
+            deployments together that have an ``autoscaling_config``. It gets a dict from deployment to
+            ``AutoscalingContext``, and returns one from deployment to number of replicas; or that, and a dict
+            from deployment to the next call's ``policy_state``. Deployments that it leaves out stay as they
+            are.
 
     Example:
         >>> ServeApplicationSchema("app:model", deployments=[{"name": "Model", "num_replicas": 2}])
@@ -198,8 +201,11 @@ class ServeApplicationSchema(Schema):
     autoscaling_policy: Any = None
 
     def __post_init__(self) -> None:
-        if self.autoscaling_policy is not None:
-            raise refuse("ServeApplicationSchema.autoscaling_policy")
+        if isinstance(self.autoscaling_policy, AutoscalingPolicy):
+            self.autoscaling_policy = asdict(self.autoscaling_policy)
+        with inside("autoscaling_policy"):
+            if self.policy is not None and not isinstance(self.policy.policy_function, str):
+                raise ConfigError(f"policy_function takes module:name, got {self.policy.policy_function!r}")
         with inside("logging_config"):
             as_logging_config(self.logging_config)
         for key in ("import_path", "name"):
@@ -218,6 +224,14 @@ class ServeApplicationSchema(Schema):
             raise ConfigError("external_scaler_enabled takes true or false")
         self.deployments = _each(DeploymentSchema, self.deployments, "deployments")
         _no_twins([one.name for one in self.deployments], "deployments", "name")
+
+    @property
+    def policy(self) -> AutoscalingPolicy | None:
+        """The autoscaling policy; None: each deployment decides for itself."""
+        given = self.autoscaling_policy
+        if given is None:
+            return None
+        return AutoscalingPolicy(**_known_keys(given, [one.name for one in fields(AutoscalingPolicy)]))
 
     @property
     def deployment_names(self) -> list[str]:

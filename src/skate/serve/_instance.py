@@ -95,6 +95,7 @@ def _lasting(kind: type, name: str, **options: Any) -> Any:
         max_task_retries=-1,
         max_concurrency=1_000_000,
         num_cpus=0,
+        scheduling_strategy="DEFAULT",  # outside of a placement group that captures what the caller starts
         **options,
     )(kind)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from skate.serve._left_out import refuse
 from skate.serve._logging_config import logging_config
+from skate.serve._placement import check_bundles, check_per_node, check_strategy
 from skate.serve._targets import Settings
 from skate.serve.config import (
     AutoscalingConfig,
@@ -144,12 +145,11 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "logging_config": _logging,
     "autoscaling_config": _autoscaling,
     "request_router_config": _routing,
+    "placement_group_bundles": check_bundles,
+    "placement_group_strategy": check_strategy,
+    "max_replicas_per_node": check_per_node,
 }
-_LATER = (
-    "placement_group_bundles", "placement_group_strategy", "placement_group_bundle_label_selector",
-    "max_replicas_per_node",
-    "gang_scheduling_config", "deployment_actors",
-)  # fmt: skip
+_LATER = ("placement_group_bundle_label_selector", "gang_scheduling_config", "deployment_actors")
 
 
 def checked(given: Mapping[str, Any]) -> dict[str, Any]:

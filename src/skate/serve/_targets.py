@@ -35,6 +35,8 @@ class Settings:
     backpressure_retry_after_s: float | None = None
     idempotent: bool = False
     bake_time_s: float = 10.0
+    #: None: any number.
+    max_replicas_per_node: int | None = None
     #: With it, ``num_replicas`` is the first number of replicas, and follows the load from then on.
     autoscaling: AutoscalingConfig | None = None
     logging: LoggingConfig | None = None
@@ -70,6 +72,9 @@ class DeploymentTarget:
     router: bytes = b""
     #: The capacity that ``settings.num_replicas`` is adjusted to; None: it is the number of all replicas.
     capacity: Capacity | None = None
+    #: Of each replica's placement group, and its strategy; without any there is none.
+    bundles: tuple[dict[str, float], ...] = ()
+    strategy: str = "PACK"
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,10 @@ class ApplicationTarget:
     config: dict[str, Any] | None = None
     #: Programs outside may change the number of replicas.
     external_scaler_enabled: bool = False
+    #: The pickled autoscaling policy of all its deployments together; empty: each decides for itself.
+    policy: bytes = b""
+    #: Where the modules that it names are found.
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -442,7 +442,9 @@ class AutoscalingContext:
         running_replicas: ids of those that run.
         total_num_requests: requests that run or wait, aggregated over the look-back period.
         total_queued_requests: those of them that wait for a replica.
-        aggregated_metrics, raw_metrics: empty: replicas report no metrics of their own.
+        aggregated_metrics, raw_metrics: the values that the method ``record_autoscaling_stats`` of the
+            deployment's class returned over the look-back period, by name and replica: aggregated; and as
+            lists with ``timestamp`` (seconds of the wall clock) and ``value``.
         capacity_adjusted_min_replicas, capacity_adjusted_max_replicas: the bounds.
         policy_state: what the policy returned beside its last number.
         last_scale_up_time, last_scale_down_time: of the number's last changes (seconds of the wall clock), or

@@ -7,6 +7,7 @@ from types import FunctionType
 from typing import Any, NoReturn
 
 from skate.serve._options import checked, merged, settings_of
+from skate.serve._placement import check_together
 from skate.serve._targets import Settings
 
 __all__ = ["Application", "Deployment"]
@@ -25,6 +26,7 @@ class Deployment:
     """
 
     def __init__(self, func_or_class: Callable[..., Any], options: dict[str, Any]) -> None:
+        check_together(options)
         self._func_or_class = func_or_class
         self._options = options
         self._settings = settings_of(options)
@@ -155,6 +157,11 @@ def deployment(_func_or_class: Callable[..., Any] | None = None, **options: Any)
         num_replicas: how many processes answer its requests; "auto": 1 to 100, as the load asks for.
         autoscaling_config: an ``AutoscalingConfig``, or a dict of its fields, instead of a fixed number.
         ray_actor_options: resources and environment of a replica: ``{"num_cpus": 1, "num_gpus": 0.5}``.
+        placement_group_bundles: resources of a replica and of what it starts: ``[{"CPU": 1}, {"GPU": 1}]``.
+            Each replica has a placement group of its own, which is removed when it ends; its actor is in the
+            first bundle.
+        placement_group_strategy: "PACK" (the default), "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
+        max_replicas_per_node: so many replicas run on one node; others wait. At most 100.
         user_config: what the method ``reconfigure(user_config)`` gets, after the constructor and whenever it
             changes. JSON only.
         max_ongoing_requests: how many requests a replica runs at a time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from skate import api
@@ -116,20 +116,22 @@ class Reporter:
 
     def running(self, count: float) -> None:
         """Report how many requests run in this process's replica."""
-        self._send(count, 0.0)
+        self._send("report", self._source, count, 0.0)
 
     def queued(self, count: float) -> None:
         """Report how many requests wait in this process's router."""
-        self._send(0.0, count)
+        self._send("report", self._source, 0.0, count)
 
-    def _send(self, running: float, queued: float) -> None:
+    def recorded(self, replica: str, values: Mapping[str, float]) -> None:
+        """Report what user code of a replica says of itself to autoscaling policies."""
+        self._send("record", replica, dict(values))
+
+    def _send(self, method: str, *args: Any) -> None:
         try:
             if self._controller is None:
                 self._controller = api.get_actor(CONTROLLER, namespace=NAMESPACE)
             # As a part of no request: it would be cancelled with that.
-            report = contextvars.Context().run(
-                self._controller.report.remote, self._name, self._source, running, queued
-            )
+            report = contextvars.Context().run(getattr(self._controller, method).remote, self._name, *args)
             report.as_future().add_done_callback(self._sent)
         except (ValueError, RayError, RuntimeError):
             self._controller = None  # serve, or the session, has ended

@@ -299,7 +299,7 @@ class Application:
         if any(one.is_limited and not one.can_surge for one in self.wanted.values()):
             for name in obsolete:
                 target = self.deployments[name].target
-                if target is not None and target.actor_options:
+                if target is not None and (target.actor_options or target.bundles):
                     self.deployments[name].retarget(None)
                     self._note_obsolete()
                     return True

@@ -402,7 +402,8 @@ class Controller:
                 del self._applications[app_name]
                 store.forget_application(app_name)
             wait = min(wait, one.wait_s(now) or wait)
-        self._scaler.follow(self._deployments())
+        targets = {name: one.target for name, one in self._applications.items()}
+        self._scaler.follow(self._deployments(), targets)
         self._publish()
         self._notify()
         if wait < float("inf"):
@@ -438,6 +439,10 @@ class Controller:
     async def report(self, name: DeploymentId, source: str, running: float, queued: float) -> None:
         """Take a process's part of a deployment's load: see ``Reporter``."""
         self._scaler.reported(name, source, Load(running, queued))
+
+    async def record(self, name: DeploymentId, replica: str, values: dict[str, float]) -> None:
+        """Take what user code of a replica says of itself to autoscaling policies."""
+        self._scaler.recorded(name, replica, values)
 
     async def note(self, name: DeploymentId, replica: str, facts: Facts) -> None:
         """Take what a replica says of itself."""

@@ -56,6 +56,8 @@ class Replica:
     answers: Answers = field(default_factory=Answers)
     #: Its place among the replicas that live: see ``ranks.py``.
     rank: int = 0
+    #: The resources that a starting replica waits for, as text; or "".
+    waits_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,15 +160,17 @@ class Deployment:
         target = self.target
         if target is None:
             return not self.replicas
-        return (
-            all(
-                one.state is State.RUNNING
-                and one.version == target.version
-                and one.settings == self._settings
-                for one in self.replicas.values()
-            )
-            and len(self.replicas) == target.settings.num_replicas
-        )
+        # The load may ask for more than the node may have: an update is complete all the same.
+        scales = target.settings.autoscaling is not None
+        return self._is_like(target, target.settings.num_replicas - (self.beyond if scales else 0))
+
+    @property
+    def beyond(self) -> int:
+        """How many of the wanted replicas wait for another node: there is one, and it may have no more."""
+        settings = self.target.settings if self.target is not None else None
+        if settings is None or settings.max_replicas_per_node is None:
+            return 0
+        return max(0, settings.num_replicas - settings.max_replicas_per_node)
 
     # ------------------------------------------------------------------ events
 
@@ -239,6 +243,12 @@ class Deployment:
         if one is not None:
             one.blocked_in, one.blocked_at = place, now
 
+    def waits(self, replica: str, reason: str) -> None:
+        """A replica that starts waits for resources; with "" it has them."""
+        one = self.replicas.get(replica)
+        if one is not None:
+            one.waits_for = reason
+
     def unhealthy(self, replica: str, reason: str, now: float) -> list[Command]:
         """A replica's health check failed too often: it gets no more requests, and is replaced."""
         one = self.replicas.get(replica)
@@ -279,7 +289,7 @@ class Deployment:
                     c for one in self.replicas.values() if one.state is State.STARTING for c in self._end(one)
                 ]
         target = self.target
-        wanted = target.settings.num_replicas
+        wanted = target.settings.num_replicas - self.beyond
         current = [one for one in self.replicas.values() if one.version == target.version]
         old = [one for one in self.replicas.values() if one.version != target.version]
         for one in old:
@@ -304,26 +314,26 @@ class Deployment:
         if old_running:
             room = wanted + self._surge(target) - len(running) - len(starting) - len(old_running)
             missing = min(missing, room)
-            if self.is_limited and missing > 0:
+            if missing > 0 and (self.is_limited or missing > self._places):
                 missing = 0
                 if not starting and not self.count(State.RETIRING):
-                    if self.can_surge or self._made_room:
+                    if (self.can_surge and self._places > 0) or self._made_room:
                         missing = 1
                     else:
                         self._made_room = True
                         commands += self._end(old_running[0])
         if missing > 0 and self.wait_s(now) <= 0:
-            for _ in range(missing):
+            for _ in range(int(min(missing, self._places))):
                 self._made_room = False
                 self._made += 1
                 name = f"{target.name}-{self._epoch}{self._made}"
                 rank = ranks.lowest_free(self._ranks())
                 self.replicas[name] = Replica(name, target.version, State.STARTING, self._settings, rank=rank)
                 commands.append(Start(name))
-        if self.is_settled:
+        if self._is_like(target, wanted):
             if not self.rolled_back:
                 self.failure = ""
-            if self.scaling:
+            if self.scaling and self.is_settled:
                 self.scaling, self.scaled = 0, self.scaling
             if self.replicas:  # without any, nothing says that the version starts
                 self.good, self._good_settings = target, self._settings
@@ -340,6 +350,19 @@ class Deployment:
             return 0.0
         delay = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** (self._failed_starts - 1))
         return max(0.0, self._failed_at + delay - now)
+
+    @property
+    def _places(self) -> float:
+        """How many more replicas the node may have. Those that end still run there."""
+        most = self.target.settings.max_replicas_per_node if self.target is not None else None
+        return math.inf if most is None else max(0, most - len(self.replicas))
+
+    def _is_like(self, target: DeploymentTarget, number: int) -> bool:
+        """Tell whether there are so many replicas, and all as a target wants them."""
+        return len(self.replicas) == number and all(
+            one.state is State.RUNNING and one.version == target.version and one.settings == self._settings
+            for one in self.replicas.values()
+        )
 
     def _ranks(self) -> set[int]:
         return {one.rank for one in self.replicas.values()}

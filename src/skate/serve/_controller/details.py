@@ -12,6 +12,7 @@ from skate.serve._controller import statuses
 from skate.serve._controller.application import Application
 from skate.serve._controller.deployment import Deployment
 from skate.serve._options import known
+from skate.serve._placement import resources_of, sum_of
 from skate.serve._targets import Capacity, DeploymentTarget, HTTPTarget, Settings
 
 #: The options of HTTP that are shown; others are secrets.
@@ -88,7 +89,7 @@ def _deployment(
         "message": status.message,
         "deployment_config": {"name": name} if wish is None else _config(name, wish),
         "target_num_replicas": 0 if target is None else target.settings.num_replicas,
-        "required_resources": {} if target is None else _resources(target.actor_options),
+        "required_resources": {} if target is None else _resources(target),
         "replicas": [
             {
                 "replica_id": replica.id,
@@ -119,6 +120,9 @@ def _config(name: str, target: DeploymentTarget) -> dict[str, Any]:
         "retry_after_s": settings.backpressure_retry_after_s,
     }
     found["ray_actor_options"] = dict(target.actor_options)
+    if target.bundles:
+        found["placement_group_bundles"] = [*target.bundles]
+        found["placement_group_strategy"] = target.strategy
     return found
 
 
@@ -128,12 +132,6 @@ def _plain(value: Any) -> Any:
     return {key: _plain(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
-def _resources(options: Mapping[str, Any]) -> dict[str, float]:
+def _resources(target: DeploymentTarget) -> dict[str, float]:
     """Return what one replica holds."""
-    found = {
-        "CPU": options.get("num_cpus"),
-        "GPU": options.get("num_gpus"),
-        "memory": options.get("memory"),
-        **(options.get("resources") or {}),
-    }
-    return {name: amount for name, amount in found.items() if amount}
+    return sum_of(target.bundles) if target.bundles else resources_of(target.actor_options)

@@ -9,18 +9,26 @@ from dataclasses import replace
 from typing import Any
 
 from skate import api
-from skate.cluster import available_resources
 from skate.exceptions import RayError, RayTaskError
 from skate.serve._controller import adoption, store
 from skate.serve._controller import deployment as decisions
 from skate.serve._controller.application import Application
 from skate.serve._controller.deployment import Deployment, State
+from skate.serve._controller.groups import PREFIX, Groups, room_for
 from skate.serve._controller.observatory import Observatory
 from skate.serve._http.sharing import CONTROLLER_DOOR
 from skate.serve._observing import metrics
 from skate.serve._observing.watcher import OBSERVING
+from skate.serve._placement import resources_of
 from skate.serve._replica.replica import Replica
-from skate.serve._targets import NAMESPACE, ApplicationTarget, DeploymentId, HTTPTarget, Settings
+from skate.serve._targets import (
+    NAMESPACE,
+    ApplicationTarget,
+    DeploymentId,
+    DeploymentTarget,
+    HTTPTarget,
+    Settings,
+)
 
 logger = logging.getLogger("skate.serve")
 
@@ -32,6 +40,8 @@ _MARGIN_S = 5.0
 _ACKNOWLEDGE_S = 10.0
 #: How long a replica may take to say how its requests ended, or how it stands (seconds).
 _COUNT_TIMEOUT_S = 1.0
+#: How often the resources of a replica that does not start are looked at (seconds).
+_LOOK_S = 1.0
 
 
 class Replicas:
@@ -61,6 +71,7 @@ class Replicas:
         #: Running replicas that take connections, and replicas that may take some already.
         self.doors: set[str] = set()
         self._opening: set[str] = set()
+        self._groups = Groups()
 
     def perform(
         self,
@@ -126,16 +137,7 @@ class Replicas:
     def room_for(self, found: Deployment) -> tuple[bool, bool]:
         """Tell whether a deployment's replicas hold resources, and whether there is room for one more."""
         target = found.target
-        if target is None or found.is_settled or not target.actor_options:
-            return False, True
-        wanted = {
-            "CPU": target.actor_options.get("num_cpus") or 0,
-            "GPU": target.actor_options.get("num_gpus") or 0,
-            **(target.actor_options.get("resources") or {}),
-        }
-        available = available_resources()
-        fits = all(available.get(name, 0) >= amount for name, amount in wanted.items())
-        return any(wanted.values()), fits
+        return (False, True) if target is None or found.is_settled else room_for(target)
 
     # ------------------------------------------------------------------ life of one
 
@@ -149,6 +151,9 @@ class Replicas:
         store.save_replica(row)
         try:
             options = {key: value for key, value in target.actor_options.items() if value is not None}
+            options |= self._groups.reserve(replica, _actor_name(row), target)
+            if target.bundles or resources_of(target.actor_options):
+                self._spawn(self._follow_start(found, replica, target))
             actor = api.remote(
                 name=_actor_name(row),
                 namespace=NAMESPACE,
@@ -182,6 +187,12 @@ class Replicas:
         found.ready(replica)
         self.reconcile()
         self.follow(name, found, replica)
+
+    async def _follow_start(self, found: Deployment, replica: str, target: DeploymentTarget) -> None:
+        """Have the status say what resources a replica waits for that starts."""
+        while (one := found.replicas.get(replica)) is not None and one.state is State.STARTING:
+            found.waits(replica, self._groups.waits_for(replica, target))
+            await asyncio.sleep(_LOOK_S)
 
     def follow(self, name: DeploymentId, found: Deployment, replica: str) -> None:
         """Watch a running replica: its end, and its health."""
@@ -284,6 +295,7 @@ class Replicas:
         self.actors.pop(replica, None)
         self.doors.discard(replica)
         self.observatory.ended(replica)
+        self._groups.remove(replica)
         store.forget_replica(replica)
 
     # ------------------------------------------------------------------ after a restart
@@ -299,6 +311,7 @@ class Replicas:
             wanted: the deployments that there are to be.
         """
         rows = list(rows)
+        self._groups.recover({row.id: _actor_name(row) for row in rows})
         answers = await asyncio.gather(*(self._find(row) for row in rows))
         found = [(row, counts) for row, counts in zip(rows, answers, strict=True) if row.id in self.actors]
         for row, counts in found:
@@ -317,8 +330,7 @@ class Replicas:
         except (asyncio.TimeoutError, RayTaskError):
             return None
         except (ValueError, RayError):
-            self.actors.pop(row.id, None)
-            store.forget_replica(row.id)
+            self._forget(row.id)
             return None
 
     def _adopt(
@@ -352,4 +364,4 @@ def _is_running(found: Deployment, replica: str) -> bool:
 
 
 def _actor_name(row: store.ReplicaRow) -> str:
-    return f"SERVE_REPLICA::{row.app_name}#{row.deployment}#{row.id}"
+    return f"{PREFIX}{row.app_name}#{row.deployment}#{row.id}"

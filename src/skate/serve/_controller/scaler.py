@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import pickle
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from skate.serve._controller.autoscaling import Autoscaler, Load
 from skate.serve._controller.capacity import bounds
 from skate.serve._controller.deployment import Deployment, State
-from skate.serve._folders import look_first_in
-from skate.serve._targets import CANARY, DeploymentId, DeploymentTarget
+from skate.serve._controller.measures import Measures, aggregated
+from skate.serve._controller.policies import Policy, PolicyError, number_of, numbers_of
+from skate.serve._targets import CANARY, ApplicationTarget, DeploymentId, DeploymentTarget
 from skate.serve.autoscaling_policy import default_autoscaling_policy
 from skate.serve.config import AutoscalingConfig, AutoscalingContext
 from skate.serve.context import ReplicaID
 
 logger = logging.getLogger("skate.serve")
-
-Policy = Callable[[AutoscalingContext], Any]
 
 
 class Scaler:
@@ -37,11 +34,22 @@ class Scaler:
         self._scaled = scaled
         self._loop = asyncio.get_running_loop()
         self._scaled_ones: dict[DeploymentId, _Scaled] = {}
+        #: The policies that decide on all deployments of an application, by its name.
+        self._together: dict[str, Policy] = {}
         #: Canaries, whose load is a part of their deployments'.
         self._canaries: set[DeploymentId] = set()
 
-    def follow(self, deployments: Mapping[DeploymentId, Deployment]) -> None:
-        """Scale those of the deployments that are to be scaled; forget all others."""
+    def follow(
+        self,
+        deployments: Mapping[DeploymentId, Deployment],
+        applications: Mapping[str, ApplicationTarget],
+    ) -> None:
+        """Scale those of the deployments that are to be scaled; forget all others.
+
+        Args:
+            deployments: of all applications.
+            applications: by name; some have policies.
+        """
         for name in [name for name in self._scaled_ones if name not in deployments]:
             self._scaled_ones.pop(name).cancel()
         self._follow_canaries(
@@ -69,6 +77,7 @@ class Scaler:
                 continue
             one.retarget(target, config)
             self._decide_in(one, 0.0)
+        self._follow_applications({name: target for name, target in applications.items() if target.policy})
 
     def reported(self, name: DeploymentId, source: str, load: Load) -> None:
         """A process reports its part of a deployment's load."""
@@ -81,6 +90,12 @@ class Scaler:
             one.autoscaler.loads.reported(source, load, self._loop.time())
             self._decide(one)
 
+    def recorded(self, name: DeploymentId, replica: str, values: Mapping[str, float]) -> None:
+        """User code of a replica says something of it. Canaries' replicas are in no policy's context."""
+        one = self._scaled_ones.get(name)
+        if one is not None:
+            one.measures.recorded(replica, values, one.autoscaler.config.look_back_period_s, time.time())
+
     def gone(self, process: str) -> None:
         """A process has ended."""
         for one in self._scaled_ones.values():
@@ -89,7 +104,28 @@ class Scaler:
 
     def close(self) -> None:
         """Scale nothing any more."""
-        self.follow({})
+        self.follow({}, {})
+
+    def _follow_applications(self, targets: Mapping[str, ApplicationTarget]) -> None:
+        changed = [name for name in self._together if name not in targets]
+        for name in changed:
+            del self._together[name]
+        for name, target in targets.items():
+            if name in self._together and self._together[name].code == target.policy:
+                continue
+            self._together[name] = Policy(f"application {name}", target)
+            changed.append(name)
+            unused = [one.name.name for one in self._of(name) if one.policy is not None]
+            if unused:
+                logger.warning(
+                    "application %s has an autoscaling policy: those of its deployments are not asked (%s)",
+                    name, ", ".join(unused)
+                )  # fmt: skip
+        for one in [one for name in changed for one in self._of(name)]:
+            self._decide_in(one, 0.0)
+
+    def _of(self, application: str) -> list[_Scaled]:
+        return [one for name, one in self._scaled_ones.items() if name.app_name == application]
 
     def _follow_canaries(self, canaries: set[DeploymentId]) -> None:
         for name in self._canaries - canaries:
@@ -105,41 +141,58 @@ class Scaler:
         one.timer = self._loop.call_later(wait_s, self._decide, one)
 
     def _decide(self, one: _Scaled) -> None:
-        """Ask the policy and set the number. Policies of users run on threads: they may take their time."""
+        """Ask the policy and set the number."""
         if self._scaled_ones.get(one.name) is not one:
             return
-        context = one.context(self._loop.time())
-        if not context.target_num_replicas and one.autoscaler.loads.latest.total:
-            self._decided(one, context, 0)  # the first request waits for no policy
+        together = self._together.get(one.name.app_name)
+        if not one.number and one.autoscaler.loads.latest.total:
+            self._decided(one, 0)  # the first request waits for no policy
+        elif together is not None:
+            if not together.is_asking:
+                together.is_asking = True
+                self._spawn(self._ask_together(together, one.name.app_name))
         elif one.policy is None:
-            self._decided(one, context, default_autoscaling_policy(context))
-        elif not one.is_asking:
-            one.is_asking = True
-            self._spawn(self._ask(one, one.policy, context))
+            context = one.context(self._loop.time(), {})
+            self._decided(one, default_autoscaling_policy(context)[0])
+        elif not one.policy.is_asking:
+            one.policy.is_asking = True
+            self._spawn(self._ask(one, one.policy))
 
-    async def _ask(self, one: _Scaled, policy: Policy, context: AutoscalingContext) -> None:
-        try:
-            answer = await asyncio.to_thread(policy, context)
-        except Exception as error:
-            one.failed(f"{type(error).__name__}: {error}")
-            answer = context.target_num_replicas
-        finally:
-            one.is_asking = False
-        if self._scaled_ones.get(one.name) is one:
-            self._decided(one, context, answer)
+    async def _ask(self, one: _Scaled, policy: Policy) -> None:
+        wanted: float = one.number
+        answer = await policy.ask(one.context(self._loop.time(), policy.state))
+        if answer is not None:
+            try:
+                wanted, policy.state = number_of(answer, policy.state)
+            except PolicyError as error:
+                policy.failed(str(error))
+        if self._scaled_ones.get(one.name) is one and one.policy is policy:
+            self._decided(one, wanted)
 
-    def _decided(self, one: _Scaled, context: AutoscalingContext, answer: Any) -> None:
-        wanted, one.state = answer if isinstance(answer, tuple) else (answer, one.state)
-        if isinstance(wanted, bool) or not isinstance(wanted, int | float):
-            one.failed(f"it returned {answer!r} instead of a number, or (number, state)")
-            wanted = context.target_num_replicas
-        now, target = self._loop.time(), one.found.target
-        if target is None:
+    async def _ask_together(self, policy: Policy, application: str) -> None:
+        asked = self._of(application)
+        numbers: dict[DeploymentId, float] = {}
+        now = self._loop.time()
+        contexts = {one.name: one.context(now, policy.state.get(one.name, {})) for one in asked}
+        answer = await policy.ask(contexts)
+        if answer is not None:
+            try:
+                numbers, policy.state = numbers_of(answer, contexts, policy.state)
+            except PolicyError as error:
+                policy.failed(str(error))
+        if self._together.get(application) is not policy:
+            return  # another one is asked, or each deployment decides
+        for one in asked:
+            if self._scaled_ones.get(one.name) is one:
+                self._decided(one, numbers.get(one.name, one.number))
+
+    def _decided(self, one: _Scaled, wanted: float) -> None:
+        now, number = self._loop.time(), one.number
+        if one.found.target is None:
             return
-        number = target.settings.num_replicas
         new = one.autoscaler.decide(wanted, number, now)
         wait = one.autoscaler.wait_s(now)
-        if one.policy is not None:
+        if one.policy is not None or one.name.app_name in self._together:
             wait = min(wait, one.autoscaler.config.metrics_interval_s)
         if wait < float("inf"):
             self._decide_in(one, wait)
@@ -157,14 +210,11 @@ class _Scaled:
         self.name = name
         self.found = found
         self.autoscaler = Autoscaler(config, now)
-        #: The user's; None: the load decides.
+        #: The values that user code of its replicas recorded.
+        self.measures = Measures()
+        #: The user's; without one the load decides.
         self.policy: Policy | None = None
-        self.policy_code = b""
-        self.state: dict[str, Any] = {}
         self.timer: asyncio.TimerHandle | None = None
-        #: The policy is being asked.
-        self.is_asking = False
-        self._failure = ""
 
     def is_for(self, target: DeploymentTarget, config: AutoscalingConfig) -> bool:
         """Tell whether it scales by these already."""
@@ -179,50 +229,50 @@ class _Scaled:
         """Take another configuration, other bounds, or another policy."""
         self.autoscaler.config = config
         self.autoscaler.bounds = bounds(config, target.capacity)
-        if self.policy_code == target.policy:
-            return
-        self.policy_code, self.policy, self.state = target.policy, None, {}
-        if target.policy:
-            try:
-                self.policy = _loaded(target)
-            except Exception as error:
-                self.failed(f"it cannot be loaded: {type(error).__name__}: {error}")
+        if self.policy_code != target.policy:
+            self.policy = Policy(str(self.name), target) if target.policy else None
 
-    def context(self, now: float) -> AutoscalingContext:
-        """Return what the policy sees."""
+    @property
+    def policy_code(self) -> bytes:
+        """The pickled policy; empty: there is none."""
+        return self.policy.code if self.policy is not None else b""
+
+    @property
+    def number(self) -> int:
+        """How many replicas there are to be."""
+        return self.found.target.settings.num_replicas if self.found.target is not None else 0
+
+    def context(self, now: float, state: dict[str, Any]) -> AutoscalingContext:
+        """Return what a policy sees that has a state."""
         found, name, config = self.found, self.name, self.autoscaler.config
         load = self.autoscaler.load(now)
         clock = time.time()
         moved = {direction: at - now + clock for direction, at in self.autoscaler.moved.items()}
+        ids = {
+            one.id: ReplicaID(one.id, name.name, name.app_name)
+            for one in found.replicas.values()
+            if one.state is State.RUNNING
+        }
+        series = self.measures.over(config.look_back_period_s, ids, clock)
+        means = aggregated(series, config.aggregation_function)
         return AutoscalingContext(
             name,
             name.name,
             name.app_name,
             found.count(State.RUNNING),
-            found.target.settings.num_replicas if found.target is not None else 0,
-            [
-                ReplicaID(one.id, name.name, name.app_name)
-                for one in found.replicas.values()
-                if one.state is State.RUNNING
-            ],
+            self.number,
+            list(ids.values()),
             load.total,
             load.queued,
-            {},
-            {},
+            {what: _by(ids, values) for what, values in means.items()},
+            {what: _by(ids, values) for what, values in series.items()},
             *self.autoscaler.bounds,
-            self.state,
+            dict(state),
             moved.get(1),
             moved.get(-1),
             clock,
             config,
         )
-
-    def failed(self, reason: str) -> None:
-        """The policy is of no use: say so, once for each reason. The number stays."""
-        if reason != self._failure:
-            self._failure = reason
-            logger.error("the autoscaling policy of %s failed, its number of replicas stays: %s",
-                         self.name, reason)  # fmt: skip
 
     def cancel(self) -> None:
         """Wait for nothing."""
@@ -231,13 +281,9 @@ class _Scaled:
             self.timer = None
 
 
+def _by(ids: Mapping[str, ReplicaID], values: Mapping[str, Any]) -> dict[ReplicaID, Any]:
+    return {ids[replica]: value for replica, value in values.items()}
+
+
 def _deployment_of(canary: DeploymentId) -> DeploymentId:
     return DeploymentId(canary.name.removesuffix(CANARY), canary.app_name)
-
-
-def _loaded(target: DeploymentTarget) -> Policy:
-    look_first_in(target.path)
-    function, kwargs = pickle.loads(target.policy)
-    if isinstance(function, type):
-        return cast(Policy, function(**kwargs))
-    return functools.partial(function, **kwargs)

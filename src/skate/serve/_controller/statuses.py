@@ -3,6 +3,7 @@ clock."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 from skate.serve._controller.deployment import Deployment, State
@@ -33,7 +34,27 @@ def of_deployment(one: Deployment, now: float) -> DeploymentStatusOverview:
         for replica in one.replicas.values()
         if replica.blocked_in
     ]
-    return DeploymentStatusOverview(status, trigger, states, "\n".join(filter(None, [one.failure, *blocked])))
+    lines = [one.failure, *_waiting(one), *blocked]
+    return DeploymentStatusOverview(status, trigger, states, "\n".join(filter(None, lines)))
+
+
+def _waiting(one: Deployment) -> list[str]:
+    """Return how many replicas do not start, and why."""
+    if one.target is None:
+        return []
+    settings = one.target.settings
+    reasons = Counter(
+        replica.waits_for
+        for replica in one.replicas.values()
+        if replica.state is State.STARTING and replica.waits_for
+    )
+    if one.beyond:
+        limit = f"max_replicas_per_node is {settings.max_replicas_per_node}, and there is one node"
+        reasons[limit] += one.beyond
+    return [
+        f"{number} of {settings.num_replicas} replicas wait{'s' * (number == 1)}: {reason}"
+        for reason, number in reasons.items()
+    ]
 
 
 def _status(one: Deployment) -> tuple[DeploymentStatus, DeploymentStatusTrigger]:
@@ -49,8 +70,10 @@ def _status(one: Deployment) -> tuple[DeploymentStatus, DeploymentStatusTrigger]
         way = DeploymentStatus.UPSCALING if one.scaling > 0 else DeploymentStatus.DOWNSCALING
         return way, DeploymentStatusTrigger.AUTOSCALING
     if one.good is not None and one.good == one.target:
-        short = one.count(State.RUNNING, one.target.version) < one.target.settings.num_replicas
-        if short:
+        running = one.count(State.RUNNING, one.target.version) + one.beyond
+        if one.beyond and running == one.target.settings.num_replicas:
+            return DeploymentStatus.UPDATING, DeploymentStatusTrigger.CONFIG_UPDATE_STARTED
+        if running < one.target.settings.num_replicas:
             return DeploymentStatus.UNHEALTHY, DeploymentStatusTrigger.HEALTH_CHECK_FAILED
         return DeploymentStatus.HEALTHY, DeploymentStatusTrigger.CONFIG_UPDATE_COMPLETED
     return DeploymentStatus.UPDATING, DeploymentStatusTrigger.CONFIG_UPDATE_STARTED

@@ -25,6 +25,7 @@ from skate.serve._observing.watcher import OBSERVING, Watcher
 from skate.serve._replica.blocking import LoopWatch
 from skate.serve._replica.facts import Reports
 from skate.serve._replica.slots import Slots
+from skate.serve._replica.stats import AutoscalingStats
 from skate.serve._replica.user_code import UserCode
 from skate.serve._router.lender import HERE
 from skate.serve._targets import DeploymentId, DeploymentTarget, HTTPTarget, Settings
@@ -75,6 +76,9 @@ class Replica:
         reporter = load.Reporter(self.name, f"{self._client.router_id}/replica")
         self._meter = load.Meter(
             self._loop, lambda: self._slots.lender.ongoing, reporter.running, sleeps=False
+        )
+        self._stats = AutoscalingStats(
+            replica_id, self._code, self._loop, partial(reporter.recorded, replica_id)
         )
         self._facts = Reports(self.name, replica_id, self._code, self._loop)
         self._work = Work(self.name)
@@ -195,6 +199,7 @@ class Replica:
         """
         self._slots.drain()
         self._meter.stop()
+        self._stats.close()
         if self._entrance is not None:
             self._entrance.drain()
         until = self._loop.time() + timeout_s
@@ -228,6 +233,7 @@ class Replica:
         """Report the load, if the number of replicas follows it."""
         scaling = settings.autoscaling
         self._meter.follow(scaling.metrics_interval_s if scaling is not None else 0.0)
+        self._stats.follow(scaling)
 
     def _is_busy(self) -> bool:
         if self._slots.lender.ongoing:

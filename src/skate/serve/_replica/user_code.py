@@ -100,6 +100,15 @@ class UserCode:
         """Return what the instance says of itself to those that choose among replicas."""
         return await self._maybe_await(self.servable.record_routing_stats())
 
+    @property
+    def has_autoscaling_stats(self) -> bool:
+        """Whether the instance has a method ``record_autoscaling_stats``."""
+        return not inspect.isroutine(self.servable) and hasattr(self.servable, "record_autoscaling_stats")
+
+    async def autoscaling_stats(self) -> Any:
+        """Return what the instance says of itself to autoscaling policies."""
+        return await self._maybe_await(self.servable.record_autoscaling_stats())
+
     def resize(self, threads: int) -> None:
         """Run so many plain functions at a time from now on."""
         self._threads._max_workers = threads
