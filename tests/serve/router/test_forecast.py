@@ -147,7 +147,7 @@ class Shop(Simulation):
                 remaining = self.deadlines[command.key] - self.now
                 if self.forecasts[name].is_hopeless(router.queued, remaining):
                     self.expired += 1
-                    waiting += router.unsent(command.key)
+                    waiting += router.repaid([command.key])
                     continue
                 self.sent_at[command.key] = self.now
                 self.forecasts[name].sent(router.queued, self.slots, self.now)

@@ -42,6 +42,8 @@ class Slots:
 
     async def enter(self, router: str) -> None:
         """Begin a request of a router: at once, or when a slot is free."""
+        if self.lender.begins(router):
+            return
         token: asyncio.Future[None] = self._loop.create_future()
         self._perform(self.lender.arrived(router, token, self._loop.time()))
         if token.done():

@@ -15,7 +15,7 @@ Some requests take credits of some replicas only, and let others pass meanwhile 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from skate.serve._router.commands import Command, Expire, Lost, Refuse, Report, Send
 from skate.serve._router.credits import Credits
@@ -151,6 +151,9 @@ class Router:
             is_asked: it waits until ``chosen`` says where it may go. Session and model do not matter then.
         """
         queued = len(self._lines.queue)
+        if not (queued or session or model or is_asked) and (free := self._free()):
+            # Nothing waits, so nothing else is to be decided: see _settle.
+            return [self._go(key, self._choose(free))]
         is_full = 0 <= self.max_queued <= queued
         if is_full and not self.credits:
             return [Refuse(key, queued)]
@@ -257,20 +260,40 @@ class Router:
             one.received += 1
             if not one.retired:
                 one.held += 1
+                if one.listening and not one.owed and not self._lines.queue:
+                    return []  # there is nothing to decide
         self._forget_if_done(name, one)
         return self._settle()
 
-    def unsent(self, key: Key) -> list[Command]:
-        """A request that was to be sent was dropped in that moment, as it was late: its credit stays."""
-        name = self._at.pop(key, None)
-        if name is None:
-            return []
-        self._models.ended(key)
-        one = self._replicas[name]
-        one.sent.discard(key)
-        if not one.retired:
-            one.held += 1
-        self._forget_if_done(name, one)
+    @property
+    def is_at_ease(self) -> bool:
+        """Whether no request waits, and no lender for credits that it wants back."""
+        return not self._lines.queue and not any(one.owed for one in self._replicas.values())
+
+    def lend(self, key: Key) -> str | None:
+        """Set a credit aside for requests that others send, one after the other; return its replica. None:
+        none is free."""
+        free = [name for name in self._free() if name not in self.avoided]
+        return self._go(key, self._choose(free)).replica if free else None
+
+    def used(self, key: Key, count: int) -> None:
+        """So many requests have ended that used a credit that was set aside: each result brought it again."""
+        name = self._at.get(key)
+        if name is not None:
+            self._replicas[name].received += count
+
+    def repaid(self, keys: Iterable[Key]) -> list[Command]:
+        """Credits are here again that were set aside, or whose requests were dropped in the moment when they
+        were to be sent, as they were late."""
+        for key in keys:
+            name = self._at.pop(key, None)
+            if name is not None:
+                self._models.ended(key)
+                one = self._replicas[name]
+                one.sent.discard(key)
+                if not one.retired:
+                    one.held += 1
+                self._forget_if_done(name, one)
         return self._settle()
 
     def answered(self, name: str, number: int, granted: int, recalled: int) -> list[Command]:
@@ -311,7 +334,7 @@ class Router:
     def is_greedy(self) -> bool:
         """Whether it has, or would get, credits that it does not need: no request waits."""
         return not self._lines.queue and any(
-            one.held > 1 or self._is_believed(one) for one in self._replicas.values() if not one.retired
+            one.held > 1 or one.is_believed for one in self._replicas.values() if not one.retired
         )
 
     def relaxed(self, is_resting: bool) -> list[Command]:
@@ -328,13 +351,9 @@ class Router:
             if is_resting and one.held > 1:
                 one.held = 1
                 commands.append(self._report(name, one, 0))
-            elif self._is_believed(one):
+            elif one.is_believed:
                 commands.append(self._report(name, one, 0))
         return commands
-
-    def _is_believed(self, one: Credits) -> bool:
-        """Tell whether a lender believes that requests wait for its credits."""
-        return one.asked > 0 and one.listening and not one.owed
 
     def expired(self, now: float) -> list[Command]:
         """Drop the requests that wait and whose deadline is over."""
@@ -354,13 +373,9 @@ class Router:
             line, name = found
             key = next(iter(line.keys))
             self._lines.leave(key)
-            one = self._replicas[name]
-            one.held -= 1
-            one.sent.add(key)
-            self._at[key] = name
+            commands.append(self._go(key, name))
             self._models.sent(key)
-            commands.append(Send(key, name))
-        everywhere, ranked = self._wants()
+        everywhere, ranked = self._lines.wants()
         spare = -1 if self.is_hungry else 0
         for name, one in self._replicas.items():
             if one.retired:
@@ -375,31 +390,16 @@ class Router:
             elif one.owed and not one.sent:
                 one.owed = 0  # it has none: a request's error has not brought it back
                 commands.append(self._report(name, one, wanted))
-            elif not one.owed and self._is_to_report(one, wanted):
+            elif not one.owed and one.is_to_report(wanted):
                 commands.append(self._report(name, one, wanted))
         return commands
 
-    def _is_to_report(self, one: Credits, wanted: int) -> bool:
-        """Tell whether a lender should know more than it does: it is asked for credits, or can ask for
-        some."""
-        if not one.listening:
-            return bool(wanted or one.held or one.sent)
-        if wanted < 0:
-            return one.asked == 0
-        return wanted > 0 and (one.asked <= 0 or (one.asked < one.slots and wanted >= 2 * one.asked))
-
-    def _wants(self) -> tuple[int, dict[str, int]]:
-        """Return how many requests wait that may go to every replica, and how many to some, by replica."""
-        everywhere = len(self._lines.any.keys)
-        ranked: dict[str, int] = {}
-        for line in self._lines.others:
-            count = len(line.keys)
-            if line.ranks is None or line is self._lines.undecided:
-                everywhere += count
-                continue
-            for name in {name for rank in line.ranks for name in rank}:
-                ranked[name] = ranked.get(name, 0) + count
-        return everywhere, ranked
+    def _go(self, key: Key, name: str) -> Send:
+        one = self._replicas[name]
+        one.held -= 1
+        one.sent.add(key)
+        self._at[key] = name
+        return Send(key, name)
 
     def _next(self) -> tuple[Line, str] | None:
         """Return the line whose oldest request goes now, and where it goes; None: none can go."""
