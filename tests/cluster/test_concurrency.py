@@ -94,6 +94,43 @@ def test_awaiting_other_actors_and_tasks(session: Session) -> None:
     assert skate.get([first.call.remote(second, i) for i in range(100)]) == list(range(100))
 
 
+@skate.remote
+class CalledBack:
+    """Is called back with the values of refs."""
+
+    async def run(self, other: Any) -> Any:
+        loop, found = asyncio.get_running_loop(), list[Any]()
+        loop.set_exception_handler(lambda _, context: found.append(repr(context["exception"])))
+        over = asyncio.Event()
+
+        def fails(value: Any, error: BaseException | None) -> None:
+            raise KeyError("a bug of the callback")
+
+        def ends(value: Any, error: BaseException | None) -> None:
+            found.append(type(error).__name__)
+            over.set()
+
+        one = other.same.remote(1)
+        one._call_back(fails)
+        one._call_back(lambda value, error: found.append((value, error)))
+        other.fail.remote()._call_back(ends)
+        await over.wait()
+        at_once, later = list[Any](), list[Any]()
+        at_once.append(one._call_back(lambda value, error: later.append(value)))
+        at_once += later
+        await asyncio.sleep(0)
+        return found, at_once, later
+
+
+def test_callbacks_of_refs_on_a_loop(session: Session) -> None:
+    """One that raises keeps nothing from the others; of a value that is there it is called soon."""
+    found, at_once, later = skate.get(CalledBack.remote().run.remote(Async.remote()))
+    assert found[:2] == ["KeyError('a bug of the callback')", (1, None)]
+    assert "RayTaskError" in found[2]
+    assert at_once == [None]
+    assert later == [1]
+
+
 def test_errors_and_plain_methods_of_async_actors(session: Session) -> None:
     actor = Async.remote()
     with pytest.raises(KeyError) as caught:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -119,6 +120,15 @@ class RayHome:
 
         source.add_done_callback(done)
         return made
+
+    def call_back(self, ref: ObjectRef[Any], callback: Callable[[Any, BaseException | None], object]) -> None:
+        """Have the running loop call ``callback(value, error)`` once the value is there."""
+
+        def done(found: asyncio.Future[Any]) -> None:
+            error = found.exception()
+            callback(None if error is not None else found.result(), error)
+
+        self.as_asyncio_future(ref).add_done_callback(done)
 
 
 class _Context:

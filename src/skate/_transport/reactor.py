@@ -143,6 +143,7 @@ class Reactor(Network):
         self.watched = False
         #: The thread of that loop while it is awake, between two sleeps in its selector; else 0.
         self.awake_thread = 0
+        self.after_turn: list[Callable[[], object]] | None = None  # during its turn: what it calls next
         #: Called under the lock when a handler failed: a bug of ours, never the user's; or memory ran out.
         self.on_bug: Callable[[BaseException], None] = print_bug
         #: A signal's handler, or another call for the main thread, is due: see ``on_interrupt``.

@@ -167,8 +167,8 @@ class Builder:
             tuple(import_path()),
             policy,
             router,
-            bundles,
-            strategy,
+            bundles=bundles,
+            strategy=strategy,
         )
 
     def _configured(self, deployment: Deployment, name: str) -> Deployment:

@@ -12,8 +12,7 @@ from skate.exceptions import GetTimeoutError, TaskCancelledError
 from skate.serve import context
 from skate.serve._broadcast import DeploymentBroadcastResponse
 from skate.serve._client import client as clients
-from skate.serve._client.call import Call
-from skate.serve._client.port import is_death
+from skate.serve._client.call import Call, is_death
 from skate.serve._left_out import refuse
 from skate.serve._targets import DeploymentId
 from skate.serve.exceptions import RayServeException, ReplicaUnavailableError, RequestCancelledError
@@ -168,31 +167,49 @@ class DeploymentResponse(_Response):
         """
         if not _skip_asyncio_check:
             _refuse_in_a_loop()
+        call = self._call
         try:
-            return self._concurrent().result(timeout_s)
-        except concurrent.futures.TimeoutError:
-            if self._call.finished:
+            if call.ticket is not None and not call.finished and self._client.has_thread:
+                call.port.tickets.wait(call, timeout_s)
+            if not call.finished:
+                return self._concurrent().result(timeout_s)
+        except GetTimeoutError:
+            if call.finished:
                 raise
-            raise GetTimeoutError(
-                f"no result of request {self.request_id} came within {timeout_s} s; the request goes on"
-            ) from None
+            raise self._too_late(timeout_s) from None
+        except concurrent.futures.TimeoutError:
+            if call.finished:
+                raise
+            raise self._too_late(timeout_s) from None
+        if call.error is not None:
+            raise call.error
+        return call.value
+
+    def _too_late(self, timeout_s: float | None) -> GetTimeoutError:
+        return GetTimeoutError(
+            f"no result of request {self.request_id} came within {timeout_s} s; the request goes on"
+        )
 
     async def _outcome(self) -> Any:
         call = self._call
-        if call.finished and self._client.is_here():
-            if call.error is not None:
-                raise call.error
-            return call.value
         try:
-            if self._client.is_here():
-                future = self._client.loop.create_future()
-                call.when_finished(partial(_settle_here, future))
-                return await future
-            return await asyncio.wrap_future(self._concurrent())
+            if not call.finished:
+                is_here = self._client.is_here()
+                if call.ticket is not None and (is_here or self._client.has_thread):
+                    await call.port.tickets.wait_on_loop(call)
+                if is_here and not call.finished:
+                    future = self._client.loop.create_future()
+                    call.when_finished(partial(_settle_here, future))
+                    return await future
+            if not call.finished:
+                return await asyncio.wrap_future(self._concurrent())
         except asyncio.CancelledError:
             if not call.finished:
                 self.cancel()
             raise
+        if call.error is not None:
+            raise call.error
+        return call.value
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._outcome().__await__()
@@ -423,7 +440,7 @@ class DeploymentHandle:
             parent.children.add(call)
         if dependencies:
             client.do(client.submit_after, self.deployment_id, call, dependencies)
-        else:
+        elif not client.send(self.deployment_id, call):
             client.do(client.submit, self.deployment_id, call)
         return call, client
 

@@ -85,6 +85,13 @@ class Home:
     def as_asyncio_future(self, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
         return asyncio.wrap_future(self.as_concurrent_future(ref))
 
+    def call_back(self, ref: ObjectRef[Any], callback: Callable[[Any, BaseException | None], object]) -> None:
+        def done(future: asyncio.Future[Any]) -> None:
+            error = future.exception()
+            callback(None if error is not None else future.result(), error)
+
+        self.as_asyncio_future(ref).add_done_callback(done)
+
 
 class RecordingEngine:
     """Engine on plain Python. ``asked`` has the name and the arguments of everything that was asked."""

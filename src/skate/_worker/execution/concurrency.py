@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import threading
 from collections import deque
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
@@ -311,14 +312,18 @@ class AsyncRunner(LaneRunner):
 
     def _read(self) -> None:
         """Read the sockets and begin the calls that came in, in one round of the loop."""
-        self._reading = True
+        reactor = self._context.reactor
+        news: list[Callable[[], object]] = []
+        self._reading, reactor.after_turn = True, news
         try:
-            self._context.reactor.turn_if_free()
+            reactor.turn_if_free()
         finally:
-            self._reading = False
+            self._reading, reactor.after_turn = False, None
+            for call in news:
+                call()
             if self._incoming:
                 self._drain()
-        if self._context.reactor.interrupted:
+        if reactor.interrupted:
             self._invoker.run_handlers()
 
     def _drain(self) -> None:

@@ -106,6 +106,42 @@ class Futures:
             resolve()
         return future
 
+    def call_back(self, ref: ObjectRef[Any], callback: Callable[[Any, BaseException | None], object]) -> None:
+        """Have the running loop call ``callback(value, error)`` once the value is there, never at once.
+
+        A future's callback would run a round of the loop later.
+        """
+        import asyncio
+
+        ref._entry.mark_retrieved()
+        loop = asyncio.get_running_loop()
+
+        def resolve() -> None:
+            value, error = None, None
+            try:
+                value = self._values.value_now(ref._entry)
+            except NotYetAgain:
+                if not self.when_ready(ref._entry, ready):
+                    loop.call_soon(resolve)
+                return
+            except BaseException as raised:
+                error = _awaitable(shortened(raised))
+            try:
+                callback(value, error)
+            except Exception as bug:  # the loop reads the sockets just now
+                loop.call_exception_handler(
+                    {"message": "the callback of an ObjectRef failed", "exception": bug}
+                )
+
+        def ready() -> None:
+            try:
+                call_soon(loop, resolve, self._context.reactor)
+            except RuntimeError:
+                pass  # the loop was closed
+
+        if not self.when_ready(ref._entry, ready):
+            loop.call_soon(resolve)
+
     def as_concurrent_future(self, ref: ObjectRef[Any]) -> Future[Any]:
         """Return a future for threads. Its callbacks run on a thread of their own."""
         ref._entry.mark_retrieved()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from concurrent.futures import Future
     from typing import Any
 
@@ -22,6 +23,9 @@ class FutureMaker(Protocol):
 
     def as_asyncio_future(self, ref: Any) -> asyncio.Future[Any]:
         """Return a future of the running loop."""
+
+    def call_back(self, ref: Any, callback: Callable[[Any, BaseException | None], object]) -> None:
+        """Have the running loop call ``callback(value, error)`` once the value is there, never at once."""
 
 
 class Home:

@@ -134,6 +134,10 @@ class ObjectRef(Generic[T_co]):
         """Return an asyncio future of the running loop that gets the value, or the exception."""
         return self._home.futures.as_asyncio_future(self)
 
+    def _call_back(self, callback: Callable[[Any, BaseException | None], object]) -> None:
+        """Have the running loop call ``callback(value, error)`` once the value is there; for ``serve``."""
+        self._home.futures.call_back(self, callback)
+
     @property
     def _failed(self) -> bool:
         """Whether the value is there and is an error; for the helpers in ``util``."""

@@ -21,6 +21,10 @@ def call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object], r
     import asyncio
 
     if reactor.awake_thread == threading.get_ident() and asyncio._get_running_loop() is loop:
-        loop.call_soon(callback)  # it reads the sockets just now: nothing needs to wake it
+        # It reads the sockets just now: nothing needs to wake it.
+        if reactor.after_turn is not None:
+            reactor.after_turn.append(callback)
+        else:
+            loop.call_soon(callback)
     else:
         loop.call_soon_threadsafe(callback)

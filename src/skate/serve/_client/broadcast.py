@@ -8,8 +8,8 @@ from typing import Any
 
 from skate import api
 from skate.exceptions import TaskCancelledError
-from skate.serve._client.call import Call
-from skate.serve._client.port import Port, is_death
+from skate.serve._client.call import Call, is_death
+from skate.serve._client.port import Port
 from skate.serve._messages import BROADCAST
 from skate.serve.exceptions import (
     DeploymentUnavailableError,

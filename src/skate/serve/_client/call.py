@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from skate.exceptions import RayActorError, RayTaskError
 
 if TYPE_CHECKING:
     from skate.serve.context import RequestContext
@@ -15,9 +18,13 @@ ONE_RESULT = ("call", "rpc")
 
 _numbers = itertools.count(1)
 
+#: Held while an outcome is set, or waited for.
+_outcomes = threading.Lock()
+
 
 class Call:
-    """One request, from ``remote()`` to its result. Its fields change on the loop of its port.
+    """One request, from ``remote()`` to its result. Its fields change on the loop of its port, but for those
+    of a request that a thread has sent itself: see ``tickets``.
 
     Args:
         method: of the replica's object.
@@ -30,7 +37,7 @@ class Call:
     __slots__ = (
         "key", "method", "args", "kwargs", "context", "entry", "parent", "port", "is_cancelled", "ref", "run",
         "finished", "value", "error", "_when_finished", "_when_sent", "begin_here", "is_repeated",
-        "since", "sent_at",
+        "since", "sent_at", "ticket", "is_watched",
     )  # fmt: skip
 
     def __init__(
@@ -71,13 +78,20 @@ class Call:
         self.since = 0.0
         #: On the loop's clock (seconds).
         self.sent_at = 0.0
+        #: By which a thread has sent it, and whether the loop waits for its result, too.
+        self.ticket: Any = None
+        self.is_watched = False
 
     def when_finished(self, callback: Callable[[Call], None]) -> None:
         """Have a function called once the outcome is there: now, or later on the loop."""
-        if self.finished:
+        with _outcomes:
+            is_finished = self.finished
+            if not is_finished:
+                self._when_finished.append(callback)
+        if is_finished:
             callback(self)
-        else:
-            self._when_finished.append(callback)
+        elif self.ticket is not None:
+            self.port.tickets.watch(self)
 
     def when_sent(self, callback: Callable[[Call], None]) -> None:
         """Have a function called once ``ref`` is there, or the call has ended without."""
@@ -96,17 +110,22 @@ class Call:
 
     def finish(self, value: Any, error: BaseException | None) -> None:
         """Set the outcome and call back, once."""
-        if self.finished:
-            return
-        self.finished = True
-        self.value, self.error = value, error
+        for callback in self.settle(value, error) or ():
+            callback(self)
+
+    def settle(self, value: Any, error: BaseException | None) -> list[Callable[[Call], None]] | None:
+        """Set the outcome, and return what is to be called on the loop; None: it was set. Any thread."""
+        with _outcomes:
+            if self.finished:
+                return None
+            self.value, self.error = value, error
+            self.finished = True
+            waiting = [*self._when_sent, *self._when_finished]
+        self._when_sent, self._when_finished = [], []
         self.args, self.kwargs = (), {}
         if self.parent is not None and self.parent.children is not None:
             self.parent.children.discard(self)
-        waiting = [*self._when_sent, *self._when_finished]
-        self._when_sent, self._when_finished = [], []
-        for callback in waiting:
-            callback(self)
+        return waiting
 
 
 def cancel_children(context: RequestContext) -> None:
@@ -116,3 +135,8 @@ def cancel_children(context: RequestContext) -> None:
             call.port.cancel(call)
         else:
             call.is_cancelled = True
+
+
+def is_death(error: BaseException | None) -> bool:
+    """Tell whether an error says that the replica is gone, rather than that user code raised."""
+    return isinstance(error, RayActorError) and not isinstance(error, RayTaskError)

@@ -24,6 +24,8 @@ logger = logging.getLogger("skate.serve")
 
 #: Between two looks for a controller that does not answer (seconds).
 _RETRY_S = 0.1
+#: Threads that are about to send requests get so long for it (seconds): one may be stopped, or wait for room.
+_SEND_S = 1.0
 
 
 def controller() -> Any:
@@ -84,6 +86,12 @@ class Client:
 
     # ------------------------------------------------------------------ calls
 
+    @property
+    def has_thread(self) -> bool:
+        """Whether its loop has a thread of its own: other threads wait for results themselves. In a replica
+        the loop is that of the actor, which reads the sockets."""
+        return self._thread is not None
+
     def is_here(self) -> bool:
         """Tell whether the caller runs on the client's loop."""
         try:
@@ -102,6 +110,13 @@ class Client:
             raise RayServeException(
                 "serve was shut down: this handle belongs to a session that ended"
             ) from None
+
+    def send(self, name: DeploymentId, call: Call) -> bool:
+        """Send a request from the calling thread, if nothing has to be decided first; else ``submit`` it."""
+        if call.entry != "call" or call.context.session_id or call.context.model_id:
+            return False
+        port = self._ports.get((name, False))
+        return port is not None and (self.has_thread or self.is_here()) and port.tickets.send(call)
 
     def submit(self, name: DeploymentId, call: Call) -> None:
         """Send a request. On the loop."""
@@ -198,7 +213,10 @@ class Client:
                 if table.version != version:
                     version = table.version
                     try:
-                        changed(table)
+                        ready = changed(table)
+                        if isinstance(ready, asyncio.Future):
+                            # The next question says that no request goes to replicas of the table before.
+                            await asyncio.wait([ready], timeout=_SEND_S)
                     except Exception:
                         logger.exception("the table of %s could not be taken over", what)
 

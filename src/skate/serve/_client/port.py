@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from skate import api
-from skate.exceptions import RayActorError, RayTaskError, TaskCancelledError
+from skate.exceptions import TaskCancelledError
 from skate.serve._client import load
-from skate.serve._client.call import ONE_RESULT, Call
+from skate.serve._client.call import ONE_RESULT, Call, is_death
 from skate.serve._client.choosing import Choosing
 from skate.serve._client.deadlines import Deadlines
+from skate.serve._client.tickets import Ticket, Tickets
 from skate.serve._messages import Table
 from skate.serve._observing import requests
 from skate.serve._observing.metrics import this as observed
@@ -88,12 +89,14 @@ class Port:
         self.table: Table | None = None
         #: How long requests wait, and run.
         self.forecast = Forecast()
-        self.choosing = Choosing(name, self.router, self._perform, loop)
+        self.choosing = Choosing(name, self.router, self.perform, loop)
         self.choosing.service_s = lambda: self.forecast.service_s
         self.choosing.is_custom_expected = host is not None and host.has_router
         self._slots = 0
         self._commands: deque[tuple[routing.Command, BaseException | None]] = deque()
         self._is_performing = False
+        #: By these threads send requests without the loop's help.
+        self.tickets = Tickets(self, loop)
         self._sent = 0
         self._rest: asyncio.TimerHandle | None = None
         self._deadlines = Deadlines(loop, self._expire)
@@ -116,15 +119,17 @@ class Port:
         if table is not None and table.moved:
             self._submit(DeploymentId(table.moved, self.name.app_name), call)
             return
+        commands = self.tickets.collect()
         refusal = self.refusal(call.context)
         if refusal is not None:
+            self.perform(commands)
             call.finish(None, refusal)
             return
         self._calls[call.key] = call
         call.port = self
         call.since = self._loop.time()
         self._submitted.value += 1
-        self._perform(self.choosing.submitted(call))
+        self.perform(commands + self.choosing.submitted(call))
         if call.key in self._calls and self.router.at(call.key) is None:
             self._measure()
             self.forecast.queued(self.router.queued - 1, self._loop.time())
@@ -161,8 +166,9 @@ class Port:
         elif call.ref is not None:
             api.cancel(call.ref)
 
-    def table_changed(self, table: Table) -> None:
-        """The controller has another table."""
+    def table_changed(self, table: Table) -> asyncio.Future[None] | None:
+        """The controller has another table. Return what ends when no request can go to replicas that are no
+        longer in it; None: none can."""
         is_first = self.table is None
         self.table = table
         if is_first and table.canary is not None and self._host is None:
@@ -174,9 +180,10 @@ class Port:
         self._slots = sum(slots for slots, _ in table.replicas.values())
         for name, (_, actor) in table.replicas.items():
             self._actors.setdefault(name, actor)
-        self._perform(self.router.table_changed({name: slots for name, (slots, _) in table.replicas.items()}))
+        replicas = {name: slots for name, (slots, _) in table.replicas.items()}
+        self.perform(self.tickets.collect() + self.router.table_changed(replicas))
         if is_first:
-            self._perform(self.router.bounded())
+            self.perform(self.router.bounded())
         self.choosing.table_changed(table, list(self._calls.values()))
         self._meter.follow(table.metrics_interval_s)
         if self.router.queued:
@@ -191,15 +198,26 @@ class Port:
                 self.submit(self._calls.pop(key))
         for broadcast in list(self.broadcasts):
             broadcast.table_changed()
+        return self.tickets.replicas_changed()
 
     def replica_gone(self, replica: str, reason: BaseException | None) -> None:
         """A replica has ended."""
         self._actors.pop(replica, None)
-        self._perform(self.router.replica_gone(replica), reason)
+        self.perform(self.tickets.collect() + self.router.replica_gone(replica), reason)
+
+    def at(self, call: Call) -> str | None:
+        """Return the replica that a request was sent to; None: it waits, or has ended. Any thread."""
+        ticket = call.ticket
+        return ticket.replica if ticket is not None else self.router.at(call.key)
+
+    @property
+    def ongoing(self) -> int:
+        """How many requests were sent and have not ended. Any thread."""
+        return self.router.ongoing - self.tickets.idle
 
     def calls(self) -> list[Call]:
         """Return the requests that wait here or were sent and have not ended. Any thread."""
-        return list(self._calls.values())
+        return [*self._calls.values(), *self.tickets.calls()]
 
     def close(self) -> None:
         """Fail what is left: the session has ended."""
@@ -210,14 +228,41 @@ class Port:
         self.choosing.close()
         self._commands.clear()
         calls, self._calls = list(self._calls.values()), {}
+        error = DeploymentUnavailableError(self.name, "serve was shut down")
         for call in calls:
-            call.finish(None, DeploymentUnavailableError(self.name, "serve was shut down"))
+            call.finish(None, error)
+        self.tickets.close(error)
         for broadcast in list(self.broadcasts):
-            broadcast.fail(DeploymentUnavailableError(self.name, "serve was shut down"))
+            broadcast.fail(error)
 
     # ------------------------------------------------------------------ commands
 
-    def _perform(self, commands: list[routing.Command], reason: BaseException | None = None) -> None:
+    @property
+    def is_plain(self) -> bool:
+        """Whether any replica may get any request that has no session and no model."""
+        table = self.table
+        return (
+            table is not None
+            and not (table.unavailable or table.moved or table.canary)
+            and not self.choosing.is_custom
+        )
+
+    def method(self, replica: str) -> Callable[..., Any]:
+        """Return the method of a replica that takes calls."""
+        found: Callable[..., Any] = self._actors[replica].call.remote
+        return found
+
+    def count(self, requests: int) -> None:
+        """Count requests that threads have sent themselves."""
+        self._sent += requests
+        self._submitted.value += requests
+
+    def died(self, call: Call, replica: str, error: BaseException) -> None:
+        """Deal with a request that a thread has sent itself, to a replica that is gone."""
+        self.replica_gone(replica, error)
+        self._lost(call, replica, error)
+
+    def perform(self, commands: list[routing.Command], reason: BaseException | None = None) -> None:
         """Carry out commands in the order in which they were decided: one may lead to others."""
         self._commands.extend((command, reason) for command in commands)
         if self._is_performing:
@@ -228,6 +273,8 @@ class Port:
                 self._carry_out(*self._commands.popleft())
         finally:
             self._is_performing = False
+        if self.tickets.is_wanted:
+            self.tickets.renew()
         if self._rest is None and self.router.is_greedy:
             self._rest = self._loop.call_later(_REST_S, self._relax, self._sent)
 
@@ -242,6 +289,8 @@ class Port:
             call = self._calls.pop(command.key)
             requests.count_dropped(self.name, call.context, "queued", is_late=True)
             call.finish(None, RequestTimeoutError(call.context.request_id))
+        elif isinstance(command.key, Ticket):
+            self.tickets.lost(command.key)
         else:
             self._lost(self._calls.pop(command.key), command.replica, reason)
 
@@ -251,7 +300,7 @@ class Port:
             del self._calls[call.key]
             requests.count_dropped(self.name, call.context, "queued")
             call.finish(None, RequestCancelledError(call.context.request_id))
-            self._perform(self.router.unsent(call.key))
+            self.perform(self.router.unsent(call.key))
             return
         self._sent += 1
         call.sent_at = now
@@ -273,36 +322,34 @@ class Port:
         if call.entry in ONE_RESULT:
             call.sent(ref)
             self.choosing.sent(call, replica)
-            ref.as_future().add_done_callback(partial(self._done, call, replica))
+            ref._call_back(partial(self._done, call, replica))
         else:
             call.sent(ref)
             self.choosing.sent(call, replica)
-            ref.completed().as_future().add_done_callback(partial(self._stream_done, call, replica))
+            ref.completed()._call_back(partial(self._stream_done, call, replica))
 
     def _is_hopeless(self, deadline: float, others: int) -> bool:
         return self.forecast.is_hopeless(others, deadline - self._loop.time())
 
-    def _done(self, call: Call, replica: str, future: asyncio.Future[Any]) -> None:
-        error = None if future.cancelled() else future.exception()
-        if error is None and not future.cancelled():
+    def _done(self, call: Call, replica: str, value: Any, error: BaseException | None) -> None:
+        if error is None:
             self._calls.pop(call.key, None)
             self.forecast.served(self._loop.time() - call.sent_at)
             self.choosing.ended(call)
-            call.finish(future.result(), None)
-            self._perform(self.router.ended(call.key, True))
+            call.finish(value, None)
+            self.perform(self.router.ended(call.key, True))
         elif is_death(error):
             self.replica_gone(replica, error)
         else:
             # The replica gives the credit back, however the call ends: it does not know whether its result
             # can be sent, or was cancelled on the way.
             self._over(call, keeps=True)
-            if call.is_cancelled or error is None or isinstance(error, TaskCancelledError):
+            if call.is_cancelled or isinstance(error, TaskCancelledError):
                 error = RequestCancelledError(call.context.request_id)
             call.finish(None, error)
 
-    def _stream_done(self, call: Call, replica: str, future: asyncio.Future[Any]) -> None:
+    def _stream_done(self, call: Call, replica: str, _: Any, error: BaseException | None) -> None:
         """All items are there, or an error is the last of them: the consumer finds it in its place."""
-        error = None if future.cancelled() else future.exception()
         if is_death(error):
             self.replica_gone(replica, error)
         self._over(call)
@@ -318,7 +365,7 @@ class Port:
         self._calls.pop(call.key, None)
         self.choosing.ended(call)
         self.forecast.served(self._loop.time() - call.sent_at)
-        self._perform(self.router.ended(call.key, keeps))
+        self.perform(self.router.ended(call.key, keeps))
 
     def _lost(self, call: Call, replica: str, reason: BaseException | None) -> None:
         """Deal with a request that was at a replica that is gone: it may have run in part, and goes to
@@ -329,7 +376,7 @@ class Port:
         elif call.entry in ONE_RESULT and not call.is_repeated and self.is_idempotent:
             call.is_repeated = True
             self._calls[call.key] = call
-            self._perform(self.router.resubmitted(call.key, call.context.deadline))
+            self.perform(self.router.resubmitted(call.key, call.context.deadline))
             self._deadlines.add(call.context.deadline)
         else:
             call.finish(None, ReplicaUnavailableError(replica, str(reason or "")))
@@ -367,18 +414,19 @@ class Port:
         ref = contextvars.Context().run(
             actor.credits.remote, self.router_id, command.wanted, command.held, command.received
         )
-        ref.as_future().add_done_callback(partial(self._answered, replica, number))
+        ref._call_back(partial(self._answered, replica, number))
 
-    def _answered(self, replica: str, number: int, future: asyncio.Future[Any]) -> None:
-        error = None if future.cancelled() else future.exception()
-        if future.cancelled() or error is not None:
+    def _answered(
+        self, replica: str, number: int, answer: tuple[int, int] | None, error: BaseException | None
+    ) -> None:
+        if answer is None:
             self.replica_gone(replica, error)
             return
-        granted, recalled = future.result()
-        self._perform(self.router.answered(replica, number, granted, recalled))
+        granted, recalled = answer
+        self.perform(self.tickets.collect() + self.router.answered(replica, number, granted, recalled))
 
     def _answered_here(self, replica: str, number: int, granted: int, recalled: int) -> None:
-        self._perform(self.router.answered(replica, number, granted, recalled))
+        self.perform(self.router.answered(replica, number, granted, recalled))
 
     # ------------------------------------------------------------------ time
 
@@ -391,13 +439,8 @@ class Port:
 
     def _relax(self, sent: int) -> None:
         self._rest = None
-        self._perform(self.router.relaxed(is_resting=sent == self._sent))
+        self.perform(self.tickets.collect() + self.router.relaxed(is_resting=sent == self._sent))
 
     def _expire(self) -> float:
-        self._perform(self.router.expired(self._loop.time()))
+        self.perform(self.router.expired(self._loop.time()))
         return self.router.next_deadline
-
-
-def is_death(error: BaseException | None) -> bool:
-    """Tell whether an error says that the replica is gone, rather than that user code raised."""
-    return isinstance(error, RayActorError) and not isinstance(error, RayTaskError)

@@ -23,7 +23,7 @@ def facts(client: Client, process: str, request_id: str) -> list[Fact]:
         for call in port.calls():
             if call.context.request_id != request_id:
                 continue
-            name, table, replica = port.name, port.table, port.router.at(call.key)
+            name, table, replica = port.name, port.table, port.at(call)
             ahead = port.router.ahead_of(call.key)
             if replica is not None:
                 found.append(Sent(process, name.name, name.app_name, replica, now - call.since))
@@ -49,7 +49,7 @@ def gauges(client: Client, process: str) -> Snapshot:
         labels = (port.name.name, port.name.app_name, process)
         for family, count in (
             ("ray_serve_deployment_queued_queries", port.router.queued),
-            ("ray_serve_num_ongoing_requests_at_replicas", port.router.ongoing),
+            ("ray_serve_num_ongoing_requests_at_replicas", port.ongoing),
         ):
             before = found.get((family, labels), 0)
             assert not isinstance(before, tuple)

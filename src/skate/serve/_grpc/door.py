@@ -17,8 +17,7 @@ import grpc
 from skate.actor import method as with_options
 from skate.serve._client import client as clients
 from skate.serve._client import watching
-from skate.serve._client.call import Call, cancel_children
-from skate.serve._client.port import is_death
+from skate.serve._client.call import Call, cancel_children, is_death
 from skate.serve._folders import look_first_in
 from skate.serve._grpc import api_service, calls, reflection, services
 from skate.serve._grpc.calls import Metadata, Outcome, Request, Transport

@@ -9,9 +9,8 @@ import socket
 from typing import Any, Protocol
 
 from skate.exceptions import RayTaskError
-from skate.serve._client.call import Call, cancel_children
+from skate.serve._client.call import Call, cancel_children, is_death
 from skate.serve._client.client import Client
-from skate.serve._client.port import is_death
 from skate.serve._http import keys, scrape
 from skate.serve._http.bodies import WaitingBody
 from skate.serve._http.limits import BodyBudget

@@ -56,6 +56,8 @@ class Slots:
         calls = self._calls.setdefault(router, set())
         calls.add(task)
         task.add_done_callback(calls.discard)
+        if self.lender.begins(router):
+            return
         token: asyncio.Future[None] = self._loop.create_future()
         self._perform(self.lender.arrived(router, token, self._loop.time()))
         if token.done():

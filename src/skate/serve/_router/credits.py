@@ -50,6 +50,29 @@ class Credits:
         return self.held > self.owed and not self.retired
 
     @property
+    def is_believed(self) -> bool:
+        """Whether the lender believes that requests wait for its credits."""
+        return self.asked > 0 and self.listening and not self.owed
+
+    def is_to_report(self, wanted: int) -> bool:
+        """Tell whether the lender should know more than it does: it is asked for credits, or can ask for
+        some.
+
+        Args:
+            wanted: how many credits requests wait for; below 0: one that nobody else wants.
+        """
+        if not self.listening:
+            return bool(wanted or self._held or self.sent)
+        if wanted < 0:
+            return self.asked == 0
+        return wanted > 0 and (self.asked <= 0 or (self.asked < self.slots and wanted >= 2 * self.asked))
+
+    @property
     def room(self) -> int:
         """How many requests from here it can run at a time, as far as that is known."""
         return self._held + len(self.sent) if self.received else self.slots
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether more than one credit is here, or would come, though no request waits."""
+        return not self.retired and (self.held > 1 or self.is_believed)

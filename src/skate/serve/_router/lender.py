@@ -157,6 +157,17 @@ class Lender:
         account.recalled = 0
         return self._settle(now)
 
+    def begins(self, router: str) -> bool:
+        """A request came from a router. True: it uses a credit and runs at once, and nothing else is to be
+        decided; False: call ``arrived``."""
+        account = self._accounts.get(router)
+        if account is None or not account.lent or self._waiting or self.running >= self.slots:
+            return False
+        account.lent -= 1
+        account.running += 1
+        self.running += 1
+        return True
+
     def arrived(self, router: str, token: Hashable, now: float) -> list[Command]:
         """A request came from a router. It runs at once (``Begin`` is among the commands), or later."""
         account = self._accounts.setdefault(router, _Account())
@@ -182,6 +193,8 @@ class Lender:
                 account.lent += 1
                 account.issued += 1
                 account.is_bare = False
+                if not self._waiting and not self.is_awaited and self.running + self.lent <= self.slots:
+                    return []  # there is nothing to decide
         return self._settle(now)
 
     def withdrawn(self, token: Hashable, now: float) -> list[Command]:

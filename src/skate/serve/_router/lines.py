@@ -85,19 +85,6 @@ class Lines:
         """The earliest deadline; 0: none has one."""
         return min((one.deadline for one in self.queue.values() if one.deadline), default=0.0)
 
-    def wants(self) -> tuple[int, dict[str, int]]:
-        """Return how many requests wait that may go to every replica, and how many to some, by replica."""
-        everywhere = len(self.any.keys)
-        ranked: dict[str, int] = {}
-        for line in self.others:
-            count = len(line.keys)
-            if line.ranks is None or line is self.undecided:
-                everywhere += count
-                continue
-            for name in {name for rank in line.ranks for name in rank}:
-                ranked[name] = ranked.get(name, 0) + count
-        return everywhere, ranked
-
     def join(self, key: Key, line: Line, deadline: float) -> None:
         """A request came to a line."""
         self._last += 1
@@ -127,6 +114,19 @@ class Lines:
         """Return the lines that are not empty, that of the oldest request first."""
         lines = [*self.others, self.any] if self.any.keys else [*self.others]
         return sorted(lines, key=lambda line: line.first)
+
+    def wants(self) -> tuple[int, dict[str, int]]:
+        """Return how many requests wait that may go to every replica, and how many to some, by replica."""
+        everywhere = len(self.any.keys)
+        ranked: dict[str, int] = {}
+        for line in self.others:
+            count = len(line.keys)
+            if line.ranks is None or line is self.undecided:
+                everywhere += count
+                continue
+            for name in {name for rank in line.ranks for name in rank}:
+                ranked[name] = ranked.get(name, 0) + count
+        return everywhere, ranked
 
     def _put(self, key: Key, line: Line, number: int) -> None:
         line.put(key, number)

@@ -15,7 +15,7 @@ Some requests take credits of some replicas only, and let others pass meanwhile 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from skate.serve._router.commands import Command, Expire, Lost, Refuse, Report, Send
 from skate.serve._router.credits import Credits
@@ -123,11 +123,7 @@ class Router:
     # ------------------------------------------------------------------ events
 
     def table_changed(self, table: Mapping[str, int]) -> list[Command]:
-        """The deployment has these replicas now.
-
-        Args:
-            table: each replica's slots by its id.
-        """
+        """The deployment has these replicas now: their slots by their ids."""
         commands: list[Command] = []
         for name, slots in table.items():
             known = self._replicas.get(name)
@@ -158,6 +154,11 @@ class Router:
             is_asked: it waits until ``chosen`` says where it may go. Session and model do not matter then.
         """
         queued = len(self._lines.queue)
+        is_plain = not (
+            queued or session or model or is_asked or (deadline and self.is_hopeless(deadline, 0))
+        )
+        if is_plain and (free := self._free()):  # nothing waits: nothing else is to be decided, see _settle
+            return [self._go(key, self._choose(free))]
         is_full = 0 <= self.max_queued <= queued
         if is_full and not self.credits:
             return [Refuse(key, queued)]
@@ -182,17 +183,17 @@ class Router:
             key: identifies it.
             ranks: replicas, one of which it goes to; None: any.
         """
-        if not self.is_waiting(key):
-            return []
-        self._lines.move(key, Line(ranks) if ranks is not None else self._lines.loose)
-        return self._settle()
+        if self.is_waiting(key):
+            self._lines.move(key, Line(ranks) if ranks is not None else self._lines.loose)
+            return self._settle()
+        return []
 
     def bounded(self) -> list[Command]:
         """The first table has come, and with it the bound of the queue: refuse what came too late to have
         been let in, had it been known. The replicas' slots count as free, for no credit can be there yet."""
-        room = self.max_queued + sum(one.slots for one in self._replicas.values()) - self.ongoing
         if self.max_queued < 0:
             return []
+        room = self.max_queued + sum(one.slots for one in self._replicas.values()) - self.ongoing
         refused = [key for key in list(self._lines.queue)[max(0, room) :] if self.withdrawn(key)]
         return [Refuse(key, self.queued) for key in refused]
 
@@ -245,39 +246,56 @@ class Router:
         return True
 
     def ended(self, key: Key, keeps: bool) -> list[Command]:
-        """A request that was sent has ended.
-
-        Args:
-            key: identifies it.
-            keeps: its result or error came, and with it the credit.
-        """
-        name = self._at.pop(key, None)
-        if name is None:
+        """A request that was sent has ended; ``keeps``: its result or error came, and with it the credit."""
+        one = self._left(key, keeps)
+        if one is None:
             return []
-        one = self._left(name, key)
-        if keeps:
-            one.received += 1
-            one.held += not one.retired
-        self._forget_if_done(name, one)
+        one.received += keeps
+        if keeps and not one.retired and one.listening and not one.owed and not self._lines.queue:
+            return []  # there is nothing to decide
         return self._settle()
 
     def unsent(self, key: Key) -> list[Command]:
         """A request that was to be sent was cancelled in that moment: its credit stays."""
-        name = self._at.pop(key, None)
-        if name is None:
-            return []
-        one = self._left(name, key)
-        one.held += not one.retired
-        one.listening = False  # the latest report says that the credit is used: another one is due
-        self._forget_if_done(name, one)
+        one = self._left(key, True)
+        if one is not None:
+            one.listening = False  # the latest report says that the credit is used
         return self._settle()
 
-    def _left(self, name: str, key: Key) -> Credits:
-        """A request is not at its replica any more."""
+    def _left(self, key: Key, keeps: bool) -> Credits | None:
+        """A request is not at its replica any more; with ``keeps`` its credit is here again."""
+        name = self._at.pop(key, None)
+        if name is None:
+            return None
         self._models.ended(key)
         one = self._replicas[name]
         one.sent.discard(key)
+        one.held += keeps and not one.retired
+        self._forget_if_done(name, one)
         return one
+
+    @property
+    def is_at_ease(self) -> bool:
+        """Whether no request waits, and no lender for credits that it wants back."""
+        return not self._lines.queue and not any(one.owed for one in self._replicas.values())
+
+    def lend(self, key: Key) -> str | None:
+        """Set a credit aside for requests that others send, one after the other; return its replica. None:
+        none is free."""
+        free = [name for name in self._free() if name not in self.avoided]
+        return self._go(key, self._choose(free)).replica if free else None
+
+    def used(self, key: Key, count: int) -> None:
+        """So many requests have ended that used a credit that was set aside: each result brought it again."""
+        name = self._at.get(key)
+        if name is not None:
+            self._replicas[name].received += count
+
+    def repaid(self, keys: Iterable[Key]) -> list[Command]:
+        """Credits are here again that were set aside."""
+        for key in keys:
+            self._left(key, True)
+        return self._settle()
 
     def answered(self, name: str, number: int, granted: int, recalled: int) -> list[Command]:
         """A replica's lender answered a report.
@@ -316,9 +334,7 @@ class Router:
     @property
     def is_greedy(self) -> bool:
         """Whether it has, or would get, credits that it does not need: no request waits."""
-        return not self._lines.queue and any(
-            one.held > 1 or self._is_believed(one) for one in self._replicas.values() if not one.retired
-        )
+        return not self._lines.queue and any(one.is_greedy for one in self._replicas.values())
 
     def relaxed(self, is_resting: bool) -> list[Command]:
         """Some time has passed. If no request waits any more, say so to lenders that believe otherwise: they
@@ -331,16 +347,12 @@ class Router:
         for name, one in self._replicas.items():
             if self._lines.queue or one.retired:
                 continue
-            if is_resting and one.held > 1:
+            gives_back = is_resting and one.held > 1
+            if gives_back:
                 one.held = 1
-                commands.append(self._report(name, one, 0))
-            elif self._is_believed(one):
+            if gives_back or one.is_believed:
                 commands.append(self._report(name, one, 0))
         return commands
-
-    def _is_believed(self, one: Credits) -> bool:
-        """Tell whether a lender believes that requests wait for its credits."""
-        return one.asked > 0 and one.listening and not one.owed
 
     def expired(self, now: float) -> list[Command]:
         """Drop the requests that wait and whose deadline is over."""
@@ -365,12 +377,8 @@ class Router:
                 commands.append(Expire(key))
                 continue
             self._lines.leave(key)
-            one = self._replicas[name]
-            one.held -= 1
-            one.sent.add(key)
-            self._at[key] = name
+            commands.append(self._go(key, name))
             self._models.sent(key)
-            commands.append(Send(key, name))
         everywhere, ranked = self._lines.wants()
         spare = -1 if self.is_hungry else 0
         for name, one in self._replicas.items():
@@ -386,18 +394,16 @@ class Router:
             elif one.owed and not one.sent:
                 one.owed = 0  # it has none: a request's error has not brought it back
                 commands.append(self._report(name, one, wanted))
-            elif not one.owed and self._is_to_report(one, wanted):
+            elif not one.owed and one.is_to_report(wanted):
                 commands.append(self._report(name, one, wanted))
         return commands
 
-    def _is_to_report(self, one: Credits, wanted: int) -> bool:
-        """Tell whether a lender should know more than it does: it is asked for credits, or can ask for
-        some."""
-        if not one.listening:
-            return bool(wanted or one.held or one.sent)
-        if wanted < 0:
-            return one.asked == 0
-        return wanted > 0 and (one.asked <= 0 or (one.asked < one.slots and wanted >= 2 * one.asked))
+    def _go(self, key: Key, name: str) -> Send:
+        one = self._replicas[name]
+        one.held -= 1
+        one.sent.add(key)
+        self._at[key] = name
+        return Send(key, name)
 
     def _next(self) -> tuple[Line, str] | None:
         """Return the line whose oldest request goes now, and where it goes; None: none can go."""
@@ -417,10 +423,8 @@ class Router:
     def _best(self, line: Line, free: list[str]) -> str | None:
         """Return the best of some replicas for a line: one of its first group that has any."""
         for rank in line.ranks or ():
-            known = [(name, self._replicas[name]) for name in rank if name in self._replicas]
-            found = [(name in self.avoided, len(one.sent), name) for name, one in known if name in free]
-            if found:
-                return min(found, key=lambda one: one[:2])[2]  # of equals the first
+            if found := [name for name in rank if name in free]:
+                return self._least_used(found)
         return None
 
     def _free(self) -> list[str]:
@@ -428,11 +432,13 @@ class Router:
         return [name for name, one in self._replicas.items() if one.is_free]
 
     def _choose(self, free: list[str]) -> str:
-        """Return one of these replicas: the own one, else the one that has the fewest requests from here;
-        those to be avoided come last."""
-        if self.own in free:
-            return self.own
-        return min(free, key=lambda name: (name in self.avoided, len(self._replicas[name].sent), name))
+        """Return one of these replicas: the own one, if it is among them."""
+        return self.own if self.own in free else self._least_used(sorted(free))
+
+    def _least_used(self, names: list[str]) -> str:
+        """Return the replica that has the fewest requests from here, of equals the first; those to be avoided
+        come last."""
+        return min(names, key=lambda name: (name in self.avoided, len(self._replicas[name].sent)))
 
     # ------------------------------------------------------------------ sessions and models
 
