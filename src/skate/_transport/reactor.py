@@ -288,8 +288,7 @@ class Reactor(Network):
                         os.eventfd_read(fd)
                     except BlockingIOError:
                         pass
-                    # Not before the read: that would take the write of a request that came between, whose
-                    # flag would keep all later ones from writing while the leader sleeps.
+                    # Not before the read, which would take a later request's write and leave its flag set.
                     self._turn_requested = False
             if timers and timers[0].when <= monotonic():
                 self._run_timers()
