@@ -116,7 +116,7 @@ class Client:
         if call.entry != "call" or call.context.session_id or call.context.model_id:
             return False
         port = self._ports.get((name, False))
-        return port is not None and (self.has_thread or self.is_here()) and port.tickets.send(call)
+        return port is not None and self.has_thread and port.tickets.send(call)
 
     def submit(self, name: DeploymentId, call: Call) -> None:
         """Send a request. On the loop."""
