@@ -154,11 +154,9 @@ class Router:
             is_asked: it waits until ``chosen`` says where it may go. Session and model do not matter then.
         """
         queued = len(self._lines.queue)
-        is_plain = not (
-            queued or session or model or is_asked or (deadline and self.is_hopeless(deadline, 0))
-        )
-        if is_plain and (free := self._free()):  # nothing waits: nothing else is to be decided, see _settle
-            return [self._go(key, self._choose(free))]
+        is_hopeless = deadline and self.is_hopeless(deadline, 0)
+        if not (queued or session or model or is_asked or is_hopeless) and (free := self._free()):
+            return [self._go(key, self._choose(free))]  # nothing waits, so nothing else is to be decided
         is_full = 0 <= self.max_queued <= queued
         if is_full and not self.credits:
             return [Refuse(key, queued)]
