@@ -138,8 +138,8 @@ class Reactor(Network):
         self.blocked_in_poll = False
         #: Queues that ``on_turn`` drains. Any thread may append to them without the lock.
         self.leftovers: tuple[deque[Any], ...] = ()
-        #: Another loop watches ``fileno``: it sleeps in poll on our behalf, and takes turns. The background
-        #: thread leads only while that loop does not come, and keeps out of its way otherwise.
+        #: Another loop watches ``fileno``: it sleeps in poll for us, and takes turns. The background thread
+        #: leads only while that loop does not come, and keeps out of its way otherwise.
         self.watched = False
         #: The thread of that loop while it is awake, between two sleeps in its selector; else 0.
         self.awake_thread = 0

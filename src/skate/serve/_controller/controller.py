@@ -25,11 +25,10 @@ from skate.serve._controller.replicas import Replicas
 from skate.serve._controller.scaler import Scaler
 from skate.serve._controller.tables import Watches, replica_table
 from skate.serve._logging_config import LoggingConfig
-from skate.serve._messages import Facts, Routes, Table
+from skate.serve._messages import Facts, Routes
 from skate.serve._observing.metrics import Snapshot
 from skate.serve._observing.watcher import Found
 from skate.serve._targets import (
-    CANARY,
     ApplicationState,
     ApplicationTarget,
     DeploymentId,
@@ -346,14 +345,7 @@ class Controller:
         if what[0] == "facts":
             return self._facts.table(next(self._versions), name)
         one = self._applications.get(name.app_name)
-        found = one.deployments.get(name.name) if one is not None else None
-        if found is None or found.target is None:
-            base = name.name.removesuffix(CANARY)
-            if one is not None and not one.is_deleting and base != name.name:
-                return Table(next(self._versions), moved=base)
-            return Table(next(self._versions), unavailable="it does not exist (any more)")
-        assert one is not None
-        return replica_table(next(self._versions), found, self._replicas.actors, one.canary_of(name.name))
+        return replica_table(next(self._versions), name, one, self._replicas.actors)
 
     def _doors_of(self, one: Application) -> tuple[str, ...]:
         ingress = one.deployments.get(one.entrance)
@@ -500,7 +492,5 @@ class Controller:
             self._applications[state.target.name] = Application(state, next(self._epochs))
         await self._replicas.adopt(rows, self._deployments())
         if http is not None:
-            # One that drains has the socket, too, and may be the last that does.
-            doors = self._replicas.doors
-            await self._port.reopen(http, [*doors, *(self._replicas.actors.keys() - doors)])
+            await self._port.reopen(http, self._replicas.holders())
         self._reconcile()

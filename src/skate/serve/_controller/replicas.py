@@ -300,6 +300,11 @@ class Replicas:
 
     # ------------------------------------------------------------------ after a restart
 
+    def holders(self) -> list[str]:
+        """Return the replicas that may have the listening socket: those that take connections first. One that
+        drains has it, too, and may be the last that does."""
+        return [*self.doors, *(self.actors.keys() - self.doors)]
+
     async def adopt(
         self, rows: Iterable[store.ReplicaRow], wanted: Mapping[DeploymentId, Deployment]
     ) -> None:

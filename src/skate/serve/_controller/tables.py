@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-from skate.serve._controller.deployment import Deployment, State
+from skate.serve._controller.application import Application
+from skate.serve._controller.deployment import State
 from skate.serve._messages import Table
+from skate.serve._targets import CANARY, DeploymentId
 
 
 class Watched:
@@ -87,17 +89,22 @@ class Watches:
 
 
 def replica_table(
-    version: int, found: Deployment, actors: Mapping[str, Any], canary: tuple[str, float] | None
+    version: int, name: DeploymentId, application: Application | None, actors: Mapping[str, Any]
 ) -> Table:
     """Return the table of a deployment, for its routers.
 
     Args:
         version: numbers it.
-        found: the deployment, which has a target.
+        name: the deployment.
+        application: that it belongs to; None: there is none.
         actors: handles of replicas, by id.
-        canary: see ``Table``.
     """
-    assert found.target is not None
+    found = application.deployments.get(name.name) if application is not None else None
+    if application is None or found is None or found.target is None:
+        base = name.name.removesuffix(CANARY)
+        if application is not None and not application.is_deleting and base != name.name:
+            return Table(version, moved=base)
+        return Table(version, unavailable="it does not exist (any more)")
     settings = found.target.settings
     replicas = {
         replica.id: (settings.max_ongoing_requests, actors[replica.id])
@@ -113,7 +120,7 @@ def replica_table(
         retry_after_s=settings.backpressure_retry_after_s,
         idempotent=settings.idempotent,
         blocked=frozenset(replica.id for replica in found.replicas.values() if replica.blocked_in),
-        canary=canary,
+        canary=application.canary_of(name.name),
         metrics_interval_s=settings.autoscaling.metrics_interval_s if settings.autoscaling else 0.0,
         router=found.target.router,
         routing=settings.routing,
