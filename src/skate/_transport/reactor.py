@@ -491,7 +491,8 @@ class Reactor(Network):
             with self.lock:
                 if self._followers:
                     self._followers.popleft().open_gate()
-        elif self._parked:
+                    return
+        if self._parked:  # also where the last follower has just ended its wait itself
             self._unpark()
 
     def _unpark(self) -> None:

@@ -145,6 +145,21 @@ def test_a_request_that_comes_before_the_one_before_is_read(stage: _Stage) -> No
     assert select.select([stage.reactor], [], [], 0)[0]
 
 
+def test_the_background_thread_leads_if_the_last_follower_goes_just_then(stage: _Stage) -> None:
+    """The leader leaves and sees a follower, whose wait is over before it is promoted."""
+
+    class Leaving(deque[Waiter]):
+        def __bool__(self) -> bool:
+            was_there = len(self) > 0
+            self.clear()
+            return was_there
+
+    stage.reactor._followers = Leaving([Waiter()])
+    stage.reactor._parked = True
+    stage.reactor._hand_over()
+    assert not stage.reactor._park_gate.locked()
+
+
 def test_timers_run_in_their_order_and_not_when_they_were_cancelled(stage: _Stage) -> None:
     calls: list[str] = []
     waiter = Waiter()
