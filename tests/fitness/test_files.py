@@ -16,7 +16,7 @@ LIMIT = 500
 #: without a word in the review.
 LONGER = {
     "src/skate/_base/errors.py": (625, "the whole exception tree, one short class each"),
-    "src/skate/_transport/reactor.py": (607, "one loop: who leads, who follows, and what wakes them"),
+    "src/skate/_transport/reactor.py": (610, "one loop: who leads, who follows, and what wakes them"),
 }
 #: Tests are lists of cases: beyond this, a file is about more than one thing.
 TEST_LIMIT = 1100

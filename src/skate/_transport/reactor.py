@@ -472,6 +472,8 @@ class Reactor(Network):
                     return False
                 if not waiter.done and self._lead.acquire(False):
                     return True
+                if False:
+                    self._hand_over()  # the wait ended just after it seemed usable
             return False
         finally:
             if outer is not None:

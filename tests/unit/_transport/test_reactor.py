@@ -160,6 +160,43 @@ def test_the_background_thread_leads_if_the_last_follower_goes_just_then(stage: 
     assert not stage.reactor._park_gate.locked()
 
 
+def test_a_promotion_is_passed_on_if_the_wait_ends_just_after_it_came(stage: _Stage) -> None:
+    """The promoted thread sees that its wait goes on, and at the next look that it is over."""
+
+    class Ending(Waiter):
+        looks = 0
+
+        @property
+        def done(self) -> bool:
+            self.looks += 1
+            return self.looks > 2  # when it begins to sleep, and when it wakes
+
+        @done.setter
+        def done(self, done: bool) -> None:
+            pass
+
+    ending, reactor = Ending(), stage.reactor
+
+    leads = threading.Event()
+
+    def lead() -> None:
+        assert reactor._lead.acquire(False)
+        leads.set()
+        until = monotonic() + 10
+        while ending not in reactor._followers and monotonic() < until:
+            pass
+        reactor._lead.release()
+        reactor._hand_over()
+
+    reactor._parked = True
+    leader = threading.Thread(target=lead, daemon=True)
+    leader.start()
+    leads.wait()
+    assert not reactor._follow(ending, None)
+    leader.join()
+    assert not reactor._park_gate.locked(), "nobody leads, and nobody was woken to"
+
+
 def test_timers_run_in_their_order_and_not_when_they_were_cancelled(stage: _Stage) -> None:
     calls: list[str] = []
     waiter = Waiter()
