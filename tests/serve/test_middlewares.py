@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -328,9 +329,9 @@ def test_a_controller_that_cannot_make_them_any_more_answers_nothing(
     """Its next life may find a module gone that the first had; the replicas have the port open."""
 
     async def answer() -> None:
-        client: Any = None
+        client: Any = SimpleNamespace(loop=asyncio.get_running_loop())
         port = Port(str(tmp_path), client, lambda _: None)
-        port.reopen(HTTPTarget(port=0, middlewares=Middlewares(b"no pickle", ())), [])
+        await port.reopen(HTTPTarget(port=0, middlewares=Middlewares(b"no pickle", ())), [])
         port.answer(Routes(1), has_doors=False, is_awaited=False)
         port.close()
 

@@ -259,10 +259,11 @@ def test_a_step_of_the_load_and_back_turns_once(
     long = 20 * (look_back + down + up + start_s)
     one.run(base, long)
     settled = one.number
-    assert base * work_s / target <= settled <= math.ceil(base * work_s / target + 0.01)
+    # Sums of reports and products of these numbers differ in their last digits.
+    assert base * work_s / target - 0.01 <= settled <= math.ceil(base * work_s / target + 0.01)
     one.changes = [(one.now, settled)]
     one.run(4 * base, long)
-    assert 4 * base * work_s / target <= one.number <= math.ceil(4 * base * work_s / target + 0.01)
+    assert 4 * base * work_s / target - 0.01 <= one.number <= math.ceil(4 * base * work_s / target + 0.01)
     one.run(base, long)
     assert one.number == settled
     assert one.reversals() <= 1, one.changes
