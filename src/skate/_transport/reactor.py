@@ -472,7 +472,7 @@ class Reactor(Network):
                     return False
                 if not waiter.done and self._lead.acquire(False):
                     return True
-                if False:
+                if promoted and usable and waiter.done:
                     self._hand_over()  # the wait ended just after it seemed usable
             return False
         finally:
