@@ -6,6 +6,7 @@ import http.client
 import json
 import urllib.parse
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -50,17 +51,26 @@ class Web:
             connection.close()
 
 
-@pytest.fixture(scope="module")
-def serving() -> Iterator[Web]:
-    """A session that answers HTTP on a port of its own."""
+@contextmanager
+def session(grpc_options: dict[str, Any] | None = None, **http_options: Any) -> Iterator[str]:
+    """A session that answers HTTP on a port of its own; yields its address."""
     skate.shutdown()
     skate.init(num_cpus=2, object_store_memory=256 << 20)
-    serve.start(http_options={"port": 0})
-    address = http_address()
-    assert address is not None
-    yield Web(address)
-    serve.shutdown()
-    skate.shutdown()
+    try:
+        serve.start(http_options={"port": 0, **http_options}, grpc_options=grpc_options)
+        address = http_address()
+        assert address is not None
+        yield address
+    finally:
+        serve.shutdown()
+        skate.shutdown()
+
+
+@pytest.fixture(scope="module")
+def serving() -> Iterator[Web]:
+    """A session with the options of a newcomer."""
+    with session() as address:
+        yield Web(address)
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ from skate.serve.grpc_util import RayServegRPCContext, gRPCInputStream
 from skate.serve.schema import ServeDeploySchema, gRPCOptionsSchema
 from skate.util.state import list_actors
 
+from .conftest import session as started
+
 Wait = Callable[[Callable[[], object]], None]
 FUNCTION = "serve.grpc_service.add_WordsServicer_to_server"
 LIST, HEALTHZ = "/ray.serve.RayServeAPIService/ListApplications", "/ray.serve.RayServeAPIService/Healthz"
@@ -240,12 +242,8 @@ class Words:
 @pytest.fixture(scope="module")
 def session() -> Iterator[str]:
     """The address of a session that answers gRPC."""
-    skate.shutdown()
-    skate.init(num_cpus=2, object_store_memory=256 << 20)
-    serve.start(http_options={"port": 0}, grpc_options={"port": 0, "grpc_servicer_functions": [FUNCTION]})
-    yield address()
-    serve.shutdown()
-    skate.shutdown()
+    with started({"port": 0, "grpc_servicer_functions": [FUNCTION]}):
+        yield address()
 
 
 def address() -> str:

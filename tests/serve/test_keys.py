@@ -18,10 +18,9 @@ import skate
 from skate import serve
 from skate.experimental import internal_kv as kv
 from skate.serve._http import keys
-from skate.serve._instance import http_address
 from skate.serve.config import KEYS_VARIABLE, ValidationError, api_keys
 
-from .conftest import Web
+from .conftest import Web, session
 
 OLD, NEW, OTHER = "key-of-the-past", "key-of-the-future", "key-of-nobody"
 
@@ -117,14 +116,8 @@ def _application() -> Any:
 @pytest.fixture(scope="module")
 def web() -> Iterator[Web]:
     """A session whose requests need a key."""
-    skate.shutdown()
-    skate.init(num_cpus=2, object_store_memory=256 << 20)
-    serve.start(http_options={"port": 0, "api_keys": [OLD]})
-    address = http_address()
-    assert address is not None
-    yield Web(address)
-    serve.shutdown()
-    skate.shutdown()
+    with session(api_keys=[OLD]) as address:
+        yield Web(address)
 
 
 def assert_unauthorized(answer: Any) -> None:

@@ -16,10 +16,9 @@ from starlette.responses import StreamingResponse
 import skate
 from skate import serve
 from skate.serve._http import limits
-from skate.serve._instance import http_address
 from skate.serve._targets import HTTPTarget
 
-from .conftest import Web
+from .conftest import Web, session
 from .processes import replicas
 
 Wait = Callable[[Callable[[], object]], None]
@@ -100,19 +99,12 @@ def _held(replica: Any) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def web() -> Iterator[Web]:
     """A session with low limits."""
-    skate.shutdown()
-    skate.init(num_cpus=2, object_store_memory=256 << 20)
-    options = {
-        "port": 0, "header_timeout_s": 1, "body_timeout_s": 1, "keep_alive_timeout_s": 2,
-        "max_body_bytes": MAX_BODY, "max_queued_body_bytes": MAX_QUEUED,
-    }  # fmt: skip
-    serve.start(http_options=options)
-    serve.run(Guarded.bind())
-    address = http_address()
-    assert address is not None
-    yield Web(address)
-    serve.shutdown()
-    skate.shutdown()
+    with session(
+        header_timeout_s=1, body_timeout_s=1, keep_alive_timeout_s=2,
+        max_body_bytes=MAX_BODY, max_queued_body_bytes=MAX_QUEUED,
+    ) as address:  # fmt: skip
+        serve.run(Guarded.bind())
+        yield Web(address)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from skate.serve._messages import Routes
 from skate.serve._targets import HTTPTarget, Middlewares
 from skate.serve.config import ValidationError
 
-from .conftest import Answer, Web
+from .conftest import Answer, Web, session
 from .processes import counts, kill_controller, pid_of
 
 KEY = "key-of-the-port"
@@ -95,14 +95,8 @@ LAYERS = [
 @pytest.fixture(scope="module")
 def layers() -> Iterator[Web]:
     """A session whose port has all of them, and an API key."""
-    skate.shutdown()
-    skate.init(num_cpus=2, object_store_memory=256 << 20)
-    serve.start(http_options={"port": 0, "middlewares": LAYERS, "api_keys": [KEY]})
-    address = http_address()
-    assert address is not None
-    yield Web(address)
-    serve.shutdown()
-    skate.shutdown()
+    with session(middlewares=LAYERS, api_keys=[KEY]) as address:
+        yield Web(address)
 
 
 @pytest.fixture

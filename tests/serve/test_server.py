@@ -16,6 +16,14 @@ from skate.serve._targets import HTTPTarget
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
+async def answered(client: socket.socket) -> bytes:
+    """Return the answer to a request by this connection."""
+    loop = asyncio.get_running_loop()
+    with client:
+        await loop.sock_sendall(client, REQUEST)
+        return await loop.sock_recv(client, 1000)
+
+
 async def application(scope: Any, receive: Any, send: Any) -> None:
     """Answers each request."""
     await refuse(scope, receive, send, 404, "here")
@@ -25,7 +33,6 @@ def test_what_was_accepted_is_kept_when_no_more_is() -> None:
     """The connection is neither in the socket's queue any more, nor begun."""
 
     async def run() -> bytes:
-        loop = asyncio.get_running_loop()
         server = HTTPServer(application, HTTPTarget(port=0), lambda connection, data: False)
         listener = listen("127.0.0.1", 0)
         server.accept(listener)
@@ -34,11 +41,9 @@ def test_what_was_accepted_is_kept_when_no_more_is() -> None:
         while not server.is_beginning:
             await asyncio.sleep(0)
         server.stop_accepting()
-        await loop.sock_sendall(client, REQUEST)
-        answer = await loop.sock_recv(client, 1000)
+        answer = await answered(client)
         server.close()
         listener.close()
-        client.close()
         return answer
 
     assert asyncio.run(run()).startswith(b"HTTP/1.1 404")
@@ -48,7 +53,6 @@ def test_a_process_without_descriptors_accepts_later(caplog: Any) -> None:
     """The queue waits meanwhile, and the loop does not spin."""
 
     async def run() -> bytes:
-        loop = asyncio.get_running_loop()
         server = HTTPServer(application, HTTPTarget(port=0), lambda connection, data: False)
         listener = listen("127.0.0.1", 0)
         client = socket.create_connection(listener.getsockname())
@@ -69,11 +73,9 @@ def test_a_process_without_descriptors_accepts_later(caplog: Any) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, limit)
             for one in held:
                 os.close(one)
-        await loop.sock_sendall(client, REQUEST)
-        answer = await loop.sock_recv(client, 1000)
+        answer = await answered(client)
         server.close()
         listener.close()
-        client.close()
         return answer
 
     assert asyncio.run(run()).startswith(b"HTTP/1.1 404")

@@ -50,7 +50,7 @@ def test_a_process_that_is_gone_leaves_nothing() -> None:
 
 def test_calls_that_the_news_of_the_end_has_overtaken(monkeypatch: Any) -> None:
     """They get no credits for good, and do not run for nobody."""
-    monkeypatch.setattr(module, "_LATE_S", 0.0)
+    monkeypatch.setattr(module, "LATE_S", 0.0)
 
     async def run() -> tuple[int, int, list[str]]:
         slots = Slots(2)

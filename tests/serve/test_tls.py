@@ -19,11 +19,11 @@ from fastapi import FastAPI, WebSocket
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-import skate
 from skate import serve
-from skate.serve._instance import http_address
 from skate.serve.config import ValidationError
 from skate.serve.exceptions import RayServeException
+
+from .conftest import session
 
 PASSWORD = "of-the-key"
 
@@ -60,25 +60,17 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @contextmanager
-def session(**options: Any) -> Iterator[int]:
+def secure(**options: Any) -> Iterator[int]:
     """A session that answers HTTPS; yields its port."""
-    skate.shutdown()
-    skate.init(num_cpus=2, object_store_memory=256 << 20)
-    try:
-        serve.start(http_options={"port": 0, "host": "127.0.0.1", **options})
-        address = http_address()
-        assert address is not None
+    with session(host="127.0.0.1", **options) as address:
         assert address.startswith("https://")
         yield urllib.parse.urlsplit(address).port or 0
-    finally:
-        serve.shutdown()
-        skate.shutdown()
 
 
 @pytest.fixture(scope="module")
 def port(authority: Authority) -> Iterator[int]:
     certificate, key = authority.files("127.0.0.1")
-    with session(ssl_certfile=certificate, ssl_keyfile=key, header_timeout_s=1) as found:
+    with secure(ssl_certfile=certificate, ssl_keyfile=key, header_timeout_s=1) as found:
         yield found
 
 
@@ -219,7 +211,7 @@ def test_clients_need_a_certificate(authority: Authority) -> None:
         "ssl_ca_certs": authority.file,
     }  # fmt: skip
     assert PASSWORD not in repr(serve.HTTPOptions(**options))
-    with session(**options) as port:
+    with secure(**options) as port:
         serve.run(Measures.bind())
         connection = connected(port, authority.client(*authority.files("a-client")))
         assert get(connection, "/") == (200, "default https 0")

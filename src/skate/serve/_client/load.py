@@ -122,8 +122,16 @@ class Reporter:
         """Report how many requests wait in this process's router."""
         self._send("report", self._source, 0.0, count)
 
-    def recorded(self, replica: str, values: Mapping[str, float]) -> None:
-        """Report what user code of a replica says of itself to autoscaling policies."""
+    def recorded(self, replica: str, values: Any) -> None:
+        """Report what user code of a replica says of itself to autoscaling policies.
+
+        Raises:
+            TypeError: these are no numbers by name.
+        """
+        if not isinstance(values, Mapping) or not all(
+            isinstance(name, str) and isinstance(value, int | float) for name, value in values.items()
+        ):
+            raise TypeError(f"it returned {values!r:.80} instead of a dict from names to numbers")
         self._send("record", replica, dict(values))
 
     def _send(self, method: str, *args: Any) -> None:

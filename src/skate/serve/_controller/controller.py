@@ -28,6 +28,7 @@ from skate.serve._logging_config import LoggingConfig
 from skate.serve._messages import Facts, Routes
 from skate.serve._observing.metrics import Snapshot
 from skate.serve._observing.watcher import Found
+from skate.serve._replica.slots import LATE_S
 from skate.serve._targets import (
     ApplicationState,
     ApplicationTarget,
@@ -42,8 +43,6 @@ logger = logging.getLogger("skate.serve")
 
 #: How often replicas are asked how their requests end, while that decides about a version (seconds).
 _COUNT_S = 0.25
-#: The calls of a process that has ended begin no later than this after the news of its end (seconds).
-_LATE_S = 1.0
 #: How long an application's first callers are waited for (seconds).
 _KNOWN_S = 1.0
 #: How long all processes are waited for when API keys change (seconds).
@@ -463,7 +462,7 @@ class Controller:
     def _process_gone(self, process: str) -> None:
         self._forget(process)
         # Its last calls may be tasks that have not begun yet: the news of its end overtakes them.
-        self._loop.call_later(_LATE_S, self._forget, process)
+        self._loop.call_later(LATE_S, self._forget, process)
 
     def _forget(self, process: str) -> None:
         self._scaler.gone(process)

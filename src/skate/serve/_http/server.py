@@ -109,7 +109,7 @@ class HTTPServer:
                 self._retry = self._loop.call_later(_RETRY_S, self._accept_again)
                 return
             connection.setblocking(False)
-            self._begin(connection, b"", **self._tls)
+            self.adopt(connection, **self._tls)
 
     def _accept_again(self) -> None:
         if self._listener is not None:
@@ -130,16 +130,14 @@ class HTTPServer:
             if isinstance(one, Connection) and one.is_secure:
                 one.end()
 
-    def adopt(self, connection: socket.socket, data: bytes) -> None:
-        """Go on with a connection of another process.
+    def adopt(self, connection: socket.socket, data: bytes = b"", **tls: Any) -> None:
+        """Go on with a connection, of another process or one that has just come.
 
         Args:
             connection: its socket.
-            data: what was read from it.
+            data: what another process has read from it.
+            tls: arguments of ``connect_accepted_socket``.
         """
-        self._begin(connection, data)
-
-    def _begin(self, connection: socket.socket, data: bytes, **tls: Any) -> None:
         protocol = self._make()
 
         async def connect() -> None:

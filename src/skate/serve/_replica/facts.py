@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +12,10 @@ from skate import api
 from skate.exceptions import RayError
 from skate.serve._messages import Facts
 from skate.serve._observing import models
+from skate.serve._replica.asking import Asking
 from skate.serve._replica.user_code import UserCode
 from skate.serve._targets import CONTROLLER, NAMESPACE, DeploymentId
 from skate.serve.config import RequestRouterConfig
-
-logger = logging.getLogger("skate.serve")
 
 #: Reports are at least so far apart (seconds): models may come and go fast.
 _APART_S = 0.05
@@ -40,13 +38,11 @@ class Reports:
     ) -> None:
         self._name = name
         self._replica = replica
-        self._code = code
         self._loop = loop
         self._stats: dict[str, Any] = {}
-        self._stats_task: asyncio.Task[None] | None = None
-        self._routing = RequestRouterConfig()
-        #: Why the last statistics were of no use.
-        self._failure = ""
+        self._asking = Asking(
+            "record_routing_stats", "its statistics stay as they were", replica, code, loop, self._take
+        )
         self._controller: Any = None
         self._sent_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -54,46 +50,23 @@ class Reports:
 
     def follow(self, routing: RequestRouterConfig | None) -> None:
         """Ask user code for statistics as often as these options say, if it has some."""
-        self._routing = routing or RequestRouterConfig()
-        if self._stats_task is not None:
-            self._stats_task.cancel()
-            self._stats_task = None
-        if self._code.has_routing_stats:
-            self._stats_task = contextvars.Context().run(self._loop.create_task, self._ask())
+        options = routing or RequestRouterConfig()
+        self._asking.follow(options.request_routing_stats_period_s, options.request_routing_stats_timeout_s)
 
     def close(self) -> None:
         """Report nothing any more."""
         models.this.changed = None
-        if self._stats_task is not None:
-            self._stats_task.cancel()
+        self._asking.close()
         if self._timer is not None:
             self._timer.cancel()
 
-    # ------------------------------------------------------------------ statistics
-
-    async def _ask(self) -> None:
-        while True:
-            failure = ""
-            try:
-                found = await asyncio.wait_for(
-                    self._code.routing_stats(), self._routing.request_routing_stats_timeout_s
-                )
-                if not isinstance(found, Mapping):
-                    raise TypeError(f"it returned {found!r:.80} instead of a dict")
-                json.dumps(found)
-            except Exception as error:
-                failure = f"{type(error).__name__}: {error}"
-                if failure != self._failure:
-                    logger.error(
-                        "record_routing_stats of replica %s failed, its statistics stay as they were: %s",
-                        self._replica,
-                        failure,
-                    )
-            else:
-                self._stats = dict(found)
-                self._changed()
-            self._failure = failure
-            await asyncio.sleep(self._routing.request_routing_stats_period_s)
+    def _take(self, found: Any) -> None:
+        """Take what user code said."""
+        if not isinstance(found, Mapping):
+            raise TypeError(f"it returned {found!r:.80} instead of a dict")
+        json.dumps(found)
+        self._stats = dict(found)
+        self._changed()
 
     # ------------------------------------------------------------------ reports
 

@@ -22,10 +22,10 @@ from skate.serve._messages import BROADCAST, Meta
 from skate.serve._observing import logs, metrics, requests, tracing
 from skate.serve._observing.requests import Work
 from skate.serve._observing.watcher import OBSERVING, Watcher
+from skate.serve._replica.asking import Asking
 from skate.serve._replica.blocking import LoopWatch
 from skate.serve._replica.facts import Reports
 from skate.serve._replica.slots import Slots
-from skate.serve._replica.stats import AutoscalingStats
 from skate.serve._replica.user_code import UserCode
 from skate.serve._router.lender import HERE
 from skate.serve._targets import DeploymentId, DeploymentTarget, HTTPTarget, Settings
@@ -37,6 +37,8 @@ logger = logging.getLogger("skate.serve")
 _IDLE_S = 0.02
 _POLL_S = 0.005
 
+#: How long the user's ``record_autoscaling_stats`` may take (seconds); Ray's default.
+_STATS_S = 10.0
 #: A stream of a handle runs ahead of its consumer by so many items, and an answer of HTTP or gRPC by so many
 #: parts, which are larger.
 _ITEMS_AHEAD, _PARTS_AHEAD = 256, 64
@@ -77,9 +79,10 @@ class Replica:
         self._meter = load.Meter(
             self._loop, lambda: self._slots.lender.ongoing, reporter.running, sleeps=False
         )
-        self._stats = AutoscalingStats(
-            replica_id, self._code, self._loop, partial(reporter.recorded, replica_id)
-        )
+        self._stats = Asking(
+            "record_autoscaling_stats", "policies get no value of it", replica_id, self._code, self._loop,
+            partial(reporter.recorded, replica_id),
+        )  # fmt: skip
         self._facts = Reports(self.name, replica_id, self._code, self._loop)
         self._work = Work(self.name)
         self._watcher = Watcher(
@@ -231,9 +234,9 @@ class Replica:
 
     def _follow_load(self, settings: Settings) -> None:
         """Report the load, if the number of replicas follows it."""
-        scaling = settings.autoscaling
-        self._meter.follow(scaling.metrics_interval_s if scaling is not None else 0.0)
-        self._stats.follow(scaling)
+        period_s = settings.autoscaling.metrics_interval_s if settings.autoscaling is not None else 0.0
+        self._meter.follow(period_s)
+        self._stats.follow(period_s, _STATS_S)
 
     def _is_busy(self) -> bool:
         if self._slots.lender.ongoing:

@@ -11,7 +11,7 @@ from skate.serve._router import lender as lending
 Answer = Callable[[int, int], object]
 
 #: The calls of a process that has ended begin no later than this after the news of its end (seconds).
-_LATE_S = 1.0
+LATE_S = 1.0
 
 
 class Slots:
@@ -104,7 +104,7 @@ class Slots:
         Its last calls may be tasks that have not begun yet, as the news of its end overtakes them.
         """
         self._routers_gone(process)
-        self._loop.call_later(_LATE_S, self._routers_gone, process)
+        self._loop.call_later(LATE_S, self._routers_gone, process)
 
     def _routers_gone(self, process: str) -> None:
         for router in [one for one in self._calls if one.partition("/")[0] == process]:

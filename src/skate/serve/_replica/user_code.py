@@ -91,23 +91,13 @@ class UserCode:
         if check is not None and not inspect.isfunction(self.servable):
             await self._maybe_await(check())
 
-    @property
-    def has_routing_stats(self) -> bool:
-        """Whether the instance has a method ``record_routing_stats``."""
-        return not inspect.isroutine(self.servable) and hasattr(self.servable, "record_routing_stats")
+    def has(self, method: str) -> bool:
+        """Tell whether the instance has a method by which it says something of itself."""
+        return not inspect.isroutine(self.servable) and hasattr(self.servable, method)
 
-    async def routing_stats(self) -> Any:
-        """Return what the instance says of itself to those that choose among replicas."""
-        return await self._maybe_await(self.servable.record_routing_stats())
-
-    @property
-    def has_autoscaling_stats(self) -> bool:
-        """Whether the instance has a method ``record_autoscaling_stats``."""
-        return not inspect.isroutine(self.servable) and hasattr(self.servable, "record_autoscaling_stats")
-
-    async def autoscaling_stats(self) -> Any:
-        """Return what the instance says of itself to autoscaling policies."""
-        return await self._maybe_await(self.servable.record_autoscaling_stats())
+    async def ask(self, method: str) -> Any:
+        """Return what such a method says."""
+        return await self._maybe_await(getattr(self.servable, method)())
 
     def resize(self, threads: int) -> None:
         """Run so many plain functions at a time from now on."""
