@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import re
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 
 import skate
+from skate._worker.execution.executor import Executor
 from skate._worker.process import current
 from skate.api import RayContext as Session
 from skate.exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
@@ -214,6 +217,45 @@ def test_queued_tasks_never_run(tmp_path: Path) -> None:
         skate.cancel(ref)
     assert skate.get(behind) == "goes on"
     assert not list(tmp_path.glob("queued*"))
+
+
+def test_a_call_that_is_about_to_begin_never_runs(tmp_path: Path) -> None:
+    """The cancel comes between its leaving the queue and its first step."""
+
+    @skate.remote
+    def slow_down() -> int:
+        executor = next(one for one in gc.get_objects() if type(one) is Executor)
+        cancelling, withdraw = threading.Event(), executor.withdraw
+
+        def withdrawn(*args: Any) -> Any:
+            cancelling.set()
+            return withdraw(*args)
+
+        class Slow(deque[Any]):
+            def popleft(self) -> Any:
+                item = super().popleft()
+                executor._queue = deque(self)
+                (tmp_path / "popped").touch()
+                assert cancelling.wait(30)
+                with executor._context.locked:
+                    return item  # it was looked for in the queue
+
+        executor.withdraw, executor._queue = withdrawn, Slow(executor._queue)  # type: ignore[method-assign]
+        return os.getpid()
+
+    @skate.remote
+    def touch(name: str) -> int:
+        (tmp_path / name).touch()
+        return os.getpid()
+
+    pid = skate.get(slow_down.remote())
+    ref = touch.remote("ran")
+    wait_for_file(tmp_path / "popped")
+    skate.cancel(ref)
+    with pytest.raises(TaskCancelledError, match="before it began"):
+        skate.get(ref)
+    assert skate.get(touch.remote("later")) == pid
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_task_whose_arguments_are_not_there(tmp_path: Path) -> None:

@@ -330,6 +330,9 @@ class Executor:
         self._caller = connection.peer.id
         self._seq = call.seq
         self._running = True
+        if self.interrupts.cancelled and self.interrupts.was_early(connection, call):
+            self._running = False
+            return
         received: list[ObjectEntry] = []
         started = self._started = perf_counter()
         try:
@@ -345,8 +348,7 @@ class Executor:
                 self._short.add(call.fn)
             else:
                 self._short.discard(call.fn)
-        if self.interrupts.cancelled:
-            self.interrupts.call_ended((connection.peer.id, call.seq))
+        self.interrupts.cancelled.clear()  # also of calls that had ended before: no other runs here
         output.flush(self.host is None)
         lock = self._context.lock
         suspend()

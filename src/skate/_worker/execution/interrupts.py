@@ -51,7 +51,7 @@ class Interrupts:
         self._gate = gate
         self._invoker = invoker
         self._cancel_children = cancel_children
-        #: Calls that run here, or are about to, and were cancelled.
+        #: Calls that run here, or are about to, and were cancelled; and some that had ended before.
         self.cancelled: set[Key] = set()
         #: The handler ran since the last call was cancelled.
         self._handled = True
@@ -79,9 +79,9 @@ class Interrupts:
             if runner.cancel(connection, message.seq):
                 self._recurse(key, message)
             return
-        if invoker.running_call != key:
-            return  # it has ended
         self.cancelled.add(key)
+        if invoker.running_call != key:
+            return  # it has ended, or the main thread is just about to begin it: see ``was_early``
         self._recurse(key, message)
         if invoker.host is not None:
             return  # a method is not interrupted: it may ask
@@ -133,8 +133,18 @@ class Interrupts:
 
     # ------------------------------------------------------------------ around calls
 
+    def was_early(self, connection: Connection, call: wire.Call) -> bool:
+        """Tell whether a call that is about to run was cancelled after it left the queue, and answer it if
+        so. Cancels that come later find it running."""
+        if (connection.peer.id, call.seq) not in self.cancelled:
+            return False
+        self.cancelled.clear()
+        with self._context.locked:
+            self.answer(connection, call)
+        return True
+
     def call_ended(self, key: Key) -> None:
-        """Forget a call that ended."""
+        """Forget a call that ended, where several run."""
         self.cancelled.discard(key)
 
     # ------------------------------------------------------------------ the signal, on the main thread
