@@ -230,11 +230,12 @@ class LocalApplication(Client):
     def submit(self, name: DeploymentId, call: Call) -> None:
         """See ``Client``."""
         found = self.deployments.get(name.name)
+        if call.finished:
+            return  # it was cancelled before
         if call.entry == "stream":
             call.sent(Items(self.loop))
-        if call.is_cancelled:
-            error: Exception = RequestCancelledError(call.context.request_id)
-        elif found is None or self.is_closed:
+        error: Exception
+        if found is None or self.is_closed:
             error = DeploymentUnavailableError(name)
         else:
             found.submit(call)

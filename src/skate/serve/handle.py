@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from functools import partial
 from typing import Any
 
+from skate.engine.refs import ObjectRef
 from skate.exceptions import GetTimeoutError, TaskCancelledError
 from skate.serve import context
 from skate.serve._broadcast import DeploymentBroadcastResponse
@@ -101,14 +102,7 @@ class _Response:
         """Cancel the request: if it waits, it never runs; if it runs in an ``async def``, that gets a
         CancelledError, and so do all calls that were made for it. Does nothing when it has ended."""
         self._is_cancelled = True
-        self._client.do(self._cancel)
-
-    def _cancel(self) -> None:
-        call = self._call
-        if call.port is None:
-            call.is_cancelled = True
-        else:
-            call.port.cancel(call)
+        self._client.do(self._call.cancel)
 
     def cancelled(self) -> bool:
         """Tell whether ``cancel`` was called."""
@@ -283,16 +277,20 @@ class DeploymentResponseGenerator(_Response):
         raise TypeError("`DeploymentResponseGenerator` has no single result: iterate over it with `for`.")
 
 
-def _dependencies(arguments: tuple[Any, ...]) -> list[Call]:
-    """Return the calls of the responses among arguments.
+def _dependencies(arguments: tuple[Any, ...]) -> tuple[list[Call], list[ObjectRef[Any]]]:
+    """Return what a call has to wait for: the calls of the responses among its arguments, and the refs that
+    have no value yet.
 
     Raises:
         RayServeException: one is where it cannot be replaced by its result.
     """
-    found = []
+    calls, refs = [], []
     for one in arguments:
         if isinstance(one, DeploymentResponse):
-            found.append(one._call)
+            calls.append(one._call)
+        elif isinstance(one, ObjectRef):
+            if one._is_pending:
+                refs.append(one)
         elif isinstance(one, DeploymentResponseGenerator):
             raise RayServeException("a streaming response cannot be an argument: iterate over it")
         elif type(one) in (list, tuple, dict):
@@ -303,7 +301,7 @@ def _dependencies(arguments: tuple[Any, ...]) -> list[Call]:
                     "Pass it as "
                     "an argument of its own, or await it and pass the result."
                 )
-    return found
+    return calls, refs
 
 
 class DeploymentHandle:
@@ -415,7 +413,7 @@ class DeploymentHandle:
         self, method: str, entry: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Call, clients.Client]:
         """Have a call submitted, as a part of the request that this code runs for."""
-        dependencies = _dependencies((*args, *kwargs.values()))
+        responses, refs = _dependencies((*args, *kwargs.values()))
         client = self._caller or clients.this_process()
         parent = context.request.get()
         call = Call(
@@ -438,8 +436,8 @@ class DeploymentHandle:
             if parent.children is None:
                 parent.children = set()
             parent.children.add(call)
-        if dependencies:
-            client.do(client.submit_after, self.deployment_id, call, dependencies)
+        if responses or refs:
+            client.do(client.submit_after, self.deployment_id, call, responses, refs)
         elif not client.send(self.deployment_id, call):
             client.do(client.submit, self.deployment_id, call)
         return call, client

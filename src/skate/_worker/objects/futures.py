@@ -142,6 +142,19 @@ class Futures:
         if not self.when_ready(ref._entry, ready):
             loop.call_soon(resolve)
 
+    def call_when_ready(
+        self, ref: ObjectRef[Any], loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
+    ) -> bool:
+        """Have a loop call a function once the value, or its error, is there; False: it is there now."""
+
+        def ready() -> None:
+            try:
+                call_soon(loop, callback, self._context.reactor)
+            except RuntimeError:
+                pass  # the loop was closed
+
+        return self.when_ready(ref._entry, ready)
+
     def as_concurrent_future(self, ref: ObjectRef[Any]) -> Future[Any]:
         """Return a future for threads. Its callbacks run on a thread of their own."""
         ref._entry.mark_retrieved()

@@ -27,6 +27,11 @@ class FutureMaker(Protocol):
     def call_back(self, ref: Any, callback: Callable[[Any, BaseException | None], object]) -> None:
         """Have the running loop call ``callback(value, error)`` once the value is there, never at once."""
 
+    def call_when_ready(
+        self, ref: Any, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
+    ) -> bool:
+        """Have a loop call a function once the value, or its error, is there; False: it is there now."""
+
 
 class Home:
     """The process of an ObjectRef, as the ref sees it. Every ref of a process refers to the same one."""

@@ -12,7 +12,7 @@ from skate._base.kinds import ERROR
 from skate._serialize.exceptions import dump_error
 from skate._serialize.values import collecting, reducers
 from skate._worker.objects.home import Home
-from skate._worker.objects.refs import ObjectEntry, dead_entry
+from skate._worker.objects.refs import PENDING, ObjectEntry, dead_entry
 from skate._worker.process import current
 
 if TYPE_CHECKING:
@@ -137,6 +137,16 @@ class ObjectRef(Generic[T_co]):
     def _call_back(self, callback: Callable[[Any, BaseException | None], object]) -> None:
         """Have the running loop call ``callback(value, error)`` once the value is there; for ``serve``."""
         self._home.futures.call_back(self, callback)
+
+    def _call_when_ready(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
+        """Have a loop call a function once the value, or its error, is there; False: it is there now. For
+        ``serve``."""
+        return self._home.futures.call_when_ready(self, loop, callback)
+
+    @property
+    def _is_pending(self) -> bool:
+        """Whether this process has no value yet, and does not know where one is; for ``serve``."""
+        return self._entry.kind == PENDING
 
     @property
     def _failed(self) -> bool:

@@ -36,9 +36,7 @@ class Broadcast:
         self._outcomes: dict[str, Any] = {}
         call.port = self
         port.broadcasts.add(self)
-        if call.is_cancelled:
-            self.cancel(call)
-        elif port.table is not None:
+        if port.table is not None:
             self.table_changed()
 
     def table_changed(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skate.exceptions import RayActorError, RayTaskError
+from skate.serve.exceptions import RequestCancelledError
 
 if TYPE_CHECKING:
     from skate.serve.context import RequestContext
@@ -82,6 +83,15 @@ class Call:
         self.ticket: Any = None
         self.is_watched = False
 
+    def cancel(self) -> None:
+        """Cancel it, wherever it is. On the loop."""
+        if self.port is not None:
+            self.port.cancel(self)
+        else:
+            # It waits for its arguments, or for the loop.
+            self.is_cancelled = True
+            self.finish(None, RequestCancelledError(self.context.request_id))
+
     def when_finished(self, callback: Callable[[Call], None]) -> None:
         """Have a function called once the outcome is there: now, or later on the loop."""
         with _outcomes:
@@ -131,10 +141,7 @@ class Call:
 def cancel_children(context: RequestContext) -> None:
     """Cancel the calls that a request has made and that have not ended."""
     for call in list(context.children or ()):
-        if call.port is not None:
-            call.port.cancel(call)
-        else:
-            call.is_cancelled = True
+        call.cancel()
 
 
 def is_death(error: BaseException | None) -> bool:

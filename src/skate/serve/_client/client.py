@@ -12,6 +12,7 @@ from typing import Any
 
 from skate import api
 from skate.engine import engine
+from skate.engine.refs import ObjectRef
 from skate.exceptions import RayError
 from skate.serve._client.broadcast import Broadcast
 from skate.serve._client.call import Call
@@ -120,6 +121,8 @@ class Client:
 
     def submit(self, name: DeploymentId, call: Call) -> None:
         """Send a request. On the loop."""
+        if call.finished:
+            return
         if self.is_closed:
             call.finish(None, DeploymentUnavailableError(name, "serve was shut down"))
             return
@@ -135,16 +138,22 @@ class Client:
                 port = canary
         port.submit(call)
 
-    def submit_after(self, name: DeploymentId, call: Call, dependencies: list[Call]) -> None:
-        """Send a request once the calls among its arguments have results. On the loop."""
-        left = len(dependencies)
+    def submit_after(
+        self, name: DeploymentId, call: Call, responses: list[Call], refs: list[ObjectRef[Any]]
+    ) -> None:
+        """Send a request once the calls and refs among its arguments have results. On the loop.
 
-        def one_finished(_: Call) -> None:
+        The runtime would wait for refs, too, but then the request has a replica, which does not know of it:
+        it would hold a slot there for nothing, and be lost if the replica is replaced.
+        """
+        left = len(responses) + len(refs)
+
+        def one_ready(_: Call | None = None) -> None:
             nonlocal left
             left -= 1
-            if left:
+            if left or call.finished:
                 return
-            failed = next((one.error for one in dependencies if one.error is not None), None)
+            failed = next((one.error for one in responses if one.error is not None), None)
             if failed is not None:
                 call.finish(None, failed)
             else:
@@ -152,8 +161,11 @@ class Client:
                 call.kwargs = {key: _resolved(one) for key, one in call.kwargs.items()}
                 self.submit(name, call)
 
-        for one in dependencies:
-            one.when_finished(one_finished)
+        for one in responses:
+            one.when_finished(one_ready)
+        for ref in refs:
+            if not ref._call_when_ready(self.loop, one_ready):
+                one_ready()
 
     def port(self, name: DeploymentId, hosted: bool = False) -> Port:
         """Return the port to a deployment. On the loop.

@@ -108,9 +108,6 @@ class Port:
 
     def submit(self, call: Call) -> None:
         """Have a request sent as soon as a replica can take it."""
-        if call.is_cancelled:
-            call.finish(None, RequestCancelledError(call.context.request_id))
-            return
         table = self.table
         if table is not None and table.unavailable:
             requests.count_shed(self.name, "unavailable")
