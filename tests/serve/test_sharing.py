@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
 from pathlib import Path
 from typing import Any
@@ -52,3 +54,46 @@ def test_a_door_that_closes_loses_no_connection(tmp_path: Path) -> None:
 
     assert asyncio.run(run(True)) == ([True, False], [b"first"])
     assert asyncio.run(run(False)) == ([False], [])
+
+
+def test_a_connection_waits_for_a_free_descriptor(tmp_path: Path) -> None:
+    """Without one, the system would drop it while it is read."""
+    taken: list[bytes] = []
+
+    def take(connection: socket.socket, data: bytes) -> None:
+        taken.append(data)
+        connection.close()
+
+    async def turns(count: int) -> None:
+        for _ in range(count):
+            await asyncio.sleep(0)
+
+    async def run() -> None:
+        door, doors = Door(door_path(str(tmp_path), "x-1"), None, take), Doors(str(tmp_path))
+        one, other = socket.socketpair()
+        assert doors.give("x-1", one, b"first")
+        while taken != [b"first"]:
+            await asyncio.sleep(0)
+        spares, limits = [], resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, limits[0]), limits[1]))
+        try:
+            while True:
+                try:
+                    spares.append(os.dup(one.fileno()))
+                except OSError:
+                    break
+            assert doors.give("x-1", one, b"second")
+            await turns(100)
+            assert taken == [b"first"]
+        finally:
+            for spare in spares:
+                os.close(spare)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        while taken != [b"first", b"second"]:
+            await asyncio.sleep(0)
+        door.close()
+        doors.close()
+        one.close()
+        other.close()
+
+    asyncio.run(run())

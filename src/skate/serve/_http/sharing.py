@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
 #: The controller's own door: it takes connections as long as no replica does.
 CONTROLLER_DOOR = "controller"
@@ -19,6 +20,8 @@ CONTROLLER_DOOR = "controller"
 LONGEST = 64 * 1024
 #: Passing a socket must not wait long for a busy process (seconds).
 _TIMEOUT_S = 1.0
+#: Without a free descriptor a door looks again after this time (seconds).
+_NO_DESCRIPTOR_S = 0.05
 
 
 def door_path(folder: str, door: str) -> str:
@@ -50,20 +53,37 @@ class Door:
         self._socket.listen(128)
         self._socket.setblocking(False)
         self._peers: set[socket.socket] = set()
+        self._is_closed = False
         self._loop.add_reader(self._socket, self._accept)
 
+    def _can_take(self, source: socket.socket, read: Callable[..., None], *args: Any) -> bool:
+        """Tell whether there is a free descriptor; if not, have the source read later: what is read without
+        one is lost."""
+        try:
+            os.close(os.dup(source.fileno()))
+        except OSError:
+            if not self._is_closed:
+                self._loop.remove_reader(source)
+                self._loop.call_later(_NO_DESCRIPTOR_S, self._look_again, source, read, *args)
+            return False
+        return True
+
+    def _look_again(self, source: socket.socket, read: Callable[..., None], *args: Any) -> None:
+        if not self._is_closed:
+            self._loop.add_reader(source, read, *args)
+
     def _accept(self) -> None:
-        while True:
+        while self._can_take(self._socket, self._accept):
             try:
                 peer, _ = self._socket.accept()
-            except (BlockingIOError, OSError):
+            except OSError:
                 return
             peer.setblocking(False)
             self._peers.add(peer)
             self._loop.add_reader(peer, self._read, peer)
 
     def _read(self, peer: socket.socket) -> None:
-        while True:
+        while self._can_take(peer, self._read, peer):
             try:
                 data, fds, _, _ = socket.recv_fds(peer, LONGEST + 16, 4)
             except BlockingIOError:
@@ -87,6 +107,7 @@ class Door:
 
     def close(self) -> None:
         """Take no more. Connections that were sent already are taken."""
+        self._is_closed = True
         # Shut before it is emptied: what other processes send meanwhile fails there, and is not lost here.
         self._socket.shutdown(socket.SHUT_RD)
         self._accept()
