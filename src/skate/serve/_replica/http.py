@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from skate.serve._http.protocol import answer
 from skate.serve._http.responses import TEXT, body_of
 from skate.serve._replica.user_code import UserCode
 from skate.serve.context import RequestContext
+
+#: A part of a streamed answer, on its way to another process, has at most so many bytes: parts are counted
+#: there, and their bytes are to be bounded, too.
+_PART_BYTES = 256 * 1024
+
+
+def parts_of(message: Any) -> Iterable[Any]:
+    """Divide a message of an answer for another process. An answer that is one message, or the last one of a
+    stream, stays whole: the user's code has made it already."""
+    if not message.get("more_body") or len(message.get("body", b"")) <= _PART_BYTES:
+        return (message,)
+    body = memoryview(message["body"])
+    parts = (body[start : start + _PART_BYTES] for start in range(0, len(body), _PART_BYTES))
+    return ({**message, "body": bytes(part)} for part in parts)
 
 
 async def run(code: UserCode, scope: Any, receive: Any, send: Any, context: RequestContext) -> int:

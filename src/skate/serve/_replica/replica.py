@@ -40,7 +40,7 @@ _POLL_S = 0.005
 #: How long the user's ``record_autoscaling_stats`` may take (seconds); Ray's default.
 _STATS_S = 10.0
 #: A stream of a handle runs ahead of its consumer by so many items, and an answer of HTTP or gRPC by so many
-#: parts, which are larger.
+#: parts, which are larger: see ``http.parts_of``.
 _ITEMS_AHEAD, _PARTS_AHEAD = 256, 64
 
 
@@ -74,6 +74,8 @@ class Replica:
         #: One change of settings or rank at a time reaches user code.
         self._changing = asyncio.Lock()
         self._is_ready = False
+        #: Set once another controller follows this replica.
+        self._follower = asyncio.Event()
         self._watch: LoopWatch | None = None
         reporter = load.Reporter(self.name, f"{self._client.router_id}/replica")
         self._meter = load.Meter(
@@ -244,8 +246,10 @@ class Replica:
         return self._entrance is not None and not self._entrance.has_left()
 
     async def until_ended(self) -> None:
-        """Never return: the error of this call says how the replica ended."""
-        await asyncio.Event().wait()
+        """Never return: the error of this call says how the replica ended. The next controller asks again."""
+        self._follower.set()
+        self._follower = asyncio.Event()
+        await self._follower.wait()
 
     @method(concurrency_group=OBSERVING)  # type: ignore[untyped-decorator]
     async def counts(self) -> dict[str, Any]:
@@ -336,9 +340,13 @@ class Replica:
             await over.wait()
             return {"type": "http.disconnect"}
 
+        async def send(message: Any) -> None:
+            for part in http.parts_of(message):
+                await messages.put(part)
+
         async def run() -> None:
             try:
-                await http.run(self._code, {**head, "state": {}}, receive, messages.put, context)
+                await http.run(self._code, {**head, "state": {}}, receive, send, context)
             except Exception as error:
                 logger.error("request %s of %s failed", request_id, self.name, exc_info=error)
                 await messages.put(error)
