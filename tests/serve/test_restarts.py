@@ -18,7 +18,7 @@ from skate.serve._client.client import controller
 
 from .conftest import Web
 from .load import Load
-from .processes import kill_controller, replicas
+from .processes import kill_controller, pid_of, replicas
 
 Wait = Callable[[Callable[[], object]], None]
 pytestmark = pytest.mark.time_limit(120)
@@ -181,3 +181,30 @@ def test_the_last_that_has_the_port_is_about_to_end(web: Web, wait_until: Wait, 
     wait_until(lambda: not serve.status().applications)
     serve.run(Front.bind(Inner.bind("b")))
     assert web("/").text == "b"
+
+
+def _questions(self: Any) -> int:
+    """In a replica: return how many calls of ``until_ended`` run."""
+    found = 0
+    for task in asyncio.all_tasks(self._loop):
+        step: Any = task.get_coro()
+        while step is not None:
+            found += getattr(step, "__name__", "") == "until_ended"
+            step = getattr(step, "cr_await", None)
+    return found
+
+
+def test_replicas_keep_nothing_of_controllers_that_have_died(web: Web, wait_until: Wait) -> None:
+    """Each of them asked a question that is answered never."""
+    serve.run(Inner.bind("one"), route_prefix=None)
+    (replica,) = replicas("Inner").values()
+
+    def questions() -> int:
+        return int(skate.get(replica.__ray_call__.remote(_questions)))
+
+    wait_until(lambda: questions() == 1)
+    for _ in range(3):
+        before = pid_of(controller())
+        kill_controller()
+        wait_until(lambda before=before: pid_of(controller()) != before and len(replicas("Inner")) == 1)  # type: ignore[misc]
+        wait_until(lambda: questions() == 1)
