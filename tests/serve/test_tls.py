@@ -124,15 +124,20 @@ def test_websockets(port: int, authority: Authority) -> None:
         @app.websocket("/echo")
         async def echo(self, socket: WebSocket) -> None:
             await socket.accept()
-            await socket.send_text(f"{socket.url.scheme} {await socket.receive_text()}")
+            await socket.send_text(f"{socket.url.scheme} {socket.url.path} {await socket.receive_text()}")
             await socket.close()
 
-    serve.run(Echo.bind())
-    address = f"wss://127.0.0.1:{port}/echo"
-    with websockets.sync.client.connect(address, ssl=authority.client()) as client:
-        client.send("hello")
-        assert client.recv() == "wss hello"
-    serve.delete("default")
+    for name in ("a", "b"):
+        serve.run(Echo.bind(), name=name, route_prefix=f"/{name}")
+    for number in range(10):  # the process of the one or the other accepts it
+        path = f"/{'ab'[number % 2]}/echo"
+        with websockets.sync.client.connect(
+            f"wss://127.0.0.1:{port}{path}", ssl=authority.client()
+        ) as client:
+            client.send("hello")
+            assert client.recv() == f"wss {path} hello"
+    for name in ("a", "b"):
+        serve.delete(name)
 
 
 def test_strangers_and_silence(port: int, authority: Authority, tmp_path: Path) -> None:

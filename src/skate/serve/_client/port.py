@@ -207,6 +207,10 @@ class Port:
         ticket = call.ticket
         return ticket.replica if ticket is not None else self.router.at(call.key)
 
+    def actor_of(self, call: Call) -> Any:
+        """Return the actor of the replica that a request was sent to; None: it waits, or has ended."""
+        return self._actors.get(self.router.at(call.key) or "")
+
     @property
     def ongoing(self) -> int:
         """How many requests were sent and have not ended. Any thread."""
@@ -361,7 +365,8 @@ class Port:
     def _over(self, call: Call, keeps: bool = False) -> None:
         self._calls.pop(call.key, None)
         self.choosing.ended(call)
-        self.forecast.served(self._loop.time() - call.sent_at)
+        if call.entry != "websocket":  # how long that was open says nothing of others
+            self.forecast.served(self._loop.time() - call.sent_at)
         self.perform(self.router.ended(call.key, keeps))
 
     def _lost(self, call: Call, replica: str, reason: BaseException | None) -> None:

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
-from skate.exceptions import RayTaskError
 from skate.serve._client.call import Call, cancel_children, is_death
 from skate.serve._client.client import Client
-from skate.serve._http import keys, scrape
+from skate.serve._client.port import Port
+from skate.serve._http import keys, relaying, scrape
 from skate.serve._http.bodies import WaitingBody
+from skate.serve._http.failures import answer_to
 from skate.serve._http.limits import BodyBudget
 from skate.serve._http.middlewares import layered
-from skate.serve._http.observed import Observed
+from skate.serve._http.observed import SENDING, WEBSOCKET, Observed
 from skate.serve._http.protocol import Connection, answer, refuse
 from skate.serve._http.responses import TEXT
 from skate.serve._http.routes import RouteTable, path_of
 from skate.serve._http.server import HTTPServer
 from skate.serve._http.sharing import CONTROLLER_DOOR, Door, Doors, door_path
+from skate.serve._http.websockets import WebSocket, is_goodbye
 from skate.serve._messages import Route, Routes
 from skate.serve._observing import requests, tracing
-from skate.serve._protocols.failures import cause_of
 from skate.serve._router.draw import is_drawn
 from skate.serve._targets import DeploymentId, HTTPTarget
 from skate.serve.context import RequestContext, new_id, request
-from skate.serve.exceptions import (
-    BackPressureError,
-    DeploymentUnavailableError,
-    ReplicaUnavailableError,
-    RequestTimeoutError,
-)
+from skate.serve.exceptions import DeploymentUnavailableError
 
-logger = logging.getLogger("skate.serve")
 _CONTENT_TYPE = b"content-type"
 
 
@@ -211,6 +207,8 @@ class Entrance:
         context, timeout = self._context(scope, route)
         if is_http:
             send.routed(scope["method"], route, context)
+        else:
+            scope.pop(SENDING).routed(WEBSOCKET, route, context)
         root = "" if route.prefix == "/" else route.prefix
         scope["root_path"] = self._options.root_path + root
         if self._options.root_path:
@@ -291,16 +289,18 @@ class Entrance:
                 self._say(cycle, context, 503, "The replica ended while it had this request.")
         except Exception as error:
             cancel_children(context)
-            self._failed(cycle, context, route, error)
+            self._say(cycle, context, *answer_to(error, context, route))
         finally:
             if late is not None:
                 late.cancel()
             cycle.on_disconnect = None
 
-    async def _serve(
-        self, scope: Any, receive: Any, send: Any, route: Route, context: RequestContext
-    ) -> None:
-        """Run a request here if a slot is free or becomes free, else at another replica."""
+    def _find(self, route: Route, context: RequestContext) -> tuple[Port, bool]:
+        """Return the port of a request, and whether it has a slot here, as one is free.
+
+        Raises:
+            DeploymentUnavailableError: nothing can run it.
+        """
         here = self._here
         ingress = route.ingress
         if route.canary is not None and is_drawn(context.request_id, route.canary[1]):
@@ -310,24 +310,33 @@ class Entrance:
             if route.unavailable:
                 requests.count_shed(port.name, "unavailable")
                 raise DeploymentUnavailableError(port.name, route.unavailable)
-        else:
-            port = self._client.port(here.name, hosted=True)
-            may_run = port.choosing.is_indifferent(context, self.door)
-            if may_run and not port.router.queued and here.begin_here():
-                started = self._client.loop.time()
-                try:
-                    await here.run_http(scope, receive, send, context)
-                finally:
-                    here.end_here()
-                    port.forecast.served(self._client.loop.time() - started)
-                return
+            return port, False
+        port = self._client.port(here.name, hosted=True)
+        may_run = port.choosing.is_indifferent(context, self.door)
+        return port, may_run and not port.router.queued and here.begin_here()
+
+    async def _serve(
+        self, scope: Any, receive: Any, send: Any, route: Route, context: RequestContext
+    ) -> None:
+        """Run a request here if a slot is free or becomes free, else at another replica."""
+        port, has_begun = self._find(route, context)
+        here = self._here
+        if has_begun:
+            assert here is not None
+            started = self._client.loop.time()
+            try:
+                await here.run_http(scope, receive, send, context)
+            finally:
+                here.end_here()
+                port.forecast.served(self._client.loop.time() - started)
+            return
         refusal = port.refusal(context)
         if refusal is not None:  # before its body is read
             raise refusal
         with WaitingBody(self._bodies) as body:
             await body.read(scope, receive)
             for is_last in (False, True):
-                call = Call("", (_head(scope, context), body.bytes), {}, context, "http")
+                call = Call("", (relaying.head_of(scope, context), body.bytes), {}, context, "http")
                 if await self._turn(port, call):
                     assert here is not None
                     try:
@@ -336,14 +345,14 @@ class Entrance:
                         port.finished_here(call)
                     return
                 try:
-                    await self._relay(call, receive.__self__, send, context)
+                    await relaying.relay(call, receive.__self__, send, context)
                     return
                 except asyncio.CancelledError:
                     port.cancel(call)
                     raise
                 except Exception as error:
                     is_lost = is_death(error) and not receive.__self__.response_started
-                    if is_last or not is_lost or not (port.is_idempotent or _may_repeat(scope)):
+                    if is_last or not is_lost or not (port.is_idempotent or relaying.may_repeat(scope)):
                         raise
 
     async def _turn(self, port: Any, call: Call) -> bool:
@@ -373,37 +382,48 @@ class Entrance:
                 port.finished_here(call)
             raise
 
-    async def _relay(self, call: Call, cycle: Any, send: Any, context: RequestContext) -> None:
-        """Pass on another replica's answer, as it comes."""
-        if call.ref is None:
-            raise call.error or RuntimeError("the request was not sent")
-        started = False
-        async for ref in call.ref:
-            status, headers, body, more = await ref
-            if not started:
-                started = True
-                if not more:
-                    _add_id(headers, context)
-                    answer(cycle, status, _without_length(headers), body)
-                    continue
-                _add_id(headers, context)
-                await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body, "more_body": more})
-
     async def _websocket(
         self, scope: Any, receive: Any, send: Any, route: Route, context: RequestContext
     ) -> None:
-        here = self._here
-        if here is None or not self._is_ours(route) or not here.begin_here():
-            requests.count_shed(DeploymentId(route.ingress, route.app_name), "no_slot")
-            # A WebSocket stays in its process for life: it is not sent on, and does not wait.
-            await send({"type": "websocket.close", "code": 1013, "reason": "no replica is free"})
-            return
+        """Run a WebSocket here if a slot is free or becomes free, else pass its messages on."""
+        client = WebSocket(receive, send)
         try:
-            await here.run_http(scope, receive, send, context)
+            port, has_begun = self._find(route, context)
+            if has_begun:
+                assert self._here is not None
+                await self._run_websocket(scope, client, context, self._here.end_here)
+                return
+            key = new_id()
+            call = Call("", (relaying.head_of(scope, context), key), {}, context, "websocket")
+            turn = await client.while_there(self._turn(port, call))
+            if turn:
+                await self._run_websocket(scope, client, context, partial(port.finished_here, call))
+            elif turn is not None:
+                try:
+                    await client.relay(call, key, port.actor_of(call))
+                except BaseException:
+                    port.cancel(call)
+                    raise
+        except Exception as error:
+            if is_goodbye(error):
+                return
+            status, text, extra = answer_to(error, context, route)
+            if client.is_accepted:
+                await client.close(1012 if status == 502 else 1011, text)
+            else:
+                await refuse(scope, receive, client.send, status, text, *extra)
+        finally:
+            client.end()
+
+    async def _run_websocket(
+        self, scope: Any, client: WebSocket, context: RequestContext, end: Callable[[], None]
+    ) -> None:
+        assert self._here is not None
+        try:
+            await self._here.run_http(scope, client.receive, client.send, context)
         finally:
             cancel_children(context)
-            here.end_here()
+            end()
 
     # ------------------------------------------------------------------ answers of our own
 
@@ -432,60 +452,12 @@ class Entrance:
         context: RequestContext,
         status: int,
         text: str,
-        extra: tuple[bytes, bytes] | None = None,
+        extra: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         """Answer in place of user code; if that has begun an answer, break it off."""
         if cycle.response_started:
             if not cycle.response_complete:
                 cycle.transport.close()
             return
-        headers = [(_CONTENT_TYPE, TEXT), (b"x-request-id", context.request_id.encode("latin-1"))]
-        if extra is not None:
-            headers.append(extra)
+        headers = [(_CONTENT_TYPE, TEXT), (b"x-request-id", context.request_id.encode("latin-1")), *extra]
         answer(cycle, status, headers, text.encode())
-
-    def _failed(self, cycle: Any, context: RequestContext, route: Route, raised: Exception) -> None:
-        # The text of an error of another process is a traceback, which is no business of the client's.
-        error = cause_of(raised)
-        if isinstance(error, BackPressureError):
-            after = error.retry_after_s
-            extra = (b"retry-after", b"%d" % math.ceil(after)) if after is not None else None
-            self._say(cycle, context, error.status_code, str(error), extra)
-        elif isinstance(error, DeploymentUnavailableError):
-            self._say(cycle, context, 503, str(error))
-        elif isinstance(error, RequestTimeoutError):
-            self._say(cycle, context, 408, str(error))
-        elif isinstance(error, ReplicaUnavailableError) or is_death(raised):
-            self._say(cycle, context, 502, f"{error} Request {context.request_id}.")
-        else:
-            if not isinstance(raised, RayTaskError):  # else the replica that ran it has written it already
-                logger.error("request %s of %s failed", context.request_id, route.app_name, exc_info=raised)
-            self._say(cycle, context, 500, "Internal Server Error")
-
-
-def _may_repeat(scope: Any) -> bool:
-    """Tell whether a request says of itself that it may run twice: RFC 9110, section 9.2.2, and the header
-    Idempotency-Key of an IETF draft."""
-    return scope["method"] in ("GET", "HEAD") or any(
-        name == b"idempotency-key" for name, _ in scope["headers"]
-    )
-
-
-def _head(scope: Any, context: RequestContext) -> dict[str, Any]:
-    """Return what another process needs of a request."""
-    names = ("type", "asgi", "http_version", "server", "client", "scheme", "root_path", "method", "path",
-             "raw_path", "query_string", "headers")  # fmt: skip
-    return {"route": context.route, **{name: scope[name] for name in names}}
-
-
-def _add_id(headers: list[tuple[bytes, bytes]], context: RequestContext) -> None:
-    if not any(name.lower() == b"x-request-id" for name, _ in headers):
-        headers.append((b"x-request-id", context.request_id.encode("latin-1")))
-
-
-def _without_length(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    return [
-        (name, value)
-        for name, value in headers
-        if name.lower() not in (b"content-length", b"transfer-encoding")
-    ]

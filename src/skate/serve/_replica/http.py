@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Iterable
+import logging
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from skate.serve._http.protocol import answer
 from skate.serve._http.responses import TEXT, body_of
+from skate.serve._http.websockets import is_goodbye
 from skate.serve._replica.user_code import UserCode
 from skate.serve.context import RequestContext
+
+logger = logging.getLogger("skate.serve")
 
 #: A part of a streamed answer, on its way to another process, has at most so many bytes: parts are counted
 #: there, and their bytes are to be bounded, too.
 _PART_BYTES = 256 * 1024
 
 
-def parts_of(message: Any) -> Iterable[Any]:
+def _parts_of(message: Any) -> Iterable[Any]:
     """Divide a message of an answer for another process. An answer that is one message, or the last one of a
     stream, stays whole: the user's code has made it already."""
     if not message.get("more_body") or len(message.get("body", b"")) <= _PART_BYTES:
@@ -72,6 +77,49 @@ async def run(code: UserCode, scope: Any, receive: Any, send: Any, context: Requ
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
     return 200
+
+
+class Running:
+    """Runs a request that another process accepted.
+
+    Args:
+        code: the user's.
+        head: its scope, see ASGI, but for what has to be made here.
+        receive: see ASGI.
+        context: of the request.
+    """
+
+    def __init__(self, code: UserCode, head: dict[str, Any], receive: Any, context: RequestContext) -> None:
+        self._messages: asyncio.Queue[Any] = asyncio.Queue(maxsize=16)
+        running = self._run(code, {**head, "state": {}}, receive, context)
+        context.task = self._task = asyncio.get_running_loop().create_task(running)
+
+    async def _run(self, code: UserCode, scope: Any, receive: Any, context: RequestContext) -> None:
+        try:
+            await run(code, scope, receive, self._send, context)
+        except Exception as error:
+            if is_goodbye(error):
+                await self._messages.put(None)
+                return
+            logger.error("request %s of %s failed", context.request_id, context.app_name, exc_info=error)
+            await self._messages.put(error)
+        else:
+            await self._messages.put(None)
+
+    async def _send(self, message: Any) -> None:
+        for part in _parts_of(message):
+            await self._messages.put(part)
+
+    async def messages(self) -> AsyncIterator[Any]:
+        """Yield what it sends, see ASGI, as it comes. Raises what user code raised."""
+        while (message := await self._messages.get()) is not None:
+            if isinstance(message, Exception):
+                raise message
+            yield message
+
+    def end(self) -> None:
+        """Cancel it, if it runs."""
+        self._task.cancel()
 
 
 async def _stream(code: UserCode, result: Any, send: Any, request_id: bytes) -> None:

@@ -78,6 +78,8 @@ class Replica:
         self._follower = asyncio.Event()
         self._watch: LoopWatch | None = None
         reporter = load.Reporter(self.name, f"{self._client.router_id}/replica")
+        #: What clients have sent by WebSockets that other processes accepted.
+        self._inboxes: dict[str, asyncio.Queue[Any]] = {}
         self._meter = load.Meter(
             self._loop, lambda: self._slots.lender.ongoing, reporter.running, sleeps=False
         )
@@ -316,9 +318,7 @@ class Replica:
             async for item in self._code.items(await self._code.call(method, args, kwargs)):
                 yield item
         finally:
-            cancel_children(context)
-            self._work.end(context)
-            self._slots.leave(router, False)
+            self._end(router, context)
 
     @method(_generator_backpressure_num_objects=_PARTS_AHEAD)  # type: ignore[untyped-decorator]
     async def http(self, meta: Meta, /, head: dict[str, Any], body: bytes) -> AsyncIterator[Any]:
@@ -330,7 +330,6 @@ class Replica:
         context = self._context(request_id, model_id, remaining, trace)
         context.route = head.pop("route")
         await self._enter(router, context, "")
-        messages: asyncio.Queue[Any] = asyncio.Queue(maxsize=16)
         received = [{"type": "http.request", "body": body, "more_body": False}]
         over = asyncio.Event()
 
@@ -340,27 +339,12 @@ class Replica:
             await over.wait()
             return {"type": "http.disconnect"}
 
-        async def send(message: Any) -> None:
-            for part in http.parts_of(message):
-                await messages.put(part)
-
-        async def run() -> None:
-            try:
-                await http.run(self._code, {**head, "state": {}}, receive, send, context)
-            except Exception as error:
-                logger.error("request %s of %s failed", request_id, self.name, exc_info=error)
-                await messages.put(error)
-            else:
-                await messages.put(None)
-
-        context.task = task = self._loop.create_task(run())
+        running = http.Running(self._code, head, receive, context)
         status = 0
         try:
             headers = []
             is_first = True
-            while (message := await messages.get()) is not None:
-                if isinstance(message, Exception):
-                    raise message
+            async for message in running.messages():
                 if message["type"] == "http.response.start":
                     status, headers = message["status"], list(message.get("headers", ()))
                     continue
@@ -369,10 +353,44 @@ class Replica:
                 is_first = False
         finally:
             over.set()
-            task.cancel()
-            cancel_children(context)
-            self._work.end(context, status)
-            self._slots.leave(router, False)
+            running.end()
+            self._end(router, context, status)
+
+    @method(_generator_backpressure_num_objects=_PARTS_AHEAD)  # type: ignore[untyped-decorator]
+    async def websocket(self, meta: Meta, /, head: dict[str, Any], key: str) -> AsyncIterator[Any]:
+        """Run a WebSocket that another process accepted; yield ASGI's messages for its client as they come.
+
+        Args:
+            meta: see ``Meta``.
+            head: its scope.
+            key: of the client's messages, see ``websocket_received``.
+        """
+        from skate.serve._replica import http
+
+        router, request_id, _, model_id, remaining, trace = meta
+        # The first messages come right behind this call.
+        inbox = self._inboxes[key] = asyncio.Queue(_PARTS_AHEAD)
+        context = self._context(request_id, model_id, remaining, trace)
+        context.route = head.pop("route")
+        try:
+            await self._enter(router, context, "")
+            running = http.Running(self._code, head, inbox.get, context)
+            try:
+                async for message in running.messages():
+                    yield message
+            finally:
+                running.end()
+                self._end(router, context)
+        finally:
+            del self._inboxes[key]
+            if inbox.full():
+                inbox.get_nowait()  # for a message that waits for room
+
+    async def websocket_received(self, key: str, message: Any) -> None:
+        """Take a message of a client, once there is room for it."""
+        inbox = self._inboxes.get(key)
+        if inbox is not None:
+            await inbox.put(message)
 
     async def rpc(self, meta: Meta, /, head: bytes, message: bytes) -> Any:
         """Run an RPC that the door accepted; return its message and its end."""
@@ -380,9 +398,7 @@ class Replica:
         try:
             return await running.one()
         finally:
-            cancel_children(context)
-            self._work.end(context, running.status, running.error)
-            self._slots.leave(router, True)
+            self._end(router, context, running.status, running.error, keeps=True)
 
     @method(_generator_backpressure_num_objects=_PARTS_AHEAD)  # type: ignore[untyped-decorator]
     async def rpc_stream(self, meta: Meta, /, head: bytes, message: bytes) -> AsyncIterator[Any]:
@@ -392,9 +408,7 @@ class Replica:
             async for item in running.stream():
                 yield item
         finally:
-            cancel_children(context)
-            self._work.end(context, running.status, running.error)
-            self._slots.leave(router, False)
+            self._end(router, context, running.status, running.error)
 
     async def _enter_rpc(self, meta: Meta, head: bytes, message: bytes, keeps: bool) -> Any:
         from skate.serve._replica.rpc import Running
@@ -423,6 +437,19 @@ class Replica:
         except RequestTimeoutError:
             self._slots.leave(router, keeps)
             raise
+
+    def _end(
+        self,
+        router: str,
+        context: contexts.RequestContext,
+        status: int = 200,
+        error: BaseException | None = None,
+        keeps: bool = False,
+    ) -> None:
+        """End a request of a router, see ``_enter``, and what it has begun by handles and not awaited."""
+        cancel_children(context)
+        self._work.end(context, status, error)
+        self._slots.leave(router, keeps)
 
     def _begin(self, context: contexts.RequestContext, method: str) -> None:
         """Begin a request that has a slot; raise if its deadline passed while it waited for that."""
