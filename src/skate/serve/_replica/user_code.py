@@ -60,6 +60,11 @@ class UserCode:
             await self._lifespan.startup()
 
     @property
+    def lifespan_state(self) -> dict[str, Any]:
+        """State that the lifespan of its ASGI application keeps for all requests."""
+        return {} if self._lifespan is None else self._lifespan.state
+
+    @property
     def takes_rank(self) -> bool:
         """Whether the instance's ``reconfigure`` has a parameter ``rank``."""
         if inspect.isroutine(self.servable) or not hasattr(self.servable, "reconfigure"):
