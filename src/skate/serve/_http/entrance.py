@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from skate.exceptions import RayTaskError
 from skate.serve._client.call import Call, cancel_children, is_death
 from skate.serve._client.client import Client
-from skate.serve._http import keys, scrape
+from skate.serve._http import keys, scrape, websockets
 from skate.serve._http.bodies import WaitingBody
 from skate.serve._http.limits import BodyBudget
 from skate.serve._http.middlewares import layered
@@ -36,6 +36,8 @@ from skate.serve.exceptions import (
 
 logger = logging.getLogger("skate.serve")
 _CONTENT_TYPE = b"content-type"
+#: To a WebSocket: why its handshake fails.
+_NO_SLOT = "No replica is free: each open WebSocket takes one of its max_ongoing_requests."
 
 
 class Here(Protocol):
@@ -397,10 +399,10 @@ class Entrance:
         if here is None or not self._is_ours(route) or not here.begin_here():
             requests.count_shed(DeploymentId(route.ingress, route.app_name), "no_slot")
             # A WebSocket stays in its process for life: it is not sent on, and does not wait.
-            await send({"type": "websocket.close", "code": 1013, "reason": "no replica is free"})
+            await refuse(scope, receive, send, 503, _NO_SLOT, (b"retry-after", b"1"))
             return
         try:
-            await here.run_http(scope, receive, send, context)
+            await websockets.run(here.run_http, scope, receive, send, context)
         finally:
             cancel_children(context)
             here.end_here()
