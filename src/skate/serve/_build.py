@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import io
 import os
 import sys
 import sysconfig
@@ -147,7 +148,7 @@ class Builder:
         made = deployment.func_or_class
         code = cloudpickle.dumps_debug((made, args, kwargs))
         options = dict(deployment._options.get("ray_actor_options", {}))
-        version = hashlib.sha256(_without_class_ids(code))
+        version = hashlib.sha256(_without_class_ids(_without_files((made, args, kwargs))))
         version.update(repr(sorted(options.items(), key=str)).encode())
         bundles = tuple(map(dict, deployment._options.get("placement_group_bundles", ())))
         strategy = deployment._options.get("placement_group_strategy", STRATEGIES[0])
@@ -243,6 +244,19 @@ def pickled(value: Any, code: Iterable[Any]) -> bytes:
     finally:
         for owner in own:
             cloudpickle.unregister_pickle_by_value(owner)
+
+
+class _NamelessPickler(cloudpickle.CloudPickler):
+    """Pickles code without the names of files."""
+
+    names_files = False
+
+
+def _without_files(value: Any) -> bytes:
+    """Return pickled code of which the same program in another folder, or cell of a notebook, has the same."""
+    with io.BytesIO() as file:
+        _NamelessPickler(file).dump(value)
+        return file.getvalue()
 
 
 def _without_class_ids(code: bytes) -> bytes:
