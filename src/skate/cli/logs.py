@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define what the command takes."""
     parser.add_argument(
         "who", nargs="*", metavar="WHO",
-        help="pid or id of a worker, id or name of an actor, a replica of serve, id of a task, 'node' or 'control'; "
+        help="pid or id of a worker, id or name of an actor, a replica of serve, id of a task, 'node' or "
+        "'control'; "
         "Ray's words will do: actor --id ID, task --id ID, worker --pid PID, cluster [PATTERN]",
     )  # fmt: skip
     parser.add_argument("--id", "-a", help="of the actor or task")
