@@ -4,6 +4,7 @@ the runtime."""
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from skate import serve
 from skate.cli.main import main
 from skate.serve._build import target_of
+from skate.serve._config import ConfigError
+from skate.serve._config_file import read
 from skate.serve._deploy import build
 from skate.serve._loading import BuildError
 
@@ -79,6 +82,19 @@ def test_import_paths_that_name_no_application(path: str, text: str, tmp_path: P
 def test_a_config_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "run", "missing.yaml"]) == 1
     assert "there is no file missing.yaml" in capsys.readouterr().err
+
+
+def test_a_config_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="missing.yaml: the file cannot be read: No such file"):
+        read(str(tmp_path / "missing.yaml"))
+
+
+def test_a_missing_package_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert main(["serve", "build", "app:app"]) == 1
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_errors_of_wrong_calls_have_no_frames_of_the_runtime(web: Web) -> None:
