@@ -35,7 +35,8 @@ def read(path: str) -> ServeDeploySchema:
         path: of the file, in YAML or JSON.
 
     Raises:
-        ConfigError: it cannot be read, or says something that it cannot say; the message names the file and the place.
+        ConfigError: it cannot be read, or says something that it cannot say; the message names the file and
+            the place.
         RuntimeError: PyYAML is not installed.
     """
     yaml = _yaml()
