@@ -140,6 +140,31 @@ def test_starlette_and_its_lifespan(web: Web) -> None:
     assert web("/home").text == "ready"
 
 
+def test_requests_have_the_state_of_the_lifespan(web: Web) -> None:
+    """What the lifespan yields is there for all requests, and each has a copy."""
+    from contextlib import asynccontextmanager
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> Any:
+        yield {"word": "ready"}
+
+    async def home(request: Any) -> PlainTextResponse:
+        found = request.state.word
+        request.state.word = "changed by a request"
+        return PlainTextResponse(found)
+
+    def make() -> Starlette:
+        return Starlette(routes=[Route("/home", home)], lifespan=lifespan)
+
+    @serve.deployment
+    @serve.ingress(make)
+    class Web:
+        pass
+
+    serve.run(Web.bind())
+    assert [web("/home").text, web("/home").text] == ["ready", "ready"]
+
+
 def test_any_asgi_application(web: Web) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":

@@ -76,6 +76,34 @@ def test_records_have_the_request_they_belong_to(web: Web, tmp_path: Path) -> No
     assert not list(tmp_path.glob("*.access.log"))
 
 
+def test_the_program_shows_what_replicas_print_and_why_requests_fail(
+    web: Web, wait_until: Wait, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A traceback begins with the user's code, and has its lines."""
+
+    @serve.deployment
+    class Broken:
+        def __call__(self, request: Request) -> float:
+            print("it was asked")
+            return 1 / len(request.query_params)  # the line that fails
+
+    serve.run(Broken.bind())
+    assert web("/", x_request_id="mine").status == 500
+    shown = ["", ""]
+
+    def has_both() -> bool:
+        for index, text in enumerate(capfd.readouterr()):
+            shown[index] += text
+        return "asked" in shown[0] and "ZeroDivisionError" in shown[1]
+
+    wait_until(has_both)
+    assert re.search(r"^\(default/Broken pid=\d+\) it was asked$", shown[0], re.MULTILINE)
+    assert " request mine of default failed" in shown[1]
+    frames = re.findall(r"File .*", shown[1])
+    assert len(frames) == 1 and frames[0].startswith(f'File "{__file__}", line')
+    assert "return 1 / len(request.query_params)  # the line that fails" in shown[1]
+
+
 def test_json_records_levels_and_more_attributes(web: Web, tmp_path: Path) -> None:
     config = {
         "encoding": "JSON", "log_level": "debug", "logs_dir": str(tmp_path), "additional_log_standard_attrs": ["name"],

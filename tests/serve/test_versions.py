@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from skate import serve
 from skate.serve._build import source_files, target_of
 from skate.serve.openai import openai_app
 
@@ -69,3 +70,14 @@ def test_modules_of_skate_make_no_other_version(package: Path) -> None:
     before = version(openai_app({"m": model.bind()}), "OpenAI")
     importlib.import_module("skate.serve.inference_protocol")
     assert version(openai_app({"m": model.bind()}), "OpenAI") == before
+
+
+def test_the_same_code_in_another_file_is_the_same_version() -> None:
+    """As after a program has moved to another folder, or a cell of a notebook has been run again."""
+
+    def made_in(file: str) -> Any:
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile("class Model:\n    def __call__(self):\n        return 5", file, "exec"), names)
+        return serve.deployment(names["Model"])
+
+    assert version(made_in("/a/app.py").bind()) == version(made_in("/another/app.py").bind())

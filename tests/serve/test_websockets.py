@@ -42,9 +42,16 @@ def sockets(folder: Path | None = None, **options: Any) -> Any:
                     return
                 if message.get("text") == "raise":
                     raise KeyError("the user's")
+                if message.get("text") == "close and raise":
+                    await socket.close(4322)
+                    raise KeyError("after the end")
                 await socket.send({**message, "type": "websocket.send"})
             assert folder is not None
             (folder / f"{message['code']}").touch()
+
+        @app.websocket("/early")
+        async def early(self, socket: WebSocket) -> None:
+            raise KeyError("before the handshake was answered")
 
         @app.websocket("/denied")
         async def denied(self, socket: WebSocket) -> None:
@@ -87,16 +94,28 @@ def test_the_first_request_is_a_websocket(elsewhere: Web, tmp_path: Path, wait_u
     wait_until(lambda: counts("Sockets")[0]["ongoing"] == 0)
 
 
-def test_how_it_ends_elsewhere(elsewhere: Web) -> None:
-    for message, code, reason in (("close", 4321, "as you wish"), ("raise", 1011, "Internal Server Error")):
-        with connect(elsewhere) as client:
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_how_it_ends(request: pytest.FixtureRequest, web: Web, tmp_path: Path, where: str) -> None:
+    if where == "here":
+        serve.run(sockets(tmp_path))
+    else:
+        request.getfixturevalue("elsewhere")
+    for message, code, reason in (
+        ("close", 4321, "as you wish"),
+        ("close and raise", 4322, ""),
+        ("raise", 1011, "Internal Server Error"),
+    ):
+        with connect(web) as client:
             client.recv()
             client.send(message)
             with pytest.raises(websockets.exceptions.ConnectionClosed):
                 client.recv()
             assert (client.close_code, client.close_reason) == (code, reason)
-    with pytest.raises(websockets.exceptions.InvalidStatus, match="403"):
-        connect(elsewhere, "/denied")
+    for path, status in (("/denied", 403), ("/early", 500)):
+        with pytest.raises(websockets.exceptions.InvalidStatus) as info:
+            connect(web, path)
+        assert info.value.response.status_code == status
+    assert web("/pid").status == 200
 
 
 def test_a_replica_that_dies_elsewhere(elsewhere: Web) -> None:

@@ -1,7 +1,7 @@
 """Jobs: their drivers, the configuration of their workers, and the output that their drivers show.
 
-A driver is the root of a job, and so is a detached actor: its job has a parent, whose driver shows its
-output.
+A driver is the root of a job, and so is a detached actor: its job has a parent, and the driver of the nearest
+ancestor that has one shows its output.
 """
 
 from __future__ import annotations
@@ -93,14 +93,20 @@ class Jobs:
 
     def driver_of(self, job: bytes) -> Connection | None:
         """Return the driver that shows what happens in a job, if it is (still) there."""
-        return self._drivers.get(job) or self._drivers.get(self._parents.get(job, b""))
+        while job not in self._drivers and job in self._parents:
+            job = self._parents[job]
+        return self._drivers.get(job)
 
     # ------------------------------------------------------------------ output
 
     def forward(self, job: bytes, name: str, pid: int, is_error: bool, text: str) -> bool:
-        """Have the job's driver show whole lines that a process printed. False: the driver is slow."""
+        """Have the job's driver show whole lines that a process printed. False: the driver is slow.
+
+        A detached actor outlives its driver, and does not wait for one: the lines are in its log only.
+        """
         driver = self.driver_of(job)
-        if driver is None:
+        is_drivers_own = job in self._drivers
+        if driver is None or (not is_drivers_own and driver.queued_bytes >= _MAX_QUEUED_OUTPUT_BYTES):
             return True
         driver.send(node.LogLines(name, pid, is_error, text))
-        return driver.queued_bytes < _MAX_QUEUED_OUTPUT_BYTES
+        return not is_drivers_own or driver.queued_bytes < _MAX_QUEUED_OUTPUT_BYTES

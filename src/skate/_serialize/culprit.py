@@ -101,7 +101,11 @@ def _children(value: Any, path: str) -> list[tuple[str, Any]]:
     if isinstance(value, FunctionType):
         return _function_parts(value, path)
     if isinstance(value, type):
-        parts = {n: v for n, v in vars(value).items() if not (n.startswith("__") and n.endswith("__"))}
+        parts = {
+            name: part
+            for name, part in vars(value).items()
+            if isinstance(part, FunctionType) or not (name.startswith("__") and name.endswith("__"))
+        }
         return [(f"{path}.{name}", part) for name, part in parts.items()]
     if hasattr(value, "__func__") and hasattr(value, "__self__"):
         return [(f"{path}.__self__", value.__self__)]

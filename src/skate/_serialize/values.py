@@ -255,7 +255,7 @@ def deserialize(kind: int, data: bytes | memoryview) -> Any:
     return pickle.loads(pickled, buffers=buffers)
 
 
-def _with_file(reduced: Any, code: CodeType) -> Any:
+def with_file(reduced: Any, code: CodeType) -> Any:
     """Return how a code object is pickled together with its file's name.
 
     From version 3.1.3 on cloudpickle leaves it out, and tracebacks would not show the user's lines.
@@ -317,7 +317,7 @@ def slow_pickler() -> type[pickle.Pickler]:
                 if id(obj) in renamed:
                     return _by_own_name(obj)
                 if kind is CodeType:
-                    return _with_file(self.dispatch_table[CodeType](obj), obj)
+                    return with_file(self.dispatch_table[CodeType](obj), obj)
                 if kind is _ALIAS and not is_known_by_name(obj):
                     return aliases.reduce(obj)
                 if kind is FunctionType:

@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define what the command takes."""
     parser.add_argument(
         "who", nargs="*", metavar="WHO",
-        help="pid or id of a worker, id or name of an actor, id of a task, 'node' or 'control'; "
+        help="pid or id of a worker, id or name of an actor, a replica of serve, id of a task, 'node' or "
+        "'control'; "
         "Ray's words will do: actor --id ID, task --id ID, worker --pid PID, cluster [PATTERN]",
     )  # fmt: skip
     parser.add_argument("--id", "-a", help="of the actor or task")
@@ -68,7 +69,9 @@ def _files(who: str, path: str, folder: Path) -> list[Path]:
     if not (folder / f"{who}.log").exists() and not (folder / who).exists():
         with show.looking_at(path) as state:
             for actor in state.actors():
-                if who in (actor.actor_id, actor.name) and actor.worker_id:
+                # A replica's actor has the name of its application and deployment before its own.
+                names = (actor.actor_id, actor.name, (actor.name or "").rpartition("#")[2])
+                if who in names and actor.worker_id:
                     wanted.add(actor.worker_id)
             wanted |= {row.worker_id for row in state.workers() if str(row.pid) == who}
             wanted |= {row.worker_id for row in state.tasks() if row.task_id == who and row.worker_id}

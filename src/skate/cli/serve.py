@@ -69,6 +69,13 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the subcommand says."""
+    try:
+        return _run(arguments)
+    except ImportError as error:  # user code is imported elsewhere: a package of serve's own is missing
+        raise RuntimeError(str(error)) from None
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.what == "run":
         return serve_run.run(arguments)
     if arguments.what == "build":

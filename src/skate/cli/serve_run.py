@@ -54,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.canary <= 100:
         raise ValueError(f"--canary takes percent from 0 to 100, got {arguments.canary:g}")
     is_file = os.path.isfile(arguments.target)
+    if not is_file and arguments.target.endswith((".yaml", ".yml")):
+        raise ValueError(f"there is no file {arguments.target}")
     if is_file and arguments.arguments:
         raise ValueError(f"{arguments.target} is a config file: it has the arguments, under `args`")
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import io
 import os
+import pickle
 import sys
 import sysconfig
 import time
@@ -145,9 +147,9 @@ class Builder:
     def _target(self, deployment: Deployment, name: str, args: Any, kwargs: Any) -> DeploymentTarget:
         deployment = self._configured(deployment, name)
         made = deployment.func_or_class
-        code = cloudpickle.dumps_debug((made, args, kwargs))
+        code = _code(made, args, kwargs, name)
         options = dict(deployment._options.get("ray_actor_options", {}))
-        version = hashlib.sha256(_without_class_ids(code))
+        version = hashlib.sha256(_without_class_ids(_without_files((made, args, kwargs))))
         version.update(repr(sorted(options.items(), key=str)).encode())
         bundles = tuple(map(dict, deployment._options.get("placement_group_bundles", ())))
         strategy = deployment._options.get("placement_group_strategy", STRATEGIES[0])
@@ -243,6 +245,45 @@ def pickled(value: Any, code: Iterable[Any]) -> bytes:
     finally:
         for owner in own:
             cloudpickle.unregister_pickle_by_value(owner)
+
+
+def _code(made: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> bytes:
+    """Return the code and the arguments of a deployment as bytes.
+
+    Raises:
+        TypeError: something in them cannot be pickled; the message has the path to it.
+    """
+    try:
+        return cloudpickle.dumps((made, args, kwargs))
+    except (TypeError, pickle.PicklingError) as error:
+        shown = made.__qualname__
+        named = {f"argument {index} of bind()": one for index, one in enumerate(args)}
+        named |= {f"the argument {key!r} of bind()": one for key, one in kwargs.items()}
+        for where, one in {shown: made, **named}.items():
+            try:
+                cloudpickle.dumps(one)
+            except Exception:
+                where, part = cloudpickle.find_unpicklable(one, where)
+                kind = type(part)
+                raise TypeError(
+                    f"deployment {name!r} cannot be sent to its replicas: {where} is {kind.__module__}."
+                    f"{kind.__qualname__} ({error}). Make it in the constructor of {shown}, which runs in "
+                    "each replica"
+                ) from None
+        raise
+
+
+class _NamelessPickler(cloudpickle.CloudPickler):
+    """Pickles code without the names of files."""
+
+    names_files = False
+
+
+def _without_files(value: Any) -> bytes:
+    """Return pickled code that is the same after a program has moved, or a notebook's cell has run again."""
+    with io.BytesIO() as file:
+        _NamelessPickler(file).dump(value)
+        return file.getvalue()
 
 
 def _without_class_ids(code: bytes) -> bytes:

@@ -35,15 +35,18 @@ def read(path: str) -> ServeDeploySchema:
         path: of the file, in YAML or JSON.
 
     Raises:
-        ConfigError: it says something that it cannot say; the message names the file and the place.
+        ConfigError: it cannot be read, or says something that it cannot say; the message names the file and
+            the place.
         RuntimeError: PyYAML is not installed.
     """
     yaml = _yaml()
-    with open(path) as file:
-        try:
+    try:
+        with open(path) as file:
             data = yaml.safe_load(file)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"no YAML: {error}", path) from None
+    except OSError as error:
+        raise ConfigError(f"the file cannot be read: {error.strerror}", path) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"no YAML: {error}", path) from None
     try:
         return ServeDeploySchema.model_validate(data)
     except ConfigError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,8 +20,9 @@ from skate.serve import api as serve_api
 from skate.serve._build import target_of
 from skate.serve._config import ServeApplicationSchema, ServeDeploySchema
 from skate.serve._instance import asked, controller, is_in_process, open_door, outcomes
-from skate.serve._loading import ImportPathError, application_of, users_files
+from skate.serve._loading import BuildError, application_of, users_files
 from skate.serve._logging_config import logging_config
+from skate.serve._observing.frames import users_part
 from skate.serve._targets import ApplicationTarget, with_logging
 from skate.serve.config import ProxyLocation
 from skate.serve.exceptions import RayServeException
@@ -41,7 +43,18 @@ def build(config: dict[str, Any], folders: Sequence[str]) -> Built:
         config: a ``ServeApplicationSchema`` as plain data.
         folders: where modules are looked for first.
     """
-    schema = ServeApplicationSchema.model_validate(config)
+    try:
+        return _built(ServeApplicationSchema.model_validate(config), folders)
+    except Exception as error:
+        part = users_part(error.__traceback__)
+        if part is None and isinstance(error, TypeError | ValueError):
+            raise BuildError(str(error)) from None  # it says all, and nothing but serve's code has run
+        if part is None and isinstance(error, SyntaxError):
+            raise BuildError("".join(traceback.format_exception_only(error)).strip()) from None
+        raise error.with_traceback(part)
+
+
+def _built(schema: ServeApplicationSchema, folders: Sequence[str]) -> Built:
     before = set(sys.modules)
     application = application_of(schema.import_path, schema.args, folders)
     files = users_files(before)
@@ -80,7 +93,7 @@ def build_all(config: ServeDeploySchema, folders: Sequence[str]) -> list[Built]:
             found.append(api.get(ref))
         except RayError as error:
             cause = getattr(error, "cause", None)
-            reason = cause if isinstance(cause, ImportPathError) else error
+            reason = cause if isinstance(cause, BuildError) else error
             raise RuntimeError(
                 f"application {one.name!r} cannot be built from {one.import_path!r}; nothing was changed: "
                 f"{reason}"

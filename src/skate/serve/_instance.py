@@ -114,7 +114,7 @@ def open_port(found: Any, options: HTTPOptions) -> None:
 
     Raises:
         ImportError: a package is missing.
-        RuntimeError: the port is in use.
+        AddressUnavailableError: the port is in use.
         RayServeException: TLS cannot be had with the files that were given.
     """
     missing = _missing_packages()
@@ -125,7 +125,7 @@ def open_port(found: Any, options: HTTPOptions) -> None:
         )
     target = _http_target(options)
     are_given = options.api_keys is not None or options.api_keys_file is not None
-    api.get(found.start.remote(target, replaces_keys=are_given))
+    asked(found.start.remote(target, replaces_keys=are_given))
 
 
 def open_door(found: Any, options: gRPCOptions, http: HTTPOptions, folders: Sequence[str] = ()) -> None:
@@ -140,7 +140,7 @@ def open_door(found: Any, options: gRPCOptions, http: HTTPOptions, folders: Sequ
     Raises:
         ImportError: grpcio is missing.
         RayServeException: a service cannot be found, or TLS cannot be had with the files that were given.
-        RuntimeError: the port is in use.
+        AddressUnavailableError: the port is in use.
     """
     if find_spec("grpc") is None:
         raise ImportError(
@@ -166,7 +166,7 @@ def open_door(found: Any, options: gRPCOptions, http: HTTPOptions, folders: Sequ
     )
     door = _lasting(Door, DOOR, concurrency_groups={OBSERVING: 16}).remote(target, present)
     try:
-        api.get(door.open.remote())
+        asked(door.open.remote())
     except Exception:
         api.kill(door)
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 import typing
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,11 @@ from skate.serve._folders import look_first_in
 from skate.serve.deployment import Application
 
 
-class ImportPathError(ValueError):
+class BuildError(ValueError):
+    """An application cannot be built as it was asked for. The text says why, without a traceback."""
+
+
+class ImportPathError(BuildError):
     """An import path does not name an application. The user's code is not at fault."""
 
 
@@ -69,6 +74,11 @@ def application_of(
 
 
 def _imported(module: str, folders: Sequence[str]) -> Any:
+    if os.sep in module or module.startswith("."):
+        raise ImportPathError(
+            f"{module!r} is a path: a module has a name such as package.module, and --app-dir says where it "
+            "is looked for"
+        )
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -76,7 +86,15 @@ def _imported(module: str, folders: Sequence[str]) -> Any:
             raise  # a module of the user's imports it
         raise ImportPathError(
             f"No module named {error.name!r}, which is looked for in {', '.join(folders) or 'sys.path'} first"
+            + _hint(module)
         ) from None
+
+
+def _hint(module: str) -> str:
+    """Return what is likely meant by the name of a module that is a file's."""
+    if module.endswith(".py"):
+        return f": a module is named without .py, {module.removesuffix('.py')}"
+    return ""
 
 
 def _call(builder: Any, arguments: Mapping[str, Any], import_path: str) -> Any:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import grpc
 
 __all__ = [
+    "AddressUnavailableError",
     "BackPressureError",
     "DeploymentUnavailableError",
     "RayServeException",
@@ -23,6 +24,10 @@ __all__ = [
 
 class RayServeException(Exception):
     """The base of serve's own errors."""
+
+
+class AddressUnavailableError(RayServeException, RuntimeError):
+    """Serve cannot listen where it should: the port is in use, or the address is not this machine's."""
 
 
 class BackPressureError(RayServeException):

@@ -77,6 +77,23 @@ def test_the_output_of_a_detached_actor_s_job_is_shown_by_its_creator_s_driver(h
     assert here.connection.sent == [node.LogLines("f", 7, True, "hello\n")]
 
 
+def test_the_output_of_a_detached_actor_s_own_detached_actors_is_shown_too(here: Node) -> None:
+    """The controller of serve is such an actor, and the replicas are its actors."""
+    here.jobs.add_detached_actor(ACTOR, CONFIG, DRIVER)
+    here.jobs.add_detached_actor(b"its own.", CONFIG, ACTOR)
+    here.jobs.forward(b"its own.", "f", 7, True, "hello\n")
+    assert here.connection.sent == [node.LogLines("f", 7, True, "hello\n")]
+    here.jobs.driver_left(here.client)
+    assert here.jobs.forward(b"its own.", "f", 7, True, "hello\n")
+
+
+def test_a_detached_actor_does_not_wait_for_a_slow_driver(here: Node) -> None:
+    here.jobs.add_detached_actor(ACTOR, CONFIG, DRIVER)
+    here.connection.queued_bytes = 1 << 20
+    assert here.jobs.forward(ACTOR, "f", 7, False, "hello\n")
+    assert here.connection.sent == []
+
+
 def test_a_detached_actor_s_job_goes_on_when_the_driver_leaves(here: Node) -> None:
     here.jobs.add_detached_actor(ACTOR, CONFIG, DRIVER)
     here.jobs.driver_left(here.client)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from skate import cloudpickle
 from skate._serialize.values import dump_code
 
 
@@ -29,6 +30,7 @@ def test_code_keeps_its_file_whatever_cloudpickle_thinks_of_it() -> None:
     assert loaded()[1].__code__.co_filename == __file__
     assert loaded.__code__.co_firstlineno == by_value.__code__.co_firstlineno
     assert refs == []
+    assert pickle.loads(cloudpickle.dumps(by_value)).__code__.co_filename == __file__
 
 
 def test_code_within_code_keeps_it_too() -> None:

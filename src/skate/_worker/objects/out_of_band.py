@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
+from types import CodeType
 from typing import Any
 
 import cloudpickle
 
 from skate._base import errors
+from skate._serialize.values import with_file
 from skate._worker.objects.object_ref import ObjectRef
 
 #: Ray's variable: "0" forbids it.
@@ -26,6 +28,9 @@ class CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc]
 
     Handles of actors are no refs, though they hold one.
     """
+
+    #: Whether code has the name of its file, which tracebacks show.
+    names_files = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -49,6 +54,8 @@ class CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc]
                     f"`{VARIABLE}=1`: the object is then kept as long as the job lives. Else pass the ref as "
                     "an argument"
                 )
+        if type(obj) is CodeType and self.names_files:
+            return with_file(self.dispatch_table[CodeType](obj), obj)
         return super().reducer_override(obj)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import logging
 import socket
@@ -13,6 +14,7 @@ from skate.serve._client.client import Client
 from skate.serve._http.sharing import CONTROLLER_DOOR, Door, Doors, door_path, get_listener, listen
 from skate.serve._messages import Routes
 from skate.serve._targets import ApiKeys, HTTPTarget
+from skate.serve.exceptions import AddressUnavailableError
 
 logger = logging.getLogger("skate.serve")
 
@@ -26,6 +28,18 @@ _fronts = itertools.count(1)
 
 async def _unused(scope: Any, receive: Any, send: Any) -> None:
     """Stand for the entrance."""
+
+
+def _advice(error: OSError) -> str:
+    """Return what to do about an address that cannot be had."""
+    if error.errno == errno.EADDRINUSE:
+        return (
+            "Another program uses the port: choose one by --port of `skate serve run`, or "
+            "serve.start(http_options={'port': ...}), 0 for any"
+        )
+    if error.errno == errno.EACCES:
+        return "Ports below 1024 need rights of their own: choose another one, 0 for any"
+    return "The host has to be an address of this machine, such as 127.0.0.1; 0.0.0.0 is all of them"
 
 
 class Port:
@@ -59,7 +73,8 @@ class Port:
         """Listen; return where.
 
         Raises:
-            RuntimeError: the address is in use, or a middleware cannot be made.
+            AddressUnavailableError: the address is in use, or cannot be had.
+            RuntimeError: a middleware cannot be made.
         """
         if options.middlewares is not None:
             from skate.serve._http.middlewares import layered
@@ -68,9 +83,8 @@ class Port:
         try:
             listener = listen(options.host, options.port)
         except OSError as error:
-            raise RuntimeError(
-                f"serve cannot listen on {options.host}:{options.port}: {error.strerror}. Another program "
-                "may use the port: choose one by serve.start(http_options={'port': ...}), 0 for any"
+            raise AddressUnavailableError(
+                f"serve cannot listen on {options.host}:{options.port}: {error.strerror}. {_advice(error)}"
             ) from None
         return self._opened(listener, options)
 

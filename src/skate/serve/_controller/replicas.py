@@ -42,6 +42,8 @@ _ACKNOWLEDGE_S = 10.0
 _COUNT_TIMEOUT_S = 1.0
 #: How often the resources of a replica that does not start are looked at (seconds).
 _LOOK_S = 1.0
+#: A replica that has not started after this time is reported (seconds).
+_SLOW_START_S = 30.0
 
 
 class Replicas:
@@ -147,6 +149,7 @@ class Replicas:
         target = found.target
         if target is None or replica not in found.replicas:
             return
+        slow: asyncio.TimerHandle | None = None
         row = store.ReplicaRow(replica, name.app_name, name.name, target.version, http is not None)
         store.save_replica(row)
         try:
@@ -163,6 +166,7 @@ class Replicas:
                 **options,
             )(Replica).remote(replica, name, target, self._folder, found.replicas[replica].rank)
             self.actors[replica] = actor
+            slow = self._loop.call_later(_SLOW_START_S, report_slow_start, replica, name)
             await actor.start.remote()
             if http is not None:
                 self._opening.add(replica)
@@ -174,12 +178,16 @@ class Replicas:
                 return  # it was ended while it opened its door
             if replica in found.replicas:
                 found.start_failed(replica, str(error), self._loop.time())
-                logger.warning("replica %s of %s did not start", replica, name)
+                logger.warning(
+                    "replica %s of %s (application %s) did not start", replica, name.name, name.app_name
+                )
             self._kill(replica)
             self.reconcile()
             return
         finally:
             self._opening.discard(replica)
+            if slow is not None:
+                slow.cancel()
         if _state_of(found, replica) is not State.STARTING:
             return  # it was ended while it started
         if http is not None:
@@ -357,6 +365,15 @@ class Replicas:
             if row.is_door or (counts is not None and counts["accepts"]):
                 self.doors.add(row.id)
             self.follow(name, found, row.id)
+
+
+def report_slow_start(replica: str, name: DeploymentId) -> None:
+    """Write that a replica takes long to start, and what to do."""
+    logger.warning(
+        "replica %s of %s (application %s) has not started after %g s: its constructor, reconfigure or "
+        "check_health has not returned, or it waits for resources. `skate stack` shows the line where it is",
+        replica, name.name, name.app_name, _SLOW_START_S,
+    )  # fmt: skip
 
 
 def _state_of(found: Deployment, replica: str) -> State | None:

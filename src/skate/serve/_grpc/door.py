@@ -30,7 +30,11 @@ from skate.serve._observing import metrics, requests, tracing
 from skate.serve._observing.watcher import OBSERVING, Watcher
 from skate.serve._targets import DeploymentId, GRPCTarget, HTTPTarget
 from skate.serve.context import RequestContext, new_id
-from skate.serve.exceptions import DeploymentUnavailableError, RayServeException
+from skate.serve.exceptions import (
+    AddressUnavailableError,
+    DeploymentUnavailableError,
+    RayServeException,
+)
 
 logger = logging.getLogger("skate.serve")
 
@@ -83,7 +87,7 @@ class Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         try:
             _listen(self._server, self._address, self._http)
         except RuntimeError as error:
-            raise RuntimeError(
+            raise AddressUnavailableError(
                 f"serve cannot listen for gRPC on {self._address}: {error}. Another program may use the "
                 "port: choose one by serve.start(grpc_options={'port': ...}), 0 for any"
             ) from None

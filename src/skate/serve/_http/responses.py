@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import decimal
+import enum
 import json
+import pathlib
+import uuid
 from typing import Any
 
 TEXT = b"text/plain; charset=utf-8"
@@ -41,8 +45,8 @@ def body_of(value: Any) -> tuple[bytes, bytes]:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold instead of a value that it cannot: arrays and sets as lists, models as
-    dicts."""
+    """Return what JSON can hold instead of a value that it cannot, as FastAPI and Ray have it: arrays and
+    sets as lists, models as dicts, tables as lists of rows."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -55,8 +59,20 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, bytes):
         return value.decode()
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, uuid.UUID | pathlib.PurePath):
+        return str(value)
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value.is_finite() and _is_whole(value) else float(value)
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a table of pandas
+        return value.to_dict(orient="records")
     raise TypeError(
         f"a response cannot hold {value!r:.100} ({type(value).__name__}): return text, bytes, what JSON can "
-        "hold, or a "
-        "starlette Response"
+        "hold, or a starlette Response"
     )
+
+
+def _is_whole(number: decimal.Decimal) -> bool:
+    """Tell whether a number is written without a fraction: ``1``, but not ``1.0``."""
+    return int(number.as_tuple().exponent) >= 0

@@ -23,18 +23,18 @@ class WebSocket:
         #: Messages that came while it waited, in order: the first is the wish to connect.
         self._early: list[Any] = []
         self._next: asyncio.Task[Any] | None = None
-        #: The handshake was answered, by an acceptance.
-        self.is_accepted = False
-        self._is_closed = False
+        #: The handshake was answered, by an acceptance; it has ended, by either side.
+        self.is_accepted = self._is_closed = False
 
     async def receive(self) -> Any:
         """See ASGI."""
         if self._early:
             return self._early.pop(0)
-        if self._next is not None:
-            following, self._next = self._next, None
-            return await following
-        return await self._receive()
+        following, self._next = self._next, None
+        message = await (following or self._receive())
+        if message["type"] == "websocket.disconnect":
+            self._is_closed = True
+        return message
 
     async def send(self, message: Any) -> None:
         """See ASGI."""
@@ -46,7 +46,7 @@ class WebSocket:
         await self._send(message)
 
     async def close(self, code: int, reason: str) -> None:
-        """Close it, unless it was."""
+        """Close it, unless it has ended."""
         if not self._is_closed:
             await self.send({"type": "websocket.close", "code": code, "reason": reason[:100]})
 

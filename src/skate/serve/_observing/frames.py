@@ -7,7 +7,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from skate.serve.context import RequestContext
@@ -45,6 +45,17 @@ def place_in(frame: FrameType) -> str:
         frame: its innermost one.
     """
     return _shown(list(_stack(frame)))
+
+
+def users_part(trace: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback that begins with the user's code; None: it has none.
+
+    Args:
+        trace: of an error that user code raised, or code that this calls.
+    """
+    while trace is not None and not _is_users(trace.tb_frame):
+        trace = trace.tb_next
+    return trace
 
 
 def _shown(frames: list[FrameType]) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 from skate.serve._logging_config import LoggingConfig
 from skate.serve._observing import requests
 from skate.serve._observing.access import AccessLog, stamp
+from skate.serve._observing.frames import users_part
 from skate.serve.context import process, request
+from skate.serve.exceptions import RayServeException
 
 #: Attributes of records made in a replica, besides those of ``logging``.
 _ATTRIBUTES = ("application", "deployment", "replica", "request_id", "route")
@@ -35,7 +37,21 @@ class RequestFilter(logging.Filter):
         fields = record.__dict__
         for name, value in zip(_ATTRIBUTES, values, strict=True):
             fields.setdefault(name, value)
+        if record.name in _LOGGERS and record.exc_info:
+            record.exc_info = _shortened(record.exc_info)
         return True
+
+
+def _shortened(info: Any) -> Any:
+    """Return what a record says of an error, without the frames that lead to the user's code, as tasks and
+    actors have it."""
+    kind, error, trace = info
+    if os.environ.get("SKATE_FULL_TRACEBACKS", "0") not in ("", "0"):
+        return info
+    part = users_part(trace)
+    if part is None and not isinstance(error, RayServeException):
+        return info  # a mistake of ours, or in what the user has returned
+    return kind, error, part
 
 
 class _Text(logging.Formatter):

@@ -50,6 +50,9 @@ async def run(code: UserCode, scope: Any, receive: Any, send: Any, context: Requ
                 message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", request_id)]}
             await send(message)
 
+        if code.lifespan_state:
+            # Each request has a copy of it: no other sees what one adds.
+            scope["state"] = {**scope.get("state", {}), **code.lifespan_state}
         await code.asgi(scope, receive, send_with_id if scope["type"] == "http" else send)
         return status
     if scope["type"] != "http":

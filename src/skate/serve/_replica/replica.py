@@ -95,6 +95,10 @@ class Replica:
         metrics.this.metrics.add_reader(partial(watching.gauges, self._client, replica_id))
         require_engine("run a replica").on_process_gone(self._process_gone)
 
+    def __repr__(self) -> str:
+        """Return what errors call it, and what stands before its output in the driver."""
+        return f"{self.name.app_name}/{self.name.name}"
+
     # ------------------------------------------------------------------ the controller's calls
 
     async def start(self) -> None:

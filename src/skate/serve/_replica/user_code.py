@@ -14,6 +14,7 @@ from typing import Any
 
 from skate.serve._asgi import Lifespan, application_of
 from skate.serve._folders import look_first_in
+from skate.serve._observing.frames import users_part
 from skate.serve._targets import DeploymentTarget
 from skate.serve.context import ReplicaRank, request
 from skate.serve.exceptions import RayServeException
@@ -50,14 +51,19 @@ class UserCode:
             return
         if inspect.iscoroutinefunction(made.__init__):
             instance = made.__new__(made)
-            await made.__init__(instance, *args, **kwargs)
+            await _construct(made.__init__, (instance, *args), kwargs)
         else:
-            instance = made(*args, **kwargs)
+            instance = _construct(made, args, kwargs)
         self.servable = instance
         self.asgi = application_of(instance)
         if self.asgi is not None:
             self._lifespan = Lifespan(self.asgi)
             await self._lifespan.startup()
+
+    @property
+    def lifespan_state(self) -> dict[str, Any]:
+        """State that the lifespan of its ASGI application keeps for all requests."""
+        return {} if self._lifespan is None else self._lifespan.state
 
     @property
     def takes_rank(self) -> bool:
@@ -124,10 +130,10 @@ class UserCode:
         """
         found = self._methods.get(name)
         if found is None:
-            found = self._methods[name] = self._find(name)
+            found = self._methods[name] = self._find_method(name)
         return found
 
-    def _find(self, name: str) -> tuple[Callable[..., Any], bool]:
+    def _find_method(self, name: str) -> tuple[Callable[..., Any], bool]:
         servable = self.servable
         if name == "__call__":
             function = servable if callable(servable) else None
@@ -161,7 +167,7 @@ class UserCode:
         """Run a method and return its result, which may be a generator."""
         function, runs_on_loop = self.method(name)
         if runs_on_loop:
-            result = function(*args, **kwargs)
+            result = _invoke(function, args, kwargs)
             return await result if inspect.isawaitable(result) else result
         result = await self._in_thread(functools.partial(function, *args, **kwargs))
         return await result if inspect.isawaitable(result) else result
@@ -206,9 +212,21 @@ class UserCode:
             if not future.cancelled():
                 future.exception()
             raise
+        except Exception as error:  # without the frames of the pool: see _serialize/tracebacks.py
+            raise error.with_traceback(users_part(error.__traceback__))
 
     async def _maybe_await(self, value: Any) -> Any:
         return await value if inspect.isawaitable(value) else value
+
+
+def _construct(made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a class or its constructor. By this function's name, errors about the arguments have no frames."""
+    return made(*args, **kwargs)
+
+
+def _invoke(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a method: see ``_construct``."""
+    return function(*args, **kwargs)
 
 
 def _written(cls: type, name: str) -> Any:
