@@ -1,7 +1,7 @@
 """Jobs: their drivers, the configuration of their workers, and the output that their drivers show.
 
-A driver is the root of a job, and so is a detached actor: its job has a parent, whose driver shows its
-output.
+A driver is the root of a job, and so is a detached actor: its job has a parent, whose driver, or whose
+parent's, shows its output.
 """
 
 from __future__ import annotations
@@ -92,8 +92,13 @@ class Jobs:
         return list(self._parents)
 
     def driver_of(self, job: bytes) -> Connection | None:
-        """Return the driver that shows what happens in a job, if it is (still) there."""
-        return self._drivers.get(job) or self._drivers.get(self._parents.get(job, b""))
+        """Return the driver that shows what happens in a job, if it is (still) there.
+
+        Of a detached actor it is that of the actor's creator, which may be a detached actor itself.
+        """
+        while job in self._parents:
+            job = self._parents[job]
+        return self._drivers.get(job)
 
     # ------------------------------------------------------------------ output
 

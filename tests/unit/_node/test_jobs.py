@@ -77,6 +77,13 @@ def test_the_output_of_a_detached_actor_s_job_is_shown_by_its_creator_s_driver(h
     assert here.connection.sent == [node.LogLines("f", 7, True, "hello\n")]
 
 
+def test_the_output_of_what_a_detached_actor_creates_is_shown_by_the_same_driver(here: Node) -> None:
+    here.jobs.add_detached_actor(ACTOR, CONFIG, DRIVER)
+    here.jobs.add_detached_actor(b"replica.", CONFIG, ACTOR)
+    here.jobs.forward(b"replica.", "f", 7, True, "hello\n")
+    assert here.connection.sent == [node.LogLines("f", 7, True, "hello\n")]
+
+
 def test_a_detached_actor_s_job_goes_on_when_the_driver_leaves(here: Node) -> None:
     here.jobs.add_detached_actor(ACTOR, CONFIG, DRIVER)
     here.jobs.driver_left(here.client)
