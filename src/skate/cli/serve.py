@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import skate
+from skate import compat
 from skate.cli import serve_observe, serve_run, show
 
 
@@ -69,6 +70,8 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what the subcommand says."""
+    if arguments.what in ("start", "run", "deploy", "build"):
+        compat.install()  # applications may be written for Ray Serve: they import `ray`, as under `skate run`
     if arguments.what == "run":
         return serve_run.run(arguments)
     if arguments.what == "build":
