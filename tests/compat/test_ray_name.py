@@ -166,12 +166,14 @@ def test_the_command(tmp_path: Path) -> None:
     assert ray.init(num_cpus=3).ray_version == ray.__version__
     print(shutil.which("ray"))
     print(subprocess.run(["ray", "status"], capture_output=True, text=True).stdout)
+    print(subprocess.run(["serve", "status"], capture_output=True, text=True).stdout)
     done = ray.get(there.remote())
     print(done.stdout + done.stderr)
     """
     out = printed(run(tmp_path, source))
     assert out.startswith(os.path.join(environment.COMMANDS, "ray") + "\n")
     assert "of 3 in use" in out
+    assert "no applications" in out
     assert f"ray, version {RAY_VERSION}\nray: skate has no `job` (yet)" in out
 
 

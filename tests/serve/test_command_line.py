@@ -313,3 +313,12 @@ def test_grpc_on_the_command_line(place: Path) -> None:
     with grpc.insecure_channel(address) as channel:
         assert b"success" in channel.unary_unary("/ray.serve.RayServeAPIService/Healthz")(b"")
     assert "own_services.add_nothing" in serve("build", "shop.app:app", *option, place=place)
+
+
+def test_an_application_that_is_written_for_ray(started: Path) -> None:
+    """It runs as it is, in a session and until Ctrl-C, and `build` reads it."""
+    source = APP.replace("from skate import serve", "import ray\nfrom ray import serve")
+    (started / "shop" / "app.py").write_text(source)
+    serve("deploy", "serve.yaml", place=started)
+    assert get(f"{address_of(started)}/one")["arguments"] == {"size": 3}
+    assert "name: Model" in serve("build", "shop.app:app", place=started)

@@ -69,6 +69,24 @@ def test_values_and_their_content_types(web: Web) -> None:
     assert web("/set").json() == [5]
 
 
+@serve.deployment
+class Takes:
+    async def __call__(self) -> str:
+        return "nothing"
+
+
+@serve.deployment
+def takes_anything(*args: Any) -> int:
+    return len(args)
+
+
+def test_handlers_without_a_parameter_get_no_request(web: Web) -> None:
+    serve.run(Takes.bind())
+    assert (web().status, web().text) == (200, "nothing")
+    serve.run(takes_anything.bind(), name="anything", route_prefix="/anything")
+    assert web("/anything").json() == 1
+
+
 def test_responses_streams_and_generators(web: Web) -> None:
     serve.run(Values.bind())
     made = web("/response")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import websockets.sync.client
-from fastapi import FastAPI, HTTPException, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, WebSocket
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -192,3 +192,48 @@ def test_wrong_uses() -> None:
         @serve.ingress(FastAPI())
         class Both:
             def __call__(self) -> None: ...
+
+
+def test_routers_that_are_included(web: Web) -> None:
+    app = FastAPI()
+    router, inner = APIRouter(), APIRouter()
+
+    @inner.get("/plain")
+    async def plain() -> str:
+        return "of no class"
+
+    class Base:
+        name = "base"
+
+        @router.get("/name")
+        def of_router(self) -> str:
+            return self.name
+
+    router.include_router(inner, prefix="/inner")
+    app.include_router(router, prefix="/v1")
+
+    @serve.deployment
+    @serve.ingress(app)
+    class Api(Base):
+        name = "api"
+
+    serve.run(Api.bind(), route_prefix="/api")
+    assert [web(f"/api/v1/{one}").json() for one in ("name", "inner/plain")] == ["api", "of no class"]
+
+
+def inner_handle() -> DeploymentHandle:
+    return serve.get_deployment_handle("Inner", app_name="classless")
+
+
+def test_an_application_without_a_class(web: Web) -> None:
+    def build() -> FastAPI:
+        app = FastAPI()
+
+        @app.get("/double")
+        async def double(number: int, handle: Annotated[Any, Depends(inner_handle)]) -> int:
+            return int(await handle.double.remote(number))
+
+        return app
+
+    serve.run(serve.deployment(serve.ingress(build)()).bind(Inner.bind()), name="classless")
+    assert web("/double?number=4").json() == 8

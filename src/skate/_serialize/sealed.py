@@ -31,7 +31,7 @@ from skate._base.user_errors import (
     text_of,
     type_name,
 )
-from skate._serialize.values import PLAIN, is_known_by_name, reducers, slow_pickler
+from skate._serialize.values import PLAIN, is_known_by_name, reducers, renamed, slow_pickler
 
 #: How one piece travels: as bytes; as an exception in pieces; as a sequence of pieces; as a text in its
 #: place.
@@ -139,7 +139,7 @@ def _error_pickler() -> Any:
 
             def reducer_override(self, obj: Any) -> Any:
                 kind = type(obj)
-                if is_kind(obj) and is_known_by_name(obj):
+                if is_kind(obj) and id(obj) not in renamed and is_known_by_name(obj):
                     return NotImplemented  # cloudpickle would ask the metaclass for its hash
                 if is_a(obj, BaseException) and kind not in reducers and is_bare(kind):
                     return make_bare, parts_of(obj)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import skate
+from skate import compat
 from skate.cli import serve_observe, serve_run, show
 
 
@@ -76,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.what in ("start", "run", "deploy", "build"):
+        compat.install()  # applications may be written for Ray Serve: they import `ray`, as under `skate run`
     if arguments.what == "run":
         return serve_run.run(arguments)
     if arguments.what == "build":

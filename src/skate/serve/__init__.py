@@ -65,6 +65,7 @@ _MODULES = (
     "experimental",
     "grpc_util",
     "handle",
+    "metrics",
     "multiplex",
     "request_router",
     "schema",

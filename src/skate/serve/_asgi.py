@@ -6,7 +6,7 @@ import asyncio
 import copyreg
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from skate.serve.exceptions import RayServeException
@@ -15,7 +15,7 @@ from skate.serve.exceptions import RayServeException
 _MARK = "__serve_asgi__"
 
 
-def ingress(app: Any) -> Callable[[type], type]:
+def ingress(app: Any) -> Callable[..., type]:
     """Have an ASGI application answer a deployment's HTTP requests: FastAPI, Starlette, or any other.
 
     Methods of the class that are routes of the application (``@app.get("/")`` above a method) get the
@@ -25,7 +25,8 @@ def ingress(app: Any) -> Callable[[type], type]:
         app: the application, or a function without parameters that returns it.
 
     Returns:
-        A decorator for the class, below ``@serve.deployment``.
+        A decorator for the class, below ``@serve.deployment``. Without a class, ``serve.ingress(app)()``, it
+        returns one that has nothing but the application.
 
     Raises:
         ValueError: what is decorated is no class, or it has a ``__call__``.
@@ -40,7 +41,8 @@ def ingress(app: Any) -> Callable[[type], type]:
         ...         return 2 * x
     """
 
-    def decorate(cls: type) -> type:
+    def decorate(cls: type | None = None) -> type:
+        cls = _only_the_application() if cls is None else cls
         if not inspect.isclass(cls):
             raise ValueError("@serve.ingress must be used with a class.")
         if any("__call__" in vars(base) for base in cls.__mro__[:-1]):
@@ -50,19 +52,45 @@ def ingress(app: Any) -> Callable[[type], type]:
                 "application answers HTTP"
             )
         setattr(cls, _MARK, app)
-        _make_states_picklable()
+        _make_picklable()
         _resolve_annotations(app, cls)
         return cls
 
     return decorate
 
 
-def _make_states_picklable() -> None:
-    """Have starlette's ``app.state`` pickled by its contents: plain pickle cannot load it, as it looks
-    attributes up before there are any."""
+def _only_the_application() -> type:
+    class ASGIIngressDeployment:
+        """Has no routes of its own."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.args, self.kwargs = args, kwargs
+
+    return ASGIIngressDeployment
+
+
+def _make_picklable() -> None:
+    """Have parts of applications pickled by their contents, as plain pickle cannot load or save them.
+
+    Starlette's ``app.state`` looks attributes up before there are any. Since FastAPI 0.137 the route that
+    ``include_router`` adds has a lock.
+    """
     starlette = sys.modules.get("starlette.datastructures")
     if starlette is not None:
         copyreg.pickle(starlette.State, lambda state: (type(state), (dict(state._state),)))
+    included = getattr(sys.modules.get("fastapi.routing"), "_IncludedRouter", None)
+    if included is not None:
+        copyreg.pickle(included, _reduced)
+
+
+def _reduced(included: Any) -> Any:
+    facts = {name: getattr(included, name) for name in ("original_router", "include_context")}
+    # As a state: its routes may lead back to it.
+    return copyreg.__newobj__, (type(included),), facts, None, None, _include  # type: ignore[attr-defined]
+
+
+def _include(included: Any, facts: dict[str, Any]) -> None:
+    included.__init__(**facts)
 
 
 def _resolve_annotations(app: Any, cls: type) -> None:
@@ -85,9 +113,18 @@ def _routed(app: Any, cls: type) -> dict[Any, str]:
         for name, function in vars(base).items()
         if inspect.isfunction(function)
     }
-    router = getattr(app, "router", None)
-    endpoints = [getattr(route, "endpoint", None) for route in getattr(router, "routes", ())]
+    endpoints = [getattr(route, "endpoint", None) for _, _, route in _routes(getattr(app, "router", None))]
     return {one: functions[one] for one in endpoints if inspect.isfunction(one) and one in functions}
+
+
+def _routes(router: Any) -> Iterator[tuple[list[Any], int, Any]]:
+    """Yield the routes of a router, and of those that are included in it, with their lists and places."""
+    routes = getattr(router, "routes", [])
+    for index, route in enumerate(routes):
+        if hasattr(route, "original_router"):
+            yield from _routes(route.original_router)
+        else:
+            yield routes, index, route
 
 
 def application_of(instance: Any) -> Any:
@@ -105,8 +142,7 @@ def application_of(instance: Any) -> Any:
 def _bind_methods(app: Any, instance: Any) -> None:
     """Give the routes that are methods of the class the instance."""
     methods = _routed(app, type(instance))
-    routes = app.router.routes
-    for index, route in enumerate(routes):
+    for routes, index, route in _routes(app.router):
         endpoint = getattr(route, "endpoint", None)
         if inspect.isfunction(endpoint) and endpoint in methods:
             routes[index] = _with_endpoint(route, getattr(instance, methods[endpoint]))

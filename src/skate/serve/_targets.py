@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from skate.serve._logging_config import LoggingConfig
+from skate.serve._names import DeploymentId as DeploymentId
 from skate.serve.config import AutoscalingConfig, RequestRouterConfig
 
 #: The controller's name and the namespace of all actors of serve.
@@ -184,17 +185,6 @@ class GRPCTarget:
     enable_reflection: bool = True
     #: Where their modules are found.
     path: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class DeploymentId:
-    """Names a deployment in all applications."""
-
-    name: str
-    app_name: str
-
-    def __str__(self) -> str:
-        return f"Deployment(name={self.name!r}, app={self.app_name!r})"
 
 
 def with_logging(target: ApplicationTarget, config: LoggingConfig | None) -> ApplicationTarget:

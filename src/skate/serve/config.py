@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from skate.serve._checks import ValidationError as ValidationError
 from skate.serve._checks import check_number, check_whole
+from skate.serve._names import DeploymentId as DeploymentID
 from skate.serve._routing_config import RequestRouterConfig
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "AutoscalingContext",
     "AutoscalingPolicy",
     "BackpressureConfig",
+    "DeploymentID",
     "HTTPOptions",
     "ProxyLocation",
     "RequestRouterConfig",

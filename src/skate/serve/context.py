@@ -57,7 +57,9 @@ class ReplicaID:
         return f"{self.app_name}#{self.deployment}#{self.unique_id}"
 
     def __str__(self) -> str:
-        return self.to_full_id_str()
+        return f"Replica(id={self.unique_id!r}, deployment={self.deployment!r}, app={self.app_name!r})"
+
+    __repr__ = __str__
 
 
 @dataclass
@@ -180,6 +182,11 @@ def get_replica_context() -> ReplicaContext:
             "`serve.get_replica_context()` may only be called from within a Ray Serve replica."
         )
     return found
+
+
+#: Programs that Ray's documentation shows get the context by this name: there None is the answer outside of a
+#: replica.
+_get_internal_replica_context = this_replica
 
 
 def get_multiplexed_model_id() -> str:

@@ -33,6 +33,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from skate.engine.refs import ObjectRef
 from skate.runtime_context import get_runtime_context
 from skate.serve._messages import Facts
 from skate.serve._targets import DeploymentId
@@ -50,6 +51,9 @@ __all__ = [
     "RequestRoutingContext",
     "RunningReplica",
 ]
+
+#: Given to ``on_request_routed``: the ref of a request's result.
+ReplicaResult = ObjectRef
 
 #: ``apply_multiplex_routing`` names only the replicas that have a model for this time (seconds).
 _MATCHING_S = 1.0

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import pickle
+import threading
 from typing import Any
 
 import pytest
@@ -79,6 +80,31 @@ def test_functions_and_classes_are_asked() -> None:
     one.is_asking = True
     assert (asyncio.run(one.ask(9)), one.is_asking) == (3.0, False)
     assert asyncio.run(policy(Times, factor=3).ask(2)) == 6
+
+
+class Polls:
+    """A policy with a task that goes on between its calls, as one has that asks another service."""
+
+    def __init__(self) -> None:
+        self._polled = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def __call__(self, number: int) -> Any:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._poll())
+        return number if self._polled.is_set() else None
+
+    async def _poll(self) -> None:
+        self._polled.set()
+
+
+def test_instances_can_have_tasks() -> None:
+    one = policy(Polls)
+    assert asyncio.run(one.ask(3)) is None
+    assert asyncio.run(one.ask(3)) == 3  # its loop runs one thing after the other
+    (thread,) = [one for one in threading.enumerate() if one.name == "skate-serve-policy"]
+    del one
+    thread.join()
 
 
 def test_failures_are_said_once_and_answer_nothing(caplog: pytest.LogCaptureFixture) -> None:

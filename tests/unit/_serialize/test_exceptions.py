@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -403,3 +404,27 @@ def test_refs_inside_an_exception_are_found() -> None:
     data, refs = dump_task_error(ValueError(Ref()), "f")
     assert refs == ["a ref"]
     assert load_error(data).args == (1,)
+
+
+SEALED_AS_RAY = """
+import skate.compat
+skate.compat.install()
+import sys
+from skate._serialize.exceptions import dump_task_error
+from skate.serve.exceptions import RayServeException
+
+assert RayServeException.__module__ == "ray.serve.exceptions"
+try:
+    raise RayServeException("no canary")
+except RayServeException as error:
+    sys.stdout.buffer.write(bytes(dump_task_error(error, "f")[0]))
+"""
+
+
+def test_a_process_without_the_name_ray_reads_what_one_with_it_raised() -> None:
+    from skate.serve.exceptions import RayServeException
+
+    done = subprocess.run([sys.executable, "-c", SEALED_AS_RAY], check=True, capture_output=True)
+    found: Any = load_error(done.stdout)
+    assert isinstance(found, RayServeException)
+    assert str(found.cause) == "no canary"

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from skate import api
+from skate.engine import engine
 from skate.exceptions import TaskCancelledError
 from skate.serve._client import load
 from skate.serve._client.call import ONE_RESULT, Call, is_death
@@ -272,6 +273,10 @@ class Port:
         try:
             while self._commands:
                 self._carry_out(*self._commands.popleft())
+        except RuntimeError:
+            if engine() is not None:
+                raise
+            return  # the session is being shut down: nobody waits for what is left
         finally:
             self._is_performing = False
         if self.tickets.is_wanted:

@@ -6,8 +6,10 @@ import asyncio
 import functools
 import logging
 import pickle
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, cast
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
 
 from skate.serve._folders import look_first_in
 from skate.serve._targets import ApplicationTarget, DeploymentId, DeploymentTarget
@@ -31,7 +33,7 @@ class Policy:
         self._name = name
         #: The policy, pickled.
         self.code = target.policy
-        self._function: Callable[[Any], Any] | None = None
+        self._function: Callable[[Any], Awaitable[Any]] | None = None
         #: The state that it returned last: of a deployment, or by deployment.
         self.state: dict[Any, Any] = {}
         #: It is being asked, or about to be.
@@ -45,7 +47,10 @@ class Policy:
     async def ask(self, question: Any) -> Any:
         """Return its answer; None: it has none. It runs on a thread, as it may take its time."""
         try:
-            return None if self._function is None else await asyncio.to_thread(self._function, question)
+            return None if self._function is None else await self._function(question)
+        except PolicyError as error:
+            self.failed(str(error))
+            return None
         except Exception as error:
             self.failed(f"{type(error).__name__}: {error}")
             return None
@@ -113,9 +118,46 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _loaded(target: DeploymentTarget | ApplicationTarget) -> Callable[[Any], Any]:
+def _loaded(target: DeploymentTarget | ApplicationTarget) -> Callable[[Any], Awaitable[Any]]:
     look_first_in(target.path)
     function, kwargs = pickle.loads(target.policy)
     if isinstance(function, type):
-        return cast(Callable[[Any], Any], function(**kwargs))
-    return functools.partial(function, **kwargs)
+        return _Instance(functools.partial(function, **kwargs))
+    return functools.partial(asyncio.to_thread, function, **kwargs)
+
+
+class _Instance:
+    """A policy that is a class: one instance, which is made and called on the thread of a loop of its own.
+
+    So it can have tasks that go on between its calls: one that polls another service, say. In Ray the loop is
+    the controller's; here it is another one, as a policy that takes its time must not stop the controller.
+
+    Args:
+        make: makes the instance.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: Any = None
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=_run, args=(self._loop,), name="skate-serve-policy", daemon=True).start()
+        weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+
+    async def __call__(self, question: Any) -> Any:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._ask(question), self._loop))
+
+    async def _ask(self, question: Any) -> Any:
+        if self._made is None:
+            try:
+                self._made = self._make()
+            except Exception as error:
+                raise PolicyError(f"it cannot be loaded: {type(error).__name__}: {error}") from error
+        return self._made(question)
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()

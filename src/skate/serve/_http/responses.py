@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import decimal
-import enum
 import json
-import pathlib
-import uuid
+from collections import deque
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from types import GeneratorType
 from typing import Any
+from uuid import UUID
 
 TEXT = b"text/plain; charset=utf-8"
 PLAIN = b"text/plain"
@@ -17,6 +21,9 @@ JSON = b"application/json"
 _encode = json.JSONEncoder(
     separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=lambda one: _plain(one)
 ).encode
+
+#: The types that keys have in JSON.
+_KEYS = (str, int, float, bool, type(None))
 
 
 def body_of(value: Any) -> tuple[bytes, bytes]:
@@ -41,38 +48,72 @@ def body_of(value: Any) -> tuple[bytes, bytes]:
         return TEXT, value.encode()
     if isinstance(value, bytes | bytearray | memoryview):
         return PLAIN, bytes(value)
-    return JSON, _encode(value).encode()
+    try:
+        return JSON, _encode(value).encode()
+    except TypeError:
+        # Perhaps one of its keys is none of JSON's, for which the encoder asks nobody.
+        return JSON, _encode(_with_plain_keys(value)).encode()
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold instead of a value that it cannot, as FastAPI and Ray have it: arrays and
-    sets as lists, models as dicts, tables as lists of rows."""
+    """Return a value that JSON can hold for one that it cannot, as Ray Serve does.
+
+    Arrays and sets become lists; models, and objects with attributes, become dicts.
+    """
+    if isinstance(value, type):
+        raise _refused(value)
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return value.model_dump(mode="json", by_alias=True)
+    if dataclasses.is_dataclass(value):
         return {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
-    if isinstance(value, set | frozenset):
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, PurePath | UUID | Exception):
+        return str(value)
+    if isinstance(value, set | frozenset | deque | GeneratorType):
         return list(value)
+    if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "to_dict"):
+        return value.to_dict(**({"orient": "records"} if hasattr(value, "columns") else {}))
     if hasattr(value, "tolist"):  # numpy's arrays and numbers
         return value.tolist()
     if hasattr(value, "isoformat"):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and int(value.as_tuple().exponent) >= 0 else float(value)
     if isinstance(value, bytes):
         return value.decode()
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, uuid.UUID | pathlib.PurePath):
-        return str(value)
-    if isinstance(value, decimal.Decimal):
-        return int(value) if value.is_finite() and _is_whole(value) else float(value)
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a table of pandas
-        return value.to_dict(orient="records")
-    raise TypeError(
+    if isinstance(value, Mapping):
+        return dict(value)
+    attributes = getattr(value, "__dict__", None)
+    if attributes is None or callable(value):
+        raise _refused(value)
+    return attributes
+
+
+def _with_plain_keys(value: Any) -> Any:
+    """Return a value whose dicts have keys of JSON's, such as a number in place of one of numpy's."""
+    if isinstance(value, Mapping):
+        return {_key(key): _with_plain_keys(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_plain_keys(one) for one in value]
+    if isinstance(value, _KEYS):
+        return value
+    return _with_plain_keys(_plain(value))
+
+
+def _key(key: Any) -> Any:
+    if isinstance(key, _KEYS):
+        return key
+    plain = _plain(key)
+    if isinstance(plain, _KEYS):
+        return plain
+    raise TypeError(f"a response cannot hold a dict with the key {key!r:.100} ({type(key).__name__})")
+
+
+def _refused(value: Any) -> TypeError:
+    return TypeError(
         f"a response cannot hold {value!r:.100} ({type(value).__name__}): return text, bytes, what JSON can "
         "hold, or a starlette Response"
     )
-
-
-def _is_whole(number: decimal.Decimal) -> bool:
-    """Tell whether a number is written without a fraction: ``1``, but not ``1.0``."""
-    return int(number.as_tuple().exponent) >= 0

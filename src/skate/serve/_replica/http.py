@@ -60,9 +60,12 @@ async def run(code: UserCode, scope: Any, receive: Any, send: Any, context: Requ
             {"type": "websocket.close", "code": 1003, "reason": "this application takes no WebSockets"}
         )
         return 403
-    from starlette.requests import Request
+    if code.takes_request:
+        from starlette.requests import Request
 
-    result = await code.call("__call__", (Request(scope, receive),), {})
+        result = await code.call("__call__", (Request(scope, receive),), {})
+    else:
+        result = await code.call("__call__", (), {})
     if hasattr(result, "raw_headers") and callable(result):  # a starlette Response
         result.raw_headers.append((b"x-request-id", request_id))
         await result(scope, receive, send)

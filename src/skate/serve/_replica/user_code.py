@@ -72,6 +72,15 @@ class UserCode:
             return False
         return "rank" in inspect.signature(self.servable.reconfigure).parameters
 
+    @functools.cached_property
+    def takes_request(self) -> bool:
+        """Whether what answers HTTP has a parameter: as in Ray, one without any gets no request."""
+        function, _ = self.method("__call__")
+        try:
+            return bool(inspect.signature(function).parameters)
+        except ValueError:
+            return True  # compiled code does not say
+
     async def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """Give the user's configuration to the instance, and its rank if it takes that.
 
