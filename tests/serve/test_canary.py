@@ -200,6 +200,7 @@ def test_a_version_that_turns_out_bad_goes(
     if trouble == "errors":
         assert set(load.statuses) == {200, 500}
         assert "this picture has no pixels" in message and "requests failed" in message
+        assert f"{os.sep}skate{os.sep}serve{os.sep}" not in message, "it begins with the user's code"
     else:
         assert set(load.statuses) == {200}
         assert "the GPU fell off the bus" in message

@@ -246,6 +246,33 @@ def test_mistakes_on_the_command_line(place: Path) -> None:
 
 
 @pytest.mark.time_limit(120)
+def test_run_ends_its_own_applications_only(started: Path) -> None:
+    """Those that run in the session stay: after Ctrl-C, after a failed start, after Ctrl-C during a start."""
+    serve("deploy", "serve.yaml", place=started)
+    one = f"{address_of(started)}/one"
+    pid = get(one)["pid"]
+    with Running("shop.app:app", "--name", "mine", "--route-prefix", "/mine", place=started) as running:
+        assert get(running.address)["word"] == "hello"
+    (started / "broken.py").write_text(APP.replace("self.config = None", "raise KeyError('no weights')"))
+    mine = ("--name", "mine", "--route-prefix", "/mine")
+    assert "KeyError: 'no weights'" in serve("run", "broken:app", *mine, place=started, code=1)
+    (started / "slow.py").write_text(
+        APP.replace("self.config = None", "open('begun', 'w').close(); __import__('time').sleep(1000)")
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "skate", "serve", "run", "slow:app", *mine],
+        cwd=started, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    while not (started / "begun").exists():
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGINT)
+    printed, _ = process.communicate()
+    assert process.returncode == 130 and "Traceback" not in printed
+    assert sorted(json.loads(serve("status", "--json", place=started))["applications"]) == ["one", "two"]
+    assert get(one)["pid"] == pid
+
+
+@pytest.mark.time_limit(120)
 def test_reload(place: Path, wait_until: Wait) -> None:
     """A changed file is served in place; one that does not work changes nothing; --reload goes on."""
     with Running("shop.app:app", "--reload", "--port", "0", place=place) as running:

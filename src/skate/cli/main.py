@@ -69,6 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"skate {name}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        if name == "run":
+            raise
+        return 130  # as a shell has it for SIGINT
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has closed the pipe, such as head(1)
         return 0

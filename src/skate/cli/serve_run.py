@@ -64,17 +64,27 @@ def run(arguments: argparse.Namespace) -> int:
 
     wanted = config()
     skate.init(arguments.address, ignore_reinit_error=True)
-    built = _deploy.deploy(wanted, [arguments.app_dir], is_file, arguments.canary)
-    failures = _failures(_deploy.wait(built))
+    present = set(api.status().applications)
+    names = {one.name for one in wanted.applications}
+    try:
+        built = _deploy.deploy(wanted, [arguments.app_dir], is_file, arguments.canary)
+        failures = _failures(_deploy.wait(built))
+    except KeyboardInterrupt:
+        _end(names - present, bool(present))
+        raise
     if failures:
         if arguments.blocking:
-            api.shutdown()
+            _end(names - present, bool(present))
         raise RuntimeError(failures)
-    _announce(wanted)
+    _announce(wanted, is_file or arguments.host is not None or arguments.port is not None)
     if not arguments.blocking:
         return 0
+
+    def end() -> None:
+        _end(names, bool(set(api.status().applications) - names))
+
     if not arguments.reload:
-        api.block()
+        api.block(end=end)
         return 0
 
     def deploy_again() -> list[str]:
@@ -85,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         return [path for one in again for path in one.files]
 
     extra = [os.path.abspath(arguments.target)] if is_file else []
-    api.block(Reloader([path for one in built for path in one.files], extra, deploy_again))
+    api.block(Reloader([path for one in built for path in one.files], extra, deploy_again), end=end)
     return 0
 
 
@@ -103,6 +113,17 @@ def deploy(arguments: argparse.Namespace) -> int:
         raise RuntimeError(failures)
     _announce(wanted)
     return 0
+
+
+def _end(names: Iterable[str], others_run: bool) -> None:
+    """End applications; and serve, unless others run that are not this command's."""
+    from skate.serve import api
+
+    if others_run:
+        for name in names:
+            api.delete(name)
+    else:
+        api.shutdown()
 
 
 def _from_file(arguments: argparse.Namespace) -> ServeDeploySchema:
@@ -145,12 +166,13 @@ def _failures(outcomes: dict[str, str]) -> str:
     )
 
 
-def _announce(config: ServeDeploySchema) -> None:
+def _announce(config: ServeDeploySchema, are_given: bool = True) -> None:
+    """Say where applications answer, and if the address that was given is not that of the port."""
     from skate.serve import _instance
 
     address = _instance.http_address()
     host, port = config.http_options.host, config.http_options.port
-    if address is not None and port and address.partition("://")[2] != f"{host}:{port}":
+    if are_given and address is not None and port and address.partition("://")[2] != f"{host}:{port}":
         print(f"HTTP is answered at {address} since before: the options of {host}:{port} have no effect",
               file=sys.stderr)  # fmt: skip
     _instance.announce({one.name: one.route_prefix for one in config.applications}, sys.stdout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
+from types import TracebackType
 
 #: A version is judged once it has answered so many requests.
 _ENOUGH = 20
@@ -39,11 +40,18 @@ class Answers:
             self.failures += 1
             self.latest = f"the handler answered with status {status}"
 
-    def failed(self, error: BaseException) -> None:
-        """User code raised."""
+    def failed(self, error: BaseException, trace: TracebackType | None = None) -> None:
+        """User code raised.
+
+        Args:
+            error: what it raised.
+            trace: the part of the traceback that is the user's; None: all of it is kept.
+        """
         self.requests += 1
         self.failures += 1
-        self.latest = "".join(traceback.format_exception(error))[-_LONGEST:]
+        self.latest = "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))[
+            -_LONGEST:
+        ]
 
     @property
     def share(self) -> float:

@@ -301,12 +301,17 @@ def rollback(name: str = "default") -> None:
     _await_outcomes({name: asked(controller().roll_back.remote(name))}, "Rolling back")
 
 
-def block(poll: Callable[[], object] | None = None, interval_s: float = 0.2) -> None:
+def block(
+    poll: Callable[[], object] | None = None,
+    interval_s: float = 0.2,
+    end: Callable[[], object] | None = None,
+) -> None:
     """Wait for Ctrl-C or SIGTERM, then shut down.
 
     Args:
         poll: called meanwhile.
         interval_s: between two calls of it (seconds).
+        end: called then; None: ``shutdown``.
     """
     ended = threading.Event()
     if threading.current_thread() is threading.main_thread():
@@ -320,7 +325,7 @@ def block(poll: Callable[[], object] | None = None, interval_s: float = 0.2) -> 
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
-        shutdown()
+        (end or shutdown)()
 
 
 def delete(name: str, _blocking: bool = True) -> None:

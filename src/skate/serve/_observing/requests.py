@@ -13,6 +13,7 @@ from typing import Any
 from skate.serve._answers import Answers
 from skate.serve._observing import metrics, tracing
 from skate.serve._observing.access import AccessLog
+from skate.serve._observing.frames import users_part
 from skate.serve._observing.why import Ended
 from skate.serve._targets import DeploymentId
 from skate.serve.context import RequestContext
@@ -102,7 +103,7 @@ class Work:
             metrics.this.metrics.counter(
                 "ray_serve_deployment_error_counter", *self._labels, context.route, type(error).__name__
             ).value += 1
-            self.answers.failed(error)
+            self.answers.failed(error, users_part(error.__traceback__))
         if context.span is not None:
             context.span.end(error)
         if context.method:
