@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import skate
 from benchmarks import processes
@@ -35,7 +36,10 @@ UPDATE_S = 120.0
 CALLS = 50
 """Of the driver, between two samples."""
 WARM_UP = 1 / 3
-"""The part of the time after which everything has been seen once: caches are full, versions were replaced."""
+"""The part of the time after which everything has been seen once: versions were replaced, caches are full.
+The largest are the last 5,000 calls of each process, and the last 5,000 that failed."""
+SCRAPES = 10
+"""Between two samples of the warm-up: the controller makes no other calls in numbers."""
 SERVICER = "benchmarks.serve.soak_application.add_to_server"
 ASK_S = 20.0
 
@@ -163,6 +167,8 @@ def report(courses: Iterable[Course], seconds: float, limit: float) -> list[str]
     since, wrong, short = WARM_UP * seconds, [], []
     for course in sorted(courses, key=lambda one: one.name):
         samples = course.samples
+        if not samples:
+            continue  # it was gone at once
         if samples[0].at > since or samples[-1].at < seconds - 10 * SAMPLE_S:
             short.append(course)
             continue
@@ -188,7 +194,7 @@ def report(courses: Iterable[Course], seconds: float, limit: float) -> list[str]
     return wrong
 
 
-def drive(session: Session, minutes: float) -> None:
+def drive(session: Session, minutes: float, address: str) -> None:
     """Call by handles, update, and look, for so long."""
     words = serve.get_deployment_handle("Words", "steady")
     began = time.monotonic()
@@ -200,6 +206,8 @@ def drive(session: Session, minutes: float) -> None:
         for _ in range(CALLS // 2):
             words.remote("x").result(timeout_s=ASK_S)
             list(words.options(stream=True).parts.remote("x"))
+        for _ in range(SCRAPES if now < 60 * minutes * WARM_UP else 0):
+            urlopen(f"http://{address}/-/metrics", timeout=ASK_S).close()
         serve.status()
         session.look(time.monotonic() - began)
         number += 1
@@ -220,17 +228,18 @@ def main() -> int:
     serve.start(http_options={"port": 0}, grpc_options={"port": 0, "grpc_servicer_functions": [SERVICER]})
     serve.run(soak_application.steady(), name="steady", route_prefix="/")
     serve.run(soak_application.updated(0), name="updated", route_prefix="/updated")
-    ports = {urlsplit(f"//{one}").port for one in serve.status().proxies if "://" not in one}
-    grpc_ports = {urlsplit(one).port for one in serve.status().proxies if one.startswith("grpc://")}
+    (address,) = (one for one in serve.status().proxies if "://" not in one)
+    (grpc_address,) = (one for one in serve.status().proxies if one.startswith("grpc://"))
     command = [sys.executable, "-m", "benchmarks.serve.soak_clients", "--rate", str(given.rate)]
-    command += ["--port", str(*ports), "--grpc-port", str(*grpc_ports)]
+    command += ["--port", str(urlsplit(f"//{address}").port), "--grpc-port", str(urlsplit(grpc_address).port)]
+    command += ["--warm-up", str(60 * given.minutes * WARM_UP)]
     session = Session(here["session_dir"])
     clients = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     session.leave_out(clients.pid)
     try:
-        drive(session, given.minutes)
+        drive(session, given.minutes, address)
         output, _ = clients.communicate(
             timeout=2 * soak_clients.PATIENCE_S
         )  # closes its input, which ends it

@@ -34,6 +34,8 @@ KINDS = (
     *(["echo", "call", "batch"] * 6), *(["stream", "updated"] * 3), *(["upper"] * 2),
     "anew", "fail", "deadline", "hang_up", "socket", "letters",
 )  # fmt: skip
+FAILING = ("hang_up", "deadline") * 6
+"""More of these in the warm-up: each process remembers its last 5,000 calls that failed."""
 
 
 class Broken(Exception):
@@ -46,10 +48,11 @@ class Clients:
     Args:
         port, grpc_port: on the loopback interface.
         rate: requests a second.
+        warm_up_s: for so long more requests fail.
     """
 
-    def __init__(self, port: int, grpc_port: int, rate: float) -> None:
-        self._port, self._rate = port, rate
+    def __init__(self, port: int, grpc_port: int, rate: float, warm_up_s: float) -> None:
+        self._port, self._rate, self._warm_up_s = port, rate, warm_up_s
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}")
         self._upper = self._channel.unary_unary(f"/{SERVICE}/Upper", *TEXT)
@@ -65,7 +68,8 @@ class Clients:
         tasks: set[asyncio.Task[None]] = set()
         while not self.stopped.is_set():
             number += 1
-            kind = KINDS[number % len(KINDS)] if number % SCRAPE_EVERY else "metrics"
+            kinds = KINDS if loop.time() - began > self._warm_up_s else (*KINDS, *FAILING)
+            kind = kinds[number % len(kinds)] if number % SCRAPE_EVERY else "metrics"
             task = loop.create_task(self._one(kind))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
@@ -180,7 +184,7 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
 
 
 async def _run(options: Any) -> None:
-    clients = Clients(options.port, options.grpc_port, options.rate)
+    clients = Clients(options.port, options.grpc_port, options.rate, options.warm_up)
     asyncio.get_running_loop().add_reader(sys.stdin, clients.stopped.set)
     await clients.run()
     print(json.dumps({"answers": clients.answers, "failures": clients.failures}))
@@ -192,6 +196,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--grpc-port", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True, help="requests a second")
+    parser.add_argument("--warm-up", type=float, default=0.0, help="seconds with more requests that fail")
     asyncio.run(_run(parser.parse_args()))
 
 

@@ -24,6 +24,7 @@ def test_a_process_that_grows_is_named(capsys: pytest.CaptureFixture[str]) -> No
         course("leaks", 0, 1800, 3.0),
         course("came late", 900, 1800, 100.0),
         course("went", 0, 900, 100.0),
+        course("was not seen", 0, 0, 100.0),
     ]
     assert soak.report(courses, 1800.0, limit=1.0) == ["leaks grows by 3.00 MB/h"]
     out = capsys.readouterr().out
