@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-search demo-serve test check bench bench-data bench-serve soak soak-data faults compat-ray engines clients format clean
+.PHONY: demo demo-search demo-serve test check bench bench-data bench-serve soak soak-data soak-serve faults compat-ray engines clients format clean
 
 $(VENV)/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -114,6 +114,10 @@ soak: $(VENV)/.test
 # look: make soak-data ARGS="--factor 0.02"; the names of its parts: ARGS=--list.
 soak-data: $(VENV)/.test
 	$(BIN)/python -m benchmarks.data.soak $(ARGS)
+
+# The same of skate.serve: clients of all kinds and updates for half an hour; a look: make soak-serve ARGS="--minutes 2".
+soak-serve: $(VENV)/.test
+	$(BIN)/python -m benchmarks.serve.soak $(ARGS)
 
 faults: $(VENV)/.test
 	SKATE_FAULT_RUNS=$(or $(RUNS),2000) $(BIN)/python -m pytest -q tests/cluster/test_random_programs.py

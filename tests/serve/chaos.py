@@ -8,9 +8,10 @@ from __future__ import annotations
 import itertools
 import random
 import socket
+import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -68,11 +69,26 @@ class Wrong(Exception):
 
 
 class Connection:
-    """A connection of a client, which keeps what it has read beyond an answer."""
+    """A connection of a client, which keeps what it has read beyond an answer.
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    Args:
+        address: of the port.
+        tls: for HTTPS.
+    """
+
+    def __init__(self, address: tuple[str, int], tls: ssl.SSLContext | None = None) -> None:
         self._socket = socket.create_connection(address, timeout=_FORGOTTEN_S)
+        if tls is not None:
+            self._socket = tls.wrap_socket(self._socket, server_hostname=address[0])
         self._read = b""
+        #: How many answers have come, and whether the server closes after the latest.
+        self.answers = 0
+        self.is_ending = False
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it had answers, and nothing of another one has come."""
+        return self.answers > 0 and not self._read
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
@@ -111,13 +127,16 @@ class Connection:
             headers[name.lower()] = value
         if status == 100:
             return 100, b""
+        self.is_ending = headers.get(b"connection") == b"close"
         if b"content-length" in headers:
-            return status, self.take(int(headers[b"content-length"]), size)
-        body = b""
-        while number := int(self.line(), 16):
-            body += self.take(number, size)
+            body = self.take(int(headers[b"content-length"]), size)
+        else:
+            body = b""
+            while number := int(self.line(), 16):
+                body += self.take(number, size)
+                self.take(2)
             self.take(2)
-        self.take(2)
+        self.answers += 1
         return status, body
 
     def end(self) -> None:
@@ -146,19 +165,34 @@ class Client(threading.Thread):
         self._paths = ["/"]
 
     def run(self) -> None:
-        step: Callable[[Connection], None] = getattr(self, self.kind)
+        step: Callable[[Any], None] = getattr(self, self.kind)
         while not self.chaos.stopped.is_set():
-            if self.connection is None:
-                self.connection = Connection(self.chaos.address)
+            one = self.connection
             try:
-                step(self.connection)
+                if one is None:
+                    one = self.connection = self.connect()
+                step(one)
             except (OSError, Broken, Wrong, ValueError, IndexError) as error:
-                self.failures += 1
-                self.chaos.failed(self, error)
-                self.connection.close()
+                if not self.is_stale(one, error):
+                    self.failures += 1
+                    self.chaos.failed(self, error)
                 self.connection = None
+            else:
+                if self.chaos.tls and one is not None and one.is_ending:
+                    self.connection = None
+            if one is not None and self.connection is not one:
+                one.close()
         if self.connection is not None:
             self.connection.close()
+
+    def is_stale(self, one: Connection | None, error: Exception) -> bool:
+        """Tell whether a connection of TLS closed while it was idle, as its replica ended: a request may be on its
+        way just then."""
+        is_secure = self.chaos.tls is not None and one is not None
+        return is_secure and isinstance(error, OSError | Broken) and one.is_stale
+
+    def connect(self) -> Connection | None:
+        return Connection(self.chaos.address, self.chaos.tls)
 
     def head(self, method: str, *headers: str, version: str = "1.1", **query: object) -> tuple[str, bytes]:
         token = f"{self.name}-{next(self._numbers)}"
@@ -249,7 +283,6 @@ class Client(threading.Thread):
         token, head = self.head("GET")
         connection.send(head)
         self.check(token)
-        connection.close()
         self.connection = None
 
     def closed(self, connection: Connection) -> None:
@@ -282,6 +315,8 @@ KINDS = (
     "get", "across", "across", "post", "split", "chunked", "asking", "pipelined", "slow", "stream", "anew",
     "closed", "handle",
 )  # fmt: skip
+#: Those that a connection of TLS allows: one that ends after an answer leaves the requests behind it unanswered.
+SECURE_KINDS = tuple(kind for kind in KINDS if kind != "pipelined")
 
 
 class Chaos:
@@ -291,10 +326,21 @@ class Chaos:
         address: of the port.
         handle: of the application at "/".
         seed: of all that is random.
+        clients: to a class of clients the kinds, for some of which there are several.
+        tls: for HTTPS.
     """
 
-    def __init__(self, address: tuple[str, int], handle: Any, seed: int) -> None:
-        self.address, self.handle = address, handle
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handle: Any,
+        seed: int,
+        clients: dict[type[Client], Sequence[str]],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.address, self.handle, self.tls = address, handle, tls
+        #: Whether gRPC is answered, too.
+        self.has_rpc = any(name.startswith("grpc://") for name in serve.status().proxies)
         self.stopped = threading.Event()
         self.statuses: Counter[int] = Counter()
         #: What went wrong.
@@ -304,7 +350,8 @@ class Chaos:
         #: How many replicas were killed. A request may be in one that is just being killed, and the next one, too:
         #: its sockets are closed one after the other.
         self.kills = 0
-        self.clients = [Client(self, kind, seed * 100 + index) for index, kind in enumerate(KINDS)]
+        pairs = [(of, kind) for of, kinds in clients.items() for kind in kinds]
+        self.clients = [of(self, kind, seed * 100 + index) for index, (of, kind) in enumerate(pairs)]
 
     def __enter__(self) -> Chaos:
         for one in self.clients:

@@ -238,6 +238,7 @@ class Controller:
         self._shutting_down = True
         names = list(self._applications)
         await asyncio.gather(*(self.delete(name) for name in names))
+        self._replicas.close()
         store.forget_all()
         self._scaler.close()
         for task in self._tasks:

@@ -36,8 +36,9 @@ logger = logging.getLogger("skate.serve")
 _STRIKES = 3
 #: Beyond its own time limit, a replica's drain is waited for no longer than this (seconds).
 _MARGIN_S = 5.0
-#: How long routers may take to acknowledge that a replica left their table (seconds).
-_ACKNOWLEDGE_S = 10.0
+#: How long routers may take to acknowledge that a replica left their table (seconds), until the deployment
+#: goes on without it; and how long the replica waits then, for one that stands still and sends requests yet.
+_ACKNOWLEDGE_S, _LINGER_S = 10.0, 60.0
 #: How long a replica may take to say how its requests ended, or how it stands (seconds).
 _COUNT_TIMEOUT_S = 1.0
 #: How often the resources of a replica that does not start are looked at (seconds).
@@ -276,6 +277,7 @@ class Replicas:
             await asyncio.wait_for(self.until_known(name), _ACKNOWLEDGE_S)
         except asyncio.TimeoutError:
             logger.warning("not all routers acknowledged that replica %s of %s left", replica, name)
+            await self._linger(name, found, replica)
         try:
             draining = self.actors[replica].drain.remote(timeout).as_future()
             finished = await asyncio.wait_for(draining, timeout + _MARGIN_S)
@@ -287,6 +289,28 @@ class Replicas:
             logger.warning("replica %s of %s did not drain: %s", replica, name, error)
         self.end(found, replica)
         self.reconcile()
+
+    async def _linger(self, name: DeploymentId, found: Deployment, replica: str) -> None:
+        """Keep a replica beside its deployment, which goes on as if it had ended: a process that stands
+        still, as its user code blocks the loop, say, may send it requests yet. One whose place others need
+        ends.
+        """
+        target = found.target or found.good
+        if target is None or target.bundles or resources_of(target.actor_options):
+            return
+        if target.settings.max_replicas_per_node is not None:
+            return
+        found.retired(replica)
+        self.reconcile()
+        try:
+            await asyncio.wait_for(self.until_known(name), _LINGER_S)
+        except asyncio.TimeoutError:
+            logger.warning("replica %s of %s ends though some process may call it yet", replica, name)
+
+    def close(self) -> None:
+        """End those that linger: no others are left."""
+        for replica in list(self.actors):
+            self._kill(replica)
 
     def end(self, found: Deployment, replica: str) -> None:
         """End a replica that serves nobody."""

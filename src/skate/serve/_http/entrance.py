@@ -122,13 +122,14 @@ class Entrance:
         """Pass on what can be; tell whether nothing is left here that this process must not close.
 
         A connection that no other process takes at the moment is kept. One of TLS stays here until its client
-        has closed it, which ``drain`` has asked for with its next answer: an idle one counts for nothing.
+        has closed it, which ``drain`` has asked for with its next answer: an idle one counts for nothing, but
+        for one that has just come.
         """
         self.pass_idle_connections()
         kept = [
             one
             for one in self.server.connections()
-            if not isinstance(one, Connection) or one.is_busy or not one.is_secure
+            if not isinstance(one, Connection) or one.is_busy or not one.is_secure or one.is_awaited
         ]
         return not kept and not self.server.is_beginning
 

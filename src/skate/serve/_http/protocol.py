@@ -20,6 +20,8 @@ PassOn = Callable[["Connection", bytes], bool]
 
 #: With so many requests that wait for answers before theirs, a connection is read no further.
 _MAX_PIPELINED = 8
+#: The first request of a connection is expected for this time (seconds): who connects has something to ask.
+_FIRST_S = 1.0
 
 
 class Connection(HttpToolsProtocol):
@@ -71,6 +73,12 @@ class Connection(HttpToolsProtocol):
     def _is_handling(self) -> bool:
         """Whether bytes of a request have come whose answer is not written."""
         return self._is_in_message or self._is_refused or self._has_unanswered
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether its first request may be on its way: its client cannot know that the connection was closed,
+        and would not send it again."""
+        return self.cycle is None and self.loop.time() - self._since < _FIRST_S
 
     @property
     def is_secure(self) -> bool:
@@ -151,7 +159,7 @@ class Connection(HttpToolsProtocol):
         self._is_in_body = True
         self._body_bytes = 0
         super().on_headers_complete()
-        if self._is_ending:
+        if self._is_ending and self.cycle is not None:  # there is none for a WebSocket
             self.cycle.keep_alive = False
         if 0 < len(self.pipeline) < _MAX_PIPELINED:
             self.flow.resume_reading()  # uvicorn pauses at the first: no end of the connection would be seen

@@ -66,8 +66,9 @@ class HTTPServer:
         self._listener: socket.socket | None = None
         #: Begins to listen again, after no descriptor was left.
         self._retry: asyncio.TimerHandle | None = None
-        #: Arguments for connections that begin here, for TLS.
+        #: Arguments for connections that begin here, for TLS; and whether those end after their next answer.
         self._tls: dict[str, Any] = {}
+        self._ends_secure = False
         self._adopting: set[asyncio.Task[None]] = set()
         self._clock: asyncio.TimerHandle | None = None
         self._tick()
@@ -125,7 +126,8 @@ class HTTPServer:
             self._listener = None
 
     def end_secure(self) -> None:
-        """Have the connections end that cannot be passed on."""
+        """Have the connections end that cannot be passed on, those too whose handshake is under way."""
+        self._ends_secure = True
         for one in self.connections():
             if isinstance(one, Connection) and one.is_secure:
                 one.end()
@@ -147,6 +149,8 @@ class HTTPServer:
                 connection.close()
                 return
             protocol.begin(data)
+            if self._ends_secure and protocol.is_secure:
+                protocol.end()
 
         task = self._loop.create_task(connect())
         self._adopting.add(task)
