@@ -96,7 +96,7 @@ def test_an_application_and_its_processes(client: Client, web: Web, wait_until: 
     assert found.http_options is not None
     assert (found.http_options.host, found.http_options.port) == ("127.0.0.1", web.port)
     node = skate.nodes()[0]["NodeID"]
-    assert found.controller_info.actor_name == "SERVE_CONTROLLER"
+    assert found.controller_info.actor_name == "SERVE_CONTROLLER_ACTOR"
     assert found.controller_info.node_id == node
     one = found.applications["one"]
     assert (one.status, one.source) == (schema.ApplicationStatus.RUNNING, schema.APIType.DECLARATIVE)

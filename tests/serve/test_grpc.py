@@ -32,6 +32,7 @@ from skate.serve.exceptions import (
     RequestTimeoutError,
     gRPCStatusError,
 )
+from skate.serve.generated import serve_pb2, serve_pb2_grpc
 from skate.serve.grpc_util import RayServegRPCContext, gRPCInputStream
 from skate.serve.schema import ServeDeploySchema, gRPCOptionsSchema
 from skate.util.state import list_actors
@@ -378,6 +379,10 @@ def test_the_application_is_chosen_by_metadata(stub: Any, channel: grpc.Channel)
     assert stub.Upper(Text(text="x")).text == "1X"
     serve.run(Words.bind("2"), name="two", route_prefix="/2")
     assert listed(b"") == api_service.applications(["one", "two"])
+    client = serve_pb2_grpc.RayServeAPIServiceStub(channel)
+    found = client.ListApplications(request=serve_pb2.ListApplicationsRequest())
+    assert [*found.application_names] == ["one", "two"]
+    assert client.Healthz(request=serve_pb2.HealthzRequest()).message == "success"
     for name, text in (("one", "1X"), ("two", "2X")):
         assert stub.Upper(Text(text="x"), metadata=[("application", name)]).text == text
     for metadata in ([], [("application", "three")]):

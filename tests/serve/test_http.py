@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -332,3 +333,22 @@ def test_the_library_for_websockets_is_not_loaded_before_the_first(web: Web) -> 
 
     serve.run(Modules.bind())
     assert web().json() == ["uvicorn"]
+
+
+ANNOTATED = """
+import starlette
+from skate import serve
+
+@serve.deployment
+def handler(request: starlette.requests.Request) -> None:
+    pass
+
+assert not hasattr(starlette, "nothing")
+print(handler.func_or_class.__annotations__["request"].__module__)
+"""
+
+
+def test_requests_of_starlette_are_known_without_an_import() -> None:
+    """Ray Serve imports them; programs written for it say `import starlette` alone."""
+    done = subprocess.run([sys.executable, "-c", ANNOTATED], check=True, capture_output=True, text=True)
+    assert done.stdout == "starlette.requests\n"

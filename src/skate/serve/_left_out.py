@@ -21,7 +21,6 @@ _REASONS: dict[str, str] = {
     "tracing_config": _LATER,
     "DeploymentHandle.choose_replica": _LATER,
     "DeploymentHandle.dispatch": _LATER,
-    "DeploymentHandle.options(_by_reference=)": "results travel as refs already: call _to_object_ref",
     "a session on a Ray cluster": "its workers are not notified when another process ends, so credits would "
     "be lost. Use Ray Serve there (`from ray import serve`), or run this program on skate's own runtime: "
     "without SKATE_ENGINE=ray and init(address='ray')",

@@ -10,7 +10,7 @@ from skate.serve._names import DeploymentId as DeploymentId
 from skate.serve.config import AutoscalingConfig, RequestRouterConfig
 
 #: The controller's name and the namespace of all actors of serve.
-CONTROLLER, NAMESPACE = "SERVE_CONTROLLER", "serve"
+CONTROLLER, NAMESPACE = "SERVE_CONTROLLER_ACTOR", "serve"
 #: The name of the actor that answers the REST API, if there is one.
 ADMIN = "SERVE_ADMIN"
 #: Ends the names of canaries' deployments.

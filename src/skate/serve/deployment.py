@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from types import FunctionType
 from typing import Any, NoReturn
 
@@ -202,3 +204,22 @@ def deployment(_func_or_class: Callable[..., Any] | None = None, **options: Any)
         return Deployment(_func_or_class, checked(options))
     found = checked(options)
     return lambda func_or_class: Deployment(func_or_class, found)
+
+
+def _offer_requests() -> None:
+    """Have ``starlette.requests`` found after ``import starlette`` alone.
+
+    Ray Serve imports it itself, and programs rely on that. Here it is imported when it is looked up, as the
+    import takes long.
+    """
+    if find_spec("starlette") is not None:
+        vars(import_module("starlette")).setdefault("__getattr__", _module_of_starlette)
+
+
+def _module_of_starlette(name: str) -> object:
+    if name in ("requests", "responses"):
+        return import_module(f"starlette.{name}")
+    raise AttributeError(f"module 'starlette' has no attribute {name!r}")
+
+
+_offer_requests()

@@ -33,7 +33,7 @@ _OPTIONS: dict[str, Any] = {
     "session_id": "",
 }
 #: Ray's, which change nothing here, or are not built.
-_IGNORED = ("_prefer_local_routing", "request_serialization", "response_serialization")
+_IGNORED = ("_by_reference", "_prefer_local_routing", "request_serialization", "response_serialization")
 
 
 def _settle(future: concurrent.futures.Future[Any], call: Call) -> None:
@@ -354,8 +354,6 @@ class DeploymentHandle:
         """
         known = {key: value for key, value in options.items() if key in _OPTIONS}
         for name in options:
-            if name == "_by_reference":
-                raise refuse(f"DeploymentHandle.options({name}=)")
             if name not in _OPTIONS and name not in _IGNORED:
                 raise TypeError(f"a handle has no option {name!r}; it has {', '.join(_OPTIONS)}")
         if not isinstance(known.get("session_id", ""), str):

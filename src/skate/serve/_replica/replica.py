@@ -101,6 +101,10 @@ class Replica:
 
     # ------------------------------------------------------------------ the controller's calls
 
+    def __repr__(self) -> str:
+        """Return what stands before each line of its output where programs show it."""
+        return f"ServeReplica:{self.name.app_name}:{self.name.name}"
+
     async def start(self) -> None:
         """Make the user's instance. Raises what user code raises."""
         context = contexts.ReplicaContext(
