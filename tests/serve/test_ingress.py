@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 import websockets.sync.client
@@ -230,7 +230,7 @@ def test_an_application_without_a_class(web: Web) -> None:
         app = FastAPI()
 
         @app.get("/double")
-        async def double(number: int, handle: Annotated[Any, Depends(inner_handle)]) -> int:
+        async def double(number: int, handle: Any = Depends(inner_handle)) -> int:  # noqa: B008
             return int(await handle.double.remote(number))
 
         return app

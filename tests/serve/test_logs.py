@@ -97,7 +97,7 @@ def test_the_program_shows_what_replicas_print_and_why_requests_fail(
         return "asked" in shown[0] and "ZeroDivisionError" in shown[1]
 
     wait_until(has_both)
-    assert re.search(r"^\(default/Broken pid=\d+\) it was asked$", shown[0], re.MULTILINE)
+    assert re.search(r"^\(ServeReplica:default:Broken pid=\d+\) it was asked$", shown[0], re.MULTILINE)
     assert " request mine of default failed" in shown[1]
     frames = re.findall(r"File .*", shown[1])
     assert len(frames) == 1 and frames[0].startswith(f'File "{__file__}", line')

@@ -95,14 +95,10 @@ class Replica:
         metrics.this.metrics.add_reader(partial(watching.gauges, self._client, replica_id))
         require_engine("run a replica").on_process_gone(self._process_gone)
 
-    def __repr__(self) -> str:
-        """Return what errors call it, and what stands before its output in the driver."""
-        return f"{self.name.app_name}/{self.name.name}"
-
     # ------------------------------------------------------------------ the controller's calls
 
     def __repr__(self) -> str:
-        """Return what stands before each line of its output where programs show it."""
+        """Return what errors call it, and what stands before its output where programs show it."""
         return f"ServeReplica:{self.name.app_name}:{self.name.name}"
 
     async def start(self) -> None:
