@@ -76,6 +76,14 @@ class DeploymentTarget:
     #: Of each replica's placement group, and its strategy; without any there is none.
     bundles: tuple[dict[str, float], ...] = ()
     strategy: str = "PACK"
+    #: The number of replicas in code or file, if a program outside has named another one.
+    scaled_from: int | None = None
+
+    def scaled(self, number: int, capacity: Capacity | None) -> DeploymentTarget:
+        """Return it with a number of replicas that a program outside names."""
+        first = self.settings.num_replicas if self.scaled_from is None else self.scaled_from
+        settings = replace(self.settings, num_replicas=number)
+        return replace(self, settings=settings, capacity=capacity, scaled_from=first)
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,20 @@ class ApplicationTarget:
     policy: bytes = b""
     #: Where the modules that it names are found.
     path: tuple[str, ...] = ()
+
+    def with_scale_of(self, before: ApplicationTarget) -> ApplicationTarget:
+        """Return it with the numbers of replicas that programs outside named before.
+
+        A number that is another one now in code or file counts itself.
+        """
+        if not self.external_scaler_enabled:
+            return self
+        deployments = dict(self.deployments)
+        for name, new in self.deployments.items():
+            old = before.deployments.get(name)
+            if old is not None and old.scaled_from == new.settings.num_replicas:
+                deployments[name] = new.scaled(old.settings.num_replicas, old.capacity)
+        return replace(self, deployments=deployments)
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,25 @@ def test_programs_outside_name_the_number_itself() -> None:
     assert running(one) == {"D": 7}
 
 
+def test_an_update_keeps_what_programs_outside_named() -> None:
+    target = replace(application(), external_scaler_enabled=True)
+    one = Application(ApplicationState(target), "e")
+    settle(one)
+    for number in (7, 3):
+        one.scale("D", number)
+        one.deploy(target)
+        settle(one)
+        assert running(one) == {"D": number}
+    other = replace(application(D=Settings(num_replicas=5)), external_scaler_enabled=True)
+    one.deploy(other)
+    settle(one)
+    assert running(one) == {"D": 5}, "the file has another number now"
+    one.scale("D", 2)
+    one.deploy(replace(other, external_scaler_enabled=False))
+    settle(one)
+    assert running(one) == {"D": 5}
+
+
 def test_what_scales_itself_begins_with_its_part() -> None:
     scaled = application(Scaled=Settings(num_replicas=6, autoscaling=SCALED))
     one = Application(ApplicationState(scaled, capacity=RISING), "e")

@@ -83,6 +83,7 @@ class Application:
         if self.is_deleting:  # nothing of what was deleted comes back
             self._change(ApplicationState(target, capacity=capacity))
             return
+        target = target.with_scale_of(self.target)
         state = replace(self.state, target=target, canary=None, percent=0.0, is_back=False)
         self._change(replace(state, capacity=capacity))
 
@@ -112,8 +113,7 @@ class Application:
                 f"application {self.target.name!r} may not be scaled from outside: run it with "
                 "external_scaler_enabled=True, or say so in its config file"
             )
-        settings = replace(old.settings, num_replicas=num_replicas)
-        new = replace(old, settings=settings, capacity=self.state.capacity)
+        new = old.scaled(num_replicas, self.state.capacity)
         deployments = {**target.deployments, deployment: new}
         self._change(replace(self.state, target=replace(target, deployments=deployments)))
 
