@@ -10,6 +10,8 @@ import pathlib
 import uuid
 from typing import Any
 
+from skate.serve.exceptions import RayServeException
+
 TEXT = b"text/plain; charset=utf-8"
 PLAIN = b"text/plain"
 JSON = b"application/json"
@@ -19,12 +21,15 @@ _encode = json.JSONEncoder(
 ).encode
 
 
+class AnswerError(RayServeException, TypeError):
+    """A handler has returned what no response can hold."""
+
+
 def body_of(value: Any) -> tuple[bytes, bytes]:
     """Return content type and body for a value: text, bytes, or anything that JSON can hold.
 
     Raises:
-        TypeError: JSON cannot hold it.
-        ValueError: it has a number that is not finite.
+        AnswerError: JSON cannot hold it.
 
     Example:
         >>> body_of({"a": [1, 2]})
@@ -41,7 +46,10 @@ def body_of(value: Any) -> tuple[bytes, bytes]:
         return TEXT, value.encode()
     if isinstance(value, bytes | bytearray | memoryview):
         return PLAIN, bytes(value)
-    return JSON, _encode(value).encode()
+    try:
+        return JSON, _encode(value).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise AnswerError(f"the handler returned what no response can hold: {error}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -67,9 +75,11 @@ def _plain(value: Any) -> Any:
         return int(value) if value.is_finite() and _is_whole(value) else float(value)
     if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a table of pandas
         return value.to_dict(orient="records")
+    if hasattr(value, "_to_object_ref"):
+        raise TypeError("a response of a handle that was not awaited: return `await handle.remote(...)`")
     raise TypeError(
-        f"a response cannot hold {value!r:.100} ({type(value).__name__}): return text, bytes, what JSON can "
-        "hold, or a starlette Response"
+        f"{value!r:.100} ({type(value).__name__}): return text, bytes, what JSON can hold, or a starlette "
+        "Response"
     )
 
 
