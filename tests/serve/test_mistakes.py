@@ -3,7 +3,6 @@ the runtime."""
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 from pathlib import Path
@@ -37,6 +36,12 @@ class Model:
 
     async def later(self, x: int) -> int:
         return x
+
+    def many(self) -> Any:
+        yield 1
+
+    def lock(self) -> Any:
+        return threading.Lock()
 
 
 @serve.deployment
@@ -102,6 +107,8 @@ def test_errors_of_wrong_calls_have_no_frames_of_the_runtime(web: Web) -> None:
     for call, text in (
         (lambda: handle.predct.remote(1), "Tried to call a method 'predct' that does not exist"),
         (lambda: handle.predict.remote(), r"predict\(\) missing 1 required positional argument: 'x'"),
+        (lambda: handle.many.remote(), "'many' of deployment Model is a generator: call it by `handle.opt"),
+        (lambda: handle.lock.remote(), "cannot return it: the result is a _thread.lock"),
         (lambda: handle.later.remote(y=1), r"later\(\) got an unexpected keyword argument 'y'"),
     ):
         with pytest.raises(Exception, match=text) as caught:
@@ -112,11 +119,25 @@ def test_errors_of_wrong_calls_have_no_frames_of_the_runtime(web: Web) -> None:
     assert 'File "' not in str(refused.value)
 
 
-def test_a_taken_port_is_one_line(web: Web) -> None:
-    serve.shutdown()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(serve.exceptions.AddressUnavailableError) as caught:
-            serve.start(http_options={"port": port})
-    text = f"serve cannot listen on 127.0.0.1:{port}: Address already in use. Another program uses the port"
-    assert str(caught.value).startswith(text)
+def test_a_response_that_was_not_awaited_is_named(
+    web: Web, wait_until: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    @serve.deployment
+    class Outer:
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        async def __call__(self, request: Any) -> Any:
+            return self.inner.later.remote(1)
+
+    serve.run(Outer.bind(Model.bind()))
+    assert web("/").status == 500
+    shown = ""
+
+    def is_named() -> bool:
+        nonlocal shown
+        shown += capfd.readouterr().err
+        return "that was not awaited: return `await handle.remote(...)`" in shown
+
+    wait_until(is_named)
+    assert 'File "' not in shown

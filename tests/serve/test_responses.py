@@ -18,7 +18,7 @@ import pytest
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers, QueryParams
 
-from skate.serve._http.responses import body_of
+from skate.serve._http.responses import AnswerError, body_of
 
 
 class Colour(Enum):
@@ -75,12 +75,12 @@ def test_keys() -> None:
 
 @pytest.mark.parametrize("value", [object(), len, Colour, {(1, 2): 3}, [{len: 1}]])
 def test_what_json_cannot_hold(value: Any) -> None:
-    with pytest.raises(TypeError, match="a response cannot hold"):
+    with pytest.raises(AnswerError, match="the handler returned what no response can hold: "):
         body_of(value)
 
 
 def test_numbers_that_are_not_finite() -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(AnswerError, match="not JSON compliant"):
         body_of([float("nan")])
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(AnswerError, match="not JSON compliant"):
         body_of(Decimal("nan"))

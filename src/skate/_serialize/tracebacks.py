@@ -40,8 +40,9 @@ _ASKED = ("__getattribute__", "__getattr__", "__bool__", "__len__", "__class__",
 _DIRECT = "The above exception was the direct cause of the following exception:"
 _DURING = "During handling of the above exception, another exception occurred:"
 
-#: Functions of the runtime that find or call the user's; a wrong name and wrong arguments raise there.
-_CALLS = frozenset({"_invoke", "_construct", "_find_method", "_in_thread"})
+#: Functions of the runtime that find or call the user's, or take the result; what is wrong with a name, the
+#: arguments or the result raises there.
+_CALLS = frozenset({"_invoke", "_construct", "_find_method", "_in_thread", "_checked_result", "encode_value"})
 
 
 def is_full_wanted() -> bool:

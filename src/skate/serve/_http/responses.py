@@ -14,6 +14,8 @@ from types import GeneratorType
 from typing import Any
 from uuid import UUID
 
+from skate.serve.exceptions import RayServeException
+
 TEXT = b"text/plain; charset=utf-8"
 PLAIN = b"text/plain"
 JSON = b"application/json"
@@ -26,12 +28,15 @@ _encode = json.JSONEncoder(
 _KEYS = (str, int, float, bool, type(None))
 
 
+class AnswerError(RayServeException, TypeError):
+    """A handler has returned what no response can hold."""
+
+
 def body_of(value: Any) -> tuple[bytes, bytes]:
     """Return content type and body for a value: text, bytes, or anything that JSON can hold.
 
     Raises:
-        TypeError: JSON cannot hold it.
-        ValueError: it has a number that is not finite.
+        AnswerError: JSON cannot hold it.
 
     Example:
         >>> body_of({"a": [1, 2]})
@@ -51,8 +56,17 @@ def body_of(value: Any) -> tuple[bytes, bytes]:
     try:
         return JSON, _encode(value).encode()
     except TypeError:
-        # Perhaps one of its keys is none of JSON's, for which the encoder asks nobody.
+        pass  # perhaps one of its keys is none of JSON's, for which the encoder asks nobody
+    except (ValueError, RecursionError) as error:
+        raise _unfit(error) from None
+    try:
         return JSON, _encode(_with_plain_keys(value)).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _unfit(error) from None
+
+
+def _unfit(error: Exception) -> AnswerError:
+    return AnswerError(f"the handler returned what no response can hold: {error}")
 
 
 def _plain(value: Any) -> Any:
@@ -86,6 +100,8 @@ def _plain(value: Any) -> Any:
         return value.decode()
     if isinstance(value, Mapping):
         return dict(value)
+    if hasattr(value, "_to_object_ref"):
+        raise TypeError("a response of a handle that was not awaited: return `await handle.remote(...)`")
     attributes = getattr(value, "__dict__", None)
     if attributes is None or callable(value):
         raise _refused(value)
@@ -109,11 +125,11 @@ def _key(key: Any) -> Any:
     plain = _plain(key)
     if isinstance(plain, _KEYS):
         return plain
-    raise TypeError(f"a response cannot hold a dict with the key {key!r:.100} ({type(key).__name__})")
+    raise TypeError(f"a dict with the key {key!r:.100} ({type(key).__name__})")
 
 
 def _refused(value: Any) -> TypeError:
     return TypeError(
-        f"a response cannot hold {value!r:.100} ({type(value).__name__}): return text, bytes, what JSON can "
-        "hold, or a starlette Response"
+        f"{value!r:.100} ({type(value).__name__}): return text, bytes, what JSON can hold, or a starlette "
+        "Response"
     )

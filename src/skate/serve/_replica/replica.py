@@ -298,12 +298,7 @@ class Replica:
         await self._enter(router, context, method, keeps)
         is_done = False
         try:
-            result = await self._code.call(method, args, kwargs)
-            if inspect.isgenerator(result) or inspect.isasyncgen(result):
-                raise TypeError(
-                    f"the method {method!r} of deployment {self.name.name} is a generator: call it by "
-                    "`handle.options(stream=True)`"
-                )
+            result = _checked_result(await self._code.call(method, args, kwargs), method, self.name)
             is_done = True
             return result
         finally:
@@ -499,3 +494,17 @@ class Replica:
     def _process_gone(self, process: bytes) -> None:
         # On whatever thread leads the reactor, under its lock.
         self._loop.call_soon_threadsafe(self._slots.process_gone, process.hex())
+
+
+def _checked_result(result: Any, method: str, name: DeploymentId) -> Any:
+    """Return the result of a call that is no stream. By this function's name, its error has no frames.
+
+    Raises:
+        TypeError: it is a generator.
+    """
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError(
+            f"the method {method!r} of deployment {name.name} is a generator: call it by "
+            "`handle.options(stream=True)`"
+        )
+    return result
