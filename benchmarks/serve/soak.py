@@ -17,10 +17,11 @@ import os
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -44,9 +45,8 @@ SERVICER = "benchmarks.serve.soak_application.add_to_server"
 ASK_S = 20.0
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One process at one time. What only the process itself knows is None where it is no actor.
+class Sample(NamedTuple):
+    """One process at one time. What only the process itself knows is -1 where it is no actor.
 
     Attributes:
         at: seconds since the start.
@@ -56,20 +56,25 @@ class Sample:
     """
 
     at: float
-    rss: int
-    own: int
-    descriptors: int
-    threads: int
-    tasks: int | None = None
-    blocks: int | None = None
+    rss: float
+    own: float
+    descriptors: float
+    threads: float
+    tasks: float = -1
+    blocks: float = -1
 
 
 @dataclass
 class Course:
-    """The samples of a process."""
+    """The samples of a process, as bare numbers: the driver, which keeps them, is looked at, too."""
 
     name: str
-    samples: list[Sample] = field(default_factory=list)
+    numbers: array[float] = field(default_factory=lambda: array("d"))
+
+    @property
+    def samples(self) -> list[Sample]:
+        width = len(Sample._fields)
+        return [Sample(*self.numbers[at : at + width]) for at in range(0, len(self.numbers), width)]
 
     def slope(self, since: float) -> float:
         """Resident memory in MB (10^6 bytes) an hour: a least-squares line."""
@@ -133,7 +138,7 @@ class Session:
             if course is None or (pid in actors and course.name != name):  # an idle worker became an actor
                 course = self.courses[pid] = Course(name)
             if (found := sample(pid, at, inside.get(pid))) is not None:
-                course.samples.append(found)
+                course.numbers.extend(found)
 
     def _role(self, pid: int) -> str:
         if pid == os.getpid():
@@ -180,8 +185,8 @@ def report(courses: Iterable[Course], seconds: float, limit: float) -> list[str]
             ("rss, MB", 1e6, [one.rss for one in shown]),
             ("descriptors", 1, [one.descriptors for one in shown]),
             ("threads", 1, [one.threads for one in shown]),
-            ("tasks", 1, [one.tasks for one in shown if one.tasks is not None]),
-            ("blocks, 1000", 1e3, [one.blocks for one in shown if one.blocks is not None]),
+            ("tasks", 1, [one.tasks for one in shown if one.tasks >= 0]),
+            ("blocks, 1000", 1e3, [one.blocks for one in shown if one.blocks >= 0]),
         ):
             if values:
                 print(f"  {label:13}", *(f"{value / scale:8.{2 if scale > 1 else 0}f}" for value in values))
@@ -189,7 +194,8 @@ def report(courses: Iterable[Course], seconds: float, limit: float) -> list[str]
             wrong.append(f"{course.name} grows by {found:.2f} MB/h")
     print("processes that came or went: seconds of life, and MB at the end")
     for course in sorted(short, key=lambda one: one.samples[0].at):
-        first, last = course.samples[0], course.samples[-1]
+        samples = course.samples
+        first, last = samples[0], samples[-1]
         print(f"  {course.name:60} {first.at:6.0f} + {last.at - first.at:5.0f} s {last.rss / 1e6:8.2f}")
     return wrong
 
@@ -212,8 +218,9 @@ def drive(session: Session, minutes: float, address: str) -> None:
         session.look(time.monotonic() - began)
         number += 1
         if number % 12 == 0:
-            total = sum(course.samples[-1].rss for course in session.courses.values() if course.samples)
-            print(f"{now / 60:.0f} min: {len(session.courses)} processes so far", total // 10**6, flush=True)
+            print(
+                f"{now / 60:.0f} min: {len(session.courses)} processes so far, {version} updates", flush=True
+            )
         time.sleep(max(0.0, began + number * SAMPLE_S - time.monotonic()))
 
 

@@ -88,6 +88,12 @@ class ObjectRefGenerator(Generic[T]):
     def _take(self) -> ObjectRef[T] | None:
         return self._source.take(self._task)  # type: ignore[return-value]
 
+    def _take_or_end(self) -> tuple[ObjectRef[T] | None, bool]:
+        """Return the next ref, if it is there, and whether there are no more without one."""
+        # Asked first: after a look for an item, another thread may bring the last items and the end.
+        ended = self._stream.ended
+        return self._take(), ended
+
     def __iter__(self) -> Iterator[ObjectRef[T]]:
         return self
 
@@ -106,10 +112,10 @@ class ObjectRefGenerator(Generic[T]):
         if self._closed:
             raise StopIteration
         while True:
-            ref = self._take()
+            ref, is_over = self._take_or_end()
             if ref is not None:
                 return ref
-            if self._stream.ended:
+            if is_over:
                 raise StopIteration
             left = None if deadline is None else max(0.0, deadline - monotonic())
             self._source.wait(self._entry, left)
@@ -125,10 +131,10 @@ class ObjectRefGenerator(Generic[T]):
         if self._closed:
             raise StopAsyncIteration
         while True:
-            ref = self._take()
+            ref, is_over = self._take_or_end()
             if ref is not None:
                 return ref
-            if self._stream.ended:
+            if is_over:
                 raise StopAsyncIteration
             loop = asyncio.get_running_loop()
             there = asyncio.Event()
