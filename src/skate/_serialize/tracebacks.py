@@ -42,7 +42,7 @@ _DURING = "During handling of the above exception, another exception occurred:"
 
 #: Functions of the runtime that find or call the user's, or take the result; what is wrong with a name, the
 #: arguments or the result raises there.
-_CALLS = frozenset({"_invoke", "_construct", "_find_method", "_in_thread", "_checked_result", "encode_value"})
+_CALLS = frozenset({"_invoke", "_construct", "_find_method", "_in_thread", "checked_result", "encode_value"})
 
 
 def is_full_wanted() -> bool:

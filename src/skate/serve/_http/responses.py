@@ -58,14 +58,14 @@ def body_of(value: Any) -> tuple[bytes, bytes]:
     except TypeError:
         pass  # perhaps one of its keys is none of JSON's, for which the encoder asks nobody
     except (ValueError, RecursionError) as error:
-        raise _unfit(error) from None
+        raise _refusal_of(error) from None
     try:
         return JSON, _encode(_with_plain_keys(value)).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise _unfit(error) from None
+        raise _refusal_of(error) from None
 
 
-def _unfit(error: Exception) -> AnswerError:
+def _refusal_of(error: Exception) -> AnswerError:
     return AnswerError(f"the handler returned what no response can hold: {error}")
 
 

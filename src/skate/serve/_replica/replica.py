@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
@@ -26,7 +25,7 @@ from skate.serve._replica.asking import Asking
 from skate.serve._replica.blocking import LoopWatch
 from skate.serve._replica.facts import Reports
 from skate.serve._replica.slots import Slots
-from skate.serve._replica.user_code import UserCode
+from skate.serve._replica.user_code import UserCode, checked_result
 from skate.serve._router.lender import HERE
 from skate.serve._targets import DeploymentId, DeploymentTarget, HTTPTarget, Settings
 from skate.serve.exceptions import RayServeException, RequestTimeoutError
@@ -78,7 +77,7 @@ class Replica:
         self._follower = asyncio.Event()
         self._watch: LoopWatch | None = None
         reporter = load.Reporter(self.name, f"{self._client.router_id}/replica")
-        #: What clients have sent by WebSockets that other processes accepted.
+        #: Messages of clients whose WebSockets other processes accepted.
         self._inboxes: dict[str, asyncio.Queue[Any]] = {}
         self._meter = load.Meter(
             self._loop, lambda: self._slots.lender.ongoing, reporter.running, sleeps=False
@@ -298,7 +297,7 @@ class Replica:
         await self._enter(router, context, method, keeps)
         is_done = False
         try:
-            result = _checked_result(await self._code.call(method, args, kwargs), method, self.name)
+            result = checked_result(await self._code.call(method, args, kwargs), method, self.name)
             is_done = True
             return result
         finally:
@@ -494,17 +493,3 @@ class Replica:
     def _process_gone(self, process: bytes) -> None:
         # On whatever thread leads the reactor, under its lock.
         self._loop.call_soon_threadsafe(self._slots.process_gone, process.hex())
-
-
-def _checked_result(result: Any, method: str, name: DeploymentId) -> Any:
-    """Return the result of a call that is no stream. By this function's name, its error has no frames.
-
-    Raises:
-        TypeError: it is a generator.
-    """
-    if inspect.isgenerator(result) or inspect.isasyncgen(result):
-        raise TypeError(
-            f"the method {method!r} of deployment {name.name} is a generator: call it by "
-            "`handle.options(stream=True)`"
-        )
-    return result

@@ -15,7 +15,7 @@ from typing import Any
 from skate.serve._asgi import Lifespan, application_of
 from skate.serve._folders import look_first_in
 from skate.serve._observing.frames import users_part
-from skate.serve._targets import DeploymentTarget
+from skate.serve._targets import DeploymentId, DeploymentTarget
 from skate.serve.context import ReplicaRank, request
 from skate.serve.exceptions import RayServeException
 
@@ -253,3 +253,17 @@ def _no_stop_iteration(function: Callable[[], Any]) -> Any:
         raise RuntimeError("the handler raised StopIteration") from error
     finally:
         context.thread = 0
+
+
+def checked_result(result: Any, method: str, name: DeploymentId) -> Any:
+    """Return the result of a call that is no stream. By this function's name, its error has no frames.
+
+    Raises:
+        TypeError: it is a generator.
+    """
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError(
+            f"the method {method!r} of deployment {name.name} is a generator: call it by "
+            "`handle.options(stream=True)`"
+        )
+    return result
