@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from skate import serve
+from skate import compat, serve
 from skate.cli.main import main
 from skate.serve._build import target_of
 from skate.serve._config import ConfigError
@@ -84,7 +84,13 @@ def test_import_paths_that_name_no_application(path: str, text: str, tmp_path: P
         build(config, [str(tmp_path)])
 
 
-def test_a_config_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command runs in this process, which is not to take skate for ray for good."""
+    monkeypatch.setattr(compat, "install", lambda: None)
+
+
+def test_a_config_file_that_is_not_there(here: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "run", "missing.yaml"]) == 1
     assert "there is no file missing.yaml" in capsys.readouterr().err
 
@@ -95,7 +101,7 @@ def test_a_config_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
     assert main(["serve", "build", "app:app"]) == 1
