@@ -117,6 +117,18 @@ def test_a_websocket_has_no_deadline(web: Web) -> None:
         assert client.recv() == "0.0"
 
 
+def run_starlette(home: Any, lifespan: Any) -> None:
+    def make() -> Starlette:
+        return Starlette(routes=[Route("/home", home)], lifespan=lifespan)
+
+    @serve.deployment
+    @serve.ingress(make)
+    class Web:
+        pass
+
+    serve.run(Web.bind())
+
+
 def test_starlette_and_its_lifespan(web: Web) -> None:
     from contextlib import asynccontextmanager
 
@@ -128,15 +140,7 @@ def test_starlette_and_its_lifespan(web: Web) -> None:
     async def home(request: Any) -> PlainTextResponse:
         return PlainTextResponse(request.app.state.word)
 
-    def make() -> Starlette:
-        return Starlette(routes=[Route("/home", home)], lifespan=lifespan)
-
-    @serve.deployment
-    @serve.ingress(make)
-    class Web:
-        pass
-
-    serve.run(Web.bind())
+    run_starlette(home, lifespan)
     assert web("/home").text == "ready"
 
 
@@ -153,15 +157,7 @@ def test_requests_have_the_state_of_the_lifespan(web: Web) -> None:
         request.state.word = "changed by a request"
         return PlainTextResponse(found)
 
-    def make() -> Starlette:
-        return Starlette(routes=[Route("/home", home)], lifespan=lifespan)
-
-    @serve.deployment
-    @serve.ingress(make)
-    class Web:
-        pass
-
-    serve.run(Web.bind())
+    run_starlette(home, lifespan)
     assert [web("/home").text, web("/home").text] == ["ready", "ready"]
 
 

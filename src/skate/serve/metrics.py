@@ -7,7 +7,6 @@ Values of a metric that is made in a replica have the tags ``deployment``, ``rep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from skate.engine.metrics import Tags
 from skate.serve.context import request, this_replica
@@ -22,6 +21,10 @@ _ROUTE = "route"
 
 class _OfReplica(metrics.Metric):
     """Adds the tags of the replica in which a metric is made."""
+
+    def __init__(self, name: str, description: str = "", tag_keys: tuple[str, ...] | None = None) -> None:
+        super().__init__(name, description, tag_keys)
+        self._add_tags()
 
     def _add_tags(self) -> None:
         replica = this_replica()
@@ -67,25 +70,9 @@ class Counter(_OfReplica, metrics.Counter):
         ...         self.odd = serve.metrics.Counter("odd", description="Requests with odd numbers")
     """
 
-    def __init__(self, name: str, description: str = "", tag_keys: tuple[str, ...] | None = None) -> None:
-        super().__init__(name, description, tag_keys)
-        self._add_tags()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        keys, defaults = self._made_with()
-        return _rebuild, (type(self), (self._name, self._description, keys), defaults)
-
 
 class Gauge(_OfReplica, metrics.Gauge):
     """A number that goes up and down."""
-
-    def __init__(self, name: str, description: str = "", tag_keys: tuple[str, ...] | None = None) -> None:
-        super().__init__(name, description, tag_keys)
-        self._add_tags()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        keys, defaults = self._made_with()
-        return _rebuild, (type(self), (self._name, self._description, keys), defaults)
 
 
 class Histogram(_OfReplica, metrics.Histogram):
@@ -102,16 +89,8 @@ class Histogram(_OfReplica, metrics.Histogram):
         boundaries: Sequence[float] | None = None,
         tag_keys: tuple[str, ...] | None = None,
     ) -> None:
-        super().__init__(name, description, boundaries, tag_keys)
+        metrics.Histogram.__init__(self, name, description, boundaries, tag_keys)
         self._add_tags()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        keys, defaults = self._made_with()
-        return _rebuild, (type(self), (self._name, self._description, self.boundaries, keys), defaults)
-
-
-def _rebuild(kind: type[Any], made_with: tuple[Any, ...], default_tags: dict[str, str]) -> Any:
-    return kind(*made_with).set_default_tags(default_tags)
 
 
 def _check(key: str) -> None:

@@ -99,6 +99,17 @@ class Metric:
         if found is not None:
             found.metrics_changed()
 
+    def _made_with(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Return the tag keys and default tags that another process makes it with."""
+        return self._tag_keys, self._default_tags
+
+    def _arguments(self, tag_keys: tuple[str, ...]) -> tuple[Any, ...]:
+        return self._name, self._description, tag_keys
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        tag_keys, default_tags = self._made_with()
+        return _rebuild, (type(self), self._arguments(tag_keys), default_tags)
+
 
 class Counter(Metric):
     """A number that only grows: requests served, rows dropped.
@@ -123,9 +134,6 @@ class Counter(Metric):
         registry.add(self._name, self._tags(tags), value)
         self._changed()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), (self._name, self._description, self._tag_keys), self._default_tags)
-
 
 class Gauge(Metric):
     """A number that goes up and down: a queue's length, a temperature.
@@ -149,9 +157,6 @@ class Gauge(Metric):
         _check_number(value)
         registry.set(self._name, self._tags(tags), value)
         self._changed()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), (self._name, self._description, self._tag_keys), self._default_tags)
 
 
 class Histogram(Metric):
@@ -201,9 +206,8 @@ class Histogram(Metric):
         """The arguments of the metric, also "boundaries"."""
         return {**super().info, "boundaries": self.boundaries}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        made_with = (self._name, self._description, self.boundaries, self._tag_keys)
-        return _rebuild, (type(self), made_with, self._default_tags)
+    def _arguments(self, tag_keys: tuple[str, ...]) -> tuple[Any, ...]:
+        return self._name, self._description, self.boundaries, tag_keys
 
 
 def _rebuild(kind: type[Any], made_with: tuple[Any, ...], default_tags: dict[str, str]) -> Metric:

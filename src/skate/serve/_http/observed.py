@@ -1,4 +1,5 @@
-"""The ASGI application in front of the entrance: it counts, times and logs each HTTP request.
+"""The ASGI application in front of the entrance: it counts, times and logs each HTTP request, and
+each WebSocket when it ends.
 
 It is on the path of every request, so that it is written to be cheap: one look into a table, one histogram,
 one tuple. The counters of requests are the histograms' counts, and are made when somebody looks.

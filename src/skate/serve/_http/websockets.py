@@ -70,7 +70,7 @@ class WebSocket:
         Args:
             call: of the replica's ``websocket``, which was sent.
             key: by which the replica knows it.
-            replica: the actor.
+            replica: the actor; None: it has ended the WebSocket already.
         """
         if call.ref is None:
             raise call.error or RuntimeError("the WebSocket was not sent to a replica")
@@ -82,7 +82,9 @@ class WebSocket:
             upwards.cancel()
 
     async def _pass_on(self, key: str, replica: Any) -> None:
-        while replica is not None:  # else it has ended, and its messages are on the way
+        if replica is None:
+            return  # it has ended, and its last messages are on the way
+        while True:
             message = await self.receive()
             try:
                 await replica.websocket_received.remote(key, message)

@@ -50,9 +50,10 @@ async def run(code: UserCode, scope: Any, receive: Any, send: Any, context: Requ
                 message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", request_id)]}
             await send(message)
 
-        if code.lifespan_state:
+        shared = code.lifespan_state
+        if shared:
             # Each request has a copy of it: no other sees what one adds.
-            scope["state"] = {**scope.get("state", {}), **code.lifespan_state}
+            scope["state"] = {**scope.get("state", {}), **shared}
         await code.asgi(scope, receive, send_with_id if scope["type"] == "http" else send)
         return status
     if scope["type"] != "http":
@@ -104,13 +105,11 @@ class Running:
         try:
             await run(code, scope, receive, self._send, context)
         except Exception as error:
-            if is_goodbye(error):
-                await self._messages.put(None)
+            if not is_goodbye(error):
+                logger.error("request %s of %s failed", context.request_id, context.app_name, exc_info=error)
+                await self._messages.put(error)
                 return
-            logger.error("request %s of %s failed", context.request_id, context.app_name, exc_info=error)
-            await self._messages.put(error)
-        else:
-            await self._messages.put(None)
+        await self._messages.put(None)
 
     async def _send(self, message: Any) -> None:
         for part in _parts_of(message):

@@ -39,7 +39,7 @@ _POLL_S = 0.005
 #: How long the user's ``record_autoscaling_stats`` may take (seconds); Ray's default.
 _STATS_S = 10.0
 #: A stream of a handle runs ahead of its consumer by so many items, and an answer of HTTP or gRPC by so many
-#: parts, which are larger: see ``http.parts_of``.
+#: parts, which are larger: see ``Running`` in ``http``.
 _ITEMS_AHEAD, _PARTS_AHEAD = 256, 64
 
 
@@ -94,11 +94,11 @@ class Replica:
         metrics.this.metrics.add_reader(partial(watching.gauges, self._client, replica_id))
         require_engine("run a replica").on_process_gone(self._process_gone)
 
-    # ------------------------------------------------------------------ the controller's calls
-
     def __repr__(self) -> str:
         """Return what errors call it, and what stands before its output where programs show it."""
         return f"ServeReplica:{self.name.app_name}:{self.name.name}"
+
+    # ------------------------------------------------------------------ the controller's calls
 
     async def start(self) -> None:
         """Make the user's instance. Raises what user code raises."""
